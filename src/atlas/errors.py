@@ -1,0 +1,51 @@
+"""Every error a user can cause, in one tree.
+
+    AtlasError
+    ├── ConfigError      a recipe or an option that cannot be used
+    ├── DataError        a file, row or trajectory that cannot be read as what it should be
+    ├── RunError         a run folder that is missing, foreign, unfinished or made by other settings
+    ├── ModelError       a model, tokenizer or chat template that cannot be used
+    │   └── EndpointError    a remote model that finally gave no usable answer
+    ├── EpisodeError     an environment that broke during one episode (data, not a crash of the run)
+    └── DependencyError  an optional package is not installed
+
+Each message says what happened, where, what was expected and the next step. The command line prints it
+without a traceback and exits with status 2.
+"""
+
+from __future__ import annotations
+
+
+class AtlasError(Exception):
+    """Base of all errors that a user's input, files or machine can cause."""
+
+
+class ConfigError(AtlasError):
+    """A recipe, option or override that cannot be used."""
+
+
+class DataError(AtlasError):
+    """A file, row or record that is not what was expected there."""
+
+
+class RunError(AtlasError):
+    """A run folder that is missing, unfinished, or does not belong to the other inputs."""
+
+
+class ModelError(AtlasError):
+    """A model, tokenizer or chat template that cannot be used."""
+
+
+class EndpointError(ModelError):
+    """A remote model that finally gave no usable answer."""
+
+
+class EpisodeError(AtlasError):
+    """An environment that broke during one episode; recorded with the episode, never counted as reward 0."""
+
+
+class DependencyError(AtlasError):
+    """A package of an optional extra that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"the package '{package}' is not installed. Install it with: pip install 'atlas-tuning[{extra}]'")

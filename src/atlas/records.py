@@ -1,0 +1,196 @@
+"""The records that flow between stages. Plain frozen data: no disk, no torch, no behaviour beyond views.
+
+A `Trajectory` is what collection, import and evaluation all produce; a `Selection` names its critical steps and is
+kept apart from it, so that one set of trajectories carries many selections (ATLaS §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Role = Literal["system", "user", "assistant", "tool"]
+CriticalKind = Literal["plan_creation", "critical_observation", "critical_action", "self_correction"]
+OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
+
+CRITICAL_KINDS: tuple[CriticalKind, ...] = (
+    "plan_creation",
+    "critical_observation",
+    "critical_action",
+    "self_correction",
+)
+
+
+class Record(BaseModel):
+    """Base of every record: frozen, unknown fields refused, numbers finite where JSON must carry them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class ToolCall(Record):
+    """One call that an assistant turn makes; `arguments` is the verbatim JSON text."""
+
+    id: str | None = None
+    name: str
+    arguments: str = "{}"
+
+
+class Message(Record):
+    """One chat message in the OpenAI manner. `reasoning` is thinking that came in a field of its own."""
+
+    role: Role
+    content: str = ""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Annotation(Record):
+    """What the source itself says about a step (an expert's own labels, a person's). Never rendered to a model."""
+
+    kinds: tuple[CriticalKind, ...] = ()
+    score: float = 0.0
+
+
+class Step(Record):
+    """One assistant turn with what it saw just before.
+
+    `observation` holds the messages between the previous response and this one (several when parallel tool calls
+    answered). `response` is verbatim; `action` is the part of it that the environment executed, where known.
+    """
+
+    observation: tuple[Message, ...]
+    response: Message
+    action: str | None = None
+    reward: float | None = None
+    annotation: Annotation | None = None
+
+
+class Task(Record):
+    """What was to be done: `id` is unique and deterministic, `group` is the row of a per-task table (a level, say)."""
+
+    id: str
+    environment: str
+    group: str = ""
+    split: str | None = None
+    seed: int | None = None
+    goal: str | None = None
+
+
+class Outcome(Record):
+    """How a trajectory ended. `status` is apart from `score`: a crash is an error, never a score of 0."""
+
+    status: OutcomeStatus
+    score: float | None = None
+    reason: str | None = None
+
+
+class Source(Record):
+    """Where a trajectory came from: the producer, and for imported data the file and its row (0-based)."""
+
+    name: str
+    path: str | None = None
+    row: int | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Trajectory(Record):
+    """A prompt, the steps, what was seen last, and the outcome. Protocol turns (a canned "OK.") are in the prompt."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    id: str
+    task: Task
+    prompt: tuple[Message, ...] = ()
+    steps: tuple[Step, ...] = ()
+    final_observation: tuple[Message, ...] = ()
+    outcome: Outcome
+    source: Source
+
+    @model_validator(mode="after")
+    def _roles_are_in_place(self) -> Trajectory:
+        for index, step in enumerate(self.steps):
+            if step.response.role != "assistant":
+                raise ValueError(f"step {index}: the response has role '{step.response.role}', expected 'assistant'")
+            for message in step.observation:
+                if message.role == "assistant":
+                    raise ValueError(f"step {index}: an assistant message stands in the observation")
+        return self
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole conversation in order, the final observation left out (nothing answers it)."""
+        return tuple(message for message, _ in self.owned_messages())
+
+    def owned_messages(self) -> Iterator[tuple[Message, int]]:
+        """Each message with the index of the step whose *response* it is, or -1."""
+        for message in self.prompt:
+            yield message, -1
+        for index, step in enumerate(self.steps):
+            for message in step.observation:
+                yield message, -1
+            yield step.response, index
+
+
+class Usage(Record):
+    """What an answer of a model cost."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+class CriticalStep(Record):
+    """One selected step: its 0-based index, its kinds (may be empty for selectors that give none), why, how sure."""
+
+    index: int = Field(ge=0)
+    kinds: tuple[CriticalKind, ...] = ()
+    reason: str | None = None
+    score: float | None = None
+
+
+class Selection(Record):
+    """The critical steps of one trajectory under a budget, or the problem that left it without any."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    trajectory_id: str
+    selector: str
+    num_steps: int = Field(ge=0)
+    budget: int = Field(ge=0)
+    critical_steps: tuple[CriticalStep, ...] = ()
+    problem: str | None = None
+    usage: Usage = Usage()
+
+    @model_validator(mode="after")
+    def _within_budget(self) -> Selection:
+        indices = [step.index for step in self.critical_steps]
+        if indices != sorted(set(indices)):
+            raise ValueError(f"critical step indices {indices} must be strictly increasing")
+        if indices and indices[-1] >= self.num_steps:
+            raise ValueError(f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps (indices count from 0)")
+        if len(indices) > self.budget:
+            raise ValueError(f"{len(indices)} critical steps exceed the budget of {self.budget}")
+        return self
+
+    @property
+    def indices(self) -> frozenset[int]:
+        return frozenset(step.index for step in self.critical_steps)
+
+
+class Problem(Record):
+    """One item that was left out, and why: never a crash, never a silent zero."""
+
+    where: str
+    reason: str
+    item: str | None = None

@@ -1,0 +1,339 @@
+"""Run folders: what a command writes, whole or resumable, and how the next command reads it.
+
+    RUN/config.yaml      the resolved config
+    RUN/manifest.json    command, status, inputs with digests, outputs with digests, versions, counts
+    RUN/<name>.jsonl     records, one a line, in a deterministic order
+    RUN/problems.jsonl   what was left out, and why
+
+While a run is under way its records grow in `<name>.jsonl.partial`, one flushed line each, in the order of their
+completion; a torn last line (kill -9, full disk) is cut when the run goes on. `seal` puts them into their final order
+and renames atomically, so that a file without `.partial` is always whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from atlas.config import Config, write_yaml
+from atlas.errors import DataError, RunError
+from atlas.records import Problem
+
+MANIFEST_FILE = "manifest.json"
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+class Input(BaseModel):
+    """One thing a run was made from. `path` is relative to the run folder; a hub id has no digest of its own."""
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    digest: str | None = None
+
+
+class Manifest(BaseModel):
+    """What made a run folder, and what is in it."""
+
+    model_config = ConfigDict(frozen=True)
+    version: int = 1
+    command: str
+    status: str = "running"
+    config: dict[str, Any]
+    inputs: dict[str, Input] = {}
+    outputs: dict[str, str] = {}
+    summary: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    wall_seconds: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """One hash over all outputs: what a later run stores to prove which data it was made from."""
+        return hashlib.sha256(json.dumps(self.outputs, sort_keys=True).encode()).hexdigest()
+
+
+class Run:
+    """A run folder under way: holds the lock, knows whether it is finished already, hands out record logs."""
+
+    def __init__(self, path: Path, manifest: Manifest, lock: BinaryIO) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+        self._started = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == "finished"
+
+    def log(self, name: str, kind: type[RecordT], key: Callable[[RecordT], str]) -> RecordLog[RecordT]:
+        """The growing file of one kind of record, opened where an interrupted run left it."""
+        return RecordLog(self.path / f"{name}.jsonl", kind, key)
+
+    def write_problems(self, problems: Iterable[Problem]) -> None:
+        write_records(self.path / "problems.jsonl", problems)
+
+    def finish(self, summary: Mapping[str, Any]) -> Manifest:
+        """Hash the outputs and mark the run finished; the manifest is the last thing written."""
+        outputs = {
+            file.relative_to(self.path).as_posix(): file_digest(file)
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and file.name not in (MANIFEST_FILE, "config.yaml", ".lock") and file.suffix not in (".partial", ".tmp")
+        }
+        wall_seconds = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+        self.manifest = self.manifest.model_copy(
+            update={"status": "finished", "outputs": outputs, "summary": dict(summary), "wall_seconds": wall_seconds}
+        )
+        _write_manifest(self.path, self.manifest)
+        return self.manifest
+
+    def close(self) -> None:
+        if not self.finished:  # keep the time spent so far for the next attempt
+            spent = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+            _write_manifest(self.path, self.manifest.model_copy(update={"wall_seconds": spent}))
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Input] | None = None) -> Run:
+    """Open a run folder for writing: new, or the same run interrupted or finished earlier.
+
+    Raises:
+        RunError: the folder belongs to another command, other settings or other inputs, is in use, or is no run folder.
+    """
+    inputs = dict(inputs or {})
+    settings = config.model_dump(mode="json")
+    manifest = Manifest(command=command, config=settings, inputs=inputs, versions=_versions())
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
+    if path.is_dir() and not (path / MANIFEST_FILE).exists() and any(file.name not in (".lock", "config.yaml") for file in path.iterdir()):
+        raise RunError(f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out.")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        if (path / MANIFEST_FILE).exists():
+            earlier = _read_manifest(path)
+            _check_same_run(path, earlier, manifest, machine_fields=config.machine_fields)
+            return Run(path, earlier, lock)
+        write_text(path / "config.yaml", write_yaml(config))
+        _write_manifest(path, manifest)
+        return Run(path, manifest, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
+    """The manifest of a finished run folder made by one of `commands` (any, if empty).
+
+    Raises:
+        RunError: the folder is missing, unfinished or of another kind.
+    """
+    if not path.exists():
+        raise RunError(
+            f"run folder {path} does not exist. Check the path, or make it first with: atlas {commands[0] if commands else 'collect'} … --out {path}"
+        )
+    if not (path / MANIFEST_FILE).exists():
+        raise RunError(f"{path} is not a run folder: it has no {MANIFEST_FILE}. Give a folder that an atlas command wrote.")
+    manifest = _read_manifest(path)
+    if commands and manifest.command not in commands:
+        raise RunError(f"{path} was written by 'atlas {manifest.command}', expected one of: {', '.join(commands)}.")
+    if manifest.status != "finished":
+        raise RunError(f"{path} is not finished. Run its 'atlas {manifest.command}' command again: it goes on where it stopped.")
+    return manifest
+
+
+def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
+    """A finished run folder as an input of the run at `out`."""
+    return Input(path=relative_path(path, out), digest=read_manifest(path, commands).digest)
+
+
+def relative_path(path: Path, start: Path) -> str:
+    """`path` as seen from the folder `start`: run folders that move together keep finding each other."""
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+
+
+class RecordLog(Generic[RecordT]):
+    """An append-only file of records, keyed; one flushed line each, so that finished work survives kill -9."""
+
+    def __init__(self, path: Path, kind: type[RecordT], key: Callable[[RecordT], str]) -> None:
+        self.path = path
+        self._kind = kind
+        self._key = key
+        self._partial = path.with_name(path.name + ".partial")
+        self._offsets: dict[str, int] = {}
+        self._file: BinaryIO | None = None
+        if self.sealed:
+            return
+        self._file = open(self._partial, "a+b")  # noqa: SIM115 - closed by seal() or close()
+        self._recover()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether all records are in and in order."""
+        return self.path.exists()
+
+    @property
+    def done(self) -> frozenset[str]:
+        """The keys of the records that are safe on disk (those of a sealed file are not counted)."""
+        return frozenset(self._offsets)
+
+    def append(self, record: RecordT) -> None:
+        assert self._file is not None, "a sealed log takes no more records"
+        offset = self._file.seek(0, os.SEEK_END)
+        self._file.write(record.model_dump_json().encode() + b"\n")
+        self._file.flush()
+        self._offsets[self._key(record)] = offset
+
+    def seal(self, order: Iterable[str]) -> None:
+        """Write the records of `order` (keys; absent ones are passed over) to the final file, and drop the partial one."""
+        if self.sealed:
+            return
+        assert self._file is not None
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with open(temporary, "wb") as final:
+            for key in order:
+                if key in self._offsets:
+                    self._file.seek(self._offsets[key])
+                    final.write(self._file.readline())
+            _flush_to_disk(final)
+        os.replace(temporary, self.path)
+        self.close()
+        self._partial.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _recover(self) -> None:
+        assert self._file is not None
+        self._file.seek(0)
+        offset = 0
+        while line := self._file.readline():
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("torn line")
+                self._offsets[self._key(self._kind.model_validate_json(line))] = offset
+            except ValueError:  # torn by an interruption: everything from here on is asked for again
+                self._file.truncate(offset)
+                break
+            offset += len(line)
+
+
+def write_records(path: Path, records: Iterable[BaseModel]) -> None:
+    """All records to one JSONL file, atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        for record in records:
+            file.write(record.model_dump_json().encode() + b"\n")
+        _flush_to_disk(file)
+    os.replace(temporary, path)
+
+
+def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """The records of a JSONL file that this package wrote, one at a time.
+
+    Raises:
+        DataError: the file is missing or a line is not such a record; the message names file and line.
+    """
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield kind.model_validate_json(line)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    place = ".".join(str(part) for part in first["loc"])
+                    raise DataError(
+                        f"{path} line {number}: not a {kind.__name__}: {place + ': ' if place else ''}{first['msg']}. Was the file edited? Make the run again."
+                    ) from None
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist, though its run folder says finished. Make the run again.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """One text file, atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        _flush_to_disk(file)
+    os.replace(temporary, path)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_to_disk(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    write_text(path / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. Remove the folder and make the run again.") from None
+
+
+def _lock(path: Path) -> BinaryIO:
+    lock = open(path / ".lock", "ab")  # noqa: SIM115 - held until the run is closed
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunError(f"{path} is being written by another process. Wait for it, or choose another --out.") from None
+    return lock
+
+
+def _check_same_run(path: Path, earlier: Manifest, now: Manifest, machine_fields: frozenset[str]) -> None:
+    advice = "Choose another --out, or remove the folder to start over."
+    if earlier.command != now.command:
+        raise RunError(f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. {advice}")
+    keys = (earlier.config.keys() | now.config.keys()) - machine_fields
+    changed = [
+        f"{key}: {earlier.config.get(key)!r} there, {now.config.get(key)!r} now"
+        for key in sorted(keys)
+        if earlier.config.get(key) != now.config.get(key)
+    ]
+    changed += [
+        f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"
+        for name in sorted(earlier.inputs.keys() | now.inputs.keys())
+        if _content(earlier.inputs.get(name)) != _content(now.inputs.get(name))
+    ]
+    if changed:
+        raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
+
+
+def _content(given: Input | None) -> str | None:
+    return given and (f"content {given.digest[:12]}" if given.digest else given.path)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("atlas-tuning", "torch", "transformers", "minigrid"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
