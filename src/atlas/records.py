@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
 CriticalKind = Literal["plan_creation", "critical_observation", "critical_action", "self_correction"]
@@ -88,6 +88,11 @@ class Outcome(Record):
     status: OutcomeStatus
     score: float | None = None
     reason: str | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the episode says something about the agent: one that broke (or whose end is unknown) is shown, never scored."""
+        return self.status in ("success", "failure", "truncated")
 
 
 class Source(Record):

@@ -86,7 +86,7 @@ class Run:
         outputs = {
             file.relative_to(self.path).as_posix(): file_digest(file)
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name not in (MANIFEST_FILE, "config.yaml", ".lock") and file.suffix not in (".partial", ".tmp")
+            if file.is_file() and _is_output(file.relative_to(self.path))
         }
         wall_seconds = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
         self.manifest = self.manifest.model_copy(
@@ -143,9 +143,8 @@ def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
         RunError: the folder is missing, unfinished or of another kind.
     """
     if not path.exists():
-        raise RunError(
-            f"run folder {path} does not exist. Check the path, or make it first with: atlas {commands[0] if commands else 'collect'} … --out {path}"
-        )
+        maker = f"atlas {commands[0]}" if commands else "an atlas command"
+        raise RunError(f"run folder {path} does not exist. Check the path, or make it first with {maker} … --out {path}")
     if not (path / MANIFEST_FILE).exists():
         raise RunError(f"{path} is not a run folder: it has no {MANIFEST_FILE}. Give a folder that an atlas command wrote.")
     manifest = _read_manifest(path)
@@ -257,9 +256,9 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                     yield kind.model_validate_json(line)
                 except ValidationError as error:
                     first = error.errors()[0]
-                    place = ".".join(str(part) for part in first["loc"])
+                    place = ".".join(str(part) for part in first["loc"]) or "the line"
                     raise DataError(
-                        f"{path} line {number}: not a {kind.__name__}: {place + ': ' if place else ''}{first['msg']}. Was the file edited? Make the run again."
+                        f"{path} line {number}: {place}: {first['msg']}, expected a {kind.__name__}. Make the run again."
                     ) from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist, though its run folder says finished. Make the run again.") from None
@@ -278,6 +277,11 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_output(file: Path) -> bool:
+    unfinished = any(part.endswith((".partial", ".tmp")) for part in file.parts)
+    return not unfinished and file.as_posix() not in (MANIFEST_FILE, "config.yaml", ".lock")
 
 
 def _flush_to_disk(file: Any) -> None:
@@ -325,8 +329,10 @@ def _check_same_run(path: Path, earlier: Manifest, now: Manifest, machine_fields
         raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
 
 
-def _content(given: Input | None) -> str | None:
-    return given and (f"content {given.digest[:12]}" if given.digest else given.path)
+def _content(given: Input | None) -> str:
+    if given is None:
+        return "none"
+    return f"content {given.digest[:12]}" if given.digest else given.path
 
 
 def _versions() -> dict[str, str]:

@@ -79,4 +79,5 @@ class HasExpert(Protocol):
 
 def make_environment(name: str, **settings: object) -> Environment:
     """The environment named in `ENVIRONMENTS`, or your own `package.module:Class`."""
-    return look_up("environment", name, ENVIRONMENTS)(**settings)
+    environment: Environment = look_up("environment", name, ENVIRONMENTS)(**settings)
+    return environment

@@ -1,0 +1,163 @@
+"""Make the small base model of the demo from nothing: corpus -> tokenizer -> model. Under an hour on two CPU cores.
+
+    python recipes/base/make_base.py --out recipes/base/model
+
+It is trained on every token of the corpus (corpus.py), as a language model is; the demo's arms then start from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from corpus import make_conversations
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from atlas.records import Message
+from atlas.rendering.renderer import Renderer
+from atlas.training.examples import TrainingExample, schedule_examples
+from atlas.training.follower import RunFollower
+from atlas.training.loss import CriticalStepTrainer, ScheduledExamples, collate
+
+VOCABULARY = 1024
+SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+MODEL = {
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+}
+TRAINING = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
+BATCH, MICRO_BATCH = 64, 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
+    parser.add_argument("--episodes", type=int, default=6_000, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    console = Console()
+
+    conversations = collect_corpus(arguments.episodes, arguments.seed)
+    tokenizer = train_tokenizer(conversations)
+    renderer = Renderer(tokenizer, "the new tokenizer")
+    ids = [np.asarray(renderer.encode(renderer.render(conversation)), dtype=np.int32) for conversation in conversations]
+    console.print(f"{len(ids):,} conversations, {sum(map(len, ids)):,} tokens, {len(tokenizer)} words in the vocabulary")
+
+    model, losses = train_model(ids, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"), console)
+    model.save_pretrained(arguments.out)
+    tokenizer.save_pretrained(arguments.out)
+    facts = {
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
+        "conversations": len(ids),
+        "tokens": int(sum(map(len, ids))),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "final_loss": round(float(np.mean(losses[-50:])), 4),
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "torch": torch.__version__.split("+")[0],
+        "transformers": transformers.__version__,
+    }
+    (arguments.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(arguments.out.with_suffix(".partial"), ignore_errors=True)
+    console.print(facts)
+
+
+def collect_corpus(episodes: int, seed: int) -> list[list[Message]]:
+    """All conversations, made in pieces of fixed size so that the number of processes changes nothing."""
+    piece = 500
+    pieces = [(min(piece, episodes - start), seed * 1_000 + start // piece) for start in range(0, episodes, piece)]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        return [conversation for part in pool.starmap(_piece, pieces) for conversation in part]
+
+
+def _piece(episodes: int, seed: int) -> list[list[Message]]:
+    return list(make_conversations(episodes, seed))
+
+
+def train_tokenizer(conversations: list[list[Message]]) -> transformers.PreTrainedTokenizerFast:
+    """Byte-level BPE: any text can be written, the words of the rooms are short."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    raw.train_from_iterator((message.content for conversation in conversations[:60_000] for message in conversation), trainer)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>", model_max_length=MODEL["max_position_embeddings"]
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def train_model(
+    ids: list[np.ndarray], tokenizer: transformers.PreTrainedTokenizerFast, seed: int, folder: Path, console: Console
+) -> tuple[transformers.PreTrainedModel, list[float]]:
+    """A Llama from random weights, trained one epoch on every token."""
+    transformers.set_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **MODEL,
+    )
+    model = transformers.LlamaForCausalLM(config)
+    examples = [TrainingExample(str(index), row, np.where(np.arange(len(row)) > 0, row, -100).astype(np.int64)) for index, row in enumerate(ids)]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=MICRO_BATCH,
+        gradient_accumulation_steps=BATCH // MICRO_BATCH,
+        logging_steps=5,
+        save_strategy="no",
+        seed=seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=False,
+        use_cpu=not torch.cuda.is_available(),
+        max_grad_norm=1.0,
+        bf16=True,  # autocast: the weights stay float32
+        adam_beta2=0.98,
+        **TRAINING,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("training", total=-(-len(examples) // BATCH), loss="…")
+        trainer = CriticalStepTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=ScheduledExamples(examples, schedule_examples(examples, 1, BATCH, seed)),
+            data_collator=collate,
+            callbacks=[RunFollower(folder, progress, task)],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
+    return trainer.model, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+if __name__ == "__main__":
+    main()

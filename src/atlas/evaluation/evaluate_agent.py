@@ -1,0 +1,140 @@
+"""checkpoint × environment -> episodes and their metrics.
+
+Many episodes are played at a time: each round every open episode brings its newest observation, the model answers all of
+them in one batch, and the environments move on. A finished episode is on disk before its place is given to the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from atlas.config import Config
+from atlas.environments.base import make_environment
+from atlas.environments.episode import Episode
+from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
+from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
+from atlas.records import Message, Source, Task, Trajectory
+from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
+
+EPISODES_FILE = "episodes.jsonl"
+
+
+class EvaluateConfig(Config):
+    """Which model plays which tasks, and how it answers."""
+
+    model: str
+    environment: str = "babyai"
+    split: str = "held_in_test"
+    episodes: int = Field(200, ge=1)
+    seed: int = 0  # chooses the tasks, and the random streams when temperature is above 0
+    temperature: float = Field(0.0, ge=0)  # 0 is greedy
+    max_new_tokens: int = Field(128, ge=1)  # per turn
+    max_context: int = Field(4096, ge=16)  # tokens of history and answer; an episode that needs more is truncated
+    max_steps: int = Field(20, ge=1)  # turns
+    precision: Precision = "auto"
+    batch_size: int = Field(64, ge=1)  # episodes at a time
+
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "batch_size"})  # the model is an input with a digest
+
+
+def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
+    """Play `config.episodes` tasks of a split with one model; the run folder `out` holds episodes.jsonl and metrics.json.
+
+    Raises:
+        ConfigError: unknown environment or split, or more episodes than it has tasks.
+        ModelError: the model cannot be loaded or has no usable chat template.
+    """
+    with start_run(out, "evaluate", config, {"model": model_input(config.model, out)}) as run:
+        if run.finished:
+            return run.manifest
+        tasks = make_environment(config.environment, max_steps=config.max_steps).tasks(config.split, config.episodes, config.seed)
+        log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
+        if not log.sealed:
+            try:
+                _play(config, [task for task in tasks if task.id not in log.done], len(tasks), log)
+                log.seal([task.id for task in tasks])
+            finally:
+                log.close()
+        metrics = summarise_episodes(list(read_records(out / EPISODES_FILE, Trajectory)), config.seed)
+        write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        run.write_problems([])
+        return run.finish(_describe(metrics))
+
+
+def _describe(metrics: EpisodeMetrics) -> dict[str, Any]:
+    return json.loads(metrics.model_dump_json(exclude={"groups"}))  # type: ignore[no-any-return]
+
+
+def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: RecordLog[Trajectory]) -> None:
+    if not tasks:
+        return
+    place = locate_model(config.model)
+    renderer = load_renderer(place)
+    model = load_model(place, "bfloat16" if resolve_precision(config.precision) == "bf16" else "float32")
+    from atlas.models.chat_batch import ChatBatch
+
+    known = getattr(model.config, "max_position_embeddings", None)
+    batch = ChatBatch(
+        model,
+        renderer,
+        temperature=config.temperature,
+        max_tokens=config.max_new_tokens,
+        max_context=min(config.max_context, known or config.max_context),
+        seed=config.seed,
+    )
+    source = Source(name="evaluate", details={"temperature": config.temperature, "seed": config.seed})
+    waiting = deque(tasks)
+    playing: dict[str, Episode] = {}
+    seen: dict[str, Sequence[Message]] = {}
+    num_success = 0
+
+    def close(task_id: str) -> None:
+        nonlocal num_success
+        episode = playing.pop(task_id)
+        seen.pop(task_id, None)
+        batch.close(task_id)
+        log.append(episode.trajectory)
+        num_success += episode.trajectory.outcome.status == "success"
+        idle.append(episode.environment)
+        progress.update(shown, advance=1, success=num_success)
+
+    idle = [make_environment(config.environment, max_steps=config.max_steps) for _ in range(min(config.batch_size, len(tasks)))]
+    columns = (
+        TextColumn("playing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[success]} succeeded"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        shown = progress.add_task("playing", total=num_all, completed=num_all - len(tasks), success=0)
+        while waiting or playing:
+            while waiting and idle:
+                task = waiting.popleft()
+                episode = playing[task.id] = Episode(idle.pop(), source)
+                first = episode.start(task)
+                if first is None:  # the environment broke before the first turn
+                    close(task.id)
+                else:
+                    seen[task.id] = (*episode.environment.prompt, *first)
+            for task_id, reply in batch.respond(seen).items() if seen else ():
+                episode = playing[task_id]
+                if reply.finish == "context":
+                    episode.truncate(f"the history needs more than {config.max_context} tokens")
+                    observation = None
+                else:
+                    observation = episode.advance(reply.text)
+                if observation is None:
+                    close(task_id)
+                else:
+                    seen[task_id] = observation
+    for environment in idle:
+        environment.close()

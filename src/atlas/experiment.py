@@ -1,0 +1,124 @@
+"""One comparison end to end: collect -> select -> train -> evaluate -> report, one recipe, one folder of runs.
+
+Every stage is the same function that its own command calls; a stage that is done already costs nothing, an interrupted
+one goes on. All configs are checked before the first stage starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from atlas.config import Config, check_config
+from atlas.errors import ConfigError
+from atlas.store import Manifest
+
+CRITICAL = "critical"  # an arm's selector: the oracle where one is named, the source's own labels where none is
+BASE_ARM = "base"
+
+
+class ExperimentConfig(Config):
+    """A comparison of arms that differ in their selection alone: same trajectories, same base model, same optimiser steps."""
+
+    title: str = "Critical steps against all steps"
+    collect: dict[str, Any] = Field(default_factory=dict, description="settings of `atlas collect`; none if trajectories are given")
+    trajectories: Path | None = Field(None, description="a run of collect or import to use instead of collecting")
+    arms: dict[str, dict[str, Any]] = Field(
+        min_length=1,
+        description="name -> settings of `atlas select`; the selector `critical`"
+        " stands for the oracle if that section is given, else for the labels that came with the trajectories",
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="how the report calls an arm")
+    oracle: dict[str, Any] | None = Field(None, description="the oracle's settings (model, base_url, …)")
+    train: dict[str, Any] = Field(description="settings of `atlas train`, the base model among them")
+    evaluate: dict[str, Any] = Field(default_factory=dict, description="settings of `atlas evaluate`")
+    splits: tuple[str, ...] = Field(("held_in_test", "held_out_test"), min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one training of each arm per seed")
+    reference: str = Field("all", description="the arm that the others are compared with")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the experiment: what it is, where its run folder is, and the call that makes it."""
+
+    title: str
+    out: Path
+    make: Callable[[], Manifest]
+
+
+def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
+    """All stages in order, every config checked.
+
+    Raises:
+        ConfigError: a section has an unknown key or a wrong value; the message names recipe, section and key.
+    """
+    from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+    from atlas.reporting.build_report import build_report
+    from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+    from atlas.selection.select_steps import SelectConfig, select_steps
+    from atlas.training.train_agent import TrainConfig, train_agent
+    from atlas.trajectories.collect_experts import CollectConfig, collect_experts
+
+    if config.reference not in config.arms:
+        raise ConfigError(f"{where}: reference '{config.reference}' is none of the arms: {', '.join(config.arms)}.")
+    if BASE_ARM in config.arms:
+        raise ConfigError(f"{where}: an arm cannot be called '{BASE_ARM}': that is the untuned model. Rename it.")
+    stages: list[Stage] = []
+
+    def add(title: str, folder: Path, make: Callable[..., Manifest], *arguments: Any) -> Path:
+        stages.append(Stage(title, folder, lambda: make(*arguments, folder)))
+        return folder
+
+    if config.trajectories is None:
+        collect = check_config(CollectConfig, config.collect, f"{where}: collect")
+        trajectories = add("collect expert episodes", out / "trajectories", collect_experts, collect)
+    else:
+        trajectories = config.trajectories
+
+    selections: dict[str, Path] = {}
+    for arm, settings in config.arms.items():
+        select = check_config(SelectConfig, _selection_settings(config, settings, selections), f"{where}: arms.{arm}")
+        selections[arm] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories)
+
+    def evaluations(model: Path | str, folder: Path, name: str) -> dict[str, Path]:
+        runs = {}
+        for split in config.splits:
+            settings = {**config.evaluate, "model": str(model), "split": split}
+            evaluate = check_config(EvaluateConfig, settings, f"{where}: evaluate")
+            runs[split] = add(f"evaluate: {name} on {split}", folder / split, evaluate_agent, evaluate)
+        return runs
+
+    base_model = str(config.train.get("model", ""))
+    trained: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
+    base_runs = evaluations(base_model, out / "evaluations" / BASE_ARM, BASE_ARM)
+    for seed in config.seeds:
+        for arm in config.arms:
+            train = check_config(TrainConfig, {**config.train, "seed": seed}, f"{where}: train")
+            name = arm if len(config.seeds) == 1 else f"{arm}-seed{seed}"
+            folder = add(f"train: {name}", out / "training" / name, train_agent, train, trajectories, selections[arm])
+            trained[arm].append(ArmRun(training=folder, evaluations=evaluations(folder, out / "evaluations" / name, name)))
+    arms = [ArmConfig(name=BASE_ARM, label="base model", runs=(ArmRun(evaluations=base_runs),))]
+    arms += [ArmConfig(name=arm, label=config.labels.get(arm), runs=tuple(runs)) for arm, runs in trained.items()]
+    report = ReportConfig(title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM)
+    add("report", out / "report", build_report, report)
+    return stages
+
+
+def run_stages(stages: list[Stage]) -> Iterator[tuple[Stage, Manifest]]:
+    """Make each stage in turn; a finished one returns at once."""
+    for stage in stages:
+        yield stage, stage.make()
+
+
+def _selection_settings(config: ExperimentConfig, settings: Mapping[str, Any], selections: Mapping[str, Path]) -> dict[str, Any]:
+    """An arm's selection settings with `critical` and the name of another arm (`of`) resolved."""
+    resolved = dict(settings)
+    if resolved.get("selector") == CRITICAL:
+        resolved |= {"selector": "oracle", **config.oracle} if config.oracle else {"selector": "annotated"}
+    if resolved.get("of") in selections:
+        resolved["of"] = str(selections[resolved["of"]])
+    return resolved

@@ -1,0 +1,139 @@
+"""Hugging Face causal LMs on this machine: a hub id, a folder, or the run folder of `atlas train`.
+
+Only this workshop and `training` load torch. A tokenizer is loaded before its model, so that faults that make a run
+worthless (no chat template) show before the expensive part starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from atlas.errors import DependencyError, ModelError
+from atlas.rendering.renderer import Renderer
+from atlas.store import MANIFEST_FILE, Input, file_digest, read_manifest, relative_path, run_input
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+CHECKPOINT_FOLDER = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlace:
+    """Where a model's files are: `name` as the user gave it, `location` as Hugging Face loads it."""
+
+    name: str
+    location: str
+
+    @property
+    def is_folder(self) -> bool:
+        return Path(self.location).is_dir()
+
+
+def locate_model(name: str) -> ModelPlace:
+    """The place of a model given as a hub id, a folder or a training run.
+
+    Raises:
+        ModelError: a path without a model in it.
+        RunError: a training run that is not finished.
+    """
+    path = Path(name)
+    if (path / MANIFEST_FILE).exists():
+        read_manifest(path, ("train",))
+        return ModelPlace(name, str(path / CHECKPOINT_FOLDER))
+    if path.is_dir():
+        if not any((path / file).exists() for file in ("config.json", "adapter_config.json")):
+            raise ModelError(
+                f"{path} holds no model: neither config.json nor adapter_config.json is there. Give a model folder or a hub id."
+            )
+        return ModelPlace(name, name)
+    if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise ModelError(f"model folder {path} does not exist. Check the path, or give a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
+    return ModelPlace(name, name)
+
+
+def model_input(name: str, out: Path) -> Input:
+    """A model as an input of the run at `out`: a training run, a folder (with the digest of its files) or a hub id."""
+    path = Path(name)
+    if (path / MANIFEST_FILE).exists():
+        return run_input(path, out, ("train",))
+    place = locate_model(name)
+    if not place.is_folder:
+        return Input(path=name)
+    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".jinja", ".model"))
+    digest = "-".join(file_digest(file)[:8] for file in files)
+    return Input(path=relative_path(path, out), digest=digest)
+
+
+def load_renderer(place: ModelPlace) -> Renderer:
+    """The tokenizer of a model, ready to render conversations.
+
+    Raises:
+        ModelError: no tokenizer there, or one without a chat template.
+    """
+    transformers = import_transformers()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place.location)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {_first_line(error)}") from error
+    return Renderer(tokenizer, place.name)
+
+
+def load_model(place: ModelPlace, dtype: str, device: str | None = None) -> Any:
+    """The model itself, in evaluation mode, on `device` (the first GPU if there is one).
+
+    Args:
+        dtype: a torch dtype by name, "float32" or "bfloat16".
+
+    Raises:
+        ModelError: no model there, or one that is no causal LM.
+    """
+    transformers = import_transformers()
+    import torch
+
+    try:
+        if (Path(place.location) / "adapter_config.json").exists():
+            model = _import_peft().AutoPeftModelForCausalLM.from_pretrained(place.location, dtype=getattr(torch, dtype))
+        else:
+            model = transformers.AutoModelForCausalLM.from_pretrained(place.location, dtype=getattr(torch, dtype))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {place.name} cannot be loaded: {_first_line(error)}") from error
+    return model.to(device or default_device()).eval()
+
+
+def default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
+    """`auto` is bf16 on a GPU that has it and fp32 elsewhere (many CPUs emulate bf16 slowly)."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def import_transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise DependencyError("transformers", "train") from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _import_peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise DependencyError("peft", "lora") from None
+    return peft
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

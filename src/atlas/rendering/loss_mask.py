@@ -1,0 +1,43 @@
+"""Ownership to mask: a loss mask is a pure function of token ownership and the chosen steps (ATLaS §3.3).
+
+    L = −Σ_τ Σ_{t ∈ C(τ)} Σ_k log π(a_t^k | full history)
+
+The whole trajectory stays in the context; only tokens that belong to a chosen step carry loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.rendering.renderer import NO_STEP, TokenizedExample
+
+IGNORED_LABEL = -100
+
+
+def loss_mask(example: TokenizedExample, steps: Collection[int]) -> NDArray[np.bool_]:
+    """Which tokens are supervised, shape [T]: those of the chosen steps. The first token predicts nothing before it."""
+    mask = np.isin(example.step_of_token, [step for step in steps if step != NO_STEP])
+    if len(mask):
+        mask[0] = False
+    return mask
+
+
+def labels(example: TokenizedExample, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Token ids where supervised, -100 elsewhere, shape [T]: the form that Hugging Face trainers read (unshifted)."""
+    return np.where(mask, example.token_ids, IGNORED_LABEL).astype(np.int64)
+
+
+def mark_supervised(tokenizer: Any, example: TokenizedExample, mask: NDArray[np.bool_]) -> str:
+    """The text with supervised spans between ⟦ and ⟧: what a person checks a mask by."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    pieces, position = [], 0
+    for start, end in edges.tolist():
+        before, inside = example.token_ids[position:start].tolist(), example.token_ids[start:end].tolist()
+        pieces += [tokenizer.decode(before), "⟦", tokenizer.decode(inside), "⟧"]
+        position = end
+    pieces.append(tokenizer.decode(example.token_ids[position:].tolist()))
+    return "".join(pieces)

@@ -1,0 +1,156 @@
+"""Report: `evaluations + trainings -> report`. Did it help, and how sure is that?
+
+OUT/report.html   one file with everything in it
+OUT/report.md     the same, with the plots in OUT/plots/
+OUT/report.json   every number with the run, file and field that it came from
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from atlas.records import Problem
+from atlas.reporting.arms import Arm, RunFolder, read_arms
+from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
+from atlas.reporting.comparison import compare_arms
+from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.document import write_document
+from atlas.reporting.headline import write_findings, write_headline
+from atlas.reporting.measure import measure_split
+from atlas.reporting.notes import write_notes
+from atlas.reporting.origins import describe_origins
+from atlas.reporting.report import ArmReport, Report, Role, RunReport
+from atlas.reporting.svg import for_file
+from atlas.reporting.wording import clean
+from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
+from atlas.reporting.write_page import write_page
+from atlas.store import Manifest, relative_path, run_input, start_run, write_text
+
+__all__ = ["ArmConfig", "ArmRun", "ReportConfig", "build_report", "compute_report"]
+
+REPORT_FILE = "report.json"
+
+
+def build_report(config: ReportConfig, out: Path) -> Manifest:
+    """Compare the arms of `config` and write the report into the run folder `out`.
+
+    Raises:
+        RunError: a run is missing or unfinished, arms were evaluated on different tasks, or an arm mixes runs that do not
+            belong together.
+        DataError: a file of a run cannot be read.
+        DependencyError: matplotlib is not installed.
+    """
+    inputs = {name: run_input(path, out, (command,)) for name, path, command in config.named_runs()}
+    with start_run(out, "report", config.relative_to(out), inputs) as run:
+        if run.finished:
+            return run.manifest
+        arms = read_arms(config)
+        report = compute_report(config, arms, out)
+        document = write_document(report)
+        (out / PLOTS_FOLDER).mkdir(exist_ok=True)
+        for plot in document.plots:
+            write_text(out / PLOTS_FOLDER / f"{plot.name}.svg", for_file(plot.svg))
+        write_text(out / "report.html", write_page(document))
+        write_text(out / "report.md", write_markdown(document))
+        write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
+        problems = list(_left_out(arms))
+        run.write_problems(problems)
+        return run.finish(
+            {
+                "headline": report.headline,
+                "arms": len(report.arms),
+                "evaluations": sum(len(run.evaluations) for arm in arms for run in arm.runs),
+                "episodes": sum(len(evaluation.episodes) for arm in arms for run in arm.runs for evaluation in run.evaluations.values()),
+                "comparisons": len(report.comparisons),
+                "cautions": sum(note.level == "caution" for note in report.notes),
+                "left_out": len(problems),
+            }
+        )
+
+
+def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
+    """All numbers and words of the report; `out` is where the paths of the runs are seen from."""
+    splits = tuple(arms[0].runs[0].evaluations)
+    comparisons = compare_arms(arms, splits, config)
+    origins = describe_origins(arms)
+    reports = tuple(_describe_arm(arm, splits, config) for arm in arms)
+    return Report(
+        title=clean(config.title, 200),
+        headline=write_headline(reports, comparisons, config.focus_arm, config.reference),
+        findings=write_findings(reports, comparisons, config.focus_arm, config.reference, config.base),
+        notes=write_notes(arms, reports, comparisons, origins[0], config),
+        label_origin=origins,
+        reference=config.reference,
+        base=config.base,
+        focus=config.focus_arm,
+        splits=splits,
+        seed=config.seed,
+        resamples=config.resamples,
+        confidence=config.confidence,
+        arms=reports,
+        comparisons=comparisons,
+        runs=_describe_runs(_folders(arms), out),
+    )
+
+
+def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:
+    roles: dict[str | None, Role] = {config.focus_arm: "focus", config.base: "base", config.reference: "reference"}
+    return ArmReport(
+        name=arm.name,
+        label=clean(arm.config.label or arm.name),
+        role=roles.get(arm.name, "control"),
+        num_runs=len(arm.runs),
+        budget=measure_budget(arm),
+        results=tuple(measure_split(arm, split, config) for split in splits),
+        selection=profile_selection(arm),
+        losses=loss_curves(arm),
+    )
+
+
+def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
+    """Every run folder that was read, in the order of the arms."""
+    for arm in arms:
+        for run in arm.runs:
+            yield from (evaluation.folder for evaluation in run.evaluations.values())
+            if run.training is None:
+                continue
+            yield run.training.folder
+            if (data := run.training.data) is not None:
+                yield from (folder for folder in (data.selection_folder, data.complement_of, data.trajectories_folder) if folder)
+
+
+def _describe_runs(folders: Iterable[RunFolder], out: Path) -> tuple[RunReport, ...]:
+    """One row for each folder; several names where several runs share it (one set of trajectories, say)."""
+    by_path: dict[str, list[RunFolder]] = {}
+    for folder in folders:
+        by_path.setdefault(relative_path(folder.path, out), []).append(folder)
+    return tuple(_describe_run(path, same) for path, same in by_path.items())
+
+
+def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
+    manifest = folders[0].manifest
+    model, seed = manifest.inputs.get("model"), manifest.config.get("seed")
+    return RunReport(
+        names=tuple(folder.name for folder in folders),
+        command=manifest.command,
+        path=path,
+        digest=manifest.digest,
+        model=None if model is None else model.path if model.digest is None else Path(model.path).name,
+        seed=seed if isinstance(seed, int) else None,
+        versions=manifest.versions,
+        wall_seconds=manifest.wall_seconds,
+    )
+
+
+def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
+    for arm in arms:
+        for run in arm.runs:
+            for evaluation in run.evaluations.values():
+                for episode in evaluation.episodes.values():
+                    if not episode.is_valid:
+                        yield Problem(
+                            where=evaluation.folder.name,
+                            reason=f"the episode ended as '{episode.status}', not counted",
+                            item=episode.task_id,
+                        )

@@ -1,0 +1,89 @@
+"""Arms -> paired differences, in three families: against the reference, against the base model, and focus against controls.
+
+Each family asks its question of several arms and splits at once, so its p-values are adjusted together (Holm 1979);
+the verdict follows the adjusted one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from atlas.intervals import PairedDifference, holm_adjust, paired_bootstrap
+from atlas.reporting.arms import Arm, Episode
+from atlas.reporting.config import ReportConfig
+from atlas.reporting.measure import OVER_TASKS, OVER_TASKS_AND_RUNS, episode_sources, episode_values, number
+from atlas.reporting.report import Comparison, Verdict
+
+Family = Literal["reference", "base", "focus"]
+FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
+
+
+def compare_arms(arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig) -> tuple[Comparison, ...]:
+    """All paired comparisons of the report, family by family, then arm by arm and split by split."""
+    return tuple(comparison for family in FAMILIES for comparison in _compare_family(family, arms, splits, config))
+
+
+def _compare_family(family: Family, arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig) -> list[Comparison]:
+    pairs = [(arm, against, split) for arm, against in _pairs(family, arms, config) for split in splits]
+    results = [_difference(arm, against, split, "success", config) for arm, against, split in pairs]
+    adjusted = holm_adjust([result.p_value for result in results])
+    return [
+        _describe(family, arm, against, split, result, p_adjusted, config)
+        for (arm, against, split), result, p_adjusted in zip(pairs, results, adjusted, strict=True)
+    ]
+
+
+def _pairs(family: Family, arms: Sequence[Arm], config: ReportConfig) -> Iterator[tuple[Arm, Arm]]:
+    by_name = {arm.name: arm for arm in arms}
+    for arm in arms:
+        if family == "reference" and arm.name not in (config.reference, config.base):
+            yield arm, by_name[config.reference]
+        elif family == "base" and config.base is not None and arm.name != config.base:
+            yield arm, by_name[config.base]
+        elif family == "focus" and config.focus_arm is not None and arm.name not in (config.reference, config.base, config.focus_arm):
+            yield by_name[config.focus_arm], arm
+
+
+def _difference(arm: Arm, against: Arm, split: str, field: str, config: ReportConfig) -> PairedDifference:
+    a, b = episode_values(_episodes(arm, split), field), episode_values(_episodes(against, split), field)
+    return paired_bootstrap(a, b, config.seed, config.resamples, config.confidence)
+
+
+def _episodes(arm: Arm, split: str) -> list[list[Episode]]:
+    return [list(run.evaluations[split].episodes.values()) for run in arm.runs]
+
+
+def _describe(
+    family: Family, arm: Arm, against: Arm, split: str, result: PairedDifference, p_adjusted: float, config: ReportConfig
+) -> Comparison:
+    method = OVER_TASKS if len(arm.runs) == len(against.runs) == 1 else OVER_TASKS_AND_RUNS
+    both = [(arm, split), (against, split)]
+    return Comparison(
+        arm=arm.name,
+        against=against.name,
+        split=split,
+        family=family,
+        success_difference=number(result.difference, method, _sources(both, "outcome.status")),
+        score_difference=number(_difference(arm, against, split, "score", config).difference, method, _sources(both, "outcome.score")),
+        p_value=None if math.isnan(result.p_value) else result.p_value,
+        p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
+        num_tasks=result.num_tasks,
+        num_higher=result.num_higher,
+        num_lower=result.num_lower,
+        num_tied=result.num_tied,
+        verdict=_judge(result, p_adjusted, round(1 - config.confidence, 9)),
+    )
+
+
+def _sources(arms: list[tuple[Arm, str]], field: str) -> tuple[str, ...]:
+    return tuple(source for arm, split in arms for source in episode_sources(arm, split, field))
+
+
+def _judge(result: PairedDifference, p_adjusted: float, alpha: float) -> Verdict:
+    if math.isnan(result.p_value):
+        return "untested"
+    if p_adjusted < alpha:
+        return "better" if result.difference.estimate > 0 else "worse"
+    return "not_corrected" if result.p_value < alpha else "none"

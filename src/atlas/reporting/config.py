@@ -1,0 +1,85 @@
+"""What a report compares: arms, each a way of choosing steps, trained once or with several seeds and evaluated on splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from atlas.config import Config
+from atlas.lookup import nearest
+from atlas.store import relative_path
+
+
+class ArmRun(Config):
+    """One training of an arm (one seed) and where it was evaluated; the untuned base model has no training."""
+
+    training: Path | None = None
+    evaluations: dict[str, Path] = Field(min_length=1)  # split name -> evaluation run
+
+
+class ArmConfig(Config):
+    """One arm: a name, a label for people, and its runs, one per training seed."""
+
+    name: str = Field(min_length=1)
+    label: str | None = None  # the name, if None
+    runs: tuple[ArmRun, ...] = Field(min_length=1)
+
+
+class ReportConfig(Config):
+    """What a report compares with what, and how its intervals are made."""
+
+    title: str = "Critical steps against all steps"
+    arms: tuple[ArmConfig, ...] = Field(min_length=1)  # in the order of the report
+    reference: str = "all"  # the arm that every other one is compared with
+    base: str | None = None  # the arm of the untuned model
+    focus: str | None = None  # the arm of the headline; the first that is neither reference nor base, if None
+    seed: int = 0  # of the resampling
+    resamples: int = Field(10_000, ge=100)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+    @model_validator(mode="after")
+    def _arms_are_known(self) -> ReportConfig:
+        names = [arm.name for arm in self.arms]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"two arms are named '{repeated[0]}', expected a name of its own for each")
+        labels = [arm.label or arm.name for arm in self.arms]
+        if len(set(labels)) < len(labels):
+            raise ValueError("two arms have the same label, expected one of its own for each")
+        for role in ("reference", "base", "focus"):
+            name = getattr(self, role)
+            if name is not None and name not in names:
+                raise ValueError(f"the {role} '{name}' is none of the arms. {nearest(name, names)}")
+        given = [name for name in (self.reference, self.base, self.focus) if name is not None]
+        if len(set(given)) < len(given):
+            raise ValueError("reference, base and focus must be different arms")
+        return self
+
+    @property
+    def focus_arm(self) -> str | None:
+        """The arm that the headline is about; None where there is only the reference (and the base)."""
+        return self.focus or next((arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None)
+
+    def named_runs(self) -> Iterator[tuple[str, Path, str]]:
+        """Every run folder given: its name in the report, its path, and the command that must have written it."""
+        for arm in self.arms:
+            for number, run in enumerate(arm.runs, start=1):
+                if run.training is not None:
+                    yield f"{arm.name}/{number}/train", run.training, "train"
+                for split, path in run.evaluations.items():
+                    yield f"{arm.name}/{number}/evaluate/{split}", path, "evaluate"
+
+    def relative_to(self, folder: Path) -> ReportConfig:
+        """The same config with every path as seen from `folder`, as a run folder stores it: no path of a machine in it."""
+        arms = tuple(arm.model_copy(update={"runs": tuple(_relative_run(run, folder) for run in arm.runs)}) for arm in self.arms)
+        return self.model_copy(update={"arms": arms})
+
+
+def _relative_run(run: ArmRun, folder: Path) -> ArmRun:
+    return ArmRun(
+        training=None if run.training is None else Path(relative_path(run.training, folder)),
+        evaluations={split: Path(relative_path(path, folder)) for split, path in run.evaluations.items()},
+    )

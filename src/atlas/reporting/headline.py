@@ -1,0 +1,98 @@
+"""The report's numbers -> its headline and findings in plain words. Every sentence follows from a verdict; none is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from atlas.reporting.report import ArmReport, Comparison, Verdict
+from atlas.reporting.wording import difference_text, join_words, percent, percent_interval, split_label
+
+# How the headline says a verdict: in its first clause, which names both arms, and in those after it.
+CLAUSES: dict[Verdict, tuple[str, str]] = {
+    "better": ("{arm} beats {against} on {where}: {how}", "on {where} it is better: {how}"),
+    "worse": ("{arm} falls behind {against} on {where}: {how}", "on {where} it falls behind: {how}"),
+    "not_corrected": (
+        "{arm} and {against} are apart on {where} ({how}), though not after correction for the number of comparisons",
+        "on {where} they are apart ({how}), though not after correction for the number of comparisons",
+    ),
+    "none": (
+        "no difference between {arm} and {against} could be shown on {where} ({how})",
+        "on {where} no difference could be shown ({how})",
+    ),
+    "untested": (
+        "{arm} and {against} have no task with a valid episode in both on {where}",
+        "on {where} they have no task with a valid episode in both",
+    ),
+}
+# How a finding says a verdict that several arms share: of one arm against others, and of others against one arm.
+ONE_AGAINST_SEVERAL: dict[Verdict, str] = {
+    "better": "{one} is better than {several} on {where}.",
+    "worse": "{one} is worse than {several} on {where}.",
+    "not_corrected": "{one} is apart from {several} on {where}, though not after correction for the number of comparisons.",
+    "none": "No difference between {one} and {several} could be shown on {where}.",
+    "untested": "{one} has no task with a valid episode in common with {several} on {where}.",
+}
+SEVERAL_AGAINST_ONE: dict[Verdict, str] = {
+    "better": "Better than {one} on {where}: {several}.",
+    "worse": "Worse than {one} on {where}: {several}.",
+    "not_corrected": "Apart from {one} on {where}, though not after correction for the number of comparisons: {several}.",
+    "none": "No difference to {one} could be shown on {where}: {several}.",
+    "untested": "No task with a valid episode in common with {one} on {where}: {several}.",
+}
+
+
+def write_headline(arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str) -> str:
+    """One sentence: what the focus did against the reference on each split, or the reference's own numbers if it is alone."""
+    labels = {arm.name: arm.label for arm in arms}
+    if focus is None:
+        alone = next(arm for arm in arms if arm.name == reference)
+        rates = [
+            f"{percent(result.total.success_rate)} {percent_interval(result.total.success_rate)}".strip()
+            + f" of the episodes on {split_label(result.split)}"
+            for result in alone.results
+        ]
+        return f"{alone.label} succeeds in {join_words(rates)}. There is no other tuned arm to compare it with."
+    rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
+    clauses = [
+        CLAUSES[row.verdict][min(index, 1)].format(
+            arm=labels[row.arm], against=labels[row.against], where=split_label(row.split), how=difference_text(row)
+        )
+        for index, row in enumerate(rows)
+    ]
+    return _capital("; ".join(clauses) + ".")
+
+
+def write_findings(
+    arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str, base: str | None
+) -> tuple[str, ...]:
+    """The other comparisons in words: focus against the controls, controls against the reference, all against the base."""
+    labels = {arm.name: arm.label for arm in arms}
+    controls = [row for row in comparisons if row.family == "focus"]
+    to_reference = [row for row in comparisons if row.family == "reference" and row.arm != focus]
+    to_base = [row for row in comparisons if row.family == "base"]
+    return (
+        *_share(ONE_AGAINST_SEVERAL, controls, labels, one=focus, side="against"),
+        *_share(SEVERAL_AGAINST_ONE, to_reference, labels, one=reference, side="arm"),
+        *_share(SEVERAL_AGAINST_ONE, to_base, labels, one=base, side="arm"),
+    )
+
+
+def _share(
+    sentences: dict[Verdict, str], rows: Sequence[Comparison], labels: dict[str, str], one: str | None, side: Literal["arm", "against"]
+) -> Iterator[str]:
+    """A sentence for each verdict and all the arms that have it on the same splits."""
+    for verdict, sentence in sentences.items():
+        splits_of_arm: dict[str, list[str]] = {}
+        for row in rows:
+            if row.verdict == verdict:
+                splits_of_arm.setdefault(labels[getattr(row, side)], []).append(split_label(row.split))
+        arms_of_splits: dict[str, list[str]] = {}
+        for label, splits in splits_of_arm.items():
+            arms_of_splits.setdefault(join_words(splits), []).append(label)
+        for where, arms in arms_of_splits.items():
+            yield sentence.format(one=labels[one or ""], several=join_words(arms), where=where)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

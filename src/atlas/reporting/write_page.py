@@ -1,0 +1,42 @@
+"""Document -> one HTML file that needs nothing else: style and plots are inside it, and it runs no script."""
+
+from __future__ import annotations
+
+from atlas.reporting.document import Document
+from atlas.reporting.svg import FONT, for_page
+from atlas.reporting.wording import clean
+
+# Shapes of the arms' marks in text, in a box of 16 units; the same as those of the plots.
+MARK_PATHS: dict[str, str] = {
+    "o": "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",
+    "D": "M8 1.5L14.5 8L8 14.5L1.5 8z",
+    "s": "M3 3H13V13H3z",
+    "^": "M8 2L14.5 13.5H1.5z",
+    "v": "M8 14L1.5 2.5H14.5z",
+    "P": "M6 2H10V6H14V10H10V14H6V10H2V6H6z",
+    "X": "M2 4.5L4.5 2L8 5.5L11.5 2L14 4.5L10.5 8L14 11.5L11.5 14L8 10.5L4.5 14L2 11.5L5.5 8z",
+}
+
+
+def write_page(document: Document) -> str:
+    """The page. Whatever comes from a record is escaped by the template engine and freed of control characters."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("atlas.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: clean(value, 4000) if type(value) is str else value,
+    )
+    environment.filters["for_page"] = _inline
+    template = environment.get_template("report.html.j2")
+    return template.render(document=document, report=document.report, mark_paths=MARK_PATHS, font=FONT) + "\n"
+
+
+def _inline(svg: str) -> object:
+    """A plot as markup: its labels were escaped when it was drawn."""
+    from markupsafe import Markup
+
+    return Markup(for_page(svg).replace("<svg ", '<svg class="plot" ', 1))

@@ -1,0 +1,95 @@
+"""Critical steps by rules of thumb on the text: offline and free, a baseline for the oracle and no stand-in for it.
+
+A heuristic, with weights set by hand and fitted to nothing. It looks for the four kinds of ATLaS §3.1:
+
+    plan_creation         the first step; words of planning
+    critical_observation  an observation full of words not seen before in this trajectory
+    critical_action       a reward, a next observation that reports success, the last step unless the trajectory failed
+    self_correction       another action right after an observation that reports an error; words of reconsidering
+
+English only, and blind to a plan that does not call itself one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
+from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.base import selection_of
+
+NEW_ENOUGH = 0.3  # the share of new words from which an observation counts as news
+
+
+def _phrases(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"\b({pattern})\b", re.IGNORECASE)
+
+
+_PLAN = _phrases(r"plan|sub-?goals?|strategy|first(ly)?,? (i|we|let)|break (it|this|the task) down|step by step|in order to")
+_ERROR = _phrases(
+    r"could not|couldn't|cannot|can't|unable|invalid|error|failed|failure|denied|nothing happens|no known action"
+    r"|not (recognized|valid|found|allowed|possible)"
+)
+_SUCCESS = _phrases(r"success\w*|completed?|done|crafted|got \d+|you (pick|put|open|unlock|take|move)\w*|passed")
+_RECONSIDER = _phrases(r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust|correct (it|this|that)")
+_WORD = re.compile(r"\w+")
+
+
+class RulesSelector:
+    """Takes the steps that the rules give the most weight, the earlier of equals; none that no rule speaks for."""
+
+    def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
+        self._name = config.selector
+
+    def select(self, trajectory: Trajectory, budget: int) -> Selection:
+        seen: set[str] = set()
+        found: list[CriticalStep] = []
+        for index, step in enumerate(trajectory.steps):
+            words = set(_WORD.findall(_text(step.observation).lower()))
+            novelty = len(words - seen) / len(words) if words and index > 0 else 0.0
+            seen |= words
+            if signs := _signs(trajectory, index, novelty):
+                kinds = tuple(dict.fromkeys(kind for kind, _, _ in signs))
+                score = round(sum(weight for _, weight, _ in signs), 3)
+                found.append(CriticalStep(index=index, kinds=kinds, reason="; ".join(why for _, _, why in signs), score=score))
+        best = sorted(found, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
+        return selection_of(trajectory, self._name, budget, best)
+
+
+def _signs(trajectory: Trajectory, index: int, novelty: float) -> list[tuple[CriticalKind, float, str]]:
+    """What speaks for a step: kind, weight, and why."""
+    step, steps = trajectory.steps[index], trajectory.steps
+    response, observation = step.response.content, _text(step.observation)
+    after = _text(steps[index + 1].observation if index + 1 < len(steps) else trajectory.final_observation)
+    last = index + 1 == len(steps)
+    signs: list[tuple[CriticalKind, float, str]] = []
+    if index == 0:
+        signs.append(("plan_creation", 0.5, "the first step"))
+    if _PLAN.search(response):
+        signs.append(("plan_creation", 0.5, "speaks of a plan"))
+    if novelty >= NEW_ENOUGH and not _ERROR.search(observation):
+        signs.append(("critical_observation", 0.6 * novelty, f"{novelty:.0%} of the observation's words are new"))
+    if step.reward is not None and step.reward > 0:
+        signs.append(("critical_action", 0.8, "brought a reward"))
+    elif _SUCCESS.search(after) and not _ERROR.search(after):
+        signs.append(("critical_action", 0.4, "the next observation reports success"))
+    if last and trajectory.outcome.status not in ("failure", "error"):
+        signs.append(("critical_action", 0.4, "the last step"))
+    if index > 0 and _ERROR.search(observation) and _action(step) != _action(steps[index - 1]):
+        signs.append(("self_correction", 0.8, "another action after an error"))
+    elif index > 0 and _RECONSIDER.search(response):
+        signs.append(("self_correction", 0.3, "speaks of reconsidering"))
+    return signs
+
+
+def _text(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
+def _action(step: Step) -> object:
+    return (
+        step.action
+        if step.action is not None
+        else (step.response.content, tuple((call.name, call.arguments) for call in step.response.tool_calls))
+    )

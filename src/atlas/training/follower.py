@@ -1,0 +1,27 @@
+"""Follows a training run: progress on the terminal, and `metrics.jsonl`, which is whole after each log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+from transformers import TrainerCallback
+
+from atlas.store import write_text
+
+
+class RunFollower(TrainerCallback):
+    """Writes the Trainer's own log history, so that a resumed run gives the same file as one that ran through."""
+
+    def __init__(self, folder: Path, progress: Progress, task: TaskID) -> None:
+        self._metrics = folder / "metrics.jsonl"
+        self._progress = progress
+        self._task = task
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        rows = [row for row in state.log_history if "loss" in row]
+        write_text(self._metrics, "".join(json.dumps({"step": row["step"], **row}) + "\n" for row in rows))
+        if rows:
+            self._progress.update(self._task, completed=state.global_step, loss=f"{rows[-1]['loss']:.3f}")

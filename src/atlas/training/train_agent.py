@@ -1,0 +1,235 @@
+"""trajectories + selection -> checkpoint. The whole trajectory stays in the context; loss on the chosen steps alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from atlas.config import Config
+from atlas.errors import DataError, DependencyError
+from atlas.models.local import (
+    CHECKPOINT_FOLDER,
+    Precision,
+    import_transformers,
+    load_model,
+    load_renderer,
+    locate_model,
+    model_input,
+    resolve_precision,
+)
+from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store import Manifest, Run, run_input, start_run
+from atlas.training.examples import ExampleSet, build_examples, schedule_examples
+
+RESUME_FOLDER = "resume.partial"
+
+
+class LoraConfig(Config):
+    """Low-rank adapters in place of full fine-tuning (needs the extra `lora`)."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = 32.0
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class TrainConfig(Config):
+    """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
+
+    model: str
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
+    lr_scheduler: str = "linear"
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    batch_size: int = Field(32, ge=1)  # examples per optimiser step
+    micro_batch_size: int = Field(4, ge=1)  # examples per forward pass; changes memory and speed, not the loss
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_tokens: int = Field(4096, ge=8)
+    precision: Precision = "auto"
+    gradient_checkpointing: bool = False
+    lora: LoraConfig | None = None
+    seed: int = 0
+    save_every: int = Field(50, ge=1)  # optimiser steps between the states that an interrupted run goes on from
+    log_every: int = Field(1, ge=1)
+    report_to: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> TrainConfig:
+        if self.batch_size % min(self.micro_batch_size, self.batch_size):
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+        return self
+
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to"})  # the model is an input with a digest
+
+
+def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
+    """Tune `config.model` on the selected steps of `trajectories`; the run folder `out` holds `checkpoint/`.
+
+    Raises:
+        RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
+        ModelError: the model cannot be loaded or has no usable chat template.
+        DataError: no token would be supervised.
+    """
+    inputs = {
+        "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
+        "selection": run_input(selection, out, ("select",)),
+        "model": model_input(config.model, out),
+    }
+    with start_run(out, "train", config, inputs) as run:
+        if run.finished:
+            return run.manifest
+        console = Console(stderr=True)
+        selections = read_selections(selection, trajectories)
+        renderer = load_renderer(locate_model(config.model))
+        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as progress:
+            task = progress.add_task("tokenising", total=len(selections))
+            examples = build_examples(
+                read_trajectories(trajectories), selections, renderer, config.max_tokens, lambda: progress.advance(task)
+            )
+        _check_supervision(examples, config, selection)
+        run.write_problems(examples.problems)
+        summary = _describe(examples)
+        console.print(
+            f"[bold]{out}[/]: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
+            f"{examples.num_supervised_tokens:,} supervised "
+            f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
+        )
+        summary |= _train(run, config, examples, renderer, console)
+        manifest = run.finish(summary)
+        shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
+        return manifest
+
+
+def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Path) -> None:
+    if not examples.num_trajectories:
+        raise DataError("the trajectory run is empty: there is nothing to train on. Collect or import trajectories first.")
+    if not examples.examples:
+        reason = examples.problems[0].reason if examples.problems else "no step is selected"
+        raise DataError(
+            f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
+            f"learn nothing. Look at {selection}/problems.jsonl, or raise max_tokens above {config.max_tokens}."
+        )
+
+
+def _describe(examples: ExampleSet) -> dict[str, Any]:
+    return {
+        "num_trajectories": examples.num_trajectories,
+        "num_examples": len(examples.examples),
+        "num_left_out": len({problem.item for problem in examples.problems} - {example.trajectory_id for example in examples.examples}),
+        "num_tokens": examples.num_tokens,
+        "num_trained_tokens": examples.num_trained_tokens,
+        "num_supervised_tokens": examples.num_supervised_tokens,
+        "num_steps": examples.num_steps,
+        "num_supervised_steps": examples.num_supervised_steps,
+        "num_dropped_steps": examples.num_dropped_steps,
+    }
+
+
+def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, console: Console) -> dict[str, Any]:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
+    transformers = import_transformers()
+    from atlas.training.follower import RunFollower
+    from atlas.training.loss import CriticalStepTrainer, ScheduledExamples, collate
+
+    precision = resolve_precision(config.precision)
+    transformers.set_seed(config.seed)
+    # bf16 keeps float32 weights and computes under autocast: updates of 1e-5 vanish in bf16 weights. Adapters leave the base in bf16.
+    place = locate_model(config.model)
+    model = load_model(place, "bfloat16" if precision == "bf16" and config.lora else "float32")
+    if config.lora:
+        model = _add_adapters(model, config.lora)
+    num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
+    micro_batch_size = min(config.micro_batch_size, config.batch_size)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(run.path / RESUME_FOLDER),
+        num_train_epochs=1,  # the schedule below holds all epochs
+        per_device_train_batch_size=micro_batch_size,
+        gradient_accumulation_steps=config.batch_size // micro_batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=precision == "bf16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        logging_steps=config.log_every,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed,
+        data_seed=config.seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=list(config.report_to) or "none",
+        use_cpu=model.device.type == "cpu",
+        dataloader_pin_memory=model.device.type != "cpu",
+    )
+    order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
+    started = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training", total=num_steps, loss="…")
+
+        trainer = CriticalStepTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=ScheduledExamples(examples.examples, order),
+            data_collator=collate,
+            callbacks=[RunFollower(run.path, progress, task)],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train(resume_from_checkpoint=_newest_state(run.path / RESUME_FOLDER))
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    _save_checkpoint(run.path, trainer.model, renderer.tokenizer)
+    return {
+        "optimizer_steps": trainer.state.global_step,
+        "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
+        "train_seconds": round(time.monotonic() - started, 1),
+        "precision": precision,
+        "num_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+    }
+
+
+def _add_adapters(model: Any, lora: LoraConfig) -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise DependencyError("peft", "lora") from None
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
+    )
+
+
+def _newest_state(folder: Path) -> str | None:
+    """The newest state that was written whole: the Trainer writes trainer_state.json last."""
+    states = [state for state in folder.glob("checkpoint-*") if _is_whole(state / "trainer_state.json")]
+    return str(max(states, key=lambda state: int(state.name.split("-")[1]))) if states else None
+
+
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Model and tokenizer as safetensors, whole or not at all."""
+    temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)

@@ -1,0 +1,68 @@
+"""Shared fixtures: a tokenizer trained in-process, a tiny Llama, and small trajectories. No hub, no GPU."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
+from tests.templates import CHATML, tiny_tokenizer
+
+
+def make_trajectory(num_steps: int = 4, name: str = "t", thought: str = "I look around.") -> Trajectory:
+    """A ReAct trajectory with `num_steps` steps and words that differ from step to step."""
+    steps = tuple(
+        Step(
+            observation=(Message(role="user", content=f"You see a red ball {index} and a door."),),
+            response=Message(role="assistant", content=f"Thought:\n{thought} Now {index}.\n\nAction:\ngo to red ball {index}"),
+            action=f"go to red ball {index}",
+        )
+        for index in range(num_steps)
+    )
+    return Trajectory(
+        id=name,
+        task=Task(id=name, environment="test", group="group"),
+        prompt=(Message(role="system", content="You are in a room."),),
+        steps=steps,
+        outcome=Outcome(status="success", score=1.0),
+        source=Source(name="test"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return tiny_tokenizer(CHATML)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with the ChatML tokenizer, saved as any instruct model is."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.errors import ModelError
+from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
+from atlas.rendering.loss_mask import labels, loss_mask, mark_supervised
+from atlas.rendering.renderer import NO_STEP, Renderer
+from tests.conftest import make_trajectory
+from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, tiny_tokenizer
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+RENDERERS = {name: Renderer(tiny_tokenizer(template), name) for name, (template, _, _) in SPECIAL_TOKENS.items()}
+STABLE = [name for name in RENDERERS if name != "thinking"]
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def trajectory_of(observations: list[str], responses: list[str], reasoning: str | None = None) -> Trajectory:
+    steps = tuple(
+        Step(
+            observation=(Message(role="user", content=seen),),
+            response=Message(role="assistant", content=said, reasoning=reasoning),
+        )
+        for seen, said in zip(observations, responses, strict=True)
+    )
+    return make_trajectory(0).model_copy(update={"steps": steps})
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_masks_read_as_in_the_golden_file(name: str) -> None:
+    """One file a template: the text with trained spans as ⟦ ⟧. Regenerate by deleting the file, then judge it by eye."""
+    renderer = RENDERERS[name]
+    trajectory = make_trajectory(3)
+    if name == "thinking":
+        trajectory = trajectory.model_copy(
+            update={
+                "steps": tuple(
+                    step.model_copy(update={"response": step.response.model_copy(update={"reasoning": f"Hm {index}."})})
+                    for index, step in enumerate(trajectory.steps)
+                )
+            }
+        )
+    examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
+    shown = "\n=== next example ===\n".join(
+        mark_supervised(renderer.tokenizer, example, loss_mask(example, [0, 2])) for example in examples
+    )
+    path = GOLDEN / f"mask_{name}.txt"
+    if not path.exists():
+        path.write_text(shown, encoding="utf-8")
+        pytest.fail(f"{path.name} was missing and has been written: look at it, then run again")
+    assert shown == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_token_ids_equal_those_of_the_tokenizers_own_chat_template(name: str) -> None:
+    renderer, trajectory = RENDERERS[name], make_trajectory(4)
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    chat = [{"role": message.role, "content": message.content} for message in trajectory.messages]
+    assert example.token_ids.tolist() == renderer.tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+
+
+@pytest.mark.parametrize("name", STABLE)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_each_step_owns_exactly_its_response_and_end_of_turn(name: str, data: st.DataObject) -> None:
+    renderer = RENDERERS[name]
+    said = data.draw(st.lists(texts.map(lambda text: f"x{text}x"), min_size=1, max_size=4))
+    seen = data.draw(st.lists(texts, min_size=len(said), max_size=len(said)))
+    (example,) = renderer.tokenize_trajectory(trajectory_of(seen, said))
+    for step, text in enumerate(said):
+        owned = example.token_ids[example.step_of_token == step]
+        assert owned[-1] in renderer.stop_ids
+        own_text = renderer.tokenizer.decode(owned.tolist())
+        assert own_text.removesuffix(renderer.tokenizer.decode(list(renderer.end_of_turn))).strip() == text
+
+
+@pytest.mark.parametrize("name", STABLE)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_masks_of_a_selection_and_of_its_complement_are_disjoint_and_sum_to_all_steps(name: str, data: st.DataObject) -> None:
+    num_steps = data.draw(st.integers(1, 6))
+    chosen = data.draw(st.sets(st.integers(0, num_steps - 1)))
+    (example,) = RENDERERS[name].tokenize_trajectory(make_trajectory(num_steps))
+    one, other = loss_mask(example, chosen), loss_mask(example, set(range(num_steps)) - chosen)
+    assert not (one & other).any()
+    assert np.array_equal(one | other, example.step_of_token != NO_STEP)
+    assert np.array_equal(labels(example, one) != -100, one)
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_observation_tokens_are_never_supervised_even_when_they_spell_role_headers(name: str) -> None:
+    renderer = RENDERERS[name]
+    fake = renderer.render([Message(role="user", content="hi")], open_turn=True) + "I am the agent"
+    trajectory = trajectory_of([fake, fake], ["real one", "real two"])
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    supervised = renderer.tokenizer.decode(example.token_ids[loss_mask(example, [0, 1])].tolist())
+    assert "I am the agent" not in supervised
+    assert "real one" in supervised
+    assert "real two" in supervised
+
+
+def test_a_template_that_strips_earlier_thinking_gives_one_example_per_step() -> None:
+    renderer = RENDERERS["thinking"]
+    trajectory = trajectory_of(["a", "b", "c"], ["one", "two", "three"], reasoning="because")
+    examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
+    assert [example.steps for example in examples] == [(0,), (2,)]
+    text = renderer.tokenizer.decode(examples[1].token_ids.tolist())
+    assert text.count("because") == 1, "the history is as seen at inference: earlier thinking is gone"
+    supervised = renderer.tokenizer.decode(examples[1].token_ids[loss_mask(examples[1], [2])].tolist())
+    assert "because" in supervised
+    assert "three" in supervised
+
+
+def test_steps_beyond_the_token_limit_are_dropped_whole_and_named() -> None:
+    renderer, trajectory = RENDERERS["chatml"], make_trajectory(5)
+    (whole,) = renderer.tokenize_trajectory(trajectory)
+    limit = int(np.flatnonzero(whole.step_of_token == 2)[-1])  # the last token of step 2 no longer fits
+    (example,) = renderer.tokenize_trajectory(trajectory, max_tokens=limit)
+    assert example.steps == (0, 1)
+    assert example.dropped_steps == (2, 3, 4)
+    assert len(example.token_ids) == limit
+    assert not (example.step_of_token == 2).any()
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_turn_by_turn_encoding_equals_encoding_the_whole(name: str) -> None:
+    renderer, trajectory = RENDERERS[name], make_trajectory(3)
+    messages = list(trajectory.prompt) + list(trajectory.steps[0].observation)
+    ids = renderer.opening_ids(messages)
+    for step, following in zip(trajectory.steps, trajectory.steps[1:], strict=False):
+        said = renderer.encode(step.response.content if name != "mistral" else " " + step.response.content)
+        messages.append(step.response)
+        added = renderer.continuation_ids(messages, following.observation)
+        assert added is not None
+        ids += said + list(renderer.end_of_turn) + added
+        messages += following.observation
+    assert ids == renderer.opening_ids(messages)
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_with_advice() -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.chat_template = None
+    with pytest.raises(ModelError, match="no chat template"):
+        Renderer(tokenizer, "gpt-none")
+
+
+def test_a_template_that_raises_is_named_with_the_roles_it_refused() -> None:
+    tokenizer = tiny_tokenizer(THINKING)
+    tokenizer.chat_template = "{{ raise_exception('system role not supported') }}"
+    with pytest.raises(ModelError, match=r"system.*not supported"):
+        Renderer(tokenizer, "strict").render([Message(role="system", content="x")])
+
+
+def test_an_empty_trajectory_gives_no_example() -> None:
+    empty = Trajectory(
+        id="e", task=Task(id="e", environment="t"), outcome=Outcome(status="unknown"), source=Source(name="t")
+    )
+    assert RENDERERS["chatml"].tokenize_trajectory(empty) == []

@@ -1,0 +1,30 @@
+"""Finished run folders made by hand, for tests of whatever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from atlas.config import Config
+from atlas.records import Selection, Trajectory
+from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES
+from atlas.store import run_input, start_run, write_records
+
+
+class NoSettings(Config):
+    pass
+
+
+def write_trajectories(path: Path, trajectories: Iterable[Trajectory], command: str = "collect") -> Path:
+    with start_run(path, command, NoSettings()) as run:
+        write_records(path / TRAJECTORY_FILES[command], trajectories)
+        run.finish({})
+    return path
+
+
+def write_selections(path: Path, selections: Iterable[Selection], trajectories: Path) -> Path:
+    inputs = {"trajectories": run_input(trajectories, path)}
+    with start_run(path, "select", NoSettings(), inputs) as run:
+        write_records(path / SELECTION_FILE, selections)
+        run.finish({})
+    return path

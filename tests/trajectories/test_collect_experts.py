@@ -1,0 +1,148 @@
+"""Collecting: the same bytes whoever plays, and no episode lost to an interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("minigrid", reason="the babyai extra is not installed")
+
+from atlas.errors import ConfigError, RunError
+from atlas.records import Problem, Task, Trajectory
+from atlas.store import read_manifest, read_records
+from atlas.trajectories.collect_experts import CollectConfig, collect_experts, episode_seed, summarise
+
+FILE = "trajectories.jsonl"
+SCRIPT = """
+import sys
+from pathlib import Path
+from atlas.trajectories.collect_experts import CollectConfig, collect_experts
+if __name__ == "__main__":
+    try:
+        collect_experts(CollectConfig(episodes=int(sys.argv[2]), workers=int(sys.argv[3])), Path(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def start_script(folder: Path, out: Path, episodes: int, workers: int) -> subprocess.Popen[str]:
+    script = folder / "collect_script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(out), str(episodes), str(workers)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_lines(path: Path, num_lines: int) -> None:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_bytes().count(b"\n") >= num_lines):
+        assert time.monotonic() < deadline, "the run made no progress"
+        time.sleep(0.02)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        collect_experts(CollectConfig(episodes=40, workers=workers), tmp_path / f"{workers}")
+    assert (tmp_path / "1" / FILE).read_bytes() == (tmp_path / "2" / FILE).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    out = tmp_path / "killed"
+    process = start_script(tmp_path, out, 120, workers)
+    wait_for_lines(out / f"{FILE}.partial", 10)
+    process.kill()
+    process.communicate()
+    assert not (out / FILE).exists()
+    with (out / f"{FILE}.partial").open("ab") as partial:
+        partial.write(b'{"id": "torn')
+    collect_experts(CollectConfig(episodes=120, workers=1), out)
+    collect_experts(CollectConfig(episodes=120, workers=1), tmp_path / "whole")
+    assert (out / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
+    assert read_manifest(out).digest == read_manifest(tmp_path / "whole").digest
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_ctrl_c_stops_without_a_traceback_and_the_run_can_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start_script(tmp_path, out, 2000, 2)
+    wait_for_lines(out / f"{FILE}.partial", 10)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert (out / f"{FILE}.partial").read_bytes().count(b"\n") >= 10
+
+
+def test_a_finished_run_returns_at_once_and_other_settings_are_refused(tmp_path: Path) -> None:
+    config = CollectConfig(episodes=10, workers=1)
+    first = collect_experts(config, tmp_path)
+    written = (tmp_path / FILE).stat().st_mtime_ns
+    assert collect_experts(config.model_copy(update={"workers": 2}), tmp_path) == first
+    assert (tmp_path / FILE).stat().st_mtime_ns == written
+    with pytest.raises(RunError, match="seed"):
+        collect_experts(config.model_copy(update={"seed": 1}), tmp_path)
+
+
+def test_records_stand_in_the_order_of_the_tasks_and_the_summary_counts_them(tmp_path: Path) -> None:
+    manifest = collect_experts(CollectConfig(episodes=30, workers=2), tmp_path)
+    trajectories = list(read_records(tmp_path / FILE, Trajectory))
+    from atlas.environments.babyai_tasks import babyai_tasks
+
+    assert [trajectory.task for trajectory in trajectories] == list(babyai_tasks("train", 30, 0))
+    assert manifest.summary["episodes"] == 30
+    assert sum(manifest.summary["by_status"].values()) == 30
+    assert manifest.summary["steps"] == sum(len(trajectory.steps) for trajectory in trajectories)
+    assert sum(group["episodes"] for group in manifest.summary["groups"].values()) == 30
+    assert all(step.annotation is not None for trajectory in trajectories for step in trajectory.steps)
+
+
+def test_failures_are_kept_and_marked(tmp_path: Path) -> None:
+    manifest = collect_experts(CollectConfig(episodes=20, workers=1, max_steps=2), tmp_path)
+    assert manifest.summary["by_status"]["truncated"] > 0
+    assert manifest.summary["episodes"] == 20
+
+
+def test_an_episode_error_is_a_problem_with_its_reason() -> None:
+    task = Task(id="x/1", environment="x", group="g")
+    broken = Trajectory.model_validate(
+        {"id": "x/1/expert-0", "task": task, "outcome": {"status": "error", "reason": "lost"}, "source": {"name": "expert"}}
+    )
+    summary, problems = summarise([broken])
+    assert problems == [Problem(where="collect", reason="lost", item="x/1/expert-0")]
+    assert summary["by_status"] == {"error": 1}
+
+
+def test_each_episode_has_a_seed_of_its_own() -> None:
+    tasks = [Task(id=f"babyai/GoToLocal/{seed}", environment="babyai") for seed in range(50)]
+    assert len({episode_seed(task, seed) for task in tasks for seed in (0, 1)}) == 100
+
+
+class NoExpert:
+    """An environment nobody can play well."""
+
+    name = "none"
+
+    def __init__(self, **settings: float) -> None: ...
+
+
+class OtherSettings:
+    name = "other"
+
+    def __init__(self, difficulty: int = 1) -> None: ...
+
+    def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
+        return []
+
+
+@pytest.mark.parametrize(("name", "message"), [("NoExpert", "without an expert"), ("OtherSettings", "detour_rate")])
+def test_an_environment_that_cannot_be_collected_from_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        collect_experts(CollectConfig(environment=f"{__name__}:{name}", episodes=1), tmp_path)
+    assert not list(tmp_path.iterdir())
