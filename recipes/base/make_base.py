@@ -49,7 +49,7 @@ BATCH, MICRO_BATCH = 64, 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--episodes", type=int, default=6_000, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument("--episodes", type=int, default=3_500, help="exploring episodes; each brings its questions and requests")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -123,7 +123,9 @@ def train_model(
         **MODEL,
     )
     model = transformers.LlamaForCausalLM(config)
-    examples = [TrainingExample(str(index), row, np.where(np.arange(len(row)) > 0, row, -100).astype(np.int64)) for index, row in enumerate(ids)]
+    examples = [
+        TrainingExample(str(index), row, np.where(np.arange(len(row)) > 0, row, -100).astype(np.int64)) for index, row in enumerate(ids)
+    ]
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -139,7 +141,6 @@ def train_model(
         dataloader_pin_memory=False,
         use_cpu=not torch.cuda.is_available(),
         max_grad_norm=1.0,
-        bf16=True,  # autocast: the weights stay float32
         adam_beta2=0.98,
         **TRAINING,
     )

@@ -24,7 +24,7 @@ BASE_ARM = "base"
 class ExperimentConfig(Config):
     """A comparison of arms that differ in their selection alone: same trajectories, same base model, same optimiser steps."""
 
-    title: str = "Critical steps against all steps"
+    title: str = Field("Critical steps against all steps", description="of the report")
     collect: dict[str, Any] = Field(default_factory=dict, description="settings of `atlas collect`; none if trajectories are given")
     trajectories: Path | None = Field(None, description="a run of collect or import to use instead of collecting")
     arms: dict[str, dict[str, Any]] = Field(
@@ -36,7 +36,7 @@ class ExperimentConfig(Config):
     oracle: dict[str, Any] | None = Field(None, description="the oracle's settings (model, base_url, …)")
     train: dict[str, Any] = Field(description="settings of `atlas train`, the base model among them")
     evaluate: dict[str, Any] = Field(default_factory=dict, description="settings of `atlas evaluate`")
-    splits: tuple[str, ...] = Field(("held_in_test", "held_out_test"), min_length=1)
+    splits: tuple[str, ...] = Field(("held_in_test", "held_out_test"), min_length=1, description="evaluated for every arm")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one training of each arm per seed")
     reference: str = Field("all", description="the arm that the others are compared with")
 

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its lower and upper limit; NaN where there was nothing to estimate from."""
+    """An estimate with its lower and upper limit; NaN where there is nothing to tell it from."""
 
     estimate: float
     low: float
@@ -79,7 +79,7 @@ def bootstrap_interval(values: ArrayLike, seed: int, resamples: int = 10_000, co
     With one run it covers the sampling of tasks and nothing else. With several runs, tasks and runs are both resampled
     (the pigeonhole bootstrap of crossed factors, Owen 2007, which errs to the wide side), so that training noise is in
     it, as far as R runs can show it: with two or three runs, still take it as a lower limit. Where all values are equal
-    there is nothing to resample and the interval shrinks to a point, which says little about the next task.
+    there is nothing to resample: the limits are NaN, for a point would claim a certainty that is not there.
     """
     _check_confidence(confidence)
     array = _as_runs(values)
@@ -112,7 +112,8 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, resamples: int = 10_
     2, 3 and 5 runs where it was three times the noise of the tasks.
 
     The p-value is twice the smaller share of resamples on either side of 0 (0 itself counts for both, one is added to
-    each count), so it is below 1 - confidence where the interval excludes 0, and never below 2 / (resamples + 1).
+    each count), so it agrees with the interval and is never 0. A bootstrap of few tasks is too sure of itself, so it is
+    also never below 2 / 2**k for k tasks that differ: the least that flipping the signs of k differences can give.
 
     Raises:
         ValueError: the arms have different numbers of tasks.
@@ -139,9 +140,10 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, resamples: int = 10_
     per_task = np.where(np.abs(per_task) < 1e-12, 0.0, per_task)
     known = differences[~np.isnan(differences)]
     tail = min(int(np.sum(known <= 0)), int(np.sum(known >= 0)))
+    num_different = int(np.sum(per_task != 0))
     return PairedDifference(
         difference=_percentiles(float(per_task.mean()), differences, confidence),
-        p_value=min(1.0, 2 * (tail + 1) / (known.size + 1)),
+        p_value=min(1.0, max(2 * (tail + 1) / (known.size + 1), 2.0 ** (1 - num_different))),
         num_tasks=int(per_task.size),
         num_higher=int(np.sum(per_task > 0)),
         num_lower=int(np.sum(per_task < 0)),
@@ -211,6 +213,8 @@ def _mean_of(per_task: Floats) -> float:
 
 
 def _percentiles(estimate: float, means: Floats, confidence: float) -> Interval:
+    if np.nanmax(means) - np.nanmin(means) < 1e-12:
+        return Interval(estimate, math.nan, math.nan)
     low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, float(low), float(high))
 

@@ -158,7 +158,5 @@ def test_a_template_that_raises_is_named_with_the_roles_it_refused() -> None:
 
 
 def test_an_empty_trajectory_gives_no_example() -> None:
-    empty = Trajectory(
-        id="e", task=Task(id="e", environment="t"), outcome=Outcome(status="unknown"), source=Source(name="t")
-    )
+    empty = Trajectory(id="e", task=Task(id="e", environment="t"), outcome=Outcome(status="unknown"), source=Source(name="t"))
     assert RENDERERS["chatml"].tokenize_trajectory(empty) == []

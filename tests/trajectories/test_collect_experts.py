@@ -36,7 +36,9 @@ def start_script(folder: Path, out: Path, episodes: int, workers: int) -> subpro
     script = folder / "collect_script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(out), str(episodes), str(workers)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Ctrl-C works even where the tests themselves run as a background job, which ignores it
+    interruptible = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible)
 
 
 def wait_for_lines(path: Path, num_lines: int) -> None:
@@ -74,7 +76,10 @@ def test_ctrl_c_stops_without_a_traceback_and_the_run_can_go_on(tmp_path: Path) 
     process = start_script(tmp_path, out, 2000, 2)
     wait_for_lines(out / f"{FILE}.partial", 10)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert (out / f"{FILE}.partial").read_bytes().count(b"\n") >= 10

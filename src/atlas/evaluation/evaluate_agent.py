@@ -30,19 +30,19 @@ EPISODES_FILE = "episodes.jsonl"
 class EvaluateConfig(Config):
     """Which model plays which tasks, and how it answers."""
 
-    model: str
-    environment: str = "babyai"
-    split: str = "held_in_test"
-    episodes: int = Field(200, ge=1)
-    seed: int = 0  # chooses the tasks, and the random streams when temperature is above 0
-    temperature: float = Field(0.0, ge=0)  # 0 is greedy
-    max_new_tokens: int = Field(128, ge=1)  # per turn
-    max_context: int = Field(4096, ge=16)  # tokens of history and answer; an episode that needs more is truncated
-    max_steps: int = Field(20, ge=1)  # turns
-    precision: Precision = "auto"
-    batch_size: int = Field(64, ge=1)  # episodes at a time
-
     machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "batch_size"})  # the model is an input with a digest
+
+    model: str = Field(description="a hub id, a model folder, or a run folder of train")
+    environment: str = Field("babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'")
+    split: str = Field("held_in_test", description="the split of the environment's tasks")
+    episodes: int = Field(200, ge=1, description="how many tasks, one episode each")
+    seed: int = Field(0, ge=0, description="chooses the tasks, and the random streams when sampling")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    max_context: int = Field(4096, ge=16, description="tokens of history and answer; an episode that needs more is truncated")
+    max_steps: int = Field(20, ge=1, description="turns after which an episode is truncated")
+    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
+    batch_size: int = Field(64, ge=1, description="episodes at a time")
 
 
 def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:

@@ -17,7 +17,7 @@ from atlas.records import Record, Trajectory
 
 
 class Estimate(Record):
-    """A number with its 95 % interval; `value` is None where no episode could say anything."""
+    """A number with its 95 % interval; `value` is None where no episode could say anything, the limits where all said the same."""
 
     value: float | None
     low: float | None
@@ -77,4 +77,5 @@ def _measure(episodes: Sequence[Trajectory], seed: int) -> GroupMetrics:
 def _estimate(interval: Interval) -> Estimate:
     if math.isnan(interval.estimate):
         return Estimate(value=None, low=None, high=None)
-    return Estimate(value=interval.estimate, low=interval.low, high=interval.high)
+    low, high = (None if math.isnan(limit) else limit for limit in (interval.low, interval.high))
+    return Estimate(value=interval.estimate, low=low, high=high)

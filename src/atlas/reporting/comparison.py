@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from atlas.intervals import PairedDifference, holm_adjust, paired_bootstrap
+from atlas.intervals import PairedDifference, holm_adjust, paired_bootstrap, wilson_interval
 from atlas.reporting.arms import Arm, Episode
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.measure import OVER_TASKS, OVER_TASKS_AND_RUNS, episode_sources, episode_values, number
-from atlas.reporting.report import Comparison, Verdict
+from atlas.reporting.report import Comparison, Number, Verdict
 
 Family = Literal["reference", "base", "focus"]
+ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
 FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
 
 
@@ -65,7 +66,7 @@ def _describe(
         against=against.name,
         split=split,
         family=family,
-        success_difference=number(result.difference, method, _sources(both, "outcome.status")),
+        success_difference=_success_difference(result, method, _sources(both, "outcome.status"), config.confidence),
         score_difference=number(_difference(arm, against, split, "score", config).difference, method, _sources(both, "outcome.score")),
         p_value=None if math.isnan(result.p_value) else result.p_value,
         p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
@@ -75,6 +76,20 @@ def _describe(
         num_tied=result.num_tied,
         verdict=_judge(result, p_adjusted, round(1 - config.confidence, 9)),
     )
+
+
+def _success_difference(result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float) -> Number:
+    """The bootstrap's interval; where every task came out the same way, how often another outcome may still be (Wilson).
+
+    A task that comes out otherwise moves the difference by 1, or by 2 at most where the arm won or lost them all.
+    """
+    estimate = result.difference.estimate
+    if not math.isnan(result.difference.low) or result.num_tasks == 0:
+        return number(result.difference, method, sources)
+    share = wilson_interval(0, result.num_tasks, confidence).high
+    low = max(-1.0, estimate - share * (2 if estimate > 0 else 1))
+    high = min(1.0, estimate + share * (2 if estimate < 0 else 1))
+    return Number(value=estimate, low=low, high=high, method=ALL_ALIKE, sources=sources)
 
 
 def _sources(arms: list[tuple[Arm, str]], field: str) -> tuple[str, ...]:

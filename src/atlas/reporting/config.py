@@ -16,29 +16,29 @@ from atlas.store import relative_path
 class ArmRun(Config):
     """One training of an arm (one seed) and where it was evaluated; the untuned base model has no training."""
 
-    training: Path | None = None
-    evaluations: dict[str, Path] = Field(min_length=1)  # split name -> evaluation run
+    training: Path | None = Field(None, description="the run folder of train; none for the untuned model")
+    evaluations: dict[str, Path] = Field(min_length=1, description="split -> run folder of evaluate")
 
 
 class ArmConfig(Config):
     """One arm: a name, a label for people, and its runs, one per training seed."""
 
-    name: str = Field(min_length=1)
-    label: str | None = None  # the name, if None
-    runs: tuple[ArmRun, ...] = Field(min_length=1)
+    name: str = Field(min_length=1, description="how recipes call it")
+    label: str | None = Field(None, description="how people call it; the name, if none")
+    runs: tuple[ArmRun, ...] = Field(min_length=1, description="one per training seed")
 
 
 class ReportConfig(Config):
     """What a report compares with what, and how its intervals are made."""
 
-    title: str = "Critical steps against all steps"
-    arms: tuple[ArmConfig, ...] = Field(min_length=1)  # in the order of the report
-    reference: str = "all"  # the arm that every other one is compared with
-    base: str | None = None  # the arm of the untuned model
-    focus: str | None = None  # the arm of the headline; the first that is neither reference nor base, if None
-    seed: int = 0  # of the resampling
-    resamples: int = Field(10_000, ge=100)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    title: str = Field("Critical steps against all steps", description="of the page")
+    arms: tuple[ArmConfig, ...] = Field(min_length=1, description="in the order of the report")
+    reference: str = Field("all", description="the arm that every other one is compared with")
+    base: str | None = Field(None, description="the arm of the untuned model")
+    focus: str | None = Field(None, description="the arm of the headline; if none, the first that is neither reference nor base")
+    seed: int = Field(0, description="of the resampling")
+    resamples: int = Field(10_000, ge=100, description="of each bootstrap")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of every interval")
 
     @model_validator(mode="after")
     def _arms_are_known(self) -> ReportConfig:

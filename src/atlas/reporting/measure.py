@@ -14,6 +14,7 @@ from atlas.reporting.report import EpisodeCounts, Number, SplitResult
 
 COUNT = "count"
 WILSON = "Wilson score interval over tasks"
+ALL_EQUAL = "all values are equal, which leaves nothing to resample"
 OVER_TASKS = "bootstrap over tasks"
 OVER_TASKS_AND_RUNS = "bootstrap over tasks and runs"
 
@@ -49,6 +50,8 @@ def number(interval: Interval, method: str, sources: tuple[str, ...]) -> Number:
     """An interval as a number of the report; NaN becomes None."""
     if math.isnan(interval.estimate):
         return Number(value=None, method=method, sources=sources)
+    if math.isnan(interval.low):
+        return Number(value=interval.estimate, method=ALL_EQUAL, sources=sources)
     return Number(value=interval.estimate, low=interval.low, high=interval.high, method=method, sources=sources)
 
 
@@ -94,5 +97,6 @@ def _success_rate(arm: Arm, split: str, runs: Sequence[Sequence[Episode]], confi
         return Number(value=None, method=WILSON, sources=sources)
     # Where all episodes came out alike there is nothing to resample: the tasks are counted once each, as with a single run.
     if len(runs) == 1 or known.min() == known.max():
-        return number(wilson_interval(float(known.mean()) * num_tasks, num_tasks, config.confidence), WILSON, sources)
+        successes = known.sum() if len(runs) == 1 else known.min() * num_tasks
+        return number(wilson_interval(float(successes), num_tasks, config.confidence), WILSON, sources)
     return number(bootstrap_interval(values, config.seed, config.resamples, config.confidence), OVER_TASKS_AND_RUNS, sources)

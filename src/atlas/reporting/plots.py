@@ -136,14 +136,15 @@ def plot_positions(report: Report) -> Plot | None:
     ]
     if not shown:
         return None
-    num_rows = math.ceil(len(shown) / BARS_PER_ROW)
+    columns = max(2, min(BARS_PER_ROW, len(shown)))
+    num_rows = math.ceil(len(shown) / columns)
     row_height, title = 1.9, "Where the selected steps lie"
     shares = [[part.num_selected / part.num_steps if part.num_steps else 0.0 for part in profile.bins] for _, _, profile in shown]
-    width = (WIDTH - 0.5 - 0.3 * (BARS_PER_ROW - 1)) / BARS_PER_ROW
+    width = (WIDTH - 0.5 - 0.3 * (columns - 1)) / columns
     with drawing("positions"):
         figure = new_figure(num_rows * row_height)
         for place, ((arm, style, profile), heights) in enumerate(zip(shown, shares, strict=True)):
-            row, column = divmod(place, BARS_PER_ROW)
+            row, column = divmod(place, columns)
             left = 0.5 + column * (width + 0.3)
             bottom = (num_rows - row - 1) * row_height + 0.28
             axes = figure.add_axes((left / WIDTH, bottom / (num_rows * row_height), width / WIDTH, 1.28 / (num_rows * row_height)))

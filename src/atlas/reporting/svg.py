@@ -37,6 +37,7 @@ COLOURS: dict[str, tuple[str, str]] = {
 }
 INK, MUTED, RULE, BAND, PAPER = list(COLOURS)[:5]
 BASE, REFERENCE, FOCUS, *CONTROLS = list(COLOURS)[5:]
+CARD_MARGIN = 16
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -101,9 +102,14 @@ def for_page(svg: str) -> str:
 
 
 def for_file(svg: str) -> str:
-    """The SVG as a file of its own: fixed colours on a light card, legible wherever it is shown."""
+    """The SVG as a file of its own: fixed colours on a light card with a margin, legible wherever it is shown."""
     svg = _recolour(svg, {stand_in: colour for stand_in, (_, colour) in COLOURS.items()} | {"var(--plot-font)": FONT})
-    return svg.replace("</desc>", '</desc>\n <rect width="100%" height="100%" rx="6" fill="#ffffff"/>', 1)
+    head, end, body = svg.partition(">")
+    width, height = (float(number) + 2 * CARD_MARGIN for number in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0])
+    head = re.sub(r' (width|height|viewBox)="[^"]*"', "", head)
+    head += f' width="{width:g}pt" height="{height:g}pt" viewBox="{-CARD_MARGIN} {-CARD_MARGIN} {width:g} {height:g}"'
+    card = f'<rect x="{-CARD_MARGIN}" y="{-CARD_MARGIN}" width="{width:g}" height="{height:g}" rx="8" fill="#ffffff"/>'
+    return head + end + body.replace("</desc>", f"</desc>\n {card}", 1)
 
 
 def _recolour(svg: str, replacements: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ def budget_table(report: Report) -> Table:
 def kind_table(report: Report) -> Table:
     """Of what kind the selected steps are, and how many of them the source itself marks as critical."""
     return Table(
-        caption="Kinds of the selected steps, and how far they agree with the expert's own annotations",
+        caption="Kinds of the selected steps (one may have several), and how far they agree with the expert's own annotations",
         columns=(
             "Arm",
             "Selected",

@@ -35,40 +35,40 @@ RESUME_FOLDER = "resume.partial"
 class LoraConfig(Config):
     """Low-rank adapters in place of full fine-tuning (needs the extra `lora`)."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float = 32.0
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | tuple[str, ...] = "all-linear"
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32.0, gt=0, description="scale; the adapter counts alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+    target_modules: str | tuple[str, ...] = Field("all-linear", description="which layers get one, as PEFT names them")
 
 
 class TrainConfig(Config):
     """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
 
-    model: str
-    epochs: float = Field(1.0, gt=0)
-    learning_rate: float = Field(1e-5, gt=0)
-    lr_scheduler: str = "linear"
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    batch_size: int = Field(32, ge=1)  # examples per optimiser step
-    micro_batch_size: int = Field(4, ge=1)  # examples per forward pass; changes memory and speed, not the loss
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_tokens: int = Field(4096, ge=8)
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = False
-    lora: LoraConfig | None = None
-    seed: int = 0
-    save_every: int = Field(50, ge=1)  # optimiser steps between the states that an interrupted run goes on from
-    log_every: int = Field(1, ge=1)
-    report_to: tuple[str, ...] = ()
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to"})  # the model is an input with a digest
+
+    model: str = Field(description="a hub id, a model folder, or a run folder of train")
+    epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
+    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
+    lr_scheduler: str = Field("linear", description="a schedule of Hugging Face's Trainer")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
+    batch_size: int = Field(32, ge=1, description="examples per optimiser step")
+    micro_batch_size: int = Field(4, ge=1, description="examples per forward pass: memory and speed, not the loss")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_tokens: int = Field(4096, ge=8, description="longer sequences lose their tail; selected steps in it are counted as dropped")
+    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
+    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
+    seed: int = Field(0, description="order of the examples, and dropout if any")
+    save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
+    log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
+    report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainConfig:
         if self.batch_size % min(self.micro_batch_size, self.batch_size):
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
         return self
-
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to"})  # the model is an input with a digest
 
 
 def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
@@ -160,7 +160,7 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=precision == "bf16",
-        gradient_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing=config.gradient_checkpointing,
         logging_steps=config.log_every,
         save_steps=config.save_every,
         save_total_limit=2,

@@ -172,16 +172,13 @@ def _leave_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile inherit this: Ctrl-C is the parent's alone to handle, and workers print no tracebacks."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started meanwhile never see Ctrl-C (and print no tracebacks): it is the parent's, which gets it a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _play_chunk(config: CollectConfig, tasks: Sequence[Task]) -> list[Trajectory]:
@@ -215,7 +212,7 @@ def _play_all(config: CollectConfig, tasks: Sequence[Task]) -> Iterator[Trajecto
         remaining = iter(chunks)
         while True:
             while len(waiting) < 2 * workers and (chunk := next(remaining, None)) is not None:
-                with _interrupts_ignored():
+                with _interrupts_held_back():
                     waiting.add(pool.submit(_play_chunk, config, chunk))
             if not waiting:
                 break

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pydantic import ConfigDict
 
 from atlas.config import Config
@@ -211,9 +210,3 @@ def _train(root: Path, paths: dict[str, Path], arm: str, seed: int, trajectories
         "model": Input(path="Qwen/Qwen2.5-0.5B-Instruct"),
     }
     return write_run(path, "train", {"seed": seed, "learning_rate": 1e-5} | settings, inputs, {"metrics.jsonl": rows}, summary)
-
-
-@pytest.fixture
-def make_runs(tmp_path: Path) -> Callable[..., RunFolders]:
-    """`make_runs(...)` writes run folders under the test's own folder."""
-    return lambda **settings: make_run_folders(tmp_path / "runs", **settings)  # the report goes beside it

@@ -1,0 +1,76 @@
+"""The whole walk at the smallest size: the same stages, functions and files as the demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("minigrid", reason="the babyai extra is not installed")
+pytest.importorskip("matplotlib", reason="the report extra is not installed")
+
+from atlas.config import check_config
+from atlas.errors import ConfigError
+from atlas.experiment import ExperimentConfig, plan_experiment, run_stages
+from atlas.store import read_manifest
+from tests.models.chat_server import completion, serve
+from tests.selection.oracle_answers import answer_of, num_allowed
+
+
+def tiny(model: Path, **changes: Any) -> ExperimentConfig:
+    settings: dict[str, Any] = {
+        "collect": {"episodes": 12, "workers": 1},
+        "arms": {"all": {"selector": "all"}, "critical": {"selector": "critical"}, "other": {"selector": "complement", "of": "critical"}},
+        "train": {"model": str(model), "batch_size": 4, "micro_batch_size": 2, "precision": "fp32"},
+        "evaluate": {"episodes": 4, "max_steps": 2, "max_new_tokens": 4, "precision": "fp32"},
+    }
+    return check_config(ExperimentConfig, settings | changes, "test")
+
+
+def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_walk_is_free(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stages = plan_experiment(tiny(tiny_model_folder), tmp_path / "demo", "test")
+    manifests = [manifest for _, manifest in run_stages(stages)]
+    assert [stage.title for stage in stages][:4] == ["collect expert episodes", "select: all", "select: critical", "select: other"]
+    report = tmp_path / "demo" / "report"
+    assert (report / "report.html").exists()
+    assert len(read_manifest(report).inputs) >= 3 + 2 * 4
+    assert [manifest for _, manifest in run_stages(stages)] == manifests
+    assert read_manifest(tmp_path / "demo" / "selections" / "critical").config["selector"] == "annotated"
+    assert "annotat" in (report / "report.md").read_text().lower(), "the report says that no oracle was asked"
+
+
+def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(tiny_model_folder: Path, tmp_path: Path) -> None:
+    with serve(lambda body, _: completion(answer_of(range(num_allowed(body))))) as server:
+        config = tiny(tiny_model_folder, oracle={"model": "tester", "base_url": server.url, "max_retries": 0})
+        stages = [
+            stage for stage in plan_experiment(config, tmp_path, "test") if stage.title in ("collect expert episodes", "select: critical")
+        ]
+        manifests = [manifest for _, manifest in run_stages(stages)]
+    assert manifests[-1].config["selector"] == "oracle"
+    assert json.loads((tmp_path / "selections" / "critical" / "selections.jsonl").read_text().splitlines()[0])["usage"]["requests"] >= 1
+
+
+def test_several_seeds_train_each_arm_once_per_seed(tiny_model_folder: Path, tmp_path: Path) -> None:
+    stages = plan_experiment(tiny(tiny_model_folder, seeds=[0, 1]), tmp_path, "test")
+    assert sum(stage.title.startswith("train: ") for stage in stages) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "al"}, "reference 'al'"),
+        ({"arms": {"all": {"selector": "all"}, "base": {"selector": "all"}}}, "cannot be called 'base'"),
+        ({"train": {"batch_size": 4}}, "'model' is required"),
+        ({"evaluate": {"episods": 3}}, "episods"),
+        ({"arms": {"all": {"selector": "all", "ratoi": 0.3}}}, "ratoi"),
+    ],
+)
+def test_mistakes_in_any_section_are_found_before_the_first_stage(
+    tiny_model_folder: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan_experiment(tiny(tiny_model_folder, **changes), tmp_path, "test")

@@ -1,0 +1,197 @@
+"""Training on run folders: what is learned, what is refused, and what survives an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from atlas.errors import DataError, ModelError, RunError
+from atlas.models.local import load_model, load_renderer, locate_model
+from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.store import read_manifest, start_run
+from atlas.training.examples import build_examples
+from atlas.training.train_agent import LoraConfig, TrainConfig, train_agent
+from tests.conftest import make_trajectory
+from tests.run_folders import NoSettings, write_selections, write_trajectories
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from atlas.training.train_agent import TrainConfig, train_agent
+model, trajectories, selection, out = sys.argv[1:]
+config = TrainConfig(model=model, epochs=12, batch_size=4, micro_batch_size=2, learning_rate=1e-3, save_every=3)
+train_agent(config, Path(trajectories), Path(selection), Path(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Twelve trajectories and a random selection of a third of their steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    trajectories = write_trajectories(folder / "trajectories", [make_trajectory(2 + index % 5, f"t{index}") for index in range(12)])
+    select_steps(SelectConfig(selector="random"), trajectories, folder / "selection")
+    return trajectories, folder / "selection"
+
+
+def quick(model: Path, **changes: object) -> TrainConfig:
+    settings = {"model": str(model), "epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "precision": "fp32"}
+    return TrainConfig.model_validate(settings | changes)
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_lowers_the_loss_and_its_checkpoint_loads_as_any_model(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    manifest = train_agent(quick(tiny_model_folder, epochs=15), *runs, tmp_path / "run")
+    values = losses(tmp_path / "run")
+    assert sum(values[-3:]) < 0.8 * sum(values[:3])
+    assert manifest.summary["optimizer_steps"] == 45
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").exists()
+    assert load_renderer(locate_model(str(tmp_path / "run"))).tokenizer.chat_template
+    assert not (tmp_path / "run" / "resume.partial").exists()
+
+
+def test_the_counts_of_the_summary_are_those_of_the_masks(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    from atlas.runs import read_selections, read_trajectories
+
+    manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
+    selections = read_selections(runs[1], runs[0])
+    examples = build_examples(read_trajectories(runs[0]), selections, load_renderer(locate_model(str(tiny_model_folder))), 4096)
+    assert manifest.summary["num_supervised_tokens"] == sum((e.labels != -100).sum() for e in examples.examples)
+    assert manifest.summary["num_supervised_steps"] == sum(len(selection.indices) for selection in selections.values())
+    assert manifest.summary["num_trained_tokens"] < manifest.summary["num_tokens"], "tails after the last supervised token are not run"
+
+
+def test_leaving_out_the_tail_changes_no_loss(runs: tuple[Path, Path], tiny_model_folder: Path) -> None:
+    from atlas.rendering.loss_mask import labels, loss_mask
+    from atlas.training.examples import TrainingExample
+    from atlas.training.loss import collate, sum_cross_entropy
+
+    place = locate_model(str(tiny_model_folder))
+    model, renderer, trajectory = load_model(place, "float32", "cpu").double(), load_renderer(place), make_trajectory(6)
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    mask = loss_mask(example, [1, 3])
+    end = int(mask.nonzero()[0][-1]) + 1
+
+    def loss(cut: TrainingExample) -> torch.Tensor:
+        row = {"input_ids": torch.from_numpy(cut.input_ids).long(), "labels": torch.from_numpy(cut.labels)}
+        return sum_cross_entropy(model, collate([row])).detach()
+
+    whole = TrainingExample("t", example.token_ids, labels(example, mask))
+    cut = TrainingExample("t", example.token_ids[:end], labels(example, mask)[:end])
+    torch.testing.assert_close(loss(whole), loss(cut))
+
+
+def test_arms_that_differ_in_their_selection_see_the_same_trajectories_in_the_same_steps(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    select_steps(SelectConfig(selector="all"), runs[0], tmp_path / "all")
+    one = train_agent(quick(tiny_model_folder), *runs, tmp_path / "one").summary
+    other = train_agent(quick(tiny_model_folder), runs[0], tmp_path / "all", tmp_path / "other").summary
+    assert one["optimizer_steps"] == other["optimizer_steps"]
+    assert one["num_supervised_tokens"] < other["num_supervised_tokens"] == other["num_supervised_tokens"]
+
+
+def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "train_script.py"
+    script.write_text(SCRIPT)
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(script), str(tiny_model_folder), str(runs[0]), str(runs[1]), str(out)]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    process = start(killed)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("resume.partial/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert read_status(killed) == "running"
+    assert start(killed).wait() == 0
+    assert losses(killed) == losses(whole)
+    assert (killed / "checkpoint/model.safetensors").read_bytes() == (whole / "checkpoint/model.safetensors").read_bytes()
+
+
+def read_status(run: Path) -> str:
+    return str(json.loads((run / "manifest.json").read_text())["status"])
+
+
+def test_a_finished_run_is_free_to_run_again(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    first = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
+    started = time.monotonic()
+    assert train_agent(quick(tiny_model_folder), *runs, tmp_path / "run") == first
+    assert time.monotonic() - started < 1
+
+
+def test_low_rank_adapters_train_and_load(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the lora extra is not installed")
+    config = quick(tiny_model_folder, epochs=6, lora=LoraConfig(rank=4).model_dump())
+    train_agent(config, *runs, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint" / "adapter_model.safetensors").exists()
+    base, tuned = (load_model(locate_model(str(path)), "float32", "cpu") for path in (tiny_model_folder, tmp_path / "run"))
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        assert not torch.allclose(base(ids).logits, tuned(ids).logits)
+
+
+def test_a_selection_of_other_trajectories_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    other = write_trajectories(tmp_path / "other", [make_trajectory(3, "elsewhere")])
+    with pytest.raises(RunError, match="other trajectories"):
+        train_agent(quick(tiny_model_folder), other, runs[1], tmp_path / "run")
+
+
+def test_a_run_without_a_supervised_token_stops_before_the_model_is_loaded(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.training.train_agent.load_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(DataError, match=r"no token would be supervised.*max_tokens"):
+        train_agent(quick(tiny_model_folder, max_tokens=8), *runs, tmp_path / "run")
+
+
+def test_an_empty_selection_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    empty = write_selections(tmp_path / "empty", [], runs[0])
+    with pytest.raises(DataError, match="no selections"):
+        train_agent(quick(tiny_model_folder), runs[0], empty, tmp_path / "run")
+
+
+def test_a_missing_model_folder_and_one_without_a_template_are_named(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        train_agent(quick(tmp_path / "nowhere"), *runs, tmp_path / "run")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in tiny_model_folder.iterdir():
+        if file.name != "chat_template.jinja":
+            (bare / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ModelError, match="no chat template"):
+        train_agent(quick(bare), *runs, tmp_path / "run2")
+
+
+def test_an_unfinished_run_is_no_input(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    with start_run(tmp_path / "half", "collect", NoSettings()):
+        pass
+    with pytest.raises(RunError, match="not finished"):
+        train_agent(quick(tiny_model_folder), tmp_path / "half", runs[1], tmp_path / "run")
+
+
+def test_the_manifest_ties_the_checkpoint_to_its_inputs(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
+    assert manifest.inputs["trajectories"].digest == read_manifest(runs[0]).digest
+    assert manifest.inputs["selection"].digest == read_manifest(runs[1]).digest
+    assert "checkpoint/model.safetensors" in manifest.outputs
