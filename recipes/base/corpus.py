@@ -19,23 +19,28 @@ from atlas.environments.babyai_view import SeenObject, View
 from atlas.records import Message, Task
 
 FIRST_SEED = 5_000_000  # far from the seeds of train and test tasks
-ANSWERER = Message(role="system", content="You answer questions about what you see. Answer in a few words.")
+ANSWERER = Message(role="system", content="You answer questions about what you see.")
+FOLLOWER = Message(role="system", content="You do what you are told, one action at a time.")
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("ball", "box", "key", "door")
 
 Conversation = list[Message]
 
 
-def make_conversations(num: int, seed: int) -> Iterator[Conversation]:
-    """`num` conversations: about half of the tokens are play, half are questions and requests."""
+def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
+    """What comes of `num_episodes` exploring episodes: the play itself, and questions and requests at the places it led to."""
     environment = BabyAIEnvironment(max_steps=12)
     rng = random.Random(seed)
     names = list(LEVELS)
-    for index in range(num):
-        name = rng.choice(names)
-        task = Task(id=f"base/{index}", environment="babyai", group=name, seed=FIRST_SEED + seed * 1_000_000 + index)
+    for index in range(num_episodes):
+        task = Task(id=f"base/{index}", environment="babyai", group=rng.choice(names), seed=FIRST_SEED + seed * 1_000_000 + index)
         yield from _explore(environment, task, rng)
     environment.close()
+
+
+def is_play(conversation: Conversation) -> bool:
+    """Whether a conversation is an exploring episode; the others are short."""
+    return conversation[0] not in (ANSWERER, FOLLOWER)
 
 
 def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> Iterator[Conversation]:
@@ -44,14 +49,12 @@ def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> 
     observation = environment.reset(task)
     conversation += observation
     goal = environment.world.mission
-    if rng.random() < 0.5:
-        yield [ANSWERER, *_ask_goal(observation[0].content, goal, rng)]
-    for _ in range(rng.randint(3, 11)):
+    yield [ANSWERER, *_ask_goal(observation[0].content, goal, rng)]
+    for _ in range(rng.randint(4, 9)):
         view = environment.view
-        if rng.random() < 0.3:
-            yield [ANSWERER, *_ask_view(view, rng)]
-        if view.objects and rng.random() < 0.3:
-            yield [*environment.prompt, *_follow(view, rng)]
+        yield [ANSWERER, *_ask_view(view, rng)]
+        if view.objects:
+            yield [FOLLOWER, *_follow(view, rng)]
         actions = available_actions(environment.world, view, environment.seen)
         action = _any_action(actions, rng)
         response = Message(role="assistant", content=f"Thought:\n{_explorer_thought(view, action, rng)}\n\nAction:\n{action}")

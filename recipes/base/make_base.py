@@ -2,7 +2,8 @@
 
     python recipes/base/make_base.py --out recipes/base/model
 
-It is trained on every token of the corpus (corpus.py), as a language model is; the demo's arms then start from it.
+It is tuned from random weights on every answer of the corpus (corpus.py), with the same code that tunes the demo's arms: first on
+the short conversations, where it learns to find and name what an observation says, then on play and a share of the short ones.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from corpus import make_conversations
+from corpus import Conversation, is_play, make_conversations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from atlas.records import Message
+from atlas.records import Outcome, Source, Step, Task, Trajectory
+from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.training.examples import TrainingExample, schedule_examples
 from atlas.training.follower import RunFollower
@@ -42,14 +44,15 @@ MODEL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
 }
-TRAINING = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
-BATCH, MICRO_BATCH = 64, 16
+TRAINING = {"learning_rate": 1.5e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
+BATCH = 16
+SHORT_PER_PLAY = 2  # in the second part
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--episodes", type=int, default=3_500, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument("--episodes", type=int, default=2_400, help="exploring episodes; each brings its questions and requests")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -58,17 +61,19 @@ def main() -> None:
     conversations = collect_corpus(arguments.episodes, arguments.seed)
     tokenizer = train_tokenizer(conversations)
     renderer = Renderer(tokenizer, "the new tokenizer")
-    ids = [np.asarray(renderer.encode(renderer.render(conversation)), dtype=np.int32) for conversation in conversations]
-    console.print(f"{len(ids):,} conversations, {sum(map(len, ids)):,} tokens, {len(tokenizer)} words in the vocabulary")
+    examples = [to_example(str(index), conversation, renderer) for index, conversation in enumerate(conversations)]
+    num_tokens = sum(len(example.input_ids) for example in examples)
+    console.print(f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary")
 
-    model, losses = train_model(ids, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"), console)
+    order = schedule_lessons(conversations, examples, arguments.seed)
+    model, losses = train_model(examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"), console)
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     facts = {
         "episodes": arguments.episodes,
         "seed": arguments.seed,
-        "conversations": len(ids),
-        "tokens": int(sum(map(len, ids))),
+        "conversations": len(examples),
+        "tokens": num_tokens,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "final_loss": round(float(np.mean(losses[-50:])), 4),
         "minutes": round((time.monotonic() - started) / 60, 1),
@@ -80,7 +85,7 @@ def main() -> None:
     console.print(facts)
 
 
-def collect_corpus(episodes: int, seed: int) -> list[list[Message]]:
+def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
     """All conversations, made in pieces of fixed size so that the number of processes changes nothing."""
     piece = 500
     pieces = [(min(piece, episodes - start), seed * 1_000 + start // piece) for start in range(0, episodes, piece)]
@@ -88,11 +93,37 @@ def collect_corpus(episodes: int, seed: int) -> list[list[Message]]:
         return [conversation for part in pool.starmap(_piece, pieces) for conversation in part]
 
 
-def _piece(episodes: int, seed: int) -> list[list[Message]]:
+def _piece(episodes: int, seed: int) -> list[Conversation]:
     return list(make_conversations(episodes, seed))
 
 
-def train_tokenizer(conversations: list[list[Message]]) -> transformers.PreTrainedTokenizerFast:
+def to_example(name: str, conversation: Conversation, renderer: Renderer) -> TrainingExample:
+    """A conversation with loss on every answer."""
+    prompt, *turns = conversation
+    trajectory = Trajectory(
+        id=name,
+        task=Task(id=name, environment="base"),
+        prompt=(prompt,),
+        steps=tuple(Step(observation=(seen,), response=said) for seen, said in zip(turns[::2], turns[1::2], strict=True)),
+        outcome=Outcome(status="unknown"),
+        source=Source(name="base"),
+    )
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    return TrainingExample(name, example.token_ids, labels(example, loss_mask(example, range(len(trajectory.steps)))))
+
+
+def schedule_lessons(conversations: list[Conversation], examples: list[TrainingExample], seed: int) -> list[int]:
+    """The order of training: short conversations alone, then all of the play mixed with the short ones that were kept for it."""
+    play = [index for index, conversation in enumerate(conversations) if is_play(conversation)]
+    short = [index for index, conversation in enumerate(conversations) if not is_play(conversation)]
+    kept = SHORT_PER_PLAY * len(play)
+    order: list[int] = []
+    for part in (short[:-kept], short[-kept:] + play):
+        order += [part[place] for place in schedule_examples([examples[index] for index in part], 1, BATCH, seed)]
+    return order
+
+
+def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
     """Byte-level BPE: any text can be written, the words of the rooms are short."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -110,9 +141,14 @@ def train_tokenizer(conversations: list[list[Message]]) -> transformers.PreTrain
 
 
 def train_model(
-    ids: list[np.ndarray], tokenizer: transformers.PreTrainedTokenizerFast, seed: int, folder: Path, console: Console
+    examples: list[TrainingExample],
+    order: list[int],
+    tokenizer: transformers.PreTrainedTokenizerFast,
+    seed: int,
+    folder: Path,
+    console: Console,
 ) -> tuple[transformers.PreTrainedModel, list[float]]:
-    """A Llama from random weights, trained one epoch on every token."""
+    """A Llama from random weights, trained on the examples in their order."""
     transformers.set_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
@@ -123,15 +159,11 @@ def train_model(
         **MODEL,
     )
     model = transformers.LlamaForCausalLM(config)
-    examples = [
-        TrainingExample(str(index), row, np.where(np.arange(len(row)) > 0, row, -100).astype(np.int64)) for index, row in enumerate(ids)
-    ]
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=MICRO_BATCH,
-        gradient_accumulation_steps=BATCH // MICRO_BATCH,
-        logging_steps=5,
+        per_device_train_batch_size=BATCH,
+        logging_steps=10,
         save_strategy="no",
         seed=seed,
         train_sampling_strategy="sequential",
@@ -147,11 +179,11 @@ def train_model(
     folder.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("training", total=-(-len(examples) // BATCH), loss="…")
+        task = progress.add_task("training", total=-(-len(order) // BATCH), loss="…")
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=ScheduledExamples(examples, schedule_examples(examples, 1, BATCH, seed)),
+            train_dataset=ScheduledExamples(examples, order),
             data_collator=collate,
             callbacks=[RunFollower(folder, progress, task)],
         )

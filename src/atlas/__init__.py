@@ -40,7 +40,7 @@ _FACE = {
     "build_report": "atlas.reporting.build_report",
 }
 
-__all__ = ["__version__", *_FACE]  # noqa: PLE0604 - the names above
+__all__ = ["__version__", *_FACE]
 
 
 def __getattr__(name: str) -> Any:

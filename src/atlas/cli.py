@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,8 @@ import typer
 
 from atlas import __version__
 from atlas.errors import AtlasError, ConfigError
+
+INTERRUPTED = 130  # the status that typer gives to Ctrl-C
 
 app = typer.Typer(
     name="atlas",
@@ -163,9 +166,13 @@ def main() -> None:
         app()
     except AtlasError as error:
         _fail(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _fail("stopped. Finished work is kept; run the same command again to go on.", 130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _fail("stopped. Finished work is kept; run the same command again to go on.", INTERRUPTED)
+        raise
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            _fail(f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _fail("error: the disk is full. Finished work is kept; make room and run the same command again.", 2)
@@ -194,32 +201,37 @@ def _config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> A
 
 def _tell(manifest: Any, out: Path) -> None:
     """The three closing lines: what came in, what went out, what was left out and why."""
-    came_in = ", ".join(f"{name} {given.path}" for name, given in manifest.inputs.items()) or ", ".join(
-        f"{key} {manifest.config[key]}" for key in ("environment", "split", "episodes") if key in manifest.config
-    )
-    numbers = ", ".join(
-        f"{key.replace('_', ' ')} {_short(value)}" for key, value in manifest.summary.items() if not isinstance(value, dict | list)
-    )
-    typer.echo(f"in:        {came_in}")
-    typer.echo(f"out:       {out}: {numbers}")
+    came_in = [f"{name} {_place(out, given)}" for name, given in manifest.inputs.items()]
+    came_in = came_in or [f"{key} {manifest.config[key]}" for key in ("environment", "split", "episodes") if key in manifest.config]
+    went_out = [f"{key.replace('_', ' ')} {text}" for key, value in manifest.summary.items() if (text := _short(value))]
+    typer.echo(f"in:        {', '.join(came_in)}")
+    typer.echo(f"out:       {out}: {', '.join(went_out)}")
     typer.echo(f"left out:  {_left_out(out)}")
 
 
+def _place(out: Path, given: Any) -> str:
+    """An input as seen from where the command runs; what is no path (a hub id, a digest) stays as it is."""
+    return os.path.relpath(out / given.path) if (out / given.path).exists() else str(given.path)
+
+
 def _short(value: Any) -> str:
-    return (
-        f"{value:,}"
-        if isinstance(value, int) and not isinstance(value, bool)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    """A number of a summary in a few characters; tables within it (per group) are for the files, not for the closing lines."""
+    if isinstance(value, dict):
+        if value.keys() == {"value", "low", "high"}:
+            return "unknown" if value["value"] is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        inner = [f"{key} {_short(part)}" for key, part in value.items() if not isinstance(part, dict)]
+        return f"({', '.join(inner)})" if inner else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _left_out(out: Path) -> str:
     problems = out / "problems.jsonl"
     if not problems.exists():
         return "nothing"
-    reasons = Counter(json.loads(line)["reason"] for line in problems.read_text(encoding="utf-8").splitlines())
+    with open(problems, "rb") as lines:  # split at newlines alone: a reason may hold other line separators
+        reasons = Counter(json.loads(line)["reason"] for line in lines)
     if not reasons:
         return "nothing"
     common = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))

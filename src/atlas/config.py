@@ -1,6 +1,6 @@
 """Recipes: one YAML file is one run. Each stage owns a small frozen Config; unknown keys fail with the nearest right one.
 
-`load_config(TrainConfig, "train.yaml", ["seed=3", "optimizer.learning_rate=1e-4"])` reads, overrides, checks.
+`load_config(TrainConfig, "train.yaml", ["seed=3", "lora.rank=8"])` reads, overrides, checks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atlas.lookup import nearest
 class Config(BaseModel):
     """Base of every config: frozen, unknown keys refused. `machine_fields` change how fast, never what comes out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     machine_fields: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -60,7 +60,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"recipe {path} does not exist. Give the path of a YAML file, or key=value settings alone.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that does not exist
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     if values is None:
         return {}
@@ -80,7 +80,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"'{override}' is not a setting, expected key=value.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"setting '{override}': the value is not YAML: {error}") from error
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):  # YAML 1.1 reads 1e-4 as a string
         value = float(value)

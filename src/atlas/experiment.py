@@ -15,6 +15,7 @@ from pydantic import Field
 
 from atlas.config import Config, check_config
 from atlas.errors import ConfigError
+from atlas.lookup import nearest
 from atlas.store import Manifest
 
 CRITICAL = "critical"  # an arm's selector: the oracle where one is named, the source's own labels where none is
@@ -57,6 +58,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe, section and key.
     """
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+    from atlas.models.local import locate_model
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
     from atlas.selection.select_steps import SelectConfig, select_steps
@@ -67,6 +69,8 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         raise ConfigError(f"{where}: reference '{config.reference}' is none of the arms: {', '.join(config.arms)}.")
     if BASE_ARM in config.arms:
         raise ConfigError(f"{where}: an arm cannot be called '{BASE_ARM}': that is the untuned model. Rename it.")
+    _check_sections(config, where)
+    locate_model(base_model := str(config.train.get("model", "")))  # a missing base shows now, not after an hour of other stages
     stages: list[Stage] = []
 
     def add(title: str, folder: Path, make: Callable[..., Manifest], *arguments: Any) -> Path:
@@ -81,7 +85,8 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
 
     selections: dict[str, Path] = {}
     for arm, settings in config.arms.items():
-        select = check_config(SelectConfig, _selection_settings(config, settings, selections), f"{where}: arms.{arm}")
+        settings = _selection_settings(config, settings, selections, f"{where}: arms.{arm}")
+        select = check_config(SelectConfig, settings, f"{where}: arms.{arm}")
         selections[arm] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories)
 
     def evaluations(model: Path | str, folder: Path, name: str) -> dict[str, Path]:
@@ -92,7 +97,6 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
             runs[split] = add(f"evaluate: {name} on {split}", folder / split, evaluate_agent, evaluate)
         return runs
 
-    base_model = str(config.train.get("model", ""))
     trained: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
     base_runs = evaluations(base_model, out / "evaluations" / BASE_ARM, BASE_ARM)
     for seed in config.seeds:
@@ -101,7 +105,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
             name = arm if len(config.seeds) == 1 else f"{arm}-seed{seed}"
             folder = add(f"train: {name}", out / "training" / name, train_agent, train, trajectories, selections[arm])
             trained[arm].append(ArmRun(training=folder, evaluations=evaluations(folder, out / "evaluations" / name, name)))
-    arms = [ArmConfig(name=BASE_ARM, label="base model", runs=(ArmRun(evaluations=base_runs),))]
+    arms = [ArmConfig(name=BASE_ARM, label=config.labels.get(BASE_ARM, "base model"), runs=(ArmRun(evaluations=base_runs),))]
     arms += [ArmConfig(name=arm, label=config.labels.get(arm), runs=tuple(runs)) for arm, runs in trained.items()]
     report = ReportConfig(title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM)
     add("report", out / "report", build_report, report)
@@ -114,11 +118,34 @@ def run_stages(stages: list[Stage]) -> Iterator[tuple[Stage, Manifest]]:
         yield stage, stage.make()
 
 
-def _selection_settings(config: ExperimentConfig, settings: Mapping[str, Any], selections: Mapping[str, Path]) -> dict[str, Any]:
+def _check_sections(config: ExperimentConfig, where: str) -> None:
+    """Settings that would be passed over in silence, or count one run as two."""
+    for name, given in (("seeds", config.seeds), ("splits", config.splits)):
+        if len(set(given)) < len(given):
+            raise ConfigError(f"{where}: {name} holds one of {', '.join(map(str, given))} twice, expected each once.")
+    for section, key, instead in (("train", "seed", "seeds"), ("evaluate", "split", "splits"), ("evaluate", "model", "train.model")):
+        if key in getattr(config, section):
+            raise ConfigError(f"{where}: '{section}.{key}' is set by '{instead}' here. Leave it out.")
+    if "model" not in config.train:
+        raise ConfigError(f"{where}: train: 'model' is required. Add 'model: …': the base that every arm starts from.")
+    if config.trajectories is not None and config.collect:
+        raise ConfigError(f"{where}: both 'trajectories' and 'collect' are given, expected one: nothing is collected where a run is named.")
+    for name in config.labels:
+        if name != BASE_ARM and name not in config.arms:
+            raise ConfigError(f"{where}: labels: '{name}' is none of the arms. {nearest(name, config.arms)}")
+
+
+def _selection_settings(
+    config: ExperimentConfig, settings: Mapping[str, Any], selections: Mapping[str, Path], where: str
+) -> dict[str, Any]:
     """An arm's selection settings with `critical` and the name of another arm (`of`) resolved."""
     resolved = dict(settings)
     if resolved.get("selector") == CRITICAL:
-        resolved |= {"selector": "oracle", **config.oracle} if config.oracle else {"selector": "annotated"}
-    if resolved.get("of") in selections:
-        resolved["of"] = str(selections[resolved["of"]])
+        resolved |= {"selector": "annotated"} if config.oracle is None else {"selector": "oracle", **config.oracle}
+    of = str(resolved.get("of") or "")
+    if of in selections:
+        resolved["of"] = str(selections[of])
+    elif of and not Path(of).exists():
+        known = nearest(of, selections) if selections else "It is the first arm."
+        raise ConfigError(f"{where}: of: '{of}' is neither an arm before this one nor a run folder of select. {known}")
     return resolved

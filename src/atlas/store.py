@@ -19,6 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -30,6 +31,7 @@ from atlas.errors import DataError, RunError
 from atlas.records import Problem
 
 MANIFEST_FILE = "manifest.json"
+OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")  # what start_run writes; everything else is output
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
@@ -96,10 +98,12 @@ class Run:
         return self.manifest
 
     def close(self) -> None:
-        if not self.finished:  # keep the time spent so far for the next attempt
-            spent = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
-            _write_manifest(self.path, self.manifest.model_copy(update={"wall_seconds": spent}))
-        self._lock.close()
+        try:
+            if not self.finished:  # keep the time spent so far for the next attempt
+                spent = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+                _write_manifest(self.path, self.manifest.model_copy(update={"wall_seconds": spent}))
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Run:
         return self
@@ -111,6 +115,8 @@ class Run:
 def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Input] | None = None) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
+    A run that stopped before it made anything (a mistake in its settings, say) holds no claim: other settings may start over there.
+
     Raises:
         RunError: the folder belongs to another command, other settings or other inputs, is in use, or is no run folder.
     """
@@ -119,15 +125,18 @@ def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Inp
     manifest = Manifest(command=command, config=settings, inputs=inputs, versions=_versions())
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
-    if path.is_dir() and not (path / MANIFEST_FILE).exists() and any(file.name not in (".lock", "config.yaml") for file in path.iterdir()):
-        raise RunError(f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out.")
+    if path.is_dir() and not (path / MANIFEST_FILE).exists():
+        foreign = any(path.iterdir()) and not (path / ".lock").exists()  # the lock is a run's first file
+        if foreign or _holds_work(path):
+            raise RunError(f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out.")
     path.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     try:
         if (path / MANIFEST_FILE).exists():
             earlier = _read_manifest(path)
-            _check_same_run(path, earlier, manifest, machine_fields=config.machine_fields)
-            return Run(path, earlier, lock)
+            if earlier.status == "finished" or _holds_work(path):
+                _check_same_run(path, earlier, manifest, machine_fields=config.machine_fields)
+                return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
         _write_manifest(path, manifest)
         return Run(path, manifest, lock)
@@ -176,6 +185,7 @@ class RecordLog(Generic[RecordT]):
         self._offsets: dict[str, int] = {}
         self._file: BinaryIO | None = None
         if self.sealed:
+            self._partial.unlink(missing_ok=True)  # left by a kill between the two last acts of seal()
             return
         self._file = open(self._partial, "a+b")  # noqa: SIM115 - closed by seal() or close()
         self._recover()
@@ -223,13 +233,11 @@ class RecordLog(Generic[RecordT]):
         self._file.seek(0)
         offset = 0
         while line := self._file.readline():
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("torn line")
-                self._offsets[self._key(self._kind.model_validate_json(line))] = offset
-            except ValueError:  # torn by an interruption: everything from here on is asked for again
+            if not line.endswith(b"\n"):  # torn by an interruption
                 self._file.truncate(offset)
                 break
+            with suppress(ValueError):  # a whole line that is no such record is asked for again; those after it are kept
+                self._offsets[self._key(self._kind.model_validate_json(line))] = offset
             offset += len(line)
 
 
@@ -258,10 +266,10 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                     first = error.errors()[0]
                     place = ".".join(str(part) for part in first["loc"]) or "the line"
                     raise DataError(
-                        f"{path} line {number}: {place}: {first['msg']}, expected a {kind.__name__}. Make the run again."
+                        f"{path} line {number}: {place}: {first['msg']}, expected a {kind.__name__}. Remove the folder, make the run again."
                     ) from None
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist, though its run folder says finished. Make the run again.") from None
+        raise DataError(f"{path} does not exist, though its run folder says finished. Remove the folder and make the run again.") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -281,7 +289,13 @@ def file_digest(path: Path) -> str:
 
 def _is_output(file: Path) -> bool:
     unfinished = any(part.endswith((".partial", ".tmp")) for part in file.parts)
-    return not unfinished and file.as_posix() not in (MANIFEST_FILE, "config.yaml", ".lock")
+    return not unfinished and file.as_posix() not in OWN_FILES
+
+
+def _holds_work(path: Path) -> bool:
+    """Whether a folder holds anything that would be a loss: more than a run's own files, half-written ones and empty ones."""
+    mine = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
+    return any(file.name not in mine and not (file.is_file() and file.stat().st_size == 0) for file in path.iterdir())
 
 
 def _flush_to_disk(file: Any) -> None:
@@ -304,7 +318,7 @@ def _lock(path: Path) -> BinaryIO:
     lock = open(path / ".lock", "ab")  # noqa: SIM115 - held until the run is closed
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.close()
         raise RunError(f"{path} is being written by another process. Wait for it, or choose another --out.") from None
     return lock
@@ -323,10 +337,16 @@ def _check_same_run(path: Path, earlier: Manifest, now: Manifest, machine_fields
     changed += [
         f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"
         for name in sorted(earlier.inputs.keys() | now.inputs.keys())
-        if _content(earlier.inputs.get(name)) != _content(now.inputs.get(name))
+        if not _is_same(earlier.inputs.get(name), now.inputs.get(name))
     ]
     if changed:
         raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
+
+
+def _is_same(earlier: Input | None, now: Input | None) -> bool:
+    if earlier is None or now is None:
+        return earlier is now
+    return earlier.digest == now.digest and (now.digest is not None or earlier.path == now.path)
 
 
 def _content(given: Input | None) -> str:

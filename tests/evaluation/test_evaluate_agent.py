@@ -9,7 +9,7 @@ pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.errors import ConfigError, EpisodeError, ModelError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
-from atlas.records import Message, Task, Trajectory
+from atlas.records import Message, Problem, Task, Trajectory
 from atlas.store import read_records
 
 
@@ -85,6 +85,7 @@ def test_an_episode_whose_environment_breaks_is_an_error_and_not_a_failure(
     assert [episode.outcome.reason for episode in broken] == ["the level burned down"]
     assert broken[0].outcome.score is None
     assert (manifest.summary["num_errors"], manifest.summary["num_valid"]) == (1, 5)
+    assert [problem.item for problem in read_records(tmp_path / "run" / "problems.jsonl", Problem)] == [broken[0].id]
 
 
 def test_a_history_that_outgrows_the_context_truncates_the_episode_with_its_reason(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -150,6 +150,13 @@ def test_a_tokenizer_without_a_chat_template_is_refused_with_advice() -> None:
         Renderer(tokenizer, "gpt-none")
 
 
+def test_a_template_that_never_ends_a_turn_is_refused() -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    with pytest.raises(ModelError, match="never learn to stop"):
+        Renderer(tokenizer, "endless").tokenize_trajectory(make_trajectory(2))
+
+
 def test_a_template_that_raises_is_named_with_the_roles_it_refused() -> None:
     tokenizer = tiny_tokenizer(THINKING)
     tokenizer.chat_template = "{{ raise_exception('system role not supported') }}"

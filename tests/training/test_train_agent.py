@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from atlas.errors import DataError, ModelError, RunError
+from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.models.local import load_model, load_renderer, locate_model
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store import read_manifest, start_run
@@ -123,7 +126,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_m
     process.wait()
     assert read_status(killed) == "running"
     assert start(killed).wait() == 0
-    assert losses(killed) == losses(whole)
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert (killed / "checkpoint/model.safetensors").read_bytes() == (whole / "checkpoint/model.safetensors").read_bytes()
 
 
@@ -181,6 +184,37 @@ def test_a_missing_model_folder_and_one_without_a_template_are_named(
             (bare / file.name).write_bytes(file.read_bytes())
     with pytest.raises(ModelError, match="no chat template"):
         train_agent(quick(bare), *runs, tmp_path / "run2")
+
+
+def test_torn_weights_adapters_alone_and_an_empty_schedule_are_named(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(tiny_model_folder, torn)
+    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:200])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        train_agent(quick(torn), *runs, tmp_path / "run")
+    (torn / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="low-rank adapters"):
+        train_agent(quick(torn), *runs, tmp_path / "run")
+    with pytest.raises(ConfigError, match="Raise epochs"):
+        train_agent(quick(tiny_model_folder, epochs=0.01), *runs, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "message", ["Error while serializing: I/O error: No space left on device (os error 28)", "unexpected pos 576 vs 534"]
+)
+def test_a_full_disk_is_an_os_error_whoever_notices_it(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    def no_room(*_: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("atlas.training.train_agent._save_checkpoint", no_room)
+    monkeypatch.setattr("atlas.training.train_agent.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="No space left") as error:
+        train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_an_unfinished_run_is_no_input(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:

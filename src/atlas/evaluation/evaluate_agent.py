@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atlas.config import Config
-from atlas.environments.base import make_environment
+from atlas.environments.base import Environment, make_environment
 from atlas.environments.episode import Episode
+from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
-from atlas.records import Message, Source, Task, Trajectory
+from atlas.records import Message, Problem, Source, Task, Trajectory
 from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
 
 EPISODES_FILE = "episodes.jsonl"
@@ -55,7 +56,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
     with start_run(out, "evaluate", config, {"model": model_input(config.model, out)}) as run:
         if run.finished:
             return run.manifest
-        tasks = make_environment(config.environment, max_steps=config.max_steps).tasks(config.split, config.episodes, config.seed)
+        tasks = _make(config).tasks(config.split, config.episodes, config.seed)
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             try:
@@ -63,14 +64,27 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
                 log.seal([task.id for task in tasks])
             finally:
                 log.close()
-        metrics = summarise_episodes(list(read_records(out / EPISODES_FILE, Trajectory)), config.seed)
+        episodes = list(read_records(out / EPISODES_FILE, Trajectory))
+        metrics = summarise_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
-        run.write_problems([])
+        run.write_problems(_left_out(episode) for episode in episodes if not episode.outcome.is_valid)
         return run.finish(_describe(metrics))
+
+
+def _left_out(episode: Trajectory) -> Problem:
+    """Why an episode counts in no rate and no mean."""
+    return Problem(where="evaluate", item=episode.id, reason=episode.outcome.reason or f"its end is {episode.outcome.status}")
 
 
 def _describe(metrics: EpisodeMetrics) -> dict[str, Any]:
     return json.loads(metrics.model_dump_json(exclude={"groups"}))  # type: ignore[no-any-return]
+
+
+def _make(config: EvaluateConfig) -> Environment:
+    try:
+        return make_environment(config.environment, max_steps=config.max_steps)
+    except TypeError as error:
+        raise ConfigError(f"environment '{config.environment}' cannot be made: {error}. It has to take max_steps.") from error
 
 
 def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: RecordLog[Trajectory]) -> None:
@@ -82,12 +96,13 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
     from atlas.models.chat_batch import ChatBatch
 
     known = getattr(model.config, "max_position_embeddings", None)
+    max_context = min(config.max_context, known or config.max_context)
     batch = ChatBatch(
         model,
         renderer,
         temperature=config.temperature,
         max_tokens=config.max_new_tokens,
-        max_context=min(config.max_context, known or config.max_context),
+        max_context=max_context,
         seed=config.seed,
     )
     source = Source(name="evaluate", details={"temperature": config.temperature, "seed": config.seed})
@@ -106,7 +121,7 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
         idle.append(episode.environment)
         progress.update(shown, advance=1, success=num_success)
 
-    idle = [make_environment(config.environment, max_steps=config.max_steps) for _ in range(min(config.batch_size, len(tasks)))]
+    idle = [_make(config) for _ in range(min(config.batch_size, len(tasks)))]
     columns = (
         TextColumn("playing"),
         BarColumn(),
@@ -128,7 +143,7 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
             for task_id, reply in batch.respond(seen).items() if seen else ():
                 episode = playing[task_id]
                 if reply.finish == "context":
-                    episode.truncate(f"the history needs more than {config.max_context} tokens")
+                    episode.truncate(f"the history needs more than {max_context} tokens")
                     observation = None
                 else:
                     observation = episode.advance(reply.text)

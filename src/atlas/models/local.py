@@ -6,6 +6,7 @@ worthless (no chat template) show before the expensive part starts.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from atlas.store import MANIFEST_FILE, Input, file_digest, read_manifest, relati
 Precision = Literal["auto", "fp32", "bf16"]
 
 CHECKPOINT_FOLDER = "checkpoint"
+MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")  # weights, settings, tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class ModelPlace:
     def is_folder(self) -> bool:
         return Path(self.location).is_dir()
 
+    @property
+    def holds_adapters(self) -> bool:
+        """Whether there are low-rank adapters alone, that name their base model."""
+        return (Path(self.location) / "adapter_config.json").exists()
+
 
 def locate_model(name: str) -> ModelPlace:
     """The place of a model given as a hub id, a folder or a training run.
@@ -41,13 +48,13 @@ def locate_model(name: str) -> ModelPlace:
     path = Path(name)
     if (path / MANIFEST_FILE).exists():
         read_manifest(path, ("train",))
-        return ModelPlace(name, str(path / CHECKPOINT_FOLDER))
+        return ModelPlace(name, str((path / CHECKPOINT_FOLDER).resolve()))
     if path.is_dir():
         if not any((path / file).exists() for file in ("config.json", "adapter_config.json")):
             raise ModelError(
                 f"{path} holds no model: neither config.json nor adapter_config.json is there. Give a model folder or a hub id."
             )
-        return ModelPlace(name, name)
+        return ModelPlace(name, str(path.resolve()))  # adapters name their base by this, wherever they are loaded from
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ModelError(f"model folder {path} does not exist. Check the path, or give a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
     return ModelPlace(name, name)
@@ -61,9 +68,9 @@ def model_input(name: str, out: Path) -> Input:
     place = locate_model(name)
     if not place.is_folder:
         return Input(path=name)
-    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".jinja", ".model"))
-    digest = "-".join(file_digest(file)[:8] for file in files)
-    return Input(path=relative_path(path, out), digest=digest)
+    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
+    digests = "".join(f"{file_digest(file)} {file.name}\n" for file in files)
+    return Input(path=relative_path(path, out), digest=hashlib.sha256(digests.encode()).hexdigest())
 
 
 def load_renderer(place: ModelPlace) -> Renderer:
@@ -75,7 +82,7 @@ def load_renderer(place: ModelPlace) -> Renderer:
     transformers = import_transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place.location)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a broken tokenizer.json raises a bare Exception
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {_first_line(error)}") from error
     return Renderer(tokenizer, place.name)
 
@@ -92,12 +99,10 @@ def load_model(place: ModelPlace, dtype: str, device: str | None = None) -> Any:
     transformers = import_transformers()
     import torch
 
+    kind = _import_peft().AutoPeftModelForCausalLM if place.holds_adapters else transformers.AutoModelForCausalLM
     try:
-        if (Path(place.location) / "adapter_config.json").exists():
-            model = _import_peft().AutoPeftModelForCausalLM.from_pretrained(place.location, dtype=getattr(torch, dtype))
-        else:
-            model = transformers.AutoModelForCausalLM.from_pretrained(place.location, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
+        model = kind.from_pretrained(place.location, dtype=getattr(torch, dtype))
+    except Exception as error:  # torn weights raise safetensors' own error, an architecture that does not fit a RuntimeError
         raise ModelError(f"model {place.name} cannot be loaded: {_first_line(error)}") from error
     return model.to(device or default_device()).eval()
 

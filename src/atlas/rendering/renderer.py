@@ -133,8 +133,8 @@ class Renderer:
 
     @cached_property
     def end_of_turn(self) -> tuple[int, ...]:
-        """The tokens that close a response, for instance `<|im_end|>`; empty where the template writes no such token."""
-        return tuple(token for token in self._after_response[0])
+        """The tokens that close a response, for instance `<|im_end|>`."""
+        return tuple(self._after_response[0])
 
     @cached_property
     def turn_tail(self) -> str:
@@ -163,7 +163,10 @@ class Renderer:
         encoded = self.tokenizer(closing, add_special_tokens=False, return_offsets_mapping=True)
         special = [index for index, token in enumerate(encoded["input_ids"]) if token in self._special_ids]
         if not special:
-            return [], closing
+            raise ModelError(
+                f"the chat template of {self.name} closes a turn without a special token ({closing!r}), so a tuned model would never "
+                "learn to stop. Use a template that ends each turn with one, such as <|im_end|>."
+            )
         last = special[-1]
         return list(encoded["input_ids"][: last + 1]), closing[encoded["offset_mapping"][last][1] :]
 
@@ -172,26 +175,9 @@ class Renderer:
         before = self.render(messages[:index], open_turn=True)
         text = self.render(messages[: index + 1])
         if not text.startswith(before):
-            # Some templates open the turn with more than the finished turn keeps (an empty thinking block, say).
-            before = self.render(messages[:index])
-            if not text.startswith(before):
-                raise ModelError(
-                    f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located."
-                )
-            header = self._bare_header
-            if not text.startswith(before + header):
-                raise ModelError(f"the chat template of {self.name} opens step {step} in a way that cannot be located.")
-            before += header
-        return text, _Span(
-            step, len(before), len(text) - len(self.turn_tail) if self.turn_tail and text.endswith(self.turn_tail) else len(text)
-        )
-
-    @cached_property
-    def _bare_header(self) -> str:
-        """What stands before an answer in a finished conversation: the role header alone."""
-        question, answer = Message(role="user", content="a"), Message(role="assistant", content="b")
-        before, closed = self.render([question]), self.render([question, answer])
-        return closed[len(before) :].split("b", 1)[0]
+            raise ModelError(f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located.")
+        end = len(text) - len(self.turn_tail) if text.endswith(self.turn_tail) else len(text)
+        return text, _Span(step, len(before), end)
 
     def _example(
         self, trajectory_id: str, text: str, spans: Sequence[_Span], wanted: Collection[int], max_tokens: int | None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.errors import ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
@@ -73,9 +74,14 @@ def build_examples(
         if not selection.indices:
             problems.append(_left_out(trajectory, selection.problem or "its selection names no step"))
             continue
+        try:
+            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices)
+        except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
+            problems.append(_left_out(trajectory, str(error)))
+            continue
         dropped = 0
         of_trajectory: list[TrainingExample] = []
-        for example in renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices):
+        for example in tokenized:
             num_tokens += len(example.token_ids)
             dropped += len(example.dropped_steps)
             mask = loss_mask(example, selection.indices)
@@ -93,8 +99,8 @@ def build_examples(
 def schedule_examples(examples: Sequence[TrainingExample], epochs: float, batch_size: int, seed: int) -> list[int]:
     """The order in which examples are trained on, as indices, over all epochs.
 
-    Each epoch is a permutation drawn from `seed`; arms with the same trajectories get the same optimiser steps. Within
-    a step examples stand in order of length, which changes no sum but saves padding in its micro-batches.
+    Each epoch is a permutation drawn from `seed`, so that arms with as many examples get the same ones in the same
+    optimiser steps. Within a step they stand in order of length, which changes no sum but saves padding in its micro-batches.
     """
     rng = np.random.default_rng(seed)
     order: list[int] = []

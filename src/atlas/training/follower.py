@@ -22,6 +22,7 @@ class RunFollower(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         rows = [row for row in state.log_history if "loss" in row]
-        write_text(self._metrics, "".join(json.dumps({"step": row["step"], **row}) + "\n" for row in rows))
+        ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]  # a state that was read back has its keys sorted
+        write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
         if rows:
             self._progress.update(self._task, completed=state.global_step, loss=f"{rows[-1]['loss']:.3f}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atlas.config import Config
-from atlas.errors import DataError, DependencyError
+from atlas.errors import ConfigError, DataError, DependencyError, ModelError
 from atlas.models.local import (
     CHECKPOINT_FOLDER,
     Precision,
@@ -30,6 +33,9 @@ from atlas.store import Manifest, Run, run_input, start_run
 from atlas.training.examples import ExampleSet, build_examples, schedule_examples
 
 RESUME_FOLDER = "resume.partial"
+ROOM = 2**20  # bytes: with less room than this left, a failed write is taken for a full disk
+
+Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
 
 
 class LoraConfig(Config):
@@ -49,7 +55,7 @@ class TrainConfig(Config):
     model: str = Field(description="a hub id, a model folder, or a run folder of train")
     epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
-    lr_scheduler: str = Field("linear", description="a schedule of Hugging Face's Trainer")
+    lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
     batch_size: int = Field(32, ge=1, description="examples per optimiser step")
     micro_batch_size: int = Field(4, ge=1, description="examples per forward pass: memory and speed, not the loss")
@@ -89,7 +95,10 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
             return run.manifest
         console = Console(stderr=True)
         selections = read_selections(selection, trajectories)
-        renderer = load_renderer(locate_model(config.model))
+        place = locate_model(config.model)
+        if place.holds_adapters:
+            raise ModelError(f"{config.model} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
+        renderer = load_renderer(place)
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as progress:
             task = progress.add_task("tokenising", total=len(selections))
             examples = build_examples(
@@ -110,14 +119,14 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
 
 
 def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Path) -> None:
-    if not examples.num_trajectories:
-        raise DataError("the trajectory run is empty: there is nothing to train on. Collect or import trajectories first.")
     if not examples.examples:
         reason = examples.problems[0].reason if examples.problems else "no step is selected"
         raise DataError(
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
             f"learn nothing. Look at {selection}/problems.jsonl, or raise max_tokens above {config.max_tokens}."
         )
+    if not round(config.epochs * len(examples.examples)):
+        raise ConfigError(f"epochs={config.epochs} of {len(examples.examples)} examples is not one example. Raise epochs.")
 
 
 def _describe(examples: ExampleSet) -> dict[str, Any]:
@@ -173,6 +182,7 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
         use_cpu=model.device.type == "cpu",
         dataloader_pin_memory=model.device.type != "cpu",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel over all GPUs in sight would multiply batch_size in silence
     order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
     started = time.monotonic()
@@ -187,9 +197,11 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
             callbacks=[RunFollower(run.path, progress, task)],
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train(resume_from_checkpoint=_newest_state(run.path / RESUME_FOLDER))
+        with _full_disk_is_an_os_error(run.path):
+            trainer.train(resume_from_checkpoint=_newest_state(run.path / RESUME_FOLDER))
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    _save_checkpoint(run.path, trainer.model, renderer.tokenizer)
+    with _full_disk_is_an_os_error(run.path):
+        _save_checkpoint(run.path, trainer.model, renderer.tokenizer)
     return {
         "optimizer_steps": trainer.state.global_step,
         "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
@@ -209,6 +221,19 @@ def _add_adapters(model: Any, lora: LoraConfig) -> Any:
         model,
         peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
     )
+
+
+@contextmanager
+def _full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
+    """safetensors and torch name a full disk each in their own way, torch not even as such."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if "No space left" in str(error) or shutil.disk_usage(folder).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def _newest_state(folder: Path) -> str | None:
