@@ -4,7 +4,8 @@
     ask       questions about one observation and about a goal's words, answered from the text alone
     follow    one plain request about what is in view, answered with the action for it
 
-Nothing here was played by the expert, and no exploring player looks at the goal. All draws come from the seed.
+Nothing here was played by the expert, and no exploring player looks at the goal. The explorer has the expert's words (as an instruct
+model has everybody's) but says them about whatever it happens to do: its plans are plans at random. All draws come from the seed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from atlas.environments.babyai import BabyAIEnvironment
 from atlas.environments.babyai_actions import available_actions
 from atlas.environments.babyai_tasks import LEVELS
+from atlas.environments.babyai_thoughts import ACTS, CORRECTIONS, LOCKED, OBSERVED, PLANS, REPLANS, SLIPS, START_SEARCH, say
 from atlas.environments.babyai_view import SeenObject, View
 from atlas.records import Message, Task
 
@@ -50,14 +52,14 @@ def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> 
     conversation += observation
     goal = environment.world.mission
     yield [ANSWERER, *_ask_goal(observation[0].content, goal, rng)]
-    for _ in range(rng.randint(4, 9)):
+    for _ in range(rng.randint(3, 6)):
         view = environment.view
         yield [ANSWERER, *_ask_view(view, rng)]
         if view.objects:
             yield [FOLLOWER, *_follow(view, rng)]
         actions = available_actions(environment.world, view, environment.seen)
         action = _any_action(actions, rng)
-        response = Message(role="assistant", content=f"Thought:\n{_explorer_thought(view, action, rng)}\n\nAction:\n{action}")
+        response = Message(role="assistant", content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}")
         result = environment.step(response.content)
         conversation += [response, *result.observation]
         if result.terminated or result.truncated:
@@ -74,22 +76,57 @@ def _any_action(actions: list[str], rng: random.Random) -> str:
     return rng.choice(moves if not errands or rng.random() < 0.5 else errands)
 
 
-def _explorer_thought(view: View, action: str, rng: random.Random) -> str:
-    seen = _name_some(view, rng)
-    if seen is None:
-        return rng.choice(
-            ["There is nothing here.", "I see no objects.", "Nothing is in view.", "I cannot see any object from here."]
-        ) + rng.choice([f" I will {action}.", f" Let me {action}.", f" So I {action}.", ""])
-    return rng.choice([f"I can see {seen}.", f"There is {seen}.", f"In front of me: {seen}.", f"I notice {seen}."]) + rng.choice(
-        [f" I will {action}.", f" Let me {action}.", f" I want to {action}.", f" Now I {action}.", ""]
-    )
+def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) -> str:
+    """Words of the expert's that suit the action, about things drawn at random where they are not the action's own."""
+    target = next((item for item in view.objects if action.endswith(item.label)), None)
+    words = _words(view, target, rng)
+    words["side"] = action.rpartition(" ")[2] if action.startswith("turn") else rng.choice(("left", "right"))
+    sentences = []
+    if rng.random() < 0.2:
+        acts = ", then ".join(_any_errand(view, rng) for _ in range(rng.randint(1, 3)))
+        plans = rng.choice((PLANS, PLANS, REPLANS, LOCKED if words["noun"].endswith("door") else PLANS))
+        sentences.append(say(rng, plans, **words, goal=goal, acts=acts))
+    if rng.random() < 0.2:
+        sentences.append(say(rng, START_SEARCH, goal=goal))
+    if view.objects and rng.random() < 0.25:
+        sentences.append(say(rng, OBSERVED, **_words(view, rng.choice(view.objects), rng)))
+    if rng.random() < 0.1:
+        sentences.append(say(rng, rng.choice(list(CORRECTIONS.values())), **words))
+    sentences.append(say(rng, rng.choice(_situations(action, target)), **words))
+    return " ".join(sentences)
 
 
-def _name_some(view: View, rng: random.Random) -> str | None:
-    if not view.objects:
-        return None
-    some = rng.sample(view.objects, k=min(len(view.objects), rng.randint(1, 2)))
-    return " and ".join(f"{item.label}, {item.where}" if rng.random() < 0.5 else item.label for item in some)
+def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]:
+    """The phrases that may go with an action, whatever its reason."""
+    if action.startswith("turn"):
+        return [ACTS["turn"], ACTS["turn_to"], ACTS["turn_back"], ACTS["look"], ACTS["begin_look"], SLIPS["look"]]
+    if action.startswith("go to"):
+        return [ACTS["reach"], ACTS["approach"], SLIPS["wander"]]
+    if action.startswith("pickup"):
+        return [ACTS["fetch"], ACTS["clear"], ACTS["take_back"], SLIPS["wrong_object"]]
+    if action.startswith("toggle and go") and target is not None and "locked" in target.name:
+        return [ACTS["unlock"], SLIPS["locked"]]
+    if action.startswith("toggle and go"):
+        return [ACTS["open"], ACTS["open_way"], SLIPS["wrong_door"]]
+    if action.startswith("go through"):
+        return [ACTS["pass"], ACTS["open_way"]]
+    if action == "drop":
+        return [ACTS["place"], ACTS["put_down"], ACTS["put_aside"]]
+    return [ACTS["walk"], ACTS["search"], ACTS["begin_search"]]
+
+
+def _words(view: View, item: SeenObject | None, rng: random.Random) -> dict[str, str]:
+    """What the phrases are filled with: an object in view, or any object where there is none."""
+    item = item or (rng.choice(view.objects) if view.objects else None)
+    color, kind = (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
+    label = item.label if item is not None else f"{color} {kind} 1"
+    where = item.where if item is not None else f"{rng.randint(1, 5)} ahead"
+    return {"label": label, "where": where, "noun": f"the {color} {kind}", "door": label, "color": color}
+
+
+def _any_errand(view: View, rng: random.Random) -> str:
+    noun = _words(view, None, rng)["noun"]
+    return f"{rng.choice(('pick up', 'go to', 'open'))} {noun}" if rng.random() < 0.8 else f"put it next to {noun}"
 
 
 def _ask_goal(observation: str, goal: str, rng: random.Random) -> Conversation:

@@ -3,7 +3,7 @@
     python recipes/base/make_base.py --out recipes/base/model
 
 It is tuned from random weights on every answer of the corpus (corpus.py), with the same code that tunes the demo's arms: first on
-the short conversations, where it learns to find and name what an observation says, then on play and a share of the short ones.
+the short conversations, where it learns to find and name what an observation says, then on play and the rest of the short ones.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ MODEL = {
 }
 TRAINING = {"learning_rate": 1.5e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
 BATCH = 16
-SHORT_PER_PLAY = 2  # in the second part
+SHORT_ALONE = 0.5  # share of the short conversations that come first, without play
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--episodes", type=int, default=2_400, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument("--episodes", type=int, default=2_200, help="exploring episodes; each brings its questions and requests")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -113,14 +113,22 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
 
 
 def schedule_lessons(conversations: list[Conversation], examples: list[TrainingExample], seed: int) -> list[int]:
-    """The order of training: short conversations alone, then all of the play mixed with the short ones that were kept for it."""
-    play = [index for index, conversation in enumerate(conversations) if is_play(conversation)]
-    short = [index for index, conversation in enumerate(conversations) if not is_play(conversation)]
-    kept = SHORT_PER_PLAY * len(play)
-    order: list[int] = []
-    for part in (short[:-kept], short[-kept:] + play):
-        order += [part[place] for place in schedule_examples([examples[index] for index in part], 1, BATCH, seed)]
-    return order
+    """The order of training: a share of the short conversations alone, then play between the other short ones.
+
+    Batches are all short or all play, so that little of them is padding.
+    """
+    rng = np.random.default_rng(seed)
+
+    def batches(of_play: bool) -> list[list[int]]:
+        members = [index for index, conversation in enumerate(conversations) if is_play(conversation) == of_play]
+        order = [members[place] for place in schedule_examples([examples[index] for index in members], 1, BATCH, seed)]
+        return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
+
+    short, play = batches(of_play=False), batches(of_play=True)
+    alone = round(SHORT_ALONE * len(short))
+    mixed = short[alone:] + play
+    rng.shuffle(mixed)
+    return [index for batch in short[:alone] + mixed for index in batch]
 
 
 def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
