@@ -143,6 +143,7 @@ def demo(
 ) -> None:
     """Run a whole comparison: collect, select, train each arm, evaluate, report."""
     from rich.console import Console
+    from rich.markup import escape
 
     from atlas.experiment import ExperimentConfig, plan_experiment, run_stages
     from atlas.reporting.report import Report
@@ -152,12 +153,17 @@ def demo(
     recipe = recipe or Path("recipes/demo/babyai.yaml")
     stages = plan_experiment(_config(ExperimentConfig, [str(recipe), *overrides], {}), out, str(recipe))
     console = Console()
-    console.print(f"[bold]{recipe}[/]: {len(stages)} stages into {out}; finished ones are skipped, Ctrl-C is safe")
+    console.print(
+        f"[bold]{escape(str(recipe))}[/]: {len(stages)} stages into {escape(str(out))}; finished ones are skipped, Ctrl-C is safe"
+    )
     for number, (stage, manifest) in enumerate(run_stages(stages), start=1):
-        console.print(f"{number:3}/{len(stages)}  {stage.title:40} {manifest.wall_seconds:7.1f} s  [dim]{stage.out}[/]", highlight=False)
+        console.print(
+            f"{number:3}/{len(stages)}  {escape(stage.title):40} {manifest.wall_seconds:7.1f} s  [dim]{escape(str(stage.out))}[/]",
+            highlight=False,
+        )
     console.print()
     console.print(format_main_table(Report.model_validate_json((stages[-1].out / "report.json").read_bytes())))
-    console.print(f"\nreport: {(stages[-1].out / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {(stages[-1].out / 'report.html').resolve()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

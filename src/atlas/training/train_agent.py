@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atlas.config import Config
@@ -92,6 +93,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
     }
     with start_run(out, "train", config, inputs) as run:
         if run.finished:
+            shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)  # left by a kill right after the end
             return run.manifest
         console = Console(stderr=True)
         selections = read_selections(selection, trajectories)
@@ -108,7 +110,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         run.write_problems(examples.problems)
         summary = _describe(examples)
         console.print(
-            f"[bold]{out}[/]: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
+            f"[bold]{escape(str(out))}[/]: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
             f"{examples.num_supervised_tokens:,} supervised "
             f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
         )
