@@ -51,10 +51,17 @@ class Message(Record):
 
 
 class Annotation(Record):
-    """What the source itself says about a step (an expert's own labels, a person's). Never rendered to a model."""
+    """What the source itself says about a step (an expert's own labels, a trainer's loss flag). Never rendered to a model.
+
+    A step is marked if it has a kind or a score above 0.
+    """
 
     kinds: tuple[CriticalKind, ...] = ()
     score: float = 0.0
+
+    @property
+    def is_marked(self) -> bool:
+        return bool(self.kinds) or self.score > 0
 
 
 class Step(Record):
@@ -96,21 +103,26 @@ class Outcome(Record):
 
 
 class Source(Record):
-    """Where a trajectory came from: the producer, and for imported data the file and its row (0-based)."""
+    """Where a trajectory came from: the producer, and for imported data the file, its row (0-based) and its line (1-based)."""
 
     name: str
     path: str | None = None
     row: int | None = None
+    line: int | None = None
     details: dict[str, Any] = Field(default_factory=dict)
 
 
 class Trajectory(Record):
-    """A prompt, the steps, what was seen last, and the outcome. Protocol turns (a canned "OK.") are in the prompt."""
+    """A prompt, the steps, what was seen last, and the outcome. Protocol turns (a canned "OK.") are in the prompt.
+
+    `tools` holds the schemas of the tools that the agent could call, each as it came (OpenAI's form where the source has it).
+    """
 
     version: Literal[1] = SCHEMA_VERSION
     id: str
     task: Task
     prompt: tuple[Message, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
     steps: tuple[Step, ...] = ()
     final_observation: tuple[Message, ...] = ()
     outcome: Outcome

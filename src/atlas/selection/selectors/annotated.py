@@ -10,7 +10,7 @@ from atlas.selection.selectors.base import selection_of
 
 
 class AnnotatedSelector:
-    """Takes annotated steps that have a kind, the highest score first, the earlier of equals."""
+    """Takes the steps that their source marked, the highest score first, the earlier of equals."""
 
     def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
         self._name = config.selector
@@ -19,6 +19,6 @@ class AnnotatedSelector:
         annotations = [(index, step.annotation) for index, step in enumerate(trajectory.steps) if step.annotation is not None]
         if trajectory.steps and not annotations:
             return selection_of(trajectory, self._name, budget, problem="no step is annotated; choose another selector for this source")
-        critical = [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.kinds]
+        critical = [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.is_marked]
         best = sorted(critical, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
         return selection_of(trajectory, self._name, budget, best)
