@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import ModelError
-from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
+from atlas.records import Message, Outcome, Source, Step, Task, ToolCall, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask, mark_supervised
-from atlas.rendering.renderer import NO_STEP, Renderer
+from atlas.rendering.renderer import NO_STEP, Renderer, to_chat_dict
 from tests.conftest import make_trajectory
 from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, tiny_tokenizer
 
@@ -167,3 +167,30 @@ def test_a_template_that_raises_is_named_with_the_roles_it_refused() -> None:
 def test_an_empty_trajectory_gives_no_example() -> None:
     empty = Trajectory(id="e", task=Task(id="e", environment="t"), outcome=Outcome(status="unknown"), source=Source(name="t"))
     assert RENDERERS["chatml"].tokenize_trajectory(empty) == []
+
+
+def test_tool_schemas_stand_in_the_context_and_calls_are_supervised() -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.chat_template = (
+        "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}"
+        "{% for call in m.tool_calls or [] %}{{ '<tool_call>' + (call.function | tojson) + '</tool_call>' }}{% endfor %}"
+        "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    renderer = Renderer(tokenizer, "a template with tools")
+    schema = {"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}
+    call = Message(role="assistant", content="I open it.", tool_calls=(ToolCall(id="1", name="open", arguments='{"door": 1}'),))
+    steps = (
+        Step(observation=(Message(role="user", content="A door."),), response=call),
+        Step(observation=(Message(role="tool", content="Open.", tool_call_id="1"),), response=Message(role="assistant", content="Done.")),
+    )
+    trajectory = make_trajectory(0).model_copy(update={"prompt": (), "tools": (schema,), "steps": steps})
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    chat = [to_chat_dict(message) for message in trajectory.messages]
+    assert example.token_ids.tolist() == tokenizer.apply_chat_template(chat, tools=[schema], tokenize=True, return_dict=True)["input_ids"]
+    assert mark_supervised(tokenizer, example, loss_mask(example, [0])) == (
+        '<|im_start|>system\n[{"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}]'
+        "<|im_end|>\n<|im_start|>user\nA door.<|im_end|>\n<|im_start|>assistant\n⟦I open it.<tool_call>"
+        '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n<|im_start|>tool\nOpen.<|im_end|>\n'
+        "<|im_start|>assistant\nDone.<|im_end|>\n"
+    )

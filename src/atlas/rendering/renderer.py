@@ -9,7 +9,7 @@ earlier turns) are noticed by the same comparison and give one example per step,
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -74,12 +74,18 @@ class Renderer:
                 f"{name} has a slow tokenizer, which cannot say which characters a token covers. Give one with a tokenizer.json."
             )
 
-    def render(self, messages: Sequence[Message], *, open_turn: bool = False) -> str:
-        """The text of a conversation; `open_turn` adds the header after which the model answers."""
+    def render(self, messages: Sequence[Message], *, open_turn: bool = False, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The text of a conversation; `open_turn` adds the header after which the model answers.
+
+        `tools` are the schemas that the template may write out; one that knows no tools leaves them out.
+        """
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    [to_chat_dict(message) for message in messages], tokenize=False, add_generation_prompt=open_turn
+                    [to_chat_dict(message) for message in messages],
+                    tools=[dict(tool) for tool in tools] or None,
+                    tokenize=False,
+                    add_generation_prompt=open_turn,
                 )
             )
         except Exception as error:  # templates raise whatever they like: jinja errors, TypeError, ValueError
@@ -110,8 +116,9 @@ class Renderer:
         owned = list(trajectory.owned_messages())
         messages = [message for message, _ in owned]
         position = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
-        text = self.render(messages)
-        spans = [self._span(messages, position[step], step) for step in range(len(trajectory.steps))]
+        tools = trajectory.tools
+        text = self.render(messages, tools=tools)
+        spans = [self._span(messages, position[step], step, tools) for step in range(len(trajectory.steps))]
         if all(text.startswith(prefix) for prefix, _ in spans):
             return [self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)]
         return [self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens) for step in wanted]
@@ -170,10 +177,10 @@ class Renderer:
         last = special[-1]
         return list(encoded["input_ids"][: last + 1]), closing[encoded["offset_mapping"][last][1] :]
 
-    def _span(self, messages: Sequence[Message], index: int, step: int) -> tuple[str, _Span]:
+    def _span(self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]) -> tuple[str, _Span]:
         """The text up to and including the response at `index`, and where in it the response lies."""
-        before = self.render(messages[:index], open_turn=True)
-        text = self.render(messages[: index + 1])
+        before = self.render(messages[:index], open_turn=True, tools=tools)
+        text = self.render(messages[: index + 1], tools=tools)
         if not text.startswith(before):
             raise ModelError(f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located.")
         end = len(text) - len(self.turn_tail) if text.endswith(self.turn_tail) else len(text)
