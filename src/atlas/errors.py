@@ -3,9 +3,11 @@
     AtlasError
     ├── ConfigError      a recipe or an option that cannot be used
     ├── DataError        a file, row or trajectory that cannot be read as what it should be
+    │   └── MismatchError    an exported file that does not supervise what the selection says
     ├── RunError         a run folder that is missing, foreign, unfinished or made by other settings
     ├── ModelError       a model, tokenizer or chat template that cannot be used
     │   └── EndpointError    a remote model that finally gave no usable answer
+    ├── CostLimitError   a run has spent what it may; finished work is kept
     ├── EpisodeError     an environment that broke during one episode (data, not a crash of the run)
     └── DependencyError  an optional package is not installed
 
@@ -28,6 +30,10 @@ class DataError(AtlasError):
     """A file, row or record that is not what was expected there."""
 
 
+class MismatchError(DataError):
+    """An exported file that does not supervise the tokens that the selection says."""
+
+
 class RunError(AtlasError):
     """A run folder that is missing, unfinished, or does not belong to the other inputs."""
 
@@ -38,6 +44,10 @@ class ModelError(AtlasError):
 
 class EndpointError(ModelError):
     """A remote model that finally gave no usable answer."""
+
+
+class CostLimitError(AtlasError):
+    """A run has spent what it may. Finished work is kept; a higher limit goes on."""
 
 
 class EpisodeError(AtlasError):

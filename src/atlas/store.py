@@ -200,10 +200,17 @@ class RecordLog(Generic[RecordT]):
         """The keys of the records that are safe on disk (those of a sealed file are not counted)."""
         return frozenset(self._offsets)
 
+    def records(self) -> Iterator[RecordT]:
+        """The records that are safe on disk, in the order of their completion; nothing may be appended meanwhile."""
+        assert self._file is not None, "a sealed log is read with read_records"
+        for offset in sorted(self._offsets.values()):
+            self._file.seek(offset)
+            yield self._kind.model_validate_json(self._file.readline())
+
     def append(self, record: RecordT) -> None:
         assert self._file is not None, "a sealed log takes no more records"
         offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(record.model_dump_json().encode() + b"\n")
+        self._file.write(to_json(record) + b"\n")
         self._file.flush()
         self._offsets[self._key(record)] = offset
 
@@ -241,14 +248,41 @@ class RecordLog(Generic[RecordT]):
             offset += len(line)
 
 
+class RecordWriter:
+    """One JSONL file of records that come in their final order, written whole or not at all. To be used in a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(path.name + ".tmp")
+        self._file = open(self._temporary, "wb", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
+
+    def write(self, record: BaseModel | bytes) -> None:
+        """A record, or its line as `to_json` made it."""
+        self._file.write((record if isinstance(record, bytes) else to_json(record)) + b"\n")
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                _flush_to_disk(self._file)
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def to_json(record: BaseModel) -> bytes:
+    """A record as the bytes of its line."""
+    return record.__pydantic_serializer__.to_json(record)
+
+
 def write_records(path: Path, records: Iterable[BaseModel]) -> None:
     """All records to one JSONL file, atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with RecordWriter(path) as file:
         for record in records:
-            file.write(record.model_dump_json().encode() + b"\n")
-        _flush_to_disk(file)
-    os.replace(temporary, path)
+            file.write(record)
 
 
 def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
+from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.annotated import AnnotatedSelector
 from atlas.trajectories.formats.agenttraj import AgentTrajFormat
 from atlas.trajectories.formats.conventions import environment_of_item, parse_action
 
@@ -67,23 +69,64 @@ def test_a_last_human_turn_is_the_final_observation(tmp_path: Path) -> None:
     assert [message.content for message in trajectory.final_observation] == ["Done."]
 
 
+def test_a_row_may_be_named_by_id_as_in_agentinstruct_or_not_at_all(tmp_path: Path) -> None:
+    turns = row(human("a"), agent("b"))["conversations"]
+    trajectory = read_one(tmp_path, {"conversations": turns, "id": "mind2web_4", "reward": 0.5, "success": True})
+    assert isinstance(trajectory, Trajectory)
+    assert (trajectory.task.id, trajectory.task.environment) == ("mind2web_4", "mind2web")
+    assert (trajectory.outcome.status, trajectory.outcome.score) == ("success", 0.5)
+    nameless = read_one(tmp_path, {"conversations": turns, "item_id": None})
+    assert isinstance(nameless, Trajectory)
+    assert nameless.id == nameless.task.id
+
+
+def masked(acknowledgement: str, *flags: bool) -> dict[str, Any]:
+    turns = [human("Play."), ("gpt", False, acknowledgement)]
+    for index, flag in enumerate(flags):
+        turns += [human(f"see {index}"), ("gpt", flag, f"do {index}")]
+    return row(*turns)
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "marks"),
+    [
+        (masked(OK, True, False, True), 2, [True, False, True]),
+        (masked("I've understood your instruction, start please.", False, True), 2, [False, True]),
+        (masked("OK.", False, False), 2, [False, False]),
+        (masked("Let us begin.", True, True), 2, None),
+        (masked("open door", True, False), 0, [False, True, False]),
+        (row(human("a"), agent("b"), human("c"), ("gpt", False, "d")), 0, [True, False]),
+        (row(human("a"), agent("b"), human("c"), agent("d")), 0, None),
+    ],
+)
+def test_a_masked_export_gives_its_selection_back(tmp_path: Path, given: Any, prompt: int, marks: list[bool] | None) -> None:
+    trajectory = read_one(tmp_path, given)
+    assert isinstance(trajectory, Trajectory)
+    assert len(trajectory.prompt) == prompt
+    annotations = [step.annotation for step in trajectory.steps]
+    if marks is None:
+        assert annotations == [None] * len(annotations)
+    else:
+        assert [note and note.is_marked for note in annotations] == marks
+        chosen = AnnotatedSelector(SelectConfig(selector="annotated"), {}).select(trajectory, len(marks))
+        assert chosen.indices == {index for index, mark in enumerate(marks) if mark}
+
+
 @pytest.mark.parametrize(
     ("bad", "where", "reason"),
     [
         ({"item_id": "babyai_0"}, "row 0", "no 'conversations'"),
         ({"item_id": "babyai_0", "conversations": None}, "row 0", "evaluation tasks"),
         ({"item_id": "babyai_0", "conversations": []}, "row 0", "evaluation tasks"),
-        (row(human("a"), agent("b"), item_id=None), "row 0", "no 'item_id'"),
         (row(human("a"), agent("b"), item_id=[1]), "row 0", "expected a text or a whole number"),
         ([1], "row 0", "no 'conversations'"),
-        (row(human("a"), ("gpt", False, "OK.")), "row 0", "no gpt turn with loss true"),
-        (row(human("a")), "row 0", "no gpt turn with loss true"),
+        (row(human("a"), ("gpt", False, "OK.")), "row 0", "no assistant message besides the prompt"),
+        (row(human("a")), "row 0", "no assistant message besides the prompt"),
         (row(agent("b"), human("a")), "message 0", "role 'gpt' where 'human' was expected"),
         (row(human("a"), agent("b"), agent("c")), "message 2", "role 'gpt' where 'human'"),
         (row(human("a"), human("b")), "message 1", "role 'human' where 'gpt'"),
         (row(human("a"), ("gpt", None, "b")), "message 1", "loss is None on a gpt turn"),
         (row(("human", True, "a"), agent("b")), "message 0", "loss is True on a human turn"),
-        (row(human("a"), ("gpt", False, "OK."), human("b"), ("gpt", False, "c")), "message 3", "masked export"),
         ({"conversations": [{"from": "human", "value": None}], "item_id": "x_1"}, "message 0", "value is None"),
         ({"conversations": ["hello"], "item_id": "x_1"}, "message 0", "'hello' is no turn"),
         (row(human("a"), agent("\ud800")), "row 0", "half of a surrogate pair"),
@@ -94,7 +137,7 @@ def test_a_bad_row_is_a_problem_that_names_row_and_message(tmp_path: Path, bad: 
     problem = read_one(tmp_path, bad)
     assert isinstance(problem, Problem)
     assert problem.where.startswith("file.json row 0")
-    assert problem.where.endswith(where)
+    assert where in problem.where
     assert reason in problem.reason
     assert problem.model_dump_json()
 

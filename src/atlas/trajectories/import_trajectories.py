@@ -3,142 +3,221 @@
 OUT/trajectories.jsonl   in the order of the files and their rows
 OUT/problems.jsonl       rows left out, exact duplicates among them
 OUT/notes.jsonl          rows kept, with something odd about a step
+
+The files are read once, and nothing but the ids stays in memory. An import that was interrupted starts over: reading what was
+done already to skip it costs as much as doing it again, and the bytes are the same.
 """
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from pydantic import Field
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import Problem, Trajectory
-from atlas.store import Input, Manifest, Run, file_digest, read_records, relative_path, start_run, write_records
+from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run, to_json
 from atlas.trajectories.checks import odd_steps
-from atlas.trajectories.formats.base import detect_format, make_format
+from atlas.trajectories.filters import dropped_by, make_filters
+from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
+from atlas.trajectories.formats.base import make_format
+from atlas.trajectories.identities import Identities
+from atlas.trajectories.tally import Tally
+
+MAX_FILES_NAMED = 500
+SECONDS_PER_REFRESH = 0.2
 
 
 class ImportConfig(Config):
-    """What to read, and how."""
+    """What to read, how, and what to keep of it."""
 
     machine_fields: ClassVar[frozenset[str]] = frozenset({"paths"})  # the inputs' digests say what was read, wherever it lies
 
-    paths: tuple[str, ...] = Field(min_length=1, description="files to read, in this order")
+    paths: tuple[str, ...] = Field(min_length=1, description="files, folders, run folders or patterns to read, in this order; - is stdin")
     format: str | None = Field(None, description="a row of FORMATS or package.module:Format; None tells from the content")
     strict: bool = Field(False, description="stop at the first row that is no trajectory, instead of recording it")
+    only: tuple[str, ...] = Field((), description="outcomes to keep: success, failure, truncated, error, unknown; all, if empty")
+    min_steps: int | None = Field(None, ge=0, description="trajectories with fewer steps are left out")
+    max_steps: int | None = Field(None, ge=0, description="trajectories with more steps are left out")
+    where: tuple[str, ...] = Field(
+        (), description="conditions such as task~babyai; fields task, environment, group, split, source, status, id"
+    )
+    keep_duplicates: bool = Field(False, description="keep trajectories that are the same word for word, under ids of their own")
+    tokenizer: str | None = Field(None, description="a model whose tokenizer counts the tokens of the summary")
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
-    """Read every file of `config.paths` into the run folder `out`.
+    """Read every file that `config.paths` stands for into the run folder `out`.
 
     Raises:
-        DataError: a file is missing, nothing in the files is a trajectory, or (strict) the first row that is none.
-        ConfigError: the format is unknown or ambiguous.
+        DataError: a path leads nowhere, nothing in the files is a trajectory, or (strict) the first row that is none.
+        ConfigError: the format is unknown or ambiguous, or a filter is none.
         RunError: `out` belongs to another run.
+        DependencyError: a file needs a package that is not installed.
     """
-    paths = [Path(path) for path in config.paths]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(
-                f"{path} {'is a folder' if path.is_dir() else 'does not exist'}, expected a file of trajectories. Check the path."
-            )
-    sources = [(path, config.format or _detected(path)) for path in paths]
-    _refuse_hopeless(sources, config.strict)
-    inputs = {f"file {index}": Input(path=relative_path(path, out), digest=file_digest(path)) for index, path in enumerate(paths)}
-    with start_run(out, "import", config, inputs) as run:
-        return run.manifest if run.finished else _write(run, sources)
+    make_filters(config.only, config.min_steps, config.max_steps, config.where)
+    with TemporaryDirectory(prefix="atlas-import-") as folder:
+        spool = Path(folder)
+        if STDIN in config.paths:
+            spool_stdin(spool)
+        files = find_files(config.paths, config.format, out, spool)
+        _refuse_hopeless(files, config.strict)
+        inputs = find_inputs(config.paths, out, spool)
+        existed = out.exists()
+        try:
+            with start_run(out, "import", config, inputs) as run:
+                return run.manifest if run.finished else _write(run, files, config)
+        except DataError:
+            if not existed:
+                _remove(out)
+            raise
 
 
-SourceFile = tuple[Path, str | Problem]  # a file and its format, or why it has none
-
-
-def _detected(path: Path) -> str | Problem:
-    try:
-        return detect_format(path)
-    except DataError as error:
-        return Problem(where=path.name, reason=str(error).removeprefix(path.name).lstrip(": "))
-
-
-def _refuse_hopeless(sources: Sequence[SourceFile], strict: bool) -> None:
-    """Find out before a run folder is made that nothing can be read or, when strict, that not everything can."""
+def _refuse_hopeless(files: Sequence[SourceFile], strict: bool) -> None:
+    """Find out before a run folder is made that nothing can be read."""
     problem: Problem | None = None
-    for item in _read(sources):
+    for _, item in _read(files):
         if isinstance(item, Trajectory):
-            if not strict:
-                return
-        elif strict:
-            raise DataError(f"{item.where}: {item.reason}. Mend the row, or import without strict: it is then left out and recorded.")
-        else:
-            problem = problem or item
-    if problem:
-        raise DataError(f"no row is a trajectory. The first: {problem.where}: {problem.reason}")
+            return
+        problem = problem or item
+        if strict:
+            _stop(item)
+    if problem is None:
+        raise DataError("no row is a trajectory: the files hold no rows.")
+    raise DataError(f"no row is a trajectory. The first: {problem.where}: {problem.reason}")
 
 
-def _read(sources: Sequence[SourceFile]) -> Iterator[Trajectory | Problem]:
-    """All rows of all files in order; the same row again, in whichever file, is a problem."""
-    places: dict[str, str] = {}
-    for path, name in sources:
-        if isinstance(name, Problem):
-            yield name
+def _stop(problem: Problem) -> None:
+    raise DataError(f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded.")
+
+
+def _read(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, Trajectory | Problem]]:
+    """All rows of all files in order, called by the names that people know the files by."""
+    for file in files:
+        if isinstance(file.format, Problem):
+            yield file, file.format
             continue
-        for item in make_format(name).read(path):
+        renamed = file.name != file.path.name and file.format != "atlas"
+        for item in make_format(file.format).read(file.path):
+            yield file, _renamed(item, file) if renamed else item
+
+
+def _renamed(item: Trajectory | Problem, file: SourceFile) -> Trajectory | Problem:
+    if isinstance(item, Problem):
+        where = item.where
+        return (
+            item.model_copy(update={"where": file.name + where.removeprefix(file.path.name)}) if where.startswith(file.path.name) else item
+        )
+    return item.model_copy(update={"source": item.source.model_copy(update={"path": file.name})})
+
+
+def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manifest:
+    filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
+    tally = Tally(_token_counter(config.tokenizer))
+    identities = Identities(config.keep_duplicates)
+    with (
+        RecordWriter(run.path / "trajectories.jsonl") as trajectories,
+        RecordWriter(run.path / "problems.jsonl") as problems,
+        RecordWriter(run.path / "notes.jsonl") as notes,
+        _progress() as advance,
+        _rare_collections(),
+    ):
+        for file, item in _read(files):
+            advance()
             if isinstance(item, Problem):
-                yield item
+                if config.strict:
+                    _stop(item)
+                problems.write(item)
+                tally.add_problem(item)
                 continue
-            place = f"{path.name} row {item.source.row}"
-            if (earlier := places.setdefault(item.id, place)) != place:
-                yield Problem(where=place, reason=f"the same as {earlier}, word for word", item=item.id)
-            else:
-                yield item
+            if filters and (name := dropped_by(item, filters)):
+                tally.add_filtered(name)
+                continue
+            ours = file.format == "atlas"
+            line = to_json(item)
+            place = f"{file.name} row {item.source.row}" if item.source.row is not None and not ours else f"{file.name}: {item.id}"
+            id_, earlier = identities.take(item.id, hashlib.sha256(line).digest() if ours else None, place)
+            if earlier is not None:
+                same = Problem(where=place, reason=f"the same as {earlier}, word for word", item=item.id)
+                problems.write(same)
+                tally.add_problem(same, is_duplicate=True)
+                continue
+            if id_ != item.id:
+                item = item.model_copy(update={"id": id_})
+                line = to_json(item)
+            trajectories.write(line)
+            tally.add(item)
+            for index, remark in odd_steps(item):
+                notes.write(Problem(where=f"{place}, step {index}", reason=remark, item=id_))
+                tally.add_remark(remark)
+        if not tally.num_kept:
+            dropped = ", ".join(f"{name} ({number})" for name, number in tally.filtered.items())
+            raise DataError(f"no trajectory is left: {dropped} dropped all that could be read. Loosen the filters.")
+    return run.finish(_files_summary(files) | tally.summary())
 
 
-def _write(run: Run, sources: Sequence[SourceFile]) -> Manifest:
-    log = run.log("trajectories", Trajectory, key=lambda trajectory: trajectory.id)
-    done = log.done
-    order: list[str] = []
-    problems: list[Problem] = []
-    notes: list[Problem] = []
-    columns = (SpinnerColumn(), TextColumn("import"), MofNCompleteColumn())
+def _files_summary(files: Sequence[SourceFile]) -> dict[str, Any]:
+    names = [(file.name, file.format if isinstance(file.format, str) else "none") for file in files]
+    return {
+        "files": len(files),
+        "formats": dict(sorted(Counter(name for _, name in names).items())),
+        "format_of_file": dict(names[:MAX_FILES_NAMED]),
+    }
+
+
+def _token_counter(name: str | None) -> Callable[[str], int] | None:
+    if name is None:
+        return None
+    from atlas.models.local import load_renderer, locate_model
+
+    renderer = load_renderer(locate_model(name))
+    return lambda text: len(renderer.encode(text))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[], None]]:
+    """A count on the terminal that costs next to nothing; the function given is called once for each row."""
     console = Console(stderr=True)
+    count, shown = 0, 0.0
+    columns = (SpinnerColumn(), TextColumn("import"), TextColumn("{task.completed:,.0f} rows"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("import", total=None)
-        for item in _read(sources):
-            progress.advance(bar)
-            if isinstance(item, Problem):
-                problems.append(item)
-                continue
-            order.append(item.id)
-            place = f"{item.source.path} row {item.source.row}"
-            notes += [Problem(where=f"{place}, step {index}", reason=remark, item=item.id) for index, remark in odd_steps(item)]
-            if not log.sealed and item.id not in done:
-                log.append(item)
-    log.seal(order)
-    run.write_problems(problems)
-    write_records(run.path / "notes.jsonl", notes)
-    return run.finish(_summary(read_records(log.path, Trajectory), len(sources), problems, notes))
+
+        def advance() -> None:
+            nonlocal count, shown
+            count += 1
+            if count % 64 == 0 and (now := time.monotonic()) - shown > SECONDS_PER_REFRESH:
+                shown = now
+                progress.update(bar, completed=count)
+
+        yield advance
 
 
-def _summary(trajectories: Iterable[Trajectory], num_files: int, problems: Sequence[Problem], notes: Sequence[Problem]) -> dict[str, Any]:
-    num_steps = 0
-    environments: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    for trajectory in trajectories:
-        num_steps += len(trajectory.steps)
-        environments[trajectory.task.environment] += 1
-        statuses[trajectory.outcome.status] += 1
-    return {
-        "files": num_files,
-        "trajectories": environments.total(),
-        "steps": num_steps,
-        "environments": dict(sorted(environments.items())),
-        "outcomes": dict(sorted(statuses.items())),
-        "problems": len(problems),
-        "duplicates": sum(problem.reason.startswith("the same as ") for problem in problems),
-        "notes": dict(sorted(Counter(note.reason for note in notes).items())),
-    }
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Records hold no cycles, so looking for some after every few hundred objects only costs time (a fifth, here)."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _remove(out: Path) -> None:
+    """A folder that this import made and that holds nothing yet but a run's own files."""
+    for name in OWN_FILES:
+        (out / name).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()

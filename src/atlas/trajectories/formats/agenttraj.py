@@ -1,67 +1,82 @@
 """AgentTraj of AgentGym (arXiv 2406.04151): `{"conversations": [{"from", "loss", "value"}, …], "item_id": "babyai_0"}`.
 
-Human and gpt turns alternate. The first human turn holds the instructions, the first gpt turn may be the canned
-acknowledgement (`loss: false`): both are prompt. Every other gpt turn has `loss: true` and is a step. The files say
-nothing about how a trajectory ended.
+AgentInstruct (arXiv 2310.12823) is the same with `id`. Human and gpt turns alternate. The first human turn holds the
+instructions, the first gpt turn may be the canned acknowledgement (`loss: false`): both are prompt. Every other gpt turn
+is a step; where `loss` is false on one of them, the file is a masked export and the trained steps are marked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.records import Message, Outcome, Problem, Source, Step, Trajectory
-from atlas.trajectories.formats.conventions import parse_action, task_of_row
+from atlas.records import Message, Outcome, Problem, Source, Trajectory
+from atlas.trajectories.formats.conventions import ID_KEYS, details_of_row, is_acknowledgement, outcome_of_row, task_of_row
+from atlas.trajectories.formats.conversations import OUTCOME_KEYS, split_conversation
+from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
 
 
 class AgentTrajFormat:
-    """Reads AgentTraj files, JSON or JSON Lines."""
+    """Reads AgentTraj and AgentInstruct files, JSON or JSON Lines."""
 
     def matches(self, row: Any) -> bool:
-        turns = row.get("conversations") if isinstance(row, dict) else None
-        return isinstance(turns, list) and bool(turns) and isinstance(turns[0], dict) and {"from", "value"} <= turns[0].keys()
+        return is_agenttraj(row)
 
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
         return convert_rows(path, lambda row: _trajectory(row, path.name))
 
 
-def _trajectory(row: Row, file_name: str) -> Trajectory:
-    if not isinstance(row.value, dict) or "conversations" not in row.value:
-        raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
-    turns = row.value["conversations"]
+def is_agenttraj(row: Any) -> bool:
+    """Whether a row's turns all carry `loss` and alternate between human and gpt."""
+    turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
+        return False
+    return all(
+        isinstance(turn, dict) and {"from", "value", "loss"} <= turn.keys() and turn["from"] == _expected(index)
+        for index, turn in enumerate(turns)
+    )
+
+
+def _trajectory(row: Row, file_name: str) -> Trajectory:
+    fields = row.value
+    if not isinstance(fields, dict) or "conversations" not in fields:
+        raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
+    given = fields["conversations"]
+    if not isinstance(given, list) or not given:
         raise BadRowError("'conversations' is empty, expected a list of turns. Is this a list of evaluation tasks?")
-    if row.value.get("item_id") in (None, ""):
-        raise BadRowError("no 'item_id', expected one such as 'babyai_0'")
-    messages = [_message(turn, index) for index, turn in enumerate(turns)]
-    start = 2 if len(turns) > 1 and turns[1]["loss"] is False else 0
-    if masked := [index for index in range(start, len(turns)) if turns[index].get("loss") is False]:
-        raise BadRowError(
-            "loss is false on a gpt turn after the first, so it is neither prompt nor step. Is this a masked export? Import its original",
-            masked[0],
-        )
-    steps = tuple(
-        Step(observation=(messages[index - 1],), response=messages[index], action=parse_action(messages[index].content))
-        for index in range(start + 1, len(messages), 2)
-    )
-    if not steps:
-        raise BadRowError("no gpt turn with loss true, so no step")
-    task = task_of_row(row.value, otherwise="")
+    turns = [_turn(turn, index) for index, turn in enumerate(given)]
+    digest = row.content_hash
+    task = task_of_row(fields, otherwise=f"agenttraj-{digest}", item_keys=("item_id", "id"))
+    conversation = split_conversation(turns, 2 if _opens_with_acknowledgement(turns) else 0)
+    says_outcome = any(fields.get(key) is not None for key in OUTCOME_KEYS)
     return Trajectory(
-        id=f"{task.id}-{row.content_hash}",
+        id=task.id if task.id == f"agenttraj-{digest}" else f"{task.id}-{digest}",
         task=task,
-        prompt=tuple(messages[:start]),
-        steps=steps,
-        final_observation=tuple(messages[-1:]) if messages[-1].role == "user" else (),
-        outcome=Outcome(status="unknown", reason="AgentTraj records no outcome"),
-        source=Source(name="agenttraj", path=file_name, row=row.index),
+        prompt=conversation.prompt,
+        steps=conversation.steps,
+        final_observation=conversation.final_observation,
+        outcome=outcome_of_row(fields) if says_outcome else Outcome(status="unknown", reason="AgentTraj records no outcome"),
+        source=Source(
+            name="agenttraj",
+            path=file_name,
+            row=row.index,
+            line=row.line,
+            details=details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS)),
+        ),
     )
 
 
-def _message(turn: Any, index: int) -> Message:
-    expected = "gpt" if index % 2 else "human"
+def _opens_with_acknowledgement(turns: Sequence[Turn]) -> bool:
+    """Turn 1 is untrained and reads like an acknowledgement, or is the only untrained one, as no selection of steps would have it."""
+    if len(turns) < 2 or turns[1].is_trained:
+        return False
+    return is_acknowledgement(turns[1].message.content) or all(turn.is_trained for turn in turns[3::2])
+
+
+def _turn(turn: Any, index: int) -> Turn:
+    expected = _expected(index)
     if not isinstance(turn, dict):
         raise BadRowError(f"{turn!r:.60} is no turn, expected an object with 'from', 'loss' and 'value'", index)
     if turn.get("from") != expected:
@@ -72,4 +87,8 @@ def _message(turn: Any, index: int) -> Message:
         raise BadRowError(f"loss is {turn.get('loss')!r:.60} on a gpt turn, expected true or false", index)
     if expected == "human" and turn.get("loss"):
         raise BadRowError(f"loss is {turn.get('loss')!r:.60} on a human turn, expected null", index)
-    return Message(role="assistant" if expected == "gpt" else "user", content=turn["value"])
+    return Turn(Message(role="assistant" if expected == "gpt" else "user", content=turn["value"]), turn.get("loss"))
+
+
+def _expected(index: int) -> str:
+    return "gpt" if index % 2 else "human"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from atlas.errors import ConfigError, DataError
 from atlas.lookup import look_up
@@ -13,10 +12,19 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.rows import Row, read_rows
 
 FORMATS: dict[str, str] = {
+    "atlas": "atlas.trajectories.formats.atlas:AtlasFormat",
     "agenttraj": "atlas.trajectories.formats.agenttraj:AgentTrajFormat",
     "openai": "atlas.trajectories.formats.openai:OpenAIFormat",
+    "sharegpt": "atlas.trajectories.formats.sharegpt:ShareGPTFormat",
+    "tau": "atlas.trajectories.formats.tau:TauFormat",
+    "swe_agent": "atlas.trajectories.formats.swe_agent:SWEAgentFormat",
+    "atif": "atlas.trajectories.formats.atif:ATIFFormat",
+    "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
+    "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
-ROWS_TO_DETECT_FROM = 20  # a dirty first row must not hide what the file is
+ROWS_TO_DETECT_FROM = 20  # decoded ones: a strange first row must not hide what the file is
+ROWS_TO_LOOK_AT = 1000  # those that cannot be decoded included
 
 
 class Format(Protocol):
@@ -28,6 +36,15 @@ class Format(Protocol):
 
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
         """Every row of the file in order: a trajectory, or the reason why it is none. Never raises for what the file holds."""
+        ...
+
+
+@runtime_checkable
+class ClaimsFiles(Protocol):
+    """A format of files that are no JSON, which it knows by their bytes."""
+
+    def claims(self, path: Path) -> bool:
+        """Whether the file is surely of this format; never raises for what the file holds."""
         ...
 
 
@@ -44,25 +61,37 @@ def detect_format(path: Path) -> str:
         ConfigError: several formats claim the same row.
         DataError: no row can be read, or no format recognises any of the first ones.
     """
+    formats = {name: make_format(name) for name in FORMATS}
+    claiming = [name for name, format_ in formats.items() if isinstance(format_, ClaimsFiles) and format_.claims(path)]
+    if claiming:
+        return _only(claiming, path.name)
     first: Row | None = None
     unreadable: Problem | None = None
-    for row in islice(read_rows(path), ROWS_TO_DETECT_FROM):
+    num_decoded = 0
+    for number, row in enumerate(read_rows(path), start=1):
         if isinstance(row, Problem):
             unreadable = unreadable or row
-            continue
-        first = first or row
-        names = [name for name in FORMATS if make_format(name).matches(row.value)]
-        if len(names) > 1:
-            raise ConfigError(f"{row.where} looks like several formats: {', '.join(names)}. Say which it is with format=….")
-        if names:
-            return names[0]
+        else:
+            first = first or row
+            num_decoded += 1
+            if names := [name for name, format_ in formats.items() if format_.matches(row.value)]:
+                return _only(names, row.where)
+        if num_decoded == ROWS_TO_DETECT_FROM or number == ROWS_TO_LOOK_AT:
+            break
     if first is not None:
         raise DataError(
             f"{first.where} is {describe(first.value)}; no format reads that. Known: {', '.join(sorted(FORMATS))}. "
             "Name one with format=…, or your own as 'package.module:Format'."
         )
-    assert unreadable is not None, "a file without rows is a problem of its own"
-    raise DataError(f"{unreadable.where}: {unreadable.reason}")
+    if unreadable is not None:
+        raise DataError(f"{unreadable.where}: {unreadable.reason}")
+    raise DataError(f"{path.name}: the file is empty, expected rows of JSON")
+
+
+def _only(names: Sequence[str], where: str) -> str:
+    if len(names) > 1:
+        raise ConfigError(f"{where} looks like several formats: {', '.join(names)}. Say which it is with format=….")
+    return names[0]
 
 
 def describe(value: Any) -> str:

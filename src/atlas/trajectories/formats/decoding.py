@@ -1,0 +1,152 @@
+"""One JSON value from bytes, strictly: `bytes -> value and content hash`, or the reason in words for people.
+
+orjson does the work where it is exact. Where it would be silent (a key twice, a whole number past 64 bits) or refuses what JSON
+allows (great depth), Python's own decoder has the last word; both agree on what a row's content hash is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+NESTED_KEYS = ("messages", "conversations", "conversation", "tools", "functions", "trajectory")  # JSON within a text, in tables of old
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_LONG_NUMBER = b"0" * 19
+
+
+class Constant:
+    """NaN or an infinity where a value stands: Python writes them, JSON has none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def decode(data: bytes) -> tuple[Any, str]:
+    """A value and its content hash; texts that are JSON themselves, at the places known for it, are decoded too.
+
+    Raises:
+        ValueError: the bytes are no JSON that a record can hold; its text is the reason, for people.
+    """
+    try:
+        value = orjson.loads(data)
+        if _LONG_NUMBER in data.translate(_DIGITS):
+            value = decode_text(data)
+    except orjson.JSONDecodeError:
+        value = decode_text(data)
+    return finish(value, data)
+
+
+def decode_text(data: bytes) -> Any:
+    """A value by Python's decoder: exact whole numbers, and reasons that name line and column."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}. Save the file as UTF-8.") from None
+    try:
+        return json.loads(text, parse_constant=Constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(explain(error, text)) from None
+    except ValueError:
+        raise ValueError("not usable JSON: a number with thousands of digits") from None
+    except RecursionError:
+        raise ValueError("not usable JSON: nested too deeply") from None
+
+
+def explain(error: json.JSONDecodeError, text: str) -> str:
+    """The decoder's complaint with its place."""
+    place = f"line {error.lineno} column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+    return f"not JSON: {error.msg.removesuffix(' at')} at {place}"
+
+
+def finish(value: Any, data: bytes) -> tuple[Any, str]:
+    """A decoded value with its nested texts decoded, and its hash; `data` is what it was decoded from.
+
+    Raises:
+        ValueError: the value is one that a record cannot hold, or an object has a key twice.
+    """
+    canonical = canonical_bytes(value)
+    if canonical.count(b'":') != data.count(b'":'):  # as a rule equal: a key less is a key that stood twice
+        _refuse_repeated_keys(data)
+    if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in NESTED_KEYS):
+        value = _with_nested(value)
+        canonical = canonical_bytes(value)
+    return value, hashlib.sha256(canonical).hexdigest()[:12]
+
+
+def content_hash(value: Any) -> str:
+    """12 hex digits of a decoded value: they depend on the content alone, not on spaces or the order of keys."""
+    return hashlib.sha256(canonical_bytes(value)).hexdigest()[:12]
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """A decoded value as JSON with sorted keys. Raises ValueError for what no record can hold."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_refuse)
+        canonical = text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a text holds {error.object[error.start]!r}, half of a surrogate pair") from None
+    except RecursionError:
+        raise ValueError("not usable JSON: nested too deeply") from None
+    if _depth_exceeds(value, 200):
+        raise ValueError("not usable JSON: nested too deeply")
+    return canonical
+
+
+def _refuse(value: Any) -> Any:
+    name = value.name if isinstance(value, Constant) else type(value).__name__
+    raise ValueError(f"not JSON: {name} is no JSON number" if isinstance(value, Constant) else f"not JSON: a value of type {name}")
+
+
+def _refuse_repeated_keys(data: bytes) -> None:
+    def check(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"the key {twice!r:.60} stands twice in one object, so it is not clear which value counts")
+        return made
+
+    try:
+        json.loads(data, object_pairs_hook=check)
+    except RecursionError:
+        raise ValueError("not usable JSON: nested too deeply") from None
+
+
+def _with_nested(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: _nested(value) if key in NESTED_KEYS and isinstance(value, str) else value for key, value in row.items()}
+
+
+def _nested(text: str) -> Any:
+    """What a text that is a JSON list or object says; other texts stay as they are."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        value = decode_text(text.encode())
+        canonical_bytes(value)
+        _refuse_repeated_keys(text.encode())
+    except ValueError:
+        return text
+    return value
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,164 @@
+"""A JSON list element by element: `stream -> elements`, with as much in memory as the longest element needs.
+
+A broken element costs itself alone where the list has one element a line (at one indentation): reading goes on at the next
+line that starts like the first element did. Elsewhere nobody can say where the next one starts, and reading ends.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from atlas.trajectories.formats.containers import read_up_to
+from atlas.trajectories.formats.decoding import Constant, explain, finish
+
+CHUNK = 1 << 20
+MAX_ROW_BYTES = 512 << 20
+CUT_OFF = "the file ends in the middle of the list: it was cut off"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_decoder = json.JSONDecoder(parse_constant=Constant)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element, its content hash, and the line (1-based) where it starts; `reason` instead where it is broken.
+
+    `endless`: it cannot be told where the broken element ends.
+    """
+
+    line: int
+    value: Any = None
+    content_hash: str = ""
+    reason: str | None = None
+    endless: bool = False
+
+
+class _Text:
+    """A window on the text of a stream: what is behind `position` is dropped, what is ahead is read on demand."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.text = ""
+        self.position = 0
+        self._line, self._counted = 1, 0
+        self.ended = False
+        self.read()
+        self.text = self.text.removeprefix("\ufeff")
+
+    def read(self) -> None:
+        """As much again as is ahead, one chunk at least."""
+        _ = self.line
+        ahead = self.text[self.position :]
+        data = read_up_to(self._file, max(CHUNK, len(ahead)))
+        self.ended = not data
+        self.text, self.position = ahead + self._utf8.decode(data, final=self.ended), 0
+        self._counted = 0
+
+    def skip_space(self) -> str:
+        """The character that comes next, white space passed over; an empty text at the end."""
+        while True:
+            match = _SPACE.match(self.text, self.position)
+            assert match is not None
+            self.position = match.end()
+            if self.position < len(self.text) or self.ended:
+                return self.text[self.position : self.position + 1]
+            self.read()
+
+    @property
+    def line(self) -> int:
+        """The line of the position, counted from 1."""
+        self._line += self.text.count("\n", self._counted, self.position)
+        self._counted = self.position
+        return self._line
+
+
+def read_elements(file: BinaryIO) -> Iterator[Element]:
+    """The elements of the list that the stream holds; the last one may be the reason why no more are read."""
+    window = _Text(file)
+    assert window.skip_space() == "["
+    window.position += 1
+    indent = _indent(window)
+    first = True
+    while (char := window.skip_space()) != "]":
+        if not first:
+            if char != ",":
+                yield Element(window.line, reason=CUT_OFF if not char else f"not JSON: {char!r} where ',' was expected")
+                if not _find_next(window, indent):
+                    return
+                char = window.skip_space()
+            else:
+                window.position += 1
+                char = window.skip_space()
+        first = False
+        line = window.line
+        if not char:
+            yield Element(line, reason=CUT_OFF)
+            return
+        element = _next_element(window, line)
+        yield element
+        if element.endless and not _find_next(window, indent):
+            return
+        first = element.endless  # after a leap there is no comma to expect
+    window.position += 1
+    if char := window.skip_space():
+        yield Element(window.line, reason=f"not JSON: {char!r} after the end of the list", endless=True)
+
+
+def _next_element(window: _Text, line: int) -> Element:
+    """The element at the window's position, or (`endless`) the reason why it cannot be told where it ends."""
+    while True:
+        try:
+            value, end = _decoder.raw_decode(window.text, window.position)
+            if end < len(window.text) or window.ended:
+                break
+        except json.JSONDecodeError as error:
+            cut = error.msg.startswith("Unterminated string") or error.pos > len(window.text) - 32
+            if window.ended or not cut:
+                start = window.text[window.position : error.pos + 1]
+                shown = json.JSONDecodeError(error.msg, start, len(start) - 1)
+                ends = error.msg.startswith("Unterminated string") or error.pos >= len(window.text.rstrip())
+                return Element(line, reason=CUT_OFF if ends else explain(shown, start), endless=True)
+        except ValueError:
+            return Element(line, reason="not usable JSON: a number with thousands of digits", endless=True)
+        except RecursionError:
+            return Element(line, reason="not usable JSON: nested too deeply", endless=True)
+        if len(window.text) - window.position > MAX_ROW_BYTES:
+            return Element(line, reason=f"longer than {MAX_ROW_BYTES >> 20} MiB", endless=True)
+        window.read()
+    raw = window.text[window.position : end]
+    window.position = end
+    try:
+        value, content_hash = finish(value, raw.encode())
+    except UnicodeEncodeError as error:
+        return Element(line, reason=f"not UTF-8: byte 0x{ord(raw[error.start]) & 0xFF:02x}. Save the file as UTF-8.")
+    except ValueError as error:
+        return Element(line, reason=str(error))
+    return Element(line, value, content_hash)
+
+
+def _indent(window: _Text) -> str | None:
+    """The white space before the first element, if that starts on a line of its own."""
+    start = window.position
+    window.skip_space()
+    space = window.text[start : window.position] if start <= window.position else ""
+    return space.rpartition("\n")[2] if "\n" in space else None
+
+
+def _find_next(window: _Text, indent: str | None) -> bool:
+    """Leap to the next line that starts like the first element's line did; False if there is none."""
+    if indent is None:
+        return False
+    start = re.compile(r",[ \t\r]*\n" + re.escape(indent) + r"(?=[\[{])")
+    while True:
+        if match := start.search(window.text, window.position + 1):
+            window.position = match.end()
+            return True
+        if window.ended:
+            return False
+        window.position = max(window.position, len(window.text) - len(indent) - 64)
+        window.read()

@@ -1,0 +1,233 @@
+"""One decoded chat message -> turns of ours: roles, text parts, reasoning, tool calls, and whether the source trains on it.
+
+Every spelling that chat data uses for the same thing is read here, once: calls under `tool_calls`, `function_call` or
+content parts, arguments as text or object, results under role tool, function or observation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.records import Message, Role, ToolCall
+from atlas.trajectories.formats.rows import BadRowError
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+}
+ROLE_AND_CONTENT = ("role", "content")
+CALL_ROLES = ("function_call", "tool_call")  # an assistant turn whose content is the JSON of its calls
+FLAG_KEYS = ("weight", "loss", "train", "trainable")
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+PART_NAMES = {"image_url": "image", "input_image": "image", "input_audio": "audio", "audio_url": "audio", "video_url": "video"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message with the source's training flag (None where it has none); `is_call` if it came as a turn of calls alone."""
+
+    message: Message
+    is_trained: bool | None = None
+    is_call: bool = False
+
+
+def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -> list[Turn]:
+    """The turns of a conversation, under `keys` who spoke and what.
+
+    A turn of calls that follows an assistant turn is the same turn, told in two.
+
+    Raises:
+        BadRowError: something is no message; the error names which.
+    """
+    turns: list[Turn] = []
+    for index, message in enumerate(given):
+        if plain := _plain_turn(message, keys):
+            turns.append(plain)
+            continue
+        for turn in read_message(message, index, keys):
+            if turn.is_call and turns and turns[-1].message.role == "assistant":
+                turns[-1] = _joined(turns[-1], turn)
+            else:
+                turns.append(turn)
+    return turns
+
+
+def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTENT) -> Iterator[Turn]:
+    """One message as a turn; several turns where a user message carries tool results."""
+    if not isinstance(given, dict):
+        raise BadRowError(f"{given!r:.60} is no message, expected an object with '{keys[0]}' and '{keys[1]}'", index)
+    spelt, content = (given.get(key) for key in keys)
+    name = spelt.lower() if isinstance(spelt, str) else ""
+    role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
+    if role is None:
+        raise BadRowError(f"role is {spelt!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index)
+    flag = _flag(given, index)
+    calls = _tool_calls(given, index)
+    if calls and role != "assistant":
+        raise BadRowError("tool_calls are a list and stand on assistant messages alone", index)
+    if name in CALL_ROLES and (told := _calls_in_text(content)):
+        yield Turn(Message(role="assistant", tool_calls=(*calls, *told)), flag, is_call=True)
+        return
+    parts = _Parts(given, content, role, index)
+    for result in parts.results:
+        yield Turn(result)
+    if parts.results and not parts.text:
+        return
+    yield Turn(
+        Message(
+            role=role,
+            content=parts.text,
+            reasoning=_optional_text(given, REASONING_KEYS, index) if parts.reasoning is None else parts.reasoning,
+            tool_calls=(*calls, *parts.calls),
+            tool_call_id=_optional_text(given, ("tool_call_id", "call_id"), index),
+            name=_optional_text(given, ("name",), index),
+        ),
+        flag,
+    )
+
+
+def _plain_turn(given: Any, keys: tuple[str, str]) -> Turn | None:
+    """The turn of a message that is a role and a text and no more, as most are (this is for speed alone); None for any other."""
+    if not isinstance(given, dict) or len(given) != 2:
+        return None
+    spelt, content = given.get(keys[0]), given.get(keys[1])
+    role = ROLES.get(spelt) if isinstance(spelt, str) else None
+    return Turn(Message(role=role, content=content)) if role and isinstance(content, str) else None
+
+
+def read_tool_call(call: Any, index: int) -> ToolCall:
+    """`{"id", "function": {"name", "arguments"}}`, the same without the inner object, or a custom tool's `{"name", "input"}`."""
+    given = call if isinstance(call, dict) else {}
+    function = next((given[key] for key in ("function", "custom") if isinstance(given.get(key), dict)), given)
+    if not isinstance(function.get("name"), str):
+        raise BadRowError("a tool call has no function name, expected {'id', 'function': {'name', 'arguments'}}", index)
+    arguments = next((function[key] for key in ("arguments", "parameters", "input") if function.get(key) is not None), "{}")
+    if isinstance(arguments, dict):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    if not isinstance(arguments, str):
+        raise BadRowError(
+            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, expected a JSON text or an object", index
+        )
+    return ToolCall(id=_optional_text(given, ("id",), index), name=function["name"], arguments=arguments)
+
+
+def decode_nested(value: Any) -> Any:
+    """A JSON text as its value; anything else, and a text that is no JSON, as it is. Never raises."""
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value, parse_constant=_refuse_constant)
+        json.dumps(decoded, ensure_ascii=False).encode()  # half of a surrogate pair has no place in a record
+    except (ValueError, RecursionError):
+        return value
+    return decoded
+
+
+class _Parts:
+    """The content of a message: its text, what it says in other parts, and markers such as `[image]` for what is no text."""
+
+    def __init__(self, given: Mapping[str, Any], content: Any, role: Role, index: int) -> None:
+        self.calls: list[ToolCall] = []
+        self.results: list[Message] = []
+        self.reasoning: str | None = None
+        self.text = ""
+        if isinstance(content, list):
+            self.text = "".join(self._part(part, role, index) for part in content)
+        elif isinstance(content, str):
+            self.text = content
+        elif isinstance(content, dict) and role == "tool":
+            self.text = json.dumps(content, ensure_ascii=False)
+        elif content is not None:
+            raise BadRowError(f"content is {content!r:.60}, expected a text or a list of parts", index)
+        if not self.text and isinstance(given.get("refusal"), str):
+            self.text = given["refusal"]
+        if not self.text and isinstance(given.get("audio"), dict):
+            self.text = "[audio]"
+
+    def _part(self, part: Any, role: Role, index: int) -> str:
+        if isinstance(part, str):
+            return part
+        if not isinstance(part, dict):
+            raise BadRowError(f"content has a part {part!r:.60}, expected a text or an object with 'type'", index)
+        kind = part.get("type")
+        if kind in ("text", "input_text", "output_text", None) and isinstance(part.get("text"), str):
+            return str(part["text"])
+        if kind == "refusal" and isinstance(part.get("refusal"), str):
+            return str(part["refusal"])
+        if kind in ("thinking", "reasoning") and role == "assistant":
+            thought = next((part[key] for key in ("thinking", "reasoning", "text") if isinstance(part.get(key), str)), "")
+            self.reasoning = (self.reasoning or "") + thought
+            return ""
+        if kind == "tool_use" and role == "assistant":
+            self.calls.append(read_tool_call(part, index))
+            return ""
+        if kind == "tool_result" and role == "user":
+            inner = _Parts({}, part.get("content"), "tool", index).text
+            self.results.append(Message(role="tool", content=inner, tool_call_id=_optional_text(part, ("tool_use_id",), index)))
+            return ""
+        if not isinstance(kind, str) or kind in ("text", "input_text", "output_text"):
+            raise BadRowError(f"content has a part of type {kind!r:.60} without text, expected a 'text' in it", index)
+        return f"[{PART_NAMES.get(kind, kind)}]"
+
+
+def _joined(first: Turn, second: Turn) -> Turn:
+    message = first.message.model_copy(update={"tool_calls": (*first.message.tool_calls, *second.message.tool_calls)})
+    flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
+    return Turn(message, any(flags) if flags else None, is_call=first.is_call)
+
+
+def _flag(given: Mapping[str, Any], index: int) -> bool | None:
+    for key in FLAG_KEYS:
+        value = given.get(key)
+        if isinstance(value, bool | int | float):
+            return value > 0
+        if value is not None:
+            raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
+    return None
+
+
+def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
+    calls = decode_nested(given.get("tool_calls")) or []
+    if not isinstance(calls, list):
+        raise BadRowError("tool_calls are a list and stand on assistant messages alone", index)
+    legacy = given.get("function_call")
+    return tuple(read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy]))
+
+
+def _calls_in_text(content: Any) -> list[ToolCall]:
+    """The calls that a turn spells out as JSON, one or a list; none if it is anything else, which then stays the turn's text."""
+    value = decode_nested(content)
+    calls = value if isinstance(value, list) else [value]
+    try:
+        return [read_tool_call(call, 0) for call in calls]
+    except BadRowError:
+        return []
+
+
+def _optional_text(given: Mapping[str, Any], keys: Sequence[str], index: int) -> str | None:
+    for key in keys:
+        value = given.get(key)
+        if isinstance(value, str):
+            return value
+        if value is not None:
+            raise BadRowError(f"{key} is {value!r:.60}, expected a text", index)
+    return None
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(constant)

@@ -1,0 +1,69 @@
+"""Rows of a Parquet file, batch by batch: `path -> rows as JSON values`.
+
+A column of structs says null for every field that a row lacks; such fields are dropped, so that a row reads as it would in JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import DependencyError
+
+BATCH_ROWS = 64
+
+
+def read_parquet(path: Path) -> Iterator[Any]:
+    """The rows of the file, each an object.
+
+    Raises:
+        DependencyError: the package pyarrow is not installed.
+        ValueError: the file, or a part of it, is damaged.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DependencyError("pyarrow", "import") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield from map(_plain, batch.to_pylist())
+    except (pyarrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the parquet data is damaged: {first}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON could hold it."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if not _is_missing(inner)}
+    if isinstance(value, list):
+        if value and all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value):  # a map
+            return {key: _plain(inner) for key, inner in value}
+        return [_plain(inner) for inner in value]
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return _text(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return base64.b64encode(data).decode()

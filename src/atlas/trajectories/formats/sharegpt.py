@@ -1,0 +1,43 @@
+"""ShareGPT: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]}`, as LLaMA-Factory extends it.
+
+`system` and `tools` of the row, turns of calls (`function_call`, its value the JSON of one call or several) and turns of
+results (`observation`). A row whose turns all carry `loss` and alternate between human and gpt is AgentTraj.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.agenttraj import is_agenttraj
+from atlas.trajectories.formats.conversations import chat_trajectory
+from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
+from atlas.trajectories.formats.rows import BadRowError, convert_rows
+
+TURN_KEYS = ("conversations", "conversation", "messages")
+
+
+class ShareGPTFormat:
+    """Reads ShareGPT conversations, JSON or JSON Lines."""
+
+    def matches(self, row: Any) -> bool:
+        turns = _turns_of(row)
+        return bool(turns) and isinstance(turns[0], dict) and {"from", "value"} <= turns[0].keys() and not is_agenttraj(row)
+
+    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
+        return convert_rows(path, lambda row: chat_trajectory(row, path.name, "sharegpt", _turns(row.value), TURN_KEYS))
+
+
+def _turns(value: Any) -> list[Turn]:
+    turns = _turns_of(value)
+    if not turns:
+        raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")
+    return read_turns(turns, keys=("from", "value"))
+
+
+def _turns_of(row: Any) -> list[Any]:
+    given = next((row[key] for key in TURN_KEYS if key in row), None) if isinstance(row, dict) else row
+    turns = decode_nested(given)
+    return turns if isinstance(turns, list) else []

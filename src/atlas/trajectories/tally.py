@@ -1,0 +1,141 @@
+"""What an import is made of, counted as it goes by: `trajectories, problems -> summary`, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from atlas.records import Message, Problem, Trajectory
+
+MAX_ROWS = 500  # of a table of the summary: groups, reasons, remarks; what goes past it is counted together
+MAX_BARS = 10
+OTHERS = "(others)"
+
+
+class Tally:
+    """Counts, and gives the summary of a run's manifest.
+
+    Args:
+        count_tokens: the number of tokens of a text, where a tokenizer was named.
+    """
+
+    def __init__(self, count_tokens: Callable[[str], int] | None = None) -> None:
+        self._count_tokens = count_tokens
+        self._statuses: Counter[str] = Counter()
+        self._steps: Counter[int] = Counter()
+        self._characters: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._groups: dict[str, list[int]] = {}
+        self._reasons: Counter[str] = Counter()
+        self._filtered: Counter[str] = Counter()
+        self._remarks: Counter[str] = Counter()
+        self._duplicates = 0
+
+    def add(self, trajectory: Trajectory) -> None:
+        """A trajectory that is kept."""
+        num_steps, status, task = len(trajectory.steps), trajectory.outcome.status, trajectory.task
+        self._statuses[status] += 1
+        self._steps[num_steps] += 1
+        name = f"{task.environment} {task.group}".rstrip()
+        if name not in self._groups and len(self._groups) >= MAX_ROWS:
+            name = OTHERS
+        group = self._groups.setdefault(name, [0, 0, 0, 0])
+        group[0] += 1
+        group[1] += num_steps
+        group[2] += status == "success"
+        group[3] += status in ("success", "failure", "truncated")
+        characters = self._characters
+        for message in trajectory.prompt:
+            self._add_message(characters, message)
+        for step in trajectory.steps:
+            for message in step.observation:
+                self._add_message(characters, message)
+            self._add_message(characters, step.response)
+        for message in trajectory.final_observation:
+            self._add_message(characters, message)
+
+    def add_problem(self, problem: Problem, is_duplicate: bool = False) -> None:
+        """An item that is left out."""
+        self._duplicates += is_duplicate
+        _count(self._reasons, "the same as an earlier one, word for word" if is_duplicate else problem.reason)
+
+    def add_filtered(self, name: str) -> None:
+        """A trajectory that a filter dropped."""
+        self._filtered[name] += 1
+
+    def add_remark(self, remark: str) -> None:
+        """Something odd about a step that is kept."""
+        _count(self._remarks, remark)
+
+    @property
+    def num_kept(self) -> int:
+        return self._steps.total()
+
+    @property
+    def filtered(self) -> dict[str, int]:
+        return dict(self._filtered)
+
+    def summary(self) -> dict[str, Any]:
+        """All counts, in the order in which people want to read them."""
+        statuses = self._statuses
+        judged = statuses["success"] + statuses["failure"] + statuses["truncated"]
+        environments: Counter[str] = Counter()
+        for name, group in self._groups.items():
+            environments[name.partition(" ")[0]] += group[0]
+        made: dict[str, Any] = {
+            "trajectories": self.num_kept,
+            "steps": sum(number * count for number, count in self._steps.items()),
+            "success_rate": round(statuses["success"] / judged, 4) if judged else None,
+            "outcomes": dict(sorted(statuses.items())),
+            "environments": dict(sorted(environments.items())),
+            "groups": {
+                name: {"trajectories": count, "mean_steps": round(steps / count, 2), "success_rate": round(won / of, 4) if of else None}
+                for name, (count, steps, won, of) in sorted(self._groups.items())
+            },
+            "steps_per_trajectory": _spread(self._steps),
+            "characters": dict(sorted(self._characters.items())),
+        }
+        if self._count_tokens is not None:
+            made["tokens"] = dict(sorted(self._tokens.items()))
+        return made | {
+            "problems": self._reasons.total(),
+            "reasons": dict(self._reasons.most_common()),
+            "duplicates": self._duplicates,
+            "filtered": dict(self._filtered),
+            "notes": dict(sorted(self._remarks.items())),
+        }
+
+    def _add_message(self, characters: Counter[str], message: Message) -> None:
+        size = len(message.content) + (len(message.reasoning) if message.reasoning else 0)
+        if message.tool_calls:
+            size += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+        characters[message.role] += size
+        if self._count_tokens is not None:
+            calls = (text for call in message.tool_calls for text in (call.name, call.arguments))
+            self._tokens[message.role] += sum(map(self._count_tokens, filter(None, (message.content, message.reasoning, *calls))))
+
+
+def _count(counter: Counter[str], key: str) -> None:
+    counter[key if key in counter or len(counter) < MAX_ROWS else OTHERS] += 1
+
+
+def _spread(steps: Counter[int]) -> dict[str, Any]:
+    """Least, median, 95th percentile (nearest rank) and most steps, and a histogram of [from, to, trajectories]."""
+    if not steps:
+        return {}
+    numbers = sorted(steps)
+    least, most = numbers[0], numbers[-1]
+    width = -(-(most - least + 1) // MAX_BARS)
+    starts = range(least, most + 1, width)
+    bars = [[start, start + width - 1, sum(steps[number] for number in numbers if start <= number < start + width)] for start in starts]
+    return {"min": least, "median": _rank(steps, numbers, 0.5), "p95": _rank(steps, numbers, 0.95), "max": most, "histogram": bars}
+
+
+def _rank(steps: Counter[int], numbers: Sequence[int], share: float) -> int:
+    seen = 0
+    for number in numbers:
+        seen += steps[number]
+        if seen >= share * steps.total():
+            return number
+    return numbers[-1]

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.base import detect_format
+from atlas.trajectories.formats.claude_code import ClaudeCodeFormat
+
+Line = dict[str, Any]
+
+
+def user(uuid: str, parent: str | None, content: Any, **fields: Any) -> Line:
+    message = {"role": "user", "content": content}
+    return {"type": "user", "uuid": uuid, "parentUuid": parent, "sessionId": "s", "isSidechain": False, "message": message, **fields}
+
+
+def agent(uuid: str, parent: str | None, *blocks: Any, id: str | None = None, model: str = "claude", **fields: Any) -> Line:
+    message = {"role": "assistant", "model": model, "content": list(blocks), **({"id": id} if id else {})}
+    return {"type": "assistant", "uuid": uuid, "parentUuid": parent, "sessionId": "s", "isSidechain": False, "message": message, **fields}
+
+
+def text(value: str) -> Line:
+    return {"type": "text", "text": value}
+
+
+def call(id: Any, **arguments: Any) -> Line:
+    return {"type": "tool_use", "id": id, "name": "Look", "input": arguments}
+
+
+def result(id: str, content: Any) -> Line:
+    return {"type": "tool_result", "tool_use_id": id, "content": content}
+
+
+def read(tmp_path: Path, *lines: Any) -> list[Trajectory | Problem]:
+    path = tmp_path / "session.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return list(ClaudeCodeFormat().read(path))
+
+
+def read_good(tmp_path: Path, *lines: Any) -> list[Trajectory]:
+    items = read(tmp_path, *lines)
+    trajectories = [item for item in items if isinstance(item, Trajectory)]
+    assert len(trajectories) == len(items), items
+    return trajectories
+
+
+def seen(trajectory: Trajectory) -> list[list[str]]:
+    return [[message.content for message in step.observation] for step in trajectory.steps]
+
+
+def said(trajectory: Trajectory) -> list[str]:
+    return [step.response.content for step in trajectory.steps]
+
+
+def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_it(tmp_path: Path) -> None:
+    """Parallel calls branch the chain of parents: the first result is on no way to the last leaf."""
+    [trajectory] = read_good(
+        tmp_path,
+        {"type": "summary", "summary": "Doors", "leafUuid": "g"},
+        {"type": "file-history-snapshot", "messageId": "a", "snapshot": {}},
+        user("a", None, "Go."),
+        agent("b", "a", {"type": "thinking", "thinking": "hm", "signature": "x"}, id="m1"),
+        agent("c", "b", text("Both."), id="m1"),
+        agent("d", "c", call("c1", at="door"), id="m1"),
+        agent("e", "d", call("c2"), id="m1"),
+        user("g", "e", [result("c2", "waited")]),
+        user("f", "d", [result("c1", [text("a door"), {"type": "image", "source": {}}])]),
+        agent("h", "g", text("Done."), id="m2"),
+    )
+    assert said(trajectory) == ["Both.", "Done."]
+    response = trajectory.steps[0].response
+    assert response.reasoning == "hm"
+    assert [(each.id, each.name, each.arguments) for each in response.tool_calls] == [
+        ("c1", "Look", '{"at": "door"}'),
+        ("c2", "Look", "{}"),
+    ]
+    assert seen(trajectory) == [["Go."], ["a door[image]", "waited"]]
+    assert (trajectory.task.id, trajectory.outcome.status, trajectory.source.details["model"]) == ("s", "unknown", "claude")
+    assert (trajectory.source.row, trajectory.source.line) == (2, 3)
+    assert detect_format(tmp_path / "session.jsonl") == "claude_code"
+
+
+def test_the_conversation_is_the_way_to_the_last_leaf(tmp_path: Path) -> None:
+    [trajectory] = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        agent("b", "a", text("Left."), id="m1"),
+        user("c", "b", "No."),
+        agent("d", "c", text("Hm."), id="m2"),
+        user("e", "b", "Go on."),
+        agent("f", "e", text("On."), id="m3"),
+        user("g", "f", "Thanks."),
+    )
+    assert said(trajectory) == ["Left.", "On."]
+    assert [message.content for message in trajectory.final_observation] == ["Thanks."]
+
+
+def test_what_no_model_wrote_or_saw_is_passed_over(tmp_path: Path) -> None:
+    [trajectory] = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        {"type": "system", "subtype": "informational", "uuid": "n", "parentUuid": "a", "sessionId": "s", "content": "note"},
+        agent("b", "n", text("API Error"), model="<synthetic>", isApiErrorMessage=True),
+        user("c", "b", "Shown.", isVisibleInTranscriptOnly=True),
+        agent("d", "c", {"type": "redacted_thinking", "data": "x"}, text("On.")),
+    )
+    assert (seen(trajectory), said(trajectory)) == ([["Go."]], ["On."])
+
+
+def test_a_compaction_begins_a_trajectory_whose_prompt_is_the_summary(tmp_path: Path) -> None:
+    boundary = {
+        "type": "system",
+        "subtype": "compact_boundary",
+        "uuid": "x",
+        "parentUuid": None,
+        "logicalParentUuid": "b",
+        "sessionId": "s",
+    }
+    first, second = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        agent("b", "a", text("Left.")),
+        boundary,
+        user("c", "x", "This session is being continued …", isCompactSummary=True, isVisibleInTranscriptOnly=True),
+        user("d", "c", "Go on."),
+        agent("e", "d", text("On.")),
+    )
+    assert said(first) == ["Left."]
+    assert [message.content for message in second.prompt] == ["This session is being continued …"]
+    assert (seen(second), said(second)) == ([["Go on."]], ["On."])
+
+
+def test_a_side_chain_is_a_trajectory_that_names_its_parent(tmp_path: Path) -> None:
+    side = {"isSidechain": True}
+    main, helper = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        agent("b", "a", call("c1", prompt="Find it."), id="m1"),
+        user("p", None, "Find it.", **side),
+        agent("q", "p", text("Found."), id="m9", **side),
+        user("c", "b", [result("c1", "Found.")]),
+        agent("d", "c", text("Done."), id="m2"),
+    )
+    assert (said(main), said(helper)) == (["", "Done."], ["Found."])
+    assert helper.source.details["parent"] == main.id
+    assert main.id != helper.id
+
+
+def test_a_side_chain_in_a_file_of_its_own_names_the_session(tmp_path: Path) -> None:
+    side = {"isSidechain": True, "agentId": "a7"}
+    [helper] = read_good(tmp_path, user("p", None, "Find it.", **side), agent("q", "p", text("Found."), **side))
+    assert (helper.task.id, helper.source.details["parent"]) == ("s-a7", "s")
+
+
+def test_sessions_in_one_file_are_kept_apart(tmp_path: Path) -> None:
+    other = {"sessionId": "t"}
+    first, second = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        user("p", None, "Stay.", **other),
+        agent("b", "a", text("I go.")),
+        agent("q", "p", text("I stay."), **other),
+    )
+    assert ((first.task.id, said(first)), (second.task.id, said(second))) == (("s", ["I go."]), ("t", ["I stay."]))
+
+
+def test_a_damaged_line_is_a_problem_and_the_conversation_goes_on_behind_it(tmp_path: Path) -> None:
+    problem, trajectory = read(
+        tmp_path, user("a", None, "Go."), agent("b", "a", text("One.")), '{"type": "user", "uuid": "c', agent("d", "c", text("Two."))
+    )
+    assert isinstance(problem, Problem)
+    assert "line 3" in problem.where
+    assert isinstance(trajectory, Trajectory)
+    assert said(trajectory) == ["One.", "Two."]
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "reason"),
+    [
+        ([user("a", None, "Go.")], "row 0", "no step"),
+        ([user("a", None, "Go."), agent("b", "a", call(7, x=1))], "row 1 (line 2)", "id is 7"),
+        ([{**user("a", None, "Go."), "message": None}], "row 0", "without 'uuid', 'sessionId' or 'message'"),
+        (["[1]"], "row 0", "no event"),
+        ([{"type": "summary", "summary": "x", "leafUuid": "y"}], "session.jsonl", "no conversation"),
+    ],
+)
+def test_a_bad_log_is_a_problem_that_says_why(tmp_path: Path, lines: list[Any], where: str, reason: str) -> None:
+    problem = read(tmp_path, *lines)[0]
+    assert isinstance(problem, Problem)
+    assert reason in problem.reason
+    assert problem.where.endswith(where)
+
+
+def test_lines_that_go_round_in_a_circle_are_read(tmp_path: Path) -> None:
+    [trajectory] = read_good(tmp_path, user("a", "b", "Go."), agent("b", "a", text("On.")))
+    assert said(trajectory) == ["On."]
