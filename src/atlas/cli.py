@@ -5,17 +5,15 @@ what was left out. Errors of ours are one message and exit status 2; Ctrl-C stop
 from __future__ import annotations
 
 import errno
-import json
-import os
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from atlas import __version__
-from atlas.errors import AtlasError, ConfigError
+from atlas.closing_lines import left_out, place_of, tell, tell_estimate
+from atlas.errors import AtlasError, ConfigError, MismatchError
 
 INTERRUPTED = 130  # the status that typer gives to Ctrl-C
 
@@ -54,21 +52,34 @@ def collect(
     from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 
     config = _config(CollectConfig, settings, {"environment": env, "split": split, "episodes": episodes, "seed": seed})
-    _tell(collect_experts(config, out), out)
+    tell(collect_experts(config, out), out)
 
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files of trajectories.", show_default=False)],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, run folders, patterns; - is standard input.", show_default=False)],
     out: Out,
-    format: Annotated[str | None, typer.Option(help="agenttraj or openai; told from the content if left out.")] = None,
+    format: Annotated[str | None, typer.Option(help="A row of the table of formats, or package.module:Format.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that is no trajectory.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Outcome to keep: success, failure, truncated, error, unknown.")] = None,
+    min_steps: Annotated[int | None, typer.Option(help="Leave out trajectories with fewer steps.", min=0)] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Leave out trajectories with more steps.", min=0)] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="What to keep: task~babyai, status!=error (fields as in the docs; = != ~).")
+    ] = None,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates, under ids of their own.")] = False,
+    tokenizer: Annotated[str | None, typer.Option(help="A model whose tokenizer counts tokens by role.")] = None,
 ) -> None:
-    """Read trajectories that you have: AgentGym's AgentTraj, or OpenAI chat messages."""
+    """Read trajectories that you have, in whatever format they are, and say what was found and what was left out."""
+    from rich.console import Console
+
+    from atlas.trajectories.import_report import print_import
     from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
-    config = ImportConfig(paths=tuple(map(str, paths)), format=format, strict=strict)
-    _tell(import_trajectories(config, out), out)
+    read = {"paths": paths, "format": format, "strict": strict, "keep_duplicates": keep_duplicates, "tokenizer": tokenizer}
+    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps}
+    config = _config(ImportConfig, None, read | keep)
+    print_import(import_trajectories(config, out), out, Console(highlight=False))
 
 
 @app.command()
@@ -77,19 +88,152 @@ def select(
     out: Out,
     settings: Settings = None,
     selector: Annotated[
-        str | None, typer.Option(help="all, random, complement, annotated, rules, oracle, or package.module:Selector.")
+        str | None, typer.Option(help="A row of the table of selectors (docs/stages.md has the list), or package.module:Selector.")
     ] = None,
     ratio: Annotated[float | None, typer.Option(help="The share of a trajectory's steps that may be selected (the paper: 0.3).")] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="Whose steps the ratio is of: trajectory, or dataset (the best of all, for selectors with scores).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Drives the selectors that draw.")] = None,
-    of: Annotated[Path | None, typer.Option(help="For complement: the selection run to take the complement of.")] = None,
-    model: Annotated[str | None, typer.Option(help="For the oracle: the model to ask.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="For the oracle: any OpenAI-compatible endpoint.")] = None,
+    of: Annotated[
+        list[Path] | None, typer.Option(help="A selection run: for complement the one to take the complement of, for vote each that votes.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model that is asked or run; for learned: a run of select-train.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="For oracle and rejection: any OpenAI-compatible endpoint.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost, and send nothing.")] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Stop asking once the answers have cost that many USD.")] = None,
+    retry_problems: Annotated[
+        Path | None, typer.Option(help="An earlier run of the same selector: keep its selections, ask for its problems alone.")
+    ] = None,
 ) -> None:
     """Find the critical steps of each trajectory, under a budget."""
+    from atlas.selection.costs import estimate_cost
     from atlas.selection.select_steps import SelectConfig, select_steps
 
-    given = {"selector": selector, "ratio": ratio, "seed": seed, "of": of and str(of), "model": model, "base_url": base_url}
-    _tell(select_steps(_config(SelectConfig, settings, given), trajectories, out), out)
+    given = {
+        "selector": selector,
+        "ratio": ratio,
+        "scope": scope,
+        "seed": seed,
+        "of": [str(run) for run in of or ()] or None,
+        "model": model,
+        "base_url": base_url,
+        "max_cost_usd": max_cost,
+        "retry_problems_of": retry_problems and str(retry_problems),
+    }
+    config = _config(SelectConfig, settings, given)
+    if dry_run:
+        tell_estimate(estimate_cost(config, trajectories, out), config)
+        return
+    tell(select_steps(config, trajectories, out), out)
+
+
+@app.command("select-train")
+def select_train(
+    trajectories: Trajectories,
+    selection: Annotated[
+        Path, typer.Option("--selection", help="The labels: a run folder of select, made from these trajectories.", show_default=False)
+    ],
+    out: Out,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Which tasks are held out to measure on.")] = None,
+) -> None:
+    """Distil labels into a small local selector, and say how far it agrees with them on held-out tasks."""
+    from atlas.selection.train_selector import SelectTrainConfig, train_selector
+
+    tell(train_selector(_config(SelectTrainConfig, settings, {"seed": seed}), trajectories, selection, out), out)
+
+
+@app.command("compare-selections")
+def compare_selections(
+    runs: Annotated[list[str], typer.Argument(help="Run folders of select, and key=value settings.", metavar="RUN… [KEY=VALUE]…")],
+    out: Out,
+    tokenizer: Annotated[str | None, typer.Option(help="Count supervised tokens of this model instead of characters.")] = None,
+) -> None:
+    """Show how far selections of the same trajectories agree, beyond chance, by kind and by position."""
+    from rich.console import Console
+
+    from atlas.selection.compare_selections import CompareConfig, compare_selections, read_comparison
+    from atlas.selection.comparison_text import print_comparison
+
+    settings = [given for given in runs if "=" in given and not Path(given).exists()]
+    selections = [given for given in runs if given not in settings]
+    manifest = compare_selections(_config(CompareConfig, settings, {"selections": selections, "tokenizer": tokenizer}), out)
+    print_comparison(Console(highlight=False), read_comparison(out))
+    tell(manifest, out)
+
+
+@app.command()
+def export(
+    to: Annotated[
+        str,
+        typer.Option(
+            help="openai, axolotl, ms-swift, llamafactory, trl, torchtune, tinker, verl, agenttraj, renderers, last-turn, parquet, "
+            "or package.module:Dialect.",
+            show_default=False,
+        ),
+    ],
+    trajectories: Annotated[Path | None, typer.Option("--trajectories", help="A run folder of collect, import or evaluate.")] = None,
+    selection: Annotated[Path | None, typer.Option("--selection", help="A run folder of select, made from these trajectories.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write: .jsonl, .json or .parquet, by dialect.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="For trl and --check: a hub id, a model folder, or a run folder of train.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="For trl: cut longer sequences, leaving out steps that no longer fit.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the file again (write it first, if there is none) and compare its supervised tokens.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the dialect's notes: settings, versions checked, what the trainer does wrong.")
+    ] = False,
+) -> None:
+    """Hand a selection to another trainer, in its own data format. Start with --to NAME --explain."""
+    from atlas.exporting.check_export import check_export
+    from atlas.exporting.explain import describe_export, explain_dialect
+    from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
+
+    if explain:
+        typer.echo(explain_dialect(to, out))
+        return
+    if trajectories is None or selection is None or out is None:
+        raise ConfigError("export needs --trajectories RUN --selection RUN --out FILE (or --explain alone, to read about the dialect).")
+    config = _config(ExportConfig, None, {"to": to, "tokenizer": tokenizer, "max_tokens": max_tokens})
+    if check and tokenizer is None:
+        raise ConfigError("--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained.")
+    renderer = _renderer(tokenizer)
+    if not (check and out.exists()):
+        manifest = export_selection(config, trajectories, selection, out, renderer)
+        came_in = [f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()]
+        typer.echo(describe_export(manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))))
+    if check:
+        try:
+            checked = check_export(config, trajectories, selection, out, renderer)
+        except MismatchError as error:
+            _fail(f"error: {error}", 1)
+        typer.echo(f"checked:   {checked} under {tokenizer}")
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="A run folder of collect, import or evaluate.", show_default=False)],
+    trajectory: Annotated[str | None, typer.Option("--trajectory", help="An id, or its beginning; left out: a table of the first.")] = None,
+    selection: Annotated[Path | None, typer.Option("--selection", help="A run folder of select: its critical steps are lit.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show every token, supervised or not, with counts and warnings.")] = False,
+    tokenizer: Annotated[str | None, typer.Option(help="For --tokens: a hub id, a model folder, or a run folder of train.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="For --tokens: cut the sequence there, as training would.")] = None,
+) -> None:
+    """Look at a trajectory in the terminal, before training on it."""
+    from rich.console import Console
+
+    from atlas.viewing.show import show_trajectories, show_trajectory
+
+    if tokens != (tokenizer is not None):
+        raise ConfigError("--tokens and --tokenizer NAME go together: tokens are those of the model to be trained.")
+    console = Console(highlight=False)
+    if trajectory is None:
+        if tokens:
+            raise ConfigError("--tokens shows one trajectory, so it needs --trajectory ID. Leave both out to see the ids.")
+        show_trajectories(console, run, selection)
+        return
+    show_trajectory(console, run, trajectory, selection, _renderer(tokenizer), max_tokens)
 
 
 @app.command()
@@ -106,7 +250,7 @@ def train(
     """Tune a model with loss on the selected steps alone, the whole trajectory in its context."""
     from atlas.training.train_agent import TrainConfig, train_agent
 
-    _tell(train_agent(_config(TrainConfig, settings, {"model": model, "seed": seed}), trajectories, selection, out), out)
+    tell(train_agent(_config(TrainConfig, settings, {"model": model, "seed": seed}), trajectories, selection, out), out)
 
 
 @app.command()
@@ -123,7 +267,7 @@ def evaluate(
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 
     given = {"model": model, "environment": env, "split": split, "episodes": episodes, "seed": seed}
-    _tell(evaluate_agent(_config(EvaluateConfig, settings, given), out), out)
+    tell(evaluate_agent(_config(EvaluateConfig, settings, given), out), out)
 
 
 @app.command()
@@ -132,7 +276,7 @@ def report(out: Out, settings: Settings) -> None:
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
 
-    _tell(build_report(_config(ReportConfig, settings, {}), out), out)
+    tell(build_report(_config(ReportConfig, settings, {}), out), out)
     typer.echo(f"open:      {out / 'report.html'}")
 
 
@@ -184,7 +328,7 @@ def main() -> None:
         _fail("error: the disk is full. Finished work is kept; make room and run the same command again.", 2)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(status)
 
@@ -205,43 +349,14 @@ def _config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> A
     return load_config(kind, recipe, overrides, options)
 
 
-def _tell(manifest: Any, out: Path) -> None:
-    """The three closing lines: what came in, what went out, what was left out and why."""
-    came_in = [f"{name} {_place(out, given)}" for name, given in manifest.inputs.items()]
-    came_in = came_in or [f"{key} {manifest.config[key]}" for key in ("environment", "split", "episodes") if key in manifest.config]
-    went_out = [f"{key.replace('_', ' ')} {text}" for key, value in manifest.summary.items() if (text := _short(value))]
-    typer.echo(f"in:        {', '.join(came_in)}")
-    typer.echo(f"out:       {out}: {', '.join(went_out)}")
-    typer.echo(f"left out:  {_left_out(out)}")
+def _renderer(name: str | None) -> Any:
+    """The renderer of a tokenizer, if one is named: only then is transformers loaded."""
+    if name is None:
+        return None
+    from atlas.models.local import ModelPlace, load_renderer, locate_model
 
-
-def _place(out: Path, given: Any) -> str:
-    """An input as seen from where the command runs; what is no path (a hub id, a digest) stays as it is."""
-    return os.path.relpath(out / given.path) if (out / given.path).exists() else str(given.path)
-
-
-def _short(value: Any) -> str:
-    """A number of a summary in a few characters; tables within it (per group) are for the files, not for the closing lines."""
-    if isinstance(value, dict):
-        if value.keys() == {"value", "low", "high"}:
-            return "unknown" if value["value"] is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        inner = [f"{key} {_short(part)}" for key, part in value.items() if not isinstance(part, dict)]
-        return f"({', '.join(inner)})" if inner else ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _left_out(out: Path) -> str:
-    problems = out / "problems.jsonl"
-    if not problems.exists():
-        return "nothing"
-    with open(problems, "rb") as lines:  # split at newlines alone: a reason may hold other line separators
-        reasons = Counter(json.loads(line)["reason"] for line in lines)
-    if not reasons:
-        return "nothing"
-    common = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
-    return f"{reasons.total()} ({common}{'; …' if len(reasons) > 3 else ''}), see {problems}"
+    folder = Path(name)
+    return load_renderer(ModelPlace(name, str(folder.resolve())) if (folder / "tokenizer.json").exists() else locate_model(name))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from atlas.records import Message, Outcome, Source, Step, Task, ToolCall, Trajec
 from atlas.rendering.loss_mask import labels, loss_mask, mark_supervised
 from atlas.rendering.renderer import NO_STEP, Renderer, to_chat_dict
 from tests.conftest import make_trajectory
-from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, tiny_tokenizer
+from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, TOOL_CALLING, tiny_tokenizer
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RENDERERS = {name: Renderer(tiny_tokenizer(template), name) for name, (template, _, _) in SPECIAL_TOKENS.items()}
@@ -171,12 +171,7 @@ def test_an_empty_trajectory_gives_no_example() -> None:
 
 def test_tool_schemas_stand_in_the_context_and_calls_are_supervised() -> None:
     tokenizer = tiny_tokenizer(CHATML)
-    tokenizer.chat_template = (
-        "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}"
-        "{% for call in m.tool_calls or [] %}{{ '<tool_call>' + (call.function | tojson) + '</tool_call>' }}{% endfor %}"
-        "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-    )
+    tokenizer.chat_template = TOOL_CALLING
     renderer = Renderer(tokenizer, "a template with tools")
     schema = {"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}
     call = Message(role="assistant", content="I open it.", tool_calls=(ToolCall(id="1", name="open", arguments='{"door": 1}'),))

@@ -1,0 +1,119 @@
+"""Parquet tables: messages with critical flags, kinds and reasons for one's own code, and the columns that verl reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from atlas.errors import DependencyError
+from atlas.exporting.dialects.base import Row, Suffix, SupervisedChat
+from atlas.exporting.dialects.chat import ChatDialect, chat_dict, flagged_messages, read_chat_dict, read_flagged, tools_text
+from atlas.records import CriticalStep, Selection, Trajectory
+
+
+class ParquetDialect(ChatDialect):
+    """One row a trajectory; the lists `step`, `critical`, `kinds`, `reasons` and `scores` run beside `messages`."""
+
+    notes = """\
+For one's own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the index of the step
+whose response a message is, or -1. `tools` is JSON text, because schemas have no common columns. Absent fields of a
+message are null: drop them before a chat template sees them."""
+    suffixes: tuple[Suffix, ...] = (".parquet",)
+
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+        chosen = {step.index: step for step in selection.critical_steps}
+        owned = list(trajectory.owned_messages())
+        marks = [chosen.get(step, CriticalStep(index=0)) for _, step in owned]
+        yield {
+            "id": trajectory.id,
+            "task": trajectory.task.id,
+            "environment": trajectory.task.environment,
+            "outcome": trajectory.outcome.status,
+            "score": trajectory.outcome.score,
+            "selector": selection.selector,
+            "messages": [chat_dict(message) for message, _ in owned],
+            "step": [step for _, step in owned],
+            "critical": [step in chosen for _, step in owned],
+            "kinds": [list(mark.kinds) for mark in marks],
+            "reasons": [mark.reason for mark in marks],
+            "scores": [mark.score for mark in marks],
+            "tools": tools_text(trajectory),
+        }
+
+    def schema(self) -> Any:
+        arrow = import_arrow()
+        text, many = arrow.string(), arrow.list_
+        columns = dict.fromkeys(("id", "task", "environment", "outcome"), text)
+        columns |= {"score": arrow.float64(), "selector": text, "messages": many(_message_type()), "step": many(arrow.int32())}
+        columns |= {"critical": many(arrow.bool_()), "kinds": many(many(text)), "reasons": many(text), "scores": many(arrow.float64())}
+        return arrow.schema(columns | {"tools": text})
+
+    def read(self, row: Row) -> SupervisedChat:
+        if len(row["critical"]) != len(row["messages"]):
+            raise ValueError(f"{len(row['critical'])} critical flags for {len(row['messages'])} messages")
+        return SupervisedChat(tuple(map(read_chat_dict, row["messages"])), tuple(bool(flag) for flag in row["critical"]))
+
+
+class VerlDialect(ChatDialect):
+    """`messages` with `loss_mask` 0 or 1 on each, and `tools` as JSON text."""
+
+    notes = """\
+Executed with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module replaced by empty ones), except for one
+token a turn: verl trains all that the template writes after a turn's header, so with ChatML the newline after <|im_end|> too.
+verl's own MultiTurnSFTDataset reads no `loss_mask` of a message: it trains every assistant turn, canned
+acknowledgements included. The class below makes it honour the flag. Where a template gives other tokens to a turn
+alone than within the conversation, verl stops with an error (set `ignore_input_ids_mismatch` only after looking).
+`truncation: error` is the default; "right" drops late critical steps in silence."""
+    stanza = """\
+data.train_files={file} data.custom_cls.path=masked_sft.py data.custom_cls.name=MaskedSFTDataset
+# ---
+import json
+from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
+
+class MaskedSFTDataset(MultiTurnSFTDataset):
+    def _read_files_and_process(self):
+        super()._read_files_and_process()
+        self.tools = [json.loads(tools) if tools else None for tools in self.tools]
+
+    def _build_messages(self, example):
+        messages = super()._build_messages(example)
+        return [{key: value for key, value in message.items() if value is not None} for message in messages]
+
+    def _process_single_message(self, index, message, **others):
+        ids, mask, *rest = super()._process_single_message(index=index, message=message, **others)
+        return ids, mask * message.get("loss_mask", 0), *rest"""
+    suffixes: tuple[Suffix, ...] = (".parquet",)
+
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+        messages = [{**chat_dict(message), "loss_mask": int(critical)} for message, critical in flagged_messages(trajectory, selection)]
+        yield {"id": trajectory.id, "messages": messages, "tools": tools_text(trajectory)}
+
+    def schema(self) -> Any:
+        arrow = import_arrow()
+        message = arrow.struct([*_message_type(), arrow.field("loss_mask", arrow.int8())])
+        return arrow.schema({"id": arrow.string(), "messages": arrow.list_(message), "tools": arrow.string()})
+
+    def read(self, row: Row) -> SupervisedChat:
+        return read_flagged(row["messages"], "loss_mask", default=False)
+
+
+def import_arrow() -> Any:
+    """pyarrow, which only these dialects need.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise DependencyError("pyarrow", "import") from None
+    return pyarrow
+
+
+def _message_type() -> Any:
+    arrow = import_arrow()
+    text = arrow.string()
+    call = arrow.struct({"id": text, "type": text, "function": arrow.struct({"name": text, "arguments": text})})
+    return arrow.struct(
+        {"role": text, "content": text, "reasoning_content": text, "tool_calls": arrow.list_(call), "tool_call_id": text, "name": text}
+    )

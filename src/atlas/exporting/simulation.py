@@ -1,0 +1,86 @@
+"""What a trainer does with flagged messages: write the whole conversation out with the chat template, find the flagged turns in it.
+
+Made on purpose in another way than rendering/renderer.py, which grows the conversation message by message: here the
+whole is rendered once, and once more with a turn replaced; where the two texts part and meet again is the turn. Trainers
+that honour flags (axolotl, for one) look for turns like this, and two ways that agree prove more than one run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.records import Message
+from atlas.rendering.renderer import Renderer
+
+_STAND_IN = "\ue000\ue001"  # private use: no template trims it, no text begins or ends with it
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRow:
+    """The tokens of a row, and for each supervised message (by index) the positions [start, end) of its supervised tokens."""
+
+    token_ids: tuple[int, ...]
+    supervised: dict[int, tuple[int, int]]
+
+    def tokens_of(self, index: int) -> tuple[int, ...]:
+        start, end = self.supervised[index]
+        return self.token_ids[start:end]
+
+
+def simulate_trainer(
+    renderer: Renderer, messages: Sequence[Message], supervised: Sequence[bool], tools: Sequence[Mapping[str, Any]] = ()
+) -> SimulatedRow:
+    """Tokens and supervised turns of a conversation, `tools` being the schemas that its row carries.
+
+    Raises:
+        ModelError: the chat template refuses the conversation.
+    """
+    text = renderer.render(messages, tools=tools)
+    encoded = renderer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"]
+    header = _generation_header(renderer)
+    closing = renderer.tokenizer.decode(list(renderer.end_of_turn))
+    found: dict[int, tuple[int, int]] = {}
+    for index, flag in enumerate(supervised):
+        if not flag:
+            continue
+        start, end = _turn(renderer, text, messages, index, header, tools)
+        if text.startswith(closing, end):
+            end += len(closing)
+        inside = [place for place, (low, high) in enumerate(offsets) if start <= low < high <= end]
+        found[index] = (inside[0], inside[-1] + 1) if inside else (0, 0)
+    return SimulatedRow(tuple(encoded["input_ids"]), found)
+
+
+def _turn(
+    renderer: Renderer, text: str, messages: Sequence[Message], index: int, header: str, tools: Sequence[Mapping[str, Any]]
+) -> tuple[int, int]:
+    """Characters [start, end) that the message at `index` put into `text`, what the template adds to a turn's start included."""
+    other = renderer.render([*messages[:index], Message(role="assistant", content=_STAND_IN), *messages[index + 1 :]], tools=tools)
+    start = _num_common(text, other)
+    end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
+    if not header:  # nothing tells the model to answer, so the turn begins where the messages before it end
+        before = renderer.render(messages[:index], tools=tools) if index else ""
+        start = len(before) if text.startswith(before) else start
+    elif (opened := text.rfind(header, 0, start)) >= 0:
+        start = opened + len(header)  # an empty <think> block that both texts open with belongs to the turn
+    return start, end
+
+
+def _generation_header(renderer: Renderer) -> str:
+    question = [Message(role="user", content="a")]
+    return renderer.render(question, open_turn=True).removeprefix(renderer.render(question))
+
+
+def _num_common(one: str, other: str) -> int:
+    """How many characters two texts share at their start; by halving, because the texts are long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low

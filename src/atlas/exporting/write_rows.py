@@ -1,0 +1,94 @@
+"""Rows to one file, atomically: JSON Lines, a JSON array or parquet, one row at a time; and the same back for `--check`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from atlas.errors import DataError
+from atlas.exporting.dialects.base import Row
+from atlas.exporting.dialects.parquet import import_arrow
+
+ROWS_IN_A_GROUP = 1000
+# Legal in JSON, but readers that split lines the Unicode way would cut a row in two there.
+_SEPARATORS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+@runtime_checkable
+class HasSchema(Protocol):
+    """A dialect that writes parquet: its columns cannot be guessed from the first rows, which may lack optional fields."""
+
+    def schema(self) -> Any: ...
+
+
+def write_rows(path: Path, rows: Iterable[Row], dialect: object) -> int:
+    """Write every row to `path` in the form that its ending names; how many there were."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        if path.suffix == ".parquet":
+            assert isinstance(dialect, HasSchema), "a dialect with the ending .parquet has a schema"
+            count = _write_parquet(temporary, rows, dialect.schema())
+        else:
+            count = _write_json(temporary, rows, array=path.suffix == ".json")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where, row) for each row of a file that `write_rows` wrote, or that someone changed since.
+
+    Raises:
+        DataError: the file is missing or is not of its kind.
+    """
+    try:
+        if path.suffix == ".parquet":
+            import_arrow()
+            from pyarrow.parquet import ParquetFile
+
+            reader = ParquetFile(path)
+            rows = (row for batch in reader.iter_batches(ROWS_IN_A_GROUP) for row in batch.to_pylist())
+            yield from ((f"{path.name} row {index}", row) for index, row in enumerate(rows))
+        elif path.suffix == ".json":
+            yield from ((f"{path.name} row {index}", row) for index, row in enumerate(json.loads(path.read_bytes())))
+        else:
+            with open(path, "rb") as file:
+                for number, line in enumerate(file, start=1):
+                    yield f"{path.name} line {number}", json.loads(line)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist, so there is nothing to check. Export without --check first.") from None
+    except (ValueError, TypeError) as error:  # pyarrow's own errors are ValueErrors
+        raise DataError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {error}. Remove it and export again.") from None
+
+
+def _write_json(path: Path, rows: Iterable[Row], *, array: bool) -> int:
+    count = 0
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        if array:
+            file.write("[")
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_SEPARATORS)
+            file.write((("\n" if count == 0 else ",\n") + text) if array else text + "\n")
+            count += 1
+        if array:
+            file.write("\n]\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+def _write_parquet(path: Path, rows: Iterable[Row], schema: Any) -> int:
+    count = 0
+    arrow, iterator = import_arrow(), iter(rows)
+    from pyarrow.parquet import ParquetWriter
+
+    with ParquetWriter(path, schema) as writer:
+        while group := list(islice(iterator, ROWS_IN_A_GROUP)):
+            writer.write_table(arrow.Table.from_pylist(group, schema=schema))
+            count += len(group)
+    return count

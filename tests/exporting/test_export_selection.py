@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlas.errors import ConfigError, DataError, RunError
+from atlas.exporting.dialects.base import make_dialect
+from atlas.exporting.export_selection import ExportConfig, export_selection
+from atlas.records import CriticalStep, Message, Selection, Trajectory
+from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.annotated import AnnotatedSelector
+from atlas.trajectories.formats.base import make_format
+from tests.conftest import make_trajectory
+from tests.run_folders import write_selections, write_trajectories
+
+
+def selection_of(trajectory: Trajectory, *indices: int) -> Selection:
+    num = len(trajectory.steps)
+    steps = tuple(CriticalStep(index=index) for index in indices)
+    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=num, budget=num, critical_steps=steps)
+
+
+def write_runs(folder: Path, trajectories: list[Trajectory], *indices: int) -> tuple[Path, Path]:
+    run = write_trajectories(folder / "t", trajectories)
+    return run, write_selections(folder / "s", [selection_of(one, *indices) for one in trajectories], run)
+
+
+def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(4, "a"), make_trajectory(5, "b")], 1, 3)
+    manifest = export_selection(ExportConfig(to="openai"), *runs, tmp_path / "out" / "x.jsonl")
+    stored = json.loads((tmp_path / "out" / "x.jsonl.manifest.json").read_text())
+    assert stored == manifest.model_dump(mode="json")
+    assert stored["inputs"]["trajectories"]["path"] == "../t"
+    assert stored["summary"] | {"losses": {}} == {
+        "trajectories": 2, "exported": 2, "rows": 2, "steps": 9, "critical_steps": 4, "problems": 0, "losses": {},
+    }  # fmt: skip
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["x.jsonl", "x.jsonl.manifest.json"]
+
+
+def test_exporting_again_is_free_and_other_settings_do_not_overwrite(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(4, "a")], 1)
+    file = tmp_path / "x.jsonl"
+    first = export_selection(ExportConfig(to="openai"), *runs, file)
+    before = file.stat().st_mtime_ns
+    assert export_selection(ExportConfig(to="openai"), *runs, file) == first
+    assert file.stat().st_mtime_ns == before
+    with pytest.raises(RunError, match="other settings"):
+        export_selection(ExportConfig(to="axolotl"), *runs, file)
+    file.write_text("{}\n")
+    with pytest.raises(RunError, match="was changed"):
+        export_selection(ExportConfig(to="openai"), *runs, file)
+
+
+def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(4, "a")], 1)
+    (tmp_path / "mine.jsonl").write_text("precious\n")
+    with pytest.raises(RunError, match="not written by 'atlas export'"):
+        export_selection(ExportConfig(to="openai"), *runs, tmp_path / "mine.jsonl")
+    assert (tmp_path / "mine.jsonl").read_text() == "precious\n"
+
+
+def test_what_is_left_out_is_a_problem_with_its_reason(tmp_path: Path) -> None:
+    silent = make_trajectory(3, "silent")
+    twice = silent.model_copy(update={"id": "twice", "steps": tuple(step.model_copy(update={"observation": ()}) for step in silent.steps)})
+    runs = write_runs(tmp_path, [make_trajectory(3, "a"), twice], 1)
+    manifest = export_selection(ExportConfig(to="agenttraj"), *runs, tmp_path / "x.json")
+    assert manifest.summary["exported"] == 1
+    assert "alternates" in (tmp_path / "x.json.problems.jsonl").read_text()
+
+
+def test_nothing_to_export_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(3, "a")])
+    with pytest.raises(DataError, match="no critical step"):
+        export_selection(ExportConfig(to="openai"), *runs, tmp_path / "x.jsonl")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_wrong_names_endings_and_missing_tokenizers_are_told(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(3, "a")], 1)
+    with pytest.raises(ConfigError, match="Did you mean 'axolotl'"):
+        export_selection(ExportConfig(to="axolot"), *runs, tmp_path / "x.jsonl")
+    with pytest.raises(ConfigError, match=r"\.parquet"):
+        export_selection(ExportConfig(to="verl"), *runs, tmp_path / "x.jsonl")
+    with pytest.raises(ConfigError, match="--tokenizer"):
+        export_selection(ExportConfig(to="trl"), *runs, tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(("to", "file", "format"), [("openai", "x.jsonl", "openai"), ("agenttraj", "x.json", "agenttraj")])
+def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_selection(
+    to: str, file: str, format: str, tmp_path: Path
+) -> None:
+    prompt = (Message(role="user", content="The rules."), Message(role="assistant", content="OK."))
+    trajectory = make_trajectory(6, "a").model_copy(update={"prompt": prompt})
+    runs = write_runs(tmp_path, [trajectory], 0, 3)
+    export_selection(ExportConfig(to=to), *runs, tmp_path / file)
+    (again,) = make_format(format).read(tmp_path / file)
+    assert isinstance(again, Trajectory)
+    assert [step.response for step in again.steps] == [step.response for step in trajectory.steps]
+    assert again.prompt == prompt
+    found = AnnotatedSelector(SelectConfig(selector="annotated"), {}).select(again, 6)
+    assert found.indices == {0, 3}
+
+
+def test_rows_of_ms_swift_stop_at_the_last_critical_step() -> None:
+    trajectory = make_trajectory(5, "a")
+    (row,) = make_dialect("ms-swift").rows(trajectory, selection_of(trajectory, 1))
+    assert row["messages"][-1]["loss"] is True
+    assert sum(message["role"] == "assistant" for message in row["messages"]) == 2
+
+
+def test_exporting_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(3, "a")], 1)
+    out = str(tmp_path / "x.jsonl")
+    command = ["export", "--to", "openai", "--trajectories", str(runs[0]), "--selection", str(runs[1]), "--out", out]
+    code = (
+        f"import sys; from atlas.cli import app; app({command}, standalone_mode=False);"
+        "print([name for name in ('torch', 'transformers', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "1 rows of 1 trajectories" in done.stdout
