@@ -65,6 +65,25 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
     assert compared == 15
 
 
+def test_answers_of_unequal_length_leave_the_batch_as_they_end(tiny_model_folder: Path) -> None:
+    place = locate_model(str(tiny_model_folder))
+    model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
+    vars(renderer)["stop_ids"] = renderer.stop_ids | set(range(0, len(renderer.tokenizer), 9))  # a random model stops now and then
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=25, max_context=4000)
+    heights: list[int] = []
+    model.register_forward_pre_hook(lambda _, __, given: heights.append(len(given["input_ids"])), with_kwargs=True)
+    names = list("abcdefgh")
+    alone = {name: Alone(model, renderer) for name in names}
+    for number in range(3):
+        new = {name: observe(f"You see {'a red ball ' * (number + index)}{name} {number}.") for index, name in enumerate(names)}
+        replies = batch.respond(new)
+        assert len({reply.num_tokens for reply in replies.values()}) > 2
+        assert min(heights) <= len(names) // 4, "the rows that ended were run to the end of the round"
+        for name in names:
+            assert replies[name].text == alone[name].respond(new[name], 25), (number, name)
+        heights.clear()
+
+
 def test_a_closed_conversation_frees_its_row_and_others_go_on_unchanged(model_and_renderer: tuple[Any, Renderer]) -> None:
     model, renderer = model_and_renderer
 

@@ -2,9 +2,9 @@
 
 At each round a conversation brings only what is new to it (an observation); its history lies in the cache already.
 Rows are repacked before each round: closed conversations leave, new ones join, and the gaps that unequal answers left
-are taken out, so that every row is its own history, aligned to the right. Positions are explicit, masked columns are
-never attended to, and each conversation draws from its own random stream: what one says does not depend on the others
-beyond rounding.
+are taken out, so that every row is its own history, aligned to the right. Within a round, whenever half of the rows have
+ended their answers, the others go on without them. Positions are explicit, masked columns are never attended to, and each
+conversation draws from its own random stream: what one says does not depend on the others beyond rounding.
 """
 
 from __future__ import annotations
@@ -33,12 +33,20 @@ class Reply:
 
 
 @dataclass(slots=True)
+class _Rows:
+    """Keys and values of some conversations; `mask` [B, T] says which columns are a row's own."""
+
+    cache: Cache
+    mask: torch.Tensor
+
+
+@dataclass(slots=True)
 class _Conversation:
     messages: list[Message]
     rng: np.random.Generator
     num_cached: int = 0  # tokens whose keys and values are in the cache
     pending: list[int] = field(default_factory=list)  # tokens said but not yet in the cache
-    row: int | None = None  # its row in the cache as it is now
+    place: tuple[_Rows, int] | None = None  # the rows that hold its keys and values, and which of them is its own
 
 
 class ChatBatch:
@@ -61,8 +69,6 @@ class ChatBatch:
         self._max_context = max_context
         self._seed = seed
         self._conversations: dict[str, _Conversation] = {}
-        self._cache: Cache | None = None
-        self._mask = torch.zeros((0, 0), dtype=torch.bool)  # [B, T] which columns of the cache are a row's own
         self._keeps_cache = _attends_to_everything(model)
 
     def close(self, name: str) -> None:
@@ -92,19 +98,21 @@ class ChatBatch:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
             conversation = self._conversations[name] = _Conversation([], rng)
         added = (
-            self._renderer.continuation_ids(conversation.messages, messages) if conversation.row is not None and self._keeps_cache else None
+            self._renderer.continuation_ids(conversation.messages, messages)
+            if conversation.place is not None and self._keeps_cache
+            else None
         )
         conversation.messages += messages
         if added is None:  # new, or a history that the template rewrites: encode it whole
-            conversation.row, conversation.num_cached, conversation.pending = None, 0, []
+            conversation.place, conversation.num_cached, conversation.pending = None, 0, []
             return self._renderer.opening_ids(conversation.messages)
         return conversation.pending + added
 
     @torch.inference_mode()
     def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, Reply]:
         names = list(new_ids)
-        rows = [self._conversations[name] for name in names]
-        self._repack(names)
+        conversations = [self._conversations[name] for name in names]
+        rows = self._repack(conversations)
         width = max(len(ids) for ids in new_ids.values())
         block = np.full((len(names), width), self._pad_id, dtype=np.int64)
         is_new = np.zeros((len(names), width), dtype=bool)
@@ -114,23 +122,28 @@ class ChatBatch:
             is_new[index, width - len(ids) :] = True
             start = self._conversations[name].num_cached
             positions[index, width - len(ids) :] = np.arange(start, start + len(ids))
-        lengths = np.array([row.num_cached for row in rows]) + is_new.sum(axis=1)
+        lengths = np.array([conversation.num_cached for conversation in conversations]) + is_new.sum(axis=1)
         prompt_lengths = lengths.copy()
-        logits = self._forward(block, is_new, positions)
+        logits = self._forward(rows, block, is_new, positions)
 
         said: list[list[int]] = [[] for _ in names]
+        present = np.arange(len(names))  # whose rows are in the cache; [B] as the arrays below
         active = np.ones(len(names), dtype=bool)
         stop_ids = self._renderer.stop_ids
         while True:
-            tokens = self._choose(logits, rows, active)
+            tokens = self._choose(logits, [conversations[index] for index in present], active)
             for row in np.flatnonzero(active).tolist():
-                said[row].append(int(tokens[row]))
-                if tokens[row] in stop_ids or len(said[row]) >= self._max_tokens:
+                answer = said[present[row]]
+                answer.append(int(tokens[row]))
+                if tokens[row] in stop_ids or len(answer) >= self._max_tokens:
                     active[row] = False
             if not active.any():
                 break
-            logits = self._forward(np.where(active, tokens, self._pad_id)[:, None], active[:, None], lengths[:, None])
-            lengths += active
+            if 2 * active.sum() <= len(active):
+                rows = self._narrowed(rows, np.flatnonzero(active), [conversations[index] for index in present])
+                present, tokens, active = present[active], tokens[active], active[active]
+            logits = self._forward(rows, np.where(active, tokens, self._pad_id)[:, None], active[:, None], lengths[present][:, None])
+            lengths[present] += active
         return {name: self._finish(name, said[row], int(lengths[row]), int(prompt_lengths[row])) for row, name in enumerate(names)}
 
     def _finish(self, name: str, said: list[int], num_cached: int, num_prompt: int) -> Reply:
@@ -144,15 +157,15 @@ class ChatBatch:
         conversation.pending = [*said[-1:], *(() if stopped else end_of_turn)]
         return Reply(text, num_prompt, len(said), "stop" if stopped else "length")
 
-    def _forward(self, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray) -> torch.Tensor:
-        """Feed tokens [B, L] and return the logits of the last column, [B, V] in float32."""
+    def _forward(self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray) -> torch.Tensor:
+        """Feed tokens [B, L] and return the logits of the last column, [B, V] in float32; `rows` grow by them."""
         device = self._model.device
-        self._mask = torch.cat([self._mask, torch.from_numpy(np.ascontiguousarray(is_new)).to(device)], dim=1)
+        rows.mask = torch.cat([rows.mask, torch.from_numpy(np.ascontiguousarray(is_new)).to(device)], dim=1)
         output = self._model(
             input_ids=torch.from_numpy(np.ascontiguousarray(tokens)).to(device),
-            attention_mask=self._mask.long(),
+            attention_mask=rows.mask.long(),
             position_ids=torch.from_numpy(np.ascontiguousarray(positions)).to(device),
-            past_key_values=self._cache,
+            past_key_values=rows.cache,
             use_cache=True,
             logits_to_keep=1,
         )
@@ -168,29 +181,46 @@ class ChatBatch:
         chosen = torch.searchsorted(scaled, draws.to(scaled.device)[:, None], right=True)[:, 0]
         return chosen.clamp(max=logits.shape[-1] - 1).cpu().numpy()
 
-    def _repack(self, names: Sequence[str]) -> None:
-        """Make the cache hold exactly the rows of `names`, in that order, without gaps, aligned to the right.
+    def _repack(self, conversations: Sequence[_Conversation]) -> _Rows:
+        """Rows for exactly these conversations, in that order, without gaps, aligned to the right.
 
         Open conversations that are not answered this round lose their keys and are encoded again when they return.
         """
-        rows = [self._conversations[name] for name in names]
-        height, width = len(rows), max((row.num_cached for row in rows), default=0)
+        height, width = len(conversations), max((conversation.num_cached for conversation in conversations), default=0)
         mask = torch.zeros((height, width), dtype=torch.bool, device=self._model.device)
-        sources: list[torch.Tensor | None] = []
-        for index, row in enumerate(rows):
-            mask[index, width - row.num_cached :] = True
-            sources.append(None if row.row is None else torch.nonzero(self._mask[row.row])[:, 0])
+        sources: list[tuple[Cache, int, torch.Tensor] | None] = []
+        for index, conversation in enumerate(conversations):
+            mask[index, width - conversation.num_cached :] = True
+            if conversation.place is None:
+                sources.append(None)
+            else:
+                rows, row = conversation.place
+                sources.append((rows.cache, row, torch.nonzero(rows.mask[row])[:, 0]))
+        known = next((source[0] for source in sources if source is not None), None)
         layers = []
-        for layer in self._cache.layers if self._cache is not None else []:
+        for index in range(len(known.layers) if known is not None else 0):
             packed = _GrowingLayer()
-            packed.adopt(layer, [(row.row, source) for row, source in zip(rows, sources, strict=True)], width)
+            packed.adopt([source and (source[0].layers[index], *source[1:]) for source in sources], width)
             layers.append(packed)
-        self._cache = Cache(layers=layers) if layers else Cache(layer_class_to_replicate=_GrowingLayer)
-        self._mask = mask
+        packed_rows = _Rows(Cache(layers=layers) if layers else Cache(layer_class_to_replicate=_GrowingLayer), mask)
         for conversation in self._conversations.values():
-            conversation.row = None
-        for index, row in enumerate(rows):
-            row.row = index
+            conversation.place = None
+        for index, conversation in enumerate(conversations):
+            conversation.place = (packed_rows, index)
+        return packed_rows
+
+    def _narrowed(self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_Conversation]) -> _Rows:
+        """The rows `kept` alone; those that ended stay where they are until the next round."""
+        index = torch.from_numpy(kept).to(self._model.device)
+        layers = []
+        for layer in rows.cache.layers:
+            narrow = _GrowingLayer()
+            narrow.take_rows(layer, index)
+            layers.append(narrow)
+        narrowed = _Rows(Cache(layers=layers), rows.mask[index])
+        for row, old_row in enumerate(kept.tolist()):
+            conversations[old_row].place = (narrowed, row)
+        return narrowed
 
     @property
     def _pad_id(self) -> int:
@@ -205,20 +235,34 @@ class _GrowingLayer(DynamicLayer):
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None
         self._length = 0
 
-    def adopt(self, layer: Any, sources: Sequence[tuple[int | None, torch.Tensor | None]], width: int) -> None:
-        """Take over rows of another layer: for each new row its old row and the columns to keep, aligned to the right."""
-        keys, values = layer.keys, layer.values
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        batch, capacity = len(sources), width + _ROOM
-        self._room = (
-            keys.new_zeros((batch, keys.shape[1], capacity, keys.shape[3])),
-            values.new_zeros((batch, values.shape[1], capacity, values.shape[3])),
-        )
-        for row, (old_row, columns) in enumerate(sources):
-            if old_row is not None and columns is not None:
+    def adopt(self, sources: Sequence[tuple[Any, int, torch.Tensor] | None], width: int) -> None:
+        """Take over rows of other layers: for each new row its layer, its row there and the columns to keep, aligned to the right."""
+        model = next(source[0] for source in sources if source is not None)
+        self._make_room(model, len(sources), width)
+        assert self._room is not None
+        for row, source in enumerate(sources):
+            if source is not None:
+                layer, old_row, columns = source
                 start = width - len(columns)
-                self._room[0][row, :, start:width] = keys[old_row][:, columns]
-                self._room[1][row, :, start:width] = values[old_row][:, columns]
+                self._room[0][row, :, start:width] = layer.keys[old_row][:, columns]
+                self._room[1][row, :, start:width] = layer.values[old_row][:, columns]
+
+    def take_rows(self, layer: Any, rows: torch.Tensor) -> None:
+        """Take over whole rows of another layer."""
+        width = layer.keys.shape[2]
+        self._make_room(layer, len(rows), width)
+        assert self._room is not None
+        self._room[0][:, :, :width] = layer.keys[rows]
+        self._room[1][:, :, :width] = layer.values[rows]
+
+    def _make_room(self, model: Any, batch: int, width: int) -> None:
+        """Empty rows of `width` columns, and room ahead, of the kind of another layer."""
+        keys, values = model.keys, model.values
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self._room = (
+            keys.new_zeros((batch, keys.shape[1], width + _ROOM, keys.shape[3])),
+            values.new_zeros((batch, values.shape[1], width + _ROOM, values.shape[3])),
+        )
         self._set_length(width)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
