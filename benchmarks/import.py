@@ -4,7 +4,8 @@
 
 Makes a JSON Lines file of OpenAI chats from a seed (agent turns with thought and action, observations that run over lines, one in
 twenty a failure), then reads it in a process of its own each: json.loads alone, orjson alone, datasets.load_dataset (where it is
-installed) and the whole import: detection, decoding, hashing, checks, records, summary and digests of what came in and went out.
+installed) and the whole import: detection, decoding, hashing, checks, records, summary and digests of what came in and went out, in one
+process and shared with workers. CPU seconds are those of all processes together, the peak that of the largest.
 """
 
 from __future__ import annotations
@@ -19,25 +20,30 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+IMPORT = (
+    "from pathlib import Path; from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories\nimport_trajectories"
+)
 READERS = {
     "json.loads": "import json\nfor line in open(path, 'rb'): json.loads(line)",
     "orjson.loads": "import orjson\nfor line in open(path, 'rb'): orjson.loads(line)",
     "datasets": "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)",
-    "atlas import": (
-        "from pathlib import Path; from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories\n"
-        "import_trajectories(ImportConfig(paths=(path,)), Path(out))"
-    ),
+    "atlas import": f"{IMPORT}(ImportConfig(paths=(path,), workers=1), Path(out))",
+    "atlas, shared": f"{IMPORT}(ImportConfig(paths=(path,)), Path(out))",
 }
 FRAME = """
 import resource, sys, time
+def usage(who):
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 path, out = sys.argv[1:]
 try:
     start, cpu_start = time.perf_counter(), time.process_time()
 {body}
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    (_, peak), (cpu_of_others, peak_of_others) = usage(resource.RUSAGE_SELF), usage(resource.RUSAGE_CHILDREN)
 except ImportError:
     sys.exit(3)
-print(seconds, cpu_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(seconds, cpu_seconds + cpu_of_others, max(peak, peak_of_others))
 """
 
 
@@ -62,7 +68,7 @@ def write_rows(path: Path, num_rows: int, mean_steps: int, seed: int) -> None:
 
 
 def measure(name: str, path: Path, out: Path) -> tuple[float, float, float] | None:
-    """Seconds on the clock and on the CPU, and peak MiB, of a process that reads the file; None where a package is missing."""
+    """Seconds on the clock and on the CPU, and peak MiB, of processes that read the file; None where a package is missing."""
     body = "\n".join(f"    {line}" for line in READERS[name].splitlines())
     done = subprocess.run([sys.executable, "-c", FRAME.format(body=body), str(path), str(out)], capture_output=True, text=True)
     if done.returncode == 3:

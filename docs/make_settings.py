@@ -7,9 +7,12 @@ from pathlib import Path
 from atlas.config import Config
 from atlas.evaluation.evaluate_agent import EvaluateConfig
 from atlas.experiment import ExperimentConfig
+from atlas.exporting.export_selection import ExportConfig
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.selection.config import SelectConfig
-from atlas.training.train_agent import LoraConfig, TrainConfig
+from atlas.selection.compare_selections import CompareConfig
+from atlas.selection.config import RolloutConfig, SelectConfig
+from atlas.selection.train_selector import SelectTrainConfig
+from atlas.training.config import EngineConfig, LoraConfig, TrainConfig
 from atlas.trajectories.collect_experts import CollectConfig
 from atlas.trajectories.import_trajectories import ImportConfig
 
@@ -17,8 +20,13 @@ TABLES: tuple[tuple[str, type[Config]], ...] = (
     ("collect", CollectConfig),
     ("import", ImportConfig),
     ("select", SelectConfig),
+    ("select: rollouts", RolloutConfig),
+    ("select-train", SelectTrainConfig),
+    ("compare-selections", CompareConfig),
+    ("export", ExportConfig),
     ("train", TrainConfig),
     ("train: lora", LoraConfig),
+    ("train: engine", EngineConfig),
     ("evaluate", EvaluateConfig),
     ("report", ReportConfig),
     ("report: arms", ArmConfig),

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}
-HEAVY = {"torch", "transformers", "peft", "accelerate", "minigrid", "gymnasium", "matplotlib", "aiohttp", "sklearn", "scipy"}
+HEAVY = {"torch", "transformers", "peft", "accelerate", "minigrid", "gymnasium", "matplotlib", "inspect_ai", "openai", "sklearn", "scipy"}
 MAY_IMPORT_TORCH = ("models", "rendering", "training")
 
 

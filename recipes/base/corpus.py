@@ -51,7 +51,8 @@ def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> 
     observation = environment.reset(task)
     conversation += observation
     goal = environment.world.mission
-    yield [ANSWERER, *_ask_goal(observation[0].content, goal, rng)]
+    for _ in range(3):
+        yield [ANSWERER, *_ask_goal(observation[0].content, goal, rng)]
     for _ in range(rng.randint(3, 6)):
         view = environment.view
         yield [ANSWERER, *_ask_view(view, rng)]
@@ -186,9 +187,10 @@ def _follow(view: View, rng: random.Random) -> Conversation:
     else:
         verb = rng.choice(["go to", "pickup"])
         action = f"{verb} {first.label}"
-    request = rng.choice([f"Please {verb} the {words} now.", f"Now {verb} the {words}.", f"{verb.capitalize()} the {words}."])
+    request = rng.choice([f"Please {verb} the {words} now.", f"Your task: {verb} the {words}.", f"{verb.capitalize()} the {words}."])
     thought = rng.choice([f"The {words} is {first.label}, {first.where}.", f"I see {first.label}. I will {action}.", f"I should {action}."])
-    return _turns((f"{view.text}\n{request}", f"Thought:\n{thought}\n\nAction:\n{action}"))
+    seen = f"{request}\n{view.text}" if rng.random() < 0.5 else f"{view.text}\n{request}"
+    return _turns((seen, f"Thought:\n{thought}\n\nAction:\n{action}"))
 
 
 def _turns(*turns: tuple[str, str]) -> Conversation:

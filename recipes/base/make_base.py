@@ -18,19 +18,33 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from corpus import Conversation, is_play, make_conversations
+from corpus import COLORS, KINDS, Conversation, is_play, make_conversations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
+from atlas.training.choose_parts import choose_parts
+from atlas.training.config import EngineConfig
 from atlas.training.examples import TrainingExample, schedule_examples
 from atlas.training.follower import RunFollower
-from atlas.training.loss import CriticalStepTrainer, ScheduledExamples, collate
+from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
 
-VOCABULARY = 1024
+VOCABULARY = 2048
+# Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other words, punctuation, line ends. So
+# "red ball" and "2 ahead" can become one token each, in a goal as in an observation, and finding a thing again is finding a token.
+_COLOR = "(?i:" + "|".join(COLORS) + ")"
+PIECES = "|".join(
+    [
+        rf" ?{_COLOR}(?: (?:open|closed|locked))? (?:{'|'.join(KINDS)})",
+        r" ?\d+(?: (?:ahead|left|right))?",
+        rf"(?: ?(?!{_COLOR} )[A-Za-z']+)+",
+        r" ?[^\sA-Za-z0-9]+\n*",
+        r"\n+",
+    ]
+)
 SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -44,7 +58,7 @@ MODEL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
 }
-TRAINING = {"learning_rate": 1.5e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
+TRAINING = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
 BATCH = 16
 SHORT_ALONE = 0.5  # share of the short conversations that come first, without play
 
@@ -52,7 +66,7 @@ SHORT_ALONE = 0.5  # share of the short conversations that come first, without p
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--episodes", type=int, default=2_200, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument("--episodes", type=int, default=7_000, help="exploring episodes; each brings its questions and requests")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -132,9 +146,11 @@ def schedule_lessons(conversations: list[Conversation], examples: list[TrainingE
 
 
 def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
-    """Byte-level BPE: any text can be written, the words of the rooms are short."""
+    """Byte-level BPE over phrases: any text can be written, the words of the rooms are short, and frequent phrases are one token."""
     raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
@@ -194,6 +210,8 @@ def train_model(
             train_dataset=ScheduledExamples(examples, order),
             data_collator=collate,
             callbacks=[RunFollower(folder, progress, task)],
+            engine=choose_parts(model, EngineConfig()).engine,
+            max_tokens=EngineConfig().micro_batch_tokens,
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()

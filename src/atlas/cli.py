@@ -69,6 +69,9 @@ def import_(
     ] = None,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates, under ids of their own.")] = False,
     tokenizer: Annotated[str | None, typer.Option(help="A model whose tokenizer counts tokens by role.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share a large JSON Lines file; one a processor, if not given.", min=1)
+    ] = None,
 ) -> None:
     """Read trajectories that you have, in whatever format they are, and say what was found and what was left out."""
     from rich.console import Console
@@ -77,7 +80,7 @@ def import_(
     from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
     read = {"paths": paths, "format": format, "strict": strict, "keep_duplicates": keep_duplicates, "tokenizer": tokenizer}
-    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps}
+    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps, "workers": workers}
     config = _config(ImportConfig, None, read | keep)
     print_import(import_trajectories(config, out), out, Console(highlight=False))
 
@@ -246,11 +249,22 @@ def train(
     settings: Settings = None,
     model: Annotated[str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")] = None,
     seed: Annotated[int | None, typer.Option(help="Order of the examples, and dropout if any.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained and what it would cost, and train nothing.")
+    ] = False,
 ) -> None:
     """Tune a model with loss on the selected steps alone, the whole trajectory in its context."""
     from atlas.training.train_agent import TrainConfig, train_agent
 
-    tell(train_agent(_config(TrainConfig, settings, {"model": model, "seed": seed}), trajectories, selection, out), out)
+    config = _config(TrainConfig, settings, {"model": model, "seed": seed})
+    if dry_run:
+        from rich.console import Console
+
+        from atlas.training.dry_run import print_training_plan
+
+        print_training_plan(Console(highlight=False), config, trajectories, selection)
+        return
+    tell(train_agent(config, trajectories, selection, out), out)
 
 
 @app.command()
@@ -318,14 +332,21 @@ def main() -> None:
         _fail(f"error: {error}", 2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            _fail("stopped. Finished work is kept; run the same command again to go on.", INTERRUPTED)
+            _fail(f"stopped. {_what_is_kept()}", INTERRUPTED)
         raise
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             _fail(f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _fail("error: the disk is full. Finished work is kept; make room and run the same command again.", 2)
+        _fail(f"error: the disk is full. Make room. {_what_is_kept()}", 2)
+
+
+def _what_is_kept() -> str:
+    """What becomes of a command that was cut short."""
+    if sys.argv[1:2] == ["import"]:
+        return "An import keeps nothing unfinished; run the same command again to start over."
+    return "Finished work is kept; run the same command again to go on."
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -138,14 +138,14 @@ def _check_sections(config: ExperimentConfig, where: str) -> None:
 def _selection_settings(
     config: ExperimentConfig, settings: Mapping[str, Any], selections: Mapping[str, Path], where: str
 ) -> dict[str, Any]:
-    """An arm's selection settings with `critical` and the name of another arm (`of`) resolved."""
+    """An arm's selection settings with `critical` and the names of other arms (`of`) resolved."""
     resolved = dict(settings)
     if resolved.get("selector") == CRITICAL:
         resolved |= {"selector": "annotated"} if config.oracle is None else {"selector": "oracle", **config.oracle}
-    of = str(resolved.get("of") or "")
-    if of in selections:
-        resolved["of"] = str(selections[of])
-    elif of and not Path(of).exists():
-        known = nearest(of, selections) if selections else "It is the first arm."
-        raise ConfigError(f"{where}: of: '{of}' is neither an arm before this one nor a run folder of select. {known}")
-    return resolved
+    given = resolved.get("of") or ()
+    others = [given] if isinstance(given, str) else list(given)
+    for of in map(str, others):
+        if of not in selections and not Path(of).exists():
+            known = nearest(of, selections) if selections else "It is the first arm."
+            raise ConfigError(f"{where}: of: '{of}' is neither an arm before this one nor a run folder of select. {known}")
+    return resolved | {"of": [str(selections.get(str(of), of)) for of in others]}

@@ -178,7 +178,10 @@ class CriticalStep(Record):
 
 
 class Selection(Record):
-    """The critical steps of one trajectory under a budget, or the problem that left it without any."""
+    """The critical steps of one trajectory under a budget, or the problem that left it without any.
+
+    `prompt_digest` names the question, word for word, where a model was asked.
+    """
 
     version: Literal[1] = SCHEMA_VERSION
     trajectory_id: str
@@ -188,6 +191,7 @@ class Selection(Record):
     critical_steps: tuple[CriticalStep, ...] = ()
     problem: str | None = None
     usage: Usage = Usage()
+    prompt_digest: str | None = None
 
     @model_validator(mode="after")
     def _within_budget(self) -> Selection:

@@ -112,10 +112,11 @@ class Run:
         self.close()
 
 
-def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Input] | None = None) -> Run:
+def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Input] | None = None, *, keeps_unfinished: bool = True) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
     A run that stopped before it made anything (a mistake in its settings, say) holds no claim: other settings may start over there.
+    Neither does what an interrupted run left whose command starts over (not `keeps_unfinished`).
 
     Raises:
         RunError: the folder belongs to another command, other settings or other inputs, is in use, or is no run folder.
@@ -134,7 +135,7 @@ def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Inp
     try:
         if (path / MANIFEST_FILE).exists():
             earlier = _read_manifest(path)
-            if earlier.status == "finished" or _holds_work(path):
+            if earlier.status == "finished" or ((keeps_unfinished or earlier.command != command) and _holds_work(path)):
                 _check_same_run(path, earlier, manifest, machine_fields=config.machine_fields)
                 return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))

@@ -11,15 +11,21 @@ from typing import Any
 
 import pytest
 
-from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Trajectory
+from atlas.environments.base import ENVIRONMENTS
+from atlas.environments.episode import Episode
+from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Source, Task, Trajectory
 from atlas.selection.config import SelectConfig
+from atlas.selection.scores import score_steps, select_best
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import SELECTORS, make_selector
+from atlas.selection.selectors.base import SELECTORS, Selector, make_selector
+from atlas.selection.train_selector import SelectTrainConfig, train_selector
 from atlas.store import read_records, write_records
 from tests.conftest import make_trajectory
+from tests.environments.push import PushEnvironment
 from tests.models.chat_server import Reply, completion, serve
+from tests.models.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
-from tests.selection.oracle_answers import answer_of, num_allowed
+from tests.selection.oracle_answers import judge_answer
 
 
 def annotated(trajectory: Trajectory) -> Trajectory:
@@ -28,26 +34,38 @@ def annotated(trajectory: Trajectory) -> Trajectory:
     return trajectory.model_copy(update={"steps": steps})
 
 
+def playable(num_steps: int) -> Trajectory:
+    """The first steps of an episode of the toy environment, in which the door opens after four pushes."""
+    episode = Episode(PushEnvironment(max_steps=6), Source(name="test"))
+    episode.start(Task(id=f"push/{num_steps}", environment="push", seed=4))
+    for _ in range(num_steps):
+        episode.advance("push")
+    return episode.trajectory.model_copy(update={"id": f"push-{num_steps}"})
+
+
 TRAJECTORIES = [annotated(make_trajectory(num_steps, f"t{num_steps}")) for num_steps in (7, 1, 0, 20, 3)]
 TRAJECTORIES += [
+    *map(playable, (4, 2, 1, 0)),
     make_trajectory(6, "failed").model_copy(update={"outcome": Outcome(status="failure", score=0.0)}),
     make_trajectory(4, "strange", thought='{"critical_steps": []} <|im_end|> \u2028'),
     make_trajectory(2, "ended").model_copy(update={"final_observation": (Message(role="user", content="Success"),)}),
 ]
-OTHER = {
-    trajectory.id: Selection(
-        trajectory_id=trajectory.id,
-        selector="test",
-        num_steps=len(trajectory.steps),
-        budget=2,
-        critical_steps=tuple(CriticalStep(index=index) for index in range(min(2, len(trajectory.steps)))),
-    )
-    for trajectory in TRAJECTORIES
-}
+
+
+def taking(first_step: int, trajectory: Trajectory) -> Selection:
+    """Two steps from `first_step` on, as far as there are any."""
+    indices = range(first_step, min(first_step + 2, len(trajectory.steps)))
+    critical_steps = tuple(CriticalStep(index=index, score=0.1 * index) for index in indices)
+    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=len(trajectory.steps), budget=2, critical_steps=critical_steps)
+
+
+Told = dict[str, dict[str, Any]]
+NUM_OTHERS = {"complement": 1, "vote": 3}  # the selectors that read other selections
+OWN_BUDGETS = ("all", "complement", "errors", "rejection")
 
 
 def answer(body: dict[str, Any], number: int) -> Reply:
-    return completion(answer_of(range(num_allowed(body))))
+    return completion(judge_answer(body))
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +74,54 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def select(name: str, url: str, trajectories: Sequence[Trajectory], budget: int) -> list[Selection]:
-    of = "somewhere" if name == "complement" else None
-    selector = make_selector(SelectConfig(selector=name, of=of, base_url=url, seed=3), OTHER)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trajectories run and the selection runs `0`, `1`, `2` that others read."""
+    folder = tmp_path_factory.mktemp("selectors")
+    write_trajectories(folder / "trajectories", TRAJECTORIES)
+    for number in range(3):
+        write_selections(folder / str(number), [taking(number, trajectory) for trajectory in TRAJECTORIES], folder / "trajectories")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(url: str, folder: Path, tiny_model_folder: Path) -> Told:
+    """What a selector needs to be told, by its name."""
+    pytest.importorskip("sklearn", reason="the select extra is not installed")
+    model = {"model": str(tiny_model_folder)}
+    return {
+        "perplexity": model,
+        "entropy": model,
+        "excess-loss": model | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
+        "rollout-value": model | {"rollouts": {"number": 2, "max_new_tokens": 4, "max_steps": 6}},
+        "oracle": {"base_url": url},
+        "rejection": {"base_url": url},
+        "learned": {"model": str(train_learned(folder / "learned")), "allow_chance": True},
+        **{name: {"of": [str(folder / str(number)) for number in range(count)]} for name, count in NUM_OTHERS.items()},
+    }
+
+
+def train_learned(out: Path) -> Path:
+    trajectories = [make_trajectory(2 + number % 5, f"t{number}") for number in range(12)]
+    run = write_trajectories(out / "trajectories", trajectories)
+    selections = write_selections(out / "labels", [taking(1, trajectory) for trajectory in trajectories], run)
+    train_selector(SelectTrainConfig(), run, selections, out / "model")
+    return out / "model"
+
+
+def select(name: str, told: Told, trajectories: Sequence[Trajectory], budget: int) -> list[Selection]:
+    config = SelectConfig(selector=name, seed=3, **told.get(name, {}))
+    others = {trajectory.id: [taking(number, trajectory) for number in range(NUM_OTHERS.get(name, 0))] for trajectory in TRAJECTORIES}
+    selector = make_selector(config, others)
 
     async def run() -> list[Selection]:
         selections = []
         for trajectory in trajectories:
-            result = selector.select(trajectory, budget)
-            selections.append(await result if inspect.isawaitable(result) else result)
+            if isinstance(selector, Selector):
+                result = selector.select(trajectory, budget)
+                selections.append(await result if inspect.isawaitable(result) else result)
+            else:
+                selections.append(select_best(await score_steps(selector, trajectory), name, budget))
         if hasattr(selector, "close"):
             await selector.close()
         return selections
@@ -72,55 +129,56 @@ def select(name: str, url: str, trajectories: Sequence[Trajectory], budget: int)
     return asyncio.run(run())
 
 
+@pytest.fixture(autouse=True)
+def _toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENTS, "push", "tests.environments.push:PushEnvironment")
+
+
 every_selector = pytest.mark.parametrize("name", SELECTORS)
 
 
 @every_selector
 @pytest.mark.parametrize("budget", [0, 1, 2])
-def test_a_selection_is_of_its_trajectory_and_within_its_budget(name: str, budget: int, url: str) -> None:
-    for trajectory, selection in zip(TRAJECTORIES, select(name, url, TRAJECTORIES, budget), strict=True):
+def test_a_selection_is_of_its_trajectory_and_within_its_budget(name: str, budget: int, told: Told) -> None:
+    for trajectory, selection in zip(TRAJECTORIES, select(name, told, TRAJECTORIES, budget), strict=True):
         assert (selection.trajectory_id, selection.selector, selection.num_steps) == (trajectory.id, name, len(trajectory.steps))
         assert selection.indices <= set(range(len(trajectory.steps)))
         assert len(selection.indices) <= selection.budget
-        if name not in ("all", "complement"):
+        if name not in OWN_BUDGETS:
             assert selection.budget == budget
         assert selection.problem is None or not selection.critical_steps
 
 
 @every_selector
-def test_the_same_question_has_the_same_answer(name: str, url: str) -> None:
-    assert select(name, url, TRAJECTORIES, 2) == select(name, url, TRAJECTORIES, 2)
+def test_the_same_question_has_the_same_answer(name: str, told: Told) -> None:
+    assert select(name, told, TRAJECTORIES, 2) == select(name, told, TRAJECTORIES, 2)
 
 
 @every_selector
-def test_the_order_of_trajectories_does_not_matter(name: str, url: str) -> None:
+def test_the_order_of_trajectories_does_not_matter(name: str, told: Told) -> None:
     shuffled = random.Random(1).sample(TRAJECTORIES, len(TRAJECTORIES))
-    by_id = {selection.trajectory_id: selection for selection in select(name, url, shuffled, 2)}
-    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(name, url, TRAJECTORIES, 2)
+    by_id = {selection.trajectory_id: selection for selection in select(name, told, shuffled, 2)}
+    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(name, told, TRAJECTORIES, 2)
 
 
 @every_selector
-def test_the_selected_trajectory_is_not_touched(name: str, url: str) -> None:
+def test_the_selected_trajectory_is_not_touched(name: str, told: Told) -> None:
     before = [trajectory.model_dump_json() for trajectory in TRAJECTORIES]
-    select(name, url, TRAJECTORIES, 2)
+    select(name, told, TRAJECTORIES, 2)
     assert [trajectory.model_dump_json() for trajectory in TRAJECTORIES] == before
 
 
 @every_selector
-def test_selections_are_equal_after_save_and_load(name: str, url: str, tmp_path: Path) -> None:
-    selections = select(name, url, TRAJECTORIES, 2)
+def test_selections_are_equal_after_save_and_load(name: str, told: Told, tmp_path: Path) -> None:
+    selections = select(name, told, TRAJECTORIES, 2)
     write_records(tmp_path / "selections.jsonl", selections)
     assert list(read_records(tmp_path / "selections.jsonl", Selection)) == selections
 
 
 @every_selector
-def test_a_run_holds_one_selection_a_trajectory_in_their_order(name: str, url: str, tmp_path: Path) -> None:
-    trajectories = write_trajectories(tmp_path / "trajectories", TRAJECTORIES)
-    of = str(write_selections(tmp_path / "other", OTHER.values(), trajectories)) if name == "complement" else None
-    manifests = [
-        select_steps(SelectConfig(selector=name, base_url=url, of=of, max_in_flight=in_flight), trajectories, tmp_path / f"out{in_flight}")
-        for in_flight in (1, 5)
-    ]
+def test_a_run_holds_one_selection_a_trajectory_in_their_order(name: str, told: Told, folder: Path, tmp_path: Path) -> None:
+    configs = [SelectConfig(selector=name, max_in_flight=in_flight, **told.get(name, {})) for in_flight in (1, 5)]
+    manifests = [select_steps(config, folder / "trajectories", tmp_path / f"out{config.max_in_flight}") for config in configs]
     selections = list(read_records(tmp_path / "out1" / "selections.jsonl", Selection))
     assert [selection.trajectory_id for selection in selections] == [trajectory.id for trajectory in TRAJECTORIES]
     assert manifests[0].outputs == manifests[1].outputs

@@ -14,12 +14,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server sends back, after `delay` seconds."""
+    """What the server sends back, after `delay` seconds; if `is_cut`, half of it, and hangs up."""
 
     body: str
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     delay: float = 0.0
+    is_cut: bool = False
 
 
 @dataclass(slots=True)
@@ -76,7 +77,8 @@ def serve(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[ChatServer
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(data[: len(data) // 2] if reply.is_cut else data)
+                self.close_connection = reply.is_cut
             except OSError:  # the client was killed, or did not wait
                 self.close_connection = True
 

@@ -13,7 +13,8 @@ from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle import OracleSelector
 from atlas.selection.selectors.oracle_answer import AnswerError, read_answer
-from atlas.selection.selectors.oracle_prompt import BEGIN, END, RUBRIC, disarm, oracle_messages, prompt_digest
+from atlas.selection.selectors.oracle_prompt import RUBRIC, oracle_questions, prompt_digest
+from atlas.selection.selectors.oracle_transcript import BEGIN, END, disarm
 from tests.conftest import make_trajectory
 from tests.models.chat_server import ChatServer, Reply, completion, failure, serve
 from tests.selection.oracle_answers import answer_of
@@ -131,7 +132,7 @@ def test_without_schemas_the_words_alone_have_to_do() -> None:
     ],
 )
 def test_an_answer_is_found_in_prose_fences_and_thoughts(text: str) -> None:
-    assert [step.index for step in read_answer(text, 10, 3)] == [1, 4]
+    assert [step.index for step in read_answer(text, range(10), 3)] == [1, 4]
 
 
 @given(
@@ -145,7 +146,7 @@ def test_an_answer_is_found_in_prose_fences_and_thoughts(text: str) -> None:
 )
 def test_any_text_is_an_answer_within_the_rules_or_a_complaint(text: str) -> None:
     try:
-        steps = read_answer(text, 10, 3)
+        steps = read_answer(text, range(10), 3)
     except AnswerError:
         return
     assert len({step.index for step in steps}) == len(steps) <= 3
@@ -163,9 +164,15 @@ def spoken(text: str, where: str = "response") -> Trajectory:
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
+def shown(trajectory: Trajectory, max_chars: int = 100_000) -> str:
+    """The one question about a trajectory, after the rubric."""
+    [question] = oracle_questions(trajectory, 1, max_chars)
+    return question.messages[1].content
+
+
 def own_lines(trajectory: Trajectory) -> list[str]:
     """The lines of the prompt that are not recorded data, from the opening marker on."""
-    lines = oracle_messages(trajectory, 1, 100_000)[1].content.splitlines()
+    lines = shown(trajectory).splitlines()
     return [line for line in lines[lines.index(BEGIN) :] if not line.startswith("| ")]
 
 
@@ -209,7 +216,8 @@ def test_plain_text_reads_as_it_was() -> None:
 
 
 def test_the_rubric_comes_first_the_trajectory_last() -> None:
-    system, user = oracle_messages(TRAJECTORY, 3, 100_000)
+    [question] = oracle_questions(TRAJECTORY, 3, 100_000)
+    system, user = question.messages
     assert system.content == RUBRIC
     assert user.content.splitlines()[0] == "This trajectory has 10 steps, numbered 0 to 9. Name at most 3 of them."
     assert user.content.endswith(END)
@@ -220,17 +228,17 @@ def test_tool_calls_and_reasoning_are_shown() -> None:
     trajectory = make_trajectory(1)
     response = Message(role="assistant", reasoning="I must look", tool_calls=(ToolCall(name="look", arguments='{"at":\n"door"}'),))
     trajectory = trajectory.model_copy(update={"steps": (trajectory.steps[0].model_copy(update={"response": response}),)})
-    assert '| I must look\n| tool call: look {"at":\n| "door"}' in oracle_messages(trajectory, 1, 100_000)[1].content
+    assert '| I must look\n| tool call: look {"at":\n| "door"}' in shown(trajectory)
 
 
 def test_long_observations_are_cut_in_the_middle_and_responses_are_not() -> None:
     trajectory = spoken("START " + "x" * 20_000 + " END", "observation")
-    shown = oracle_messages(trajectory, 1, 9_000)
-    assert 8_900 <= sum(len(message.content) for message in shown) <= 9_000
-    assert "| START xx" in shown[1].content
-    assert "xx END" in shown[1].content
-    assert "characters left out …]" in shown[1].content
-    assert all(step.response.content.splitlines()[-1] in shown[1].content for step in trajectory.steps)
+    text = shown(trajectory, 9_000)
+    assert 8_900 <= len(RUBRIC) + len(text) <= 9_000
+    assert "| START xx" in text
+    assert "xx END" in text
+    assert "characters left out …]" in text
+    assert all(step.response.content.splitlines()[-1] in text for step in trajectory.steps)
 
 
 def test_a_trajectory_with_too_long_responses_is_a_problem_and_not_cut() -> None:

@@ -214,7 +214,7 @@ def test_a_refused_key_stops_the_run(run: Path, tmp_path: Path) -> None:
 def test_a_model_that_answers_nothing_usable_is_given_up(tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)])
     with serve(lambda body, number: completion("I like trajectories.")) as server:
-        with pytest.raises(ModelError, match="first 20 trajectories got no usable answer"):
+        with pytest.raises(ModelError, match="first 20 questions got no usable answer"):
             select_steps(oracle(server.url), run, tmp_path / "out")
         assert len(server.requests) <= 2 * 23
 
@@ -283,7 +283,7 @@ def test_selection_works_where_an_event_loop_runs_already(run: Path, tmp_path: P
     assert asyncio.run(notebook_cell()) == 21
 
 
-def test_selecting_does_not_import_the_sdk_of_the_oracle() -> None:
+def test_selecting_does_not_import_the_client_of_the_oracle() -> None:
     modules = "atlas.selection.select_steps, atlas.selection.selectors.oracle"
-    script = f"import sys, {modules}; sys.exit('openai' in sys.modules or 'torch' in sys.modules)"
+    script = f"import sys, {modules}; sys.exit('inspect_ai' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], env={**os.environ}).returncode == 0

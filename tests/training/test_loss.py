@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from atlas.models.local import load_model, locate_model
 from atlas.training.examples import TrainingExample, schedule_examples
-from atlas.training.loss import collate, sum_cross_entropy
+from atlas.training.loss import pad, sum_cross_entropy
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,6 @@ def example_of(seed: int, length: int, supervised: float = 0.3) -> TrainingExamp
     return TrainingExample(f"t{seed}", ids, np.where(mask, ids, -100).astype(np.int64))
 
 
-def rows_of(examples: list[TrainingExample]) -> list[dict[str, torch.Tensor]]:
-    return [{"input_ids": torch.from_numpy(e.input_ids).long(), "labels": torch.from_numpy(e.labels)} for e in examples]
-
-
 def numpy_loss(model: Any, example: TrainingExample) -> float:
     """Five lines of NumPy: the sum of −log softmax at the supervised tokens, from full logits."""
     with torch.no_grad():
@@ -44,7 +40,7 @@ def numpy_loss(model: Any, example: TrainingExample) -> float:
 @given(lengths=st.lists(st.integers(3, 40), min_size=1, max_size=5), seed=st.integers(0, 1000))
 def test_a_padded_batch_has_the_loss_of_its_sequences_alone(model: Any, lengths: list[int], seed: int) -> None:
     examples = [example_of(seed + index, length) for index, length in enumerate(lengths)]
-    together = sum_cross_entropy(model, collate(rows_of(examples)))
+    together = sum_cross_entropy(model, pad(examples))
     assert together.item() == pytest.approx(sum(numpy_loss(model, example) for example in examples), rel=1e-6)
 
 
@@ -55,7 +51,7 @@ def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batc
     def gradients(size: int) -> list[torch.Tensor]:
         model.zero_grad()
         for start in range(0, 6, size):
-            (sum_cross_entropy(model, collate(rows_of(examples[start : start + size]))) / total).backward()
+            (sum_cross_entropy(model, pad(examples[start : start + size])) / total).backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     for whole, cut in zip(gradients(6), gradients(2), strict=True):
@@ -66,7 +62,7 @@ def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
     shapes: list[tuple[int, ...]] = []
     handle = model.get_output_embeddings().register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape)))
     examples = [example_of(1, 30, 0.2), example_of(2, 50, 0.2)]
-    sum_cross_entropy(model, collate(rows_of(examples)))
+    sum_cross_entropy(model, pad(examples))
     handle.remove()
     assert shapes == [(sum(example.num_supervised_tokens for example in examples), model.config.vocab_size)]
 

@@ -79,7 +79,7 @@ def test_the_counts_of_the_summary_are_those_of_the_masks(runs: tuple[Path, Path
 def test_leaving_out_the_tail_changes_no_loss(runs: tuple[Path, Path], tiny_model_folder: Path) -> None:
     from atlas.rendering.loss_mask import labels, loss_mask
     from atlas.training.examples import TrainingExample
-    from atlas.training.loss import collate, sum_cross_entropy
+    from atlas.training.loss import pad, sum_cross_entropy
 
     place = locate_model(str(tiny_model_folder))
     model, renderer, trajectory = load_model(place, "float32", "cpu").double(), load_renderer(place), make_trajectory(6)
@@ -88,8 +88,7 @@ def test_leaving_out_the_tail_changes_no_loss(runs: tuple[Path, Path], tiny_mode
     end = int(mask.nonzero()[0][-1]) + 1
 
     def loss(cut: TrainingExample) -> torch.Tensor:
-        row = {"input_ids": torch.from_numpy(cut.input_ids).long(), "labels": torch.from_numpy(cut.labels)}
-        return sum_cross_entropy(model, collate([row])).detach()
+        return sum_cross_entropy(model, pad([cut])).detach()
 
     whole = TrainingExample("t", example.token_ids, labels(example, mask))
     cut = TrainingExample("t", example.token_ids[:end], labels(example, mask)[:end])
@@ -104,6 +103,18 @@ def test_arms_that_differ_in_their_selection_see_the_same_trajectories_in_the_sa
     other = train_agent(quick(tiny_model_folder), runs[0], tmp_path / "all", tmp_path / "other").summary
     assert one["optimizer_steps"] == other["optimizer_steps"]
     assert one["num_supervised_tokens"] < other["num_supervised_tokens"] == other["num_supervised_tokens"]
+
+
+def test_the_engine_changes_no_loss_of_a_run(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    off = {"chunked_loss": False, "packing": False, "shared_prompts": False, "last_layer": False}
+    plain = train_agent(quick(tiny_model_folder, engine=off), *runs, tmp_path / "plain").summary
+    exact = train_agent(quick(tiny_model_folder), *runs, tmp_path / "exact").summary
+    one_by_one = quick(tiny_model_folder, engine={"micro_batch_tokens": 1}, micro_batch_size=None)
+    train_agent(one_by_one, *runs, tmp_path / "one")
+    assert plain["engine"] == "plain"
+    assert exact["engine"] == "chunked_loss packing shared_prompts last_layer"
+    assert losses(tmp_path / "exact") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
 
 
 def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -18,13 +18,17 @@ Respond = Callable[[tuple[Message, ...]], str | ExpertTurn]
 
 
 class Episode:
-    """The record of one episode under way. Once `over`, its `trajectory` is complete."""
+    """The record of one episode under way. Once `over`, its `trajectory` is complete.
 
-    def __init__(self, environment: Environment, source: Source) -> None:
+    Args:
+        prompt: what the player is told first; the environment's own prompt, if None.
+    """
+
+    def __init__(self, environment: Environment, source: Source, prompt: tuple[Message, ...] | None = None) -> None:
         self.environment = environment
         self._source = source
         self._task: Task | None = None
-        self._prompt: tuple[Message, ...] = ()
+        self._prompt = environment.prompt if prompt is None else prompt
         self._steps: list[Step] = []
         self._observation: tuple[Message, ...] = ()
         self._outcome: Outcome | None = None
@@ -32,6 +36,11 @@ class Episode:
     @property
     def over(self) -> bool:
         return self._outcome is not None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it goes on."""
+        return self._outcome
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -42,7 +51,6 @@ class Episode:
     def start(self, task: Task) -> tuple[Message, ...] | None:
         """Reset the environment to `task`; the first observation, or None where that already failed."""
         self._task = task
-        self._prompt = self.environment.prompt
         try:
             self._observation = self.environment.reset(task)
         except DependencyError:

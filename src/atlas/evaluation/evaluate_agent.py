@@ -7,7 +7,6 @@ them in one batch, and the environments move on. A finished episode is on disk b
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from atlas.config import Config
 from atlas.environments.base import Environment, make_environment
 from atlas.environments.episode import Episode
+from atlas.environments.play_batch import Opening, play_batch
 from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
-from atlas.records import Message, Problem, Source, Task, Trajectory
+from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
 
 EPISODES_FILE = "episodes.jsonl"
@@ -106,22 +106,16 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
         seed=config.seed,
     )
     source = Source(name="evaluate", details={"temperature": config.temperature, "seed": config.seed})
-    waiting = deque(tasks)
-    playing: dict[str, Episode] = {}
-    seen: dict[str, Sequence[Message]] = {}
-    num_success = 0
 
-    def close(task_id: str) -> None:
-        nonlocal num_success
-        episode = playing.pop(task_id)
-        seen.pop(task_id, None)
-        batch.close(task_id)
-        log.append(episode.trajectory)
-        num_success += episode.trajectory.outcome.status == "success"
-        idle.append(episode.environment)
-        progress.update(shown, advance=1, success=num_success)
+    def opening(task: Task) -> Opening:
+        def start(environment: Environment) -> Episode:
+            episode = Episode(environment, source)
+            episode.start(task)
+            return episode
 
-    idle = [_make(config) for _ in range(min(config.batch_size, len(tasks)))]
+        return Opening(task.id, start)
+
+    environments = [_make(config) for _ in range(min(config.batch_size, len(tasks)))]
     columns = (
         TextColumn("playing"),
         BarColumn(),
@@ -129,27 +123,13 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
         TextColumn("{task.fields[success]} succeeded"),
         TimeRemainingColumn(),
     )
+    num_success = 0
+    no_room = f"the history needs more than {max_context} tokens"
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         shown = progress.add_task("playing", total=num_all, completed=num_all - len(tasks), success=0)
-        while waiting or playing:
-            while waiting and idle:
-                task = waiting.popleft()
-                episode = playing[task.id] = Episode(idle.pop(), source)
-                first = episode.start(task)
-                if first is None:  # the environment broke before the first turn
-                    close(task.id)
-                else:
-                    seen[task.id] = (*episode.environment.prompt, *first)
-            for task_id, reply in batch.respond(seen).items() if seen else ():
-                episode = playing[task_id]
-                if reply.finish == "context":
-                    episode.truncate(f"the history needs more than {max_context} tokens")
-                    observation = None
-                else:
-                    observation = episode.advance(reply.text)
-                if observation is None:
-                    close(task_id)
-                else:
-                    seen[task_id] = observation
-    for environment in idle:
+        for _, episode in play_batch(map(opening, tasks), environments, batch, no_room):
+            log.append(episode.trajectory)
+            num_success += episode.trajectory.outcome.status == "success"
+            progress.update(shown, advance=1, success=num_success)
+    for environment in environments:
         environment.close()

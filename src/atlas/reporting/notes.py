@@ -17,7 +17,7 @@ SAME_BUDGET = 0.05  # supervised tokens of two partial arms may differ by this s
 ALL_STEPS = 0.999  # an arm with at least this share of its steps supervised has no budget to match
 # Settings that may differ between runs that are compared: seeds and models are compared by themselves, the rest changes how fast
 # a run is and not what comes out.
-FREE_IN_TRAINING = frozenset({"seed", "model", "micro_batch_size", "save_every", "log_every", "report_to"})
+FREE_IN_TRAINING = frozenset({"seed", "model", "micro_batch_size", "engine", "save_every", "log_every", "report_to"})
 FREE_IN_EVALUATION = frozenset({"model", "split", "batch_size"})
 
 

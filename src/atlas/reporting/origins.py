@@ -14,6 +14,15 @@ ORIGINS: dict[str, str] = {
     "random": "steps drawn at random",
     "complement": "steps drawn at random from those that the selection of {other} left",
     "rules": "steps picked by fixed rules, without a model",
+    "errors": "every step but those that ended in an error",
+    "rejection": "every step but those that a language model ({model}) judged bad",
+    "perplexity": "the steps that {model} finds most (or, as set, least) surprising",
+    "entropy": "the steps where {model} is least certain what to say",
+    "excess-loss": "the steps whose loss under {model} exceeds that under a reference model most",
+    "rollout-value": "the steps that raise the success of rollouts by {model} most",
+    "diversity": "steps that are like the goal and unlike each other, without a model",
+    "learned": "the steps that a small model, distilled from other labels, finds most likely critical",
+    "vote": "the steps that several selections agree on",
 }
 
 

@@ -1,10 +1,19 @@
-"""How many steps of a trajectory may be selected: at most the share m of *that* trajectory's steps (ATLaS §3)."""
+"""How many steps of a trajectory may be selected: at most the share m of *that* trajectory's steps (ATLaS §3).
+
+Where steps have scores, the share can be of the whole dataset instead: then a trajectory's budget is the number of its
+steps among the best of all.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from array import array
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal
+
+import numpy as np
 
 Rounding = Literal["floor", "ceil", "nearest"]
 
@@ -21,3 +30,30 @@ def step_budget(num_steps: int, ratio: float, rounding: Rounding = "floor", min_
     share = Fraction(str(ratio)) * num_steps
     rounded = {"floor": math.floor(share), "ceil": math.ceil(share), "nearest": math.floor(share + Fraction(1, 2))}[rounding]
     return min(num_steps, max(min_steps, rounded))
+
+
+def dataset_budgets(scores: Iterable[tuple[str, Sequence[float | None]]], ratio: float, rounding: Rounding = "floor") -> dict[str, int]:
+    """How many steps of each trajectory (by id) are among the best `ratio` of all steps, None being a step that is never among them.
+
+    Of equal scores the earlier step comes first, between trajectories a hash of the id decides: their order does not matter.
+
+    >>> dataset_budgets([("a", [1.0, 5.0, 4.0]), ("b", [2.0, None, 3.0])], 0.5)
+    {'a': 2, 'b': 1}
+    """
+    ids: list[str] = []
+    num_steps = 0
+    values, steps, owners = array("d"), array("q"), array("q")  # of each step with a score: the score, its index, its trajectory
+    for owner, (id_, of_steps) in enumerate(scores):
+        ids.append(id_)
+        num_steps += len(of_steps)
+        for step, score in enumerate(of_steps):
+            if score is not None:
+                values.append(score)
+                steps.append(step)
+                owners.append(owner)
+    lots = np.empty(len(ids), dtype=np.int64)
+    lots[sorted(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest())] = np.arange(len(ids))
+    owner_of = np.asarray(owners, dtype=np.int64)
+    order = np.lexsort((lots[owner_of], np.asarray(steps), -np.asarray(values)))
+    best = order[: step_budget(num_steps, ratio, rounding, min_steps=0)]
+    return dict(zip(ids, np.bincount(owner_of[best], minlength=len(ids)).tolist(), strict=True))

@@ -2,39 +2,84 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from atlas.config import Config
+from atlas.models.local import Precision
 from atlas.selection.budget import Rounding
+
+Voting = Literal["majority", "weighted"]
+Scope = Literal["trajectory", "dataset"]
+Band = Literal["high", "low", "mid"]
+
+LOCAL_SELECTORS = frozenset({"perplexity", "entropy", "excess-loss", "rollout-value"})  # they run a model on this machine
+
+
+class RolloutConfig(Config):
+    """How selector rollout-value lets the model finish episodes (IPR, arXiv 2406.11176; ATLaS, Table 4)."""
+
+    number: int = Field(5, ge=1, description="rollouts from the state after each step")
+    temperature: float = Field(1.0, ge=0, description="of the model that plays")
+    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    max_context: int = Field(4096, ge=16, description="tokens of history and answer; a rollout that needs more has failed")
+    max_steps: int = Field(20, ge=1, description="turns of an episode, the replayed ones included, as when the data was made")
+    batch_size: int = Field(64, ge=1, description="rollouts at a time")
+
+    @model_validator(mode="after")
+    def _rollouts_differ(self) -> RolloutConfig:
+        if self.number > 1 and self.temperature == 0:
+            raise ValueError(f"at temperature 0 all {self.number} rollouts are one; raise the temperature, or set number=1")
+        return self
 
 
 class SelectConfig(Config):
     """Which selector, under which budget; below that, the model that a selector asks."""
 
     machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"of", "base_url", "api_key_variable", "max_in_flight", "timeout_seconds", "max_retries"}
-    )  # `of` is an input with a digest of its own
+        {"of", "reference_model", "retry_problems_of", "base_url", "api_key_variable", "max_in_flight", "timeout_seconds", "max_retries"}
+        | {"prices", "max_cost_usd", "accept_unanswered"}
+    )  # `of`, `reference_model` and `retry_problems_of` are inputs with digests of their own
 
     selector: str = Field("annotated", description="a row of SELECTORS or package.module:Selector")
     ratio: float = Field(0.3, gt=0, le=1, description="the share of a trajectory's steps that may be selected")
     rounding: Rounding = Field("floor", description="how ratio * steps becomes whole")
-    min_steps: int = Field(1, ge=0, description="the least budget of a trajectory, as far as it has steps")
+    min_steps: int = Field(1, ge=0, description="the least budget of a trajectory, as far as it has steps; not under scope dataset")
+    scope: Scope = Field(
+        "trajectory", description="whose steps the ratio is of: each trajectory's, or dataset: all (selectors with scores)"
+    )
     seed: int = Field(0, description="drives the selectors that draw")
-    of: str | None = Field(None, description="the selection run whose complement is taken")
+    of: tuple[str, ...] = Field((), description="other selection runs: the one whose complement is taken, those that vote")
+    allow_chance: bool = Field(False, description="for learned: use it though it was no better than chance on held-out trajectories")
+    voting: Voting = Field("majority", description="for vote: steps that most chose, or every step weighed by its ranks")
 
-    model: str = Field("gpt-4o", min_length=1, description="the model that the oracle is")
-    base_url: str | None = Field(None, description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; None is OpenAI's own")
-    api_key_variable: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key")
+    model: str = Field("openai/gpt-4o", min_length=1, description="the model that is asked (provider/model, or a server's name) or run")
+    base_url: str | None = Field(
+        None,
+        description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, asked for that name; None: the provider's own",
+    )
+    api_key_variable: str | None = Field(
+        None, description="the environment variable that holds the key; None: the provider's own, OPENAI_API_KEY for a base_url"
+    )
     temperature: float | None = Field(0.0, ge=0, description="None leaves it to the model (some accept no other value)")
     max_tokens: int | None = Field(None, ge=1, description="the longest answer; None leaves it to the model")
     structured: bool = Field(True, description="ask for the answer by JSON schema; servers that refuse are asked without")
+    reference_model: str | None = Field(None, description="for excess-loss: the model whose loss is subtracted")
+    band: Band = Field("high", description="for perplexity: the highest, the lowest, or mid: closest to the trajectory's median")
+    precision: Precision = Field("auto", description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it")
+    rollouts: RolloutConfig = Field(RolloutConfig(), description="for rollout-value: how the model finishes episodes, see below")
     max_prompt_chars: int = Field(200_000, ge=4_000, description="observations are shortened in the middle to fit, responses never")
     max_in_flight: int = Field(8, ge=1, description="requests at a time")
-    timeout_seconds: float = Field(120.0, gt=0, description="how long one request may take")
+    timeout_seconds: float = Field(120.0, gt=0, description="how long one request may take, in whole seconds (rounded up)")
     max_retries: int = Field(5, ge=0, description="tries after the first, where the server is busy or breaks")
+    prices: str | None = Field(None, description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens")
+    max_cost_usd: float | None = Field(None, gt=0, description="stop asking once the answers of this run have cost that much")
+    accept_unanswered: bool = Field(False, description="finish though some trajectories got no answer; each becomes a problem")
+    retry_problems_of: str | None = Field(
+        None, description="an earlier run of this selector: keep its selections, ask for its problems alone"
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -48,10 +93,35 @@ class SelectConfig(Config):
             raise ValueError("a URL with a login or a query may hold a secret, and configs are saved; give the key by api_key_variable")
         return base_url
 
+    @field_validator("of", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, of: Any) -> Any:
+        return () if of is None else (of,) if isinstance(of, str) else of
+
     @model_validator(mode="after")
-    def _complement_is_of_something(self) -> SelectConfig:
-        if self.selector == "complement" and self.of is None:
-            raise ValueError("selector 'complement' needs of=… (the selection run whose complement is taken)")
-        if self.of is not None and self.selector != "complement" and ":" not in self.selector:
-            raise ValueError(f"of=… is read by selector 'complement', not by '{self.selector}'; leave it out")
+    def _others_are_as_many_as_are_read(self) -> SelectConfig:
+        if len(set(self.of)) < len(self.of):
+            raise ValueError("of=… names a selection run twice, expected each once")
+        if self.selector == "complement" and len(self.of) != 1:
+            raise ValueError(
+                f"selector 'complement' needs of=… (the one selection run whose complement is taken), {len(self.of)} are given"
+            )
+        if self.selector == "vote" and len(self.of) < 2:
+            raise ValueError(f"selector 'vote' needs of=[…, …] (two or more selection runs), {len(self.of)} are given")
+        if self.of and self.selector not in ("complement", "vote") and ":" not in self.selector:
+            raise ValueError(f"of=… is read by the selectors 'complement' and 'vote', not by '{self.selector}'; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _local_models_are_named(self) -> SelectConfig:
+        if self.selector in LOCAL_SELECTORS and "model" not in self.model_fields_set:
+            raise ValueError(f"selector '{self.selector}' needs model=… (a hub id, a model folder, or a run folder of train)")
+        if self.selector == "excess-loss" and self.reference_model is None:
+            raise ValueError("selector 'excess-loss' needs reference_model=… (the model whose loss is subtracted)")
+        for name, reader, given in (
+            ("reference_model", "excess-loss", self.reference_model is not None),
+            ("band", "perplexity", self.band != "high"),
+        ):
+            if given and self.selector != reader and ":" not in self.selector:
+                raise ValueError(f"{name}=… is read by selector '{reader}', not by '{self.selector}'; leave it out")
         return self

@@ -1,6 +1,7 @@
 """Select: `trajectories -> selections`. Which steps of each trajectory are critical, under a budget.
 
     OUT/selections.jsonl   one a trajectory, in the order of the trajectories
+    OUT/scores.jsonl       of selectors that score: what each step got, chosen or not
     OUT/problems.jsonl     trajectories left without a critical step, and why
 
 Results are safe on disk as they come, so that an interrupted run asks a model for the missing ones alone.
@@ -10,141 +11,254 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from atlas.errors import DataError, EndpointError
+from atlas.errors import ConfigError, CostLimitError, DataError, EndpointError
+from atlas.models.local import model_input
 from atlas.records import Problem, Selection, Trajectory, Usage
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import HasClose, HasInputs, Selector, make_selector
-from atlas.store import Manifest, RecordLog, Run, read_records, run_input, start_run
+from atlas.selection.costs import CostMeter, find_price, summarise_cost
+from atlas.selection.retry_problems import read_kept_selections
+from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
+from atlas.selection.selectors.base import HasClose, HasEstimate, HasForecast, HasInputs, HasModels, Scorer, Selector, make_selector
+from atlas.store import Manifest, RecordLog, Run, read_records, run_input, start_run, write_records
 
 __all__ = ["SelectConfig", "select_steps"]
+
+AnswerT = TypeVar("AnswerT", Selection, StepScores)
+ResultT = TypeVar("ResultT")
+Ask = Callable[[Trajectory], AnswerT | Awaitable[AnswerT]]
+Fail = Callable[[str, int, str], AnswerT]  # trajectory id, number of steps, reason
 
 
 def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifest:
     """Select the critical steps of every trajectory in the run folder `trajectories`, into the run folder `out`.
 
     Raises:
-        ConfigError: the selector is unknown, or a setting that it needs is missing.
-        RunError: `trajectories` or `config.of` is no finished run of the right kind, or `out` belongs to another run.
+        ConfigError: the selector is unknown, a setting that it needs is missing, or scope "dataset" is asked of one without scores.
+        RunError: `trajectories` or one of `config.of` is no finished run of the right kind, or `out` belongs to another run.
         EndpointError: some trajectories got no answer; the same call again asks for those alone.
+        CostLimitError: the answers have cost `config.max_cost_usd`; a higher limit goes on.
         ModelError: the model cannot be used.
         DataError: nothing at all could be selected.
     """
     inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
-    other: Mapping[str, Selection] = {}
-    if config.of is not None:
-        inputs["of"] = run_input(Path(config.of), out, ("select",))
-        other = read_selections(Path(config.of), trajectories)
-    selector = make_selector(config, other)
+    others: dict[str, list[Selection]] = defaultdict(list)
+    for number, of in enumerate(config.of, start=1):
+        inputs["of" if len(config.of) == 1 else f"of_{number}"] = run_input(Path(of), out, ("select",))
+        for id_, selection in read_selections(Path(of), trajectories).items():
+            others[id_].append(selection)
+    selector = make_selector(config, others)
+    if config.scope == "dataset" and not isinstance(selector, Scorer):
+        raise ConfigError(
+            f"selector '{config.selector}' gives no scores, so scope=dataset cannot rank the steps of all trajectories. "
+            "Use scope=trajectory, or a selector with scores, such as perplexity or rollout-value."
+        )
     if isinstance(selector, HasInputs):
         inputs |= selector.inputs()
+    if isinstance(selector, HasModels):
+        inputs |= {name: model_input(model, out) for name, model in selector.models().items()}
+    if isinstance(selector, HasEstimate):
+        find_price(config)  # a limit without a price shows now
+    kept: Mapping[str, Selection] = {}
+    if config.retry_problems_of is not None and isinstance(selector, Scorer):
+        raise ConfigError(f"retry_problems_of=… keeps selections, and selector '{config.selector}' gives scores. Select all again.")
+    if config.retry_problems_of is not None:
+        inputs["retry_problems_of"] = run_input(Path(config.retry_problems_of), out, ("select",))
+        kept = read_kept_selections(Path(config.retry_problems_of), config, trajectories)
     with start_run(out, "select", config, inputs) as run:
-        return run.manifest if run.finished else _write(run, selector, config, trajectories)
+        return run.manifest if run.finished else _write(run, selector, config, trajectories, kept)
 
 
-def _write(run: Run, selector: Selector, config: SelectConfig, trajectories: Path) -> Manifest:
-    order = _ids(trajectories)
-    log = run.log(SELECTION_FILE.removesuffix(".jsonl"), Selection, key=lambda selection: selection.trajectory_id)
-    if not log.sealed:
-        try:
-            _run(_select_missing(selector, config, trajectories, log, len(order)))
-            log.seal(order)
-        finally:
-            log.close()
+def _write(run: Run, selector: Selector | Scorer, config: SelectConfig, trajectories: Path, kept: Mapping[str, Selection]) -> Manifest:
+    num_steps = _count_steps(trajectories)
+    if isinstance(selector, Selector) and config.scope == "trajectory":
+        ask, fail = _selecting(selector, config), _failing(config)
+        selections = _answer_all(run, SELECTION_FILE, Selection, ask, fail, selector, config, trajectories, num_steps, kept)
+    else:
+        assert isinstance(selector, Scorer)
+        scores = _answer_all(run, SCORES_FILE, StepScores, _scoring(selector), _unscored, selector, config, trajectories, num_steps, {})
+        selections = run.path / SELECTION_FILE
+        write_records(selections, select_by_scores(scores, config))
     problems: list[Problem] = []
-    summary = _summary(read_records(log.path, Selection), config, problems)
+    summary = _summary(read_records(selections, Selection), config, problems)
     if summary["steps"] and not summary["selected_steps"]:
         reason = problems[0].reason if problems else "the budget is 0 everywhere, or every selection is empty"
         raise DataError(
-            f"selector '{config.selector}' selected no step of {len(order)} trajectories: {reason}. Use other settings and another --out."
+            f"selector '{config.selector}' selected no step of {len(num_steps)} trajectories: {reason}. "
+            "Use other settings and another --out."
         )
     run.write_problems(problems)
     return run.finish(summary)
 
 
-def _ids(trajectories: Path) -> list[str]:
-    order = [trajectory.id for trajectory in read_trajectories(trajectories)]
-    if twice := [id_ for id_, count in Counter(order).items() if count > 1]:
+def _selecting(selector: Selector, config: SelectConfig) -> Ask[Selection]:
+    def ask(trajectory: Trajectory) -> Selection | Awaitable[Selection]:
+        return selector.select(trajectory, step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps))
+
+    return ask
+
+
+def _failing(config: SelectConfig) -> Fail[Selection]:
+    def fail(id_: str, num_steps: int, reason: str) -> Selection:
+        budget = step_budget(num_steps, config.ratio, config.rounding, config.min_steps)
+        return Selection(trajectory_id=id_, selector=config.selector, num_steps=num_steps, budget=budget, problem=reason)
+
+    return fail
+
+
+def _scoring(scorer: Scorer) -> Ask[StepScores]:
+    return lambda trajectory: score_steps(scorer, trajectory)
+
+
+def _unscored(id_: str, num_steps: int, reason: str) -> StepScores:
+    return StepScores(trajectory_id=id_, num_steps=num_steps, problem=reason)
+
+
+def _count_steps(trajectories: Path) -> dict[str, int]:
+    """The number of steps of each trajectory by its id, in their order."""
+    found = [(trajectory.id, len(trajectory.steps)) for trajectory in read_trajectories(trajectories)]
+    if twice := [id_ for id_, count in Counter(id_ for id_, _ in found).items() if count > 1]:
         raise DataError(f"{trajectories} has {len(twice)} trajectory ids more than once, '{twice[0]}' for one; selections go by id.")
-    return order
+    return dict(found)
 
 
-async def _select_missing(
-    selector: Selector, config: SelectConfig, trajectories: Path, log: RecordLog[Selection], num_trajectories: int
-) -> None:
-    """Each trajectory that has no selection yet, at most `max_in_flight` at a time, kept as it comes."""
+def _answer_all(
+    run: Run,
+    file: str,
+    kind: type[AnswerT],
+    ask: Ask[AnswerT],
+    fail: Fail[AnswerT],
+    selector: Selector | Scorer,
+    config: SelectConfig,
+    trajectories: Path,
+    num_steps: Mapping[str, int],
+    kept: Mapping[str, AnswerT],
+) -> Path:
+    """One answer for each trajectory in `file`, in their order; nothing is asked where one is there already or `kept`."""
+    log = run.log(file.removesuffix(".jsonl"), kind, key=lambda answer: answer.trajectory_id)
+    if not log.sealed:
+        try:
+            for id_ in kept.keys() - log.done:
+                log.append(kept[id_])
+            meter = CostMeter(find_price(config), config.max_cost_usd) if isinstance(selector, HasEstimate) else None
+            if meter is not None:
+                for answer in log.records():
+                    if answer.trajectory_id not in kept:  # what an earlier run paid is not of this one
+                        meter.add(_usage_of(answer))
+            unanswered = _run(_answer_missing(ask, selector, config, trajectories, log, num_steps, meter))
+            for problem in unanswered if config.accept_unanswered else ():
+                log.append(fail(str(problem.item), num_steps[str(problem.item)], problem.reason))
+            if unanswered and not config.accept_unanswered:
+                run.write_problems(unanswered)
+                raise EndpointError(
+                    f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see {run.path / 'problems.jsonl'}. "
+                    f"The first: {unanswered[0].reason} The others are safe: run the same command again, it asks for the missing ones "
+                    "alone. To finish without them, set accept_unanswered=true."
+                )
+            log.seal(num_steps)
+        finally:
+            log.close()
+    return log.path
+
+
+async def _answer_missing(
+    ask: Ask[AnswerT],
+    selector: Selector | Scorer,
+    config: SelectConfig,
+    trajectories: Path,
+    log: RecordLog[AnswerT],
+    num_steps: Mapping[str, int],
+    meter: CostMeter | None,
+) -> list[Problem]:
+    """Each trajectory that has no answer yet, at most `max_in_flight` at a time, kept as it comes. Returns those that got none."""
     done = log.done
     missing = (trajectory for trajectory in read_trajectories(trajectories) if trajectory.id not in done)
     columns = (TextColumn("select"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    if isinstance(selector, HasForecast):
+        left = [count for id_, count in num_steps.items() if id_ not in done]
+        console.print(selector.forecast(len(left), sum(left)), markup=False, highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("select", total=num_trajectories, completed=len(done))
+        bar = progress.add_task("select", total=len(num_steps), completed=len(done))
         try:
-            unanswered = await _work(selector, config, missing, log, lambda: progress.advance(bar))
+            return await _work(ask, config.max_in_flight, missing, log, lambda: progress.advance(bar), meter)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()
-    if unanswered:
-        raise EndpointError(
-            f"{len(unanswered)} of {num_trajectories} trajectories got no answer. The first: {unanswered[0]} "
-            "The others are safe: run the same command again, it asks for the missing ones alone."
-        )
 
 
 async def _work(
-    selector: Selector, config: SelectConfig, missing: Iterator[Trajectory], log: RecordLog[Selection], advance: Callable[[], None]
-) -> list[str]:
-    """What went wrong for trajectories without an answer. Gives up when nothing comes back any more."""
-    unanswered: list[str] = []
+    ask: Ask[AnswerT],
+    max_in_flight: int,
+    missing: Iterator[Trajectory],
+    log: RecordLog[AnswerT],
+    advance: Callable[[], None],
+    meter: CostMeter | None,
+) -> list[Problem]:
+    """What went wrong for trajectories without an answer. Gives up when nothing comes back any more, or when enough is spent."""
+    unanswered: list[Problem] = []
     in_a_row = 0
+    is_spent = False
 
     async def work() -> None:
-        nonlocal in_a_row
+        nonlocal in_a_row, is_spent
         for trajectory in missing:  # shared: each worker takes the next one
-            budget = step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps)
+            if meter is not None and meter.is_reached:
+                is_spent = True
+                return  # the others finish what they have asked, for it is paid
             try:
-                result = selector.select(trajectory, budget)
-                selection = await result if inspect.isawaitable(result) else result
+                result = ask(trajectory)
+                answer = await result if inspect.isawaitable(result) else result
             except EndpointError as error:
-                unanswered.append(str(error))
+                unanswered.append(Problem(where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id))
                 in_a_row += 1
-                if in_a_row >= max(5, 2 * config.max_in_flight):
+                if in_a_row >= max(5, 2 * max_in_flight):
                     raise EndpointError(
                         f"{in_a_row} requests in a row got no answer. The last: {error} Run the same command again later."
                     ) from None
                 continue
             in_a_row = 0
-            log.append(selection)
+            log.append(answer)
+            if meter is not None:
+                meter.add(_usage_of(answer))
             advance()
 
-    workers = [asyncio.create_task(work()) for _ in range(config.max_in_flight)]
+    workers = [asyncio.create_task(work()) for _ in range(max_in_flight)]
     try:
         await asyncio.gather(*workers)
     finally:
         for worker in workers:
             worker.cancel()
+    if meter is not None and is_spent:
+        raise CostLimitError(
+            f"the answers of this run have cost {meter.cost_usd:.4f} USD, and max_cost_usd is {meter.limit_usd:g}. They are kept: run the "
+            "same command again with a higher limit (--max-cost) to go on."
+        )
     return unanswered
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _usage_of(answer: Selection | StepScores) -> Usage:
+    return answer.usage if isinstance(answer, Selection) else Usage()
+
+
+def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """To its end, also where a loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(work)
-    else:
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(asyncio.run, work).result()
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def _summary(selections: Iterable[Selection], config: SelectConfig, problems: list[Problem]) -> dict[str, Any]:
@@ -169,7 +283,14 @@ def _summary(selections: Iterable[Selection], config: SelectConfig, problems: li
         "kinds": dict(sorted(kinds.items())),
         "problems": len(problems),
         "usage": usage.model_dump(),
-        "budget": f"ratio {config.ratio}, {config.rounding}, at least {config.min_steps}"
-        if not num_own_budgets
-        else f"selector '{config.selector}' sets its own; the ratio of {config.ratio} was not used",
+        **summarise_cost(usage, config),
+        "budget": _describe_budget(config, bool(num_own_budgets)),
     }
+
+
+def _describe_budget(config: SelectConfig, is_own: bool) -> str:
+    if config.scope == "dataset":
+        return f"ratio {config.ratio} of all steps together, {config.rounding}"
+    if is_own:
+        return f"selector '{config.selector}' sets its own; the ratio of {config.ratio} was not used"
+    return f"ratio {config.ratio}, {config.rounding}, at least {config.min_steps}"

@@ -25,6 +25,7 @@ class TrainingExample:
     trajectory_id: str
     input_ids: NDArray[np.int32]
     labels: NDArray[np.int64]
+    num_tail_tokens: int = 0  # left out after the last supervised one
 
     @property
     def num_supervised_tokens(self) -> int:
@@ -87,7 +88,8 @@ def build_examples(
             mask = loss_mask(example, selection.indices)
             if mask.any():
                 end = int(np.flatnonzero(mask)[-1]) + 1
-                of_trajectory.append(TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end]))
+                tail = len(mask) - end
+                of_trajectory.append(TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], tail))
         num_dropped_steps += dropped
         num_supervised_steps += len(selection.indices) - dropped
         if dropped:

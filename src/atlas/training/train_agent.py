@@ -10,18 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from atlas.config import Config
 from atlas.errors import ConfigError, DataError, DependencyError, ModelError
 from atlas.models.local import (
     CHECKPOINT_FOLDER,
-    Precision,
     import_transformers,
     load_model,
     load_renderer,
@@ -31,51 +28,13 @@ from atlas.models.local import (
 )
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.store import Manifest, Run, run_input, start_run
+from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.examples import ExampleSet, build_examples, schedule_examples
+
+__all__ = ["LoraConfig", "TrainConfig", "train_agent"]
 
 RESUME_FOLDER = "resume.partial"
 ROOM = 2**20  # bytes: with less room than this left, a failed write is taken for a full disk
-
-Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
-
-
-class LoraConfig(Config):
-    """Low-rank adapters in place of full fine-tuning (needs the extra `lora`)."""
-
-    rank: int = Field(16, ge=1, description="rank of each adapter")
-    alpha: float = Field(32.0, gt=0, description="scale; the adapter counts alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
-    target_modules: str | tuple[str, ...] = Field("all-linear", description="which layers get one, as PEFT names them")
-
-
-class TrainConfig(Config):
-    """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
-
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to"})  # the model is an input with a digest
-
-    model: str = Field(description="a hub id, a model folder, or a run folder of train")
-    epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
-    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
-    lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
-    batch_size: int = Field(32, ge=1, description="examples per optimiser step")
-    micro_batch_size: int = Field(4, ge=1, description="examples per forward pass: memory and speed, not the loss")
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_tokens: int = Field(4096, ge=8, description="longer sequences lose their tail; selected steps in it are counted as dropped")
-    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
-    gradient_checkpointing: bool = Field(False, description="less memory for more time")
-    lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
-    seed: int = Field(0, description="order of the examples, and dropout if any")
-    save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
-    log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
-    report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")
-
-    @model_validator(mode="after")
-    def _whole_micro_batches(self) -> TrainConfig:
-        if self.batch_size % min(self.micro_batch_size, self.batch_size):
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
-        return self
 
 
 def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
@@ -148,8 +107,9 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
 def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, console: Console) -> dict[str, Any]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
     transformers = import_transformers()
+    from atlas.training.choose_parts import choose_parts
     from atlas.training.follower import RunFollower
-    from atlas.training.loss import CriticalStepTrainer, ScheduledExamples, collate
+    from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
 
     precision = resolve_precision(config.precision)
     transformers.set_seed(config.seed)
@@ -159,12 +119,10 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
     if config.lora:
         model = _add_adapters(model, config.lora)
     num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
-    micro_batch_size = min(config.micro_batch_size, config.batch_size)
     arguments = transformers.TrainingArguments(
         output_dir=str(run.path / RESUME_FOLDER),
         num_train_epochs=1,  # the schedule below holds all epochs
-        per_device_train_batch_size=micro_batch_size,
-        gradient_accumulation_steps=config.batch_size // micro_batch_size,
+        per_device_train_batch_size=config.batch_size,  # an optimiser step: the Trainer below cuts it
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_scheduler,
         warmup_steps=config.warmup_ratio,
@@ -186,6 +144,9 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel over all GPUs in sight would multiply batch_size in silence
     order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
+    chosen = choose_parts(model, config.engine, config.gradient_window)
+    for part, reason in chosen.left_out.items():
+        console.print(f"engine.{part} is not used: {escape(reason)}", highlight=False)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
     started = time.monotonic()
     with Progress(*columns, console=console, transient=True) as progress:
@@ -197,10 +158,15 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
             train_dataset=ScheduledExamples(examples.examples, order),
             data_collator=collate,
             callbacks=[RunFollower(run.path, progress, task)],
+            engine=chosen.engine,
+            max_tokens=config.engine.micro_batch_tokens,
+            max_examples=config.micro_batch_size,
         )
         trainer.remove_callback(transformers.PrinterCallback)
         with _full_disk_is_an_os_error(run.path):
             trainer.train(resume_from_checkpoint=_newest_state(run.path / RESUME_FOLDER))
+    parts = chosen.engine.parts
+    chosen.engine.put_in(())
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     with _full_disk_is_an_os_error(run.path):
         _save_checkpoint(run.path, trainer.model, renderer.tokenizer)
@@ -209,6 +175,7 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
         "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
+        "engine": " ".join(parts) or "plain",
         "num_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
     }
 

@@ -11,7 +11,6 @@ done already to skip it costs as much as doing it again, and the bytes are the s
 from __future__ import annotations
 
 import gc
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,14 +25,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from atlas.config import Config
 from atlas.errors import DataError
-from atlas.records import Problem, Trajectory
-from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run, to_json
-from atlas.trajectories.checks import odd_steps
-from atlas.trajectories.filters import dropped_by, make_filters
+from atlas.records import Problem
+from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run
+from atlas.trajectories.filters import make_filters
 from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
-from atlas.trajectories.formats.base import make_format
 from atlas.trajectories.identities import Identities
+from atlas.trajectories.prepare import Dropped, Kept, Prepared, Preparer, with_id
 from atlas.trajectories.tally import Tally
+from atlas.trajectories.workers import OBJECTS_PER_COLLECTION, Workers
 
 MAX_FILES_NAMED = 500
 SECONDS_PER_REFRESH = 0.2
@@ -42,7 +41,7 @@ SECONDS_PER_REFRESH = 0.2
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"paths"})  # the inputs' digests say what was read, wherever it lies
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"paths", "workers"})  # the inputs' digests say what was read
 
     paths: tuple[str, ...] = Field(min_length=1, description="files, folders, run folders or patterns to read, in this order; - is stdin")
     format: str | None = Field(None, description="a row of FORMATS or package.module:Format; None tells from the content")
@@ -55,6 +54,7 @@ class ImportConfig(Config):
     )
     keep_duplicates: bool = Field(False, description="keep trajectories that are the same word for word, under ids of their own")
     tokenizer: str | None = Field(None, description="a model whose tokenizer counts the tokens of the summary")
+    workers: int | None = Field(None, ge=1, description="processes that share a large JSON Lines file; None: one a processor, at most 8")
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
@@ -76,7 +76,7 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
         inputs = find_inputs(config.paths, out, spool)
         existed = out.exists()
         try:
-            with start_run(out, "import", config, inputs) as run:
+            with start_run(out, "import", config, inputs, keeps_unfinished=False) as run:
                 return run.manifest if run.finished else _write(run, files, config)
         except DataError:
             if not existed:
@@ -87,12 +87,14 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
 def _refuse_hopeless(files: Sequence[SourceFile], strict: bool) -> None:
     """Find out before a run folder is made that nothing can be read."""
     problem: Problem | None = None
-    for _, item in _read(files):
-        if isinstance(item, Trajectory):
-            return
-        problem = problem or item
-        if strict:
-            _stop(item)
+    with Workers(1, Preparer((), None, None, (), None)) as alone:
+        for item in _prepared(files, alone):
+            if isinstance(item, Kept):
+                return
+            assert isinstance(item, Problem)
+            problem = problem or item
+            if strict:
+                _stop(item)
     if problem is None:
         raise DataError("no row is a trajectory: the files hold no rows.")
     raise DataError(f"no row is a trajectory. The first: {problem.where}: {problem.reason}")
@@ -102,38 +104,27 @@ def _stop(problem: Problem) -> None:
     raise DataError(f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded.")
 
 
-def _read(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, Trajectory | Problem]]:
-    """All rows of all files in order, called by the names that people know the files by."""
+def _prepared(files: Sequence[SourceFile], workers: Workers) -> Iterator[Prepared]:
+    """What there is to say about each item of all files, in order."""
     for file in files:
         if isinstance(file.format, Problem):
-            yield file, file.format
-            continue
-        renamed = file.name != file.path.name and file.format != "atlas"
-        for item in make_format(file.format).read(file.path):
-            yield file, _renamed(item, file) if renamed else item
-
-
-def _renamed(item: Trajectory | Problem, file: SourceFile) -> Trajectory | Problem:
-    if isinstance(item, Problem):
-        where = item.where
-        return (
-            item.model_copy(update={"where": file.name + where.removeprefix(file.path.name)}) if where.startswith(file.path.name) else item
-        )
-    return item.model_copy(update={"source": item.source.model_copy(update={"path": file.name})})
+            yield file.format
+        else:
+            yield from workers.prepare(file)
 
 
 def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manifest:
-    filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
-    tally = Tally(_token_counter(config.tokenizer))
+    tally = Tally(with_tokens=config.tokenizer is not None)
     identities = Identities(config.keep_duplicates)
     with (
+        Workers(config.workers, _preparer(config)) as workers,
         RecordWriter(run.path / "trajectories.jsonl") as trajectories,
         RecordWriter(run.path / "problems.jsonl") as problems,
         RecordWriter(run.path / "notes.jsonl") as notes,
         _progress() as advance,
         _rare_collections(),
     ):
-        for file, item in _read(files):
+        for item in _prepared(files, workers):
             advance()
             if isinstance(item, Problem):
                 if config.strict:
@@ -141,30 +132,28 @@ def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manif
                 problems.write(item)
                 tally.add_problem(item)
                 continue
-            if filters and (name := dropped_by(item, filters)):
-                tally.add_filtered(name)
+            if isinstance(item, Dropped):
+                tally.add_filtered(item.filter)
                 continue
-            ours = file.format == "atlas"
-            line = to_json(item)
-            place = f"{file.name} row {item.source.row}" if item.source.row is not None and not ours else f"{file.name}: {item.id}"
-            id_, earlier = identities.take(item.id, hashlib.sha256(line).digest() if ours else None, place)
+            id_, earlier = identities.take(item.id, item.digest, item.place)
             if earlier is not None:
-                same = Problem(where=place, reason=f"the same as {earlier}, word for word", item=item.id)
+                same = Problem(where=item.place, reason=f"the same as {earlier}, word for word", item=item.id)
                 problems.write(same)
                 tally.add_problem(same, is_duplicate=True)
                 continue
-            if id_ != item.id:
-                item = item.model_copy(update={"id": id_})
-                line = to_json(item)
-            trajectories.write(line)
-            tally.add(item)
-            for index, remark in odd_steps(item):
-                notes.write(Problem(where=f"{place}, step {index}", reason=remark, item=id_))
+            trajectories.write(item.line if id_ == item.id else with_id(item.line, id_))
+            tally.add(item.facts)
+            for index, remark in item.remarks:
+                notes.write(Problem(where=f"{item.place}, step {index}", reason=remark, item=id_))
                 tally.add_remark(remark)
         if not tally.num_kept:
             dropped = ", ".join(f"{name} ({number})" for name, number in tally.filtered.items())
             raise DataError(f"no trajectory is left: {dropped} dropped all that could be read. Loosen the filters.")
     return run.finish(_files_summary(files) | tally.summary())
+
+
+def _preparer(config: ImportConfig) -> Preparer:
+    return Preparer(config.only, config.min_steps, config.max_steps, config.where, config.tokenizer)
 
 
 def _files_summary(files: Sequence[SourceFile]) -> dict[str, Any]:
@@ -174,15 +163,6 @@ def _files_summary(files: Sequence[SourceFile]) -> dict[str, Any]:
         "formats": dict(sorted(Counter(name for _, name in names).items())),
         "format_of_file": dict(names[:MAX_FILES_NAMED]),
     }
-
-
-def _token_counter(name: str | None) -> Callable[[str], int] | None:
-    if name is None:
-        return None
-    from atlas.models.local import load_renderer, locate_model
-
-    renderer = load_renderer(locate_model(name))
-    return lambda text: len(renderer.encode(text))
 
 
 @contextmanager
@@ -206,9 +186,9 @@ def _progress() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Records hold no cycles, so looking for some after every few hundred objects only costs time (a fifth, here)."""
+    """Let Python look for cycles, of which records have none, once in a while only."""
     before = gc.get_threshold()
-    gc.set_threshold(100_000, *before[1:])
+    gc.set_threshold(OBJECTS_PER_COLLECTION, *before[1:])
     try:
         yield
     finally:

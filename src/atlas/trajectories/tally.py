@@ -4,24 +4,60 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from atlas.records import Message, Problem, Trajectory
+from atlas.records import Problem, Trajectory
 
 MAX_ROWS = 500  # of a table of the summary: groups, reasons, remarks; what goes past it is counted together
 MAX_BARS = 10
 OTHERS = "(others)"
 
 
-class Tally:
-    """Counts, and gives the summary of a run's manifest.
+class Facts(NamedTuple):
+    """What the summary counts of one trajectory: small, so that it travels quickly from one process to another."""
+
+    num_steps: int
+    status: str
+    environment: str
+    group: str
+    characters: dict[str, int]
+    tokens: dict[str, int]
+
+
+def facts_of(trajectory: Trajectory, count_tokens: Callable[[str], int] | None = None) -> Facts:
+    """The facts of a trajectory.
 
     Args:
         count_tokens: the number of tokens of a text, where a tokenizer was named.
     """
+    characters: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    messages = [*trajectory.prompt]
+    for step in trajectory.steps:
+        messages += step.observation
+        messages.append(step.response)
+    messages += trajectory.final_observation
+    for message in messages:
+        role = message.role
+        size = len(message.content)
+        if message.reasoning:
+            size += len(message.reasoning)
+        for call in message.tool_calls:
+            size += len(call.name) + len(call.arguments)
+        characters[role] = characters.get(role, 0) + size
+        if count_tokens is not None:
+            calls = (text for call in message.tool_calls for text in (call.name, call.arguments))
+            number = sum(map(count_tokens, filter(None, (message.content, message.reasoning, *calls))))
+            tokens[role] = tokens.get(role, 0) + number
+    task = trajectory.task
+    return Facts(len(trajectory.steps), trajectory.outcome.status, task.environment, task.group, characters, tokens)
 
-    def __init__(self, count_tokens: Callable[[str], int] | None = None) -> None:
-        self._count_tokens = count_tokens
+
+class Tally:
+    """Counts, and gives the summary of a run's manifest; `with_tokens` where a tokenizer was named."""
+
+    def __init__(self, with_tokens: bool = False) -> None:
+        self._with_tokens = with_tokens
         self._statuses: Counter[str] = Counter()
         self._steps: Counter[int] = Counter()
         self._characters: Counter[str] = Counter()
@@ -32,12 +68,12 @@ class Tally:
         self._remarks: Counter[str] = Counter()
         self._duplicates = 0
 
-    def add(self, trajectory: Trajectory) -> None:
+    def add(self, facts: Facts) -> None:
         """A trajectory that is kept."""
-        num_steps, status, task = len(trajectory.steps), trajectory.outcome.status, trajectory.task
+        num_steps, status, environment, task_group, characters, tokens = facts
         self._statuses[status] += 1
         self._steps[num_steps] += 1
-        name = f"{task.environment} {task.group}".rstrip()
+        name = f"{environment} {task_group}".rstrip()
         if name not in self._groups and len(self._groups) >= MAX_ROWS:
             name = OTHERS
         group = self._groups.setdefault(name, [0, 0, 0, 0])
@@ -45,15 +81,10 @@ class Tally:
         group[1] += num_steps
         group[2] += status == "success"
         group[3] += status in ("success", "failure", "truncated")
-        characters = self._characters
-        for message in trajectory.prompt:
-            self._add_message(characters, message)
-        for step in trajectory.steps:
-            for message in step.observation:
-                self._add_message(characters, message)
-            self._add_message(characters, step.response)
-        for message in trajectory.final_observation:
-            self._add_message(characters, message)
+        for role, size in characters.items():
+            self._characters[role] += size
+        for role, size in tokens.items():
+            self._tokens[role] += size
 
     def add_problem(self, problem: Problem, is_duplicate: bool = False) -> None:
         """An item that is left out."""
@@ -96,7 +127,7 @@ class Tally:
             "steps_per_trajectory": _spread(self._steps),
             "characters": dict(sorted(self._characters.items())),
         }
-        if self._count_tokens is not None:
+        if self._with_tokens:
             made["tokens"] = dict(sorted(self._tokens.items()))
         return made | {
             "problems": self._reasons.total(),
@@ -105,15 +136,6 @@ class Tally:
             "filtered": dict(self._filtered),
             "notes": dict(sorted(self._remarks.items())),
         }
-
-    def _add_message(self, characters: Counter[str], message: Message) -> None:
-        size = len(message.content) + (len(message.reasoning) if message.reasoning else 0)
-        if message.tool_calls:
-            size += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
-        characters[message.role] += size
-        if self._count_tokens is not None:
-            calls = (text for call in message.tool_calls for text in (call.name, call.arguments))
-            self._tokens[message.role] += sum(map(self._count_tokens, filter(None, (message.content, message.reasoning, *calls))))
 
 
 def _count(counter: Counter[str], key: str) -> None:

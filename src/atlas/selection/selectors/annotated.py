@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import selection_of
+from atlas.selection.selectors.base import Others, selection_of
 
 
 class AnnotatedSelector:
     """Takes the steps that their source marked, the highest score first, the earlier of equals."""
 
-    def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
+    def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from atlas.errors import RunError
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import draw_steps, selection_of
+from atlas.selection.selectors.base import Others, draw_steps, selection_of
 
 
 class ComplementSelector:
     """Draws from the steps not in the other selection, under that selection's budget; takes what there is if they are fewer."""
 
-    def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
+    def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
         self._seed = config.seed
-        self._other = other
+        self._others = others
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        other = self._other.get(trajectory.id)
+        other = next(iter(self._others.get(trajectory.id, ())), None)
         if other is None:
             raise RunError(f"the other selection has none for trajectory '{trajectory.id}'. Give of=… a selection from these trajectories.")
         if other.problem is not None:  # a comparison of the two must be of the same trajectories

@@ -1,100 +1,83 @@
 """A language model names the critical steps: the paper's selector (ATLaS §3.1).
 
-An answer that breaks a rule is sent back once with what was wrong; if the second breaks one too, the trajectory has a
-problem and no critical step. Nothing is ever trimmed into shape, for a trimmed answer is not the model's choice.
+A trajectory too long for one question is asked about window by window; what the windows named is merged under the
+trajectory's budget, the surest first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from atlas.errors import DataError, ModelError
-from atlas.models.base import ModelClient, Sampling
-from atlas.records import Message, Selection, Trajectory, Usage
+from atlas.errors import DataError
+from atlas.models.base import ModelClient
+from atlas.records import CriticalStep, Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import selection_of
-from atlas.selection.selectors.oracle_answer import AnswerError, read_answer
-from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, PROMPT_VERSION, complaint_message, oracle_messages, prompt_digest
+from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.oracle_answer import merge_answers, read_answer
+from atlas.selection.selectors.oracle_judge import Judge, num_tokens
+from atlas.selection.selectors.oracle_prompt import (
+    ANSWER_SCHEMA,
+    PROMPT_VERSION,
+    Question,
+    complaint_message,
+    oracle_questions,
+    prompt_digest,
+)
 from atlas.store import Input
 
-ATTEMPTS = 2  # the answer, and one more after being told what was wrong
-HOPELESS_AFTER = 20  # unusable answers from the start on: the model or the settings are at fault, not the trajectories
+TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60  # of an answer, for forecasts
 
 
 class OracleSelector:
-    """Asks a model behind an OpenAI-compatible endpoint; connects at the first question."""
+    """Asks a model for at most the budget's number of steps, with kind, reason and confidence (as `score`)."""
 
-    def __init__(self, config: SelectConfig, other: Mapping[str, Selection], client: ModelClient | None = None) -> None:
-        self._config = config
-        self._client = client
-        self._sampling = Sampling(
-            temperature=config.temperature, max_tokens=config.max_tokens, response_schema=ANSWER_SCHEMA if config.structured else None
-        )
-        self._usable = 0
-        self._unusable = 0
+    def __init__(self, config: SelectConfig, others: Others, client: ModelClient | None = None) -> None:
+        self._name = config.selector
+        self._max_chars = config.max_prompt_chars
+        self._judge = Judge(config, ANSWER_SCHEMA, client)
+        self._digest = prompt_digest()
 
     def inputs(self) -> dict[str, Input]:
-        return {"prompt": Input(path=f"atlas oracle prompt {PROMPT_VERSION}", digest=prompt_digest())}
+        return {"prompt": Input(path=f"atlas oracle prompt {PROMPT_VERSION}", digest=self._digest)}
+
+    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
+        try:
+            questions = oracle_questions(trajectory, budget, self._max_chars) if budget and trajectory.steps else []
+        except DataError:  # a problem, and free
+            return Usage()
+        return Usage(
+            requests=len(questions),
+            input_tokens=sum(num_tokens(question.messages) for question in questions),
+            output_tokens=sum(TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * question.budget for question in questions),
+        )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """At most `budget` steps with kind, reason and confidence (as `score`), or a problem.
+        """At most `budget` steps, or a problem.
 
         Raises:
             EndpointError: the endpoint gave no answer.
             ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
         """
-        if budget == 0:
-            return selection_of(trajectory, self._config.selector, budget)
-        selection = await self._ask(trajectory, budget)
-        if selection.problem is None:
-            self._usable += 1
-        else:
-            self._unusable += 1
-            if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
-                raise ModelError(
-                    f"model '{self._config.model}': the first {self._unusable} trajectories got no usable answer. "
-                    f"The last: {selection.problem}. Choose another model or other settings, and another --out."
-                )
-        return selection
+        if budget == 0 or not trajectory.steps:
+            return selection_of(trajectory, self._name, budget)
+        usage, answers, problem = Usage(), [], None
+        try:
+            for question in oracle_questions(trajectory, budget, self._max_chars):
+                answer, problem, cost = await self._ask(question)
+                usage += cost
+                if answer is None:
+                    break
+                answers.append(answer)
+        except DataError as error:
+            problem = str(error)
+        steps = merge_answers(answers, budget) if problem is None else []
+        return selection_of(trajectory, self._name, budget, steps, problem=problem, usage=usage, prompt_digest=self._digest)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._judge.close()
 
-    async def _ask(self, trajectory: Trajectory, budget: int) -> Selection:
-        name = self._config.selector
-        client = self._connected()
-        try:
-            messages: tuple[Message, ...] = oracle_messages(trajectory, budget, self._config.max_prompt_chars)
-        except DataError as error:
-            return selection_of(trajectory, name, budget, problem=str(error))
-        usage = Usage()
-        complaint = ""
-        for _ in range(ATTEMPTS):
-            completion = await client.complete(messages, self._sampling)
-            usage += completion.usage
-            if completion.refusal is not None:
-                return selection_of(trajectory, name, budget, problem=f"refused: {completion.refusal}", usage=usage)
-            try:
-                steps = read_answer(completion.text, len(trajectory.steps), budget)
-                return selection_of(trajectory, name, budget, steps, usage=usage)
-            except AnswerError as error:
-                cut = completion.finish_reason == "length"
-                complaint = f"it was cut off after {completion.usage.output_tokens} tokens" if cut else str(error)
-            answer = Message(role="assistant", content=completion.text)
-            messages = (*messages, answer, complaint_message(complaint, trajectory, budget))
-        return selection_of(trajectory, name, budget, problem=f"{ATTEMPTS} unusable answers; the last: {complaint}", usage=usage)
-
-    def _connected(self) -> ModelClient:
-        if self._client is None:
-            from atlas.models.openai_api import OpenAIClient
-
-            self._client = OpenAIClient(
-                self._config.model,
-                base_url=self._config.base_url,
-                api_key_variable=self._config.api_key_variable,
-                timeout_seconds=self._config.timeout_seconds,
-                max_retries=self._config.max_retries,
-            )
-        return self._client
+    async def _ask(self, question: Question) -> tuple[list[CriticalStep] | None, str | None, Usage]:
+        verdict = await self._judge.ask(
+            question.messages,
+            lambda text: read_answer(text, question.steps, question.budget),
+            lambda complaint: complaint_message(complaint, question),
+        )
+        return verdict.answer, verdict.problem, verdict.usage

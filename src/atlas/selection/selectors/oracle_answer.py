@@ -4,76 +4,127 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from atlas.records import CRITICAL_KINDS, CriticalKind, CriticalStep
 
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+MOST_BRACES = 1_000  # that begin no JSON; each costs a look at all of the text, and an answer may be of any size
 
 
 class AnswerError(Exception):
     """An answer that cannot be used; the message completes the sentence "Your answer could not be used: …"."""
 
 
-def read_answer(text: str, num_steps: int, budget: int) -> list[CriticalStep]:
-    """The critical steps in an answer: one JSON object, prose or a code fence around it allowed.
+def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
+    """The critical steps in an answer about `steps`: one JSON object, prose or a code fence around it allowed.
 
     Raises:
         AnswerError: no such object or several, an index out of range or named twice, an unknown kind, more than `budget` steps.
     """
-    given = _answer_object(text).get("critical_steps")
-    if not isinstance(given, list):
-        raise AnswerError(f"critical_steps is {given!r:.60}, expected a list")
-    steps = [_critical_step(entry, place, num_steps) for place, entry in enumerate(given)]
-    indices = [step.index for step in steps]
-    if twice := sorted({index for index in indices if indices.count(index) > 1}):
-        raise AnswerError(f"step {twice[0]} is named more than once")
-    if len(steps) > budget:
-        raise AnswerError(f"it names {len(steps)} steps, at most {budget} are allowed")
-    return sorted(steps, key=lambda step: step.index)
+    found = [_critical_step(entry, place, steps) for place, entry in enumerate(answer_list(text, "critical_steps"))]
+    refuse_repeats([step.index for step in found])
+    if len(found) > budget:
+        raise AnswerError(f"it names {len(found)} steps, at most {budget} are allowed")
+    return sorted(found, key=lambda step: step.index)
 
 
-def _answer_object(text: str) -> dict[str, Any]:
-    """The one JSON object with critical_steps in the text; the same object said twice counts once."""
+def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> list[CriticalStep]:
+    """The `budget` steps of highest confidence in the answers about overlapping windows, the earlier of equals.
+
+    A step named twice counts with the more confident naming; one without a confidence comes last.
+    """
+    surest: dict[int, CriticalStep] = {}
+    for step in chain.from_iterable(answers):
+        if step.index not in surest or (step.score or 0.0) > (surest[step.index].score or 0.0):
+            surest[step.index] = step
+    best = sorted(surest.values(), key=lambda step: (-(step.score or 0.0), step.index))[:budget]
+    return sorted(best, key=lambda step: step.index)
+
+
+def answer_list(text: str, name: str) -> list[Any]:
+    """The list `name` in the one JSON object of the text that has it; the same object said twice counts once.
+
+    Raises:
+        AnswerError: no such object, several different ones, or no list in it.
+    """
     found: list[dict[str, Any]] = []
-    for value in _json_objects(_THINKING.sub("", text)):
-        if "critical_steps" in value and value not in found:
+    for value in _json_objects(_without_thoughts(text)):
+        if name in value and value not in found:
             found.append(value)
     if not found:
-        raise AnswerError("it holds no JSON object with critical_steps")
+        raise AnswerError(f"it holds no JSON object with {name}")
     if len(found) > 1:
-        raise AnswerError(f"it holds {len(found)} different JSON objects with critical_steps, expected one")
-    return found[0]
+        raise AnswerError(f"it holds {len(found)} different JSON objects with {name}, expected one")
+    given = found[0][name]
+    if not isinstance(given, list):
+        raise AnswerError(f"{name} is {given!r:.60}, expected a list")
+    return given
+
+
+def refuse_repeats(indices: Iterable[int]) -> None:
+    """Raises AnswerError where one index is given twice."""
+    if twice := sorted(index for index, count in Counter(indices).items() if count > 1):
+        raise AnswerError(f"step {twice[0]} is named more than once")
+
+
+def read_index(entry: Any, place: int, name: str, steps: range) -> int:
+    """The index of one entry of the list `name`, which has to be one of `steps`."""
+    if not isinstance(entry, dict):
+        raise AnswerError(f"entry {place} of {name} is {entry!r:.60}, expected an object with an index")
+    index = entry.get("index")
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise AnswerError(f"entry {place} of {name} has index {index!r:.60}, expected a whole number")
+    if index not in steps:
+        raise AnswerError(f"index {index} is out of range, steps are numbered {steps[0]} to {steps[-1]}")
+    return index
+
+
+def read_reason(entry: dict[str, Any], index: int) -> str | None:
+    """The reason in an entry, without lone surrogates, which JSON can spell and a file cannot hold."""
+    reason = entry.get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise AnswerError(f"the reason of step {index} is {reason!r:.60}, expected a sentence")
+    return reason and reason.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every outermost JSON object in a text."""
+    """Every outermost JSON object in a text.
+
+    Raises:
+        AnswerError: far too many braces that begin none.
+    """
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    position = text.find("{")
+    position, num_others = text.find("{"), 0
     while position >= 0:
         try:
             value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
-            end = position + 1
+            end, num_others = position + 1, num_others + 1
+            if num_others > MOST_BRACES:
+                raise AnswerError(f"it holds more than {MOST_BRACES:,} braces that begin no JSON object") from None
         else:
             yield value
         position = text.find("{", end)
 
 
-def _critical_step(entry: Any, place: int, num_steps: int) -> CriticalStep:
-    if not isinstance(entry, dict):
-        raise AnswerError(f"entry {place} of critical_steps is {entry!r:.60}, expected an object with index, kind, reason and confidence")
-    index, reason, confidence = entry.get("index"), entry.get("reason"), entry.get("confidence")
-    if not isinstance(index, int) or isinstance(index, bool):
-        raise AnswerError(f"entry {place} of critical_steps has index {index!r:.60}, expected a whole number")
-    if not 0 <= index < num_steps:
-        raise AnswerError(f"index {index} is out of range, steps are numbered 0 to {num_steps - 1}")
-    if reason is not None and not isinstance(reason, str):
-        raise AnswerError(f"the reason of step {index} is {reason!r:.60}, expected a sentence")
+def _without_thoughts(text: str) -> str:
+    """The text without what stands between think tags; in one pass, where a regular expression would start again at each tag."""
+    kept, position = [], 0
+    while (start := text.find("<think>", position)) >= 0 and (end := text.find("</think>", start)) >= 0:
+        kept.append(text[position:start])
+        position = end + len("</think>")
+    return "".join(kept) + text[position:]
+
+
+def _critical_step(entry: Any, place: int, steps: range) -> CriticalStep:
+    index = read_index(entry, place, "critical_steps", steps)
+    confidence = entry.get("confidence")
     if confidence is not None and (isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1):
         raise AnswerError(f"the confidence of step {index} is {confidence!r:.60}, expected a number from 0 to 1")
-    return CriticalStep(index=index, kinds=(_kind(entry.get("kind"), index),), reason=_printable(reason), score=confidence)
+    return CriticalStep(index=index, kinds=(_kind(entry.get("kind"), index),), reason=read_reason(entry, index), score=confidence)
 
 
 def _kind(given: Any, index: int) -> CriticalKind:
@@ -82,11 +133,6 @@ def _kind(given: Any, index: int) -> CriticalKind:
         if written == kind:
             return kind
     raise AnswerError(f"the kind of step {index} is {given!r:.60}, expected one of {', '.join(CRITICAL_KINDS)}")
-
-
-def _printable(reason: str | None) -> str | None:
-    """Without lone surrogates, which JSON can spell and a file cannot hold."""
-    return reason and reason.encode("utf-8", "replace").decode("utf-8")
 
 
 def _refuse_constant(constant: str) -> Any:

@@ -1,29 +1,29 @@
-"""What the oracle is asked: `trajectory + budget -> messages`. The rubric is fixed and comes first, the trajectory last.
+"""What the oracle is asked: `trajectory + budget -> questions`. The rubric is fixed and comes first, the trajectory last.
 
 The paper prints no prompt; this wording is ours, after its description (ATLaS §3.1): read the whole trajectory,
 summarise a plan with sub-goals, locate the critical steps relative to them, classify, return at most m of them.
 
-A trajectory is data that somebody else wrote. Each of its lines stands behind a bar, so that no line of it can pass for
-a marker or a heading of ours; control characters, look-alike markers and the special tokens of chat templates are disarmed.
+A trajectory too long for one question is asked about in overlapping windows, each under its share of the budget.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from atlas.errors import DataError
 from atlas.records import CRITICAL_KINDS, Message, Trajectory
+from atlas.selection.selectors.oracle_transcript import (
+    BEGIN,
+    END,
+    OVERLAP,
+    SHORTEST_OBSERVATION,
+    WINDOW_OBSERVATION,
+    transcribe,
+)
 
-PROMPT_VERSION = 1
-BEGIN = "=====BEGIN TRAJECTORY====="
-END = "=====END TRAJECTORY====="
-SHORTEST_OBSERVATION = 200  # characters; below that a shortened observation says too little to judge by
-
+PROMPT_VERSION = 2
 RUBRIC = f"""\
 You read the trajectory of an agent and name its critical steps. A step is one response of the agent (its thought and its
 action). A critical step has a large influence on whether the task succeeds and demands a precise decision there and then;
@@ -55,9 +55,15 @@ This trajectory has {num_steps} steps, numbered 0 to {last_step}. Name at most {
 
 """
 
+PART_REQUEST = """\
+This trajectory has {num_steps} steps, numbered 0 to {last_step}. It is too long to be shown at once: you see its instructions
+and its steps {first} to {last}. Judge these by what you see. Name at most {budget} of them.
+
+"""
+
 COMPLAINT = """\
 Your answer could not be used: {complaint}. Look at the trajectory again and answer with one JSON object of the form asked for:
-at most {budget} steps, each index once and between 0 and {last_step}.
+at most {budget} steps, each index once and between {first} and {last}.
 """
 
 ANSWER_SCHEMA: dict[str, Any] = {
@@ -83,83 +89,59 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-_LOOK_ALIKE = re.compile(r"=*\s*\b(BEGIN|END)\s+TRAJECTORY\b\s*=*", re.IGNORECASE)
-_SPECIAL_TOKEN = re.compile(r"<(?=\||/?s>|/?(start|end)_of_turn>|/?think>)|\[(?=/?INST\])|(?<=\|)(?=>)", re.IGNORECASE)
+LAYOUT = (BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP))  # what else decides how a trajectory is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about some steps of a trajectory (all of them, as a rule), at most `budget` of which may be named."""
+
+    messages: tuple[Message, ...]
+    steps: range
+    budget: int
 
 
 def prompt_digest() -> str:
     """SHA-256 of all that is fixed in the prompt: two runs with the same digest asked the same question."""
-    fixed = [str(PROMPT_VERSION), RUBRIC, REQUEST, COMPLAINT, json.dumps(ANSWER_SCHEMA, sort_keys=True), str(SHORTEST_OBSERVATION)]
-    return hashlib.sha256("\0".join(fixed).encode()).hexdigest()
+    return digest_of(PROMPT_VERSION, RUBRIC, REQUEST, PART_REQUEST, COMPLAINT, json.dumps(ANSWER_SCHEMA, sort_keys=True), *LAYOUT)
 
 
-def oracle_messages(trajectory: Trajectory, budget: int, max_chars: int) -> tuple[Message, Message]:
-    """The question about one trajectory, of at most `max_chars` characters.
+def digest_of(version: int, *fixed: str) -> str:
+    return hashlib.sha256("\0".join([str(version), *fixed]).encode()).hexdigest()
+
+
+def oracle_questions(trajectory: Trajectory, budget: int, max_chars: int) -> list[Question]:
+    """The questions about one trajectory, each of at most `max_chars` characters: one, unless it is too long for that.
 
     Raises:
-        DataError: the responses alone are longer than that; they are never shortened.
+        DataError: one response alone is longer than that; they are never shortened.
     """
-    num_steps = len(trajectory.steps)
-    request = REQUEST.format(num_steps=num_steps, last_step=num_steps - 1, budget=budget)
-    room = max_chars - len(RUBRIC) - len(request)
-    text = _render(trajectory, None)
-    if len(text) > room:
-        text = _shortened(trajectory, room)
-    return Message(role="system", content=RUBRIC), Message(role="user", content=request + text)
 
+    def request(steps: range) -> str:
+        return _request(len(trajectory.steps), steps, share_of_budget(budget, steps, len(trajectory.steps)))
 
-def complaint_message(complaint: str, trajectory: Trajectory, budget: int) -> Message:
-    """What is said to an answer that cannot be used."""
-    return Message(role="user", content=COMPLAINT.format(complaint=complaint, budget=budget, last_step=len(trajectory.steps) - 1))
-
-
-def disarm(text: str) -> str:
-    """Lines behind bars, without control characters, look-alike markers or special tokens of chat templates."""
-    lines = []
-    for line in text.splitlines() or [""]:  # splits at every Unicode line break, as whoever reads the prompt may
-        kept = "".join(char for char in line if char == "\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
-        lines.append("| " + _SPECIAL_TOKEN.sub(lambda match: match[0] + " ", _LOOK_ALIKE.sub("[marker removed]", kept)))
-    return "\n".join(lines)
-
-
-def _shortened(trajectory: Trajectory, room: int) -> str:
-    """The trajectory with the longest observations cut in the middle, as little as fits."""
-    low, high = SHORTEST_OBSERVATION, room
-    if len(text := _render(trajectory, low)) > room:
-        raise DataError(
-            f"the trajectory needs {len(text):,} characters with every observation cut to {low}, there is room for {room:,}. "
-            "Raise max_prompt_chars if the model reads that much"
+    parts = transcribe(trajectory, lambda steps: max_chars - len(RUBRIC) - len(request(steps)))
+    return [
+        Question(
+            messages=(Message(role="system", content=RUBRIC), Message(role="user", content=request(part.steps) + part.text)),
+            steps=part.steps,
+            budget=share_of_budget(budget, part.steps, len(trajectory.steps)),
         )
-    while low < high:
-        middle = (low + high + 1) // 2
-        if len(_render(trajectory, middle)) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return _render(trajectory, low)
+        for part in parts
+    ]
 
 
-def _render(trajectory: Trajectory, longest: int | None) -> str:
-    """All of the trajectory between its markers, no observation longer than `longest` characters."""
-    parts = [BEGIN, *_parts("instructions", trajectory.prompt, longest)]
-    for index, step in enumerate(trajectory.steps):
-        parts += _parts(f"step {index}, observation", step.observation, longest)
-        parts += _parts(f"step {index}, response", (step.response,), None)
-    parts += [*_parts("after the last step", trajectory.final_observation, longest), END]
-    return "\n".join(parts)
+def share_of_budget(budget: int, steps: range, num_steps: int) -> int:
+    """A window's part of the budget, rounded up: a little more than fits in all, so that the merge has a choice."""
+    return min(len(steps), -(-budget * len(steps) // num_steps))
 
 
-def _parts(heading: str, messages: Sequence[Message], longest: int | None) -> list[str]:
-    return [f"## {heading}\n{disarm(_cut(_message_text(message), longest))}" for message in messages]
+def complaint_message(complaint: str, question: Question) -> Message:
+    """What is said to an answer that cannot be used."""
+    first, last = question.steps[0], question.steps[-1]
+    return Message(role="user", content=COMPLAINT.format(complaint=complaint, budget=question.budget, first=first, last=last))
 
 
-def _message_text(message: Message) -> str:
-    calls = [f"tool call: {call.name} {call.arguments}" for call in message.tool_calls]
-    return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
-
-
-def _cut(text: str, longest: int | None) -> str:
-    if longest is None or len(text) <= longest:
-        return text
-    half = longest // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
+def _request(num_steps: int, steps: range, budget: int) -> str:
+    wording = REQUEST if len(steps) == num_steps else PART_REQUEST
+    return wording.format(num_steps=num_steps, last_step=num_steps - 1, first=steps[0], last=steps[-1], budget=budget)

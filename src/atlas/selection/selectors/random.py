@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import draw_steps, selection_of
+from atlas.selection.selectors.base import Others, draw_steps, selection_of
 
 
 class RandomSelector:
     """Draws the budget's number of steps, each trajectory by a seed of its own."""
 
-    def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
+    def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
         self._seed = config.seed
 

@@ -13,11 +13,11 @@ English only, and blind to a plan that does not call itself one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import selection_of
+from atlas.selection.selectors.base import Others, selection_of
 
 NEW_ENOUGH = 0.3  # the share of new words from which an observation counts as news
 
@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 class RulesSelector:
     """Takes the steps that the rules give the most weight, the earlier of equals; none that no rule speaks for."""
 
-    def __init__(self, config: SelectConfig, other: Mapping[str, Selection]) -> None:
+    def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:

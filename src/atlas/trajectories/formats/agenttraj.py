@@ -24,8 +24,11 @@ class AgentTrajFormat:
     def matches(self, row: Any) -> bool:
         return is_agenttraj(row)
 
+    def convert(self, row: Row, path: Path) -> Trajectory:
+        return _trajectory(row, path.name)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: _trajectory(row, path.name))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def is_agenttraj(row: Any) -> bool:

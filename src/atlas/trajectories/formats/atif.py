@@ -30,8 +30,11 @@ class ATIFFormat:
     def matches(self, row: Any) -> bool:
         return isinstance(row, dict) and _is_atif(row.get("schema_version")) and isinstance(row.get("steps"), list)
 
+    def convert(self, row: Row, path: Path) -> list[Trajectory]:
+        return _trajectories(row, path.name, None)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: _trajectories(row, path.name, None))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _is_atif(version: Any) -> bool:

@@ -21,8 +21,11 @@ class AtlasFormat:
     def matches(self, row: Any) -> bool:
         return isinstance(row, dict) and row.keys() >= KEYS
 
+    def convert(self, row: Row, path: Path) -> Trajectory:
+        return _trajectory(row)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, _trajectory)
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _trajectory(row: Row) -> Trajectory:

@@ -30,8 +30,8 @@ def parse_action(response: str) -> str | None:
     >>> parse_action("Thought:\\nThe door is locked.\\n\\nAction:\\nopen door 1\\nopen door 2")
     'open door 1'
     """
-    found = _ACTION.findall(response)
-    return (found[-1].strip() or None) if found else None
+    start = response.find("Action:")
+    return (_ACTION.findall(response, start)[-1].strip() or None) if start >= 0 else None
 
 
 def is_acknowledgement(text: str) -> bool:

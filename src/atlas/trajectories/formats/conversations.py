@@ -7,16 +7,19 @@ results in the order of the calls they answer. A training flag of the source bec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from atlas.records import Annotation, Message, Source, Step, Trajectory
+from pydantic import TypeAdapter
+
+from atlas.records import Annotation, Message, Source, Step, ToolCall, Trajectory
 from atlas.trajectories.formats.conventions import ID_KEYS, details_of_row, is_acknowledgement, outcome_of_row, parse_action, task_of_row
 from atlas.trajectories.formats.messages import Turn, decode_nested
 from atlas.trajectories.formats.rows import BadRowError, Row
 
 TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
+_steps = TypeAdapter(tuple[Step, ...]).validate_python  # many at once, which takes half the time of one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +37,24 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     Raises:
         BadRowError: there is no assistant turn after the prompt.
     """
-    steps: list[Step] = []
+    steps: list[dict[str, Any]] = []
     flags: list[bool | None] = []
     observation: list[Message] = []
-    for turn in turns[prompt_length:]:
-        if turn.message.role != "assistant":
-            observation.append(turn.message)
+    calls: tuple[ToolCall, ...] = ()
+    for message, is_trained, _ in turns[prompt_length:]:
+        if message.role != "assistant":
+            observation.append(message)
             continue
-        steps.append(Step(observation=_in_call_order(observation, steps), response=turn.message, action=parse_action(turn.message.content)))
-        flags.append(turn.is_trained)
-        observation = []
+        seen = _in_call_order(observation, calls) if len(calls) > 1 else observation
+        steps.append({"observation": seen, "response": message, "action": parse_action(message.content)})
+        flags.append(is_trained)
+        observation, calls = [], message.tool_calls
     if not steps:
         raise BadRowError("no assistant message besides the prompt, so no step")
     return Conversation(
         prompt=tuple(turn.message for turn in turns[:prompt_length]),
-        steps=_annotated(steps, flags),
-        final_observation=_in_call_order(observation, steps),
+        steps=_steps(_annotated(steps, flags)),
+        final_observation=_in_call_order(observation, calls),
     )
 
 
@@ -96,7 +101,7 @@ def with_system(turns: Sequence[Turn], text: Any) -> list[Turn]:
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
     """The turns with `is_trained` where they say nothing themselves."""
-    return [replace(turn, is_trained=is_trained) if turn.is_trained is None else turn for turn in turns]
+    return [turn._replace(is_trained=is_trained) if turn.is_trained is None else turn for turn in turns]
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
@@ -108,9 +113,8 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
     return tuple(tools)
 
 
-def _in_call_order(observation: Sequence[Message], steps: Sequence[Step]) -> tuple[Message, ...]:
+def _in_call_order(observation: Sequence[Message], calls: Sequence[ToolCall]) -> tuple[Message, ...]:
     """The messages with the answers to the last step's calls in the order of the calls; all others keep their places."""
-    calls = steps[-1].response.tool_calls if steps else ()
     if len(calls) < 2:
         return tuple(observation)
     rank: dict[str | None, int] = {}
@@ -125,14 +129,13 @@ def _in_call_order(observation: Sequence[Message], steps: Sequence[Step]) -> tup
     return tuple(ordered)
 
 
-def _annotated(steps: Sequence[Step], flags: Sequence[bool | None]) -> tuple[Step, ...]:
+def _annotated(steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]) -> Sequence[dict[str, Any]]:
     """A flag says something where it leaves a step out: then the trained ones are marked (no flag counts as trained)."""
     if False not in flags:
-        return tuple(steps)
-    return tuple(
-        step.model_copy(update={"annotation": Annotation() if flag is False else Annotation(score=1.0)})
-        for step, flag in zip(steps, flags, strict=True)
-    )
+        return steps
+    return [
+        {**step, "annotation": Annotation() if flag is False else Annotation(score=1.0)} for step, flag in zip(steps, flags, strict=True)
+    ]
 
 
 def _is_acknowledgement(message: Message) -> bool:

@@ -1,7 +1,7 @@
 """One JSON value from bytes, strictly: `bytes -> value and content hash`, or the reason in words for people.
 
-orjson does the work where it is exact. Where it would be silent (a key twice, a whole number past 64 bits) or refuses what JSON
-allows (great depth), Python's own decoder has the last word; both agree on what a row's content hash is.
+pydantic's decoder and orjson's encoder do the work where they are exact. Where they would be silent (a key twice) or refuse what JSON
+allows (great depth), Python's own have the last word; both agree on what a row's content hash is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from pydantic_core import from_json
 
 NESTED_KEYS = ("messages", "conversations", "conversation", "tools", "functions", "trajectory")  # JSON within a text, in tables of old
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
-_LONG_NUMBER = b"0" * 19
 
 
 class Constant:
@@ -32,10 +31,8 @@ def decode(data: bytes) -> tuple[Any, str]:
         ValueError: the bytes are no JSON that a record can hold; its text is the reason, for people.
     """
     try:
-        value = orjson.loads(data)
-        if _LONG_NUMBER in data.translate(_DIGITS):
-            value = decode_text(data)
-    except orjson.JSONDecodeError:
+        value = from_json(data, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
         value = decode_text(data)
     return finish(value, data)
 
@@ -69,7 +66,7 @@ def finish(value: Any, data: bytes) -> tuple[Any, str]:
         ValueError: the value is one that a record cannot hold, or an object has a key twice.
     """
     canonical = canonical_bytes(value)
-    if canonical.count(b'":') != data.count(b'":'):  # as a rule equal: a key less is a key that stood twice
+    if canonical.count(b":") != data.count(b":"):  # as a rule equal: a key less is a key that stood twice
         _refuse_repeated_keys(data)
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in NESTED_KEYS):
         value = _with_nested(value)

@@ -16,7 +16,7 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
 from atlas.trajectories.formats.conversations import chat_trajectory, with_default_flags
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 PARTS_KEYS = ("prompt", "completion")
@@ -30,8 +30,11 @@ class OpenAIFormat:
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
         return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
 
+    def convert(self, row: Row, path: Path) -> Trajectory:
+        return chat_trajectory(row, path.name, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS))
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: chat_trajectory(row, path.name, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS)))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _turns(value: Any) -> list[Turn]:

@@ -12,8 +12,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,6 +25,7 @@ from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
 from atlas.trajectories.formats.parquet import read_parquet
 
 HEAD_BYTES = 1 << 20
+BATCH_BYTES = 1 << 20
 LINES_TO_LOOK_AT = 20
 Shape = Literal["empty", "foreign", "lines", "list", "document", "lines or document"]
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -45,6 +47,14 @@ class Row:
         return self.known_hash or content_hash(self.value)
 
 
+class Lines(NamedTuple):
+    """`number` lines of a file from a byte on, the first of them being line `first`, counted from 0."""
+
+    offset: int
+    first: int
+    number: int
+
+
 class BadRowError(Exception):
     """A row that is no trajectory; caught by `convert_rows`, which alone knows the row's place."""
 
@@ -58,7 +68,14 @@ def convert_rows(path: Path, convert: Callable[[Row], Trajectory | Iterable[Traj
 
     What cannot be converted becomes a problem that names row and message.
     """
-    for row in read_rows(path):
+    return convert_each(read_rows(path), convert)
+
+
+def convert_each(
+    rows: Iterable[Row | Problem], convert: Callable[[Row], Trajectory | Iterable[Trajectory | Problem]]
+) -> Iterator[Trajectory | Problem]:
+    """`convert_rows` for rows that are there already."""
+    for row in rows:
         if isinstance(row, Problem):
             yield row
             continue
@@ -120,24 +137,52 @@ def _rows_of_text(path: Path) -> Iterator[Row | Problem]:
         yield from _rows_of_document(path, may_be_lines=shape == "lines or document")
 
 
+def read_batches(path: Path) -> Iterator[Lines] | None:
+    """The lines of a file in batches of a few hundred, if it is plain JSON Lines; None for any other."""
+    return _batches(path) if kind_of(path) == "plain" and _shape(path) == "lines" else None
+
+
+def read_batch(path: Path, lines: Lines) -> Iterator[Row | Problem]:
+    """The rows of some lines of a file, the same that `read_rows` gives."""
+    with open(path, "rb") as file:
+        file.seek(lines.offset)
+        yield from _rows_of_stream(file, path.name, lines.first, lines.number)
+
+
+def _batches(path: Path) -> Iterator[Lines]:
+    offset = first = 0
+    with open(path, "rb") as file:
+        while data := file.read(BATCH_BYTES):
+            number, last = data.count(b"\n"), data
+            while not last.endswith(b"\n") and (last := file.readline(HEAD_BYTES)):
+                number += last.endswith(b"\n")
+            end = file.tell()
+            yield Lines(offset, first, number + (not last))
+            offset, first = end, first + number
+
+
 def _rows_of_lines(path: Path) -> Iterator[Row | Problem]:
-    name = path.name
     with open_plain(path) as file:
-        for index, line in enumerate(_lines(file)):
-            if line is None:
-                reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
-                yield Problem(where=f"{name} row {index} (line {index + 1})", reason=reason)
-                continue
-            line = line.strip()
-            if not line:
-                continue
-            where = f"{name} row {index} (line {index + 1})"
-            try:
-                value, known_hash = decode(line)
-            except ValueError as error:
-                yield Problem(where=where, reason=_printable(str(error)))
-                continue
-            yield Row(index, value, where, index + 1, known_hash)
+        yield from _rows_of_stream(file, path.name)
+
+
+def _rows_of_stream(file: BinaryIO, name: str, first: int = 0, number: int | None = None) -> Iterator[Row | Problem]:
+    """The rows of `number` lines, all that follow if None; the first of them is line `first` of its file, counted from 0."""
+    for index, line in enumerate(islice(_lines(file, first == 0), number), first):
+        if line is None:
+            reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
+            yield Problem(where=f"{name} row {index} (line {index + 1})", reason=reason)
+            continue
+        line = line.strip()
+        if not line:
+            continue
+        where = f"{name} row {index} (line {index + 1})"
+        try:
+            value, known_hash = decode(line)
+        except ValueError as error:
+            yield Problem(where=where, reason=_printable(str(error)))
+            continue
+        yield Row(index, value, where, index + 1, known_hash)
 
 
 def _rows_of_list(path: Path) -> Iterator[Row | Problem]:
@@ -246,9 +291,8 @@ def _is_whole(line: bytes) -> bool:
         return False
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a stream, None for one that is too long to hold."""
-    first = True
+def _lines(file: BinaryIO, first: bool) -> Iterator[bytes | None]:
+    """The lines of a stream, None for one that is too long to hold. The first of a file may begin with a mark."""
     while line := file.readline(MAX_ROW_BYTES + 1):
         if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
             while (rest := file.readline(HEAD_BYTES)) and not rest.endswith(b"\n"):

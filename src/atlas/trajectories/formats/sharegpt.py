@@ -14,7 +14,7 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.conversations import chat_trajectory
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
 
 TURN_KEYS = ("conversations", "conversation", "messages")
 
@@ -26,8 +26,11 @@ class ShareGPTFormat:
         turns = _turns_of(row)
         return bool(turns) and isinstance(turns[0], dict) and {"from", "value"} <= turns[0].keys() and not is_agenttraj(row)
 
+    def convert(self, row: Row, path: Path) -> Trajectory:
+        return chat_trajectory(row, path.name, "sharegpt", _turns(row.value), TURN_KEYS)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: chat_trajectory(row, path.name, "sharegpt", _turns(row.value), TURN_KEYS))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _turns(value: Any) -> list[Turn]:

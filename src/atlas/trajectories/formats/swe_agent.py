@@ -48,8 +48,11 @@ class SWEAgentFormat:
             isinstance(executed, list) and bool(executed) and isinstance(executed[0], dict) and {"action", "response"} <= executed[0].keys()
         )
 
+    def convert(self, row: Row, path: Path) -> Trajectory:
+        return _trajectory(row, path)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: _trajectory(row, path))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _trajectory(row: Row, path: Path) -> Trajectory:

@@ -43,8 +43,11 @@ class TauFormat:
             return True
         return isinstance(row.get("traj"), list) and {"task_id", "reward"} <= row.keys()
 
+    def convert(self, row: Row, path: Path) -> Iterator[Trajectory | Problem]:
+        return _trajectories(row, path.name)
+
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: _trajectories(row, path.name))
+        return convert_rows(path, lambda row: self.convert(row, path))
 
 
 def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:

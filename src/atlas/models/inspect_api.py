@@ -1,0 +1,271 @@
+"""A model that is asked over a network, through inspect_ai: OpenAI, Anthropic, Google, vLLM and every OpenAI-compatible server.
+
+inspect_ai brings the providers, their protocols and the retries; here is what our promises need beside them: which address is
+asked, when a try is repeated, what counts as a refusal, and that no key leaves the process but to its provider.
+
+A key comes from an environment variable (a `.env` file is not read) and is struck out of whatever the endpoint says before
+that can reach a record or an error message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
+from atlas.models.base import Completion, Sampling
+from atlas.records import Message, Usage
+
+if TYPE_CHECKING:
+    from inspect_ai.model import ChatMessage, Model, ModelOutput, ResponseSchema
+
+DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
+KEYLESS = "no-key"  # local servers ask for none, the SDK does
+SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
+LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HTML page is longer
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
+LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
+UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
+REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
+REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
+
+logger = logging.getLogger(__name__)
+
+
+class InspectClient:
+    """Asks one model.
+
+    Without `base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
+    server at that address is asked for the name as it stands, slashes and all, except behind the prefixes of SERVERS.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key_variable: str | None = None,
+        timeout_seconds: float = 120.0,
+        max_retries: int = 5,
+    ) -> None:
+        self._name = model
+        self._url = base_url or "the provider's own address"
+        variable = api_key_variable or ("the provider's variable" if base_url is None else DEFAULT_VARIABLE)
+        self._advice = f"Check base_url, model and the key in {variable}."
+        self._key = _read_key(base_url, api_key_variable)
+        self._keys = {self._key} - {None, KEYLESS}
+        self._model = self._open(model, base_url, math.ceil(timeout_seconds), max_retries)
+        self._keys |= {getattr(self._model.api, "api_key", None)} - {None, "", KEYLESS}  # where the provider found it
+        self._takes_schema: bool | None = None  # not known before the first answer
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """One answer; a request that the endpoint declines as such is a Completion with a `refusal`.
+
+        Raises:
+            EndpointError: no answer after all retries, or something that is no answer.
+            ModelError: the endpoint does not know the model or does not accept the key.
+        """
+        asked = [_chat_message(message) for message in messages]
+        if sampling.response_schema is None or self._takes_schema is False:
+            return await self._ask(asked, sampling, None)
+        answer = await self._ask(asked, sampling, _response_schema(sampling.response_schema))
+        if answer.finish_reason != "rejected":
+            self._takes_schema = True
+        elif self._takes_schema is None:  # perhaps for the schema, perhaps for something else: the plain request tells
+            refused, answer = answer, await self._ask(asked, sampling, None)
+            if answer.finish_reason != "rejected" and self._takes_schema is None:
+                self._takes_schema = False
+                logger.warning("%s refuses JSON schemas (%s); asking for JSON in words from now on", self._url, refused.refusal)
+        return answer
+
+    async def close(self) -> None:
+        await self._model.api.aclose()
+
+    def _open(self, name: str, base_url: str | None, attempt_seconds: int, max_retries: int) -> Model:
+        try:
+            from inspect_ai.model import GenerateConfig, get_model
+        except ImportError:
+            raise DependencyError("inspect-ai", "oracle") from None
+        # What it has to say reaches us as errors; its own lines would come in between ours, with the endpoint's words uncensored.
+        logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
+        _refuse_addresses_in_the_environment(name, base_url)
+        full_name = name if base_url is None or name.partition("/")[0] in SERVERS else f"openai-api/server/{name}"
+        config = GenerateConfig(max_retries=max_retries, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
+        try:
+            model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False)
+        except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
+            raise ConfigError(
+                f"model '{name}' cannot be asked: {self._quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
+                "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
+            ) from None
+        _retry_in_one_place(model)
+        return model
+
+    async def _ask(self, messages: list[ChatMessage], sampling: Sampling, schema: ResponseSchema | None) -> Completion:
+        from inspect_ai.model import GenerateConfig
+        from tenacity import RetryError
+
+        config = GenerateConfig(
+            temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=sampling.seed, response_schema=schema
+        )
+        try:
+            # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
+            output = await asyncio.create_task(self._model.generate(messages, config=config))
+            return self._read(output)
+        except Exception as failure:  # the errors of every provider's SDK, which have no base in common
+            last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
+            error = last or failure
+            status = _status(error)
+            said = self._quote(getattr(error, "provider_message", None) or error) or type(error).__name__
+            if status in REFUSED_REQUEST:
+                return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
+            if "Timeout" in type(error).__name__:
+                message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
+                raise EndpointError(message) from None
+            message = f"{self._url} gave no answer from model '{self._name}': {said}. {self._advice}"
+            spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
+            if status in REFUSED_ACCESS or spent:
+                raise ModelError(message) from None
+            raise EndpointError(message) from None
+
+    def _read(self, output: ModelOutput) -> Completion:
+        if not output.choices:
+            raise ValueError("an answer without choices")
+        choice = output.choices[0]
+        text = self._strike_keys(output.completion)
+        refused = isinstance(choice.message.content, list) and any(getattr(part, "refusal", None) for part in choice.message.content)
+        if output.usage is None and choice.stop_reason == "model_length":  # so inspect_ai tells of some refused requests
+            return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=self._quote(text))
+        if choice.stop_reason == "content_filter" or refused:
+            explained = choice.stop_details.explanation if choice.stop_details else None
+            refusal = self._quote(text or explained or "stopped by the endpoint's content filter")
+        else:
+            refusal = None
+        return Completion(
+            text=text,
+            usage=_usage(output),
+            finish_reason="length" if choice.stop_reason in ("max_tokens", "model_length") else choice.stop_reason,
+            refusal=refusal,
+        )
+
+    def _quote(self, said: object) -> str:
+        text = " ".join(self._strike_keys(str(said)).split())
+        return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+
+    def _strike_keys(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(str(key), "[key]")
+        return text
+
+
+def _read_key(base_url: str | None, variable: str | None) -> str | None:
+    """The key in the named variable; None leaves it to the provider, who knows its own."""
+    if base_url is None and variable is None:
+        return None
+    key = os.environ.get(variable or DEFAULT_VARIABLE, "").strip()
+    if not key and base_url is None:
+        raise ConfigError(f"the environment variable {variable} is not set, expected a key. Set it, or name another by api_key_variable=….")
+    return key or KEYLESS
+
+
+def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> None:
+    """Results depend on the config alone; inspect_ai would let a variable send the questions, and the key, elsewhere."""
+    if base_url is not None:
+        return
+    provider = name.partition("/")[0].upper().replace("-", "_")
+    for variable in (f"{provider}_BASE_URL", "INSPECT_EVAL_MODEL_BASE_URL"):
+        if os.environ.get(variable):
+            raise ConfigError(
+                f"the environment variable {variable} names another address for model '{name}', expected the config alone to choose. "
+                "Unset it, or give base_url=… (an OpenAI-compatible server)."
+            )
+
+
+def _retry_in_one_place(model: Model) -> None:
+    """A try is repeated by inspect_ai alone and not, beneath it, by the SDK too; and after as long as the server asks for."""
+    from tenacity import RetryCallState, wait_exponential, wait_random
+    from tenacity.wait import wait_base
+
+    usual = wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE) + wait_random(0, FIRST_PAUSE)
+
+    class Wait(wait_base):
+        def __call__(self, retry_state: RetryCallState) -> float:
+            error = retry_state.outcome.exception() if retry_state.outcome else None
+            asked = _retry_after_seconds(error)
+            return usual(retry_state) if asked is None else asked
+
+    api: Any = model.api
+    if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
+        api.client.max_retries = 0
+    api.retry_wait = Wait
+
+
+def _retry_after_seconds(error: BaseException | None) -> float | None:
+    """How long the server wants to be left alone, where its SDK's error says and it is bearable."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        seconds = float(headers["retry-after"])
+    except (KeyError, ValueError):  # absent, or a date
+        return None
+    return seconds if 0 <= seconds <= LONGEST_WAIT else None
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status in an SDK's error: OpenAI's and Anthropic's name it status_code, Google's code."""
+    found = [getattr(error, name, None) for name in ("status_code", "code")]
+    return next((status for status in found if isinstance(status, int)), None)
+
+
+def _plain(error: Exception) -> str:
+    """What an error of inspect_ai's says, without its markup for terminals."""
+    from rich.text import Text
+
+    return Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
+
+
+def _usage(output: ModelOutput) -> Usage:
+    """What the server says it used, cached tokens included; some servers say nothing."""
+    used = output.usage
+    if used is None:
+        return Usage(requests=1)
+    cached = (used.input_tokens_cache_read or 0) + (used.input_tokens_cache_write or 0)
+    return Usage(requests=1, input_tokens=max(0, used.input_tokens + cached), output_tokens=max(0, used.output_tokens))
+
+
+def _response_schema(schema: dict[str, Any]) -> ResponseSchema:
+    from inspect_ai.model import ResponseSchema
+    from inspect_ai.util import JSONSchema
+
+    return ResponseSchema(name="answer", json_schema=JSONSchema.model_validate(schema), strict=True)
+
+
+def _chat_message(message: Message) -> ChatMessage:
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageTool, ChatMessageUser
+    from inspect_ai.tool import ToolCall
+
+    if message.role == "system":
+        return ChatMessageSystem(content=message.content)
+    if message.role == "user":
+        return ChatMessageUser(content=message.content)
+    if message.role == "tool":
+        return ChatMessageTool(content=message.content, tool_call_id=message.tool_call_id, function=message.name)
+    calls = [
+        ToolCall(id=call.id or f"call_{index}", function=call.name, arguments=_arguments(call.name, call.arguments))
+        for index, call in enumerate(message.tool_calls)
+    ]
+    return ChatMessageAssistant(content=message.content, tool_calls=calls or None)
+
+
+def _arguments(tool: str, text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise DataError(f"a call of tool '{tool}' has arguments {text!r:.60}, expected a JSON object. Mend the message that is sent.")
+    return arguments

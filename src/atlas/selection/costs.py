@@ -1,0 +1,128 @@
+"""What asking a model costs: `usage x price -> USD`, before a run (estimated) and during one (counted).
+
+Prices change and providers differ, so they come from a table of yours alone:
+
+    # prices.yaml: USD per million tokens
+    openai/gpt-4o: {input: 2.5, output: 10}
+    my-model: {input: 0.1, output: 0.4}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from atlas.config import Config, check_config, read_recipe
+from atlas.errors import ConfigError
+from atlas.records import Selection, Usage
+from atlas.runs import SELECTION_FILE, read_trajectories
+from atlas.selection.budget import step_budget
+from atlas.selection.config import SelectConfig
+from atlas.selection.retry_problems import read_kept_selections
+from atlas.selection.selectors.base import HasEstimate, make_selector
+
+
+class Price(Config):
+    """USD per million tokens. Discounts (cached prompts, batches) are not in it: the true bill may be lower."""
+
+    input: float = Field(ge=0, description="for tokens sent")
+    output: float = Field(ge=0, description="for tokens received, hidden thoughts among them")
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What a run would ask, before anything is sent. Four characters count as one token."""
+
+    trajectories: int
+    usage: Usage
+    cost_usd: float | None  # None: no price is known
+
+
+class CostMeter:
+    """What a run has spent, and whether that is all that it may."""
+
+    def __init__(self, price: Price | None, limit_usd: float | None) -> None:
+        self._price = price
+        self.limit_usd = limit_usd
+        self._spent = Usage()
+
+    def add(self, usage: Usage) -> None:
+        self._spent += usage
+
+    @property
+    def cost_usd(self) -> float:
+        return cost_usd(self._spent, self._price) or 0.0
+
+    @property
+    def is_reached(self) -> bool:
+        return self.limit_usd is not None and self.cost_usd >= self.limit_usd
+
+
+def find_price(config: SelectConfig) -> Price | None:
+    """The price of the model that is asked, by its name as given; None if the table has none, or there is no table.
+
+    Raises:
+        ConfigError: the table of prices cannot be read, or a spending limit is set and no price is known.
+    """
+    price = read_prices(Path(config.prices)).get(config.model) if config.prices is not None else None
+    if price is None and config.max_cost_usd is not None:
+        raise ConfigError(
+            f"max_cost_usd is {config.max_cost_usd:g}, but no price is known for model '{config.model}'"
+            f"{f' at {config.base_url}' if config.base_url else ''}. Give prices=FILE with a line such as  "
+            f"{config.model}: {{input: 2.5, output: 10}}  (USD per million tokens)."
+        )
+    return price
+
+
+def read_prices(path: Path) -> dict[str, Price]:
+    """A table of prices from a YAML or JSON file."""
+    prices = {}
+    for name, given in read_recipe(path).items():
+        if not isinstance(given, dict):
+            raise ConfigError(f"{path}: '{name}' is {given!r:.60}, expected {{input: …, output: …}} in USD per million tokens.")
+        prices[str(name)] = check_config(Price, given, f"{path}: {name}")
+    return prices
+
+
+def cost_usd(usage: Usage, price: Price | None) -> float | None:
+    """USD, or None without a price."""
+    if price is None:
+        return None
+    return (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000
+
+
+def summarise_cost(usage: Usage, config: SelectConfig) -> dict[str, float]:
+    """What a run's usage cost, where anything was asked and a price is known."""
+    cost = cost_usd(usage, find_price(config)) if usage.requests else None
+    return {} if cost is None else {"cost_usd": round(cost, 6)}
+
+
+def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEstimate:
+    """Requests, tokens and price of what the run `out` still has to ask; asking again after a wrong answer comes on top.
+
+    Raises:
+        ConfigError: the selector asks no model that is paid for by the token.
+        RunError, DataError: the trajectories, or the run whose problems are tried again, cannot be read.
+    """
+    selector = make_selector(config)
+    if not isinstance(selector, HasEstimate):
+        raise ConfigError(f"selector '{config.selector}' asks no model by the token, so there is nothing to estimate. Leave --dry-run out.")
+    done = _ids_in(out)
+    if config.retry_problems_of is not None:
+        done |= read_kept_selections(Path(config.retry_problems_of), config, trajectories).keys()
+    usage, count = Usage(), 0
+    for trajectory in read_trajectories(trajectories):
+        if trajectory.id not in done:
+            count += 1
+            budget = step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps)
+            usage += selector.estimate(trajectory, budget)
+    return CostEstimate(count, usage, cost_usd(usage, find_price(config)))
+
+
+def _ids_in(out: Path) -> set[str]:
+    """The trajectories that have a selection in a run, finished or not, which is only looked at."""
+    found = [path for path in (out / SELECTION_FILE, out / f"{SELECTION_FILE}.partial") if path.exists()]
+    lines = found[0].read_bytes().splitlines(keepends=True) if found else []
+    return {Selection.model_validate_json(line).trajectory_id for line in lines if line.endswith(b"}\n")}

@@ -1,0 +1,83 @@
+"""Which turns ended in an error: `trajectory -> for each step, the rule that its following observation meets`.
+
+One literal table of patterns, by environment and format. Those of an environment are tried on its own trajectories alone,
+for "Nothing happens." is a failed act in ALFWorld and may be a sentence of a story elsewhere; the others are tried on
+all. Patterns look at the beginning of a message (or of a line, where they say so): a file that an agent reads may hold the
+word "error" anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from atlas.records import Message, Trajectory
+
+ANYWHERE = "any"
+TOOLS = "tool"  # messages with the role "tool", whatever the environment
+CHARS = 4_000  # of the beginning of a message; and as many of its end, where a traceback ends
+
+ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        ANYWHERE: (
+            r"(HTTP(/[\d.]+)?\s+|\[HTTP |status(_| )?code\W{1,3})[45]\d\d\b",  # a server refused or broke
+            r'\{\s*"(error|detail)"\s*:(?!\s*(null|""|false|\{\}))',  # AgentGym servers and most web interfaces
+            r"(?m)^Traceback \(most recent call last\):",
+            r"(ERROR|Error|error)\s*[:|]",
+            r"(?m)^(bash|sh|zsh|/bin/\w+):.*(command not found|No such file or directory|syntax error|Permission denied)",
+            r"Error: Only one 'Action' is allowed",  # AgentGym's clients
+            r"Invalid Action\.",
+        ),
+        TOOLS: (
+            r"(Error|error|ERROR|Failed|failed|Exception)\b",
+            r'\{[^{}]{0,200}"(is_?error|isError)"\s*:\s*true',
+            r"<(tool_use_)?error>",
+            r"(?s).{0,2000}\b(exit code|Exit code|returncode)\W{1,3}[1-9]\d*\b",
+        ),
+        "babyai": (
+            r"That action is not possible\b",  # our own
+            r"(?s).{0,200}The action is not recognized\b",
+            r"(?s).{0,200}[Yy]ou can'?t (move|go|pick|open|drop|toggle)\b",
+        ),
+        "textcraft": (r"Could not (execute|find)\b",),
+        "sciworld": (
+            r"No known action matches that input\b",
+            r"Ambiguous request\b",
+            r"(?s).{0,200}(It's not clear how to|is not (open|accessible)|isn't something that)\b",
+            r"You can(no|')t\b",
+            r"Unknown action\b",
+        ),
+        "alfworld": (r"Nothing happens\b",),
+        "maze": (r"(Invalid action|hit wall)",),
+        "wordle": (r"invalid word\b",),
+        "weather": (r"Format error\b",),
+        "webshop": (r"Invalid (action|Action)\b",),
+    }
+)
+_LABEL = re.compile(r"\s*((Instruction|Observation):\s*)?")  # what AgentGym's data and clients put before an observation
+_COMPILED = {group: tuple(re.compile(pattern) for pattern in patterns) for group, patterns in ERROR_PATTERNS.items()}
+
+
+def error_turns(trajectory: Trajectory) -> list[str | None]:
+    """For each step, the words of the error that its following observation reports, or None where it reports none.
+
+    A step that nothing was seen after (the last one, mostly) has no error.
+    """
+    observations = [step.observation for step in trajectory.steps[1:]] + [trajectory.final_observation]
+    return [_error_in(observation, trajectory.task.environment) for observation in observations[: len(trajectory.steps)]]
+
+
+def _error_in(observation: Sequence[Message], environment: str) -> str | None:
+    for message in observation:
+        text = message.content if len(message.content) <= 2 * CHARS else f"{message.content[:CHARS]}\n{message.content[-CHARS:]}"
+        text = _LABEL.sub("", text, count=1)
+        for pattern in _patterns(environment.lower(), message.role):
+            if found := pattern.search(text) if pattern.pattern.startswith("(?m)") else pattern.match(text):
+                return " ".join(found.group().split())[:80]
+    return None
+
+
+def _patterns(environment: str, role: str) -> tuple[re.Pattern[str], ...]:
+    groups = [group for group in _COMPILED if group == ANYWHERE or group in environment or (group == TOOLS and role == "tool")]
+    return tuple(pattern for group in groups for pattern in _COMPILED[group])

@@ -1,0 +1,36 @@
+"""A second try at what finally failed: an earlier run's selections are kept as they are, its problems are asked about anew.
+
+The earlier run stays as it was, for other runs were made from it; the new one may use another model, a longer answer, more room.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.errors import ConfigError
+from atlas.records import Selection
+from atlas.runs import read_selections
+from atlas.selection.config import SelectConfig
+from atlas.store import read_manifest
+
+SAME = ("selector", "scope", "ratio", "rounding", "min_steps")  # or half of the new run would be under another budget
+
+
+def read_kept_selections(earlier: Path, config: SelectConfig, trajectories: Path) -> dict[str, Selection]:
+    """The selections without a problem in the run `earlier`, by trajectory id.
+
+    Raises:
+        ConfigError: the earlier run has another selector or budget, or no problem to try again.
+        RunError: it is no finished selection of these trajectories.
+    """
+    before, now = read_manifest(earlier, ("select",)).config, config.model_dump(mode="json")
+    changed = [f"{name}: {before.get(name)!r} there, {now[name]!r} now" for name in SAME if before.get(name) != now[name]]
+    if changed:
+        raise ConfigError(
+            f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the same, or select all again."
+        )
+    selections = read_selections(earlier, trajectories)
+    kept = {id_: selection for id_, selection in selections.items() if selection.problem is None}
+    if len(kept) == len(selections):
+        raise ConfigError(f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so there is nothing to try again.")
+    return kept

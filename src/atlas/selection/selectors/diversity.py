@@ -1,0 +1,89 @@
+"""Steps that say something about the goal and nothing twice: relevance and diversity under a budget, offline.
+
+After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings; here greedily by maximal
+marginal relevance (Carbonell and Goldstein 1998) on TF-IDF vectors of the words. The vectors are fitted on each trajectory
+alone: words that stand in all of its steps count for little, and no other trajectory matters to the choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import DependencyError
+from atlas.records import CriticalStep, Message, Selection, Trajectory
+from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.base import Others, selection_of
+
+RELEVANCE = 0.5  # how much relevance to the goal weighs against likeness to what is taken already
+DIGITS = 9  # likenesses closer than that are equal: rounding in the last place must not decide
+
+Floats = NDArray[np.float64]
+
+
+class DiversitySelector:
+    """Takes step after step: each time the one most like the goal and least like those taken before, the earlier of equals."""
+
+    def __init__(self, config: SelectConfig, others: Others) -> None:
+        self._name = config.selector
+        self._vectorizer = _import_vectorizer()
+
+    def select(self, trajectory: Trajectory, budget: int) -> Selection:
+        """`budget` steps, each scored by its marginal relevance when it was taken."""
+        if not trajectory.steps or budget == 0:
+            return selection_of(trajectory, self._name, budget)
+        vectors = self._vectors([_goal(trajectory), *_step_texts(trajectory)])
+        taken = _take(relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget)
+        return selection_of(trajectory, self._name, budget, (CriticalStep(index=index, score=score) for index, score in taken))
+
+    def _vectors(self, texts: list[str]) -> Floats:
+        """[1 + S, words], each row of length 1 (or 0, where a text has no word)."""
+        if not any(re.search(r"\w", text) for text in texts):
+            return np.zeros((len(texts), 1))
+        made: Floats = self._vectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True).fit_transform(texts).toarray()
+        return made
+
+
+def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, float]]:
+    """The steps in the order of being taken, each with its marginal relevance. relevance [S], likeness [S, S]."""
+    closest = np.zeros(len(relevance))
+    free = list(range(len(relevance)))
+    taken: list[tuple[int, float]] = []
+    while free and len(taken) < budget:
+        marginal = np.round(RELEVANCE * relevance - (1 - RELEVANCE) * closest, DIGITS)
+        best = max(free, key=lambda index: (marginal[index], -index))
+        taken.append((best, float(marginal[best])))
+        free.remove(best)
+        closest = np.maximum(closest, likeness[best])
+    return taken
+
+
+def _goal(trajectory: Trajectory) -> str:
+    """What was to be done: the goal where the task says it, else what the user said first."""
+    if trajectory.task.goal:
+        return trajectory.task.goal
+    first = trajectory.steps[0].observation
+    return _text([message for message in (*trajectory.prompt, *first) if message.role == "user"] or [*trajectory.prompt, *first])
+
+
+def _step_texts(trajectory: Trajectory) -> Iterator[str]:
+    """What each step saw and said; what the first one saw is the task in most data, and would be most like itself."""
+    for index, step in enumerate(trajectory.steps):
+        yield _text([step.response] if index == 0 else [*step.observation, step.response])
+
+
+def _text(messages: list[Message]) -> str:
+    calls = [f"{call.name} {call.arguments}" for message in messages for call in message.tool_calls]
+    return "\n".join([*(part for message in messages for part in (message.reasoning, message.content) if part), *calls])
+
+
+def _import_vectorizer() -> Any:
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise DependencyError("scikit-learn", "select") from None
+    return TfidfVectorizer

@@ -1,0 +1,53 @@
+"""A small model distilled from an oracle's or a person's labels: 1,000 answers can label 100,000 trajectories locally.
+
+Made by `atlas select-train` (train_selector.py). Its scores are calibrated probabilities, so they are comparable between
+trajectories, as a budget over the whole data set needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.errors import ConfigError, ModelError
+from atlas.records import Trajectory
+from atlas.selection.config import SelectConfig
+from atlas.selection.learned_model import MODEL_FILE, LearnedModel, read_model, step_probabilities
+from atlas.selection.selectors.base import Others, Scores
+from atlas.store import Input, read_manifest
+
+
+class LearnedSelector:
+    """Scores a step by how likely it is one that the labels would choose.
+
+    Raises:
+        ConfigError: `model` is no run folder of select-train.
+        ModelError: on held-out trajectories it was no better than chance, and `allow_chance` is not set.
+    """
+
+    def __init__(self, config: SelectConfig, others: Others) -> None:
+        run = Path(config.model)
+        if not run.is_dir():
+            raise ConfigError(
+                f"selector 'learned': model '{config.model}' is no folder, expected a run of 'atlas select-train'. Give model=RUN."
+            )
+        self._name = run.name
+        self._digest = read_manifest(run, ("select-train",)).digest
+        self._model = read_model(run / MODEL_FILE)
+        if not (config.allow_chance or self._model.agreement.is_better_than_chance):
+            raise ModelError(_refusal(config.model, self._model))
+
+    def inputs(self) -> dict[str, Input]:
+        return {"learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)}
+
+    def score(self, trajectory: Trajectory) -> Scores:
+        return step_probabilities(self._model, trajectory)
+
+
+def _refusal(name: str, model: LearnedModel) -> str:
+    agreement = model.agreement
+    precision, chance = agreement.precision.value or 0.0, agreement.chance_precision or 0.0
+    return (
+        f"the learned selector in {name} is not better than chance: on {agreement.num_trajectories} held-out trajectories of "
+        f"{agreement.num_units} tasks, {precision:.0%} of its steps were labelled, by chance {chance:.0%} would be. "
+        "Label more trajectories and train again, or set allow_chance=true to use it all the same."
+    )

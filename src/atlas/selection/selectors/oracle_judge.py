@@ -1,0 +1,110 @@
+"""A model that is asked for a judgement in JSON: `question -> verdict`. The client, the second chance and giving up are here alone.
+
+An answer that breaks a rule is sent back once with what was wrong; if the second breaks one too, there is a problem and no
+answer. Nothing is ever trimmed into shape, for a trimmed answer is not the model's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from atlas.errors import ModelError
+from atlas.models.base import ModelClient, Sampling
+from atlas.records import Message, Usage
+from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.oracle_answer import AnswerError
+
+ATTEMPTS = 2  # the answer, and one more after being told what was wrong
+HOPELESS_AFTER = 20  # unusable answers from the start on: the model or the settings are at fault, not the trajectories
+LONGEST_SAID = 20_000  # characters of a wrong answer that are sent back; nobody wants to pay for a runaway one twice
+CHARS_PER_TOKEN = 4  # about right for English in every tokenizer of today; forecasts use it, bills do not
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Generic[AnswerT]):
+    """An answer that keeps the rules, or the problem; and what it cost."""
+
+    answer: AnswerT | None
+    problem: str | None
+    usage: Usage
+
+
+class Judge:
+    """Asks a model over a network; connects at the first question."""
+
+    def __init__(self, config: SelectConfig, schema: dict[str, Any], client: ModelClient | None = None) -> None:
+        self._config = config
+        self._client = client
+        self._sampling = Sampling(
+            temperature=config.temperature, max_tokens=config.max_tokens, response_schema=schema if config.structured else None
+        )
+        self._usable = 0
+        self._unusable = 0
+
+    async def ask(
+        self, messages: tuple[Message, ...], read: Callable[[str], AnswerT], complain: Callable[[str], Message]
+    ) -> Verdict[AnswerT]:
+        """What `read` makes of the answer; where it raises AnswerError, the model hears `complain` of it, once.
+
+        Raises:
+            EndpointError: the endpoint gave no answer.
+            ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
+        """
+        verdict = await self._ask(messages, read, complain)
+        if verdict.problem is None:
+            self._usable += 1
+            return verdict
+        self._unusable += 1
+        if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
+            raise ModelError(
+                f"model '{self._config.model}': the first {self._unusable} questions got no usable answer. "
+                f"The last: {verdict.problem}. Choose another model or other settings, and another --out."
+            )
+        return verdict
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _ask(
+        self, messages: tuple[Message, ...], read: Callable[[str], AnswerT], complain: Callable[[str], Message]
+    ) -> Verdict[AnswerT]:
+        client = self._connected()
+        usage = Usage()
+        complaint = ""
+        for _ in range(ATTEMPTS):
+            completion = await client.complete(messages, self._sampling)
+            usage += completion.usage
+            if completion.refusal is not None:
+                return Verdict(None, f"refused: {completion.refusal}", usage)
+            try:
+                return Verdict(read(completion.text), None, usage)
+            except AnswerError as error:
+                cut = completion.finish_reason == "length"
+                complaint = f"it was cut off after {completion.usage.output_tokens} tokens" if cut else str(error)
+            said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
+            messages = (*messages, said, complain(complaint))
+        return Verdict(None, f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
+
+    def _connected(self) -> ModelClient:
+        if self._client is None:
+            from atlas.models.inspect_api import InspectClient
+
+            self._client = InspectClient(
+                self._config.model,
+                base_url=self._config.base_url,
+                api_key_variable=self._config.api_key_variable,
+                timeout_seconds=self._config.timeout_seconds,
+                max_retries=self._config.max_retries,
+            )
+        return self._client
+
+
+def num_tokens(messages: tuple[Message, ...]) -> int:
+    """About how many tokens these messages are."""
+    return -(-sum(len(message.content) for message in messages) // CHARS_PER_TOKEN)

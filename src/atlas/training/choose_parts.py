@@ -1,0 +1,99 @@
+"""Which parts of the engine a model knows: each is tried on a few tokens against the plain forward pass.
+
+What an architecture does not accept, or does not do alike, stays out and is named; training goes on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlas.errors import ModelError
+from atlas.rendering.loss_mask import IGNORED_LABEL
+from atlas.training.config import EngineConfig
+from atlas.training.engine import PARTS, Engine
+from atlas.training.examples import TrainingExample
+from atlas.training.loss import pad, sum_cross_entropy
+from atlas.training.packed_rows import MIN_SHARED_TOKENS
+
+NEEDS_PACKING = ("shared_prompts", "last_layer")
+# Shares of the largest hidden state. Norms compute in float32 even in float64 models. A leak between sequences or a wrong position
+# moves hidden states by far more.
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEngine:
+    """An engine ready to train with, and why each part that was asked for is not in it."""
+
+    engine: Engine
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def choose_parts(model: Any, config: EngineConfig, window: int | None = None) -> ChosenEngine:
+    """Put every part that `config` asks for and that `model` does alike into the model.
+
+    Raises:
+        ModelError: the gradient is to go through a window alone, which needs `packing`, and that is not to be had.
+    """
+    engine = Engine(model, window)
+    chosen: list[str] = []
+    left_out: dict[str, str] = {}
+    was_training = model.training
+    model.eval()  # without dropout, two ways of computing agree
+    try:
+        for part in PARTS:
+            if not getattr(config, part) or (part == "last_layer" and window is not None):
+                continue
+            if part in NEEDS_PACKING and "packing" not in chosen:
+                left_out[part] = "it needs packing"
+            elif problem := _try_part(engine, model, [*chosen, part]):
+                left_out[part] = problem
+            else:
+                chosen.append(part)
+        if window is not None and "packing" not in chosen:
+            reason = left_out.get("packing", "engine.packing is off")
+            raise ModelError(f"context_gradient needs packing, which this model does not have: {reason}. Set context_gradient=full.")
+        engine.put_in(chosen)
+    finally:
+        model.train(was_training)
+    return ChosenEngine(engine, left_out)
+
+
+@torch.no_grad()
+def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
+    """What speaks against these parts in this model, in one sentence; None if nothing does."""
+    probes = _probes(int(engine.model.config.get_text_config().vocab_size))
+    engine.put_in(())
+    plain_loss = sum_cross_entropy(model, {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()})
+    plain = engine.hidden_states(probes)
+    try:
+        engine.put_in(parts)
+        loss, hidden = engine.loss(model, probes), engine.hidden_states(probes)
+    except Exception as error:  # an architecture fails at what it does not know in whatever way it likes
+        engine.put_in(())
+        return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
+    tolerance = TOLERANCES[plain.dtype]
+    if not (hidden - plain).abs().max() <= tolerance * plain.abs().max():
+        return "its hidden states would not be the same"
+    if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
+        return "its loss would not be the same"
+    return None
+
+
+def _probes(vocabulary: int) -> list[TrainingExample]:
+    """Three short sequences in lexicographic order, two of which begin alike."""
+    rng = np.random.default_rng(0)
+    prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
+    tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
+    sequences = [np.concatenate([prompt, tail]) for tail in tails] + [rng.integers(0, vocabulary, 21)]
+    probes = []
+    for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):
+        labels = np.where(rng.random(len(ids)) < 0.4, ids, IGNORED_LABEL)
+        labels[0], labels[-1] = IGNORED_LABEL, ids[-1]
+        probes.append(TrainingExample("probe", ids.astype(np.int32), labels.astype(np.int64)))
+    return probes

@@ -1,0 +1,70 @@
+"""How an agent is tuned: the settings of `atlas train`, without torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.models.local import Precision
+
+Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
+
+
+class LoraConfig(Config):
+    """Low-rank adapters in place of full fine-tuning (needs the extra `lora`)."""
+
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32.0, gt=0, description="scale; the adapter counts alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+    target_modules: str | tuple[str, ...] = Field("all-linear", description="which layers get one, as PEFT names them")
+
+
+class EngineConfig(Config):
+    """What is saved where nothing is supervised. Every part is exact: the loss and its gradients are the same up to rounding."""
+
+    micro_batch_tokens: int = Field(8192, ge=1, description="tokens of a forward pass: memory and speed, not the loss")
+    chunked_loss: bool = Field(True, description="the logits of all supervised tokens never exist at once")
+    packing: bool = Field(True, description="the sequences of a forward pass stand in one row, without padding")
+    shared_prompts: bool = Field(True, description="what sequences of a row begin with in common is computed once (needs packing)")
+    last_layer: bool = Field(True, description="the last layer asks and computes at supervised positions only (needs packing)")
+
+
+class TrainConfig(Config):
+    """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
+
+    # The model is an input with a digest; the engine is exact.
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to", "engine"})
+
+    model: str = Field(description="a hub id, a model folder, or a run folder of train")
+    epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
+    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
+    lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
+    batch_size: int = Field(32, ge=1, description="examples per optimiser step")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="examples per forward pass at most; none: as engine.micro_batch_tokens allows"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_tokens: int = Field(4096, ge=8, description="longer sequences lose their tail; selected steps in it are counted as dropped")
+    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
+    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    context_gradient: str = Field(
+        "full",
+        pattern=r"^(full|stop|window:[1-9][0-9]*)$",
+        description="full; stop: none through what is not supervised (cheaper, not exact); window:N: through N tokens before each",
+    )
+    lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
+    engine: EngineConfig = Field(default_factory=EngineConfig, description="how the loss is computed, see below")
+    seed: int = Field(0, description="order of the examples, and dropout if any")
+    save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
+    log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
+    report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")
+
+    @property
+    def gradient_window(self) -> int | None:
+        """Tokens before each supervised one that carry gradient; None: all of the context."""
+        kind, _, number = self.context_gradient.partition(":")
+        return None if kind == "full" else int(number or 0)

@@ -1,0 +1,68 @@
+"""trajectories + selection -> what training on them would cost, and what it would train: nothing is trained, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from atlas.models.local import load_renderer, locate_model, resolve_precision
+from atlas.rendering.loss_mask import IGNORED_LABEL, mark_supervised
+from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
+from atlas.runs import read_selections, read_trajectories
+from atlas.training.config import TrainConfig
+from atlas.training.costs import count_costs, estimate_memory, measure_shape
+from atlas.training.examples import TrainingExample, build_examples, schedule_examples
+
+
+def print_training_plan(console: Console, config: TrainConfig, trajectories: Path, selection: Path) -> None:
+    """Examples, supervised tokens, operations with each saving, memory, and the first example with its mask.
+
+    Raises:
+        RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
+        ModelError: the model has no config, no tokenizer or no usable chat template.
+    """
+    place = locate_model(config.model)
+    renderer = load_renderer(place)
+    built = build_examples(read_trajectories(trajectories), read_selections(selection, trajectories), renderer, config.max_tokens)
+    share = built.num_supervised_tokens / max(1, built.num_tokens)
+    console.print(
+        f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; {built.num_supervised_steps:,} of "
+        f"{built.num_steps:,} steps supervised, {built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens",
+        soft_wrap=True,
+    )
+    console.print(f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised ({share:.1%})")
+    if not built.examples:
+        console.print("no token would be supervised: training would stop here.")
+        return
+    order = schedule_examples(built.examples, config.epochs, config.batch_size, config.seed)
+    steps = [
+        [built.examples[index] for index in order[start : start + config.batch_size]] for start in range(0, len(order), config.batch_size)
+    ]
+    precision = resolve_precision(config.precision)
+    shape = measure_shape(place.location, config)
+    console.print(f"steps:       {len(steps):,} optimiser steps of up to {config.batch_size} examples, {precision}")
+    console.print(f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width {shape.hidden:,}")
+    table = Table(
+        "computed", Column("tokens", justify="right"), Column("operations", justify="right"), Column("share", justify="right"), box=None
+    )
+    costs = count_costs(shape, config, steps)
+    for cost in costs:
+        is_off = cost.setting is not None and not getattr(config.engine, cost.setting)
+        name = f"+ {cost.name}{' (off)' if is_off else ''}" if cost is not costs[0] else cost.name
+        table.add_row(name, f"{cost.num_tokens:,}", f"{cost.operations:.3g}", f"{cost.operations / costs[0].operations:.2f}")
+    console.print(table)
+    memory = estimate_memory(shape, config, steps, precision)
+    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
+    console.print(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})", soft_wrap=True)
+    console.print(f"\nthe first example, {built.examples[0].trajectory_id}, supervised between ⟦ and ⟧:", markup=False)
+    console.print(Text(_marked(renderer, built.examples[0])), soft_wrap=True)
+
+
+def _marked(renderer: Renderer, example: TrainingExample) -> str:
+    tokens = TokenizedExample(example.trajectory_id, example.input_ids, np.full(len(example.input_ids), NO_STEP, dtype=np.int32), ())
+    text = mark_supervised(renderer.tokenizer, tokens, example.labels != IGNORED_LABEL)
+    return f"{text}\n({example.num_tail_tokens:,} tokens after the last supervised one are not run)" if example.num_tail_tokens else text

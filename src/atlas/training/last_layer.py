@@ -1,0 +1,78 @@
+"""The last decoder layer asks and computes only where a hidden state predicts a supervised token.
+
+Nothing reads its other outputs. Its keys and values are needed everywhere, so the layer runs twice, unchanged: over all
+tokens as far as the place where it would write its keys and values to a cache, and over the kept tokens with a cache that
+hands those back. So it works for any layout of norms, projections and MLP that follows transformers' cache interface.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from atlas.training.packed_attention import AttentionPlan
+
+
+def prune_layer(layer: Any) -> None:
+    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return hidden states [1, K, H]."""
+    # Unwrapped: recomputing this one layer under gradient checkpointing would save nothing, the backward pass begins with it.
+    forward = inspect.unwrap(type(layer).forward)
+
+    def forward_kept(
+        hidden_states: torch.Tensor, *arguments: Any, kept: torch.Tensor, kept_plan: AttentionPlan, plan: AttentionPlan, **options: Any
+    ) -> Any:
+        options.pop("past_key_values", None)
+        states = _Reader()
+        try:
+            forward(layer, hidden_states, *arguments, past_key_values=states, plan=plan, **options)
+            raise RuntimeError(f"{type(layer).__name__} wrote no keys and values, expected one call of past_key_values.update.")
+        except _Read:
+            pass
+        length = hidden_states.shape[1]
+        chosen = {name: _choose(option, kept, length) for name, option in options.items()}
+        assert states.key is not None
+        assert states.value is not None
+        given = _Giver(states.key, states.value)
+        return forward(layer, hidden_states[:, kept], *arguments, past_key_values=given, plan=kept_plan, **chosen)
+
+    layer.forward = forward_kept
+
+
+def restore_layer(layer: Any) -> None:
+    layer.__dict__.pop("forward", None)
+
+
+class _Read(Exception):
+    """Keys and values are read; the rest of the layer need not run."""
+
+
+class _Reader:
+    """A cache that takes what it is given and stops the layer."""
+
+    key: torch.Tensor | None = None
+    value: torch.Tensor | None = None
+
+    def update(self, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        self.key, self.value = key, value
+        raise _Read
+
+
+class _Giver:
+    """A cache that holds the keys and values of all tokens, whatever it is given."""
+
+    def __init__(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        self._states = (key, value)
+
+    def update(self, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._states
+
+
+def _choose(option: Any, kept: torch.Tensor, length: int) -> Any:
+    """Of an option with one entry per token (position ids, rotary cosines and sines, shape [1, T, …]) the kept ones."""
+    if isinstance(option, torch.Tensor) and option.dim() >= 2 and option.shape[1] == length:
+        return option[:, kept]
+    if isinstance(option, tuple):
+        return tuple(_choose(part, kept, length) for part in option)
+    return option

@@ -1,0 +1,131 @@
+"""Sequences to one packed row: no padding, and a prompt that several sequences begin with stands in it once.
+
+The row is a forest. A node is a run of tokens; it attends to itself causally and to the nodes above it wholly, so each
+path from a root to a leaf is one sequence, exactly as if it ran alone. Siblings stand side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.rendering.loss_mask import IGNORED_LABEL
+
+MIN_SHARED_TOKENS = 32  # a shorter common beginning saves less than the extra attention calls cost
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Tokens [start, end) of the row, the first of them at `position` of its sequences; `ancestors` are node indices, root first."""
+
+    start: int
+    end: int
+    position: int
+    ancestors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """What a forward pass over several sequences needs.
+
+    Attributes:
+        token_ids: shape [T].
+        position_ids: shape [T]; each token's place in the sequences that hold it.
+        nodes: in the order of the row.
+        kept: shape [K]; the places whose hidden states predict a supervised token, ascending.
+        kept_of_target: shape [N]; for each supervised token the place in `kept` that predicts it. Two sequences may part after
+            a shared token and supervise different ones, so N may exceed K.
+        targets: shape [N]; the supervised tokens.
+        live: shape [L]; the places that carry gradient, ascending: those kept and, in each sequence, a window of tokens before
+            them. All, without a window.
+    """
+
+    token_ids: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    nodes: tuple[Node, ...]
+    kept: NDArray[np.int64]
+    kept_of_target: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    live: NDArray[np.int64]
+
+
+def pack_row(
+    sequences: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]], share_prompts: bool, window: int | None = None
+) -> PackedRow:
+    """One row of all sequences (token ids and unshifted labels, each of shape [T]); the first label of each is ignored."""
+    tokens = [ids for ids, _ in sequences]
+    order = lexicographic_order(tokens) if share_prompts else list(range(len(tokens)))
+    common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
+    nodes, paths = _build_forest([tokens[index] for index in order], common)
+    token_ids = np.empty(nodes[-1].end, dtype=np.int64)
+    position_ids = np.empty(nodes[-1].end, dtype=np.int64)
+    predicts, targets, live = [], [], []
+    for path, index in zip(paths, order, strict=True):
+        ids, labels = sequences[index]
+        places = np.concatenate([np.arange(nodes[node].start, nodes[node].end) for node in path])
+        token_ids[places] = ids
+        position_ids[places] = np.arange(len(ids))
+        supervised = np.flatnonzero(labels[1:] != IGNORED_LABEL)  # position t predicts token t + 1
+        predicts.append(places[supervised])
+        targets.append(labels[1:][supervised])
+        live.append(places if window is None else places[_within(window, supervised, len(ids))])
+    kept, kept_of_target = np.unique(np.concatenate(predicts), return_inverse=True)
+    all_targets, all_live = np.concatenate(targets).astype(np.int64), np.unique(np.concatenate(live))
+    return PackedRow(token_ids, position_ids, tuple(nodes), kept, kept_of_target, all_targets, all_live)
+
+
+def lexicographic_order(tokens: Sequence[NDArray[np.integer]]) -> list[int]:
+    """Indices in the order of their tokens, so that sequences with a common beginning stand side by side."""
+    keys = [ids.astype(">u4").tobytes() for ids in tokens]
+    return sorted(range(len(tokens)), key=lambda index: keys[index])
+
+
+def common_beginnings(tokens: Sequence[NDArray[np.integer]]) -> list[int]:
+    """How many tokens each sequence has in common with the one before it; below MIN_SHARED_TOKENS it counts as none."""
+    lengths = [0]
+    for before, after in itertools.pairwise(tokens):
+        shorter = min(len(before), len(after))
+        differs = np.flatnonzero(before[:shorter] != after[:shorter])
+        length = int(differs[0]) if len(differs) else shorter
+        lengths.append(length if length >= MIN_SHARED_TOKENS else 0)
+    return lengths
+
+
+def _within(window: int, ends: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+    """Which of `length` places lie at one of `ends` or up to `window` before it."""
+    edges = np.zeros(length + 1, dtype=np.int64)
+    np.add.at(edges, np.maximum(ends - window, 0), 1)
+    np.add.at(edges, ends + 1, -1)
+    return np.asarray(edges.cumsum()[:-1] > 0)
+
+
+def _build_forest(tokens: Sequence[NDArray[np.integer]], common: Sequence[int]) -> tuple[list[Node], list[list[int]]]:
+    """Nodes level by level (so that siblings are neighbours), and the path of node indices of each sequence."""
+    paths: list[list[int]] = [[] for _ in tokens]
+    nodes: list[Node] = []
+    level: list[tuple[range, int, tuple[int, ...]]] = [(group, 0, ()) for group in _split(range(len(tokens)), common, 0)]
+    end = 0
+    while level:
+        below: list[tuple[range, int, tuple[int, ...]]] = []
+        for group, position, ancestors in level:
+            stop = len(tokens[group[0]]) if len(group) == 1 else min(common[index] for index in group[1:])
+            if stop == position:  # a sequence that is whole already: others go on where it ends
+                continue
+            nodes.append(Node(end, end + stop - position, position, ancestors))
+            end += stop - position
+            for index in group:
+                paths[index].append(len(nodes) - 1)
+            if len(group) > 1:
+                below += [(part, stop, (*ancestors, len(nodes) - 1)) for part in _split(group, common, stop)]
+        level = below
+    return nodes, paths
+
+
+def _split(group: range, common: Sequence[int], position: int) -> list[range]:
+    """The parts of a group of sorted sequences that go on together for at least MIN_SHARED_TOKENS after `position`."""
+    starts = [group[0], *(index for index in group[1:] if common[index] < position + MIN_SHARED_TOKENS), group[-1] + 1]
+    return [range(start, stop) for start, stop in itertools.pairwise(starts)]

@@ -1,0 +1,15 @@
+"""A second tiny model with the tokenizer of the first and weights of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def other_model(like: Path, folder: Path) -> Path:
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    LlamaForCausalLM(AutoConfig.from_pretrained(like)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(like).save_pretrained(folder)
+    return folder

@@ -1,0 +1,88 @@
+"""`context_gradient`: the loss is that of the full gradient, and what carries gradient is what should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from atlas.config import check_config
+from atlas.errors import ConfigError, ModelError
+from atlas.training.choose_parts import choose_parts
+from atlas.training.config import EngineConfig, TrainConfig
+from atlas.training.examples import TrainingExample
+from atlas.training.packed_rows import pack_row
+from tests.training.test_engine import EXACT, backward, engine_backward
+from tests.training.tiny_families import FAMILIES, assert_same, gradients, nested_examples, reference_loss, tiny
+
+names = pytest.mark.parametrize("family", FAMILIES)
+
+
+@names
+def test_a_window_over_everything_is_the_full_gradient(family: str) -> None:
+    model, examples = tiny(family), nested_examples()
+    expected = gradients(model, lambda: backward(reference_loss(model, examples)))
+    engine = choose_parts(model, EngineConfig(), window=1000).engine
+    assert engine.parts == ("chunked_loss", "packing", "shared_prompts")
+    assert_same(gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT)
+
+
+@names
+def test_without_gradient_through_the_context_the_loss_is_the_same_and_the_gradient_is_not(family: str) -> None:
+    model, examples = tiny(family), nested_examples()
+    loss, full = gradients(model, lambda: backward(reference_loss(model, examples)))
+    engine = choose_parts(model, EngineConfig(), window=0).engine
+    plain = gradients(model, lambda: engine_backward(engine, model, examples))
+    assert plain[0] == pytest.approx(loss, rel=EXACT)
+    name = next(name for name in full if ("layers.0" in name and "down_proj" in name) or "fc2" in name)
+    assert (plain[1][name] - full[name]).abs().max() > 1e-3 * full[name].abs().max()
+    model.activation_checkpointing_enable()
+    assert_same(gradients(model, lambda: engine_backward(engine, model, examples)), plain, EXACT)
+
+
+def one_answer() -> TrainingExample:
+    """Tokens 10 to 39, each once; the last four are supervised."""
+    ids = np.arange(10, 40, dtype=np.int32)
+    return TrainingExample("t", ids, np.where(ids >= 36, ids, -100).astype(np.int64))
+
+
+@pytest.mark.parametrize(("window", "first"), [(0, 35), (5, 30), (25, 10), (None, 10)])
+def test_the_gradient_reaches_the_embeddings_of_live_tokens_and_no_others(window: int | None, first: int) -> None:
+    model = tiny("qwen2")
+    engine = choose_parts(model, EngineConfig(), window=window).engine
+    engine.loss(model, [one_answer()]).backward()  # type: ignore[no-untyped-call]
+    reached = model.get_input_embeddings().weight.grad.abs().sum(1).nonzero()[:, 0].tolist()
+    assert reached == list(range(first, 39)), "the last token predicts nothing"
+
+
+def test_a_window_counts_tokens_of_the_sequence_not_of_the_row() -> None:
+    examples = nested_examples()
+    row = pack_row([(one.input_ids, one.labels) for one in examples], share_prompts=True, window=3)
+    places = set(row.live.tolist())
+    assert set(row.kept.tolist()) <= places
+    expected = {
+        (tuple(one.input_ids[: place + 1].tolist()))
+        for one in examples
+        for supervised in np.flatnonzero(one.labels != -100)
+        for place in range(max(0, supervised - 4), supervised)
+    }
+    assert len(places) == len(expected), "a live token is told by all that its sequence holds up to it"
+
+
+def test_under_autocast_the_weights_keep_their_gradient() -> None:
+    model, examples = tiny("llama").float(), nested_examples()
+    engine = choose_parts(model, EngineConfig(), window=0).engine
+    exact = gradients(model, lambda: engine_backward(engine, model, examples))[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = gradients(model, lambda: engine_backward(engine, model, examples))[1]
+    assert rounded.keys() == exact.keys()
+    for name, gradient in exact.items():
+        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, name
+
+
+def test_a_setting_that_means_nothing_or_cannot_be_had_is_refused() -> None:
+    with pytest.raises(ConfigError, match="context_gradient"):
+        check_config(TrainConfig, {"model": "m", "context_gradient": "window"}, "command line")
+    assert [TrainConfig(model="m", context_gradient=given).gradient_window for given in ("full", "stop", "window:7")] == [None, 0, 7]
+    with pytest.raises(ModelError, match="Set context_gradient=full"):
+        choose_parts(tiny("llama"), EngineConfig(packing=False), window=0)

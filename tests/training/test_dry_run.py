@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from atlas.runs import read_selections, read_trajectories
+from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.training.config import LoraConfig, TrainConfig
+from atlas.training.costs import count_costs, estimate_memory, measure_shape
+from atlas.training.dry_run import print_training_plan
+from tests.conftest import make_trajectory
+from tests.run_folders import write_trajectories
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    trajectories = write_trajectories(folder / "trajectories", [make_trajectory(2 + index % 5, f"t{index}") for index in range(12)])
+    select_steps(SelectConfig(selector="random"), trajectories, folder / "selection")
+    return trajectories, folder / "selection"
+
+
+def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
+    runs: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.models.local.load_model", lambda *_: pytest.fail("the model was loaded"))
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_training_plan(console, TrainConfig(model=str(tiny_model_folder), batch_size=4, engine={"last_layer": False}), *runs)
+    text = console.export_text()
+    console.file.close()
+    selected = sum(len(selection.indices) for selection in read_selections(runs[1], runs[0]).values())
+    steps = sum(len(trajectory.steps) for trajectory in read_trajectories(runs[0]))
+    assert f"12 of 12 trajectories; {selected} of {steps} steps supervised, 0 dropped" in text
+    assert "3 optimiser steps" in text
+    assert "last layer where something is supervised (off)" in text
+    assert "⟦Thought:" in text
+    assert "after the last supervised one are not run" in text
+
+
+def test_each_saving_costs_less_than_what_went_before(tiny_model_folder: Path) -> None:
+    from tests.training.tiny_families import nested_examples
+
+    config = TrainConfig(model=str(tiny_model_folder))
+    shape = measure_shape(str(tiny_model_folder), config)
+    costs = [cost.operations for cost in count_costs(shape, config, [nested_examples()])]
+    assert costs == sorted(costs, reverse=True)
+    assert len(set(costs)) >= len(costs) - 1, "these examples have no tail, all else saves"
+
+
+def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:
+    from tests.training.tiny_families import nested_examples
+
+    def cost(given: str) -> float:
+        config = TrainConfig(model=str(tiny_model_folder), context_gradient=given)
+        return count_costs(measure_shape(str(tiny_model_folder), config), config, [nested_examples()])[-1].operations
+
+    assert cost("stop") < cost("window:5") < cost("window:500")
+
+
+def test_operations_of_one_sequence_are_those_counted_by_hand(tiny_model_folder: Path) -> None:
+    from tests.training.tiny_families import example
+
+    config = TrainConfig(model=str(tiny_model_folder))
+    shape = measure_shape(str(tiny_model_folder), config)
+    assert (shape.num_layers, shape.hidden, shape.query_width, shape.key_width) == (2, 32, 32, 16)
+    assert shape.layer_weights == 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64
+    one = example(1, 10)
+    everywhere = count_costs(shape, config, [[one]])[0]
+    by_hand = 3 * (2 * 2 * shape.layer_weights * 10 + 2 * 4 * 32 * 55 + 2 * 10 * 32 * shape.vocabulary)
+    assert everywhere.operations == by_hand
+
+
+def test_adapters_and_checkpointing_need_less_memory(tiny_model_folder: Path) -> None:
+    from tests.training.tiny_families import nested_examples
+
+    def memory(**changes: object) -> float:
+        config = TrainConfig.model_validate({"model": str(tiny_model_folder), **changes})
+        shape = measure_shape(str(tiny_model_folder), config)
+        return sum(estimate_memory(shape, config, [nested_examples()], "fp32").values())
+
+    assert memory(lora=LoraConfig(rank=2)) < memory()
+    assert memory(gradient_checkpointing=True) < memory()
+    assert memory(engine={"shared_prompts": False}) > memory()

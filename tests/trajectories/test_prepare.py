@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.records import Message, Outcome, Step, ToolCall, Trajectory
+from atlas.store import to_json
+from atlas.trajectories.prepare import line_of, with_id
+from tests.conftest import make_trajectory
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    text=TEXTS,
+    number=st.floats(allow_nan=False, allow_infinity=False),
+    fields=st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
+)
+def test_a_line_is_what_the_store_would_write(text: str, number: float, fields: dict[str, Any]) -> None:
+    call = ToolCall(id=text, name=text, arguments=text)
+    step = Step(
+        observation=(Message(role="user", content=text),),
+        response=Message(role="assistant", content=text, reasoning=text, tool_calls=(call,)),
+        reward=number,
+    )
+    trajectory = make_trajectory(1)
+    made = trajectory.model_copy(
+        update={
+            "steps": (step,),
+            "tools": (fields,),
+            "outcome": Outcome(status="failure", score=number),
+            "source": trajectory.source.model_copy(update={"details": fields | {"inner": [fields, number]}}),
+        }
+    )
+    assert line_of(made) == to_json(made)
+    assert Trajectory.model_validate_json(line_of(made)) == made
+
+
+@pytest.mark.parametrize("value", [None, float("inf"), 2**70, "null"])
+def test_a_line_with_what_json_has_no_word_for_is_written_all_the_same(value: Any) -> None:
+    trajectory = make_trajectory(2)
+    for update in ({"tools": ({"a": value},)}, {"source": trajectory.source.model_copy(update={"details": {"a": value}})}):
+        made = trajectory.model_copy(update=update)
+        assert line_of(made) == to_json(made)
+    infinite = trajectory.model_copy(update={"outcome": Outcome(status="failure", score=float("-inf"))})
+    assert line_of(infinite) == to_json(infinite)
+
+
+def test_another_id_changes_nothing_else() -> None:
+    trajectory = make_trajectory(3, "a")
+    assert with_id(to_json(trajectory), "b") == to_json(trajectory.model_copy(update={"id": "b"}))
