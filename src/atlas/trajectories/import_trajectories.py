@@ -54,7 +54,7 @@ class ImportConfig(Config):
     )
     keep_duplicates: bool = Field(False, description="keep trajectories that are the same word for word, under ids of their own")
     tokenizer: str | None = Field(None, description="a model whose tokenizer counts the tokens of the summary")
-    workers: int | None = Field(None, ge=1, description="processes that share a large JSON Lines file; None: one a processor, at most 8")
+    workers: int = Field(1, ge=1, description="processes that share a JSON Lines file of 128 MiB or more")
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:

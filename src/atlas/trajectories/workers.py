@@ -24,7 +24,6 @@ from atlas.trajectories.formats.rows import Lines, convert_each, read_batch, rea
 from atlas.trajectories.prepare import Prepared, Preparer
 
 MIN_BYTES = 128 << 20  # a smaller file is read before the workers are up
-MAX_WORKERS = 8  # more wait for the one process that puts everything in order
 OBJECTS_PER_COLLECTION = 100_000  # records hold no cycles, so looking for some after every few hundred only costs time (a fifth, here)
 _COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from atlas.trajectories.workers import work; work()"
 
@@ -32,8 +31,8 @@ _COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from atlas.trajectories.work
 class Workers:
     """Processes that start with the first file that is worth it. To be used in a `with`."""
 
-    def __init__(self, number: int | None, preparer: Preparer) -> None:
-        self._number = min(_num_processors(), MAX_WORKERS) if number is None else number
+    def __init__(self, number: int, preparer: Preparer) -> None:
+        self._number = number
         self._preparer = preparer
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -137,7 +136,3 @@ def _ended(process: subprocess.Popen[bytes]) -> AtlasError:
     return AtlasError(
         f"an import worker {how}, as happens when memory runs out. Import again with fewer workers: --workers 1 is one process."
     )
-
-
-def _num_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

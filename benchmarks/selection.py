@@ -1,6 +1,6 @@
 """How much time and memory asking an oracle takes beyond the model's own: `atlas select` against a server with a fixed delay.
 
-    python -m benchmarks.select --out benchmarks/results/select.json     (-m, for Python has a module "select" of its own)
+    python benchmarks/selection.py --out benchmarks/results/selection.json     (not select.py: it would hide a module of Python itself)
 
 The server runs in a process of its own and answers every question after 50 ms. With F questions in flight, N of them take at
 least N / F * 50 ms: that is the ideal, which no client reaches that does anything at all. Give the server a processor of its own
