@@ -335,7 +335,7 @@ def main() -> None:
             _fail(f"stopped. {_what_is_kept()}", INTERRUPTED)
         raise
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             _fail(f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

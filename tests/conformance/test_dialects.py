@@ -225,3 +225,23 @@ def damage(row: Row) -> None:
         return
     (flag,) = flags
     turns[-1][flag] = type(turns[-1][flag])(not turns[-1][flag])
+
+
+@every_dialect
+def test_a_trajectory_that_the_template_refuses_costs_no_other_one(name: str, tmp_path: Path) -> None:
+    renderer = RENDERERS["chatml"]
+    headless = make_trajectory(2, "headless").model_copy(update={"prompt": ()})
+    first = headless.steps[0].model_copy(update={"observation": ()})
+    headless = headless.model_copy(update={"steps": (first, *headless.steps[1:])})
+    config, runs, file = exported(name, [headless, TRAJECTORIES[0]], tmp_path, renderer)
+    checked = check_export(config, *runs, file, renderer)
+    assert checked.num_trajectories == 1
+    assert all("headless" in refused for refused in checked.unrendered)
+
+
+def test_a_system_message_told_as_the_humans_is_said() -> None:
+    middle = Step(observation=(Message(role="system", content="new rules"),), response=Message(role="assistant", content="b"))
+    trajectory = make_trajectory(1, "middle")
+    trajectory = trajectory.model_copy(update={"steps": (*trajectory.steps, middle)})
+    for name in ("agenttraj", "llamafactory"):
+        assert any("system messages in mid-conversation" in loss for loss in make_dialect(name).losses(trajectory))

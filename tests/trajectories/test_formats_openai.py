@@ -300,3 +300,12 @@ def test_a_bad_row_is_a_problem_that_names_row_and_message(tmp_path: Path, bad: 
     assert where in problem.where
     assert reason in problem.reason
     assert problem.model_dump_json()
+
+
+def test_a_text_under_another_key_is_a_problem_and_not_an_empty_message(tmp_path: Path) -> None:
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps([{"messages": [{"role": "user", "text": "IMPORTANT"}, {"role": "assistant", "content": "g"}]}]))
+    (problem,) = OpenAIFormat().read(path)
+    assert isinstance(problem, Problem)
+    assert problem.where == "chat.json row 0, message 0"
+    assert "no 'content'" in problem.reason

@@ -36,11 +36,13 @@ class CheckedExport:
     num_rows: int
     num_steps: int
     num_supervised_tokens: int
+    unrendered: tuple[str, ...] = ()  # trajectories that the chat template refuses, and why
 
     def __str__(self) -> str:
+        refused = f". Not compared: {len(self.unrendered)}, the first {self.unrendered[0]}" if self.unrendered else ""
         return (
             f"{self.num_rows:,} rows of {self.num_trajectories:,} trajectories: all {self.num_supervised_tokens:,} supervised tokens "
-            f"of {self.num_steps:,} critical steps are the same"
+            f"of {self.num_steps:,} critical steps are the same{refused}"
         )
 
 
@@ -64,6 +66,7 @@ def check_export(config: ExportConfig, trajectories: Path, selection: Path, file
     selections = read_selections(selection, trajectories)
     file_rows = read_rows(file)
     differences: list[str] = []
+    unrendered: list[str] = []
     num_trajectories = num_rows = num_steps = num_tokens = 0
     for trajectory in read_trajectories(trajectories):
         chosen = selections[trajectory.id]
@@ -75,7 +78,11 @@ def check_export(config: ExportConfig, trajectories: Path, selection: Path, file
             differences.append(f"{file.name} ends early: {len(rows)} of the {len(expected)} rows of trajectory {trajectory.id}")
             break
         holds_tokens = isinstance(dialect.read(expected[0]), SupervisedTokens)
-        examples = renderer.tokenize_trajectory(trajectory, config.max_tokens if holds_tokens else None, chosen.indices)
+        try:
+            examples = renderer.tokenize_trajectory(trajectory, config.max_tokens if holds_tokens else None, chosen.indices)
+        except ModelError as error:  # nothing to compare with: training leaves this one out, too
+            unrendered.append(f"{trajectory.id} ({error})")
+            continue
         ours = _ours(examples)
         found = (
             _compare_tokens(dialect, renderer, rows, examples, chosen.indices)
@@ -98,7 +105,7 @@ def check_export(config: ExportConfig, trajectories: Path, selection: Path, file
             f"{file} does not supervise the tokens of the selection, {len(differences)} differences under {renderer.name}:\n  {shown}\n"
             "If the file was changed, export again. If the template strips earlier thinking, use --to last-turn or --to trl."
         )
-    return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens)
+    return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens, tuple(unrendered))
 
 
 def _ours(examples: Iterable[TokenizedExample]) -> dict[int, _Supervised]:

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from atlas import __version__
 from atlas.config import Config
-from atlas.errors import ConfigError, DataError, RunError
+from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import CannotCarryError, Dialect, DialectSettings, Row, make_dialect
 from atlas.exporting.write_rows import write_rows
 from atlas.records import Problem, Selection, Trajectory
@@ -93,7 +93,7 @@ def rows_of(dialect: Dialect, trajectory: Trajectory, selection: Selection) -> l
         return Problem(where=where, reason=selection.problem or "no critical step, so nothing to train on", item=trajectory.id)
     try:
         return list(dialect.rows(trajectory, selection))
-    except CannotCarryError as error:
+    except (CannotCarryError, ModelError) as error:  # ModelError: the chat template refuses this one conversation
         return Problem(where=where, reason=str(error), item=trajectory.id)
 
 

@@ -50,6 +50,8 @@ def find_files(given: Sequence[str], format_name: str | None, out: Path, spool: 
     for text in given:
         paths = [(path, name) for path, name in _expand(text, spool) if out.resolve() not in path.resolve().parents]
         if not paths:
+            if any(True for _ in _expand(text, spool)):
+                raise DataError(f"{text} lies in the run folder to be written, {out}, which is never read. Choose another --out.")
             raise DataError(f"{text} {_lack(text)}, expected a file, folder or pattern of trajectories. Check the path.")
         files += [SourceFile(path, name, "atlas" if _is_run(path.parent) else format_name or _detected(path, name)) for path, name in paths]
     return files

@@ -115,8 +115,10 @@ def joining_losses(trajectory: Trajectory, *, system_apart: bool = False) -> tup
     messages = trajectory.messages
     if system_apart and messages and messages[0].role == "system":
         messages = messages[1:]
-    pairs = pairwise(messages)
-    return (JOINED_LOSS,) if any("assistant" not in (one.role, other.role) for one, other in pairs) else ()
+    lost = [JOINED_LOSS] if any("assistant" not in (one.role, other.role) for one, other in pairwise(messages)) else []
+    if any(message.role == "system" for message in (messages if system_apart else messages[1:])):
+        lost.append("system messages in mid-conversation are told as the human's")
+    return tuple(lost)
 
 
 def _refuse_tools(trajectory: Trajectory, name: str) -> None:

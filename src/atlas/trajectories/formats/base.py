@@ -63,7 +63,11 @@ class ClaimsFiles(Protocol):
 
 def make_format(name: str) -> Format:
     """The format named in `FORMATS`, or your own `package.module:Class`."""
-    made: Format = look_up("format", name, FORMATS)()
+    kind = look_up("format", name, FORMATS)
+    try:
+        made: Format = kind()
+    except TypeError as error:
+        raise ConfigError(f"format '{name}' cannot be made: {error}. Expected a class that takes no arguments.") from error
     return made
 
 

@@ -94,6 +94,8 @@ def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTEN
         yield Turn(Message(role="assistant", tool_calls=(*calls, *told)), flag, is_call=True)
         return
     parts = _Parts(given, content, role, index)
+    if keys[1] not in given and not (parts.text or calls or any(given.get(key) for key in REASONING_KEYS)):
+        raise BadRowError(f"no '{keys[1]}', expected the text of the message (its keys: {', '.join(map(str, given))[:80]})", index)
     for result in parts.results:
         yield Turn(result)
     if parts.results and not parts.text:
