@@ -28,7 +28,7 @@ READERS = {
     "orjson.loads": "import orjson\nfor line in open(path, 'rb'): orjson.loads(line)",
     "datasets": "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)",
     "atlas import": f"{IMPORT}(ImportConfig(paths=(path,), workers=1), Path(out))",
-    "atlas, shared": f"{IMPORT}(ImportConfig(paths=(path,)), Path(out))",
+    "atlas, 2 workers": f"{IMPORT}(ImportConfig(paths=(path,), workers=2), Path(out))",
 }
 FRAME = """
 import resource, sys, time
