@@ -5,7 +5,7 @@
 Makes a JSON Lines file of OpenAI chats from a seed (agent turns with thought and action, observations that run over lines, one in
 twenty a failure), then reads it in a process of its own each: json.loads alone, orjson alone, datasets.load_dataset (where it is
 installed) and the whole import: detection, decoding, hashing, checks, records, summary and digests of what came in and went out, in one
-process and shared with workers. CPU seconds are those of all processes together, the peak that of the largest.
+process. CPU seconds are those of all processes together, the peak that of the largest.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ READERS = {
     "json.loads": "import json\nfor line in open(path, 'rb'): json.loads(line)",
     "orjson.loads": "import orjson\nfor line in open(path, 'rb'): orjson.loads(line)",
     "datasets": "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)",
-    "atlas import": f"{IMPORT}(ImportConfig(paths=(path,), workers=1), Path(out))",
-    "atlas, 2 workers": f"{IMPORT}(ImportConfig(paths=(path,), workers=2), Path(out))",
+    "atlas import": f"{IMPORT}(ImportConfig(paths=(path,)), Path(out))",
 }
 FRAME = """
 import resource, sys, time

@@ -69,9 +69,6 @@ def import_(
     ] = None,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates, under ids of their own.")] = False,
     tokenizer: Annotated[str | None, typer.Option(help="A model whose tokenizer counts tokens by role.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that share a large JSON Lines file; one a processor, if not given.", min=1)
-    ] = None,
 ) -> None:
     """Read trajectories that you have, in whatever format they are, and say what was found and what was left out."""
     from rich.console import Console
@@ -80,7 +77,7 @@ def import_(
     from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
     read = {"paths": paths, "format": format, "strict": strict, "keep_duplicates": keep_duplicates, "tokenizer": tokenizer}
-    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps, "workers": workers}
+    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps}
     config = _config(ImportConfig, None, read | keep)
     print_import(import_trajectories(config, out), out, Console(highlight=False))
 

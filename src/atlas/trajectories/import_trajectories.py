@@ -29,19 +29,20 @@ from atlas.records import Problem
 from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run
 from atlas.trajectories.filters import make_filters
 from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
+from atlas.trajectories.formats.base import make_format
 from atlas.trajectories.identities import Identities
 from atlas.trajectories.prepare import Dropped, Kept, Prepared, Preparer, with_id
 from atlas.trajectories.tally import Tally
-from atlas.trajectories.workers import OBJECTS_PER_COLLECTION, Workers
 
 MAX_FILES_NAMED = 500
+OBJECTS_PER_COLLECTION = 100_000  # looking for cycles after every few hundred objects costs a fifth of the time
 SECONDS_PER_REFRESH = 0.2
 
 
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"paths", "workers"})  # the inputs' digests say what was read
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"paths"})  # the inputs' digests say what was read
 
     paths: tuple[str, ...] = Field(min_length=1, description="files, folders, run folders or patterns to read, in this order; - is stdin")
     format: str | None = Field(None, description="a row of FORMATS or package.module:Format; None tells from the content")
@@ -54,7 +55,6 @@ class ImportConfig(Config):
     )
     keep_duplicates: bool = Field(False, description="keep trajectories that are the same word for word, under ids of their own")
     tokenizer: str | None = Field(None, description="a model whose tokenizer counts the tokens of the summary")
-    workers: int = Field(1, ge=1, description="processes that share a JSON Lines file of 128 MiB or more")
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
@@ -87,14 +87,13 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
 def _refuse_hopeless(files: Sequence[SourceFile], strict: bool) -> None:
     """Find out before a run folder is made that nothing can be read."""
     problem: Problem | None = None
-    with Workers(1, Preparer((), None, None, (), None)) as alone:
-        for item in _prepared(files, alone):
-            if isinstance(item, Kept):
-                return
-            assert isinstance(item, Problem)
-            problem = problem or item
-            if strict:
-                _stop(item)
+    for item in _prepared(files, Preparer((), None, None, (), None)):
+        if isinstance(item, Kept):
+            return
+        assert isinstance(item, Problem)
+        problem = problem or item
+        if strict:
+            _stop(item)
     if problem is None:
         raise DataError("no row is a trajectory: the files hold no rows.")
     raise DataError(f"no row is a trajectory. The first: {problem.where}: {problem.reason}")
@@ -104,27 +103,26 @@ def _stop(problem: Problem) -> None:
     raise DataError(f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded.")
 
 
-def _prepared(files: Sequence[SourceFile], workers: Workers) -> Iterator[Prepared]:
+def _prepared(files: Sequence[SourceFile], preparer: Preparer) -> Iterator[Prepared]:
     """What there is to say about each item of all files, in order."""
     for file in files:
         if isinstance(file.format, Problem):
             yield file.format
         else:
-            yield from workers.prepare(file)
+            yield from preparer.prepare(file, make_format(file.format).read(file.path))
 
 
 def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manifest:
     tally = Tally(with_tokens=config.tokenizer is not None)
     identities = Identities(config.keep_duplicates)
     with (
-        Workers(config.workers, _preparer(config)) as workers,
         RecordWriter(run.path / "trajectories.jsonl") as trajectories,
         RecordWriter(run.path / "problems.jsonl") as problems,
         RecordWriter(run.path / "notes.jsonl") as notes,
         _progress() as advance,
         _rare_collections(),
     ):
-        for item in _prepared(files, workers):
+        for item in _prepared(files, _preparer(config)):
             advance()
             if isinstance(item, Problem):
                 if config.strict:

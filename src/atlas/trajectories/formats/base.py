@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,19 +36,6 @@ class Format(Protocol):
 
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
         """Every row of the file in order: a trajectory, or the reason why it is none. Never raises for what the file holds."""
-        ...
-
-
-@runtime_checkable
-class ConvertsRows(Protocol):
-    """A format each row of which stands for itself: `read` is `convert` row by row, so several processes may share a file."""
-
-    def convert(self, row: Row, path: Path) -> Trajectory | Iterable[Trajectory | Problem]:
-        """What `convert_rows` asks of a row; `path` is the file that the row stands in.
-
-        Raises:
-            BadRowError: the row is no trajectory.
-        """
         ...
 
 

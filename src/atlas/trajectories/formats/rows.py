@@ -12,9 +12,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
@@ -45,14 +44,6 @@ class Row:
     def content_hash(self) -> str:
         """12 hex digits of the decoded content: the same row in another file or place has the same."""
         return self.known_hash or content_hash(self.value)
-
-
-class Lines(NamedTuple):
-    """`number` lines of a file from a byte on, the first of them being line `first`, counted from 0."""
-
-    offset: int
-    first: int
-    number: int
 
 
 class BadRowError(Exception):
@@ -137,38 +128,14 @@ def _rows_of_text(path: Path) -> Iterator[Row | Problem]:
         yield from _rows_of_document(path, may_be_lines=shape == "lines or document")
 
 
-def read_batches(path: Path) -> Iterator[Lines] | None:
-    """The lines of a file in batches of a few hundred, if it is plain JSON Lines; None for any other."""
-    return _batches(path) if kind_of(path) == "plain" and _shape(path) == "lines" else None
-
-
-def read_batch(path: Path, lines: Lines) -> Iterator[Row | Problem]:
-    """The rows of some lines of a file, the same that `read_rows` gives."""
-    with open(path, "rb") as file:
-        file.seek(lines.offset)
-        yield from _rows_of_stream(file, path.name, lines.first, lines.number)
-
-
-def _batches(path: Path) -> Iterator[Lines]:
-    offset = first = 0
-    with open(path, "rb") as file:
-        while data := file.read(BATCH_BYTES):
-            number, last = data.count(b"\n"), data
-            while not last.endswith(b"\n") and (last := file.readline(HEAD_BYTES)):
-                number += last.endswith(b"\n")
-            end = file.tell()
-            yield Lines(offset, first, number + (not last))
-            offset, first = end, first + number
-
-
 def _rows_of_lines(path: Path) -> Iterator[Row | Problem]:
     with open_plain(path) as file:
         yield from _rows_of_stream(file, path.name)
 
 
-def _rows_of_stream(file: BinaryIO, name: str, first: int = 0, number: int | None = None) -> Iterator[Row | Problem]:
-    """The rows of `number` lines, all that follow if None; the first of them is line `first` of its file, counted from 0."""
-    for index, line in enumerate(islice(_lines(file, first == 0), number), first):
+def _rows_of_stream(file: BinaryIO, name: str) -> Iterator[Row | Problem]:
+    """The rows of lines, the first of them being the first of its file."""
+    for index, line in enumerate(_lines(file, True)):
         if line is None:
             reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
             yield Problem(where=f"{name} row {index} (line {index + 1})", reason=reason)
