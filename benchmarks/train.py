@@ -1,6 +1,6 @@
 """What training on chosen steps costs: the exact engine, its parts one by one, beside Hugging Face's Trainer and TRL.
 
-    python -P benchmarks/train.py [--examples 8] [--layers 6] [--hidden 256] [--repeats 2] [--peer-python PATH] [--out train.json]
+    python benchmarks/train.py [--examples 8] [--layers 6] [--hidden 256] [--repeats 2] [--peer-python PATH] [--out train.json]
 
 Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an observation and a response, up
 to 3,000 tokens; 30 % of the steps are supervised. Each way trains one pass over the same chats with the same random Llama in a

@@ -24,7 +24,6 @@ from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
 from atlas.trajectories.formats.parquet import read_parquet
 
 HEAD_BYTES = 1 << 20
-BATCH_BYTES = 1 << 20
 LINES_TO_LOOK_AT = 20
 Shape = Literal["empty", "foreign", "lines", "list", "document", "lines or document"]
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
