@@ -16,6 +16,7 @@ WINGS = ("trajectories", "selection", "exporting", "training", "evaluation", "re
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("experiment", "closing_lines"),
+    ("run_stages",),
     WINGS,
     ("environments",),
     ("models",),
@@ -23,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("store",),
     ("config",),
-    ("records", "lookup", "intervals"),
+    ("records", "lookup", "intervals", "progress", "processes"),
     ("errors",),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}

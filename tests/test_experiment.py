@@ -13,7 +13,8 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from atlas.config import check_config
 from atlas.errors import ConfigError
-from atlas.experiment import ExperimentConfig, plan_experiment, run_stages
+from atlas.experiment import ExperimentConfig, plan_experiment
+from atlas.run_stages import run_stages
 from atlas.store import read_manifest
 from tests.models.chat_server import completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed
@@ -52,6 +53,17 @@ def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(tiny
         manifests = [manifest for _, manifest in run_stages(stages)]
     assert manifests[-1].config["selector"] == "oracle"
     assert json.loads((tmp_path / "selections" / "critical" / "selections.jsonl").read_text().splitlines()[0])["usage"]["requests"] >= 1
+
+
+def test_side_by_side_the_stages_make_the_same_bytes(tiny_model_folder: Path, tmp_path: Path) -> None:
+    outputs = []
+    for processes in (1, 2):
+        config = tiny(tiny_model_folder, arms={"all": {"selector": "all"}}, splits=["held_in_test"], processes=processes)
+        stages = plan_experiment(config, tmp_path / str(processes), "test")
+        made = {stage.title: manifest for stage, manifest in run_stages(stages, config.processes)}
+        outputs.append({title: manifest.outputs for title, manifest in made.items() if title != "report"})
+        assert (stages[-1].out / "report.html").exists()
+    assert outputs[0] == outputs[1]
 
 
 def test_several_seeds_train_each_arm_once_per_seed(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -300,18 +300,20 @@ def demo(
     from rich.console import Console
     from rich.markup import escape
 
-    from atlas.experiment import ExperimentConfig, plan_experiment, run_stages
+    from atlas.experiment import ExperimentConfig, plan_experiment
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
+    from atlas.run_stages import run_stages
 
     recipe, overrides = _split(settings)
     recipe = recipe or Path("recipes/demo/babyai.yaml")
-    stages = plan_experiment(_config(ExperimentConfig, [str(recipe), *overrides], {}), out, str(recipe))
+    config = _config(ExperimentConfig, [str(recipe), *overrides], {})
+    stages = plan_experiment(config, out, str(recipe))
     console = Console()
     console.print(
         f"[bold]{escape(str(recipe))}[/]: {len(stages)} stages into {escape(str(out))}; finished ones are skipped, Ctrl-C is safe"
     )
-    for number, (stage, manifest) in enumerate(run_stages(stages), start=1):
+    for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
         console.print(
             f"{number:3}/{len(stages)}  {escape(stage.title):40} {manifest.wall_seconds:7.1f} s  [dim]{escape(str(stage.out))}[/]",
             highlight=False,

@@ -58,4 +58,8 @@ class DependencyError(AtlasError):
     """A package of an optional extra that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"the package '{package}' is not installed. Install it with: pip install 'atlas-tuning[{extra}]'")
+        super().__init__(package, extra)  # so that it can travel between processes
+
+    def __str__(self) -> str:
+        package, extra = self.args
+        return f"the package '{package}' is not installed. Install it with: pip install 'atlas-tuning[{extra}]'"

@@ -6,8 +6,7 @@ one goes on. All configs are checked before the first stage starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import Field
 from atlas.config import Config, check_config
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
+from atlas.run_stages import Stage
 from atlas.store import Manifest
 
 CRITICAL = "critical"  # an arm's selector: the oracle where one is named, the source's own labels where none is
@@ -40,15 +40,9 @@ class ExperimentConfig(Config):
     splits: tuple[str, ...] = Field(("held_in_test", "held_out_test"), min_length=1, description="evaluated for every arm")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one training of each arm per seed")
     reference: str = Field("all", description="the arm that the others are compared with")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of the experiment: what it is, where its run folder is, and the call that makes it."""
-
-    title: str
-    out: Path
-    make: Callable[[], Manifest]
+    processes: int = Field(
+        1, ge=1, description="stages that run side by side, each with its share of the processor cores; 1 where a GPU does the work"
+    )
 
 
 def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
@@ -73,8 +67,8 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     locate_model(base_model := str(config.train.get("model", "")))  # a missing base shows now, not after an hour of other stages
     stages: list[Stage] = []
 
-    def add(title: str, folder: Path, make: Callable[..., Manifest], *arguments: Any) -> Path:
-        stages.append(Stage(title, folder, lambda: make(*arguments, folder)))
+    def add(title: str, folder: Path, make: Callable[..., Manifest], *arguments: Any, needs: Iterable[Path] = ()) -> Path:
+        stages.append(Stage(title, folder, make, arguments, tuple(needs)))
         return folder
 
     if config.trajectories is None:
@@ -87,14 +81,15 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     for arm, settings in config.arms.items():
         settings = _selection_settings(config, settings, selections, f"{where}: arms.{arm}")
         select = check_config(SelectConfig, settings, f"{where}: arms.{arm}")
-        selections[arm] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories)
+        needs = (trajectories, *map(Path, select.of))
+        selections[arm] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories, needs=needs)
 
     def evaluations(model: Path | str, folder: Path, name: str) -> dict[str, Path]:
         runs = {}
         for split in config.splits:
             settings = {**config.evaluate, "model": str(model), "split": split}
             evaluate = check_config(EvaluateConfig, settings, f"{where}: evaluate")
-            runs[split] = add(f"evaluate: {name} on {split}", folder / split, evaluate_agent, evaluate)
+            runs[split] = add(f"evaluate: {name} on {split}", folder / split, evaluate_agent, evaluate, needs=(Path(model),))
         return runs
 
     trained: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
@@ -103,19 +98,14 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         for arm in config.arms:
             train = check_config(TrainConfig, {**config.train, "seed": seed}, f"{where}: train")
             name = arm if len(config.seeds) == 1 else f"{arm}-seed{seed}"
-            folder = add(f"train: {name}", out / "training" / name, train_agent, train, trajectories, selections[arm])
+            needs = (trajectories, selections[arm])
+            folder = add(f"train: {name}", out / "training" / name, train_agent, train, *needs, needs=needs)
             trained[arm].append(ArmRun(training=folder, evaluations=evaluations(folder, out / "evaluations" / name, name)))
     arms = [ArmConfig(name=BASE_ARM, label=config.labels.get(BASE_ARM, "base model"), runs=(ArmRun(evaluations=base_runs),))]
     arms += [ArmConfig(name=arm, label=config.labels.get(arm), runs=tuple(runs)) for arm, runs in trained.items()]
     report = ReportConfig(title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM)
-    add("report", out / "report", build_report, report)
+    add("report", out / "report", build_report, report, needs=[stage.out for stage in stages])
     return stages
-
-
-def run_stages(stages: list[Stage]) -> Iterator[tuple[Stage, Manifest]]:
-    """Make each stage in turn; a finished one returns at once."""
-    for stage in stages:
-        yield stage, stage.make()
 
 
 def _check_sections(config: ExperimentConfig, where: str) -> None:

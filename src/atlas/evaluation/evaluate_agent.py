@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atlas.config import Config
 from atlas.environments.base import Environment, make_environment
@@ -22,6 +20,7 @@ from atlas.environments.play_batch import Opening, play_batch
 from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
+from atlas.progress import show_progress
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
 
@@ -116,20 +115,12 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
         return Opening(task.id, start)
 
     environments = [_make(config) for _ in range(min(config.batch_size, len(tasks)))]
-    columns = (
-        TextColumn("playing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[success]} succeeded"),
-        TimeRemainingColumn(),
-    )
     num_success = 0
     no_room = f"the history needs more than {max_context} tokens"
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        shown = progress.add_task("playing", total=num_all, completed=num_all - len(tasks), success=0)
+    with show_progress("playing", num_all, num_all - len(tasks)) as bar:
         for _, episode in play_batch(map(opening, tasks), environments, batch, no_room):
             log.append(episode.trajectory)
             num_success += episode.trajectory.outcome.status == "success"
-            progress.update(shown, advance=1, success=num_success)
+            bar.advance(f"{num_success} succeeded")
     for environment in environments:
         environment.close()

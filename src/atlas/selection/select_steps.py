@@ -17,11 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from atlas.errors import ConfigError, CostLimitError, DataError, EndpointError
 from atlas.models.local import model_input
+from atlas.progress import say, show_progress
 from atlas.records import Problem, Selection, Trajectory, Usage
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.selection.budget import step_budget
@@ -183,15 +181,12 @@ async def _answer_missing(
     """Each trajectory that has no answer yet, at most `max_in_flight` at a time, kept as it comes. Returns those that got none."""
     done = log.done
     missing = (trajectory for trajectory in read_trajectories(trajectories) if trajectory.id not in done)
-    columns = (TextColumn("select"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
     if isinstance(selector, HasForecast):
         left = [count for id_, count in num_steps.items() if id_ not in done]
-        console.print(selector.forecast(len(left), sum(left)), markup=False, highlight=False, soft_wrap=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("select", total=len(num_steps), completed=len(done))
+        say(selector.forecast(len(left), sum(left)))
+    with show_progress("selecting", len(num_steps), len(done)) as bar:
         try:
-            return await _work(ask, config.max_in_flight, missing, log, lambda: progress.advance(bar), meter)
+            return await _work(ask, config.max_in_flight, missing, log, bar.advance, meter)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()

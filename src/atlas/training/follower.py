@@ -6,23 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress, TaskID
 from transformers import TrainerCallback
 
+from atlas.progress import Bar
 from atlas.store import write_text
 
 
 class RunFollower(TrainerCallback):
     """Writes the Trainer's own log history, so that a resumed run gives the same file as one that ran through."""
 
-    def __init__(self, folder: Path, progress: Progress, task: TaskID) -> None:
+    def __init__(self, folder: Path, bar: Bar) -> None:
         self._metrics = folder / "metrics.jsonl"
-        self._progress = progress
-        self._task = task
+        self._bar = bar
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         rows = [row for row in state.log_history if "loss" in row]
         ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]  # a state that was read back has its keys sorted
         write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
         if rows:
-            self._progress.update(self._task, completed=state.global_step, loss=f"{rows[-1]['loss']:.3f}")
+            self._bar.update(state.global_step, f"loss {rows[-1]['loss']:.3f}")

@@ -12,10 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from atlas.errors import ConfigError, DataError, DependencyError, ModelError
 from atlas.models.local import (
     CHECKPOINT_FOLDER,
@@ -26,6 +22,7 @@ from atlas.models.local import (
     model_input,
     resolve_precision,
 )
+from atlas.progress import say, show_progress
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.store import Manifest, Run, run_input, start_run
 from atlas.training.config import LoraConfig, TrainConfig
@@ -54,26 +51,22 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         if run.finished:
             shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)  # left by a kill right after the end
             return run.manifest
-        console = Console(stderr=True)
         selections = read_selections(selection, trajectories)
         place = locate_model(config.model)
         if place.holds_adapters:
             raise ModelError(f"{config.model} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
         renderer = load_renderer(place)
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as progress:
-            task = progress.add_task("tokenising", total=len(selections))
-            examples = build_examples(
-                read_trajectories(trajectories), selections, renderer, config.max_tokens, lambda: progress.advance(task)
-            )
+        with show_progress("tokenising", len(selections)) as bar:
+            examples = build_examples(read_trajectories(trajectories), selections, renderer, config.max_tokens, bar.advance)
         _check_supervision(examples, config, selection)
         run.write_problems(examples.problems)
         summary = _describe(examples)
-        console.print(
-            f"[bold]{escape(str(out))}[/]: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
+        say(
+            f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
             f"{examples.num_supervised_tokens:,} supervised "
             f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
         )
-        summary |= _train(run, config, examples, renderer, console)
+        summary |= _train(run, config, examples, renderer)
         manifest = run.finish(summary)
         shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
         return manifest
@@ -104,7 +97,7 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
     }
 
 
-def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, console: Console) -> dict[str, Any]:
+def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any) -> dict[str, Any]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
     transformers = import_transformers()
     from atlas.training.choose_parts import choose_parts
@@ -146,18 +139,15 @@ def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any, c
     order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
     chosen = choose_parts(model, config.engine, config.gradient_window)
     for part, reason in chosen.left_out.items():
-        console.print(f"engine.{part} is not used: {escape(reason)}", highlight=False)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
+        say(f"engine.{part} is not used: {reason}")
     started = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training", total=num_steps, loss="…")
-
+    with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
             train_dataset=ScheduledExamples(examples.examples, order),
             data_collator=collate,
-            callbacks=[RunFollower(run.path, progress, task)],
+            callbacks=[RunFollower(run.path, bar)],
             engine=chosen.engine,
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,

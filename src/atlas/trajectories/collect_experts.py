@@ -9,24 +9,21 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atlas.config import Config
 from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, make_environment
 from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
+from atlas.processes import interrupts_held_back, leave_with_parent
+from atlas.progress import show_progress
 from atlas.records import Message, Problem, Source, Task, Trajectory
 from atlas.store import Manifest, RecordLog, read_records, start_run
 
@@ -158,27 +155,9 @@ _environment: Environment | None = None  # one per worker process
 
 
 def _start_worker(config: CollectConfig) -> None:
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     global _environment
     _environment = _make(config)
-
-
-def _leave_with_parent() -> None:
-    """A pool's worker would wait for ever for a parent that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C (and print no tracebacks): it is the parent's, which gets it a moment later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _play_chunk(config: CollectConfig, tasks: Sequence[Task]) -> list[Trajectory]:
@@ -189,12 +168,10 @@ def _play_chunk(config: CollectConfig, tasks: Sequence[Task]) -> list[Trajectory
 def _play_into(log: RecordLog[Trajectory], config: CollectConfig, tasks: Sequence[Task], num_done: int) -> None:
     if not tasks:
         return
-    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("collect", total=num_done + len(tasks), completed=num_done)
+    with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:
         for trajectory in _play_all(config, tasks):
             log.append(trajectory)
-            progress.advance(bar)
+            bar.advance()
 
 
 def _play_all(config: CollectConfig, tasks: Sequence[Task]) -> Iterator[Trajectory]:
@@ -212,7 +189,7 @@ def _play_all(config: CollectConfig, tasks: Sequence[Task]) -> Iterator[Trajecto
         remaining = iter(chunks)
         while True:
             while len(waiting) < 2 * workers and (chunk := next(remaining, None)) is not None:
-                with _interrupts_held_back():
+                with interrupts_held_back():
                     waiting.add(pool.submit(_play_chunk, config, chunk))
             if not waiting:
                 break

@@ -11,20 +11,18 @@ done already to skip it costs as much as doing it again, and the bytes are the s
 from __future__ import annotations
 
 import gc
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from pydantic import Field
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from atlas.config import Config
 from atlas.errors import DataError
+from atlas.progress import show_progress
 from atlas.records import Problem
 from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run
 from atlas.trajectories.filters import make_filters
@@ -36,7 +34,6 @@ from atlas.trajectories.tally import Tally
 
 MAX_FILES_NAMED = 500
 OBJECTS_PER_COLLECTION = 100_000  # looking for cycles after every few hundred objects costs a fifth of the time
-SECONDS_PER_REFRESH = 0.2
 
 
 class ImportConfig(Config):
@@ -119,11 +116,11 @@ def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manif
         RecordWriter(run.path / "trajectories.jsonl") as trajectories,
         RecordWriter(run.path / "problems.jsonl") as problems,
         RecordWriter(run.path / "notes.jsonl") as notes,
-        _progress() as advance,
+        show_progress("importing rows") as bar,
         _rare_collections(),
     ):
         for item in _prepared(files, _preparer(config)):
-            advance()
+            bar.advance()
             if isinstance(item, Problem):
                 if config.strict:
                     _stop(item)
@@ -161,25 +158,6 @@ def _files_summary(files: Sequence[SourceFile]) -> dict[str, Any]:
         "formats": dict(sorted(Counter(name for _, name in names).items())),
         "format_of_file": dict(names[:MAX_FILES_NAMED]),
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[], None]]:
-    """A count on the terminal that costs next to nothing; the function given is called once for each row."""
-    console = Console(stderr=True)
-    count, shown = 0, 0.0
-    columns = (SpinnerColumn(), TextColumn("import"), TextColumn("{task.completed:,.0f} rows"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("import", total=None)
-
-        def advance() -> None:
-            nonlocal count, shown
-            count += 1
-            if count % 64 == 0 and (now := time.monotonic()) - shown > SECONDS_PER_REFRESH:
-                shown = now
-                progress.update(bar, completed=count)
-
-        yield advance
 
 
 @contextmanager
