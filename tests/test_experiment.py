@@ -11,13 +11,15 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-from atlas.config import check_config
+from atlas.config import check_config, load_config
 from atlas.errors import ConfigError
 from atlas.experiment import ExperimentConfig, plan_experiment
 from atlas.run_stages import run_stages
 from atlas.store import read_manifest
 from tests.models.chat_server import completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def tiny(model: Path, **changes: Any) -> ExperimentConfig:
@@ -66,6 +68,22 @@ def test_side_by_side_the_stages_make_the_same_bytes(tiny_model_folder: Path, tm
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("recipes/**/*.yaml")), ids=lambda recipe: recipe.stem)
+def test_every_recipe_here_can_be_planned(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    stages = plan_experiment(load_config(ExperimentConfig, recipe, [], {}), tmp_path, recipe.name)
+    assert stages[-1].title == "report"
+
+
+def test_arms_may_differ_in_their_training_and_then_share_their_selection(tiny_model_folder: Path, tmp_path: Path) -> None:
+    arms = {"all": {"selector": "all"}, "stop": {"selector": "all", "train": {"context_gradient": "stop", "epochs": 2}}}
+    stages = plan_experiment(tiny(tiny_model_folder, arms=arms), tmp_path, "test")
+    assert [stage.title for stage in stages if stage.title.startswith("select")] == ["select: all"]
+    trainings = [stage.arguments for stage in stages if stage.title.startswith("train")]
+    assert [(config.context_gradient, config.epochs) for config, _, _ in trainings] == [("full", 1.0), ("stop", 2.0)]
+    assert trainings[0][2] == trainings[1][2]
+
+
 def test_several_seeds_train_each_arm_once_per_seed(tiny_model_folder: Path, tmp_path: Path) -> None:
     stages = plan_experiment(tiny(tiny_model_folder, seeds=[0, 1]), tmp_path, "test")
     assert sum(stage.title.startswith("train: ") for stage in stages) == 6
@@ -80,6 +98,9 @@ def test_several_seeds_train_each_arm_once_per_seed(tiny_model_folder: Path, tmp
         ({"train": {"model": "m", "seed": 3}}, "'train.seed' is set by 'seeds'"),
         ({"arms": {"all": {"selector": "all"}, "rest": {"selector": "complement", "of": "al"}}}, "neither an arm before this one"),
         ({"seeds": [1, 1]}, "twice"),
+        ({"arms": {"all": {"selector": "all", "train": {"epohcs": 2}}}}, r"arms\.all\.train.*epohcs"),
+        ({"arms": {"all": {"selector": "all", "train": {"seed": 2}}}}, r"arms\.all\.train\.seed would differ"),
+        ({"arms": {"all": {"selector": "all", "train": 2}}}, "expected settings of 'atlas train'"),
         ({"labels": {"al": "all steps"}}, "Did you mean 'all'"),
         ({"evaluate": {"episods": 3}}, "episods"),
         ({"arms": {"all": {"selector": "all", "ratoi": 0.3}}}, "ratoi"),

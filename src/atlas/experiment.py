@@ -20,18 +20,19 @@ from atlas.store import Manifest
 
 CRITICAL = "critical"  # an arm's selector: the oracle where one is named, the source's own labels where none is
 BASE_ARM = "base"
+TRAIN = "train"  # in an arm's settings: how it is trained, where that differs
 
 
 class ExperimentConfig(Config):
-    """A comparison of arms that differ in their selection alone: same trajectories, same base model, same optimiser steps."""
+    """A comparison of arms: same trajectories, same base model, same optimiser steps; another selection, or another way to train."""
 
     title: str = Field("Critical steps against all steps", description="of the report")
     collect: dict[str, Any] = Field(default_factory=dict, description="settings of `atlas collect`; none if trajectories are given")
     trajectories: Path | None = Field(None, description="a run of collect or import to use instead of collecting")
     arms: dict[str, dict[str, Any]] = Field(
         min_length=1,
-        description="name -> settings of `atlas select`; the selector `critical`"
-        " stands for the oracle if that section is given, else for the labels that came with the trajectories",
+        description="name -> settings of `atlas select`; the selector `critical` stands for the oracle if that section is given,"
+        " else for the labels that came with the trajectories. Under `train`, settings of `atlas train` for this arm alone",
     )
     labels: dict[str, str] = Field(default_factory=dict, description="how the report calls an arm")
     oracle: dict[str, Any] | None = Field(None, description="the oracle's settings (model, base_url, …)")
@@ -78,11 +79,16 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         trajectories = config.trajectories
 
     selections: dict[str, Path] = {}
+    made: dict[str, Path] = {}
     for arm, settings in config.arms.items():
         settings = _selection_settings(config, settings, selections, f"{where}: arms.{arm}")
         select = check_config(SelectConfig, settings, f"{where}: arms.{arm}")
-        needs = (trajectories, *map(Path, select.of))
-        selections[arm] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories, needs=needs)
+        if (
+            key := select.model_dump_json()
+        ) not in made:  # arms that are only trained differently share their selection: an oracle is asked once
+            needs = (trajectories, *map(Path, select.of))
+            made[key] = add(f"select: {arm}", out / "selections" / arm, select_steps, select, trajectories, needs=needs)
+        selections[arm] = made[key]
 
     def evaluations(model: Path | str, folder: Path, name: str) -> dict[str, Path]:
         runs = {}
@@ -96,7 +102,10 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     base_runs = evaluations(base_model, out / "evaluations" / BASE_ARM, BASE_ARM)
     for seed in config.seeds:
         for arm in config.arms:
-            train = check_config(TrainConfig, {**config.train, "seed": seed}, f"{where}: train")
+            own = config.arms[arm].get(TRAIN, {})
+            train = check_config(
+                TrainConfig, {**config.train, **own, "seed": seed}, f"{where}: arms.{arm}.train" if own else f"{where}: train"
+            )
             name = arm if len(config.seeds) == 1 else f"{arm}-seed{seed}"
             needs = (trajectories, selections[arm])
             folder = add(f"train: {name}", out / "training" / name, train_agent, train, *needs, needs=needs)
@@ -116,6 +125,11 @@ def _check_sections(config: ExperimentConfig, where: str) -> None:
     for section, key, instead in (("train", "seed", "seeds"), ("evaluate", "split", "splits"), ("evaluate", "model", "train.model")):
         if key in getattr(config, section):
             raise ConfigError(f"{where}: '{section}.{key}' is set by '{instead}' here. Leave it out.")
+    for arm, settings in config.arms.items():
+        if not isinstance(own := settings.get(TRAIN, {}), dict):
+            raise ConfigError(f"{where}: arms.{arm}.train is {own!r}, expected settings of 'atlas train', such as {{epochs: 2}}.")
+        if forbidden := own.keys() & {"model", "seed"}:
+            raise ConfigError(f"{where}: arms.{arm}.train.{min(forbidden)} would differ from the other arms'. Leave it out.")
     if "model" not in config.train:
         raise ConfigError(f"{where}: train: 'model' is required. Add 'model: …': the base that every arm starts from.")
     if config.trajectories is not None and config.collect:
@@ -129,7 +143,7 @@ def _selection_settings(
     config: ExperimentConfig, settings: Mapping[str, Any], selections: Mapping[str, Path], where: str
 ) -> dict[str, Any]:
     """An arm's selection settings with `critical` and the names of other arms (`of`) resolved."""
-    resolved = dict(settings)
+    resolved = {key: value for key, value in settings.items() if key != TRAIN}
     if resolved.get("selector") == CRITICAL:
         resolved |= {"selector": "annotated"} if config.oracle is None else {"selector": "oracle", **config.oracle}
     given = resolved.get("of") or ()
