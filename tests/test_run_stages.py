@@ -17,6 +17,8 @@ from atlas.progress import say, show_progress
 from atlas.run_stages import Stage, run_stages
 from atlas.store import Manifest, start_run, write_text
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 class Nothing(Config):
     """Of a stage that needs no settings."""
@@ -47,6 +49,13 @@ def fail(kind: str, out: Path) -> Manifest:
         raise ZeroDivisionError("a bug")
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def note_mask(out: Path) -> Manifest:
+    """A stage that writes whether Ctrl-C would reach its process."""
+    with start_run(out, "collect", Nothing()) as run:
+        write_text(out / "blocked.txt", str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+        return run.finish({})
 
 
 def times(out: Path) -> tuple[float, float]:
@@ -104,6 +113,16 @@ def test_what_a_stage_raises_reaches_the_caller_and_stops_the_others(
     assert next(run_stages([Stage("long", tmp_path / "long", make, (0.1,))]))[1].status == "finished", "its lock is free"
 
 
+def test_no_stage_sees_ctrl_c_itself_not_even_in_the_first_process_that_is_ever_started(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from atlas.run_stages import Stage, run_stages; from tests.test_run_stages import note_mask\n"
+        f"if __name__ == '__main__': list(run_stages([Stage(n, Path({str(tmp_path)!r}) / n, note_mask) for n in 'ab'], 2))"
+    )
+    (tmp_path / "main.py").write_text(code)
+    subprocess.run([sys.executable, tmp_path / "main.py"], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert [(tmp_path / name / "blocked.txt").read_text() for name in "ab"] == ["True", "True"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stages_end_with_the_process_that_started_them(tmp_path: Path, number: int) -> None:
     code = (
@@ -111,8 +130,7 @@ def test_stages_end_with_the_process_that_started_them(tmp_path: Path, number: i
         f"if __name__ == '__main__': list(run_stages([Stage(n, Path({str(tmp_path)!r}) / n, make, (60.0,)) for n in 'ab'], 2))"
     )
     (tmp_path / "main.py").write_text(code)
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen([sys.executable, tmp_path / "main.py"], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    process = subprocess.Popen([sys.executable, tmp_path / "main.py"], env={**os.environ, "PYTHONPATH": str(ROOT)})
     while not all((tmp_path / name / "manifest.json").exists() for name in "ab"):
         assert process.poll() is None
         time.sleep(0.05)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from atlas.errors import RunError
-from atlas.processes import interrupts_held_back, leave_with_parent
+from atlas.processes import interrupts_held_back, leave_with_parent, stop, stop_when_told
 from atlas.progress import Shown, columns, report_to
 from atlas.store import MANIFEST_FILE, Manifest, read_manifest
 
@@ -115,9 +114,7 @@ class _Workshop:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
-            worker.process.terminate()  # it closes its run folder first
-        for worker in self._workers.values():
-            worker.process.join()
+            stop(worker.process)
         self._progress.stop()
 
     @property
@@ -195,7 +192,7 @@ def _threads_each(size: int) -> Iterator[None]:
 def _work(stage: Stage, connection: Connection) -> None:
     """Make one stage; the last thing sent is its manifest or the exception that ended it."""
     leave_with_parent()
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop_when_told()
     report_to(connection.send)
     try:
         connection.send(stage.run())
@@ -203,11 +200,6 @@ def _work(stage: Stage, connection: Connection) -> None:
         return
     except Exception as error:
         connection.send(_portable(error, stage))
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise KeyboardInterrupt
 
 
 def _portable(error: Exception, stage: Stage) -> Exception:
