@@ -2,9 +2,6 @@
 
 inspect_ai brings the providers, their protocols and the retries; here is what our promises need beside them: which address is
 asked, when a try is repeated, what counts as a refusal, and that no key leaves the process but to its provider.
-
-A key comes from an environment variable (a `.env` file is not read) and is struck out of whatever the endpoint says before
-that can reach a record or an error message.
 """
 
 from __future__ import annotations
@@ -19,20 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
+from atlas.models.endpoints import (
+    DEFAULT_VARIABLE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    REFUSED_ACCESS,
+    REFUSED_REQUEST,
+    Censor,
+    read_key,
+    retry_after_seconds,
+)
 from atlas.records import Message, Usage
 
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, Model, ModelOutput, ResponseSchema
 
-DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
-KEYLESS = "no-key"  # local servers ask for none, the SDK does
 SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
-LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HTML page is longer
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
-LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
 UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
-REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
-REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ class InspectClient:
         self._url = base_url or "the provider's own address"
         variable = api_key_variable or ("the provider's variable" if base_url is None else DEFAULT_VARIABLE)
         self._advice = f"Check base_url, model and the key in {variable}."
-        self._key = _read_key(base_url, api_key_variable)
-        self._keys = {self._key} - {None, KEYLESS}
+        self._key = read_key(base_url, api_key_variable)
+        self._censor = Censor([self._key])
         self._model = self._open(model, base_url, math.ceil(timeout_seconds), max_retries)
-        self._keys |= {getattr(self._model.api, "api_key", None)} - {None, "", KEYLESS}  # where the provider found it
+        self._censor.add([getattr(self._model.api, "api_key", None)])  # where the provider found it
         self._takes_schema: bool | None = None  # not known before the first answer
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
@@ -100,7 +100,7 @@ class InspectClient:
             model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False)
         except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
             raise ConfigError(
-                f"model '{name}' cannot be asked: {self._quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
+                f"model '{name}' cannot be asked: {self._censor.quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _retry_in_one_place(model)
@@ -121,7 +121,7 @@ class InspectClient:
             last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
             error = last or failure
             status = _status(error)
-            said = self._quote(getattr(error, "provider_message", None) or error) or type(error).__name__
+            said = self._censor.quote(getattr(error, "provider_message", None) or error) or type(error).__name__
             if status in REFUSED_REQUEST:
                 return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
             if "Timeout" in type(error).__name__:
@@ -137,13 +137,13 @@ class InspectClient:
         if not output.choices:
             raise ValueError("an answer without choices")
         choice = output.choices[0]
-        text = self._strike_keys(output.completion)
+        text = self._censor.strike(output.completion)
         refused = isinstance(choice.message.content, list) and any(getattr(part, "refusal", None) for part in choice.message.content)
         if output.usage is None and choice.stop_reason == "model_length":  # so inspect_ai tells of some refused requests
-            return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=self._quote(text))
+            return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=self._censor.quote(text))
         if choice.stop_reason == "content_filter" or refused:
             explained = choice.stop_details.explanation if choice.stop_details else None
-            refusal = self._quote(text or explained or "stopped by the endpoint's content filter")
+            refusal = self._censor.quote(text or explained or "stopped by the endpoint's content filter")
         else:
             refusal = None
         return Completion(
@@ -152,25 +152,6 @@ class InspectClient:
             finish_reason="length" if choice.stop_reason in ("max_tokens", "model_length") else choice.stop_reason,
             refusal=refusal,
         )
-
-    def _quote(self, said: object) -> str:
-        text = " ".join(self._strike_keys(str(said)).split())
-        return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
-
-    def _strike_keys(self, text: str) -> str:
-        for key in self._keys:
-            text = text.replace(str(key), "[key]")
-        return text
-
-
-def _read_key(base_url: str | None, variable: str | None) -> str | None:
-    """The key in the named variable; None leaves it to the provider, who knows its own."""
-    if base_url is None and variable is None:
-        return None
-    key = os.environ.get(variable or DEFAULT_VARIABLE, "").strip()
-    if not key and base_url is None:
-        raise ConfigError(f"the environment variable {variable} is not set, expected a key. Set it, or name another by api_key_variable=….")
-    return key or KEYLESS
 
 
 def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> None:
@@ -196,23 +177,13 @@ def _retry_in_one_place(model: Model) -> None:
     class Wait(wait_base):
         def __call__(self, retry_state: RetryCallState) -> float:
             error = retry_state.outcome.exception() if retry_state.outcome else None
-            asked = _retry_after_seconds(error)
+            asked = retry_after_seconds(error)
             return usual(retry_state) if asked is None else asked
 
     api: Any = model.api
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
     api.retry_wait = Wait
-
-
-def _retry_after_seconds(error: BaseException | None) -> float | None:
-    """How long the server wants to be left alone, where its SDK's error says and it is bearable."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        seconds = float(headers["retry-after"])
-    except (KeyError, ValueError):  # absent, or a date
-        return None
-    return seconds if 0 <= seconds <= LONGEST_WAIT else None
 
 
 def _status(error: BaseException) -> int | None:

@@ -1,0 +1,65 @@
+"""What every client of a model over a network shares: its key, which answers are worth asking again, and what may be quoted.
+
+A key comes from an environment variable (a `.env` file is not read) and is struck out of whatever an endpoint says before
+that can reach a record or an error message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from atlas.errors import ConfigError
+
+DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
+KEYLESS = "no-key"  # local servers ask for none, SDKs do
+LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HTML page is longer
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
+LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
+REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
+REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
+
+
+def read_key(base_url: str | None, variable: str | None) -> str | None:
+    """The key in the named variable; None leaves it to the provider, who knows its own.
+
+    Raises:
+        ConfigError: the variable is named, for a provider, and not set.
+    """
+    if base_url is None and variable is None:
+        return None
+    key = os.environ.get(variable or DEFAULT_VARIABLE, "").strip()
+    if not key and base_url is None:
+        raise ConfigError(f"the environment variable {variable} is not set, expected a key. Set it, or name another by api_key_variable=….")
+    return key or KEYLESS
+
+
+def retry_after_seconds(error: object) -> float | None:
+    """How long the server wants to be left alone, where an SDK's error (or an answer) says and it is bearable."""
+    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    try:
+        seconds = float(headers["retry-after"])
+    except (KeyError, ValueError):  # absent, or a date
+        return None
+    return seconds if 0 <= seconds <= LONGEST_WAIT else None
+
+
+class Censor:
+    """Strikes keys out of what an endpoint says."""
+
+    def __init__(self, keys: Iterable[object] = ()) -> None:
+        self._keys: set[str] = set()
+        self.add(keys)
+
+    def add(self, keys: Iterable[object]) -> None:
+        self._keys |= {str(key) for key in keys if key} - {KEYLESS}
+
+    def strike(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key, "[key]")
+        return text
+
+    def quote(self, said: object) -> str:
+        """An endpoint's own words on one line, without keys and not too many."""
+        text = " ".join(self.strike(str(said)).split())
+        return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
