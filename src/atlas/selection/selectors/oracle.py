@@ -6,17 +6,15 @@ trajectory's budget, the surest first.
 
 from __future__ import annotations
 
-from atlas.errors import DataError
 from atlas.models.base import ModelClient
-from atlas.records import CriticalStep, Selection, Trajectory, Usage
+from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
 from atlas.selection.selectors.oracle_answer import merge_answers, read_answer
-from atlas.selection.selectors.oracle_judge import Judge, num_tokens
+from atlas.selection.selectors.oracle_judge import Judge, forecast_usage
 from atlas.selection.selectors.oracle_prompt import (
     ANSWER_SCHEMA,
     PROMPT_VERSION,
-    Question,
     complaint_message,
     oracle_questions,
     prompt_digest,
@@ -32,21 +30,20 @@ class OracleSelector:
     def __init__(self, config: SelectConfig, others: Others, client: ModelClient | None = None) -> None:
         self._name = config.selector
         self._max_chars = config.max_prompt_chars
-        self._judge = Judge(config, ANSWER_SCHEMA, client)
+        self._judge = Judge(
+            config, ANSWER_SCHEMA, lambda text, question: read_answer(text, question.steps, question.budget), complaint_message, client
+        )
         self._digest = prompt_digest()
 
     def inputs(self) -> dict[str, Input]:
         return {"prompt": Input(path=f"atlas oracle prompt {PROMPT_VERSION}", digest=self._digest)}
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        try:
-            questions = oracle_questions(trajectory, budget, self._max_chars) if budget and trajectory.steps else []
-        except DataError:  # a problem, and free
+        if budget == 0 or not trajectory.steps:
             return Usage()
-        return Usage(
-            requests=len(questions),
-            input_tokens=sum(num_tokens(question.messages) for question in questions),
-            output_tokens=sum(TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * question.budget for question in questions),
+        return forecast_usage(
+            lambda: oracle_questions(trajectory, budget, self._max_chars),
+            lambda question: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * question.budget,
         )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
@@ -58,26 +55,9 @@ class OracleSelector:
         """
         if budget == 0 or not trajectory.steps:
             return selection_of(trajectory, self._name, budget)
-        usage, answers, problem = Usage(), [], None
-        try:
-            for question in oracle_questions(trajectory, budget, self._max_chars):
-                answer, problem, cost = await self._ask(question)
-                usage += cost
-                if answer is None:
-                    break
-                answers.append(answer)
-        except DataError as error:
-            problem = str(error)
-        steps = merge_answers(answers, budget) if problem is None else []
-        return selection_of(trajectory, self._name, budget, steps, problem=problem, usage=usage, prompt_digest=self._digest)
+        verdict = await self._judge.ask(lambda: oracle_questions(trajectory, budget, self._max_chars))
+        steps = merge_answers(verdict.answers, budget) if verdict.problem is None else []
+        return selection_of(trajectory, self._name, budget, steps, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest)
 
     async def close(self) -> None:
         await self._judge.close()
-
-    async def _ask(self, question: Question) -> tuple[list[CriticalStep] | None, str | None, Usage]:
-        verdict = await self._judge.ask(
-            question.messages,
-            lambda text: read_answer(text, question.steps, question.budget),
-            lambda complaint: complaint_message(complaint, question),
-        )
-        return verdict.answer, verdict.problem, verdict.usage

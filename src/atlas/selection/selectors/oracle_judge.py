@@ -6,15 +6,16 @@ answer. Nothing is ever trimmed into shape, for a trimmed answer is not the mode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from atlas.errors import ModelError
+from atlas.errors import DataError, ModelError
 from atlas.models.base import ModelClient, Sampling
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle_answer import AnswerError
+from atlas.selection.selectors.oracle_prompt import Question
 
 ATTEMPTS = 2  # the answer, and one more after being told what was wrong
 HOPELESS_AFTER = 20  # unusable answers from the start on: the model or the settings are at fault, not the trajectories
@@ -22,22 +23,38 @@ LONGEST_SAID = 20_000  # characters of a wrong answer that are sent back; nobody
 CHARS_PER_TOKEN = 4  # about right for English in every tokenizer of today; forecasts use it, bills do not
 
 AnswerT = TypeVar("AnswerT")
+Questions = Callable[[], Iterable[Question]]  # raises DataError where a trajectory fits no question
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[AnswerT]):
-    """An answer that keeps the rules, or the problem; and what it cost."""
+    """The answers, each by the rules, or the problem; and what they cost."""
 
-    answer: AnswerT | None
+    answers: tuple[AnswerT, ...]
     problem: str | None
     usage: Usage
 
 
-class Judge:
-    """Asks a model over a network; connects at the first question."""
+class Judge(Generic[AnswerT]):
+    """Asks a model over a network; connects at the first question.
 
-    def __init__(self, config: SelectConfig, schema: dict[str, Any], client: ModelClient | None = None) -> None:
+    Args:
+        schema: the JSON schema of an answer.
+        read: what an answer to a question says; raises AnswerError where it breaks a rule.
+        complain: what the model then hears, once.
+    """
+
+    def __init__(
+        self,
+        config: SelectConfig,
+        schema: dict[str, Any],
+        read: Callable[[str, Question], AnswerT],
+        complain: Callable[[str, Question], Message],
+        client: ModelClient | None = None,
+    ) -> None:
         self._config = config
+        self._read = read
+        self._complain = complain
         self._client = client
         self._sampling = Sampling(
             temperature=config.temperature, max_tokens=config.max_tokens, response_schema=schema if config.structured else None
@@ -45,51 +62,59 @@ class Judge:
         self._usable = 0
         self._unusable = 0
 
-    async def ask(
-        self, messages: tuple[Message, ...], read: Callable[[str], AnswerT], complain: Callable[[str], Message]
-    ) -> Verdict[AnswerT]:
-        """What `read` makes of the answer; where it raises AnswerError, the model hears `complain` of it, once.
+    async def ask(self, questions: Questions) -> Verdict[AnswerT]:
+        """One answer a question, in their order; the first without one is the problem of all.
 
         Raises:
             EndpointError: the endpoint gave no answer.
             ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
         """
-        verdict = await self._ask(messages, read, complain)
-        if verdict.problem is None:
-            self._usable += 1
-            return verdict
-        self._unusable += 1
-        if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
-            raise ModelError(
-                f"model '{self._config.model}': the first {self._unusable} questions got no usable answer. "
-                f"The last: {verdict.problem}. Choose another model or other settings, and another --out."
-            )
-        return verdict
+        usage = Usage()
+        answers: list[AnswerT] = []
+        try:
+            for question in questions():
+                verdict = await self._ask(question)
+                usage += verdict.usage
+                if verdict.problem is not None:
+                    self._count_unusable(verdict.problem)
+                    return Verdict((), verdict.problem, usage)
+                self._usable += 1
+                answers += verdict.answers
+        except DataError as error:
+            return Verdict((), str(error), usage)
+        return Verdict(tuple(answers), None, usage)
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
             self._client = None
 
-    async def _ask(
-        self, messages: tuple[Message, ...], read: Callable[[str], AnswerT], complain: Callable[[str], Message]
-    ) -> Verdict[AnswerT]:
+    async def _ask(self, question: Question) -> Verdict[AnswerT]:
         client = self._connected()
+        messages = question.messages
         usage = Usage()
         complaint = ""
         for _ in range(ATTEMPTS):
             completion = await client.complete(messages, self._sampling)
             usage += completion.usage
             if completion.refusal is not None:
-                return Verdict(None, f"refused: {completion.refusal}", usage)
+                return Verdict((), f"refused: {completion.refusal}", usage)
             try:
-                return Verdict(read(completion.text), None, usage)
+                return Verdict((self._read(completion.text, question),), None, usage)
             except AnswerError as error:
                 cut = completion.finish_reason == "length"
                 complaint = f"it was cut off after {completion.usage.output_tokens} tokens" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
-            messages = (*messages, said, complain(complaint))
-        return Verdict(None, f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
+            messages = (*messages, said, self._complain(complaint, question))
+        return Verdict((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
+
+    def _count_unusable(self, problem: str) -> None:
+        self._unusable += 1
+        if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
+            raise ModelError(
+                f"model '{self._config.model}': the first {self._unusable} questions got no usable answer. "
+                f"The last: {problem}. Choose another model or other settings, and another --out."
+            )
 
     def _connected(self) -> ModelClient:
         if self._client is None:
@@ -105,6 +130,19 @@ class Judge:
         return self._client
 
 
-def num_tokens(messages: tuple[Message, ...]) -> int:
+def forecast_usage(questions: Questions, answer_tokens: Callable[[Question], int]) -> Usage:
+    """About what asking takes, before anything is sent; `answer_tokens` is about what an answer takes."""
+    try:
+        asked = list(questions())
+    except DataError:  # a problem, and free
+        return Usage()
+    return Usage(
+        requests=len(asked),
+        input_tokens=sum(_num_tokens(question.messages) for question in asked),
+        output_tokens=sum(map(answer_tokens, asked)),
+    )
+
+
+def _num_tokens(messages: tuple[Message, ...]) -> int:
     """About how many tokens these messages are."""
     return -(-sum(len(message.content) for message in messages) // CHARS_PER_TOKEN)

@@ -6,13 +6,13 @@ are used too: what was good in them is learned. The budget is the selector's own
 
 from __future__ import annotations
 
-from atlas.errors import DataError
+from functools import reduce
+
 from atlas.models.base import ModelClient
 from atlas.records import CriticalStep, Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
-from atlas.selection.selectors.oracle_judge import Judge, num_tokens
-from atlas.selection.selectors.oracle_prompt import Question
+from atlas.selection.selectors.oracle_judge import Judge, forecast_usage
 from atlas.selection.selectors.rejection_prompt import (
     ANSWER_SCHEMA,
     PROMPT_VERSION,
@@ -35,21 +35,17 @@ class RejectionSelector:
     def __init__(self, config: SelectConfig, others: Others, client: ModelClient | None = None) -> None:
         self._name = config.selector
         self._max_chars = config.max_prompt_chars
-        self._judge = Judge(config, ANSWER_SCHEMA, client)
+        self._judge = Judge(config, ANSWER_SCHEMA, lambda text, question: read_labels(text, question.steps), complaint_message, client)
         self._digest = prompt_digest()
 
     def inputs(self) -> dict[str, Input]:
         return {"prompt": Input(path=f"atlas rejection prompt {PROMPT_VERSION}", digest=self._digest)}
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        try:
-            questions = rejection_questions(trajectory, self._max_chars) if trajectory.steps else []
-        except DataError:  # a problem, and free
+        if not trajectory.steps:
             return Usage()
-        return Usage(
-            requests=len(questions),
-            input_tokens=sum(num_tokens(question.messages) for question in questions),
-            output_tokens=sum(TOKENS_OF_A_LABEL * question.budget for question in questions),
+        return forecast_usage(
+            lambda: rejection_questions(trajectory, self._max_chars), lambda question: TOKENS_OF_A_LABEL * question.budget
         )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
@@ -61,27 +57,15 @@ class RejectionSelector:
         """
         if not trajectory.steps:
             return selection_of(trajectory, self._name, 0)
-        usage, labels, problem = Usage(), Labels(), None
-        try:
-            for question in rejection_questions(trajectory, self._max_chars):
-                answer, problem, cost = await self._ask(question)
-                usage += cost
-                if answer is None:
-                    break
-                labels = merge_labels(labels, answer)
-        except DataError as error:
-            problem = str(error)
-        kept = [_kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD] if problem is None else []
-        return selection_of(trajectory, self._name, len(kept), kept, problem=problem, usage=usage, prompt_digest=self._digest)
+        verdict = await self._judge.ask(lambda: rejection_questions(trajectory, self._max_chars))
+        labels: Labels = reduce(merge_labels, verdict.answers, {})
+        kept = [_kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD]
+        return selection_of(
+            trajectory, self._name, len(kept), kept, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest
+        )
 
     async def close(self) -> None:
         await self._judge.close()
-
-    async def _ask(self, question: Question) -> tuple[Labels | None, str | None, Usage]:
-        verdict = await self._judge.ask(
-            question.messages, lambda text: read_labels(text, question.steps), lambda complaint: complaint_message(complaint, question)
-        )
-        return verdict.answer, verdict.problem, verdict.usage
 
 
 def merge_labels(earlier: Labels, later: Labels) -> Labels:
