@@ -55,7 +55,7 @@ HTML_PAGE = Reply("<html><body>Welcome to nginx</body></html>", headers={"Conten
 
 
 @contextmanager
-def serve(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[ChatServer]:
+def serve(answer: Callable[[dict[str, Any], int], Reply], path: str = "/v1/chat/completions") -> Iterator[ChatServer]:
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def serve(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[ChatServer
                 server.requests.append(body)
                 server.authorizations.append(self.headers.get("Authorization", ""))
                 server.times.append(time.monotonic())
-            reply = answer(body, number) if self.path == "/v1/chat/completions" else failure(404, f"no such path {self.path}")
+            reply = answer(body, number) if self.path == path else failure(404, f"no such path {self.path}")
             time.sleep(reply.delay)
             data = reply.body.encode()
             try:

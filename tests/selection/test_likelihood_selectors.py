@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from atlas.config import check_config
-from atlas.errors import ConfigError, ModelError
+from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models.log_probabilities import load_scorer
-from atlas.records import Problem
+from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
+from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import Scorer, make_selector
+from atlas.selection.selectors.base import HasClose, Scorer, make_selector
+from atlas.store import read_records
 from tests.conftest import make_trajectory
+from tests.models.chat_server import Reply, failure
+from tests.models.completions_server import TinyEngine, serve_scores
 from tests.models.other_model import other_model
 from tests.run_folders import write_trajectories
 from tests.templates import LLAMA_3, tiny_tokenizer
@@ -22,10 +28,27 @@ from tests.templates import LLAMA_3, tiny_tokenizer
 TRAJECTORY = make_trajectory(6)
 
 
+def score(config: SelectConfig, trajectory: Trajectory = TRAJECTORY) -> list[float] | Problem:
+    async def run() -> Any:
+        selector: Any = make_selector(config)
+        assert isinstance(selector, Scorer)
+        assert isinstance(selector, HasClose)
+        try:
+            return await selector.score(trajectory)
+        finally:
+            await selector.close()
+
+    return asyncio.run(run())
+
+
 def scores(name: str, model: Path, **settings: Any) -> list[float]:
-    selector = make_selector(SelectConfig(selector=name, model=str(model), precision="fp32", **settings))
-    assert isinstance(selector, Scorer)
-    result = selector.score(TRAJECTORY)
+    result = score(SelectConfig(selector=name, model=str(model), precision="fp32", **settings))
+    assert isinstance(result, list)
+    return result
+
+
+def scores_there(url: str, name: str, tokenizer: Path, **settings: Any) -> list[float]:
+    result = score(SelectConfig(selector=name, model="served", base_url=url, tokenizer=str(tokenizer), max_retries=0, **settings))
     assert isinstance(result, list)
     return result
 
@@ -61,9 +84,7 @@ def test_two_vocabularies_are_refused(tiny_model_folder: Path, tmp_path: Path) -
 
 
 def test_a_trajectory_that_the_model_cannot_read_is_a_problem(tiny_model_folder: Path) -> None:
-    selector = make_selector(SelectConfig(selector="perplexity", model=str(tiny_model_folder)))
-    assert isinstance(selector, Scorer)
-    result = selector.score(make_trajectory(80))
+    result = score(SelectConfig(selector="perplexity", model=str(tiny_model_folder)), make_trajectory(80))
     assert isinstance(result, Problem)
     assert "tokens exceed the 2048" in result.reason
 
@@ -77,9 +98,68 @@ def test_the_models_are_inputs_with_digests(tiny_model_folder: Path, tmp_path: P
         select_steps(SelectConfig(selector="entropy", model=str(tmp_path / "nowhere")), run, tmp_path / "other")
 
 
+@pytest.fixture(scope="module")
+def engine(tiny_model_folder: Path) -> TinyEngine:
+    return TinyEngine(tiny_model_folder)
+
+
+def test_an_endpoint_scores_as_the_same_model_does_here(engine: TinyEngine, tiny_model_folder: Path, tmp_path: Path) -> None:
+    other = other_model(tiny_model_folder, tmp_path / "other")
+    there = {"tokenizer": tiny_model_folder}
+    with serve_scores(engine) as server, serve_scores(TinyEngine(other)) as reference:
+        for name, told in (("perplexity", {}), ("perplexity", {"band": "mid"}), ("entropy", {"num_likeliest": 999})):
+            here = scores(name, tiny_model_folder, **{key: value for key, value in told.items() if key == "band"})
+            np.testing.assert_allclose(scores_there(server.url, name, **there, **told), here, atol=1e-4)
+        excess = scores("excess-loss", tiny_model_folder, reference_model=str(other))
+        told = {"reference_model": "other", "reference_base_url": reference.url}
+        np.testing.assert_allclose(scores_there(server.url, "excess-loss", **there, **told), excess, atol=1e-4)
+        mixed = scores("excess-loss", tiny_model_folder, **told)
+        np.testing.assert_allclose(mixed, excess, atol=1e-4)
+        own = scores_there(server.url, "excess-loss", **there, reference_model="served")
+        assert own == [0.0] * 6
+    assert {body["logprobs"] for body in server.requests} == {1, 999}, "only entropy needs more than one token named"
+    assert {body["model"] for body in reference.requests} == {"other"}
+
+
+def test_a_run_with_an_endpoint_goes_on_where_it_stopped_and_asks_many_at_a_time(
+    engine: TinyEngine, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(3, f"t{number}") for number in range(8)])
+    values = {"selector": "perplexity", "model": "served", "tokenizer": str(tiny_model_folder), "max_retries": 0, "max_in_flight": 4}
+
+    def breaks(body: dict[str, Any], number: int) -> Reply | None:
+        return failure(500) if number in (2, 5) else None
+
+    with serve_scores(engine, breaks) as server:
+        config = SelectConfig.model_validate(values | {"base_url": server.url})
+        with pytest.raises(EndpointError, match="2 of 8 trajectories got no answer"):
+            select_steps(config, run, tmp_path / "out")
+        manifest = select_steps(config, run, tmp_path / "out")
+    assert len(server.requests) == 8 + 2
+    assert manifest.summary["selected_steps"] == 8
+    assert manifest.inputs["tokenizer"].digest is not None
+    local = SelectConfig(selector="perplexity", model=str(tiny_model_folder), precision="fp32")
+    select_steps(local, run, tmp_path / "local")
+    for one, other in zip(*(read_records(tmp_path / name / "scores.jsonl", StepScores) for name in ("out", "local")), strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+
+
+def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_folder: Path) -> None:
+    config = SelectConfig(selector="perplexity", model="/served/model", base_url="http://127.0.0.1:1/v1")
+    with pytest.raises(ModelError, match=r"give tokenizer=…"):
+        score(config)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"selector": "rollout-value", "model": "m", "base_url": "http://x/v1"}, "leave base_url=… out"),
+        ({"selector": "entropy", "model": "m", "tokenizer": "t"}, "for a model at base_url"),
+        ({"selector": "oracle", "base_url": "http://x/v1", "tokenizer": "t"}, "is read by the selectors entropy, excess-loss, perplexity"),
+        ({"selector": "entropy", "model": "m", "reference_base_url": "http://x/v1"}, "read by selector 'excess-loss'"),
+        ({"selector": "excess-loss", "model": "m", "reference_model": "r", "reference_base_url": "http://x/v1?key=1"}, "may hold a secret"),
+        ({"selector": "entropy", "model": "m", "batch": True}, "batch=… is read by the selectors oracle, rejection"),
+        ({"selector": "oracle", "cache": True, "retry_problems_of": "r"}, "became problems"),
         ({"selector": "perplexity"}, "needs model="),
         ({"selector": "rollout-value"}, "needs model="),
         ({"selector": "excess-loss", "model": "m"}, "needs reference_model="),

@@ -15,7 +15,9 @@ Voting = Literal["majority", "weighted"]
 Scope = Literal["trajectory", "dataset"]
 Band = Literal["high", "low", "mid"]
 
-LOCAL_SELECTORS = frozenset({"perplexity", "entropy", "excess-loss", "rollout-value"})  # they run a model on this machine
+LIKELIHOOD_SELECTORS = frozenset({"perplexity", "entropy", "excess-loss"})  # they read with a model here, or one that scores prompts
+LOCAL_SELECTORS = LIKELIHOOD_SELECTORS | {"rollout-value"}  # without a base_url, their model runs on this machine
+ORACLES = frozenset({"oracle", "rejection"})  # they ask a model for answers
 
 
 class RolloutConfig(Config):
@@ -39,8 +41,9 @@ class SelectConfig(Config):
     """Which selector, under which budget; below that, the model that a selector asks."""
 
     machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"of", "reference_model", "retry_problems_of", "base_url", "api_key_variable", "max_in_flight", "timeout_seconds", "max_retries"}
-        | {"prices", "max_cost_usd", "accept_unanswered"}
+        {"of", "reference_model", "retry_problems_of", "base_url", "reference_base_url", "api_key_variable", "max_in_flight"}
+        | {"timeout_seconds", "max_retries", "prices", "max_cost_usd", "accept_unanswered", "batch", "batch_size", "batch_poll_seconds"}
+        | {"cache"}
     )  # `of`, `reference_model` and `retry_problems_of` are inputs with digests of their own
 
     selector: str = Field("annotated", description="a row of SELECTORS or package.module:Selector")
@@ -67,11 +70,24 @@ class SelectConfig(Config):
     max_tokens: int | None = Field(None, ge=1, description="the longest answer; None leaves it to the model")
     structured: bool = Field(True, description="ask for the answer by JSON schema; servers that refuse are asked without")
     reference_model: str | None = Field(None, description="for excess-loss: the model whose loss is subtracted")
+    reference_base_url: str | None = Field(None, description="for excess-loss: a server that scores with it; None: where model is")
+    tokenizer: str | None = Field(
+        None, description="for perplexity, entropy, excess-loss at a base_url: hub id or folder of its tokenizer; None: the model's name"
+    )
+    num_likeliest: int = Field(
+        20, ge=1, description="for entropy at a base_url: tokens named for a position (all others count as one; servers cap it)"
+    )
     band: Band = Field("high", description="for perplexity: the highest, the lowest, or mid: closest to the trajectory's median")
     precision: Precision = Field("auto", description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it")
     rollouts: RolloutConfig = Field(RolloutConfig(), description="for rollout-value: how the model finishes episodes, see below")
     max_prompt_chars: int = Field(200_000, ge=4_000, description="observations are shortened in the middle to fit, responses never")
     max_in_flight: int = Field(8, ge=1, description="requests at a time")
+    batch: bool = Field(False, description="for oracle and rejection: ask through the provider's batch endpoint, cheaper and within a day")
+    batch_size: int = Field(1_000, ge=1, le=50_000, description="questions in one batch, which are in flight together")
+    batch_poll_seconds: float = Field(30.0, gt=0, description="how often to look whether a batch is done")
+    cache: bool = Field(
+        False, description="for oracle and rejection: keep answers beyond the run folder, and never pay for the same question twice"
+    )
     timeout_seconds: float = Field(120.0, gt=0, description="how long one request may take, in whole seconds (rounded up)")
     max_retries: int = Field(5, ge=0, description="tries after the first, where the server is busy or breaks")
     prices: str | None = Field(None, description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens")
@@ -81,7 +97,7 @@ class SelectConfig(Config):
         None, description="an earlier run of this selector: keep its selections, ask for its problems alone"
     )
 
-    @field_validator("base_url")
+    @field_validator("base_url", "reference_base_url")
     @classmethod
     def _holds_no_secret(cls, base_url: str | None) -> str | None:
         if base_url is None:
@@ -120,8 +136,28 @@ class SelectConfig(Config):
             raise ValueError("selector 'excess-loss' needs reference_model=… (the model whose loss is subtracted)")
         for name, reader, given in (
             ("reference_model", "excess-loss", self.reference_model is not None),
+            ("reference_base_url", "excess-loss", self.reference_base_url is not None),
             ("band", "perplexity", self.band != "high"),
         ):
             if given and self.selector != reader and ":" not in self.selector:
                 raise ValueError(f"{name}=… is read by selector '{reader}', not by '{self.selector}'; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_are_asked_what_they_can_answer(self) -> SelectConfig:
+        if self.base_url is not None and self.selector == "rollout-value":
+            raise ValueError("selector 'rollout-value' plays with a model on this machine; leave base_url=… out")
+        for name, readers, given in (
+            ("tokenizer", LIKELIHOOD_SELECTORS, self.tokenizer is not None),
+            ("batch", ORACLES, self.batch),
+            ("cache", ORACLES, self.cache),
+        ):
+            if given and self.selector not in readers and ":" not in self.selector:
+                raise ValueError(f"{name}=… is read by the selectors {', '.join(sorted(readers))}, not by '{self.selector}'; leave it out")
+        if self.tokenizer is not None and self.base_url is None:
+            raise ValueError("tokenizer=… is for a model at base_url=…; a model on this machine brings its own. Leave it out")
+        if self.cache and self.retry_problems_of is not None:
+            raise ValueError(
+                "cache=true would give the answers again that became problems; leave it out where retry_problems_of=… is given"
+            )
         return self

@@ -5,26 +5,18 @@ What is hard for both (noise) and easy for both scores low. Rho-1 chooses tokens
 
 from __future__ import annotations
 
-from atlas.records import Problem, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, Scores
-from atlas.selection.selectors.likelihood import Reader
+from typing import TYPE_CHECKING
+
+from atlas.selection.selectors.base import Scores
+from atlas.selection.selectors.likelihood import LikelihoodSelector
+
+if TYPE_CHECKING:
+    from atlas.models.step_tokens import StepTokens
 
 
-class ExcessLossSelector:
+class ExcessLossSelector(LikelihoodSelector):
     """Scores steps by how much higher their mean loss is under `model` than under `reference_model`."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        assert config.reference_model is not None, "the config asks for it"
-        self._models = {"model": config.model, "reference_model": config.reference_model}
-        self._reader = Reader(tuple(self._models.values()), config.precision)
-
-    def models(self) -> dict[str, str]:
-        return self._models
-
-    def score(self, trajectory: Trajectory) -> Scores | Problem:
-        read = self._reader.read(trajectory)
-        if isinstance(read, Problem):
-            return read
+    def rate(self, *read: list[StepTokens]) -> Scores:
         losses = ((own.mean_loss, reference.mean_loss) for own, reference in zip(*read, strict=True))
         return [None if own is None or reference is None else own - reference for own, reference in losses]

@@ -1,4 +1,4 @@
-"""The steps that a local model finds the most (or the least) surprising: the paper's "highest-perplexity 30 %" control.
+"""The steps that a model finds the most (or the least) surprising: the paper's "highest-perplexity 30 %" control.
 
 The score is the mean negative log-likelihood of a step's own tokens under the model, the whole history before them.
 """
@@ -6,26 +6,22 @@ The score is the mean negative log-likelihood of a step's own tokens under the m
 from __future__ import annotations
 
 from statistics import median
+from typing import TYPE_CHECKING
 
-from atlas.records import Problem, Trajectory
-from atlas.selection.config import Band, SelectConfig
-from atlas.selection.selectors.base import Others, Scores
-from atlas.selection.selectors.likelihood import Reader
+from atlas.selection.config import Band
+from atlas.selection.selectors.base import Scores
+from atlas.selection.selectors.likelihood import LikelihoodSelector
+
+if TYPE_CHECKING:
+    from atlas.models.step_tokens import StepTokens
 
 
-class PerplexitySelector:
+class PerplexitySelector(LikelihoodSelector):
     """Scores steps by their perplexity under `model`, in the order that `band` says."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._config = config
-        self._reader = Reader((config.model,), config.precision)
-
-    def models(self) -> dict[str, str]:
-        return {"model": self._config.model}
-
-    def score(self, trajectory: Trajectory) -> Scores | Problem:
-        read = self._reader.read(trajectory)
-        return read if isinstance(read, Problem) else rank_in_band([tokens.mean_loss for tokens in read[0]], self._config.band)
+    def rate(self, *read: list[StepTokens]) -> Scores:
+        [own] = read
+        return rank_in_band([tokens.mean_loss for tokens in own], self.config.band)
 
 
 def rank_in_band(losses: Scores, band: Band) -> list[float | None]:
