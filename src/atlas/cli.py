@@ -99,7 +99,12 @@ def select(
         list[Path] | None, typer.Option(help="A selection run: for complement the one to take the complement of, for vote each that votes.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model that is asked or run; for learned: a run of select-train.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="For oracle and rejection: any OpenAI-compatible endpoint.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Any OpenAI-compatible endpoint; for perplexity, entropy, excess-loss one that scores prompts.")
+    ] = None,
+    batch: Annotated[
+        bool | None, typer.Option("--batch", help="For oracle and rejection: ask through the provider's batch endpoint.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost, and send nothing.")] = False,
     max_cost: Annotated[float | None, typer.Option(help="Stop asking once the answers have cost that many USD.")] = None,
     retry_problems: Annotated[
@@ -118,6 +123,7 @@ def select(
         "of": [str(run) for run in of or ()] or None,
         "model": model,
         "base_url": base_url,
+        "batch": batch,
         "max_cost_usd": max_cost,
         "retry_problems_of": retry_problems and str(retry_problems),
     }

@@ -29,8 +29,11 @@ def tell_estimate(estimate: Any, config: Any) -> None:
         if estimate.cost_usd is not None
         else f"unknown, for no table has a price of '{config.model}'; give prices=FILE"
     )
-    typer.echo(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests")
+    manner = ", in batches" if config.batch else ""
+    typer.echo(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}")
     typer.echo(f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received (4 characters a token)")
+    if not estimate.is_discount_known:
+        price += " at the full price, for the table does not say what batches cost (batch: 0.5)"
     typer.echo(f"price:     {price}. Nothing was sent.")
 
 

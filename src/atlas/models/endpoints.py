@@ -44,6 +44,12 @@ def retry_after_seconds(error: object) -> float | None:
     return seconds if 0 <= seconds <= LONGEST_WAIT else None
 
 
+def takes_batches(model: str, base_url: str | None) -> bool:
+    """Whether we know how to ask through a batch endpoint: OpenAI's protocol, of OpenAI itself or of a server that has it."""
+    provider, _, rest = model.partition("/")
+    return base_url is not None or (provider == "openai" and not rest.startswith(("azure/", "bedrock/")))
+
+
 class Censor:
     """Strikes keys out of what an endpoint says."""
 

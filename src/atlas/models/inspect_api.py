@@ -12,10 +12,14 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
+from atlas.models.batch_ledger import BatchLedger, ledger_folder
 from atlas.models.endpoints import (
     DEFAULT_VARIABLE,
     FIRST_PAUSE,
@@ -29,16 +33,29 @@ from atlas.models.endpoints import (
 from atlas.records import Message, Usage
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, Model, ModelOutput, ResponseSchema
+    from inspect_ai.model import CachePolicy, ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
+
+    from atlas.models.batch_transport import BatchTransport
 
 SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
 UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
 
+_was_sent: ContextVar[bool] = ContextVar("_was_sent")  # of the request that the current task makes
+
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How questions are gathered for a provider's batch endpoint, for a model of which `takes_batches` is true."""
+
+    size: int = 1_000
+    poll_seconds: float = 30.0
+    folder: Path | None = None  # where the sent ones are noted; None: the user's cache
+
+
 class InspectClient:
-    """Asks one model.
+    """Asks one model; with `cache`, what was asked in the same words and settings before (by any run) is not asked again.
 
     Without `base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
     server at that address is asked for the name as it stands, slashes and all, except behind the prefixes of SERVERS.
@@ -52,6 +69,8 @@ class InspectClient:
         api_key_variable: str | None = None,
         timeout_seconds: float = 120.0,
         max_retries: int = 5,
+        batching: Batching | None = None,
+        cache: bool = False,
     ) -> None:
         self._name = model
         self._url = base_url or "the provider's own address"
@@ -59,7 +78,8 @@ class InspectClient:
         self._advice = f"Check base_url, model and the key in {variable}."
         self._key = read_key(base_url, api_key_variable)
         self._censor = Censor([self._key])
-        self._model = self._open(model, base_url, math.ceil(timeout_seconds), max_retries)
+        self._cache = cache
+        self._model = self._open(model, base_url, timeout_seconds, max_retries, batching)
         self._censor.add([getattr(self._model.api, "api_key", None)])  # where the provider found it
         self._takes_schema: bool | None = None  # not known before the first answer
 
@@ -86,7 +106,7 @@ class InspectClient:
     async def close(self) -> None:
         await self._model.api.aclose()
 
-    def _open(self, name: str, base_url: str | None, attempt_seconds: int, max_retries: int) -> Model:
+    def _open(self, name: str, base_url: str | None, timeout_seconds: float, max_retries: int, batching: Batching | None) -> Model:
         try:
             from inspect_ai.model import GenerateConfig, get_model
         except ImportError:
@@ -95,19 +115,25 @@ class InspectClient:
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(name, base_url)
         full_name = name if base_url is None or name.partition("/")[0] in SERVERS else f"openai-api/server/{name}"
+        transport = None if batching is None else _batch_transport(batching, base_url)
+        attempt_seconds = math.ceil(timeout_seconds) if transport is None else None  # a batch takes up to a day
         config = GenerateConfig(max_retries=max_retries, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
+        arguments = {} if transport is None else {"http_client": transport.client()}
         try:
-            model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False)
+            model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False, **arguments)
         except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
             raise ConfigError(
                 f"model '{name}' cannot be asked: {self._censor.quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _retry_in_one_place(model)
+        _note_what_is_sent(model)
+        if transport is not None:
+            transport.connect(model.api.client, max_retries, timeout_seconds)
         return model
 
     async def _ask(self, messages: list[ChatMessage], sampling: Sampling, schema: ResponseSchema | None) -> Completion:
-        from inspect_ai.model import GenerateConfig
+        from inspect_ai.model import CachePolicy, GenerateConfig
         from tenacity import RetryError
 
         config = GenerateConfig(
@@ -115,8 +141,10 @@ class InspectClient:
         )
         try:
             # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
-            output = await asyncio.create_task(self._model.generate(messages, config=config))
-            return self._read(output)
+            policy = CachePolicy(expiry=None, per_epoch=False) if self._cache else False
+            output, was_sent = await asyncio.create_task(_generate(self._model, messages, config, policy))
+            completion = self._read(output)
+            return completion if was_sent else replace(completion, usage=Usage())  # out of the cache: paid for before
         except Exception as failure:  # the errors of every provider's SDK, which have no base in common
             last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
             error = last or failure
@@ -154,6 +182,13 @@ class InspectClient:
         )
 
 
+def _batch_transport(batching: Batching, base_url: str | None) -> BatchTransport:
+    from atlas.models.batch_transport import BatchTransport
+
+    ledger = BatchLedger(batching.folder or ledger_folder(), base_url or "openai")
+    return BatchTransport(ledger, batching.size, batching.poll_seconds)
+
+
 def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> None:
     """Results depend on the config alone; inspect_ai would let a variable send the questions, and the key, elsewhere."""
     if base_url is not None:
@@ -165,6 +200,27 @@ def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> Non
                 f"the environment variable {variable} names another address for model '{name}', expected the config alone to choose. "
                 "Unset it, or give base_url=… (an OpenAI-compatible server)."
             )
+
+
+async def _generate(
+    model: Model, messages: list[ChatMessage], config: GenerateConfig, cache: CachePolicy | bool
+) -> tuple[ModelOutput, bool]:
+    """The answer, and whether anything was sent for it."""
+    _was_sent.set(False)
+    output = await model.generate(messages, config=config, cache=cache)
+    return output, _was_sent.get()
+
+
+def _note_what_is_sent(model: Model) -> None:
+    """inspect_ai calls its provider where the cache has no answer, and does not say so otherwise."""
+    provider: Any = model.api
+    generate = provider.generate
+
+    async def noting(*arguments: Any, **named: Any) -> Any:
+        _was_sent.set(True)
+        return await generate(*arguments, **named)
+
+    provider.generate = noting
 
 
 def _retry_in_one_place(model: Model) -> None:

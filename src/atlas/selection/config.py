@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from atlas.config import Config
+from atlas.models.endpoints import takes_batches
 from atlas.models.local import Precision
 from atlas.selection.budget import Rounding
 
@@ -156,6 +157,11 @@ class SelectConfig(Config):
                 raise ValueError(f"{name}=… is read by the selectors {', '.join(sorted(readers))}, not by '{self.selector}'; leave it out")
         if self.tokenizer is not None and self.base_url is None:
             raise ValueError("tokenizer=… is for a model at base_url=…; a model on this machine brings its own. Leave it out")
+        if self.batch and not takes_batches(self.model, self.base_url):
+            raise ValueError(
+                f"batch=true: no batch endpoint is known for model '{self.model}'. Expected openai/…, or base_url=… of a server that "
+                "speaks OpenAI's files and batches; leave --batch out to ask one by one"
+            )
         if self.cache and self.retry_problems_of is not None:
             raise ValueError(
                 "cache=true would give the answers again that became problems; leave it out where retry_problems_of=… is given"

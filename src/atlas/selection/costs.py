@@ -4,7 +4,7 @@ Prices change and providers differ, so they come from a table of yours alone:
 
     # prices.yaml: USD per million tokens
     openai/gpt-4o: {input: 2.5, output: 10}
-    my-model: {input: 0.1, output: 0.4}
+    my-model: {input: 0.1, output: 0.4, batch: 0.5}      # the part of the price that is asked for in batches, if there are any
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ from atlas.selection.selectors.base import HasEstimate, make_selector
 
 
 class Price(Config):
-    """USD per million tokens. Discounts (cached prompts, batches) are not in it: the true bill may be lower."""
+    """USD per million tokens. The discount on cached prompts is not in it: the true bill may be lower."""
 
     input: float = Field(ge=0, description="for tokens sent")
     output: float = Field(ge=0, description="for tokens received, hidden thoughts among them")
+    batch: float | None = Field(None, gt=0, le=1, description="what part of that is asked for in batches, such as 0.5")
+
+    def of_requests(self, in_batches: bool) -> Price:
+        """What is asked for one by one, or in batches; the full price where the table does not say."""
+        part = (self.batch or 1.0) if in_batches else 1.0
+        return Price(input=self.input * part, output=self.output * part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class CostEstimate:
     trajectories: int
     usage: Usage
     cost_usd: float | None  # None: no price is known
+    is_discount_known: bool = True  # else the full price is taken for questions in batches
 
 
 class CostMeter:
@@ -61,19 +68,23 @@ class CostMeter:
 
 
 def find_price(config: SelectConfig) -> Price | None:
-    """The price of the model that is asked, by its name as given; None if the table has none, or there is no table.
+    """The price of the model that is asked (in batches, if so), by its name as given; None if the table has none, or there is no table.
 
     Raises:
         ConfigError: the table of prices cannot be read, or a spending limit is set and no price is known.
     """
-    price = read_prices(Path(config.prices)).get(config.model) if config.prices is not None else None
+    price = _listed_price(config)
     if price is None and config.max_cost_usd is not None:
         raise ConfigError(
             f"max_cost_usd is {config.max_cost_usd:g}, but no price is known for model '{config.model}'"
             f"{f' at {config.base_url}' if config.base_url else ''}. Give prices=FILE with a line such as  "
             f"{config.model}: {{input: 2.5, output: 10}}  (USD per million tokens)."
         )
-    return price
+    return price and price.of_requests(in_batches=config.batch)
+
+
+def _listed_price(config: SelectConfig) -> Price | None:
+    return read_prices(Path(config.prices)).get(config.model) if config.prices is not None else None
 
 
 def read_prices(path: Path) -> dict[str, Price]:
@@ -118,7 +129,9 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
             count += 1
             budget = step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps)
             usage += selector.estimate(trajectory, budget)
-    return CostEstimate(count, usage, cost_usd(usage, find_price(config)))
+    listed = _listed_price(config)
+    is_known = not config.batch or listed is None or listed.batch is not None
+    return CostEstimate(count, usage, cost_usd(usage, find_price(config)), is_known)
 
 
 def _ids_in(out: Path) -> set[str]:

@@ -186,7 +186,8 @@ async def _answer_missing(
         say(selector.forecast(len(left), sum(left)))
     with show_progress("selecting", len(num_steps), len(done)) as bar:
         try:
-            return await _work(ask, config.max_in_flight, missing, log, bar.advance, meter)
+            in_flight = config.batch_size if config.batch else config.max_in_flight
+            return await _work(ask, in_flight, missing, log, bar.advance, meter)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()

@@ -118,7 +118,7 @@ class Judge(Generic[AnswerT]):
 
     def _connected(self) -> ModelClient:
         if self._client is None:
-            from atlas.models.inspect_api import InspectClient
+            from atlas.models.inspect_api import Batching, InspectClient
 
             self._client = InspectClient(
                 self._config.model,
@@ -126,6 +126,8 @@ class Judge(Generic[AnswerT]):
                 api_key_variable=self._config.api_key_variable,
                 timeout_seconds=self._config.timeout_seconds,
                 max_retries=self._config.max_retries,
+                batching=Batching(self._config.batch_size, self._config.batch_poll_seconds) if self._config.batch else None,
+                cache=self._config.cache,
             )
         return self._client
 
