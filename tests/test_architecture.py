@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("environments",),
     ("models",),
     ("rendering",),
-    ("runs",),
+    ("runs", "labels"),
     ("store",),
     ("config",),
     ("records", "lookup", "intervals", "progress", "processes"),

@@ -195,6 +195,7 @@ def export(
     from atlas.exporting.check_export import check_export
     from atlas.exporting.explain import describe_export, explain_dialect
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
+    from atlas.models.local import load_renderer_named
 
     if explain:
         typer.echo(explain_dialect(to, out))
@@ -204,12 +205,12 @@ def export(
     config = _config(ExportConfig, None, {"to": to, "tokenizer": tokenizer, "max_tokens": max_tokens})
     if check and tokenizer is None:
         raise ConfigError("--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained.")
-    renderer = _renderer(tokenizer)
+    renderer = load_renderer_named(tokenizer)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         came_in = [f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()]
         typer.echo(describe_export(manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))))
-    if check:
+    if check and renderer is not None:
         try:
             checked = check_export(config, trajectories, selection, out, renderer)
         except MismatchError as error:
@@ -229,6 +230,7 @@ def show(
     """Look at a trajectory in the terminal, before training on it."""
     from rich.console import Console
 
+    from atlas.models.local import load_renderer_named
     from atlas.viewing.show import show_trajectories, show_trajectory
 
     if tokens != (tokenizer is not None):
@@ -239,7 +241,25 @@ def show(
             raise ConfigError("--tokens shows one trajectory, so it needs --trajectory ID. Leave both out to see the ids.")
         show_trajectories(console, run, selection)
         return
-    show_trajectory(console, run, trajectory, selection, _renderer(tokenizer), max_tokens)
+    show_trajectory(console, run, trajectory, selection, load_renderer_named(tokenizer), max_tokens)
+
+
+@app.command()
+def label(
+    run: Annotated[Path, typer.Argument(help="A run folder of collect, import or evaluate.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The file of labels (.jsonl) to write or to go on with.", show_default=False)],
+    annotator: Annotated[str, typer.Option(help="Whose labels they are.")] = "unnamed",
+    trajectory: Annotated[str | None, typer.Option("--trajectory", help="This one alone: an id, or its beginning.")] = None,
+) -> None:
+    """Mark critical steps by hand: read a trajectory, then press one key a step."""
+    from rich.console import Console
+
+    from atlas.viewing.label import label_trajectories
+
+    num_finished = label_trajectories(Console(highlight=False), run, out, annotator, trajectory)
+    typer.echo(
+        f"out:       {out}: {num_finished} trajectories more, by {annotator}. Use them: atlas select --selector annotated labels={out}"
+    )
 
 
 @app.command()
@@ -373,16 +393,6 @@ def _config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> A
 
     recipe, overrides = _split(settings)
     return load_config(kind, recipe, overrides, options)
-
-
-def _renderer(name: str | None) -> Any:
-    """The renderer of a tokenizer, if one is named: only then is transformers loaded."""
-    if name is None:
-        return None
-    from atlas.models.local import ModelPlace, load_renderer, locate_model
-
-    folder = Path(name)
-    return load_renderer(ModelPlace(name, str(folder.resolve())) if (folder / "tokenizer.json").exists() else locate_model(name))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
 CriticalKind = Literal["plan_creation", "critical_observation", "critical_action", "self_correction"]
+LabelType = Literal["plan_creation", "critical_observation", "critical_action", "self_correction", "critical", "none"]
 OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
 
 CRITICAL_KINDS: tuple[CriticalKind, ...] = (
@@ -207,6 +208,16 @@ class Selection(Record):
     @property
     def indices(self) -> frozenset[int]:
         return frozenset(step.index for step in self.critical_steps)
+
+
+class Label(Record):
+    """What a person says about one step: critical, of one of the four kinds or of none in particular, or not critical ("none")."""
+
+    trajectory_id: str
+    step: int = Field(ge=0)
+    type: LabelType = "critical"
+    annotator: str = Field("unnamed", min_length=1)
+    note: str | None = None
 
 
 class Problem(Record):

@@ -87,6 +87,14 @@ def load_renderer(place: ModelPlace) -> Renderer:
     return Renderer(tokenizer, place.name)
 
 
+def load_renderer_named(name: str | None) -> Renderer | None:
+    """The renderer of a hub id, a training run or a folder (one with a tokenizer alone will do), if one is named."""
+    if name is None:
+        return None
+    folder = Path(name)
+    return load_renderer(ModelPlace(name, str(folder.resolve())) if (folder / "tokenizer.json").exists() else locate_model(name))
+
+
 def load_model(place: ModelPlace, dtype: str, device: str | None = None) -> Any:
     """The model itself, in evaluation mode, on `device` (the first GPU if there is one).
 

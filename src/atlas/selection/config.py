@@ -44,8 +44,8 @@ class SelectConfig(Config):
     machine_fields: ClassVar[frozenset[str]] = frozenset(
         {"of", "reference_model", "retry_problems_of", "base_url", "reference_base_url", "api_key_variable", "max_in_flight"}
         | {"timeout_seconds", "max_retries", "prices", "max_cost_usd", "accept_unanswered", "batch", "batch_size", "batch_poll_seconds"}
-        | {"cache"}
-    )  # `of`, `reference_model` and `retry_problems_of` are inputs with digests of their own
+        | {"cache", "labels", "embedding_model"}
+    )  # `of`, the models, `retry_problems_of` and `labels` are inputs with digests of their own
 
     selector: str = Field("annotated", description="a row of SELECTORS or package.module:Selector")
     ratio: float = Field(0.3, gt=0, le=1, description="the share of a trajectory's steps that may be selected")
@@ -56,6 +56,8 @@ class SelectConfig(Config):
     )
     seed: int = Field(0, description="drives the selectors that draw")
     of: tuple[str, ...] = Field((), description="other selection runs: the one whose complement is taken, those that vote")
+    labels: str | None = Field(None, description="for annotated: a file of people's labels (.jsonl, .csv); None: the source's own marks")
+    annotator: str | None = Field(None, description="for annotated with labels: whose count; None: the majority of those who labelled")
     allow_chance: bool = Field(False, description="for learned: use it though it was no better than chance on held-out trajectories")
     voting: Voting = Field("majority", description="for vote: steps that most chose, or every step weighed by its ranks")
 
@@ -77,6 +79,10 @@ class SelectConfig(Config):
     )
     num_likeliest: int = Field(
         20, ge=1, description="for entropy at a base_url: tokens named for a position (all others count as one; servers cap it)"
+    )
+    embedding_model: str | None = Field(
+        None,
+        description="for diversity: a hub id, a model folder or a run folder of train, whose mean hidden states are compared; None: TF-IDF",
     )
     band: Band = Field("high", description="for perplexity: the highest, the lowest, or mid: closest to the trajectory's median")
     precision: Precision = Field("auto", description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it")
@@ -130,6 +136,12 @@ class SelectConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _annotators_have_labels(self) -> SelectConfig:
+        if self.annotator is not None and self.labels is None:
+            raise ValueError(f"annotator='{self.annotator}' picks from a file of labels, and none is given; add labels=FILE")
+        return self
+
+    @model_validator(mode="after")
     def _local_models_are_named(self) -> SelectConfig:
         if self.selector in LOCAL_SELECTORS and "model" not in self.model_fields_set:
             raise ValueError(f"selector '{self.selector}' needs model=… (a hub id, a model folder, or a run folder of train)")
@@ -139,6 +151,8 @@ class SelectConfig(Config):
             ("reference_model", "excess-loss", self.reference_model is not None),
             ("reference_base_url", "excess-loss", self.reference_base_url is not None),
             ("band", "perplexity", self.band != "high"),
+            ("labels", "annotated", self.labels is not None),
+            ("embedding_model", "diversity", self.embedding_model is not None),
         ):
             if given and self.selector != reader and ":" not in self.selector:
                 raise ValueError(f"{name}=… is read by selector '{reader}', not by '{self.selector}'; leave it out")

@@ -27,7 +27,17 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.costs import CostMeter, find_price, summarise_cost
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
-from atlas.selection.selectors.base import HasClose, HasEstimate, HasForecast, HasInputs, HasModels, Scorer, Selector, make_selector
+from atlas.selection.selectors.base import (
+    HasChecks,
+    HasClose,
+    HasEstimate,
+    HasForecast,
+    HasInputs,
+    HasModels,
+    Scorer,
+    Selector,
+    make_selector,
+)
 from atlas.store import Manifest, RecordLog, Run, read_records, run_input, start_run, write_records
 
 __all__ = ["SelectConfig", "select_steps"]
@@ -79,6 +89,7 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
 
 def _write(run: Run, selector: Selector | Scorer, config: SelectConfig, trajectories: Path, kept: Mapping[str, Selection]) -> Manifest:
     num_steps = _count_steps(trajectories)
+    problems = list(selector.check(num_steps)) if isinstance(selector, HasChecks) else []
     if isinstance(selector, Selector) and config.scope == "trajectory":
         ask, fail = _selecting(selector, config), _failing(config)
         selections = _answer_all(run, SELECTION_FILE, Selection, ask, fail, selector, config, trajectories, num_steps, kept)
@@ -87,7 +98,6 @@ def _write(run: Run, selector: Selector | Scorer, config: SelectConfig, trajecto
         scores = _answer_all(run, SCORES_FILE, StepScores, _scoring(selector), _unscored, selector, config, trajectories, num_steps, {})
         selections = run.path / SELECTION_FILE
         write_records(selections, select_by_scores(scores, config))
-    problems: list[Problem] = []
     summary = _summary(read_records(selections, Selection), config, problems)
     if summary["steps"] and not summary["selected_steps"]:
         reason = problems[0].reason if problems else "the budget is 0 everywhere, or every selection is empty"

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from atlas.errors import DataError
-from atlas.records import CriticalStep, Message, Selection, Trajectory
+from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.runs import read_selections, read_trajectories
 from atlas.viewing.show_tokens import print_tokens
@@ -94,15 +94,20 @@ def print_trajectory(console: Console, trajectory: Trajectory, selection: Select
     for message in trajectory.prompt:
         console.print(Text(f"  {message.role}: {one_line(message.content, 160)}", style="dim"), soft_wrap=True)
     for index, step in enumerate(trajectory.steps):
-        console.print()
-        _print_step_title(console, index, chosen.get(index), step.reward)
-        for message in step.observation:
-            _print_block(console, _speaker(message), shortened(_body(message), max_lines=6, max_chars=600), "dim")
-        style = "bold yellow" if index in chosen else ""
-        _print_block(console, "assistant", visible(_body(step.response)), style)
+        print_step(console, index, step, chosen.get(index))
     for message in trajectory.final_observation:
         console.print()
         _print_block(console, f"at the end, {_speaker(message)}", shortened(_body(message), max_lines=6, max_chars=600), "dim")
+
+
+def print_step(console: Console, index: int, step: Step, critical: CriticalStep | None = None, *, whole: bool = False) -> None:
+    """One step: what was seen (its beginning, unless `whole`) and what was answered."""
+    console.print()
+    _print_step_title(console, index, critical, step.reward)
+    for message in step.observation:
+        body = _body(message)
+        _print_block(console, _speaker(message), visible(body) if whole else shortened(body, max_lines=6, max_chars=600), "dim")
+    _print_block(console, "assistant", visible(_body(step.response)), "bold yellow" if critical else "")
 
 
 def _print_header(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:

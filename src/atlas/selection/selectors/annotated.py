@@ -1,22 +1,115 @@
-"""The steps that the source itself calls critical: an expert that knows what it did, or a person's labels."""
+"""The steps that a person or the source itself calls critical: a file of labels, or what an expert that knows what it did marked."""
 
 from __future__ import annotations
 
-from atlas.records import CriticalStep, Selection, Trajectory
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from atlas.errors import ConfigError, DataError
+from atlas.labels import LabelFile, read_labels
+from atlas.lookup import nearest
+from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
+from atlas.store import Input, file_digest
 
 
 class AnnotatedSelector:
-    """Takes the steps that their source marked, the highest score first, the earlier of equals."""
+    """Takes the marked steps, the highest score first, the earlier of equals.
+
+    With a file of labels the score of a step is the share of those who labelled the trajectory that call it critical; where
+    `annotator` names nobody, a step needs more than half of them.
+
+    Raises:
+        ConfigError: the file of labels does not exist, or `annotator` has no label in it.
+        DataError: the file has no usable label.
+    """
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
+        self._people = PeoplesLabels(Path(config.labels), config.annotator) if config.labels is not None else None
+
+    def inputs(self) -> dict[str, Input]:
+        return {} if self._people is None else {"labels": self._people.input}
+
+    def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]:
+        return () if self._people is None else self._people.check(num_steps)
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        annotations = [(index, step.annotation) for index, step in enumerate(trajectory.steps) if step.annotation is not None]
-        if trajectory.steps and not annotations:
-            return selection_of(trajectory, self._name, budget, problem="no step is annotated; choose another selector for this source")
-        critical = [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.is_marked]
-        best = sorted(critical, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
+        marked = _marked_by_source(trajectory) if self._people is None else self._people.marked(trajectory)
+        if isinstance(marked, str):
+            return selection_of(trajectory, self._name, budget, problem=marked)
+        best = sorted(marked, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
         return selection_of(trajectory, self._name, budget, best)
+
+
+def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
+    annotations = [(index, step.annotation) for index, step in enumerate(trajectory.steps) if step.annotation is not None]
+    if trajectory.steps and not annotations:
+        return "no step is annotated; choose another selector for this source"
+    return [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.is_marked]
+
+
+class PeoplesLabels:
+    """A file of labels, of one annotator or of all."""
+
+    def __init__(self, path: Path, annotator: str | None) -> None:
+        self._file: LabelFile = read_labels(path)
+        self._path = path
+        self.input = Input(path=path.name, digest=file_digest(path))
+        annotators = {placed.label.annotator for placed in self._file.labels}
+        if not annotators:
+            first = (
+                f"the first problem: {self._file.problems[0].where}: {self._file.problems[0].reason}"
+                if self._file.problems
+                else "it is empty"
+            )
+            raise DataError(f"labels {path} has no label that can be used; {first}. docs/formats.md says what such a file holds.")
+        if annotator is not None and annotator not in annotators:
+            raise ConfigError(f"annotator='{annotator}' has no label in {path}. {nearest(annotator, annotators)}")
+        self._whose = annotator or "anyone"
+        self._of_trajectory: dict[str, list[Label]] = {}
+        for placed in self._file.labels:
+            if annotator in (None, placed.label.annotator):
+                self._of_trajectory.setdefault(placed.label.trajectory_id, []).append(placed.label)
+
+    def check(self, num_steps: Mapping[str, int]) -> list[Problem]:
+        """What is wrong with single lines of the file, by themselves or because there is no such step."""
+        problems = list(self._file.problems)
+        for placed in self._file.labels:
+            id_, step = placed.label.trajectory_id, placed.label.step
+            if id_ not in num_steps:
+                reason = f"trajectory '{id_}' is not among those that are selected from ('atlas show' lists their ids)"
+            elif step >= num_steps[id_]:
+                known = f"steps 0 to {num_steps[id_] - 1}" if num_steps[id_] else "no step"
+                reason = f"step {step} of a trajectory with {known} (turns of the prompt, such as a canned 'OK.', are no steps)"
+            else:
+                continue
+            problems.append(Problem(where=placed.where, reason=reason, item=id_))
+        return problems
+
+    def marked(self, trajectory: Trajectory) -> list[CriticalStep] | str:
+        """The steps that more than half of those who labelled this trajectory call critical, or why there are none."""
+        labels = [label for label in self._of_trajectory.get(trajectory.id, ()) if label.step < len(trajectory.steps)]
+        if not labels:
+            return [] if not trajectory.steps else f"no label by {self._whose} in {self._path.name}"
+        annotators = {label.annotator for label in labels}
+        marked: list[CriticalStep] = []
+        for index in sorted({label.step for label in labels}):
+            critical = [label for label in labels if label.step == index and label.type != "none"]
+            voters = sorted({label.annotator for label in critical})
+            if 2 * len(voters) > len(annotators):
+                marked.append(
+                    CriticalStep(
+                        index=index,
+                        kinds=tuple(kind for kind in CRITICAL_KINDS if any(label.type == kind for label in critical)),
+                        reason=_reason(critical, voters, len(annotators)),
+                        score=round(len(voters) / len(annotators), 6),
+                    )
+                )
+        return marked
+
+
+def _reason(critical: Sequence[Label], voters: Sequence[str], num_annotators: int) -> str:
+    notes = [f"{label.annotator}: {label.note}" for label in critical if label.note]
+    return "; ".join([f"{len(voters)} of {num_annotators} ({', '.join(voters)})", *notes])

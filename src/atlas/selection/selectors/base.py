@@ -100,6 +100,16 @@ class HasEstimate(Protocol):
 
 
 @runtime_checkable
+class HasChecks(Protocol):
+    """A selector that was told things about single trajectories: what of it does not fit those that are there, a problem each.
+
+    `num_steps` is the number of steps of every trajectory by its id. Called once, before anything is selected.
+    """
+
+    def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]: ...
+
+
+@runtime_checkable
 class HasClose(Protocol):
     """A selector that holds connections."""
 
