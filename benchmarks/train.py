@@ -148,7 +148,8 @@ def our_trainer(model: Any, chats: Any, settings: dict[str, Any], common: dict[s
     from atlas.training.choose_parts import choose_parts
     from atlas.training.config import EngineConfig
     from atlas.training.examples import TrainingExample
-    from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
+    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = []
     for index, (ids, labels) in enumerate(chats):
@@ -157,12 +158,12 @@ def our_trainer(model: Any, chats: Any, settings: dict[str, Any], common: dict[s
     chosen = choose_parts(model, EngineConfig(**{part: part in settings["parts"] for part in PARTS}), settings.get("window"))
     assert chosen.engine.parts == tuple(settings["parts"]), chosen.left_out
     arguments = transformers.TrainingArguments(
-        **common, per_device_train_batch_size=given.batch, activation_checkpointing=settings.get("gradient_checkpointing", False)
+        **common, per_device_train_batch_size=1, activation_checkpointing=settings.get("gradient_checkpointing", False)
     )
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=ScheduledExamples(examples, range(len(examples))),
+        train_dataset=OptimizerSteps(examples, range(len(examples)), given.batch),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,

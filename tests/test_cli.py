@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def atlas(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "atlas.cli", *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "160"}
+        [sys.executable, "-m", "atlas", *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "160"}
     )
 
 

@@ -30,7 +30,8 @@ from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
 from atlas.training.examples import TrainingExample, schedule_examples
 from atlas.training.follower import RunFollower
-from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
+from atlas.training.optimizer_steps import OptimizerSteps
+from atlas.training.trainer import CriticalStepTrainer, collate
 
 VOCABULARY = 2048
 # Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other words, punctuation, line ends. So
@@ -186,7 +187,7 @@ def train_model(
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=1,  # an optimiser step
         logging_steps=10,
         save_strategy="no",
         seed=seed,
@@ -207,7 +208,7 @@ def train_model(
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=ScheduledExamples(examples, order),
+            train_dataset=OptimizerSteps(examples, order, BATCH),
             data_collator=collate,
             callbacks=[RunFollower(folder, progress, task)],
             engine=choose_parts(model, EngineConfig()).engine,

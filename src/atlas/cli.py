@@ -13,7 +13,7 @@ import typer
 
 from atlas import __version__
 from atlas.closing_lines import left_out, place_of, tell, tell_estimate
-from atlas.errors import AtlasError, ConfigError, MismatchError
+from atlas.errors import AtlasError, ConfigError, MismatchError, RankError
 
 INTERRUPTED = 130  # the status that typer gives to Ctrl-C
 
@@ -272,22 +272,29 @@ def train(
     settings: Settings = None,
     model: Annotated[str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")] = None,
     seed: Annotated[int | None, typer.Option(help="Order of the examples, and dropout if any.")] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push-to-hub", help="Also upload the checkpoint, to this repository of the hub (private by default).")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained and what it would cost, and train nothing.")
     ] = False,
 ) -> None:
     """Tune a model with loss on the selected steps alone, the whole trajectory in its context."""
+    from atlas.training.ranks import meet_ranks
     from atlas.training.train_agent import TrainConfig, train_agent
 
-    config = _config(TrainConfig, settings, {"model": model, "seed": seed})
-    if dry_run:
-        from rich.console import Console
+    with meet_ranks() as ranks:
+        config = ranks.together(lambda: _config(TrainConfig, settings, {"model": model, "seed": seed, "push_to_hub": push_to_hub}))
+        if dry_run:
+            from rich.console import Console
 
-        from atlas.training.dry_run import print_training_plan
+            from atlas.training.dry_run import print_training_plan
 
-        print_training_plan(Console(highlight=False), config, trajectories, selection)
-        return
-    tell(train_agent(config, trajectories, selection, out), out)
+            ranks.on_first(lambda: print_training_plan(Console(highlight=False), config, trajectories, selection))
+            return
+        manifest = train_agent(config, trajectories, selection, out)
+        if ranks.is_first:
+            tell(manifest, out)
 
 
 @app.command()
@@ -353,6 +360,8 @@ def main() -> None:
     """Entry point of the command `atlas`."""
     try:
         app()
+    except RankError:
+        sys.exit(2)
     except AtlasError as error:
         _fail(f"error: {error}", 2)
     except SystemExit as stop:
@@ -393,7 +402,3 @@ def _config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> A
 
     recipe, overrides = _split(settings)
     return load_config(kind, recipe, overrides, options)
-
-
-if __name__ == "__main__":
-    main()

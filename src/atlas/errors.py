@@ -5,8 +5,10 @@
     ├── DataError        a file, row or trajectory that cannot be read as what it should be
     │   └── MismatchError    an exported file that does not supervise what the selection says
     ├── RunError         a run folder that is missing, foreign, unfinished or made by other settings
+    │   └── RankError        another process of a training failed, and says why
     ├── ModelError       a model, tokenizer or chat template that cannot be used
     │   └── EndpointError    a remote model that finally gave no usable answer
+    ├── HubError         the Hugging Face Hub did not take a model
     ├── CostLimitError   a run has spent what it may; finished work is kept
     ├── EpisodeError     an environment that broke during one episode (data, not a crash of the run)
     └── DependencyError  an optional package is not installed
@@ -38,12 +40,20 @@ class RunError(AtlasError):
     """A run folder that is missing, unfinished, or does not belong to the other inputs."""
 
 
+class RankError(RunError):
+    """Another process of the same training failed. That one says why; the command line says nothing here."""
+
+
 class ModelError(AtlasError):
     """A model, tokenizer or chat template that cannot be used."""
 
 
 class EndpointError(ModelError):
     """A remote model that finally gave no usable answer."""
+
+
+class HubError(AtlasError):
+    """The Hugging Face Hub did not take a model. The run that made it is kept."""
 
 
 class CostLimitError(AtlasError):

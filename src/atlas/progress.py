@@ -73,6 +73,23 @@ def report_to(report: Callable[[Shown | str], None]) -> None:
     _report = report
 
 
+@contextmanager
+def quiet_unless(speaks: bool) -> Iterator[None]:
+    """Shows nothing meanwhile, of processes that do the same together all but one."""
+    global _report
+    before = _report
+    if not speaks:
+        _report = _ignore
+    try:
+        yield
+    finally:
+        _report = before
+
+
+def _ignore(shown: Shown | str) -> None:
+    pass
+
+
 def columns(has_total: bool = True) -> tuple[ProgressColumn, ...]:
     """How a bar looks; its row needs a field `note`."""
     title, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")

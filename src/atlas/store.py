@@ -20,6 +20,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -391,10 +392,19 @@ def _content(given: Input | None) -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("atlas-tuning", "torch", "transformers", "minigrid"):
+    versions = {"python": platform.python_version(), "code": _code_digest()}
+    for package in ("atlas-tuning", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "minigrid"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
     return versions
+
+
+@cache
+def _code_digest() -> str:
+    """Which code this is, where its version alone does not say (a working copy): the beginning of a SHA-256 over its source files."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    content = "".join(f"{file_digest(file)} {file.relative_to(package).as_posix()}\n" for file in files)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -16,7 +16,8 @@ import json, sys, tempfile
 from transformers import TrainingArguments
 from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
-from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
+from atlas.training.optimizer_steps import OptimizerSteps
+from atlas.training.trainer import CriticalStepTrainer, collate
 from tests.training.tiny_families import nested_examples, tiny
 
 size, max_tokens, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -95,11 +95,12 @@ def load_renderer_named(name: str | None) -> Renderer | None:
     return load_renderer(ModelPlace(name, str(folder.resolve())) if (folder / "tokenizer.json").exists() else locate_model(name))
 
 
-def load_model(place: ModelPlace, dtype: str, device: str | None = None) -> Any:
+def load_model(place: ModelPlace, dtype: str, device: str | None = None, quantization: Any = None) -> Any:
     """The model itself, in evaluation mode, on `device` (the first GPU if there is one).
 
     Args:
         dtype: a torch dtype by name, "float32" or "bfloat16".
+        quantization: transformers' quantization config for the weights of linear layers; None: they are as `dtype` says.
 
     Raises:
         ModelError: no model there, or one that is no causal LM.
@@ -108,11 +109,13 @@ def load_model(place: ModelPlace, dtype: str, device: str | None = None) -> Any:
     import torch
 
     kind = _import_peft().AutoPeftModelForCausalLM if place.holds_adapters else transformers.AutoModelForCausalLM
+    device = device or default_device()
+    options = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
     try:
-        model = kind.from_pretrained(place.location, dtype=getattr(torch, dtype))
+        model = kind.from_pretrained(place.location, dtype=getattr(torch, dtype), **options)
     except Exception as error:  # torn weights raise safetensors' own error, an architecture that does not fit a RuntimeError
         raise ModelError(f"model {place.name} cannot be loaded: {_first_line(error)}") from error
-    return model.to(device or default_device()).eval()
+    return (model if quantization else model.to(device)).eval()
 
 
 def default_device() -> str:

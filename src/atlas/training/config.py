@@ -19,6 +19,9 @@ class LoraConfig(Config):
     alpha: float = Field(32.0, gt=0, description="scale; the adapter counts alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
     target_modules: str | tuple[str, ...] = Field("all-linear", description="which layers get one, as PEFT names them")
+    quantize: Literal["4bit"] | None = Field(
+        None, description="4bit: the frozen base in four bits (QLoRA, arXiv 2305.14314; needs the extra `qlora`)"
+    )
 
 
 class EngineConfig(Config):
@@ -35,14 +38,14 @@ class TrainConfig(Config):
     """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
 
     # The model is an input with a digest; the engine is exact.
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to", "engine"})
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to", "engine", "push_to_hub", "hub_private"})
 
     model: str = Field(description="a hub id, a model folder, or a run folder of train")
     epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
     lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
-    batch_size: int = Field(32, ge=1, description="examples per optimiser step")
+    batch_size: int = Field(32, ge=1, description="examples per optimiser step, over all processes")
     micro_batch_size: int | None = Field(
         None, ge=1, description="examples per forward pass at most; none: as engine.micro_batch_tokens allows"
     )
@@ -62,6 +65,10 @@ class TrainConfig(Config):
     save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
     log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
     report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")
+    push_to_hub: str | None = Field(
+        None, description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished"
+    )
+    hub_private: bool = Field(True, description="whether that repository is private, where it is made anew")
 
     @property
     def gradient_window(self) -> int | None:

@@ -2,74 +2,128 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
-import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import ConfigError, DataError, DependencyError, ModelError
-from atlas.models.local import (
-    CHECKPOINT_FOLDER,
-    import_transformers,
-    load_model,
-    load_renderer,
-    locate_model,
-    model_input,
-    resolve_precision,
-)
-from atlas.progress import say, show_progress
+from atlas.errors import ConfigError, DataError, ModelError
+from atlas.models.local import ModelPlace, load_renderer, locate_model, model_input
+from atlas.progress import quiet_unless, say, show_progress
+from atlas.records import Trajectory
+from atlas.rendering.renderer import Renderer
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.store import Manifest, Run, run_input, start_run
+from atlas.store import Input, Manifest, Run, read_manifest, run_input, start_run
+from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples, schedule_examples
+from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.model_card import write_card
+from atlas.training.push_to_hub import check_push, push_checkpoint
+from atlas.training.ranks import Ranks, meet_ranks
 
 __all__ = ["LoraConfig", "TrainConfig", "train_agent"]
-
-RESUME_FOLDER = "resume.partial"
-ROOM = 2**20  # bytes: with less room than this left, a failed write is taken for a full disk
 
 
 def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories`; the run folder `out` holds `checkpoint/`.
 
+    Under torchrun or accelerate launch every process calls it with the same arguments, and all get the same manifest.
+
     Raises:
         RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
         ModelError: the model cannot be loaded or has no usable chat template.
         DataError: no token would be supervised.
+        HubError: the run is finished, and the hub did not take its checkpoint.
     """
-    inputs = {
+    with meet_ranks() as ranks, ExitStack() as stack:
+        inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
+        run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
+        manifest = ranks.of_first(lambda: run.manifest if run else None)
+        assert manifest is not None
+        if manifest.status != "finished":
+            stack.enter_context(quiet_unless(ranks.is_first))
+            manifest = _train(config, trajectories, selection, out, ranks, manifest, run)
+        if run:
+            shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
+        if config.push_to_hub is not None:
+            repository, finished = config.push_to_hub, manifest
+            ranks.on_first(lambda: push_checkpoint(out, finished, repository, config.hub_private))
+        return manifest
+
+
+def _check(config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks) -> dict[str, Input]:
+    """The inputs of the run, and what can be known to be wrong before anything is loaded."""
+    if config.batch_size < ranks.size:
+        raise ConfigError(
+            f"batch_size={config.batch_size} counts the examples of an optimiser step over all {ranks.size} processes, expected at least "
+            "one for each. Raise batch_size, or start fewer processes."
+        )
+    if config.push_to_hub is not None:
+        check_push(config.push_to_hub)
+    return {
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),
         "model": model_input(config.model, out),
     }
-    with start_run(out, "train", config, inputs) as run:
-        if run.finished:
-            shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)  # left by a kill right after the end
-            return run.manifest
-        selections = read_selections(selection, trajectories)
-        place = locate_model(config.model)
-        if place.holds_adapters:
-            raise ModelError(f"{config.model} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
-        renderer = load_renderer(place)
-        with show_progress("tokenising", len(selections)) as bar:
-            examples = build_examples(read_trajectories(trajectories), selections, renderer, config.max_tokens, bar.advance)
-        _check_supervision(examples, config, selection)
-        run.write_problems(examples.problems)
-        summary = _describe(examples)
-        say(
-            f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
-            f"{examples.num_supervised_tokens:,} supervised "
-            f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
-        )
-        summary |= _train(run, config, examples, renderer)
-        manifest = run.finish(summary)
-        shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
-        return manifest
+
+
+def _train(
+    config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks, manifest: Manifest, run: Run | None
+) -> Manifest:
+    """All of a run that is not finished; `run` is held by rank 0 alone."""
+    sources: Counter[str] = Counter()
+    place = locate_model(config.model)
+    examples, renderer = ranks.together(lambda: _read_examples(config, place, trajectories, selection, sources))
+    ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
+    say(
+        f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
+        f"{examples.num_supervised_tokens:,} supervised "
+        f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
+    )
+    from atlas.training.tune_model import tune_model
+
+    tuned = tune_model(config, examples, out, ranks)
+    summary = _describe(examples) | tuned.summary | {"template_digest": _template_digest(renderer)}
+
+    def save() -> Manifest:
+        assert run is not None
+        card = write_card(config, place, manifest, read_manifest(trajectories), read_manifest(selection), sources, summary)
+        with full_disk_is_an_os_error(out):
+            save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
+        return run.finish(summary)
+
+    return ranks.of_first(save)
+
+
+def _read_examples(
+    config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path, sources: Counter[str]
+) -> tuple[ExampleSet, Renderer]:
+    selections = read_selections(selection, trajectories)
+    if place.holds_adapters:
+        raise ModelError(f"{config.model} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
+    renderer = load_renderer(place)
+    with show_progress("tokenising", len(selections)) as bar:
+        found = _count_sources(read_trajectories(trajectories), sources)
+        examples = build_examples(found, selections, renderer, config.max_tokens, bar.advance)
+    _check_supervision(examples, config, selection)
+    return examples, renderer
+
+
+def _count_sources(trajectories: Iterable[Trajectory], sources: Counter[str]) -> Iterator[Trajectory]:
+    for trajectory in trajectories:
+        sources[trajectory.source.name] += 1
+        yield trajectory
+
+
+def _template_digest(renderer: Renderer) -> str:
+    """Which chat template the tokens were made by: the beginning of its SHA-256."""
+    template = renderer.tokenizer.chat_template
+    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Path) -> None:
@@ -95,125 +149,3 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
         "num_supervised_steps": examples.num_supervised_steps,
         "num_dropped_steps": examples.num_dropped_steps,
     }
-
-
-def _train(run: Run, config: TrainConfig, examples: ExampleSet, renderer: Any) -> dict[str, Any]:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
-    transformers = import_transformers()
-    from atlas.training.choose_parts import choose_parts
-    from atlas.training.follower import RunFollower
-    from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
-
-    precision = resolve_precision(config.precision)
-    transformers.set_seed(config.seed)
-    # bf16 keeps float32 weights and computes under autocast: updates of 1e-5 vanish in bf16 weights. Adapters leave the base in bf16.
-    place = locate_model(config.model)
-    model = load_model(place, "bfloat16" if precision == "bf16" and config.lora else "float32")
-    if config.lora:
-        model = _add_adapters(model, config.lora)
-    num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
-    arguments = transformers.TrainingArguments(
-        output_dir=str(run.path / RESUME_FOLDER),
-        num_train_epochs=1,  # the schedule below holds all epochs
-        per_device_train_batch_size=config.batch_size,  # an optimiser step: the Trainer below cuts it
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler,
-        warmup_steps=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=precision == "bf16",
-        activation_checkpointing=config.gradient_checkpointing,
-        logging_steps=config.log_every,
-        save_steps=config.save_every,
-        save_total_limit=2,
-        seed=config.seed,
-        data_seed=config.seed,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=list(config.report_to) or "none",
-        use_cpu=model.device.type == "cpu",
-        dataloader_pin_memory=model.device.type != "cpu",
-    )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel over all GPUs in sight would multiply batch_size in silence
-    order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
-    chosen = choose_parts(model, config.engine, config.gradient_window)
-    for part, reason in chosen.left_out.items():
-        say(f"engine.{part} is not used: {reason}")
-    started = time.monotonic()
-    with show_progress("training", num_steps) as bar:
-        trainer = CriticalStepTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=ScheduledExamples(examples.examples, order),
-            data_collator=collate,
-            callbacks=[RunFollower(run.path, bar)],
-            engine=chosen.engine,
-            max_tokens=config.engine.micro_batch_tokens,
-            max_examples=config.micro_batch_size,
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        with _full_disk_is_an_os_error(run.path):
-            trainer.train(resume_from_checkpoint=_newest_state(run.path / RESUME_FOLDER))
-    parts = chosen.engine.parts
-    chosen.engine.put_in(())
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    with _full_disk_is_an_os_error(run.path):
-        _save_checkpoint(run.path, trainer.model, renderer.tokenizer)
-    return {
-        "optimizer_steps": trainer.state.global_step,
-        "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
-        "train_seconds": round(time.monotonic() - started, 1),
-        "precision": precision,
-        "engine": " ".join(parts) or "plain",
-        "num_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-    }
-
-
-def _add_adapters(model: Any, lora: LoraConfig) -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise DependencyError("peft", "lora") from None
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return peft.get_peft_model(
-        model,
-        peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
-    )
-
-
-@contextmanager
-def _full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
-    """safetensors and torch name a full disk each in their own way, torch not even as such."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        if "No space left" in str(error) or shutil.disk_usage(folder).free < ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        raise
-
-
-def _newest_state(folder: Path) -> str | None:
-    """The newest state that was written whole: the Trainer writes trainer_state.json last."""
-    states = [state for state in folder.glob("checkpoint-*") if _is_whole(state / "trainer_state.json")]
-    return str(max(states, key=lambda state: int(state.name.split("-")[1]))) if states else None
-
-
-def _is_whole(state: Path) -> bool:
-    try:
-        json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Model and tokenizer as safetensors, whole or not at all."""
-    temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)

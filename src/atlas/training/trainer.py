@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from transformers import Trainer
 
 from atlas.training.engine import Engine
@@ -19,31 +18,19 @@ from atlas.training.loss import pad, sum_cross_entropy
 from atlas.training.micro_batches import cut_into_micro_batches
 
 
-class ScheduledExamples(Dataset[TrainingExample]):
-    """The examples in the order in which they are trained on."""
-
-    def __init__(self, examples: Sequence[TrainingExample], order: Sequence[int]) -> None:
-        self._examples = examples
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, index: int) -> TrainingExample:
-        return self._examples[self._order[index]]
-
-
-def collate(examples: Sequence[TrainingExample]) -> dict[str, Any]:
-    """The examples of one optimiser step, side by side without padding: input_ids and labels of shape [sum of T]."""
+def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
+    """One rank's share of an optimiser step, side by side without padding: input_ids and labels of shape [sum of T]."""
+    (examples,) = shares
+    nothing = torch.empty(0, dtype=torch.long)
     return {
-        "input_ids": torch.cat([torch.from_numpy(example.input_ids) for example in examples]),
-        "labels": torch.cat([torch.from_numpy(example.labels) for example in examples]),
+        "input_ids": torch.cat([nothing, *(torch.from_numpy(example.input_ids) for example in examples)]),
+        "labels": torch.cat([nothing, *(torch.from_numpy(example.labels) for example in examples)]),
         "examples": list(examples),
     }
 
 
 class CriticalStepTrainer(Trainer):
-    """Trains through `engine`, `max_tokens` and at most `max_examples` in a forward pass.
+    """Trains on `OptimizerSteps` through `engine`, `max_tokens` and at most `max_examples` in a forward pass.
 
     What the Trainer calls `num_items_in_batch` is the supervised tokens of the optimiser step, over all ranks.
     """
@@ -66,19 +53,22 @@ class CriticalStepTrainer(Trainer):
             self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)  # DeepSpeed steps at the last pass alone
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    loss = self.compute_loss(model, {"examples": examples}, num_items_in_batch=num_items_in_batch)
+                    run = examples or [self.train_dataset.spare]
+                    loss = self.compute_loss(model, {"examples": run}, num_items_in_batch=num_items_in_batch)
+                    loss = loss if examples else loss * 0.0
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
     def micro_batches(self, examples: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
-        """The examples of each forward pass; every rank has equally many passes, because sharded models meet in each."""
+        """The examples of each forward pass; every rank has equally many passes, maybe empty: sharded models meet in each."""
         tokens = [example.input_ids for example in examples]
         padded, shares = "packing" not in self.engine.parts, "shared_prompts" in self.engine.parts
         batches = cut_into_micro_batches(tokens, self.max_tokens, self.max_examples, padded, shares)
         if self.accelerator.num_processes > 1:
             counts = self.accelerator.gather(torch.tensor([len(batches)], device=self.accelerator.device))
             batches = cut_into_micro_batches(tokens, self.max_tokens, self.max_examples, padded, shares, int(counts.max()))
+            batches += [[]] * (int(counts.max()) - len(batches))
         return [[examples[index] for index in batch] for batch in batches]
 
     def compute_loss(

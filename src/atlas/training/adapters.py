@@ -1,0 +1,45 @@
+"""Low-rank adapters on a frozen base, whole or kept in four bits (LoRA, arXiv 2106.09685; QLoRA, arXiv 2305.14314)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas.errors import DependencyError
+from atlas.models.local import ModelPlace, import_transformers, load_model
+from atlas.training.config import LoraConfig
+
+
+def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> Any:
+    """The model with new adapters, which alone are trained.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        DependencyError: PEFT or bitsandbytes is not installed.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise DependencyError("peft", "lora") from None
+    dtype = "bfloat16" if precision == "bf16" else "float32"
+    if lora.quantize is None:
+        model = load_model(place, dtype)
+    else:
+        model = load_model(place, dtype, quantization=_four_bits(dtype))
+        # It freezes the base and keeps norms, embedding and head in float32; recomputing activations is the Trainer's affair.
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
+    )
+
+
+def _four_bits(dtype: str) -> Any:
+    """QLoRA's own settings: normal floats of 4 bits, their scales quantised too, computing in the precision of the run."""
+    try:
+        import bitsandbytes  # noqa: F401 - transformers would name neither the package nor the extra
+    except ImportError:
+        raise DependencyError("bitsandbytes", "qlora") from None
+    return import_transformers().BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )

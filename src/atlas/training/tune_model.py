@@ -1,0 +1,141 @@
+"""examples -> tuned model: Hugging Face's Trainer around the engine, on one process or many."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import ConfigError
+from atlas.models.local import default_device, import_transformers, load_model, locate_model, resolve_precision
+from atlas.progress import say, show_progress
+from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
+from atlas.training.config import TrainConfig
+from atlas.training.examples import ExampleSet, schedule_examples
+from atlas.training.ranks import Ranks
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """A model after its training: `weights` is the whole state where the model's own is sharded; `summary` what is known of the run."""
+
+    model: Any
+    weights: dict[str, Any] | None
+    summary: dict[str, Any]
+
+
+def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Ranks) -> TunedModel:
+    """Train on `examples`, from the newest state in the run folder `out` if there is one. All ranks call it.
+
+    Raises:
+        ConfigError: a tracker that cannot be used, or a launcher that asks for another precision.
+        ModelError: the model cannot be loaded.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
+    transformers = import_transformers()
+    from atlas.training.choose_parts import choose_parts
+    from atlas.training.engine import Engine
+    from atlas.training.follower import RunFollower
+    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.trainer import CriticalStepTrainer, collate
+
+    precision = resolve_precision(config.precision)
+    arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
+    transformers.set_seed(config.seed)
+    model = ranks.together(lambda: _load(config, precision))
+    num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
+    order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
+    # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
+    chosen = ranks.on_first(lambda: choose_parts(model, config.engine, config.gradient_window))
+    engine = chosen.engine if chosen else Engine(model, config.gradient_window)
+    parts = ranks.of_first(lambda: engine.parts)
+    engine.put_in(parts)
+    for part, reason in (chosen.left_out if chosen else {}).items():
+        say(f"engine.{part} is not used: {reason}")
+    started = time.monotonic()
+    with show_progress("training", num_steps) as bar:
+        trainer = CriticalStepTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=OptimizerSteps(examples.examples, order, config.batch_size, ranks.size),
+            data_collator=collate,
+            callbacks=[RunFollower(out, bar)] if ranks.is_first else None,
+            engine=engine,
+            max_tokens=config.engine.micro_batch_tokens,
+            max_examples=config.micro_batch_size,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        for callback in trainer.callback_handler.callbacks:
+            if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
+                callback.logging_dir = str(out / "tensorboard")  # its own choice is among the states, which are removed
+        state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
+        with full_disk_is_an_os_error(out), ranks.losing_none():
+            trainer.train(resume_from_checkpoint=state)
+            is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
+    engine.put_in(())
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    whole = trainer.accelerator.unwrap_model(trainer.model)
+    commit = getattr(whole.config, "_commit_hash", None)  # of a model from the hub, which has no digest of its own
+    summary = {
+        "optimizer_steps": trainer.state.global_step,
+        "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
+        "train_seconds": round(time.monotonic() - started, 1),
+        "precision": precision,
+        "engine": " ".join(parts) or "plain",
+        "num_parameters": whole.num_parameters(),
+        "num_processes": ranks.size,
+    }
+    return TunedModel(whole, weights, summary | ({"base_model_commit": commit} if commit else {}))
+
+
+def _load(config: TrainConfig, precision: str) -> Any:
+    """bf16 keeps float32 weights and computes under autocast: updates of 1e-5 vanish in bf16 weights. Adapters leave the base in bf16."""
+    place = locate_model(config.model)
+    if config.lora is None:
+        return load_model(place, "float32")
+    from atlas.training.adapters import load_with_adapters
+
+    return load_with_adapters(place, config.lora, precision)
+
+
+def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, out: Path) -> Any:
+    on_cpu = default_device() == "cpu"
+    try:
+        for tracker in transformers.integrations.get_reporting_integration_callbacks(list(config.report_to)):
+            tracker()
+    except Exception as error:  # each tracker has its own way to say that its package is missing
+        raise ConfigError(f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or leave it out.") from error
+    arguments = transformers.TrainingArguments(
+        output_dir=str(out / RESUME_FOLDER),
+        run_name=out.resolve().name,
+        num_train_epochs=1,  # the schedule holds all epochs
+        per_device_train_batch_size=1,  # of a rank's shares of optimiser steps: the Trainer cuts them
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=precision == "bf16",
+        activation_checkpointing=config.gradient_checkpointing,
+        logging_steps=config.log_every,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed,
+        data_seed=config.seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=list(config.report_to) or "none",
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+    )
+    if arguments.mixed_precision != {"bf16": "bf16", "fp32": "no"}[precision]:
+        raise ConfigError(
+            f"the launcher's mixed_precision is '{arguments.mixed_precision}', and this run computes in {precision}. "
+            f"Set mixed_precision of the launcher to {'bf16' if precision == 'bf16' else 'no'}, or precision=… here to the other."
+        )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel over all GPUs in sight would multiply batch_size in silence
+    return arguments
