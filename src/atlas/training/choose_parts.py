@@ -28,14 +28,19 @@ TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, to
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine ready to train with, and why each part that was asked for is not in it."""
+    """An engine ready to train with, why each part that was asked for is not in it, and why flash attention is not, if so."""
 
     engine: Engine
     left_out: dict[str, str] = field(default_factory=dict)
+    flash_problem: str | None = None
 
 
-def choose_parts(model: Any, config: EngineConfig, window: int | None = None) -> ChosenEngine:
+def choose_parts(model: Any, config: EngineConfig, window: int | None = None, autocast: torch.dtype | None = None) -> ChosenEngine:
     """Put every part that `config` asks for and that `model` does alike into the model.
+
+    Args:
+        window: tokens before each supervised one through which the gradient goes; None: all.
+        autocast: the type that training computes in, where it is not the model's.
 
     Raises:
         ModelError: the gradient is to go through a window alone, which needs `packing`, and that is not to be had.
@@ -43,6 +48,7 @@ def choose_parts(model: Any, config: EngineConfig, window: int | None = None) ->
     engine = Engine(model, window)
     chosen: list[str] = []
     left_out: dict[str, str] = {}
+    flash_problem: str | None = None
     was_training = model.training
     model.eval()  # without dropout, two ways of computing agree
     try:
@@ -59,9 +65,12 @@ def choose_parts(model: Any, config: EngineConfig, window: int | None = None) ->
             reason = left_out.get("packing", "engine.packing is off")
             raise ModelError(f"context_gradient needs packing, which this model does not have: {reason}. Set context_gradient=full.")
         engine.put_in(chosen)
+        if "packing" in chosen:
+            flash_problem = _try_flash(engine, model, autocast)
+            engine.uses_flash = flash_problem is None
     finally:
         model.train(was_training)
-    return ChosenEngine(engine, left_out)
+    return ChosenEngine(engine, left_out, flash_problem)
 
 
 @torch.no_grad()
@@ -82,6 +91,30 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
         return "its hidden states would not be the same"
     if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
         return "its loss would not be the same"
+    return None
+
+
+def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str | None:
+    """What speaks against the flash kernels of this device, by loss and gradient under the precision of training; None: nothing."""
+    probes = _probes(int(engine.model.config.get_text_config().vocab_size))
+    trained = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for engine.uses_flash in (False, True):
+        engine.ways.clear()
+        try:
+            with torch.autocast(engine.model.device.type, autocast, enabled=autocast is not None):
+                loss = engine.loss(model, probes)
+            # The first layers come first: this gradient has been through the attention of all.
+            gradient = torch.autograd.grad(loss, min(trained[:16], key=torch.Tensor.numel), allow_unused=True)[0] if trained else None
+        except Exception as error:  # a kernel that was not built for this device, a driver that is too old, …
+            if not engine.uses_flash:
+                raise
+            return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
+        found.append((loss.detach(), torch.zeros((), device=loss.device) if gradient is None else gradient))
+    tolerance = TOLERANCES[autocast or engine.model.dtype]
+    for name, (masked, flash), allowed in zip(("loss", "gradient"), zip(*found, strict=True), (tolerance, 5 * tolerance), strict=True):
+        if not (flash - masked).norm() <= allowed * masked.norm():
+            return f"its {name} would not be the same"
     return None
 
 

@@ -15,7 +15,9 @@ import torch
 
 from atlas.training.chunked_loss import sum_chunked_cross_entropy
 from atlas.training.context_gradient import run_live
+from atlas.training.device_arrays import to_device
 from atlas.training.examples import TrainingExample
+from atlas.training.flash_kernels import kernels_for
 from atlas.training.last_layer import prune_layer, restore_layer
 from atlas.training.loss import pad, predicting_places, sum_of
 from atlas.training.packed_attention import IMPLEMENTATION, plan_all, plan_for, register
@@ -41,6 +43,8 @@ class Engine:
         model: the causal LM, without what PEFT wraps around it.
         window: tokens before each supervised one through which the gradient goes, if not through all; needs the part `packing`
             and makes `last_layer` needless.
+        uses_flash: whether attention over packed rows goes through a flash kernel where the device has one.
+        ways: the names of the ways of attention over packed rows that were used so far.
     """
 
     def __init__(self, model: Any, window: int | None = None) -> None:
@@ -50,6 +54,8 @@ class Engine:
         self._decoder = self.model.get_decoder()
         self._implementation = self.model.config._attn_implementation
         self._plain_forward = self.model.forward
+        self.uses_flash = True
+        self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
         """Σ −log π over the supervised tokens of one micro-batch; `model` is the model as a Trainer has wrapped it."""
@@ -114,26 +120,28 @@ class Engine:
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
+        attention = (device, kernels_for(device) if self.uses_flash else None, self.ways)
         if "packing" not in self.parts:
-            batch = {name: tensor.to(device) for name, tensor in pad(examples).items()}
-            predicts = predicting_places(batch["labels"])
+            batch = pad(examples)
+            predicts = predicting_places(batch["labels"])  # found on the host: on a GPU it would wait for their number
             kept = predicts.flatten().nonzero()[:, 0]
-            supervised = Supervised(kept, torch.arange(len(kept), device=device), batch["labels"][:, 1:][predicts[:, :-1]])
-            return {"input_ids": batch["input_ids"], "supervised": supervised}
+            places = (kept, torch.arange(len(kept)), batch["labels"][:, 1:][predicts[:, :-1]])
+            supervised = Supervised(*(to_device(tensor.numpy(), device) for tensor in places))
+            return {"input_ids": to_device(batch["input_ids"].numpy(), device), "supervised": supervised}
         row = pack_row([(example.input_ids, example.labels) for example in examples], "shared_prompts" in self.parts, self.window)
         kept, kept_of_target, targets, token_ids, position_ids = (
-            torch.from_numpy(array).to(device) for array in (row.kept, row.kept_of_target, row.targets, row.token_ids, row.position_ids)
+            to_device(array, device) for array in (row.kept, row.kept_of_target, row.targets, row.token_ids, row.position_ids)
         )
         inputs: dict[str, Any] = {
             "input_ids": token_ids[None],
             "position_ids": position_ids[None],
-            "plan": plan_all(row),
+            "plan": plan_all(row, *attention),
             "supervised": Supervised(kept, kept_of_target, targets),
         }
         if self.window is not None:
-            kept_of_live = torch.from_numpy(np.searchsorted(row.live, row.kept)).to(device)
+            kept_of_live = to_device(np.searchsorted(row.live, row.kept), device)
             inputs["supervised"] = Supervised(kept_of_live, kept_of_target, targets)
-            inputs |= {"live": torch.from_numpy(row.live).to(device), "live_plan": plan_for(row, row.live)}
+            inputs |= {"live": to_device(row.live, device), "live_plan": plan_for(row, row.live, *attention)}
         elif "last_layer" in self.parts:
-            inputs |= {"kept": kept, "kept_plan": plan_for(row, row.kept)}
+            inputs |= {"kept": kept, "kept_plan": plan_for(row, row.kept, *attention)}
         return inputs

@@ -1,0 +1,76 @@
+"""Attention in several calls of a flash kernel, joined exactly, forward and backward.
+
+Softmax over two disjoint sets of keys is the mean of the softmaxes over each, weighed by their sums of exponentials. The
+backward pass of flash attention needs only the joint output and the joint log-sum-exp, so each call has its exact share of
+the gradient. (Ring attention over several devices rests on the same two facts, arXiv 2310.01889.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from atlas.training.attention_calls import AttentionCall
+from atlas.training.flash_kernels import FlashKernels
+
+
+def attend_jointly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, calls: Sequence[AttentionCall], kernels: FlashKernels, scaling: float
+) -> torch.Tensor:
+    """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], as `plan_calls` has cut it."""
+    return _JoinedAttention.apply(query, key, value, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _JoinedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        calls: Sequence[AttentionCall],
+        kernels: FlashKernels,
+        scaling: float,
+    ) -> torch.Tensor:
+        first = calls[0]  # takes all queries
+        output, sums = kernels.forward(query, key[first.keys], value[first.keys], first, scaling)
+        for call in calls[1:]:
+            asked = call.queries
+            part, logsumexp = kernels.forward(query[asked], key[call.keys], value[call.keys], call, scaling)
+            joint = torch.logaddexp(sums[:, asked], logsumexp)
+            share, share_of_part = ((one - joint).exp_().T[..., None] for one in (sums[:, asked], logsumexp))
+            output[asked] = (share * output[asked] + share_of_part * part).to(output.dtype)
+            sums[:, asked] = joint
+        ctx.save_for_backward(query, key, value, output, sums)
+        ctx.calls, ctx.kernels, ctx.scaling = calls, kernels, scaling
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, output, sums = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        wide = torch.promote_types(query.dtype, torch.float32)  # a key that many attend to gathers many small gradients
+        totals: list[torch.Tensor | None] = [None, None, None]
+        for call in ctx.calls:
+            asked, keys = call.queries, call.keys
+            given = (gradient[asked], query[asked], key[keys], value[keys], output[asked], sums[:, asked].contiguous())
+            parts = ctx.kernels.backward(*given, call, ctx.scaling)
+            for index, (part, places, whole) in enumerate(zip(parts, (asked, keys, keys), (query, key, value), strict=True)):
+                totals[index] = _add(totals[index], part, places, whole, wide, len(ctx.calls) == 1)
+        return (*(total.to(query.dtype) for total in totals if total is not None), None, None, None)
+
+
+def _add(
+    total: torch.Tensor | None, part: torch.Tensor, places: slice | torch.Tensor, whole: torch.Tensor, wide: torch.dtype, alone: bool
+) -> torch.Tensor:
+    """`total` (none: zeros like `whole`) with `part` added at `places`."""
+    if total is None and isinstance(places, slice) and len(part) == len(whole):
+        return part if alone else part.to(wide)
+    if total is None:
+        total = whole.new_zeros(whole.shape, dtype=wide)
+    if isinstance(places, slice):
+        total[places] += part
+        return total
+    return total.index_add_(0, places, part.to(wide))

@@ -1,0 +1,68 @@
+"""The general way to attend over a packed row: node by node, with a mask of that node's queries × keys.
+
+It knows everything that a model may ask for (windows, capped scores, dropout, any type, any device) and is what the faster
+ways must equal. Its cost per node is a mask and a handful of kernel launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from atlas.training.packed_rows import Node
+
+
+def attend_with_masks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    nodes: Sequence[Node],
+    counts: Sequence[int],
+    positions: torch.Tensor,
+    scaling: float,
+    dropout: float,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Output [1, H, Q, D] of query [1, H, Q, D] over key and value [1, G, T, D].
+
+    Args:
+        counts: how many queries each node has, in the order of the nodes.
+        positions: shape [Q]; the place of each query in its sequence, on the device of the query.
+    """
+    groups = key.shape[1]
+    lengths = [node.end - node.start for node in nodes]
+    keys, values = torch.split(key, lengths, dim=2), torch.split(value, lengths, dim=2)
+    pieces = []
+    asked_of_node = zip(torch.split(query, list(counts), dim=2), torch.split(positions, list(counts)), strict=True)
+    for index, (node, (asked, places)) in enumerate(zip(nodes, asked_of_node, strict=True)):
+        if not counts[index]:
+            continue
+        path = (*node.ancestors, index)
+        own_keys = torch.cat([keys[above] for above in path], dim=2)
+        own_values = torch.cat([values[above] for above in path], dim=2)
+        asks, answers = places[:, None], torch.arange(own_keys.shape[2], device=query.device)[None]
+        mask = answers <= asks if window is None else (answers <= asks) & (answers > asks - window)
+        repeats = query.shape[1] // groups  # heads that share keys are folded into the queries
+        folded = asked.reshape(1, groups, repeats * counts[index], -1)
+        piece = _masked(folded, own_keys, own_values, mask.repeat(repeats, 1), scaling, dropout, softcap)
+        pieces.append(piece.reshape(1, query.shape[1], counts[index], -1))
+    return torch.cat(pieces, dim=2)
+
+
+def _masked(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float,
+    dropout: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    if softcap is None:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
+    shares = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1, dtype=torch.promote_types(query.dtype, torch.float32))
+    return functional.dropout(shares.to(query.dtype), dropout) @ value
