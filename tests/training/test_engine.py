@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
 from atlas.training.engine import PARTS, Engine
 from atlas.training.examples import TrainingExample
+from atlas.training.flash_kernels import CpuFlash
 from atlas.training.micro_batches import cut_into_micro_batches
+from atlas.training.packed_attention import GENERAL
 from tests.training.tiny_families import FAMILIES, SHAPE, VOCABULARY, assert_same, example, gradients, nested_examples, reference_loss, tiny
 
 # Norms of most families compute in float32 whatever the model's type is, and eager attention its softmax: hence not 1e-12.
@@ -160,3 +162,33 @@ def test_a_model_is_as_it_was_when_the_parts_are_taken_out() -> None:
 def test_a_part_that_is_not_asked_for_is_not_used() -> None:
     assert choose_parts(tiny("llama"), EngineConfig(packing=False)).engine.parts == ("chunked_loss",)
     assert choose_parts(tiny("llama"), EngineConfig(shared_prompts=False, chunked_loss=False)).engine.parts == ("packing", "last_layer")
+
+
+def test_flash_attention_is_used_where_a_layer_has_no_window_and_no_cap() -> None:
+    for family, ways in (("llama", {CpuFlash.name}), ("mistral", {GENERAL}), ("gemma2", {GENERAL})):
+        chosen = choose_parts(tiny(family), EngineConfig())
+        assert (chosen.engine.ways, chosen.flash_problem) == (ways, None), family
+
+
+@pytest.mark.parametrize("method", ["forward", "backward"])
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [(lambda first, *others: (first * 1.5, *others), "would not be the same"), (lambda: None, "TypeError: ")],
+    ids=["wrong", "fails"],
+)
+def test_a_flash_kernel_that_is_wrong_or_fails_is_named_and_not_used(
+    method: str, broken: Callable[..., Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, examples, right = tiny("llama"), nested_examples(), getattr(CpuFlash, method)
+    expected = gradients(model, lambda: backward(reference_loss(model, examples)))
+    monkeypatch.setattr(CpuFlash, method, lambda *given: broken(*right(*given)))
+    chosen = choose_parts(model, EngineConfig())
+    assert chosen.engine.parts == PARTS
+    assert chosen.flash_problem is not None
+    assert problem in chosen.flash_problem
+    assert_same(gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT)
+    assert chosen.engine.ways == {GENERAL}
+
+
+def test_flash_attention_is_tried_in_the_precision_of_training() -> None:
+    assert choose_parts(tiny("llama").float(), EngineConfig(), autocast=torch.bfloat16).flash_problem is None

@@ -31,7 +31,7 @@ class PlainVarlen:
 
     name: str = "plain"
 
-    def takes(self, query: torch.Tensor, window: int | None, asks_everywhere: bool) -> bool:
+    def takes(self, query: torch.Tensor, window: int | None) -> bool:
         return True
 
     def _pieces(self, query: torch.Tensor, key: torch.Tensor, call: AttentionCall, scaling: float) -> Any:
@@ -200,8 +200,8 @@ def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(window: int 
     )
     kernels, calls = CudaFlash(), plan_calls(row.nodes, None, window, meta)
     assert len(calls) == num_calls
-    assert kernels.takes(query, window, True)
-    assert not kernels.takes(query.float(), window, True), "flash attention knows half precision alone"
+    assert kernels.takes(query, window)
+    assert not kernels.takes(query.float(), window), "flash attention knows half precision alone"
     output = attend_jointly(query, key, value, calls, kernels, 0.3)
     gradients = torch.autograd.grad(output, (query, key, value), torch.empty_like(output))
     assert [gradient.shape for gradient in gradients] == [query.shape, key.shape, value.shape]

@@ -113,6 +113,7 @@ def test_the_engine_changes_no_loss_of_a_run(runs: tuple[Path, Path], tiny_model
     train_agent(one_by_one, *runs, tmp_path / "one")
     assert plain["engine"] == "plain"
     assert exact["engine"] == "chunked_loss packing shared_prompts last_layer"
+    assert (plain["attention"], exact["attention"]) == ("the model's own", "flash attention, piece by piece")
     assert losses(tmp_path / "exact") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
 

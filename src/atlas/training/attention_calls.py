@@ -8,6 +8,7 @@ its path the window reaches, in one call.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,15 +123,26 @@ def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[tuple[int, int
 
 
 def _make_call(pieces: Sequence[Piece], device: torch.device | str, causal: bool = False, window: int | None = None) -> AttentionCall:
-    query_edges, key_edges = ([0, *np.cumsum([sum(end - start for start, end in piece[side]) for piece in pieces])] for side in (0, 1))
-    there = [to_device(np.asarray(edges, dtype=np.int32), device) for edges in (query_edges, key_edges)]
-    longest = [int(np.diff(edges).max()) for edges in (query_edges, key_edges)]
-    places = [_places([part for piece in pieces for part in piece[side]], device) for side in (0, 1)]
-    edges_here = [tuple(int(edge) for edge in edges) for edges in (query_edges, key_edges)]
-    return AttentionCall(*places, *edges_here, *there, *longest, causal, window)  # type: ignore[arg-type]
+    query_edges, key_edges = (_edges([piece[side] for piece in pieces]) for side in (0, 1))
+    return AttentionCall(
+        queries=_places([part for piece in pieces for part in piece[0]], device),
+        keys=_places([part for piece in pieces for part in piece[1]], device),
+        query_edges=query_edges,
+        key_edges=key_edges,
+        query_edges_there=to_device(np.asarray(query_edges, dtype=np.int32), device),
+        key_edges_there=to_device(np.asarray(key_edges, dtype=np.int32), device),
+        longest_query=int(np.diff(query_edges).max()),
+        longest_key=int(np.diff(key_edges).max()),
+        causal=causal,
+        window=window,
+    )
+
+
+def _edges(ranges_of_pieces: Sequence[list[tuple[int, int]]]) -> tuple[int, ...]:
+    return (0, *itertools.accumulate(sum(end - start for start, end in ranges) for ranges in ranges_of_pieces))
 
 
 def _places(ranges: Sequence[tuple[int, int]], device: torch.device | str) -> slice | torch.Tensor:
-    if all(before[1] == after[0] for before, after in zip(ranges, ranges[1:], strict=False)):
+    if all(before[1] == after[0] for before, after in itertools.pairwise(ranges)):
         return slice(ranges[0][0], ranges[-1][1])
     return to_device(np.concatenate([np.arange(start, end) for start, end in ranges]), device)

@@ -1,6 +1,7 @@
 """Which parts of the engine a model knows: each is tried on a few tokens against the plain forward pass.
 
-What an architecture does not accept, or does not do alike, stays out and is named; training goes on without it.
+What an architecture does not accept, or does not do alike, stays out and is named; training goes on without it. So do the
+flash kernels of the device, which are tried against the general way of attention, forward and backward.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def choose_parts(model: Any, config: EngineConfig, window: int | None = None, au
         ModelError: the gradient is to go through a window alone, which needs `packing`, and that is not to be had.
     """
     engine = Engine(model, window)
+    engine.uses_flash = False
     chosen: list[str] = []
     left_out: dict[str, str] = {}
     flash_problem: str | None = None
@@ -67,7 +69,9 @@ def choose_parts(model: Any, config: EngineConfig, window: int | None = None, au
         engine.put_in(chosen)
         if "packing" in chosen:
             flash_problem = _try_flash(engine, model, autocast)
-            engine.uses_flash = flash_problem is None
+            if flash_problem is not None:
+                engine.uses_flash = False
+                engine.ways.clear()
     finally:
         model.train(was_training)
     return ChosenEngine(engine, left_out, flash_problem)

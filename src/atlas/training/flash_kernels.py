@@ -25,8 +25,8 @@ class FlashKernels(Protocol):
 
     name: str
 
-    def takes(self, query: torch.Tensor, window: int | None, asks_everywhere: bool) -> bool:
-        """Whether it computes this at all, or well: a query like this one, a window, queries at some tokens only."""
+    def takes(self, query: torch.Tensor, window: int | None) -> bool:
+        """Whether it computes this at all: a query like this one, under this window."""
         ...
 
     def forward(
@@ -69,7 +69,7 @@ class CudaFlash:
 
     name = "flash attention of variable length"
 
-    def takes(self, query: torch.Tensor, window: int | None, asks_everywhere: bool) -> bool:
+    def takes(self, query: torch.Tensor, window: int | None) -> bool:
         width = query.shape[-1]
         return query.dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
 
@@ -141,8 +141,8 @@ class CpuFlash:
 
     name = "flash attention, piece by piece"
 
-    def takes(self, query: torch.Tensor, window: int | None, asks_everywhere: bool) -> bool:
-        return window is None and asks_everywhere
+    def takes(self, query: torch.Tensor, window: int | None) -> bool:
+        return window is None
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: AttentionCall, scaling: float

@@ -115,10 +115,10 @@ def attend(
     window = None if sliding_window is None or sliding_window >= plan.longest else sliding_window
     kernels = plan.kernels
     is_plain = softcap is None and not dropout and query.shape[-1] == value.shape[-1]
-    if kernels is not None and is_plain and kernels.takes(query, window, plan.queries is None):
+    if kernels is not None and is_plain and kernels.takes(query, window):
         plan.ways.add(kernels.name)
-        states = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        return attend_jointly(*states, plan.calls(window), kernels, scaling)[None], None
+        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        return attend_jointly(query, key, value, plan.calls(window), kernels, scaling)[None], None
     plan.ways.add(GENERAL)
     attended = attend_with_masks(query, key, value, plan.nodes, plan.counts, plan.positions, scaling, dropout, window, softcap)
     return attended.transpose(1, 2).contiguous(), None
