@@ -1,251 +1,134 @@
-"""What training on chosen steps costs: the exact engine, its parts one by one, beside Hugging Face's Trainer and TRL.
+"""What training on chosen steps costs: the exact engine, its parts one by one, beside Hugging Face's Trainer, TRL, LLaMA-Factory.
 
-    python benchmarks/train.py [--examples 8] [--layers 6] [--hidden 256] [--repeats 2] [--peer-python PATH] [--out train.json]
+    python benchmarks/train.py [--preset small] [--repetitions 2] [--peers trl=PYTHON llamafactory=PYTHON] [--out train.json]
+    python benchmarks/train.py --device cuda --preset 1b --repetitions 3     (or 8b: low-rank adapters, gradient checkpointing)
 
 Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an observation and a response, up
 to 3,000 tokens; 30 % of the steps are supervised. Each way trains one pass over the same chats with the same random Llama in a
-process of its own, in turn, and the turns are repeated. Wall and processor seconds are of the training alone, model and data made;
-the fastest turn counts, by processor time, which another process on the same machine disturbs least. Memory is the process's peak
-above what it held before training. Loss and gradient norm of the first optimiser step show that all ways do the same.
+process of its own, in turn, and the turns are repeated. Seconds are of the optimiser steps after the warm-up, model and data made;
+the fastest turn counts. On a CPU they are the processor's, which another process on the same machine disturbs least, and memory is
+the process's peak above what it held before training; on a GPU they are of the wall, and memory is what tensors took at most.
+Loss and gradient norm of the first optimiser step show that all ways do the same.
 
-TRL is measured where the interpreter has it (--peer-python names another one), as it comes and at its best settings known here.
+"peak" is the share of the measured matrix-multiplication peak (same device, precision and threads, best over the turns): of the
+operations that the way performs, padding and recomputation included, and of those that the same gradients need at least. A peer is
+measured where its interpreter has it; on a GPU also at padding-free rows with flash attention and Liger, if these are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
-import resource
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from train_costs import needed_operations, operations_of
+from train_data import PRESETS
+from train_ways import WAYS, chats_of, measure_matmul_peak, preset_of, run
 
-PROMPT_TOKENS, MAX_TOKENS, SELECTED = 438, 3000, 0.3
-PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
-# name -> (what trains, its settings)
-WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "HF Trainer, padded, all logits": ("hf", {"per_device_train_batch_size": 4}),
-    "TRL as it comes": ("trl", {"per_device_train_batch_size": 4}),
-    "TRL, sorted, no checkpointing": ("trl", {"per_device_train_batch_size": 4, "gradient_checkpointing": False, "sort": True}),
-    "TRL, one by one, no checkpointing": ("trl", {"per_device_train_batch_size": 1, "gradient_checkpointing": False}),
-    "ours: padded, logits at supervised": ("ours", {"parts": (), "whole": True}),
-    "+ nothing after the last supervised": ("ours", {"parts": ()}),
-    "+ chunked_loss": ("ours", {"parts": PARTS[:1]}),
-    "+ packing": ("ours", {"parts": PARTS[:2]}),
-    "+ shared_prompts": ("ours", {"parts": PARTS[:3]}),
-    "+ last_layer": ("ours", {"parts": PARTS}),
-    "context_gradient: stop (not exact)": ("ours", {"parts": PARTS[:3], "window": 0}),
-    "all, gradient checkpointing": ("ours", {"parts": PARTS, "gradient_checkpointing": True}),
-}
+MATMUL = "matmul peak"
 
 
-def make_chats(num: int, vocabulary: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Token ids and labels (-100 where nothing is supervised) of each chat, whole."""
-    rng = np.random.default_rng(seed)
-    prompt = rng.integers(0, vocabulary, PROMPT_TOKENS)
-    chats = []
-    for _ in range(num):
-        ids, owner = [prompt], [np.full(PROMPT_TOKENS, -1)]
-        num_steps = int(rng.integers(4, 40))
-        for step in range(num_steps):
-            observation, response = int(rng.lognormal(3.5, 0.5)), int(rng.lognormal(3.3, 0.4))
-            if sum(map(len, ids)) + observation + response > MAX_TOKENS:
-                num_steps = step
-                break
-            ids.append(rng.integers(0, vocabulary, observation + response))
-            owner.append(np.repeat([-1, step], [observation, response]))
-        chosen = rng.choice(num_steps, max(1, int(SELECTED * num_steps)), replace=False)
-        tokens = np.concatenate(ids)
-        chats.append((tokens, np.where(np.isin(np.concatenate(owner), chosen), tokens, -100)))
-    return chats
-
-
-def train(way: str, given: argparse.Namespace) -> dict[str, Any]:
-    """One pass in this process; figures, or what is missing."""
-    import torch
-    import transformers
-
-    torch.set_num_threads(given.threads)
-    transformers.set_seed(given.seed)
-    kind, settings = WAYS[way]
-    chats = make_chats(given.examples, given.vocabulary, given.seed)
-    model = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=given.vocabulary,
-            hidden_size=given.hidden,
-            intermediate_size=round(given.hidden * 2.75),
-            num_hidden_layers=given.layers,
-            num_attention_heads=given.hidden // 64,
-            num_key_value_heads=max(1, given.hidden // 128),
-            tie_word_embeddings=True,
-        )
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        common = {
-            "output_dir": folder,
-            "num_train_epochs": 1,
-            "learning_rate": 1e-4,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "use_cpu": not torch.cuda.is_available(),
-            "dataloader_pin_memory": False,
-            "bf16": given.bf16,
-            "remove_unused_columns": False,
-            "train_sampling_strategy": "sequential",
-        }
-        trainer = {"hf": hf_trainer, "trl": trl_trainer, "ours": our_trainer}[kind](model, chats, dict(settings), common, given)
-        if trainer is None:
-            return {"missing": kind}
-        before = peak_mib()
-        wall, cpu = time.perf_counter(), time.process_time()
-        trainer.train()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    first = next(row for row in trainer.state.log_history if "loss" in row)
-    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
-    return {"wall": wall, "cpu": cpu, "peak_mib": gpu or peak_mib() - before, "loss": first["loss"], "grad_norm": float(first["grad_norm"])}
-
-
-def hf_trainer(model: Any, chats: Any, settings: dict[str, Any], common: dict[str, Any], given: argparse.Namespace) -> Any:
-    import transformers
-
-    size = settings["per_device_train_batch_size"]
-    arguments = transformers.TrainingArguments(**common, **settings, gradient_accumulation_steps=max(1, given.batch // size))
-    rows = [{"input_ids": ids, "labels": labels} for ids, labels in chats]
-    return transformers.Trainer(model=model, args=arguments, train_dataset=rows, data_collator=pad_rows)
-
-
-def trl_trainer(model: Any, chats: Any, settings: dict[str, Any], common: dict[str, Any], given: argparse.Namespace) -> Any:
-    try:
-        import datasets
-        import trl
-    except ImportError:
-        return None
-    import transformers
-    from tokenizers import Tokenizer, models
-
-    if settings.pop("sort", False):  # within each optimiser step, so that its examples stay the same
-        batches = [chats[start : start + given.batch] for start in range(0, len(chats), given.batch)]
-        chats = [chat for batch in batches for chat in sorted(batch, key=lambda chat: len(chat[0]))]
-    size = settings["per_device_train_batch_size"]
-    arguments = trl.SFTConfig(**common, **settings, gradient_accumulation_steps=max(1, given.batch // size), max_length=None)
-    rows = datasets.Dataset.from_list([{"input_ids": ids.tolist(), "labels": labels.tolist()} for ids, labels in chats])
-    raw = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<pad>")
-    return trl.SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
-
-
-def our_trainer(model: Any, chats: Any, settings: dict[str, Any], common: dict[str, Any], given: argparse.Namespace) -> Any:
-    import transformers
-
-    from atlas.training.choose_parts import choose_parts
-    from atlas.training.config import EngineConfig
-    from atlas.training.examples import TrainingExample
-    from atlas.training.optimizer_steps import OptimizerSteps
-    from atlas.training.trainer import CriticalStepTrainer, collate
-
-    examples = []
-    for index, (ids, labels) in enumerate(chats):
-        end = len(ids) if settings.get("whole") else int(np.flatnonzero(labels != -100)[-1]) + 1
-        examples.append(TrainingExample(str(index), ids[:end].astype(np.int32), labels[:end].astype(np.int64)))
-    chosen = choose_parts(model, EngineConfig(**{part: part in settings["parts"] for part in PARTS}), settings.get("window"))
-    assert chosen.engine.parts == tuple(settings["parts"]), chosen.left_out
-    arguments = transformers.TrainingArguments(
-        **common, per_device_train_batch_size=1, activation_checkpointing=settings.get("gradient_checkpointing", False)
-    )
-    return CriticalStepTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=OptimizerSteps(examples, range(len(examples)), given.batch),
-        data_collator=collate,
-        engine=chosen.engine,
-        max_tokens=given.micro_batch_tokens,
-        max_examples=None if "packing" in settings["parts"] else 4,
-    )
-
-
-def pad_rows(rows: Any) -> dict[str, Any]:
-    """What DataCollatorForSeq2Seq and its kin make of a batch."""
-    import torch
-
-    pad = torch.nn.utils.rnn.pad_sequence
-    ids = pad([torch.from_numpy(row["input_ids"]) for row in rows], batch_first=True)
-    mask = pad([torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows], batch_first=True)
-    labels = pad([torch.from_numpy(row["labels"]) for row in rows], batch_first=True, padding_value=-100)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def run_way(way: str, interpreter: str, arguments: list[str]) -> dict[str, Any] | None:
-    """The figures of one turn, in a process of its own; None where its trainer is not installed."""
-    command = [interpreter, "-P", "-W", "ignore", __file__, "--way", way, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+def run_turn(way: str, interpreter: str, arguments: list[str]) -> dict[str, Any]:
+    """The figures of one turn, in a process of its own; `failed` where it did not come to an end, such as out of memory."""
+    done = subprocess.run([interpreter, "-W", "ignore", __file__, "--way", way, *arguments], capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{way} failed:\n{done.stderr[-4000:]}")
-    figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return None if "missing" in figures else figures
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=8, help="chats of the pass")
-    parser.add_argument("--batch", type=int, default=8, help="chats of an optimiser step")
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--vocabulary", type=int, default=16_000)
+    parser.add_argument("--device", choices=list(WAYS), default="cpu")
+    parser.add_argument("--preset", choices=list(PRESETS), default="small", help="shape of the model, number of chats")
+    parser.add_argument("--examples", type=int, help="chats that are measured, instead of the preset's")
+    parser.add_argument("--batch", type=int, help="chats of an optimiser step, instead of the preset's")
+    parser.add_argument("--layers", type=int, help="layers, instead of the preset's, where memory demands it")
     parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="for the packed ways; padded ones take 4 chats")
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="compute in bf16; the default on a GPU")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has TRL")
+    parser.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON", help="interpreters that have trl and llamafactory")
     parser.add_argument("--only", nargs="*", default=[], help="parts of the names of the ways to run")
     parser.add_argument("--out", type=Path, default=Path("train.json"))
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    given.bf16 = given.device == "cuda" if given.bf16 is None else given.bf16
+    return given
+
+
+def main() -> None:
+    given = parse()
     if given.way:
-        print(json.dumps(train(given.way, given)))
+        print(json.dumps(measure_matmul_peak(given) if given.way == MATMUL else run(given.way, given)))
         return
-    settings = {name: value for name, value in vars(given).items() if name not in ("way", "out", "peer_python", "only", "repeats", "bf16")}
+    preset, ways = preset_of(given), WAYS[given.device]
+    names = ("device", "preset", "examples", "batch", "layers", "micro_batch_tokens", "threads", "seed")
+    settings = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     arguments = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    arguments += ["--bf16"] if given.bf16 else []
-    chats = make_chats(given.examples, given.vocabulary, given.seed)
+    arguments.append("--bf16" if given.bf16 else "--no-bf16")
+    interpreters = dict(peer.split("=", 1) for peer in given.peers)
+    chats = chats_of(preset, given.seed)[preset.warm_up * preset.batch :]
     num_tokens, supervised = sum(len(ids) for ids, _ in chats), sum(int((labels != -100).sum()) for _, labels in chats)
     share = f"{supervised:,} supervised ({supervised / num_tokens:.1%})"
     print(f"{len(chats)} chats, {num_tokens:,} tokens, {share}, Python {platform.python_version()}")
     turns: dict[str, list[dict[str, Any]]] = {}
-    for repeat in range(given.repeats):
-        for way, (kind, _) in WAYS.items():
-            if given.only and not any(part in way for part in given.only):
+    peaks: list[dict[str, Any]] = []
+    passed_over: dict[str, str] = {}
+    for repetition in range(given.repetitions):
+        peaks.append(run_turn(MATMUL, sys.executable, arguments))
+        for name, way in ways.items():
+            if name in passed_over or (given.only and not any(part in name for part in given.only)):
                 continue
-            interpreter = given.peer_python if kind == "trl" else sys.executable
-            figures = run_way(way, interpreter, arguments)
-            if figures is not None:
-                turns.setdefault(way, []).append(figures)
-                print(f"turn {repeat + 1}, {way}: {figures['cpu']:.1f} s", file=sys.stderr, flush=True)
-            elif not repeat:
-                print(f"{way}: not installed, passed over")
-    results = {way: min(figures, key=lambda figure: figure["cpu"]) for way, figures in turns.items()}
-    first = next(iter(results.values()))
-    print(f"{'':36}{'wall s':>8}{'cpu s':>8}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'loss':>10}{'grad norm':>11}")
-    for way, figure in results.items():
-        figure |= {"ratio": first["cpu"] / figure["cpu"], "tokens_per_cpu_second": num_tokens / figure["cpu"]}
+            figures = run_turn(name, interpreters.get(way.kind, sys.executable), arguments)
+            if problem := figures.get("missing") or figures.get("failed"):
+                passed_over[name] = problem
+                print(f"{name}: passed over ({'not installed: ' if 'missing' in figures else ''}{problem})", flush=True)
+                continue
+            figures["seconds"] = figures["wall"] if given.device == "cuda" else figures["cpu"] / given.threads
+            turns.setdefault(name, []).append(figures)
+            print(f"turn {repetition + 1}, {name}: {figures['seconds']:.1f} s", file=sys.stderr, flush=True)
+    if any("failed" in peak for peak in peaks) or not turns:
+        sys.exit(f"nothing was measured: {peaks[0].get('failed') or passed_over}")
+    peak = max(each["operations_per_second"] for each in peaks)
+    needed = needed_operations(preset, chats, given.micro_batch_tokens)
+    results = {name: min(figures, key=lambda figure: figure["seconds"]) for name, figures in turns.items()}
+    for name, figure in results.items():
+        performed = operations_of(ways[name], preset, chats, given.micro_batch_tokens)
+        figure |= {
+            "ratio": next(iter(results.values()))["seconds"] / figure["seconds"],
+            "tokens_per_second": num_tokens / figure["seconds"],
+            "supervised_per_second": supervised / figure["seconds"],
+            "operations": performed,
+            "share_of_peak": performed / figure["seconds"] / peak,
+            "needed_share_of_peak": needed / figure["seconds"] / peak,
+        }
+    print(f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({'bf16' if given.bf16 else 'fp32'})")
+    columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'peak':>7}{'needed':>8}"
+    print(f"{columns}{'loss':>10}{'grad norm':>11}")
+    for name, figure in results.items():
         print(
-            f"{way:36}{figure['wall']:8.1f}{figure['cpu']:8.1f}{figure['ratio']:7.2f}{num_tokens / figure['cpu']:10,.0f}"
-            f"{supervised / figure['cpu']:10,.1f}{figure['peak_mib']:8,.0f}{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
+            f"{name:36}{figure['seconds']:9.1f}{figure['ratio']:7.2f}{figure['tokens_per_second']:10,.0f}"
+            f"{figure['supervised_per_second']:10,.1f}{figure['peak_mib']:8,.0f}{figure['share_of_peak']:7.1%}"
+            f"{figure['needed_share_of_peak']:8.1%}{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
         )
-    record = {"settings": settings | {"bf16": given.bf16, "repeats": given.repeats}, "tokens": num_tokens, "supervised": supervised}
-    given.out.write_text(json.dumps(record | {"results": results, "turns": turns}, indent=2) + "\n")
+    record = {
+        "settings": settings | {"bf16": given.bf16, "repetitions": given.repetitions, "model": dataclasses.asdict(preset)},
+        "tokens": num_tokens,
+        "supervised": supervised,
+        "needed_operations": needed,
+        "matmul": peaks,
+        "passed_over": passed_over,
+        "results": results,
+        "turns": turns,
+    }
+    given.out.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":
