@@ -214,7 +214,8 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     from atlas.training.choose_parts import choose_parts
     from atlas.training.config import EngineConfig
     from atlas.training.examples import TrainingExample
-    from atlas.training.trainer import CriticalStepTrainer, ScheduledExamples, collate
+    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = []
     for index, (ids, labels) in enumerate(chats):
@@ -226,12 +227,12 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     assert chosen.flash_problem is None, chosen.flash_problem
     liger = {"liger_kernel_config": {**FUSED, "cross_entropy": False, "fused_linear_cross_entropy": False}} if way.liger else {}
     arguments = transformers.TrainingArguments(
-        **common, **liger, per_device_train_batch_size=preset.batch, activation_checkpointing=checkpoints(way, preset)
+        **common, **liger, per_device_train_batch_size=1, activation_checkpointing=checkpoints(way, preset)
     )
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=ScheduledExamples(examples, range(len(examples))),
+        train_dataset=OptimizerSteps(examples, range(len(examples)), preset.batch),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,

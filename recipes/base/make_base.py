@@ -20,9 +20,9 @@ import torch
 import transformers
 from corpus import COLORS, KINDS, Conversation, is_play, make_conversations
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from atlas.progress import show_progress
 from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
@@ -81,7 +81,7 @@ def main() -> None:
     console.print(f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary")
 
     order = schedule_lessons(conversations, examples, arguments.seed)
-    model, losses = train_model(examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"), console)
+    model, losses = train_model(examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"))
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     facts = {
@@ -171,7 +171,6 @@ def train_model(
     tokenizer: transformers.PreTrainedTokenizerFast,
     seed: int,
     folder: Path,
-    console: Console,
 ) -> tuple[transformers.PreTrainedModel, list[float]]:
     """A Llama from random weights, trained on the examples in their order."""
     transformers.set_seed(seed)
@@ -202,15 +201,13 @@ def train_model(
         **TRAINING,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("training", total=-(-len(order) // BATCH), loss="…")
+    with show_progress("training", -(-len(order) // BATCH)) as bar:
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
             train_dataset=OptimizerSteps(examples, order, BATCH),
             data_collator=collate,
-            callbacks=[RunFollower(folder, progress, task)],
+            callbacks=[RunFollower(folder, bar)],
             engine=choose_parts(model, EngineConfig()).engine,
             max_tokens=EngineConfig().micro_batch_tokens,
         )
