@@ -51,10 +51,15 @@ CORPUS = [
 
 def tiny_tokenizer(template: str) -> Any:
     """A byte-level BPE tokenizer of about 300 tokens with `template` and the special tokens that it writes."""
+    special, eos = next((special, eos) for known, special, eos in SPECIAL_TOKENS.values() if known == template)
+    return make_tokenizer(template, special, eos)
+
+
+def make_tokenizer(template: str, special: list[str], eos: str, bos: str | None = None) -> Any:
+    """A byte-level BPE tokenizer of about 300 tokens that keeps each of `special` whole."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special, eos = next((special, eos) for known, special, eos in SPECIAL_TOKENS.values() if known == template)
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -62,7 +67,7 @@ def tiny_tokenizer(template: str) -> Any:
         vocab_size=320, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     raw.train_from_iterator(CORPUS, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=eos, pad_token=eos)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=eos, pad_token=eos, bos_token=bos)
     tokenizer.add_special_tokens({"additional_special_tokens": [token for token in special if token != eos]})
     tokenizer.chat_template = template
     return tokenizer

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from atlas.errors import ModelError
 from atlas.records import Message, Outcome, Source, Step, Task, ToolCall, Trajectory
+from atlas.rendering.chat_messages import to_chat_dict
 from atlas.rendering.loss_mask import labels, loss_mask, mark_supervised
-from atlas.rendering.renderer import NO_STEP, Renderer, to_chat_dict
+from atlas.rendering.renderer import NO_STEP, Renderer
 from tests.conftest import make_trajectory
 from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, TOOL_CALLING, tiny_tokenizer
 

@@ -20,7 +20,7 @@ from atlas.environments.play_batch import Opening, play_batch
 from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
-from atlas.progress import show_progress
+from atlas.progress import say, show_progress
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
 
@@ -114,6 +114,8 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
 
         return Opening(task.id, start)
 
+    for note in renderer.notes:
+        say(note)
     environments = [_make(config) for _ in range(min(config.batch_size, len(tasks)))]
     num_success = 0
     no_room = f"the history needs more than {max_context} tokens"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atlas.errors import ModelError
 from atlas.records import Message
 from atlas.rendering.renderer import Renderer
 
@@ -35,8 +36,13 @@ def simulate_trainer(
     """Tokens and supervised turns of a conversation, `tools` being the schemas that its row carries.
 
     Raises:
-        ModelError: the chat template refuses the conversation.
+        ModelError: the chat template refuses the conversation, or knows no system turn: ours is folded, a trainer does not fold.
     """
+    if renderer.folds_system and any(message.role == "system" for message in messages):
+        raise ModelError(
+            f"the chat template of {renderer.name} has no system turn: a trainer that writes this row out with it refuses the row, "
+            "or loses the system text. Use --to trl, which holds the tokens themselves."
+        )
     text = renderer.render(messages, tools=tools)
     encoded = renderer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoded["offset_mapping"]

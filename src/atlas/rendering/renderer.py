@@ -4,13 +4,15 @@ A trajectory is written out once by the tokenizer's own chat template and tokeni
 known by construction (what the template adds when that one message is added), never found by searching for strings.
 So an observation that spells out role headers owns nothing. Templates that rewrite history (thinking stripped from
 earlier turns) are noticed by the same comparison and give one example per step, its history as seen at inference.
+
+What the generation prompt writes is context, also where it opens `<think>`: at inference the model is given it. What follows
+(the thinking, its closing tag, the answer, tool calls, the end of turn) is the response.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +21,9 @@ from numpy.typing import NDArray
 
 from atlas.errors import ModelError
 from atlas.records import Message, Trajectory
+from atlas.rendering.chat_messages import fold_system, thinking_before, to_chat_dict
+from atlas.rendering.truncation import Truncation, cut_observations
+from atlas.rendering.turn_shape import TurnShape, read_turn_shape
 
 NO_STEP = -1
 
@@ -32,6 +37,8 @@ class TokenizedExample:
         step_of_token: shape [T], int32; the step whose response (end of turn included) holds the token, or -1.
         steps: the steps that own tokens here.
         dropped_steps: steps that should be here but did not fit whole into the token limit.
+        unwritten_thinking: steps of `steps` that came with thinking which the template does not write out.
+        cut_observations: steps whose observation gave way to a marker.
     """
 
     trajectory_id: str
@@ -39,6 +46,8 @@ class TokenizedExample:
     step_of_token: NDArray[np.int32]
     steps: tuple[int, ...]
     dropped_steps: tuple[int, ...] = ()
+    unwritten_thinking: tuple[int, ...] = ()
+    cut_observations: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class _Span:
     step: int
     start: int
     end: int
+    lacks_thinking: bool
 
 
 class Renderer:
@@ -79,33 +89,66 @@ class Renderer:
 
         `tools` are the schemas that the template may write out; one that knows no tools leaves them out.
         """
+        if self.folds_system and any(message.role == "system" for message in messages):
+            messages = fold_system(messages)
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [to_chat_dict(message) for message in messages],
-                    tools=[dict(tool) for tool in tools] or None,
-                    tokenize=False,
-                    add_generation_prompt=open_turn,
-                )
-            )
+            return self._apply(messages, open_turn, tools)
         except Exception as error:  # templates raise whatever they like: jinja errors, TypeError, ValueError
             roles = ", ".join(message.role for message in messages[:6])
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}{', …' if len(messages) > 6 else ''}): {error}"
             ) from error
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how conversations are written for this model, a sentence each."""
+        if not self.folds_system:
+            return ()
+        return (f"{self.name} has no system turn: system text is written before the first user turn's, in training and in evaluation.",)
+
+    @cached_property
+    def folds_system(self) -> bool:
+        """Whether system text is written before the first user turn's, because the template has no system turn.
+
+        It then refuses one, or leaves its text out once an answer follows (Mistral v0.3 writes it into the last user turn only).
+        """
+        chat = [Message(role="user", content="Which?"), Message(role="assistant", content="This.")]
+        try:
+            self._apply(chat, False, ())
+        except Exception:  # it refuses more than a system turn: render says what
+            return False
+        try:
+            return "Xyzzy" not in self._apply([Message(role="system", content="Xyzzy"), *chat], False, ())
+        except Exception:  # whatever it raises
+            return True
+
+    def _apply(self, messages: Sequence[Message], open_turn: bool, tools: Sequence[Mapping[str, Any]]) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                [to_chat_dict(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                tokenize=False,
+                add_generation_prompt=open_turn,
+            )
+        )
+
     def encode(self, text: str) -> list[int]:
         """The tokens of rendered text; the template wrote the special tokens itself, so none are added."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def tokenize_trajectory(
-        self, trajectory: Trajectory, max_tokens: int | None = None, steps: Collection[int] | None = None
+        self,
+        trajectory: Trajectory,
+        max_tokens: int | None = None,
+        steps: Collection[int] | None = None,
+        truncation: Truncation = "drop_tail",
     ) -> list[TokenizedExample]:
         """The trajectory as tokens with owners: one example, or one per step where the template rewrites history.
 
         Args:
             max_tokens: longer sequences lose their tail; steps that no longer fit whole become `dropped_steps`.
             steps: the steps that matter (all, if None); only they get an example of their own where one is needed.
+            truncation: whether observations give way first, so that fewer of the steps that matter are dropped.
 
         Raises:
             ModelError: the template places a response where it cannot be located.
@@ -120,8 +163,28 @@ class Renderer:
         text = self.render(messages, tools=tools)
         spans = [self._span(messages, position[step], step, tools) for step in range(len(trajectory.steps))]
         if all(text.startswith(prefix) for prefix, _ in spans):
-            return [self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)]
-        return [self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens) for step in wanted]
+            examples = [self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)]
+        else:
+            examples = [self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens) for step in wanted]
+        if max_tokens is None or truncation == "drop_tail":
+            return examples
+        return [self._with_cuts(trajectory, example, max_tokens) if example.dropped_steps else example for example in examples]
+
+    def _with_cuts(self, trajectory: Trajectory, example: TokenizedExample, max_tokens: int) -> TokenizedExample:
+        """The example again, observations left out so that steps that it dropped fit."""
+
+        def tokens_through(shortened: Trajectory, step: int) -> int:
+            owned = list(shortened.owned_messages())
+            index = next(index for index, (_, owner) in enumerate(owned) if owner == step)
+            text, span = self._span([message for message, _ in owned], index, step, shortened.tools)
+            return len(self.encode(text[: span.end]))
+
+        wanted = sorted({*example.steps, *example.dropped_steps})
+        shortened, cut = cut_observations(trajectory, wanted, max_tokens, tokens_through, lambda text: len(self.encode(text)))
+        if not cut:
+            return example
+        (made,) = self.tokenize_trajectory(shortened, max_tokens, wanted)
+        return replace(made, cut_observations=cut)
 
     def opening_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation up to where the model answers."""
@@ -130,23 +193,19 @@ class Renderer:
     def continuation_ids(self, messages: Sequence[Message], new: Sequence[Message]) -> list[int] | None:
         """The tokens between the end of turn of the last of `messages` and the model's next turn, after `new` arrived.
 
-        None where the template rewrites history when messages are added: the whole conversation must be encoded again.
+        None where the template rewrites history when messages are added, or has left out some of what was said (thinking): the
+        whole conversation must be encoded again.
         """
-        before = self.render(messages)
+        before = self._render_closed(messages)
         after = self.render([*messages, *new], open_turn=True)
-        if not after.startswith(before):
+        if not after.startswith(before) or messages[-1].content.strip() not in before:
             return None
-        return self.encode(self.turn_tail + after[len(before) :])
+        return self.encode(self._shape.tail + after[len(before) :])
 
-    @cached_property
+    @property
     def end_of_turn(self) -> tuple[int, ...]:
         """The tokens that close a response, for instance `<|im_end|>`."""
-        return tuple(self._after_response[0])
-
-    @cached_property
-    def turn_tail(self) -> str:
-        """What the template writes between the end of turn and the next message (ChatML's newline)."""
-        return self._after_response[1]
+        return self._shape.end_of_turn
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -155,36 +214,28 @@ class Renderer:
         return frozenset(self.end_of_turn[-1:]) | (frozenset() if eos is None else {int(eos)})
 
     @cached_property
-    def _special_ids(self) -> frozenset[int]:
-        added = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return frozenset(added) | frozenset(self.tokenizer.all_special_ids)
+    def _shape(self) -> TurnShape:
+        return read_turn_shape(lambda messages, open_turn: self.render(messages, open_turn=open_turn), self.tokenizer, self.name)
 
-    @cached_property
-    def _after_response(self) -> tuple[list[int], str]:
-        """(tokens of the end of turn, text after it), read off a two-message conversation."""
-        question, answer = Message(role="user", content="a"), Message(role="assistant", content="b")
-        opened, closed = self.render([question], open_turn=True), self.render([question, answer])
-        if not closed.startswith(opened) or "b" not in closed[len(opened) :]:
-            raise ModelError(f"the chat template of {self.name} does not continue its own generation prompt with the response.")
-        closing = closed[len(opened) :].split("b", 1)[1]
-        encoded = self.tokenizer(closing, add_special_tokens=False, return_offsets_mapping=True)
-        special = [index for index, token in enumerate(encoded["input_ids"]) if token in self._special_ids]
-        if not special:
-            raise ModelError(
-                f"the chat template of {self.name} closes a turn without a special token ({closing!r}), so a tuned model would never "
-                "learn to stop. Use a template that ends each turn with one, such as <|im_end|>."
-            )
-        last = special[-1]
-        return list(encoded["input_ids"][: last + 1]), closing[encoded["offset_mapping"][last][1] :]
+    def _render_closed(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The text up to and including the last of `messages`, without what stands at the end of a whole conversation only."""
+        return self.render(messages, tools=tools).removesuffix(self._shape.finale)
 
     def _span(self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]) -> tuple[str, _Span]:
         """The text up to and including the response at `index`, and where in it the response lies."""
-        before = self.render(messages[:index], open_turn=True, tools=tools)
-        text = self.render(messages[: index + 1], tools=tools)
-        if not text.startswith(before):
+        opened = self.render(messages[:index], open_turn=True, tools=tools)
+        text = self._render_closed(messages[: index + 1], tools)
+        opener = self._shape.thinking_opener
+        header = opened.removesuffix(opener)
+        if opener and header != opened and not text.startswith(opened) and text.startswith(header):
+            written = text[len(header) :]  # the template opens thinking for the model and writes none of it down
+            text = opened + thinking_before(messages[index], written) + written
+        if not text.startswith(opened):
             raise ModelError(f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located.")
-        end = len(text) - len(self.turn_tail) if text.endswith(self.turn_tail) else len(text)
-        return text, _Span(step, len(before), end)
+        tail = self._shape.tail
+        end = len(text) - len(tail) if text.endswith(tail) else len(text)
+        lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
+        return text, _Span(step, len(opened), end, lacks_thinking)
 
     def _example(
         self, trajectory_id: str, text: str, spans: Sequence[_Span], wanted: Collection[int], max_tokens: int | None
@@ -205,31 +256,8 @@ class Renderer:
         if max_tokens is not None:
             token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
         kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
-        return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped))
-
-
-def to_chat_dict(message: Message) -> dict[str, Any]:
-    """A message as chat templates expect it: optional fields absent rather than None, arguments as an object."""
-    chat: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning is not None:
-        chat["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        chat["tool_calls"] = [
-            {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        chat["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        chat["name"] = message.name
-    return chat
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # a model wrote broken JSON: show it as it was
+        unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)
+        return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), unwritten)
 
 
 def _alone(rendered: tuple[str, _Span]) -> tuple[str, list[_Span]]:

@@ -40,7 +40,10 @@ def warnings_of(renderer: Renderer, examples: list[TokenizedExample], chosen: fr
         yield "no token is supervised, so this trajectory teaches nothing"
     if len(examples) > 1:
         yield "the chat template rewrites history (it strips earlier thinking, perhaps): one example per critical step"
+    yield from renderer.notes
     for example in examples:
+        if example.unwritten_thinking:
+            yield f"the chat template does not write the thinking of steps {', '.join(map(str, example.unwritten_thinking))}"
         if example.dropped_steps:
             steps = ", ".join(map(str, example.dropped_steps))
             yield f"critical steps beyond the token limit, left out: {steps} ({len(example.token_ids):,} tokens are kept)"

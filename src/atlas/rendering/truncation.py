@@ -1,0 +1,72 @@
+"""What gives way when a trajectory is longer than the token limit: its tail, or observations from its middle.
+
+`drop_tail` keeps the context of every step that is left as the agent will see it (ATLaS §3.3: the whole trajectory stays in
+the context). `cut_observations` keeps more critical steps, under a history with gaps that no agent sees at inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+from atlas.records import Message, Step, Trajectory
+
+Truncation = Literal["drop_tail", "cut_observations"]
+MARKER = "[observation left out]"
+
+
+def cut_observations(
+    trajectory: Trajectory,
+    wanted: Sequence[int],
+    max_tokens: int,
+    tokens_through: Callable[[Trajectory, int], int],
+    tokens_of: Callable[[str], int],
+) -> tuple[Trajectory, tuple[int, ...]]:
+    """The trajectory with MARKER in place of as few observations as let the last of the wanted steps fit, and their steps.
+
+    If it cannot fit, the one before it counts as the last, and so on; if none can, nothing is cut. The first observation stays,
+    for it holds the task. Those farthest from a wanted step go first (of equals the earlier), those right before one at last.
+
+    Args:
+        wanted: the steps to keep, ascending.
+        tokens_through: the tokens of a trajectory up to the end of a step's response.
+        tokens_of: the tokens of a text.
+    """
+
+    def shortened(steps: Collection[int]) -> Trajectory:
+        return trajectory.model_copy(
+            update={
+                "steps": tuple(
+                    _without_observation(step, is_cut) if index in steps else step for index, step in enumerate(trajectory.steps)
+                )
+            }
+        )
+
+    def is_cut(message: Message) -> bool:
+        return message.role in ("user", "tool") and tokens_of(message.content) > marker_tokens
+
+    marker_tokens = tokens_of(MARKER)
+    for number in range(len(wanted), 0, -1):
+        kept, last = wanted[:number], wanted[number - 1]
+        if tokens_through(trajectory, last) <= max_tokens:
+            return trajectory, ()
+        order = sorted(
+            (index for index in range(1, last + 1) if any(map(is_cut, trajectory.steps[index].observation))),
+            key=lambda index: (index in kept, -min(abs(index - step) for step in kept), index),
+        )
+        if tokens_through(shortened(order), last) > max_tokens:
+            continue
+        too_few, enough = 0, len(order)
+        while enough - too_few > 1:
+            middle = (too_few + enough) // 2
+            if tokens_through(shortened(order[:middle]), last) <= max_tokens:
+                enough = middle
+            else:
+                too_few = middle
+        return shortened(order[:enough]), tuple(sorted(order[:enough]))
+    return trajectory, ()
+
+
+def _without_observation(step: Step, is_cut: Callable[[Message], bool]) -> Step:
+    seen = tuple(message.model_copy(update={"content": MARKER}) if is_cut(message) else message for message in step.observation)
+    return step.model_copy(update={"observation": seen})
