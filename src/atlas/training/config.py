@@ -8,6 +8,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.models.local import Precision
+from atlas.rendering.truncation import Truncation
 
 Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
 
@@ -51,7 +52,11 @@ class TrainConfig(Config):
     )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_tokens: int = Field(4096, ge=8, description="longer sequences lose their tail; selected steps in it are counted as dropped")
+    max_tokens: int = Field(4096, ge=8, description="longer sequences are cut; selected steps that do not fit are counted as dropped")
+    truncation: Truncation = Field(
+        "drop_tail",
+        description="drop_tail: the context of every step that fits is whole; cut_observations: observations give way to selected steps",
+    )
     precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     context_gradient: str = Field(

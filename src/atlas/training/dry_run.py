@@ -27,11 +27,15 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     """
     place = locate_model(config.model)
     renderer = load_renderer(place)
-    built = build_examples(read_trajectories(trajectories), read_selections(selection, trajectories), renderer, config.max_tokens)
+    selections = read_selections(selection, trajectories)
+    built = build_examples(read_trajectories(trajectories), selections, renderer, config.max_tokens, truncation=config.truncation)
+    for note in renderer.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     share = built.num_supervised_tokens / max(1, built.num_tokens)
     console.print(
         f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; {built.num_supervised_steps:,} of "
-        f"{built.num_steps:,} steps supervised, {built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens",
+        f"{built.num_steps:,} steps supervised, {built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens"
+        + (f", {built.num_cut_observations:,} observations cut" if config.truncation == "cut_observations" else ""),
         soft_wrap=True,
     )
     console.print(f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised ({share:.1%})")

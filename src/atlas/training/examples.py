@@ -16,6 +16,7 @@ from atlas.errors import ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.truncation import Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class ExampleSet:
     num_steps: int
     num_supervised_steps: int
     num_dropped_steps: int
+    num_cut_observations: int
     num_tokens: int  # before the tails were left out
     problems: tuple[Problem, ...]
 
@@ -59,6 +61,7 @@ def build_examples(
     renderer: Renderer,
     max_tokens: int,
     advance: Callable[[], None] = lambda: None,
+    truncation: Truncation = "drop_tail",
 ) -> ExampleSet:
     """Tokenise every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
@@ -66,7 +69,7 @@ def build_examples(
     """
     examples: list[TrainingExample] = []
     problems: list[Problem] = []
-    num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_tokens = 0
+    num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_cut = num_tokens = 0
     for trajectory in trajectories:
         advance()
         num_trajectories += 1
@@ -76,15 +79,17 @@ def build_examples(
             problems.append(_left_out(trajectory, selection.problem or "its selection names no step"))
             continue
         try:
-            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices)
+            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices, truncation)
         except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
             problems.append(_left_out(trajectory, str(error)))
             continue
-        dropped = 0
+        dropped, cut, unwritten = 0, set[int](), 0
         of_trajectory: list[TrainingExample] = []
         for example in tokenized:
             num_tokens += len(example.token_ids)
             dropped += len(example.dropped_steps)
+            cut |= set(example.cut_observations)
+            unwritten += len(example.unwritten_thinking)
             mask = loss_mask(example, selection.indices)
             if mask.any():
                 end = int(np.flatnonzero(mask)[-1]) + 1
@@ -92,10 +97,19 @@ def build_examples(
                 of_trajectory.append(TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], tail))
         num_dropped_steps += dropped
         num_supervised_steps += len(selection.indices) - dropped
+        num_cut += len(cut)
         if dropped:
             problems.append(_left_out(trajectory, f"{dropped} of {len(selection.indices)} selected steps lie beyond {max_tokens} tokens"))
+        if cut:
+            reason = f"{len(cut)} observations are left out, so that more selected steps fit into {max_tokens} tokens"
+            problems.append(_left_out(trajectory, reason))
+        if unwritten:
+            reason = f"the chat template does not write out the thinking of {unwritten} of {len(selection.indices)} selected steps"
+            problems.append(_left_out(trajectory, reason))
         examples += of_trajectory
-    return ExampleSet(tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_tokens, tuple(problems))
+    return ExampleSet(
+        tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_cut, num_tokens, tuple(problems)
+    )
 
 
 def schedule_examples(examples: Sequence[TrainingExample], epochs: float, batch_size: int, seed: int) -> list[int]:

@@ -79,6 +79,8 @@ def _train(
     place = locate_model(config.model)
     examples, renderer = ranks.together(lambda: _read_examples(config, place, trajectories, selection, sources))
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
+    for note in renderer.notes:
+        say(note)
     say(
         f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
         f"{examples.num_supervised_tokens:,} supervised "
@@ -108,7 +110,7 @@ def _read_examples(
     renderer = load_renderer(place)
     with show_progress("tokenising", len(selections)) as bar:
         found = _count_sources(read_trajectories(trajectories), sources)
-        examples = build_examples(found, selections, renderer, config.max_tokens, bar.advance)
+        examples = build_examples(found, selections, renderer, config.max_tokens, bar.advance, config.truncation)
     _check_supervision(examples, config, selection)
     return examples, renderer
 
@@ -148,4 +150,5 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
         "num_steps": examples.num_steps,
         "num_supervised_steps": examples.num_supervised_steps,
         "num_dropped_steps": examples.num_dropped_steps,
+        "num_cut_observations": examples.num_cut_observations,
     }
