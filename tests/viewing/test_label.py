@@ -171,7 +171,7 @@ def read_until(screen: int, text: str) -> str:
 
 def test_the_command_at_a_real_terminal(run: Path) -> None:
     """Keys, an arrow, a note, Ctrl-C; then the second sitting to its end."""
-    command = [sys.executable, "-m", "atlas.cli", "label", str(run), "--out", str(run.parent / "labels.jsonl"), "--annotator", "ann"]
+    command = [sys.executable, "-m", "atlas", "label", str(run), "--out", str(run.parent / "labels.jsonl"), "--annotator", "ann"]
     for keys, status in ((b"p\x1b[Dw", 130), (b"ny" + b"q", 0)):
         screen, terminal = pty.openpty()
         process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
@@ -199,6 +199,6 @@ def test_the_command_at_a_real_terminal(run: Path) -> None:
 
 
 def test_without_a_terminal_the_command_says_so(run: Path) -> None:
-    command = [sys.executable, "-m", "atlas.cli", "label", str(run), "--out", str(run.parent / "labels.jsonl")]
+    command = [sys.executable, "-m", "atlas", "label", str(run), "--out", str(run.parent / "labels.jsonl")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.startswith("error: label asks a person")) == (2, True)

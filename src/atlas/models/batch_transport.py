@@ -121,7 +121,8 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             await asyncio.sleep(pause / 2)
 
     async def _send(self, endpoint: str, queue: _Queue) -> None:
-        keys, size = [], 0
+        keys: list[str] = []
+        size = 0
         for key, line in queue.lines.items():
             if len(keys) >= self._size or (keys and size + len(line) > LARGEST_FILE):
                 break
@@ -132,7 +133,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             file = await self._client.files.create(file=("questions.jsonl", content), purpose="batch")
             made: Any = await self._client.batches.create(
                 input_file_id=file.id,
-                endpoint=endpoint,  # type: ignore[arg-type]  # a literal of theirs
+                endpoint=endpoint,
                 completion_window="24h",
             )
             self._ledger.add(made.id, keys)

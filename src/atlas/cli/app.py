@@ -1,0 +1,54 @@
+"""The command `atlas` itself, and what its commands share: how they are given settings, and how they fail."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from atlas import __version__
+from atlas.errors import ConfigError
+
+app = typer.Typer(
+    name="atlas",
+    help="Tune language-model agents on the steps that matter (ATLaS, arXiv 2503.02197).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Settings = Annotated[
+    list[str] | None, typer.Argument(help="A recipe (YAML file) and key=value settings that win over it.", metavar="[RECIPE] [KEY=VALUE]…")
+]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to write; run again to go on.", show_default=False)]
+Trajectories = Annotated[Path, typer.Option("--trajectories", help="A run folder of collect, import or evaluate.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"atlas {__version__}")
+        raise typer.Exit
+
+
+def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
+    """A recipe file, if one is given, and the key=value settings."""
+    given = settings or []
+    recipes = [setting for setting in given if "=" not in setting]
+    if len(recipes) > 1:
+        raise ConfigError(f"two recipes are given, {recipes[0]} and {recipes[1]}, expected one. Settings are written key=value.")
+    return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
+
+
+def read_config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> Any:
+    from atlas.config import load_config
+
+    recipe, overrides = split_settings(settings)
+    return load_config(kind, recipe, overrides, options)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)
