@@ -36,7 +36,7 @@ def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
     assert "3 optimiser steps" in text
     assert "last layer where something is supervised (off)" in text
     assert "⟦Thought:" in text
-    assert "after the last supervised one are not run" in text
+    assert "after the last one with loss are not run" in text
 
 
 def test_each_saving_costs_less_than_what_went_before(tiny_model_folder: Path) -> None:

@@ -20,14 +20,14 @@ from atlas.training.optimizer_steps import OptimizerSteps
 from atlas.training.trainer import CriticalStepTrainer, collate
 from tests.training.tiny_families import nested_examples, tiny
 
-size, max_tokens, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+ranks, max_tokens, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 model, examples = tiny("llama").float(), nested_examples() * 2
 arguments = TrainingArguments(
-    output_dir=folder, num_train_epochs=1, per_device_train_batch_size=size, learning_rate=1e-2, logging_steps=1, save_strategy="no",
+    output_dir=folder, num_train_epochs=1, per_device_train_batch_size=1, learning_rate=1e-2, logging_steps=1, save_strategy="no",
     report_to="none", disable_tqdm=True, use_cpu=True, remove_unused_columns=False, train_sampling_strategy="sequential",
 )
 trainer = CriticalStepTrainer(
-    model=model, args=arguments, train_dataset=ScheduledExamples(examples, range(12)), data_collator=collate,
+    model=model, args=arguments, train_dataset=OptimizerSteps(examples, range(12), 6, ranks), data_collator=collate,
     engine=choose_parts(model, EngineConfig()).engine, max_tokens=max_tokens,
 )
 trainer.train()
@@ -36,12 +36,12 @@ if trainer.accelerator.is_main_process:
 """
 
 
-def train(folder: Path, ranks: int, size: int, max_tokens: int) -> list[list[float]]:
+def train(folder: Path, ranks: int, max_tokens: int) -> list[list[float]]:
     """Loss and gradient norm of each optimiser step."""
     script = folder / "train_script.py"
     script.write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    command = [sys.executable, "-W", "ignore", *launcher, str(script), str(size), str(max_tokens), str(folder / "state")]
+    command = [sys.executable, "-W", "ignore", *launcher, str(script), str(ranks), str(max_tokens), str(folder / "state")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[["))
@@ -49,7 +49,7 @@ def train(folder: Path, ranks: int, size: int, max_tokens: int) -> list[list[flo
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_number(tmp_path: Path) -> None:
-    alone = train(tmp_path, ranks=1, size=6, max_tokens=10_000)
-    together = train(tmp_path, ranks=2, size=3, max_tokens=60)
+    alone = train(tmp_path, ranks=1, max_tokens=10_000)
+    together = train(tmp_path, ranks=2, max_tokens=60)
     assert len(alone) == 2
     assert together == [pytest.approx(step, rel=1e-4) for step in alone]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,46 @@ def reference_loss(model: Any, examples: Sequence[TrainingExample]) -> torch.Ten
         for place in np.flatnonzero(one.labels != -100):
             total = total - log_probs[place - 1, one.labels[place]]
     return total
+
+
+def with_weights_and_anchors(examples: Sequence[TrainingExample], seed: int = 0, share: float = 0.4) -> list[TrainingExample]:
+    """The same examples; each supervised token has a random weight, and of the others a share is held to the base model."""
+    rng = np.random.default_rng(seed)
+    changed = []
+    for one in examples:
+        supervised = one.labels != -100
+        weights = np.where(supervised, rng.uniform(0.1, 3.0, len(supervised)), 0.0)
+        anchored = ~supervised & (rng.random(len(supervised)) < share)
+        anchored[:1] = False
+        changed.append(replace(one, weights=weights, anchored=anchored))
+    return changed
+
+
+def reference_losses(model: Any, base: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    """Σ w · −log π and Σ KL(base ‖ π), one sequence at a time, from all logits of both models, without any code of the engine."""
+    total = torch.zeros(2, dtype=torch.float64)
+    for one in examples:
+        ids = torch.from_numpy(one.input_ids).long()[None]
+        log_probs = model(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+        with torch.no_grad():
+            of_base = base(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+        for place in np.flatnonzero(one.labels != -100):
+            weight = 1.0 if one.weights is None else one.weights[place]
+            total = total - torch.stack((weight * log_probs[place - 1, one.labels[place]], torch.zeros((), dtype=torch.float64)))
+        for place in [] if one.anchored is None else np.flatnonzero(one.anchored):
+            divergence = (of_base[place - 1].exp() * (of_base[place - 1] - log_probs[place - 1])).sum()
+            total = total + torch.stack((torch.zeros((), dtype=torch.float64), divergence))
+    return total
+
+
+def shaken(model: Any, scale: float = 0.05) -> Any:
+    """The model with every trained parameter moved a little, as training moves it."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += scale * parameter.abs().max().clamp(min=0.1) * torch.randn_like(parameter)
+    return model
 
 
 def gradients(model: Any, backward: Callable[[], float]) -> tuple[float, dict[str, torch.Tensor]]:

@@ -15,6 +15,7 @@ import torch
 
 from atlas.errors import ModelError
 from atlas.rendering.loss_mask import IGNORED_LABEL
+from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
 from atlas.training.engine import PARTS, Engine
 from atlas.training.examples import TrainingExample
@@ -36,8 +37,10 @@ class ChosenEngine:
     flash_problem: str | None = None
 
 
-def choose_parts(model: Any, config: EngineConfig, window: int | None = None, autocast: torch.dtype | None = None) -> ChosenEngine:
-    """Put every part that `config` asks for and that `model` does alike into the model.
+def choose_parts(
+    model: Any, config: EngineConfig, window: int | None = None, autocast: torch.dtype | None = None, base: BaseModel | None = None
+) -> ChosenEngine:
+    """Put every part that `config` asks for and that `model` does alike into the model, and into its `base` if there is one.
 
     Args:
         window: tokens before each supervised one through which the gradient goes; None: all.
@@ -46,7 +49,7 @@ def choose_parts(model: Any, config: EngineConfig, window: int | None = None, au
     Raises:
         ModelError: the gradient is to go through a window alone, which needs `packing`, and that is not to be had.
     """
-    engine = Engine(model, window)
+    engine = Engine(model, window, base)
     engine.uses_flash = False
     chosen: list[str] = []
     left_out: dict[str, str] = {}

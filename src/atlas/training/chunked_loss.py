@@ -1,4 +1,4 @@
-"""Cross-entropy in chunks: the logits [N, V] of all supervised tokens never exist at once.
+"""Losses in chunks: the logits [N, V] of all tokens with loss never exist at once.
 
 A sum needs no gradient from above to have its own, so each chunk's gradient is taken while its logits are there, and only
 multiplied later. Nothing is computed twice.
@@ -11,50 +11,87 @@ from typing import Any
 
 import torch
 
-from atlas.training.loss import sum_of
+from atlas.training.loss import sum_divergence, sum_of
 
 CHUNK_LOGITS = 2**24  # entries of one chunk's logits, 64 MiB in float32
 
 Head = Callable[[torch.Tensor], torch.Tensor]
+LossOfChunk = Callable[[torch.Tensor, slice], torch.Tensor]
 
 
 def sum_chunked_cross_entropy(
-    hidden: torch.Tensor, targets: torch.Tensor, head: Head, parameters: Sequence[torch.Tensor], vocabulary: int
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    head: Head,
+    parameters: Sequence[torch.Tensor],
+    vocabulary: int,
 ) -> torch.Tensor:
-    """Σ −log π over the supervised tokens; a scalar that carries gradient to `hidden` and `parameters`.
+    """Σ w · −log π over the supervised tokens; a scalar that carries gradient to `hidden` and `parameters`.
 
     Args:
         hidden: shape [N, H]; the hidden states that predict them.
-        targets: shape [N].
+        targets, weights: shape [N].
         head: hidden states [N, H] -> logits [N, V].
         parameters: of the head, those that are trained.
         vocabulary: V.
     """
-    chunk = max(16, CHUNK_LOGITS // vocabulary)
-    return _ChunkedSum.apply(hidden, targets, head, chunk, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+    def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
+        return sum_of(head(part), targets[rows], weights[rows])
+
+    return _ChunkedSum.apply(hidden, loss_of, _rows(CHUNK_LOGITS, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def sum_chunked_divergence(
+    hidden: torch.Tensor, base_hidden: torch.Tensor, head: Head, base_head: Head, parameters: Sequence[torch.Tensor], vocabulary: int
+) -> torch.Tensor:
+    """Σ KL(base ‖ tuned) over the anchored tokens; a scalar that carries gradient to `hidden` and `parameters`.
+
+    Args:
+        hidden, base_hidden: shape [M, H]; the hidden states that predict them, of the tuned and of the base model.
+        head, base_head: hidden states [M, H] -> logits [M, V].
+        parameters: of the tuned model's head, those that are trained.
+        vocabulary: V.
+    """
+
+    def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
+        with torch.no_grad():
+            base_logits = base_head(base_hidden[rows])
+        return sum_divergence(head(part), base_logits)
+
+    # Half the rows: there are two sets of logits.
+    return _ChunkedSum.apply(hidden, loss_of, _rows(CHUNK_LOGITS // 2, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _rows(entries: int, vocabulary: int) -> int:
+    return max(16, entries // vocabulary)
 
 
 class _ChunkedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: Head, chunk: int, *parameters: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, hidden: torch.Tensor, loss_of: LossOfChunk, chunk: int, *parameters: torch.Tensor) -> torch.Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
-        of_parameters = [torch.zeros_like(parameter) for parameter in parameters] if wants_gradient else []
+        # Summed in float32 or better: many small chunks would be lost in the sum of a bfloat16 head.
+        types = [torch.promote_types(one.dtype, torch.float32) for one in parameters]
+        of_parameters = [torch.zeros_like(one, dtype=dtype) for one, dtype in zip(parameters, types, strict=True) if wants_gradient]
         for start in range(0, len(hidden), chunk):
-            part = hidden[start : start + chunk].detach().requires_grad_(wants_gradient)
+            rows = slice(start, start + chunk)
+            part = hidden[rows].detach().requires_grad_(wants_gradient)
             with torch.set_grad_enabled(wants_gradient):
-                loss = sum_of(head(part), targets[start : start + chunk])
+                loss = loss_of(part, rows)
             total += loss.detach()
             if wants_gradient:
-                of_hidden[start : start + chunk], *of_head = torch.autograd.grad(loss, [part, *parameters])
+                of_hidden[rows], *of_head = torch.autograd.grad(loss, [part, *parameters])
                 for gathered, gradient in zip(of_parameters, of_head, strict=True):
                     gathered += gradient
-        ctx.save_for_backward(of_hidden, *of_parameters)
+        ctx.save_for_backward(of_hidden, *(gathered.to(one.dtype) for gathered, one in zip(of_parameters, parameters, strict=False)))
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         factor = gradients[0]
         of_hidden, *of_parameters = ctx.saved_tensors
-        return of_hidden * factor, None, None, None, *(gradient * factor for gradient in of_parameters)
+        return of_hidden * factor, None, None, *(gradient * factor for gradient in of_parameters)

@@ -10,6 +10,8 @@ from atlas.config import Config
 from atlas.models.local import Precision
 from atlas.rendering.truncation import Truncation
 
+LossNormalizer = Literal["tokens", "steps", "trajectories"]
+StepWeights = Literal["none", "score", "annotation"]
 Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
 
 
@@ -63,6 +65,18 @@ class TrainConfig(Config):
         "full",
         pattern=r"^(full|stop|window:[1-9][0-9]*)$",
         description="full; stop: none through what is not supervised (cheaper, not exact); window:N: through N tokens before each",
+    )
+    loss_normalizer: LossNormalizer = Field(
+        "tokens", description="what counts the same in an optimiser step: each supervised token, each supervised step, or each trajectory"
+    )
+    step_weights: StepWeights = Field(
+        "none",
+        description="what a step's loss is multiplied by: score (of its selection, such as a confidence) or annotation (its source's)",
+    )
+    kl_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of KL(base model ‖ tuned model) on the responses of steps that are not selected; 0: off, nothing is computed",
     )
     lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="how the loss is computed, see below")

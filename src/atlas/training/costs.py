@@ -93,6 +93,7 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
     cut = [max(len(one.input_ids) for one in batch) for batch in padded]
     sizes = [len(batch) for batch in padded]
     supervised = sum(one.num_supervised_tokens for step in steps for one in step)
+    anchored = sum(one.num_anchored_tokens for step in steps for one in step)
     rows = {shares: [_row(batch, shares) for step in steps for batch in _cut(step, config, shares)] for shares in (False, True)}
 
     def padded_cost(lengths: list[int], logits: int) -> tuple[int, float]:
@@ -100,33 +101,44 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
         pairs = sum(number * length * (length + 1) / 2 for number, length in zip(sizes, lengths, strict=True))
         return tokens, _operations(shape, config, tokens, pairs, logits)
 
-    def packed_cost(shares: bool, prunes: bool) -> tuple[int, float]:
-        tokens = sum(len(row.token_ids) for row in rows[shares])
-        pairs = sum(float((row.position_ids + 1).sum()) for row in rows[shares])
+    def packed_cost(packed: list[PackedRow], prunes: bool, logits: int) -> tuple[int, float]:
+        tokens, pairs = _sizes(packed)
         if not prunes:
-            return tokens, _operations(shape, config, tokens, pairs, supervised)
-        kept = sum(len(row.kept) for row in rows[shares])
-        kept_pairs = sum(float((row.position_ids[row.kept] + 1).sum()) for row in rows[shares])
-        return tokens, _operations(shape, config, tokens, pairs, supervised, kept, kept_pairs)
+            return tokens, _operations(shape, config, tokens, pairs, logits)
+        kept = sum(len(row.kept) for row in packed)
+        kept_pairs = sum(float((row.position_ids[row.kept] + 1).sum()) for row in packed)
+        return tokens, _operations(shape, config, tokens, pairs, logits, kept, kept_pairs)
+
+    def forward_cost() -> tuple[int, float]:
+        tokens, pairs = _sizes(rows[True])
+        return tokens, shape.num_layers * (2.0 * shape.layer_weights * tokens + 4.0 * shape.query_width * pairs)
+
+    def windowed_cost(anchors: bool, logits: int) -> tuple[int, float]:  # the context forward alone, then the live tokens on top of it
+        tokens, forward = forward_cost()
+        live = [_row(step, True, anchors, config.gradient_window) for step in steps]
+        places = sum(len(row.live) for row in live)
+        pairs = sum(float((row.position_ids[row.live] + 1).sum()) for row in live)
+        return tokens, forward + _operations(shape, config, places, pairs, logits)
+
+    def divergence_cost() -> tuple[int, float]:  # the base model forward, and the tuned one at the anchored tokens, too
+        held = [_row(batch, True, True) for step in steps for batch in _cut(step, config, True)]
+        logits = supervised + anchored
+        tokens, tuned = packed_cost(held, True, logits) if config.gradient_window is None else windowed_cost(True, logits)
+        return tokens, tuned + forward_cost()[1] + 2.0 * anchored * shape.hidden * shape.vocabulary
 
     whole_tokens = sum(number * length for number, length in zip(sizes, whole, strict=True))
     ways = [
         ("padded, logits everywhere", None, padded_cost(whole, whole_tokens)),
         ("logits where something is supervised", None, padded_cost(whole, supervised)),
         ("nothing after the last supervised token", None, padded_cost(cut, supervised)),
-        ("no padding", "packing", packed_cost(False, False)),
-        ("shared prompts once", "shared_prompts", packed_cost(True, False)),
-        ("last layer where something is supervised", "last_layer", packed_cost(True, True)),
+        ("no padding", "packing", packed_cost(rows[False], False, supervised)),
+        ("shared prompts once", "shared_prompts", packed_cost(rows[True], False, supervised)),
+        ("last layer where something is supervised", "last_layer", packed_cost(rows[True], True, supervised)),
     ]
-    if config.gradient_window is not None:  # the context forward alone, then the live tokens on top of it
-        live = [pack_row([(one.input_ids, one.labels) for one in step], True, config.gradient_window) for step in steps]
-        places = sum(len(row.live) for row in live)
-        pairs = sum(float((row.position_ids[row.live] + 1).sum()) for row in live)
-        tokens = sum(len(row.token_ids) for row in rows[True])
-        row_pairs = sum(float((row.position_ids + 1).sum()) for row in rows[True])
-        forward = shape.num_layers * (2.0 * shape.layer_weights * tokens + 4.0 * shape.query_width * row_pairs)
-        operations = forward + _operations(shape, config, places, pairs, supervised)
-        ways[-1] = (f"context_gradient {config.context_gradient} (not exact)", None, (tokens, operations))
+    if config.gradient_window is not None:
+        ways[-1] = (f"context_gradient {config.context_gradient} (not exact)", None, windowed_cost(False, supervised))
+    if config.kl_weight:
+        ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
     return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
 
 
@@ -140,15 +152,18 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
         len(_row(batch, config.engine.shared_prompts).token_ids) if packs else len(batch) * max(len(one.input_ids) for one in batch)
         for batch in batches
     )
-    logits = max(sum(one.num_supervised_tokens for one in batch) for batch in batches) * shape.vocabulary
+    anchors = 2 if config.kl_weight else 0  # logits of the tuned and of the base model
+    logits = max(sum(one.num_supervised_tokens + anchors * one.num_anchored_tokens for one in batch) for batch in batches)
+    logits *= shape.vocabulary
     if config.engine.chunked_loss:
         from atlas.training.chunked_loss import CHUNK_LOGITS
 
         logits = min(logits, CHUNK_LOGITS)
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
     activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
-    base = shape.num_parameters * (2 if config.lora and precision == "bf16" else 4)
-    return {
+    base: float = shape.num_parameters * (2 if config.lora and precision == "bf16" else 4)
+    copied = {"copy of the base": base} if config.kl_weight and not config.lora else {}
+    return copied | {
         "weights": base + shape.adapter_weights * 4,
         "gradients": trained * 4,
         "optimiser": trained * 8,
@@ -187,5 +202,11 @@ def _cut(step: Sequence[TrainingExample], config: TrainConfig, shares: bool) -> 
     return [[step[index] for index in batch] for batch in batches]
 
 
-def _row(batch: Sequence[TrainingExample], shares: bool) -> PackedRow:
-    return pack_row([(np.asarray(one.input_ids), one.labels) for one in batch], shares)
+def _row(batch: Sequence[TrainingExample], shares: bool, anchors: bool = False, window: int | None = None) -> PackedRow:
+    held = [one.anchors for one in batch] if anchors else None
+    return pack_row([(np.asarray(one.input_ids), one.labels) for one in batch], shares, window, held)
+
+
+def _sizes(rows: Sequence[PackedRow]) -> tuple[int, float]:
+    """Tokens, and pairs of a token with one that it attends to."""
+    return sum(len(row.token_ids) for row in rows), sum(float((row.position_ids + 1).sum()) for row in rows)

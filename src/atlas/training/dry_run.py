@@ -23,12 +23,21 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
 
     Raises:
         RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
+        DataError: a selected step has no weight where it should have one.
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
     place = locate_model(config.model)
     renderer = load_renderer(place)
-    selections = read_selections(selection, trajectories)
-    built = build_examples(read_trajectories(trajectories), selections, renderer, config.max_tokens, truncation=config.truncation)
+    built = build_examples(
+        read_trajectories(trajectories),
+        read_selections(selection, trajectories),
+        renderer,
+        config.max_tokens,
+        truncation=config.truncation,
+        normalizer=config.loss_normalizer,
+        step_weights=config.step_weights,
+        anchors=config.kl_weight > 0,
+    )
     for note in renderer.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     share = built.num_supervised_tokens / max(1, built.num_tokens)
@@ -39,6 +48,9 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
         soft_wrap=True,
     )
     console.print(f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised ({share:.1%})")
+    weighed = "" if config.step_weights == "none" else f", steps weighed by {config.step_weights}"
+    held = f"; KL to the base model at {built.num_anchored_tokens:,} tokens, times {config.kl_weight:g}" if config.kl_weight else ""
+    console.print(f"loss:        mean over {config.loss_normalizer}{weighed}{held}")
     if not built.examples:
         console.print("no token would be supervised: training would stop here.")
         return
@@ -69,4 +81,4 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
 def _marked(renderer: Renderer, example: TrainingExample) -> str:
     tokens = TokenizedExample(example.trajectory_id, example.input_ids, np.full(len(example.input_ids), NO_STEP, dtype=np.int32), ())
     text = mark_supervised(renderer.tokenizer, tokens, example.labels != IGNORED_LABEL)
-    return f"{text}\n({example.num_tail_tokens:,} tokens after the last supervised one are not run)" if example.num_tail_tokens else text
+    return f"{text}\n({example.num_tail_tokens:,} tokens after the last one with loss are not run)" if example.num_tail_tokens else text

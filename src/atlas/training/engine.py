@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from atlas.training.chunked_loss import sum_chunked_cross_entropy
+from atlas.training.base_model import BaseModel
+from atlas.training.chunked_loss import Head, sum_chunked_cross_entropy, sum_chunked_divergence
 from atlas.training.context_gradient import run_live
 from atlas.training.device_arrays import to_device
 from atlas.training.examples import TrainingExample
 from atlas.training.flash_kernels import kernels_for
 from atlas.training.last_layer import prune_layer, restore_layer
-from atlas.training.loss import pad, predicting_places, sum_of
+from atlas.training.loss import pad, predicting_places, sum_divergence, sum_of
 from atlas.training.packed_attention import IMPLEMENTATION, plan_all, plan_for, register
 from atlas.training.packed_rows import pack_row
 
@@ -28,11 +30,24 @@ PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """Where the loss is: `kept` (shape [K], places in the flat hidden states), and for each target the one that predicts it."""
+    """Where the cross-entropy is: `kept` (shape [K], places in the flat hidden states), and for each target (shape [N] each) the
+    place in `kept` that predicts it, and its weight."""
 
     kept: torch.Tensor
     kept_of_target: torch.Tensor
     targets: torch.Tensor
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """Where the model is held to its base: for each anchored token (shape [M] each) the place in `Supervised.kept` that predicts it
+    and the one in `base_kept`, which are the places that the base model's pass with `base_options` keeps."""
+
+    kept_of_anchor: torch.Tensor
+    base_kept: torch.Tensor
+    base_kept_of_anchor: torch.Tensor
+    base_options: dict[str, Any]
 
 
 class Engine:
@@ -45,11 +60,14 @@ class Engine:
             and makes `last_layer` needless.
         uses_flash: whether attention over packed rows goes through a flash kernel where the device has one.
         ways: the names of the ways of attention over packed rows that were used so far.
+        base: the model before training, where the loss has a KL to it.
     """
 
-    def __init__(self, model: Any, window: int | None = None) -> None:
+    def __init__(self, model: Any, window: int | None = None, base: BaseModel | None = None) -> None:
         self.parts: tuple[str, ...] = ()
         self.window = window
+        self.base = base
+        self._of_base = Engine(base.model) if base is not None and base.is_copy else self
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps the model
         self._decoder = self.model.get_decoder()
         self._implementation = self.model.config._attn_implementation
@@ -58,15 +76,19 @@ class Engine:
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
-        """Σ −log π over the supervised tokens of one micro-batch; `model` is the model as a Trainer has wrapped it."""
+        """Σ w · −log π over the supervised tokens of one micro-batch; `model` is the model as a Trainer has wrapped it."""
+        return self.losses(model, examples)[0]
+
+    def losses(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+        """Σ w · −log π and Σ KL to the base model of one micro-batch, shape [2]; without a base model the KL is 0."""
         inputs = self._inputs(examples)
         return model(**inputs)  # type: ignore[no-any-return]
 
     def hidden_states(self, examples: Sequence[TrainingExample]) -> torch.Tensor:
         """The last hidden states that predict supervised tokens, shape [N, H], in the order of `pack_row`."""
         inputs = self._inputs(examples)
-        supervised = inputs.pop("supervised")
-        return self._hidden(supervised, **inputs)[supervised.kept_of_target]
+        supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
+        return self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
 
     def put_in(self, parts: Sequence[str]) -> None:
         """Let the model have these parts and no others; none leaves it as it was."""
@@ -90,58 +112,107 @@ class Engine:
             prune_layer(layer)
         if self.parts:
             self.model.forward = self._forward
+        if self._of_base is not self:
+            self._of_base.put_in(parts)
 
     def _last_layer(self) -> Any:
         layers = getattr(self._decoder, "layers", None)
         return layers[self.model.config.get_text_config().num_hidden_layers - 1] if layers else None
 
-    def _forward(self, *arguments: Any, supervised: Supervised | None = None, **options: Any) -> Any:
+    def _forward(self, *arguments: Any, supervised: Supervised | None = None, anchored: Anchored | None = None, **options: Any) -> Any:
         """Stands in for the model's own forward pass, so that whatever wraps the model (DDP, FSDP, autocast) sees one call."""
         if supervised is None:
             return self._plain_forward(*arguments, **options)
-        hidden = self._hidden(supervised, **options)[supervised.kept_of_target]
-        head = self.model.get_output_embeddings()
+        base_hidden = None if anchored is None else self._base_hidden(anchored)
+        hidden = self._hidden(supervised.kept, **options)
+        head, vocabulary = self.model.get_output_embeddings(), self.model.config.get_text_config().vocab_size
+        trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
+        answers, targets, weights = hidden[supervised.kept_of_target], supervised.targets, supervised.weights
+        chunks = "chunked_loss" in self.parts
+        if chunks:
+            cross_entropy = sum_chunked_cross_entropy(answers, targets, weights, self._logits_of(head), trained, vocabulary)
+        else:
+            cross_entropy = sum_of(self._logits_of(head)(answers), targets, weights)
+        if self.base is None or anchored is None or base_hidden is None:
+            return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
+        held, heads = hidden[anchored.kept_of_anchor], (self._logits_of(head), self._logits_of(self.base.head))
+        if chunks:
+            divergence = sum_chunked_divergence(held, base_hidden, *heads, trained, vocabulary)
+        else:
+            with torch.no_grad():
+                base_logits = heads[1](base_hidden)
+            divergence = sum_divergence(heads[0](held), base_logits)
+        return torch.stack((cross_entropy, divergence))
+
+    def _logits_of(self, head: Any) -> Head:
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
 
         def logits_of(states: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = head(states)
             return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
-        if "chunked_loss" not in self.parts:
-            return sum_of(logits_of(hidden), supervised.targets)
-        trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
-        return sum_chunked_cross_entropy(hidden, supervised.targets, logits_of, trained, self.model.config.get_text_config().vocab_size)
+        return logits_of
 
-    def _hidden(self, supervised: Supervised, **options: Any) -> torch.Tensor:
+    def _base_hidden(self, anchored: Anchored) -> torch.Tensor:
+        """The base model's hidden states that predict the anchored tokens, shape [M, H]."""
+        assert self.base is not None
+        with self.base.active():
+            hidden = self._of_base._hidden(anchored.base_kept, **anchored.base_options)
+        return hidden[anchored.base_kept_of_anchor]
+
+    def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
+        """The last hidden states at these places of the pass, shape [K, H]."""
         if "live" in options:
-            return run_live(self._decoder, **options)[0][supervised.kept]
+            return run_live(self._decoder, **options)[0][places]
         hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
-        return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[supervised.kept]
+        return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[places]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
+        """What `_forward` is given: tokens, positions and plans of the pass, and where its losses are."""
+        return self._packed_inputs(examples) if "packing" in self.parts else self._padded_inputs(examples)
+
+    def _padded_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
+        device = self.model.device
+        batch = pad(examples)
+        predicts = predicting_places(batch["labels"])  # found on the host: on a GPU it would wait for their number
+        places = torch.arange(predicts.numel())
+        kept = places[(predicts if self.base is None else predicts | batch["anchors"]).flatten()]
+        kept_of_target = torch.searchsorted(kept, places[predicts.flatten()])
+        targets = batch["labels"][:, 1:][predicts[:, :-1]]
+
+        def put(tensor: torch.Tensor) -> torch.Tensor:
+            return to_device(tensor.numpy(), device)
+
+        inputs: dict[str, Any] = {"input_ids": put(batch["input_ids"])}
+        if self.base is not None:
+            base_kept = places[batch["anchors"].flatten()]
+            of_anchor = torch.arange(len(base_kept))
+            inputs["anchored"] = Anchored(put(torch.searchsorted(kept, base_kept)), put(base_kept), put(of_anchor), dict(inputs))
+        return inputs | {"supervised": Supervised(put(kept), put(kept_of_target), put(targets), put(batch["weights"]))}
+
+    def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
         attention = (device, kernels_for(device) if self.uses_flash else None, self.ways)
-        if "packing" not in self.parts:
-            batch = pad(examples)
-            predicts = predicting_places(batch["labels"])  # found on the host: on a GPU it would wait for their number
-            kept = predicts.flatten().nonzero()[:, 0]
-            places = (kept, torch.arange(len(kept)), batch["labels"][:, 1:][predicts[:, :-1]])
-            supervised = Supervised(*(to_device(tensor.numpy(), device) for tensor in places))
-            return {"input_ids": to_device(batch["input_ids"].numpy(), device), "supervised": supervised}
-        row = pack_row([(example.input_ids, example.labels) for example in examples], "shared_prompts" in self.parts, self.window)
-        kept, kept_of_target, targets, token_ids, position_ids = (
-            to_device(array, device) for array in (row.kept, row.kept_of_target, row.targets, row.token_ids, row.position_ids)
-        )
-        inputs: dict[str, Any] = {
-            "input_ids": token_ids[None],
-            "position_ids": position_ids[None],
-            "plan": plan_all(row, *attention),
-            "supervised": Supervised(kept, kept_of_target, targets),
-        }
+
+        def put(array: NDArray[Any]) -> torch.Tensor:
+            return to_device(array, device)
+
+        sequences = [(example.input_ids, example.labels) for example in examples]
+        anchors = None if self.base is None else [example.anchors for example in examples]
+        row = pack_row(sequences, "shared_prompts" in self.parts, self.window, anchors)
+        weights = np.concatenate([examples[index].target_weights for index in row.order])
+        plan = plan_all(row, *attention)
+        tokens = {"input_ids": put(row.token_ids)[None], "position_ids": put(row.position_ids)[None], "plan": plan}
+        inputs, kept = dict(tokens), row.kept
         if self.window is not None:
-            kept_of_live = to_device(np.searchsorted(row.live, row.kept), device)
-            inputs["supervised"] = Supervised(kept_of_live, kept_of_target, targets)
-            inputs |= {"live": to_device(row.live, device), "live_plan": plan_for(row, row.live, *attention)}
+            kept = np.searchsorted(row.live, row.kept)
+            inputs |= {"live": put(row.live), "live_plan": plan_for(row, row.live, *attention)}
         elif "last_layer" in self.parts:
-            inputs |= {"kept": kept, "kept_plan": plan_for(row, row.kept, *attention)}
-        return inputs
+            inputs |= {"kept": put(kept), "kept_plan": plan_for(row, kept, *attention)}
+        if self.base is not None:
+            base_kept = np.unique(row.kept[row.kept_of_anchor]) if len(row.kept_of_anchor) else row.kept[:1]
+            of_anchor = np.searchsorted(base_kept, row.kept[row.kept_of_anchor])
+            if "last_layer" in self.parts:
+                tokens |= {"kept": put(base_kept), "kept_plan": plan_for(row, base_kept, *attention)}
+            inputs["anchored"] = Anchored(put(row.kept_of_anchor), put(base_kept), put(of_anchor), tokens)
+        return inputs | {"supervised": Supervised(put(kept), put(row.kept_of_target), put(row.targets), put(weights))}

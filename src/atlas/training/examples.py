@@ -1,13 +1,13 @@
 """trajectories + selection -> training examples, and what was left out on the way.
 
-An example ends with its last supervised token: what comes after it carries no loss and, in a causal model, changes no
-logit before it, so leaving it out is exact.
+An example ends with its last token that carries loss: what comes after it, in a causal model, changes no logit before it, so
+leaving it out is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,45 @@ from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.truncation import Truncation
+from atlas.training.config import LossNormalizer, StepWeights
+from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One sequence to train on: `input_ids` and `labels` of shape [T] (labels unshifted, -100 where unsupervised)."""
+    """One sequence to train on: `input_ids` and `labels` of shape [T] (labels unshifted, -100 where unsupervised).
+
+    Attributes:
+        num_tail_tokens: tokens after the last one with loss, left out.
+        weights: shape [T]; what each supervised token counts, see token_weights.py; None: 1 each.
+        anchored: shape [T]; response tokens of steps that are not selected, where a KL holds the model to its base; None: nowhere.
+    """
 
     trajectory_id: str
     input_ids: NDArray[np.int32]
     labels: NDArray[np.int64]
-    num_tail_tokens: int = 0  # left out after the last supervised one
+    num_tail_tokens: int = 0
+    weights: NDArray[np.float64] | None = None
+    anchored: NDArray[np.bool_] | None = None
 
     @property
     def num_supervised_tokens(self) -> int:
         return int((self.labels != IGNORED_LABEL).sum())
+
+    @property
+    def num_anchored_tokens(self) -> int:
+        return 0 if self.anchored is None else int(self.anchored[1:].sum())
+
+    @property
+    def target_weights(self) -> NDArray[np.float64]:
+        """The weight of each supervised token in turn, shape [N]; the first token of a sequence is predicted by nothing."""
+        supervised = self.labels[1:] != IGNORED_LABEL
+        return np.ones(int(supervised.sum())) if self.weights is None else self.weights[1:][supervised]
+
+    @property
+    def anchors(self) -> NDArray[np.bool_]:
+        """Where an anchored token is predicted, shape [T - 1]: position t predicts token t + 1."""
+        return np.zeros(len(self.labels) - 1, dtype=bool) if self.anchored is None else self.anchored[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,10 @@ class ExampleSet:
     def num_supervised_tokens(self) -> int:
         return sum(example.num_supervised_tokens for example in self.examples)
 
+    @property
+    def num_anchored_tokens(self) -> int:
+        return sum(example.num_anchored_tokens for example in self.examples)
+
 
 def build_examples(
     trajectories: Iterable[Trajectory],
@@ -62,10 +91,20 @@ def build_examples(
     max_tokens: int,
     advance: Callable[[], None] = lambda: None,
     truncation: Truncation = "drop_tail",
+    normalizer: LossNormalizer = "tokens",
+    step_weights: StepWeights = "none",
+    anchors: bool = False,
 ) -> ExampleSet:
     """Tokenise every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
     Trajectories without a supervised token are left out with a problem each: they would add nothing but NaN.
+
+    Args:
+        normalizer, step_weights: what a supervised token counts, see token_weights.py.
+        anchors: whether the steps that are not selected are to be held to the base model.
+
+    Raises:
+        DataError: a selected step has no such weight.
     """
     examples: list[TrainingExample] = []
     problems: list[Problem] = []
@@ -78,23 +117,27 @@ def build_examples(
         if not selection.indices:
             problems.append(_left_out(trajectory, selection.problem or "its selection names no step"))
             continue
+        weights = weights_of_steps(trajectory, selection, step_weights)
+        others = frozenset(range(len(trajectory.steps))) - selection.indices if anchors else frozenset()
         try:
-            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices, truncation)
+            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices | others, truncation)
         except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
             problems.append(_left_out(trajectory, str(error)))
             continue
         dropped, cut, unwritten = 0, set[int](), 0
         of_trajectory: list[TrainingExample] = []
+        owners: list[NDArray[np.int32]] = []
         for example in tokenized:
             num_tokens += len(example.token_ids)
-            dropped += len(example.dropped_steps)
+            dropped += len(selection.indices.intersection(example.dropped_steps))
             cut |= set(example.cut_observations)
-            unwritten += len(example.unwritten_thinking)
-            mask = loss_mask(example, selection.indices)
-            if mask.any():
-                end = int(np.flatnonzero(mask)[-1]) + 1
-                tail = len(mask) - end
-                of_trajectory.append(TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], tail))
+            unwritten += len(selection.indices.intersection(example.unwritten_thinking))
+            mask, anchored = loss_mask(example, selection.indices), loss_mask(example, others)
+            if mask.any() or anchored.any():
+                end = int(np.flatnonzero(mask | anchored)[-1]) + 1
+                ended = TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], len(mask) - end)
+                of_trajectory.append(replace(ended, anchored=anchored[:end]) if anchors else ended)
+                owners.append(example.step_of_token[:end][mask[:end]])
         num_dropped_steps += dropped
         num_supervised_steps += len(selection.indices) - dropped
         num_cut += len(cut)
@@ -106,6 +149,13 @@ def build_examples(
         if unwritten:
             reason = f"the chat template does not write out the thinking of {unwritten} of {len(selection.indices)} selected steps"
             problems.append(_left_out(trajectory, reason))
+        if not any(len(owner) for owner in owners):
+            of_trajectory = []
+        elif (normalizer, step_weights) != ("tokens", "none"):
+            of_trajectory = [
+                replace(example, weights=_spread(example.labels, of_token))
+                for example, of_token in zip(of_trajectory, weights_of_tokens(owners, weights, normalizer), strict=True)
+            ]
         examples += of_trajectory
     return ExampleSet(
         tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_cut, num_tokens, tuple(problems)
@@ -126,6 +176,13 @@ def schedule_examples(examples: Sequence[TrainingExample], epochs: float, batch_
     lengths = [len(example.input_ids) for example in examples]
     steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))]
+
+
+def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the supervised tokens, shape [N], set among zeros, shape [T]."""
+    weights = np.zeros(len(labels))
+    weights[labels != IGNORED_LABEL] = of_token
+    return weights
 
 
 def _left_out(trajectory: Trajectory, reason: str) -> Problem:

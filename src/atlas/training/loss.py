@@ -1,8 +1,13 @@
-"""The sparse-mask loss, the plain way: sequences padded to one length, logits where a supervised token is predicted.
+"""The loss, and the plain way to it: sequences padded to one length, logits where a token with loss is predicted.
 
-    loss = Σ over the supervised tokens of one optimiser step of −log π(token | history) / their number
+    loss = Σ w · (−log π(token | history)) / Σ w                                   over the supervised tokens
+           + kl_weight · Σ KL(base(· | history) ‖ π(· | history)) / their number    over the tokens held to the base model
 
-over all micro-batches and all ranks: never a mean of means, which would over-weight samples with few supervised tokens.
+over all micro-batches and all ranks of an optimiser step: never a mean of means, which would over-weight samples with few
+supervised tokens. The weights w are those of token_weights.py, 1 unless a setting says otherwise.
+
+Why this KL: it is the distillation loss of Learning without Forgetting (arXiv 1606.09282) up to a constant, the base model's
+answers being the targets. It asks for all that the base would say; KL(π ‖ base) would be content with a part of it.
 """
 
 from __future__ import annotations
@@ -10,15 +15,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
+from atlas.training.base_model import BaseModel
 from atlas.training.examples import TrainingExample
 
 
 def pad(examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
-    """Pad to the right: input_ids and labels of shape [B, T].
+    """Pad to the right: input_ids, labels and anchors of shape [B, T]; weights of the supervised tokens in turn, shape [N].
 
     No attention mask: in a causal model no token attends to the padding after it, so a mask would change nothing but keep the
     attention from its fastest kernel (on a CPU a training step of the demo took 1.35 times as long with one).
@@ -26,9 +33,12 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
     pad_sequence = torch.nn.utils.rnn.pad_sequence
     ids = [torch.from_numpy(example.input_ids).long() for example in examples]
     labels = [torch.from_numpy(example.labels) for example in examples]
+    anchors = [torch.from_numpy(np.append(example.anchors, False)) for example in examples]
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=0),
         "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL),
+        "weights": torch.from_numpy(np.concatenate([example.target_weights for example in examples])),
+        "anchors": pad_sequence(anchors, batch_first=True, padding_value=False),
     }
 
 
@@ -37,19 +47,43 @@ def predicting_places(labels: torch.Tensor) -> torch.Tensor:
     return functional.pad(labels[:, 1:] != IGNORED_LABEL, (0, 1), value=False)
 
 
-def sum_cross_entropy(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Σ −log π over the supervised tokens of one micro-batch; a scalar that carries gradient.
+def sum_losses(model: Any, inputs: dict[str, torch.Tensor], base: BaseModel | None = None) -> torch.Tensor:
+    """Σ w · −log π and Σ KL of one micro-batch, shape [2]; they carry gradient. Without a base model the KL is 0.
 
     Args:
         model: a causal LM whose forward takes a boolean `logits_to_keep` of shape [B, T].
-        inputs: input_ids and labels (unshifted), each [B, T], padded to the right.
+        inputs: as `pad` makes them.
     """
-    targets = inputs["labels"][:, 1:]
-    predicts = predicting_places(inputs["labels"])
-    logits = model(input_ids=inputs["input_ids"], logits_to_keep=predicts, use_cache=False).logits  # [N supervised, V]
-    return sum_of(logits, targets[targets != IGNORED_LABEL])
+    supervised, anchors = predicting_places(inputs["labels"]), inputs["anchors"]
+    if base is None:
+        anchors = torch.zeros_like(anchors)
+    else:
+        with base.active() as before:
+            base_logits = before(input_ids=inputs["input_ids"], logits_to_keep=anchors, use_cache=False).logits  # [M, V]
+    kept = supervised | anchors
+    logits = model(input_ids=inputs["input_ids"], logits_to_keep=kept, use_cache=False).logits  # [K, V]
+    targets = inputs["labels"][:, 1:][supervised[:, :-1]]
+    cross_entropy = sum_of(logits[supervised[kept]], targets, inputs["weights"])
+    divergence = torch.zeros_like(cross_entropy) if base is None else sum_divergence(logits[anchors[kept]], base_logits)
+    return torch.stack((cross_entropy, divergence))
 
 
-def sum_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Σ −log softmax at the targets, in float32 or better."""
-    return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="sum")
+def sum_cross_entropy(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Σ w · −log π over the supervised tokens of one micro-batch; a scalar that carries gradient."""
+    return sum_losses(model, inputs)[0]
+
+
+def sum_of(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Σ w · −log softmax at the targets, in float32 or better; logits of shape [N, V], targets and weights of shape [N]."""
+    losses = functional.cross_entropy(_precise(logits), targets, reduction="none")
+    return (losses * weights.to(losses.dtype)).sum()
+
+
+def sum_divergence(logits: torch.Tensor, base_logits: torch.Tensor) -> torch.Tensor:
+    """Σ KL(softmax of the base ‖ softmax), in float32 or better; both of shape [M, V]."""
+    log_probabilities, of_base = _precise(logits).log_softmax(-1), _precise(base_logits).log_softmax(-1)
+    return functional.kl_div(log_probabilities, of_base, reduction="sum", log_target=True)
+
+
+def _precise(logits: torch.Tensor) -> torch.Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -36,10 +36,13 @@ class PackedRow:
         token_ids: shape [T].
         position_ids: shape [T]; each token's place in the sequences that hold it.
         nodes: in the order of the row.
-        kept: shape [K]; the places whose hidden states predict a supervised token, ascending.
+        kept: shape [K]; the places whose hidden states predict a token with loss, ascending; never empty, because attention without
+            a query is no call that kernels know.
         kept_of_target: shape [N]; for each supervised token the place in `kept` that predicts it. Two sequences may part after
             a shared token and supervise different ones, so N may exceed K.
         targets: shape [N]; the supervised tokens.
+        kept_of_anchor: shape [M]; for each token that is held to the base model the place in `kept` that predicts it.
+        order: the sequences as they follow each other in `targets`.
         live: shape [L]; the places that carry gradient, ascending: those kept and, in each sequence, a window of tokens before
             them. All, without a window.
     """
@@ -50,32 +53,53 @@ class PackedRow:
     kept: NDArray[np.int64]
     kept_of_target: NDArray[np.int64]
     targets: NDArray[np.int64]
+    kept_of_anchor: NDArray[np.int64]
+    order: tuple[int, ...]
     live: NDArray[np.int64]
 
 
 def pack_row(
-    sequences: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]], share_prompts: bool, window: int | None = None
+    sequences: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    share_prompts: bool,
+    window: int | None = None,
+    anchors: Sequence[NDArray[np.bool_]] | None = None,
 ) -> PackedRow:
-    """One row of all sequences (token ids and unshifted labels, each of shape [T]); the first label of each is ignored."""
+    """One row of all sequences (token ids and unshifted labels, each of shape [T]); the first label of each is ignored.
+
+    `anchors` say for each sequence which positions predict a token that is held to the base model, shape [T - 1]; None: none.
+    """
     tokens = [ids for ids, _ in sequences]
     order = lexicographic_order(tokens) if share_prompts else list(range(len(tokens)))
     common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
     nodes, paths = _build_forest([tokens[index] for index in order], common)
     token_ids = np.empty(nodes[-1].end, dtype=np.int64)
     position_ids = np.empty(nodes[-1].end, dtype=np.int64)
-    predicts, targets, live = [], [], []
+    predicts, targets, anchored, live = [], [], [], []
     for path, index in zip(paths, order, strict=True):
         ids, labels = sequences[index]
         places = np.concatenate([np.arange(nodes[node].start, nodes[node].end) for node in path])
         token_ids[places] = ids
         position_ids[places] = np.arange(len(ids))
         supervised = np.flatnonzero(labels[1:] != IGNORED_LABEL)  # position t predicts token t + 1
+        held = supervised[:0] if anchors is None else np.flatnonzero(anchors[index])
         predicts.append(places[supervised])
         targets.append(labels[1:][supervised])
-        live.append(places if window is None else places[_within(window, supervised, len(ids))])
-    kept, kept_of_target = np.unique(np.concatenate(predicts), return_inverse=True)
-    all_targets, all_live = np.concatenate(targets).astype(np.int64), np.unique(np.concatenate(live))
-    return PackedRow(token_ids, position_ids, tuple(nodes), kept, kept_of_target, all_targets, all_live)
+        anchored.append(places[held])
+        live.append(places if window is None else places[_within(window, np.concatenate([supervised, held]), len(ids))])
+    all_predicts, all_anchored = np.concatenate(predicts), np.concatenate(anchored)
+    kept = np.unique(np.concatenate([all_predicts, all_anchored]))
+    kept = kept if len(kept) else np.zeros(1, dtype=np.int64)
+    return PackedRow(
+        token_ids,
+        position_ids,
+        tuple(nodes),
+        kept,
+        kept_of_target=np.searchsorted(kept, all_predicts),
+        targets=np.concatenate(targets).astype(np.int64),
+        kept_of_anchor=np.searchsorted(kept, all_anchored),
+        order=tuple(order),
+        live=np.union1d(np.concatenate(live), kept),
+    )
 
 
 def lexicographic_order(tokens: Sequence[NDArray[np.integer]]) -> list[int]:

@@ -36,7 +36,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
     Raises:
         RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
         ModelError: the model cannot be loaded or has no usable chat template.
-        DataError: no token would be supervised.
+        DataError: no token would be supervised, or a selected step has no weight where it should have one.
         HubError: the run is finished, and the hub did not take its checkpoint.
     """
     with meet_ranks() as ranks, ExitStack() as stack:
@@ -89,7 +89,7 @@ def _train(
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, examples, out, ranks)
-    summary = _describe(examples) | tuned.summary | {"template_digest": _template_digest(renderer)}
+    summary = _describe(examples) | _describe_loss(examples, config) | tuned.summary | {"template_digest": _template_digest(renderer)}
 
     def save() -> Manifest:
         assert run is not None
@@ -110,7 +110,17 @@ def _read_examples(
     renderer = load_renderer(place)
     with show_progress("tokenising", len(selections)) as bar:
         found = _count_sources(read_trajectories(trajectories), sources)
-        examples = build_examples(found, selections, renderer, config.max_tokens, bar.advance, config.truncation)
+        examples = build_examples(
+            found,
+            selections,
+            renderer,
+            config.max_tokens,
+            bar.advance,
+            config.truncation,
+            config.loss_normalizer,
+            config.step_weights,
+            anchors=config.kl_weight > 0,
+        )
     _check_supervision(examples, config, selection)
     return examples, renderer
 
@@ -152,3 +162,8 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
         "num_dropped_steps": examples.num_dropped_steps,
         "num_cut_observations": examples.num_cut_observations,
     }
+
+
+def _describe_loss(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
+    loss: dict[str, Any] = {"loss_normalizer": config.loss_normalizer, "step_weights": config.step_weights}
+    return loss | ({"kl_weight": config.kl_weight, "num_anchored_tokens": examples.num_anchored_tokens} if config.kl_weight else {})

@@ -9,44 +9,69 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Trainer
 
 from atlas.training.engine import Engine
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, sum_cross_entropy
+from atlas.training.loss import pad, sum_losses
 from atlas.training.micro_batches import cut_into_micro_batches
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
-    """One rank's share of an optimiser step, side by side without padding: input_ids and labels of shape [sum of T]."""
+    """One rank's share of an optimiser step; input_ids side by side without padding, shape [sum of T], for what counts tokens."""
     (examples,) = shares
-    nothing = torch.empty(0, dtype=torch.long)
+    nothing = torch.empty(0, dtype=torch.int32)
     return {
         "input_ids": torch.cat([nothing, *(torch.from_numpy(example.input_ids) for example in examples)]),
-        "labels": torch.cat([nothing, *(torch.from_numpy(example.labels) for example in examples)]),
         "examples": list(examples),
     }
 
 
 class CriticalStepTrainer(Trainer):
-    """Trains on `OptimizerSteps` through `engine`, `max_tokens` and at most `max_examples` in a forward pass.
+    """Trains on `OptimizerSteps` through `engine`, `max_tokens` and at most `max_examples` in a forward pass; the loss is that of loss.py.
 
-    What the Trainer calls `num_items_in_batch` is the supervised tokens of the optimiser step, over all ranks.
+    What the Trainer calls `num_items_in_batch` is what the two sums are divided by, over all ranks, shape [2]: the weights of the
+    supervised tokens of the optimiser step, and the number of those held to the base model.
     """
 
-    def __init__(self, *args: Any, engine: Engine, max_tokens: int, max_examples: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        engine: Engine,
+        max_tokens: int,
+        max_examples: int | None = None,
+        kl_weight: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.engine = engine
         self.max_tokens = max_tokens
         self.max_examples = max_examples
-        self.model_accepts_loss_kwargs = True  # makes the Trainer count supervised tokens over all ranks
+        self.kl_weight = kl_weight
+        self._divergences: list[torch.Tensor] = []  # of the optimiser steps since the last log
         self.loss_is_scaled_for_ga = True
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        examples = [example for batch in batch_samples for example in batch["examples"]]
+        weights = float(np.concatenate([example.target_weights for example in examples]).sum()) if examples else 0.0
+        sums = torch.tensor([weights, sum(example.num_anchored_tokens for example in examples)], dtype=torch.float64, device=device)
+        over_ranks: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")
+        return over_ranks
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The KL to the base model as a column of its own, the mean over the optimiser steps of a row as the loss is."""
+        if self.engine.base is not None and "loss" in logs:
+            mean = torch.stack(self._divergences).mean()
+            logs = {**logs, "kl": float(self.accelerator.reduce(mean, reduction="mean"))}
+            self._divergences.clear()
+        super().log(logs, start_time)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
         model.train()
         passes = self.micro_batches(inputs["examples"])
-        losses = []
+        losses, divergences = [], []
         syncs = self.accelerator.sync_gradients
         for number, examples in enumerate(passes, start=1):
             is_last = number == len(passes)
@@ -54,10 +79,14 @@ class CriticalStepTrainer(Trainer):
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     run = examples or [self.train_dataset.spare]
-                    loss = self.compute_loss(model, {"examples": run}, num_items_in_batch=num_items_in_batch)
-                    loss = loss if examples else loss * 0.0
+                    loss, divergence = self.compute_loss(model, {"examples": run}, True, num_items_in_batch)
+                    if not examples:
+                        loss, divergence = loss * 0.0, divergence * 0.0
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
+            divergences.append(divergence)
+        if self.engine.base is not None:
+            self._divergences.append(torch.stack(divergences).sum())
         return torch.stack(losses).sum()
 
     def micro_batches(self, examples: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
@@ -74,12 +103,16 @@ class CriticalStepTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
     ) -> Any:
+        """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None
-        assert not return_outputs
         examples = inputs["examples"]
         if self.engine.parts:
-            total = self.engine.loss(model, examples)
+            sums = self.engine.losses(model, examples)
         else:
-            total = sum_cross_entropy(model, {name: tensor.to(self.args.device) for name, tensor in pad(examples).items()})
-        # Ranks average their gradients, so each scales by their number to make it a sum over all of them.
-        return total / num_items_in_batch * (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
+            padded = {name: tensor.to(self.args.device) for name, tensor in pad(examples).items()}
+            sums = sum_losses(model, padded, self.engine.base)
+        # Ranks average their gradients, so each scales by their number to make it a sum over all of them. A sum over nothing is 0.
+        counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)
+        scaled = sums / counts * (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
+        loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
+        return (loss, scaled[1].detach()) if return_outputs else loss

@@ -35,6 +35,9 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
     transformers = import_transformers()
+    import torch
+
+    from atlas.training.base_model import BaseModel
     from atlas.training.choose_parts import choose_parts
     from atlas.training.engine import Engine
     from atlas.training.follower import RunFollower
@@ -47,11 +50,16 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     model = ranks.together(lambda: _load(config, precision))
     num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
     order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
+    base = BaseModel(model) if config.kl_weight else None
+    autocast = torch.bfloat16 if precision == "bf16" else None
     # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
-    chosen = ranks.on_first(lambda: choose_parts(model, config.engine, config.gradient_window))
-    engine = chosen.engine if chosen else Engine(model, config.gradient_window)
+    chosen = ranks.on_first(lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base))
+    engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
     parts = ranks.of_first(lambda: engine.parts)
     engine.put_in(parts)
+    engine.uses_flash = ranks.of_first(lambda: engine.uses_flash)
+    if chosen and chosen.flash_problem:
+        say(f"flash attention is not used: {chosen.flash_problem}")
     for part, reason in (chosen.left_out if chosen else {}).items():
         say(f"engine.{part} is not used: {reason}")
     started = time.monotonic()
@@ -65,6 +73,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
             engine=engine,
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,
+            kl_weight=config.kl_weight,
         )
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
@@ -76,19 +85,25 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
             is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
             weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
     engine.put_in(())
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    losses, divergences = ([row[key] for row in trainer.state.log_history if key in row] for key in ("loss", "kl"))
     whole = trainer.accelerator.unwrap_model(trainer.model)
     commit = getattr(whole.config, "_commit_hash", None)  # of a model from the hub, which has no digest of its own
     summary = {
         "optimizer_steps": trainer.state.global_step,
-        "final_loss": round(sum(losses[-10:]) / max(1, len(losses[-10:])), 4),
+        "final_loss": _mean_of_last(losses),
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
         "engine": " ".join(parts) or "plain",
+        "attention": ", ".join(sorted(engine.ways)) or "the model's own",
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
+    summary |= {"final_kl": _mean_of_last(divergences)} if divergences else {}
     return TunedModel(whole, weights, summary | ({"base_model_commit": commit} if commit else {}))
+
+
+def _mean_of_last(values: list[float]) -> float:
+    return round(sum(values[-10:]) / max(1, len(values[-10:])), 4)
 
 
 def _load(config: TrainConfig, precision: str) -> Any:
