@@ -232,7 +232,7 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps(examples, range(len(examples)), preset.batch),
+        train_dataset=OptimizerSteps([[example] for example in examples], range(len(examples)), preset.batch),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,

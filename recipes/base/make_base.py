@@ -136,7 +136,7 @@ def schedule_lessons(conversations: list[Conversation], examples: list[TrainingE
 
     def batches(of_play: bool) -> list[list[int]]:
         members = [index for index, conversation in enumerate(conversations) if is_play(conversation) == of_play]
-        order = [members[place] for place in schedule_examples([examples[index] for index in members], 1, BATCH, seed)]
+        order = [members[place] for place in schedule_examples([[examples[index]] for index in members], 1, BATCH, seed)]
         return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
 
     short, play = batches(of_play=False), batches(of_play=True)
@@ -205,7 +205,7 @@ def train_model(
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=OptimizerSteps(examples, order, BATCH),
+            train_dataset=OptimizerSteps([[example] for example in examples], order, BATCH),
             data_collator=collate,
             callbacks=[RunFollower(folder, bar)],
             engine=choose_parts(model, EngineConfig()).engine,

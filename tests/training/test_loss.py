@@ -69,8 +69,8 @@ def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(num=st.integers(1, 30), epochs=st.floats(0.5, 3), batch=st.integers(1, 8), seed=st.integers(0, 9))
-def test_a_schedule_visits_every_example_once_an_epoch(num: int, epochs: float, batch: int, seed: int) -> None:
-    examples = [example_of(index, 5 + index) for index in range(num)]
+def test_a_schedule_visits_every_trajectory_once_an_epoch(num: int, epochs: float, batch: int, seed: int) -> None:
+    examples = [[example_of(index, 5 + index)] * (1 + index % 3) for index in range(num)]
     order = schedule_examples(examples, epochs, batch, seed)
     assert len(order) == round(epochs * num)
     counts = np.bincount(order, minlength=num) if order else np.zeros(num)

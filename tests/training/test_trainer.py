@@ -27,7 +27,8 @@ arguments = TrainingArguments(
     report_to="none", disable_tqdm=True, use_cpu=True, remove_unused_columns=False, train_sampling_strategy="sequential",
 )
 trainer = CriticalStepTrainer(
-    model=model, args=arguments, train_dataset=OptimizerSteps(examples, range(12), 6, ranks), data_collator=collate,
+    model=model, args=arguments, data_collator=collate,
+    train_dataset=OptimizerSteps([[example] for example in examples], range(12), 6, ranks),
     engine=choose_parts(model, EngineConfig()).engine, max_tokens=max_tokens,
 )
 trainer.train()

@@ -48,7 +48,7 @@ class TrainConfig(Config):
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
     lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
-    batch_size: int = Field(32, ge=1, description="examples per optimiser step, over all processes")
+    batch_size: int = Field(32, ge=1, description="trajectories per optimiser step, each with all of its examples, over all processes")
     micro_batch_size: int | None = Field(
         None, ge=1, description="examples per forward pass at most; none: as engine.micro_batch_tokens allows"
     )
@@ -80,7 +80,7 @@ class TrainConfig(Config):
     )
     lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="how the loss is computed, see below")
-    seed: int = Field(0, description="order of the examples, and dropout if any")
+    seed: int = Field(0, description="order of the trajectories, and dropout if any")
     save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
     log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
     report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")

@@ -14,7 +14,7 @@ import numpy as np
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_rows import PackedRow, pack_row
+from atlas.training.packed_rows import PackedRow, count_row_tokens, pack_row
 
 COMMON_BATCH = 4  # examples of a padded forward pass, where the config names no number
 
@@ -140,6 +140,21 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
     if config.kl_weight:
         ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
     return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
+
+
+def count_run_tokens(steps: Sequence[Sequence[TrainingExample]], config: TrainConfig, parts: Sequence[str]) -> int:
+    """Tokens that the forward passes of all optimiser steps run over, padding included, with these parts of the engine.
+
+    Counted for one process: several cut a step among them first, and share less.
+    """
+    packs, shares = "packing" in parts, "shared_prompts" in parts
+    total = 0
+    for step in steps:
+        tokens = [one.input_ids for one in step]
+        for batch in cut_into_micro_batches(tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not packs, shares):
+            inside = [tokens[index] for index in batch]
+            total += count_row_tokens(inside, shares) if packs else len(inside) * max(map(len, inside))
+    return total
 
 
 def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]], precision: str) -> dict[str, float]:

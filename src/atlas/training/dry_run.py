@@ -15,7 +15,7 @@ from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
 from atlas.runs import read_selections, read_trajectories
 from atlas.training.config import TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
-from atlas.training.examples import TrainingExample, build_examples, schedule_examples
+from atlas.training.examples import TrainingExample, build_examples, examples_of_steps, schedule_examples
 
 
 def print_training_plan(console: Console, config: TrainConfig, trajectories: Path, selection: Path) -> None:
@@ -54,13 +54,11 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     if not built.examples:
         console.print("no token would be supervised: training would stop here.")
         return
-    order = schedule_examples(built.examples, config.epochs, config.batch_size, config.seed)
-    steps = [
-        [built.examples[index] for index in order[start : start + config.batch_size]] for start in range(0, len(order), config.batch_size)
-    ]
+    order = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
+    steps = examples_of_steps(built.by_trajectory, order, config.batch_size)
     precision = resolve_precision(config.precision)
     shape = measure_shape(place.location, config)
-    console.print(f"steps:       {len(steps):,} optimiser steps of up to {config.batch_size} examples, {precision}")
+    console.print(f"steps:       {len(steps):,} optimiser steps of up to {config.batch_size} trajectories, {precision}")
     console.print(f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width {shape.hidden:,}")
     table = Table(
         "computed", Column("tokens", justify="right"), Column("operations", justify="right"), Column("share", justify="right"), box=None

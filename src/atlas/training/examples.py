@@ -6,6 +6,7 @@ leaving it out is exact.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,11 @@ class ExampleSet:
     num_cut_observations: int
     num_tokens: int  # before the tails were left out
     problems: tuple[Problem, ...]
+
+    @property
+    def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
+        """The examples of each trajectory that has any: one, or one per step where the template rewrites history."""
+        return [tuple(group) for _, group in itertools.groupby(self.examples, key=lambda example: example.trajectory_id)]
 
     @property
     def num_trained_tokens(self) -> int:
@@ -162,20 +168,29 @@ def build_examples(
     )
 
 
-def schedule_examples(examples: Sequence[TrainingExample], epochs: float, batch_size: int, seed: int) -> list[int]:
-    """The order in which examples are trained on, as indices, over all epochs.
+def schedule_examples(trajectories: Sequence[Sequence[TrainingExample]], epochs: float, batch_size: int, seed: int) -> list[int]:
+    """The order in which trajectories (all examples of one each) are trained on, as indices, over all epochs.
 
-    Each epoch is a permutation drawn from `seed`, so that arms with as many examples get the same ones in the same
-    optimiser steps. Within a step they stand in order of length, which changes no sum but saves padding in its micro-batches.
+    Each epoch is a permutation drawn from `seed`, so that arms with as many trajectories get the same ones in the same
+    optimiser steps, whatever their template makes of them. Within a step they stand in order of length, which changes no sum
+    but saves padding in its micro-batches.
     """
     rng = np.random.default_rng(seed)
     order: list[int] = []
-    while len(order) < round(epochs * len(examples)):
-        order += rng.permutation(len(examples)).tolist()
-    order = order[: round(epochs * len(examples))]
-    lengths = [len(example.input_ids) for example in examples]
+    while len(order) < round(epochs * len(trajectories)):
+        order += rng.permutation(len(trajectories)).tolist()
+    order = order[: round(epochs * len(trajectories))]
+    lengths = [max(len(example.input_ids) for example in examples) for examples in trajectories]
     steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))]
+
+
+def examples_of_steps(
+    trajectories: Sequence[Sequence[TrainingExample]], order: Sequence[int], batch_size: int
+) -> list[list[TrainingExample]]:
+    """The examples of each optimiser step of a schedule."""
+    steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [[example for index in step for example in trajectories[index]] for step in steps]
 
 
 def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,23 +26,54 @@ def cut_into_micro_batches(
         max_tokens: tokens that a pass runs over, padding included; an example that is longer has a pass of its own.
         max_examples: examples of a pass.
         padded: whether a pass costs as if all its examples had the length of its longest.
-        share_prompts: whether a common beginning is run once; examples that have one then go together.
+        share_prompts: whether a common beginning is run once; examples that have one then go together, and those that have most
+            in common (the examples of one trajectory) are parted last.
         at_least: how many passes there must be (ranks that train together need equally many).
     """
     order = lexicographic_order(tokens) if share_prompts else sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
-    common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
-    batches: list[list[int]] = []
-    cost = 0
-    for place, index in enumerate(order):
-        length = len(tokens[index])
-        grown = length * (len(batches[-1]) + 1) if padded and batches else cost + length - common[place]
-        if not batches or grown > max_tokens or len(batches[-1]) == max_examples:
-            batches.append([])
-            grown = length
-        batches[-1].append(index)
-        cost = grown
+    lengths = [len(tokens[index]) for index in order]
+    if padded:
+        ends = _fill_padded(lengths, max_tokens, max_examples)
+    else:
+        common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
+        ends = _part_cheapest(lengths, common, max_tokens, max_examples)
+    batches = [order[start:end] for start, end in itertools.pairwise([0, *ends])]
     while len(batches) < min(at_least, len(tokens)):
         largest = max(batches, key=len)
         batches.remove(largest)
         batches += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
     return batches
+
+
+def _fill_padded(lengths: Sequence[int], max_tokens: int, max_examples: int | None) -> list[int]:
+    """Where passes end, each filled up in turn; lengths ascend."""
+    ends, start = [], 0
+    for place, length in enumerate(lengths):
+        num = place - start
+        if num and (length * (num + 1) > max_tokens or num == max_examples):
+            ends.append(place)
+            start = place
+    return [*ends, len(lengths)]
+
+
+def _part_cheapest(lengths: Sequence[int], common: Sequence[int], max_tokens: int, max_examples: int | None) -> list[int]:
+    """Where passes end so that the fewest tokens are run, in as few passes as that takes.
+
+    Each cut runs again what the example after it has in common with the one before it.
+    """
+    added = [0, *itertools.accumulate(length - shared for length, shared in zip(lengths, common, strict=True))]
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]  # of the examples so far: tokens run, passes, where the last pass starts
+    for end in range(1, len(lengths) + 1):
+        choices = []
+        for start in range(end - 1, -1, -1):
+            cost = common[start] + added[end] - added[start]
+            if start < end - 1 and (cost > max_tokens or end - start == (max_examples or end) + 1):
+                break
+            choices.append((best[start][0] + cost, best[start][1] + 1, -start))
+        tokens, passes, start = min(choices)
+        best.append((tokens, passes, -start))
+    ends, end = [], len(lengths)
+    while end:
+        ends.append(end)
+        end = best[end][2]
+    return ends[::-1]

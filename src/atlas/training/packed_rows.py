@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
 
-MIN_SHARED_TOKENS = 32  # a shorter common beginning saves less than the extra attention calls cost
+MIN_SHARED_TOKENS = 32  # a shorter common beginning of two sequences saves less than the extra attention calls cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,14 @@ def pack_row(
     )
 
 
+def count_row_tokens(tokens: Sequence[NDArray[np.integer]], share_prompts: bool) -> int:
+    """How many tokens `pack_row` makes of these sequences."""
+    if not share_prompts:
+        return sum(map(len, tokens))
+    ordered = [tokens[index] for index in lexicographic_order(tokens)]
+    return _build_forest(ordered, common_beginnings(ordered))[0][-1].end
+
+
 def lexicographic_order(tokens: Sequence[NDArray[np.integer]]) -> list[int]:
     """Indices in the order of their tokens, so that sequences with a common beginning stand side by side."""
     keys = [ids.astype(">u4").tobytes() for ids in tokens]
@@ -150,6 +158,10 @@ def _build_forest(tokens: Sequence[NDArray[np.integer]], common: Sequence[int]) 
 
 
 def _split(group: range, common: Sequence[int], position: int) -> list[range]:
-    """The parts of a group of sorted sequences that go on together for at least MIN_SHARED_TOKENS after `position`."""
-    starts = [group[0], *(index for index in group[1:] if common[index] < position + MIN_SHARED_TOKENS), group[-1] + 1]
+    """The parts of a group of sorted sequences that go on together after `position`, be it for a token.
+
+    So the tokens of a row are those of its first sequence and, of each other one, those after what it has in common with the
+    one before it; and there are never more than twice as many nodes as sequences.
+    """
+    starts = [group[0], *(index for index in group[1:] if common[index] <= position), group[-1] + 1]
     return [range(start, stop) for start, stop in itertools.pairwise(starts)]

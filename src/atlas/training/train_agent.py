@@ -59,8 +59,8 @@ def _check(config: TrainConfig, trajectories: Path, selection: Path, out: Path, 
     """The inputs of the run, and what can be known to be wrong before anything is loaded."""
     if config.batch_size < ranks.size:
         raise ConfigError(
-            f"batch_size={config.batch_size} counts the examples of an optimiser step over all {ranks.size} processes, expected at least "
-            "one for each. Raise batch_size, or start fewer processes."
+            f"batch_size={config.batch_size} counts the trajectories of an optimiser step over all {ranks.size} processes, expected at "
+            "least one for each. Raise batch_size, or start fewer processes."
         )
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
@@ -145,8 +145,9 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Pat
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
             f"learn nothing. Look at {selection}/problems.jsonl, or raise max_tokens above {config.max_tokens}."
         )
-    if not round(config.epochs * len(examples.examples)):
-        raise ConfigError(f"epochs={config.epochs} of {len(examples.examples)} examples is not one example. Raise epochs.")
+    num_trajectories = len(examples.by_trajectory)
+    if not round(config.epochs * num_trajectories):
+        raise ConfigError(f"epochs={config.epochs} of {num_trajectories} trajectories is not one trajectory. Raise epochs.")
 
 
 def _describe(examples: ExampleSet) -> dict[str, Any]:

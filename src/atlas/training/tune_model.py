@@ -13,7 +13,7 @@ from atlas.models.local import default_device, import_transformers, load_model, 
 from atlas.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
-from atlas.training.examples import ExampleSet, schedule_examples
+from atlas.training.examples import ExampleSet, examples_of_steps, schedule_examples
 from atlas.training.ranks import Ranks
 
 
@@ -39,6 +39,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
 
     from atlas.training.base_model import BaseModel
     from atlas.training.choose_parts import choose_parts
+    from atlas.training.costs import count_run_tokens
     from atlas.training.engine import Engine
     from atlas.training.follower import RunFollower
     from atlas.training.optimizer_steps import OptimizerSteps
@@ -48,8 +49,9 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
     model = ranks.together(lambda: _load(config, precision))
-    num_steps = -(-round(config.epochs * len(examples.examples)) // config.batch_size)
-    order = schedule_examples(examples.examples, config.epochs, config.batch_size, config.seed)
+    trajectories = examples.by_trajectory
+    order = schedule_examples(trajectories, config.epochs, config.batch_size, config.seed)
+    steps = examples_of_steps(trajectories, order, config.batch_size)
     base = BaseModel(model) if config.kl_weight else None
     autocast = torch.bfloat16 if precision == "bf16" else None
     # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
@@ -63,11 +65,11 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     for part, reason in (chosen.left_out if chosen else {}).items():
         say(f"engine.{part} is not used: {reason}")
     started = time.monotonic()
-    with show_progress("training", num_steps) as bar:
+    with show_progress("training", len(steps)) as bar:
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=OptimizerSteps(examples.examples, order, config.batch_size, ranks.size),
+            train_dataset=OptimizerSteps(trajectories, order, config.batch_size, ranks.size),
             data_collator=collate,
             callbacks=[RunFollower(out, bar)] if ranks.is_first else None,
             engine=engine,
@@ -95,6 +97,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         "precision": precision,
         "engine": " ".join(parts) or "plain",
         "attention": ", ".join(sorted(engine.ways)) or "the model's own",
+        "num_run_tokens": count_run_tokens(steps, config, parts),
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
