@@ -26,13 +26,15 @@ def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
     runs: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atlas.models.local.load_model", lambda *_: pytest.fail("the model was loaded"))
+    loss = {"loss_normalizer": "steps", "kl_weight": 0.1}
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_training_plan(console, TrainConfig(model=str(tiny_model_folder), batch_size=4, engine={"last_layer": False}), *runs)
+    print_training_plan(console, TrainConfig(model=str(tiny_model_folder), batch_size=4, engine={"last_layer": False}, **loss), *runs)
     text = console.export_text()
     console.file.close()
     selected = sum(len(selection.indices) for selection in read_selections(runs[1], runs[0]).values())
     steps = sum(len(trajectory.steps) for trajectory in read_trajectories(runs[0]))
     assert f"12 of 12 trajectories; {selected} of {steps} steps supervised, 0 dropped" in text
+    assert "loss:        mean over steps; KL to the base model at" in text
     assert "3 optimiser steps" in text
     assert "last layer where something is supervised (off)" in text
     assert "⟦Thought:" in text
@@ -83,3 +85,22 @@ def test_adapters_and_checkpointing_need_less_memory(tiny_model_folder: Path) ->
     assert memory(lora=LoraConfig(rank=2)) < memory()
     assert memory(gradient_checkpointing=True) < memory()
     assert memory(engine={"shared_prompts": False}) > memory()
+
+
+@pytest.mark.parametrize("given", ["full", "stop", "window:5"])
+def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_are_adapters(tiny_model_folder: Path, given: str) -> None:
+    from tests.training.tiny_families import nested_examples, with_weights_and_anchors
+
+    examples = [with_weights_and_anchors(nested_examples())]
+
+    def plan(**changes: object) -> tuple[float, dict[str, float]]:
+        config = TrainConfig.model_validate({"model": str(tiny_model_folder), "context_gradient": given, **changes})
+        shape = measure_shape(str(tiny_model_folder), config)
+        return count_costs(shape, config, examples)[-1].operations, estimate_memory(shape, config, examples, "fp32")
+
+    (off, memory), (on, with_copy), (_, with_adapters) = plan(), plan(kl_weight=0.1), plan(kl_weight=0.1, lora={"rank": 2})
+    shape = measure_shape(str(tiny_model_folder), TrainConfig(model=str(tiny_model_folder)))
+    tokens = sum(len(one.input_ids) for one in nested_examples()) - 4 * 40 - 2 * 36
+    assert on - off > 2 * shape.num_layers * shape.layer_weights * tokens
+    assert with_copy["copy of the base"] == 4 * shape.num_parameters
+    assert "copy of the base" not in memory | with_adapters

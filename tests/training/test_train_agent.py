@@ -12,12 +12,15 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.models.local import load_model, load_renderer, locate_model
+from atlas.records import CriticalStep, Selection
+from atlas.runs import read_selections, read_trajectories
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store import read_manifest, start_run
 from atlas.training.examples import build_examples
@@ -29,8 +32,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from atlas.training.train_agent import TrainConfig, train_agent
-model, trajectories, selection, out = sys.argv[1:]
-config = TrainConfig(model=model, epochs=12, batch_size=4, micro_batch_size=2, learning_rate=1e-3, save_every=3)
+model, trajectories, selection, out, kl_weight = sys.argv[1:]
+config = TrainConfig(
+    model=model, epochs=12, batch_size=4, micro_batch_size=2, learning_rate=1e-3, save_every=3,
+    kl_weight=kl_weight, loss_normalizer="tokens" if kl_weight == "0" else "trajectories",
+)
 train_agent(config, Path(trajectories), Path(selection), Path(out))
 """
 
@@ -66,8 +72,6 @@ def test_a_run_lowers_the_loss_and_its_checkpoint_loads_as_any_model(
 
 
 def test_the_counts_of_the_summary_are_those_of_the_masks(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
-    from atlas.runs import read_selections, read_trajectories
-
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     selections = read_selections(runs[1], runs[0])
     examples = build_examples(read_trajectories(runs[0]), selections, load_renderer(locate_model(str(tiny_model_folder))), 4096)
@@ -118,12 +122,58 @@ def test_the_engine_changes_no_loss_of_a_run(runs: tuple[Path, Path], tiny_model
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
 
 
-def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_the_kl_holds_the_model_to_its_base_and_is_a_column_of_its_own(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    def train(name: str, **changes: object) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        manifest = train_agent(quick(tiny_model_folder, epochs=6, learning_rate=3e-3, **changes), *runs, tmp_path / name)
+        return manifest.summary, [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+
+    free, free_rows = train("free")
+    light, light_rows = train("light", kl_weight=1e-6)
+    heavy, _ = train("heavy", kl_weight=10.0)
+    assert "final_kl" not in free
+    assert all("kl" not in row for row in free_rows)
+    assert free["num_supervised_tokens"] == light["num_supervised_tokens"]
+    assert light["num_anchored_tokens"] > 0
+    assert abs(light_rows[0]["kl"]) < 1e-6, "before the first update both are the same model"
+    assert 0 < heavy["final_kl"] < 0.5 * light["final_kl"]
+    assert [row["loss"] for row in light_rows] == pytest.approx([row["loss"] for row in free_rows], rel=1e-3)
+
+
+def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    scored = [
+        Selection(
+            trajectory_id=trajectory.id,
+            selector="test",
+            num_steps=len(trajectory.steps),
+            budget=2,
+            critical_steps=tuple(CriticalStep(index=index, score=1.0 + index) for index in range(2 - len(trajectory.steps) % 2)),
+        )
+        for trajectory in read_trajectories(runs[0])
+    ]
+    selection = write_selections(tmp_path / "scored", scored, runs[0])
+    first = set()
+    for normalizer, weights in (("tokens", "none"), ("tokens", "score"), ("steps", "none"), ("trajectories", "score")):
+        out = tmp_path / f"{normalizer}-{weights}"
+        config = quick(tiny_model_folder, epochs=1, loss_normalizer=normalizer, step_weights=weights)
+        summary = train_agent(config, runs[0], selection, out).summary
+        assert (summary["loss_normalizer"], summary["step_weights"]) == (normalizer, weights)
+        first.add(losses(out)[0])
+    assert len(first) == 4
+    with pytest.raises(DataError, match="expects a finite number above 0"):
+        train_agent(quick(tiny_model_folder, step_weights="annotation"), runs[0], selection, tmp_path / "none")
+
+
+@pytest.mark.parametrize("kl_weight", ["0", pytest.param("0.5", marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: str) -> None:
     script = tmp_path / "train_script.py"
     script.write_text(SCRIPT)
 
     def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(script), str(tiny_model_folder), str(runs[0]), str(runs[1]), str(out)]
+        command = [sys.executable, str(script), str(tiny_model_folder), str(runs[0]), str(runs[1]), str(out), kl_weight]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -1,0 +1,164 @@
+"""Normalisers and weights of steps: the weights of the tokens give the loss that each is defined by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.errors import DataError
+from atlas.records import Annotation, CriticalStep, Selection, Trajectory
+from atlas.rendering.renderer import Renderer
+from atlas.training.config import LossNormalizer
+from atlas.training.examples import ExampleSet, TrainingExample, build_examples
+from atlas.training.token_weights import weights_of_steps, weights_of_tokens
+from tests.conftest import make_trajectory
+from tests.templates import THINKING, tiny_tokenizer
+
+NORMALIZERS: tuple[LossNormalizer, ...] = ("tokens", "steps", "trajectories")
+
+
+def by_definition(normalizer: LossNormalizer, losses: Sequence[dict[int, list[float]]], weights: Sequence[dict[int, float]]) -> float:
+    """The loss of an optimiser step from the losses of each trajectory's supervised tokens by step, in plain words."""
+    if normalizer == "trajectories":
+        means = []
+        for trajectory, of_step in zip(losses, weights, strict=True):
+            tokens = [(of_step[step], loss) for step, values in trajectory.items() for loss in values]
+            means.append(sum(weight * loss for weight, loss in tokens) / sum(weight for weight, _ in tokens))
+        return sum(means) / len(means)
+    parts = []
+    for trajectory, of_step in zip(losses, weights, strict=True):
+        for step, values in trajectory.items():
+            parts += [(of_step[step], sum(values) / len(values))] if normalizer == "steps" else [(of_step[step], loss) for loss in values]
+    return sum(weight * loss for weight, loss in parts) / sum(weight for weight, _ in parts)
+
+
+trajectories = st.lists(
+    st.dictionaries(st.integers(0, 9), st.lists(st.floats(0, 20), min_size=1, max_size=6), min_size=1, max_size=4), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(losses=trajectories, normalizer=st.sampled_from(NORMALIZERS), weighted=st.booleans(), alone=st.booleans(), seed=st.integers(0, 99))
+def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
+    losses: list[dict[int, list[float]]], normalizer: LossNormalizer, weighted: bool, alone: bool, seed: int
+) -> None:
+    """Whether a trajectory is one example or, under a template that rewrites history, one per step."""
+    rng = np.random.default_rng(seed)
+    weights = [{step: float(rng.uniform(0.1, 5)) if weighted else 1.0 for step in trajectory} for trajectory in losses]
+    weighed = total = 0.0
+    for trajectory, of_step in zip(losses, weights, strict=True):
+        owners = [np.full(len(values), step, dtype=np.int32) for step, values in sorted(trajectory.items())]
+        values = np.concatenate([np.array(values) for _, values in sorted(trajectory.items())])
+        of_token = np.concatenate(weights_of_tokens(owners if alone else [np.concatenate(owners)], of_step, normalizer))
+        weighed, total = weighed + float((of_token * values).sum()), total + float(of_token.sum())
+    assert weighed / total == pytest.approx(by_definition(normalizer, losses, weights), rel=1e-9, abs=1e-12)
+
+
+def selection_of(trajectory: Trajectory, scores: dict[int, float | None]) -> Selection:
+    steps = tuple(CriticalStep(index=index, score=score) for index, score in sorted(scores.items()))
+    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=len(trajectory.steps), budget=9, critical_steps=steps)
+
+
+def annotated(trajectory: Trajectory, scores: dict[int, float]) -> Trajectory:
+    steps = [
+        step.model_copy(update={"annotation": Annotation(score=scores[index]) if index in scores else None})
+        for index, step in enumerate(trajectory.steps)
+    ]
+    return trajectory.model_copy(update={"steps": tuple(steps)})
+
+
+@pytest.mark.parametrize("bad", [None, 0.0, -0.5, math.nan, math.inf])
+def test_a_score_that_is_no_weight_is_named_with_its_trajectory_and_step(bad: float | None) -> None:
+    trajectory = make_trajectory(4, "t7")
+    expected = f"trajectory t7, step 2 has {'no score' if bad is None else f'the score {bad}'}"
+    with pytest.raises(DataError, match=expected) as error:
+        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "score")
+    assert "step_weights=none" in str(error.value)
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "none") == {1: 1.0, 2: 1.0}
+
+
+def test_weights_come_from_the_selection_or_from_the_source() -> None:
+    trajectory = annotated(make_trajectory(4), {1: 3.0, 2: 0.0})
+    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), "score") == {0: 0.25, 1: 0.5}
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), "annotation") == {1: 3.0}
+    for step, found in ((2, "the score 0.0"), (3, "no score")):
+        with pytest.raises(DataError, match=f"step {step} has {found} in the annotation of its source"):
+            weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), "annotation")
+
+
+def thinking_trajectory(name: str) -> Trajectory:
+    """Each step has thinking of its own, which the template THINKING strips from earlier ones."""
+    trajectory = make_trajectory(4, name)
+    steps = [
+        step.model_copy(update={"response": step.response.model_copy(update={"reasoning": f"I look around {'now ' * index}"})})
+        for index, step in enumerate(trajectory.steps)
+    ]
+    return trajectory.model_copy(update={"steps": tuple(steps)})
+
+
+def build(renderer: Renderer, trajectory: Trajectory, **options: Any) -> ExampleSet:
+    selection = selection_of(trajectory, {0: 0.5, 2: 1.5})
+    return build_examples([trajectory], {trajectory.id: selection}, renderer, options.pop("max_tokens", 4096), **options)
+
+
+def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
+    return np.concatenate([example.target_weights for example in examples])
+
+
+@pytest.fixture(scope="module", params=["one example a trajectory", "one a step"])
+def renderer_and_trajectory(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Renderer, Trajectory]:
+    if request.param == "one a step":
+        return Renderer(tiny_tokenizer(THINKING)), thinking_trajectory("t")
+    return Renderer(tokenizer), make_trajectory(4, "t")
+
+
+def test_examples_carry_the_weights_of_their_supervised_tokens(renderer_and_trajectory: tuple[Renderer, Trajectory]) -> None:
+    renderer, trajectory = renderer_and_trajectory
+    plain = build(renderer, trajectory)
+    assert all(example.weights is None for example in plain.examples)
+    assert np.array_equal(supervised_weights(plain.examples), np.ones(plain.num_supervised_tokens))
+    steps = build(renderer, trajectory, normalizer="steps", step_weights="score")
+    assert supervised_weights(steps.examples).sum() == pytest.approx(0.5 + 1.5)
+    assert len(set(supervised_weights(steps.examples).round(12).tolist())) == 2
+    whole = build(renderer, trajectory, normalizer="trajectories", step_weights="score")
+    assert supervised_weights(whole.examples).sum() == pytest.approx(1)
+    assert set((supervised_weights(whole.examples) / supervised_weights(whole.examples).min()).round(9).tolist()) == {1.0, 3.0}
+    for built in (steps, whole):
+        assert [example.labels.tolist() for example in built.examples] == [example.labels.tolist() for example in plain.examples]
+        for example in built.examples:
+            assert example.weights is not None
+            assert ((example.weights > 0) == (example.labels != -100)).all()
+
+
+def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
+    renderer_and_trajectory: tuple[Renderer, Trajectory],
+) -> None:
+    renderer, trajectory = renderer_and_trajectory
+    chosen, others = selection_of(trajectory, {0: 0.5, 2: 1.5}), selection_of(trajectory, {1: 1.0, 3: 1.0})
+    held = build_examples([trajectory], {"t": chosen}, renderer, 4096, anchors=True)
+    complement = build_examples([trajectory], {"t": others}, renderer, 4096)
+    assert held.num_anchored_tokens == complement.num_supervised_tokens
+    assert held.num_supervised_tokens == build(renderer, trajectory).num_supervised_tokens
+    assert held.num_supervised_steps == 2
+    text = []
+    for example in held.examples:
+        assert example.anchored is not None
+        assert not (example.anchored & (example.labels != -100)).any()
+        text += [renderer.tokenizer.decode(example.input_ids[example.anchored].tolist())]
+    assert "red ball 1" in "".join(text)
+    assert "red ball 3" in "".join(text), "the sequence runs to the last of them"
+    assert "red ball 2" not in "".join(text)
+
+
+def test_a_trajectory_of_which_no_selected_step_fits_is_left_out_whole(tokenizer: Any) -> None:
+    trajectory = make_trajectory(4, "t")
+    selections = {"t": selection_of(trajectory, {3: 1.0})}
+    built = build_examples([trajectory], selections, Renderer(tokenizer), 150, normalizer="steps", anchors=True)
+    assert built.examples == ()
+    assert "lie beyond 150 tokens" in built.problems[0].reason
