@@ -107,7 +107,7 @@ def main() -> None:
             "supervised_per_second": supervised / figure["seconds"],
             "operations": performed,
             "share_of_peak": performed / figure["seconds"] / peak,
-            "needed_share_of_peak": needed / figure["seconds"] / peak,
+            "needed_share_of_peak": None if ways[name].window is not None else needed / figure["seconds"] / peak,
         }
     print(f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({'bf16' if given.bf16 else 'fp32'})")
     columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'peak':>7}{'needed':>8}"
@@ -116,7 +116,8 @@ def main() -> None:
         print(
             f"{name:36}{figure['seconds']:9.1f}{figure['ratio']:7.2f}{figure['tokens_per_second']:10,.0f}"
             f"{figure['supervised_per_second']:10,.1f}{figure['peak_mib']:8,.0f}{figure['share_of_peak']:7.1%}"
-            f"{figure['needed_share_of_peak']:8.1%}{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
+            f"{'' if figure['needed_share_of_peak'] is None else format(figure['needed_share_of_peak'], '.1%'):>8}"
+            f"{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
         )
     record = {
         "settings": settings | {"bf16": given.bf16, "repetitions": given.repetitions, "model": dataclasses.asdict(preset)},

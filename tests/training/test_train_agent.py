@@ -167,6 +167,13 @@ def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
         train_agent(quick(tiny_model_folder, step_weights="annotation"), runs[0], selection, tmp_path / "none")
 
 
+def test_bf16_trains_to_nearly_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    whole = train_agent(quick(tiny_model_folder, precision="bf16"), *runs, tmp_path / "bf16").summary
+    train_agent(quick(tiny_model_folder), *runs, tmp_path / "fp32")
+    assert (whole["precision"], whole["attention"]) == ("bf16", "flash attention, piece by piece")
+    assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "fp32"), rel=0.01)
+
+
 @pytest.mark.parametrize("kl_weight", ["0", pytest.param("0.5", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: str) -> None:
     script = tmp_path / "train_script.py"

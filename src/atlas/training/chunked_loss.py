@@ -14,6 +14,8 @@ import torch
 from atlas.training.loss import sum_divergence, sum_of
 
 CHUNK_LOGITS = 2**24  # entries of one chunk's logits, 64 MiB in float32
+# On a GPU, where each chunk adds up a gradient of the whole head, which takes it as long as to compute the logits of about 400 tokens.
+GPU_CHUNK_LOGITS = 2**26
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 LossOfChunk = Callable[[torch.Tensor, slice], torch.Tensor]
@@ -40,7 +42,7 @@ def sum_chunked_cross_entropy(
     def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
         return sum_of(head(part), targets[rows], weights[rows])
 
-    return _ChunkedSum.apply(hidden, loss_of, _rows(CHUNK_LOGITS, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedSum.apply(hidden, loss_of, _rows(chunk_logits(hidden.device.type), vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def sum_chunked_divergence(
@@ -61,11 +63,16 @@ def sum_chunked_divergence(
         return sum_divergence(head(part), base_logits)
 
     # Half the rows: there are two sets of logits.
-    return _ChunkedSum.apply(hidden, loss_of, _rows(CHUNK_LOGITS // 2, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedSum.apply(hidden, loss_of, _rows(chunk_logits(hidden.device.type) // 2, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _rows(entries: int, vocabulary: int) -> int:
     return max(16, entries // vocabulary)
+
+
+def chunk_logits(device: str) -> int:
+    """Entries of one chunk's logits on this type of device."""
+    return GPU_CHUNK_LOGITS if device == "cuda" else CHUNK_LOGITS
 
 
 class _ChunkedSum(torch.autograd.Function):

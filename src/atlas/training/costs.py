@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.models.local import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.micro_batches import cut_into_micro_batches
@@ -171,9 +172,9 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
     logits = max(sum(one.num_supervised_tokens + anchors * one.num_anchored_tokens for one in batch) for batch in batches)
     logits *= shape.vocabulary
     if config.engine.chunked_loss:
-        from atlas.training.chunked_loss import CHUNK_LOGITS
+        from atlas.training.chunked_loss import chunk_logits
 
-        logits = min(logits, CHUNK_LOGITS)
+        logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
     activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
     base: float = shape.num_parameters * (2 if config.lora and precision == "bf16" else 4)

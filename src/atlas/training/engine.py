@@ -111,7 +111,8 @@ class Engine:
                 raise ValueError("its decoder has no list of layers")
             prune_layer(layer)
         if self.parts:
-            self.model.forward = self._forward
+            # No method: accelerate takes a method apart to compute under autocast, and would bind it to the model.
+            self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
         if self._of_base is not self:
             self._of_base.put_in(parts)
 
