@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from atlas.config import load_config
+from atlas.errors import ConfigError
+from atlas.models.embeddings import load_embedder
 from atlas.records import Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
+from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import make_selector
+from atlas.store import read_records
 from tests.conftest import make_trajectory
+from tests.run_folders import write_trajectories
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
 
@@ -16,8 +24,9 @@ def saying(goal: str, *responses: str) -> Trajectory:
     return trajectory.model_copy(update={"steps": steps, "task": trajectory.task.model_copy(update={"goal": goal})})
 
 
-def take(trajectory: Trajectory, budget: int) -> Selection:
-    selection = make_selector(SelectConfig(selector="diversity")).select(trajectory, budget)  # type: ignore[union-attr]
+def take(trajectory: Trajectory, budget: int, model: Path | None = None) -> Selection:
+    config = SelectConfig(selector="diversity", embedding_model=model and str(model))
+    selection = make_selector(config).select(trajectory, budget)  # type: ignore[union-attr]
     assert isinstance(selection, Selection)
     return selection
 
@@ -49,3 +58,22 @@ def test_the_task_seen_by_the_first_step_does_not_make_it_relevant() -> None:
     )
     trajectory = trajectory.model_copy(update={"prompt": (), "steps": steps})
     assert take(trajectory, 1).indices == {1}
+
+
+def test_with_a_model_likeness_is_that_of_its_embeddings(tiny_model_folder: Path) -> None:
+    goal, *texts = "open the golden chest", "walk north", "look at the sky", "open the golden chest", "open the golden chest", "wait"
+    selection = take(saying(goal, *texts), 2, tiny_model_folder)
+    vectors = load_embedder(str(tiny_model_folder)).embed([goal, *texts])
+    marginal = 0.5 * vectors[1:] @ vectors[0] - 0.5 * vectors[1:] @ vectors[3]
+    marginal[[2, 3]] = -1  # the first like the goal is taken already, and what it says again is worth nothing
+    assert selection.indices == {2, int(marginal.argmax())}
+    assert selection.critical_steps == take(saying(goal, *texts), 2, tiny_model_folder).critical_steps
+
+
+def test_the_embedding_model_is_an_input_of_the_run(tiny_model_folder: Path, tmp_path: Path) -> None:
+    run = write_trajectories(tmp_path / "t", [make_trajectory(4, "a"), make_trajectory(0, "b"), make_trajectory(9, "c")])
+    manifest = select_steps(SelectConfig(selector="diversity", embedding_model=str(tiny_model_folder)), run, tmp_path / "s")
+    assert manifest.inputs["embedding_model"].digest
+    assert [len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)] == [1, 0, 2]
+    with pytest.raises(ConfigError, match="embedding_model=… is read by selector 'diversity'"):
+        load_config(SelectConfig, None, ["selector=random", "embedding_model=m"])

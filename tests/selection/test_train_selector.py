@@ -2,19 +2,28 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from atlas.errors import ConfigError, DataError, ModelError
+from atlas.models.embeddings import load_embedder
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.agreement import Agreement
 from atlas.selection.learned_model import MODEL_FILE, LearnedModel, best_steps, read_model, step_probabilities
+from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.selection.selectors.base import make_selector
+from atlas.selection.step_embeddings import center_and_scale, step_embeddings
 from atlas.selection.step_features import step_numbers, step_words
 from atlas.selection.train_selector import SelectTrainConfig, train_selector
 from atlas.store import read_records
 from tests.conftest import make_trajectory
+from tests.models.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
@@ -158,3 +167,41 @@ def test_of_equal_probabilities_the_earlier_step_is_taken(learned: Path) -> None
     model: LearnedModel = read_model(learned / MODEL_FILE)
     assert all(0 <= probability <= 1 for probability in step_probabilities(model, make_trajectory(5)))
     assert isinstance(model.agreement, Agreement)
+
+
+def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(tiny_model_folder: Path, tmp_path: Path) -> None:
+    encoder = other_model(tiny_model_folder, tmp_path / "encoder")
+    pairs = [speaking(number) for number in range(40)]
+    folder = train(tmp_path, pairs, SelectTrainConfig(encoder=str(encoder), max_words=0))
+    model = read_model(folder / MODEL_FILE)
+    assert model.encoder is not None
+    assert (model.encoder.name, len(model.encoder.weights), any(model.encoder.weights)) == ("../encoder", 3 * 32, True)
+    told = json.loads((folder / "manifest.json").read_text())["inputs"]["encoder"]
+    assert told == {"path": "../encoder", "digest": model.encoder.digest}
+
+    config = SelectConfig(selector="learned", model=str(folder), allow_chance=True)
+    select_steps(config, tmp_path / "t", tmp_path / "selected")
+    scores = [score.scores for score in read_records(tmp_path / "selected" / "scores.jsonl", StepScores)]
+    embedder = load_embedder(str(encoder))
+    assert [list(given) for given in scores] == [step_probabilities(model, trajectory, embedder) for trajectory, _ in pairs]
+    without = model.model_copy(update={"encoder": None})
+    assert list(scores[0]) != step_probabilities(without, pairs[0][0])
+
+    other_model(tiny_model_folder, tmp_path / "encoder", seed=2)
+    with pytest.raises(ModelError, match=r"is not the one that .* was trained with"):
+        make_selector(config)
+    shutil.rmtree(tmp_path / "encoder")
+    with pytest.raises(ModelError, match=r"is not at .* any more"):
+        make_selector(config)
+
+
+def test_embeddings_of_a_step_are_of_its_response_and_what_was_seen_before_and_after() -> None:
+    class Lengths:
+        def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
+            return np.array([[float(len(text))] for text in texts])
+
+    seen = [Message(role="user", content="x" * count) for count in (1, 2, 3)]
+    steps = tuple(Step(observation=(one,), response=Message(role="assistant", content="y" * 10 * count)) for count, one in enumerate(seen))
+    trajectory = make_trajectory(0).model_copy(update={"steps": steps, "final_observation": (Message(role="user", content="x" * 4),)})
+    assert step_embeddings(trajectory, Lengths()).tolist() == [[0, 1, 2], [10, 2, 3], [20, 3, 4]]
+    assert center_and_scale(np.ones((3, 2)))[1] == 1.0

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from atlas.errors import DataError, ModelError
 from atlas.records import Record, Trajectory
 from atlas.selection.agreement import Agreement, Estimate
+from atlas.selection.step_embeddings import Embeds, EncoderPart, step_embeddings
 from atlas.selection.step_features import FEATURES_VERSION, step_numbers, step_words, weigh
 from atlas.store import write_text
 
@@ -21,7 +22,7 @@ DIGITS = 9  # scores closer than that are equal: rounding in the last place must
 
 
 class LearnedModel(Record):
-    """A logistic regression: probability = sigmoid(slope * (intercept + features @ weights) + offset).
+    """A logistic regression: probability = sigmoid(slope * (intercept + features @ weights + encoder's score) + offset).
 
     `agreement` is with the labels of trajectories that it was not trained on: its own choice first, the labels second.
     `calibration_error` is the mean distance between predicted and observed shares there, in ten bins; `brier` the mean
@@ -35,6 +36,7 @@ class LearnedModel(Record):
     num_trained_steps: int
     inverse_frequency: dict[str, float]
     weights: dict[str, float]
+    encoder: EncoderPart | None = None
     intercept: float
     slope: float
     offset: float
@@ -44,12 +46,16 @@ class LearnedModel(Record):
     calibration_error: float
 
 
-def step_probabilities(model: LearnedModel, trajectory: Trajectory) -> list[float]:
-    """How likely each step is one that the labels would choose."""
+def step_probabilities(model: LearnedModel, trajectory: Trajectory, embedder: Embeds | None = None) -> list[float]:
+    """How likely each step is one that the labels would choose. `embedder` is the model's encoder, where it has one."""
+    of_encoder = [0.0] * len(trajectory.steps)
+    if model.encoder is not None and trajectory.steps:
+        assert embedder is not None, "a model with an encoder needs it loaded"
+        of_encoder = model.encoder.score(step_embeddings(trajectory, embedder))
     probabilities = []
-    for words, numbers in zip(step_words(trajectory), step_numbers(trajectory), strict=True):
+    for words, numbers, more in zip(step_words(trajectory), step_numbers(trajectory), of_encoder, strict=True):
         features = {**weigh(words, model.inverse_frequency), **numbers}
-        score = model.intercept + math.fsum(value * model.weights.get(name, 0.0) for name, value in features.items())
+        score = model.intercept + more + math.fsum(value * model.weights.get(name, 0.0) for name, value in features.items())
         probabilities.append(round(sigmoid(model.slope * score + model.offset), DIGITS))
     return probabilities
 

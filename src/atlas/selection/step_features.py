@@ -49,7 +49,7 @@ def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
     numbers = []
     for index, step in enumerate(trajectory.steps):
         words = set(_words(step.observation))
-        act = step.action if step.action is not None else _text(step.response)
+        act = step.action if step.action is not None else message_text(step.response)
         numbers.append(
             {
                 "position": index / max(1, num_steps - 1),
@@ -57,8 +57,8 @@ def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
                 "second": float(index == 1),
                 "last": float(index == num_steps - 1),
                 "steps": math.log1p(num_steps) / 5,
-                "response_length": math.log1p(len(_text(step.response))) / 10,
-                "observation_length": math.log1p(sum(len(_text(message)) for message in step.observation)) / 10,
+                "response_length": math.log1p(len(message_text(step.response))) / 10,
+                "observation_length": math.log1p(sum(len(message_text(message)) for message in step.observation)) / 10,
                 "news": len(words - seen) / len(words) if words and index else 0.0,
                 "error_before": float(index > 0 and errors[index - 1] is not None),
                 "error_after": float(errors[index] is not None),
@@ -88,7 +88,7 @@ def inverse_frequencies(steps: Sequence[Words], max_words: int, min_steps: int =
 def _words(messages: Sequence[Message]) -> Counter[str]:
     found: Counter[str] = Counter()
     for message in messages:
-        found.update(_first_words(_text(message)))
+        found.update(_first_words(message_text(message)))
     return found
 
 
@@ -100,6 +100,7 @@ def _first_words(text: str) -> Iterator[str]:
         yield "#" if word[0].isdigit() else word.lower()
 
 
-def _text(message: Message) -> str:
+def message_text(message: Message) -> str:
+    """All that a message says: thinking, content and calls."""
     calls = [f"{call.name} {call.arguments}" for call in message.tool_calls]
     return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)

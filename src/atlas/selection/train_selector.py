@@ -1,4 +1,5 @@
-"""Distil: `trajectories + selection -> learned selector`. A logistic regression on the text and place of each step.
+"""Distil: `trajectories + selection -> learned selector`. A logistic regression on the text and place of each step, and with an
+`encoder` on its embeddings of the text.
 
     OUT/selector.json   the model, readable, with its agreement with the labels on held-out trajectories
 
@@ -10,23 +11,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from rich.console import Console
+from rich.progress import track
 
 from atlas.config import Config
 from atlas.errors import DataError, DependencyError
+from atlas.models.local import Precision, model_input
 from atlas.records import Problem, Trajectory
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.selection.agreement import Overlap, bootstrap_mean, measure_agreement
 from atlas.selection.learned_model import MODEL_FILE, LearnedModel, best_steps, step_probabilities, write_model
+from atlas.selection.step_embeddings import Embeds, EncoderPart, center_and_scale, step_embeddings
 from atlas.selection.step_features import Words, inverse_frequencies, step_numbers, step_words, weigh
-from atlas.store import Manifest, Run, run_input, start_run
+from atlas.store import Input, Manifest, Run, run_input, start_run
 
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # tried by cross-validation: the inverse of the regularisation
 CALIBRATION_STRENGTH = 10.0  # weak, but so that labels without an exception do not make every probability 0 or 1
@@ -40,8 +45,15 @@ Floats = NDArray[np.float64]
 class SelectTrainConfig(Config):
     """How a selector is distilled from labels."""
 
+    machine_fields: ClassVar[frozenset[str]] = frozenset({"encoder"})  # an input with a digest of its own
+
     held_out: float = Field(0.25, gt=0, lt=1, description="the share of the tasks whose labels only measure, never train")
     max_words: int = Field(3_000, ge=0, description="the most frequent words are features; 0: position, lengths and errors alone")
+    encoder: str | None = Field(
+        None,
+        description="a hub id, a model folder or a run folder of train, whose mean hidden states (frozen) are features besides the words",
+    )
+    precision: Precision = Field("auto", description="of the encoder: fp32, bf16, or auto: bf16 on a GPU that has it")
     seed: int = Field(0, description="which tasks are held out")
 
 
@@ -59,6 +71,7 @@ class Fit:
     """A regression with its calibration."""
 
     weights: dict[str, float]
+    encoder_weights: Floats
     intercept: float
     slope: float
     offset: float
@@ -70,12 +83,15 @@ def train_selector(config: SelectTrainConfig, trajectories: Path, selection: Pat
     Raises:
         DependencyError: scikit-learn is not installed.
         RunError: a run is missing or unfinished, the selection is of other trajectories, or `out` belongs to another run.
+        ModelError: the encoder cannot be loaded.
         DataError: the labels choose nothing or everything, or come from too few tasks.
     """
     inputs = {
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),
     }
+    if config.encoder is not None:
+        inputs["encoder"] = model_input(config.encoder, out)
     with start_run(out, "select-train", config, inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selection)
 
@@ -93,7 +109,10 @@ def _write(run: Run, config: SelectTrainConfig, trajectories: Path, selection: P
     held_out = _held_out_tasks([example.trajectory.task.id for example in examples], config)
     trained = [example for example in examples if example.trajectory.task.id not in held_out]
     measured = [example for example in examples if example.trajectory.task.id in held_out]
-    model = _measured(_train(trained, config, selections[examples[0].trajectory.id].selector), measured, config.seed)
+    embedder = _load_embedder(config)
+    embeddings = None if embedder is None else np.concatenate([step_embeddings(one.trajectory, embedder) for one in _shown(trained)])
+    model = _train(trained, config, selections[examples[0].trajectory.id].selector, embeddings, run.manifest.inputs.get("encoder"))
+    model = _measured(model, measured, config.seed, embedder)
     write_model(run.path / MODEL_FILE, model)
     run.write_problems(problems)
     return run.finish(_summary(model))
@@ -112,8 +131,24 @@ def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozense
     return frozenset(different[:count])
 
 
-def _train(examples: Sequence[Example], config: SelectTrainConfig, labels: str) -> LearnedModel:
-    """The model, its agreement not measured yet."""
+def _load_embedder(config: SelectTrainConfig) -> Embeds | None:
+    if config.encoder is None:
+        return None
+    from atlas.models.embeddings import load_embedder
+
+    return load_embedder(config.encoder, config.precision)
+
+
+def _shown(examples: Sequence[Example]) -> Iterable[Example]:
+    """With a bar, for a large encoder takes its time."""
+    console = Console(stderr=True)
+    return track(examples, "embed", console=console, transient=True, disable=not console.is_terminal)
+
+
+def _train(
+    examples: Sequence[Example], config: SelectTrainConfig, labels: str, embeddings: Floats | None, encoder: Input | None
+) -> LearnedModel:
+    """The model, its agreement not measured yet. `embeddings` [steps, 3 * size] are of all steps in their order."""
     words = [step for example in examples for step in step_words(example.trajectory)]
     numbers = [step for example in examples for step in step_numbers(example.trajectory)]
     chosen = np.array([index in example.chosen for example in examples for index in range(len(example.trajectory.steps))])
@@ -125,8 +160,19 @@ def _train(examples: Sequence[Example], config: SelectTrainConfig, labels: str) 
         )
     frequencies = inverse_frequencies(words, config.max_words)
     rows = [{**weigh(step, frequencies), **more} for step, more in zip(words, numbers, strict=True)]
-    fit = _fit(rows, chosen, tasks)
+    center, scale = center_and_scale(embeddings) if embeddings is not None else (np.zeros(0), 1.0)
+    center, scale = center.round(DIGITS), round(scale, DIGITS)
+    fit = _fit(rows, np.zeros((len(rows), 0)) if embeddings is None else (embeddings - center) / scale, chosen, tasks)
     return LearnedModel(
+        encoder=None
+        if encoder is None
+        else EncoderPart(
+            name=encoder.path,
+            digest=encoder.digest,
+            center=tuple(center.tolist()),
+            scale=scale,
+            weights=tuple(fit.encoder_weights.round(DIGITS).tolist()),
+        ),
         labels=labels,
         num_trained_trajectories=len(examples),
         num_trained_steps=len(chosen),
@@ -142,9 +188,13 @@ def _train(examples: Sequence[Example], config: SelectTrainConfig, labels: str) 
     )
 
 
-def _fit(rows: Sequence[Words], chosen: NDArray[np.bool_], tasks: NDArray[np.str_]) -> Fit:
-    """Regularisation and calibration from left-out folds of tasks, then the weights from all. One row of features a step."""
+def _fit(rows: Sequence[Words], embedded: Floats, chosen: NDArray[np.bool_], tasks: NDArray[np.str_]) -> Fit:
+    """Regularisation and calibration from left-out folds of tasks, then the weights from all.
+
+    One row of named features a step, and one of `embedded` [steps, 3 * size] (size 0 without an encoder).
+    """
     try:
+        from scipy.sparse import csr_matrix, hstack
         from sklearn.feature_extraction import DictVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GroupKFold
@@ -155,7 +205,8 @@ def _fit(rows: Sequence[Words], chosen: NDArray[np.bool_], tasks: NDArray[np.str
         return LogisticRegression(C=strength, max_iter=2_000)
 
     vectorizer = DictVectorizer()
-    features = vectorizer.fit_transform(rows)
+    named = vectorizer.fit_transform(rows)
+    features = hstack([named, csr_matrix(embedded)], format="csr") if embedded.size else named
     folds = list(GroupKFold(FOLDS).split(features, chosen, tasks))
     best: tuple[float, float, Floats] | None = None
     for strength in STRENGTHS:
@@ -171,13 +222,21 @@ def _fit(rows: Sequence[Words], chosen: NDArray[np.bool_], tasks: NDArray[np.str
     _, strength, scores = best
     calibration = regression(CALIBRATION_STRENGTH).fit(scores[:, np.newaxis], chosen)
     final = regression(strength).fit(features, chosen)
-    weights = dict(zip(vectorizer.feature_names_, map(float, final.coef_[0]), strict=True))
-    return Fit(weights, float(final.intercept_[0]), max(1e-3, float(calibration.coef_[0, 0])), float(calibration.intercept_[0]))
+    coefficients: Floats = final.coef_[0]
+    weights = dict(zip(vectorizer.feature_names_, coefficients[: named.shape[1]].tolist(), strict=True))
+    return Fit(
+        weights,
+        coefficients[named.shape[1] :],
+        float(final.intercept_[0]),
+        max(1e-3, float(calibration.coef_[0, 0])),
+        float(calibration.intercept_[0]),
+    )
 
 
-def _measured(model: LearnedModel, examples: Sequence[Example], seed: int) -> LearnedModel:
+def _measured(model: LearnedModel, examples: Sequence[Example], seed: int, embedder: Embeds | None) -> LearnedModel:
     """The model with what it does on held-out trajectories, each at the budget that its labels had."""
-    probabilities = [step_probabilities(model, example.trajectory) for example in examples]
+    shown = examples if embedder is None else _shown(examples)
+    probabilities = [step_probabilities(model, example.trajectory, embedder) for example in shown]
     tasks = [example.trajectory.task.id for example in examples]
     agreement = measure_agreement(
         (

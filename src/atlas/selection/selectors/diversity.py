@@ -1,15 +1,16 @@
 """Steps that say something about the goal and nothing twice: relevance and diversity under a budget, offline.
 
 After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings; here greedily by maximal
-marginal relevance (Carbonell and Goldstein 1998) on TF-IDF vectors of the words. The vectors are fitted on each trajectory
-alone: words that stand in all of its steps count for little, and no other trajectory matters to the choice.
+marginal relevance (Carbonell and Goldstein 1998). The vectors are those of `embedding_model`, or TF-IDF of the words where
+none is given, fitted on each trajectory alone: words that stand in all of its steps count for little. Either way no other
+trajectory matters to the choice.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from atlas.errors import DependencyError
 from atlas.records import CriticalStep, Message, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
+
+if TYPE_CHECKING:
+    from atlas.models.embeddings import Embedder
 
 RELEVANCE = 0.5  # how much relevance to the goal weighs against likeness to what is taken already
 DIGITS = 9  # likenesses closer than that are equal: rounding in the last place must not decide
@@ -30,20 +34,40 @@ class DiversitySelector:
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
-        self._vectorizer = _import_vectorizer()
+        self._model = config.embedding_model
+        self._precision = config.precision
+        self._embedder: Embedder | None = None
+        self._vectorizer = _import_vectorizer() if self._model is None else None
+
+    def models(self) -> dict[str, str]:
+        return {} if self._model is None else {"embedding_model": self._model}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """`budget` steps, each scored by its marginal relevance when it was taken."""
+        """`budget` steps, each scored by its marginal relevance when it was taken.
+
+        Raises:
+            ModelError: the embedding model cannot be loaded.
+        """
         if not trajectory.steps or budget == 0:
             return selection_of(trajectory, self._name, budget)
-        vectors = self._vectors([_goal(trajectory), *_step_texts(trajectory)])
+        texts = [_goal(trajectory), *_step_texts(trajectory)]
+        vectors = self._word_vectors(texts) if self._model is None else self._embeddings(self._model, texts)
         taken = _take(relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget)
         return selection_of(trajectory, self._name, budget, (CriticalStep(index=index, score=score) for index, score in taken))
 
-    def _vectors(self, texts: list[str]) -> Floats:
+    def _embeddings(self, model: str, texts: list[str]) -> Floats:
+        """[1 + S, size], each row of length 1; the model comes with the first trajectory."""
+        if self._embedder is None:
+            from atlas.models.embeddings import load_embedder
+
+            self._embedder = load_embedder(model, self._precision)
+        return self._embedder.embed(texts)
+
+    def _word_vectors(self, texts: list[str]) -> Floats:
         """[1 + S, words], each row of length 1 (or 0, where a text has no word)."""
         if not any(re.search(r"\w", text) for text in texts):
             return np.zeros((len(texts), 1))
+        assert self._vectorizer is not None
         made: Floats = self._vectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True).fit_transform(texts).toarray()
         return made
 
@@ -71,9 +95,12 @@ def _goal(trajectory: Trajectory) -> str:
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
-    """What each step saw and said; what the first one saw is the task in most data, and would be most like itself."""
+    """What each step said and saw; what the first one saw is the task in most data, and would be most like itself.
+
+    The response comes first: an embedding model that cannot read all of it cuts the end.
+    """
     for index, step in enumerate(trajectory.steps):
-        yield _text([step.response] if index == 0 else [*step.observation, step.response])
+        yield _text([step.response] if index == 0 else [step.response, *step.observation])
 
 
 def _text(messages: list[Message]) -> str:

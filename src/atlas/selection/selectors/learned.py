@@ -7,13 +7,18 @@ trajectories, as a budget over the whole data set needs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atlas.errors import ConfigError, ModelError
+from atlas.models.local import model_input
 from atlas.records import Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.learned_model import MODEL_FILE, LearnedModel, read_model, step_probabilities
 from atlas.selection.selectors.base import Others, Scores
 from atlas.store import Input, read_manifest
+
+if TYPE_CHECKING:
+    from atlas.models.embeddings import Embedder
 
 
 class LearnedSelector:
@@ -21,7 +26,8 @@ class LearnedSelector:
 
     Raises:
         ConfigError: `model` is no run folder of select-train.
-        ModelError: on held-out trajectories it was no better than chance, and `allow_chance` is not set.
+        ModelError: on held-out trajectories it was no better than chance, and `allow_chance` is not set; or its encoder is not
+            the one that it was trained with any more.
     """
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
@@ -35,12 +41,37 @@ class LearnedSelector:
         self._model = read_model(run / MODEL_FILE)
         if not (config.allow_chance or self._model.agreement.is_better_than_chance):
             raise ModelError(_refusal(config.model, self._model))
+        self._encoder = _encoder(run, self._model)
+        self._precision = config.precision
+        self._embedder: Embedder | None = None
 
     def inputs(self) -> dict[str, Input]:
         return {"learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)}
 
     def score(self, trajectory: Trajectory) -> Scores:
-        return step_probabilities(self._model, trajectory)
+        """
+        Raises:
+            ModelError: the encoder cannot be loaded.
+        """
+        if self._encoder is not None and self._embedder is None:
+            from atlas.models.embeddings import load_embedder
+
+            self._embedder = load_embedder(self._encoder, self._precision)
+        return step_probabilities(self._model, trajectory, self._embedder)
+
+
+def _encoder(run: Path, model: LearnedModel) -> str | None:
+    """The encoder's hub id or folder as seen from here, proven to be the one that was trained with."""
+    if model.encoder is None:
+        return None
+    folder = run / model.encoder.name
+    if model.encoder.digest is None:
+        return model.encoder.name
+    if not folder.is_dir():
+        raise ModelError(f"the encoder of {run} is not at {folder} any more. Put it back there, or train the selector again.")
+    if model_input(str(folder), run).digest != model.encoder.digest:
+        raise ModelError(f"the encoder at {folder} is not the one that {run} was trained with. Put that one back, or train again.")
+    return str(folder)
 
 
 def _refusal(name: str, model: LearnedModel) -> str:
