@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,12 +41,14 @@ def serve_batches(
     final_status: str = "completed",
     misbehave: Callable[[str, str, int], Reply | None] = lambda method, path, number: None,
 ) -> Iterator[BatchServer]:
-    """`misbehave(method, path, number)` may answer in the place of the server; `number` counts all requests from 0."""
+    """`misbehave(method, path, number)` may answer in the place of the server, or cut its answer; `number` counts all requests from 0."""
     lock = threading.Lock()
+
+    inputs: dict[str, str] = {}
 
     def state(id_: str) -> dict[str, Any]:
         is_done = server.looks[id_] > server.num_looks
-        row = {"id": id_, "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": "in", "completion_window": "24h"}
+        row = {"id": id_, "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": inputs[id_], "completion_window": "24h"}
         row |= {"created_at": 0, "status": final_status if is_done else "in_progress"}
         if is_done and final_status == "failed":
             return row | {
@@ -56,6 +58,7 @@ def serve_batches(
 
     def make(file: str) -> Reply:
         id_ = f"batch_{len(server.batches)}"
+        inputs[id_] = file
         lines = [json.loads(line) for line in server.files[file].splitlines()]
         outputs: dict[str, list[bytes]] = {"out": [], "err": []}
         for line in lines:
@@ -83,6 +86,8 @@ def serve_batches(
             return Reply(json.dumps({"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "f", "purpose": "batch"}))
         if method == "POST" and path == "/v1/batches":
             return make(json.loads(body)["input_file_id"])
+        if method == "GET" and path.split("?")[0] == "/v1/batches":
+            return Reply(json.dumps({"object": "list", "data": [state(id_) for id_ in server.batches], "has_more": False}))
         last = path.rsplit("/", 1)[-1]
         if method == "GET" and last in server.batches:
             server.looks[last] += 1
@@ -100,7 +105,9 @@ def serve_batches(
                 number = len(server.paths)
                 server.paths.append(f"{self.command} {self.path}")
                 reply = misbehave(self.command, self.path, number)
-                reply = reply or respond(self.command, self.path, body, self.headers.get("Content-Type", ""))
+                if reply is None or reply.is_cut:  # an answer that is cut has done its work
+                    done = respond(self.command, self.path, body, self.headers.get("Content-Type", ""))
+                    reply = done if reply is None else replace(done, is_cut=True)
             data = reply.body.encode()
             try:
                 self.send_response(reply.status)

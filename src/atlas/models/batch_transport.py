@@ -20,10 +20,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-from openai import APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, NotFoundError
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncOpenAI,
+    DefaultAsyncHttpxClient,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+)
 
 from atlas.models.batch_ledger import BatchLedger
-from atlas.models.endpoints import REFUSED_ACCESS, REFUSED_REQUEST
+from atlas.models.endpoints import FIRST_PAUSE, LONGEST_PAUSE, REFUSED_ACCESS, REFUSED_REQUEST, retry_after_seconds
 
 GATHER_SECONDS = 2.0  # a batch that is not full is sent when no question has come for so long
 LARGEST_FILE = 190_000_000  # bytes; OpenAI takes 200 MB
@@ -66,6 +74,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
 
     def connect(self, client: AsyncOpenAI, max_retries: int, timeout_seconds: float) -> None:
         """Send batches as `client` would send requests: same address, same key."""
+        self._max_retries = max_retries
         self._client = client.copy(http_client=DefaultAsyncHttpxClient(), max_retries=max_retries, timeout=timeout_seconds)
 
     def client(self) -> httpx2.AsyncClient:
@@ -131,16 +140,29 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         content = b"".join(queue.lines.pop(key) for key in keys)
         try:
             file = await self._client.files.create(file=("questions.jsonl", content), purpose="batch")
-            made: Any = await self._client.batches.create(
-                input_file_id=file.id,
-                endpoint=endpoint,
-                completion_window="24h",
-            )
+            made = await self._make(file.id, endpoint)
             self._ledger.add(made.id, keys)
             self._open[made.id] = _Batch(made.id, set(keys))
         except Exception as error:  # an answer without an id, a full disk: nobody may wait in vain
             for key in keys:
                 self._tell(key, _failure("the batch could not be sent", error))
+
+    async def _make(self, file_id: str, endpoint: str) -> Any:
+        """The batch of a file. One that was made though the word of it was lost is found again: to ask blindly would pay twice."""
+        once = self._client.with_options(max_retries=0)
+        for attempt in range(self._max_retries + 1):
+            try:
+                return await once.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h")
+            except (APIConnectionError, InternalServerError, RateLimitError, ValueError) as error:  # ValueError: half an answer
+                if attempt == self._max_retries or getattr(error, "code", None) == "insufficient_quota":
+                    raise
+                usual = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
+                asked = retry_after_seconds(error)
+                await asyncio.sleep(usual if asked is None else asked)
+            page = await self._client.batches.list(limit=100)
+            for batch in page.data:
+                if batch.input_file_id == file_id:
+                    return batch
 
     async def _look(self, batch: _Batch) -> None:
         try:
