@@ -5,7 +5,7 @@ answers are downloaded. Whoever sends a request through this transport notices n
 has the status and the body that the provider gave to this one question, so that every rule about refusals and retries holds as it is.
 
 inspect_ai has batches of its own. They are not used: a question that the provider refuses sinks its whole batch, a batch that
-cannot be made leaves later questions waiting forever, and a killed process loses what it has paid for (seen in 0.3.285).
+cannot be made leaves later questions waiting forever, and a killed process loses what it has paid for (as of 0.3.285).
 """
 
 from __future__ import annotations
