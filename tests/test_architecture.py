@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runs", "labels"),
     ("store",),
     ("config",),
-    ("records", "lookup", "intervals", "progress", "processes"),
+    ("records", "lookup", "intervals", "visible_text", "progress", "processes"),
     ("errors",),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}

@@ -94,7 +94,17 @@ def forest(shapes: list[tuple[int, int]]) -> PackedRow:
         nodes.append(Node(start, start + shapes[index][0], position, above))
     positions = np.concatenate([np.arange(node.end - node.start) + node.position for node in nodes])
     nothing = np.zeros(0, dtype=np.int64)
-    return PackedRow(nothing, positions, tuple(nodes), nothing, nothing, nothing, nothing)
+    return PackedRow(
+        token_ids=nothing,
+        position_ids=positions,
+        nodes=tuple(nodes),
+        kept=nothing,
+        kept_of_target=nothing,
+        targets=nothing,
+        kept_of_anchor=nothing,
+        order=(),
+        live=nothing,
+    )
 
 
 def sees(row: PackedRow, window: int | None) -> NDArray[np.bool_]:

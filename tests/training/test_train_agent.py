@@ -231,7 +231,7 @@ def test_a_selection_of_other_trajectories_is_refused(runs: tuple[Path, Path], t
 def test_a_run_without_a_supervised_token_stops_before_the_model_is_loaded(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atlas.training.train_agent.load_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("atlas.training.tune_model.load_model", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(DataError, match=r"no token would be supervised.*max_tokens"):
         train_agent(quick(tiny_model_folder, max_tokens=8), *runs, tmp_path / "run")
 
@@ -280,8 +280,8 @@ def test_a_full_disk_is_an_os_error_whoever_notices_it(
     def no_room(*_: object) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr("atlas.training.train_agent._save_checkpoint", no_room)
-    monkeypatch.setattr("atlas.training.train_agent.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr("atlas.training.train_agent.save_checkpoint", no_room)
+    monkeypatch.setattr("atlas.training.checkpoint.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(OSError, match="No space left") as error:
         train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     assert error.value.errno == errno.ENOSPC

@@ -10,7 +10,7 @@ from atlas.errors import DataError
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.viewing.show import print_trajectory, show_trajectories, show_trajectory
-from atlas.viewing.text import one_line, shortened, visible
+from atlas.visible_text import one_line, shortened, visible
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
 from tests.templates import CHATML, tiny_tokenizer

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
-from rich.text import Text
 
 from atlas.models.local import load_renderer, locate_model, resolve_precision
-from atlas.rendering.loss_mask import IGNORED_LABEL, mark_supervised
-from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
+from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.runs import read_selections, read_trajectories
 from atlas.training.config import TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
-from atlas.training.examples import TrainingExample, build_examples, examples_of_steps, schedule_examples
+from atlas.training.examples import build_examples, examples_of_steps, schedule_examples
 
 
 def print_training_plan(console: Console, config: TrainConfig, trajectories: Path, selection: Path) -> None:
@@ -72,11 +70,8 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     console.print(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})", soft_wrap=True)
-    console.print(f"\nthe first example, {built.examples[0].trajectory_id}, supervised between ⟦ and ⟧:", markup=False)
-    console.print(Text(_marked(renderer, built.examples[0])), soft_wrap=True)
-
-
-def _marked(renderer: Renderer, example: TrainingExample) -> str:
-    tokens = TokenizedExample(example.trajectory_id, example.input_ids, np.full(len(example.input_ids), NO_STEP, dtype=np.int32), ())
-    text = mark_supervised(renderer.tokenizer, tokens, example.labels != IGNORED_LABEL)
-    return f"{text}\n({example.num_tail_tokens:,} tokens after the last one with loss are not run)" if example.num_tail_tokens else text
+    first = built.examples[0]
+    console.print(f"\nthe first example, {first.trajectory_id}, supervised between ⟦ and ⟧:", markup=False)
+    console.print(colour_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL), soft_wrap=True)
+    if first.num_tail_tokens:
+        console.print(f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)")

@@ -18,7 +18,7 @@ from atlas.runs import read_trajectories
 from atlas.viewing.keyboard import END, Keyboard, terminal_keyboard
 from atlas.viewing.label_book import LabelBook
 from atlas.viewing.show import find_trajectory, print_step, print_trajectory
-from atlas.viewing.text import one_line
+from atlas.visible_text import one_line
 
 TYPES: dict[str, LabelType] = {
     "p": "plan_creation",

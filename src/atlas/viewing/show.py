@@ -18,7 +18,7 @@ from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.runs import read_selections, read_trajectories
 from atlas.viewing.show_tokens import print_tokens
-from atlas.viewing.text import one_line, shortened, visible
+from atlas.visible_text import one_line, shortened, visible
 
 NUM_LISTED = 20
 CRITICAL, PLAIN = "▶", " "

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from atlas.records import Selection, Trajectory
+from atlas.rendering.coloured_tokens import colour_tokens
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer, TokenizedExample
-from atlas.viewing.text import visible
-
-SUPERVISED, CONTEXT = "black on green", "dim"
 
 
 def print_tokens(console: Console, trajectory: Trajectory, selection: Selection | None, renderer: Renderer, max_tokens: int | None) -> None:
@@ -26,7 +22,7 @@ def print_tokens(console: Console, trajectory: Trajectory, selection: Selection 
         console.print()
         name = f" {number} of {len(examples)}, for step {', '.join(map(str, example.steps))}" if len(examples) > 1 else ""
         console.print(Text(f"tokens of example{name} under {renderer.name}", style="bold"), soft_wrap=True)
-        console.print(_tokens(renderer, example, loss_mask(example, chosen)), soft_wrap=True)
+        console.print(colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, chosen)), soft_wrap=True)
     console.print()
     console.print(_counts(trajectory, examples, chosen))
     for warning in warnings_of(renderer, examples, chosen):
@@ -51,18 +47,6 @@ def warnings_of(renderer: Renderer, examples: list[TokenizedExample], chosen: fr
             owned = example.token_ids[loss_mask(example, [step])]
             if len(owned) and int(owned[-1]) not in renderer.stop_ids:
                 yield f"step {step}: its end of turn is not supervised, so the model would not learn to stop there"
-
-
-def _tokens(renderer: Renderer, example: TokenizedExample, mask: NDArray[np.bool_]) -> Text:
-    """Runs of equal supervision are decoded together, because a character may take several tokens."""
-    text = Text()
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=mask[:1].astype(np.int8))).tolist()
-    for start, end in zip([0, *edges], [*edges, len(mask)], strict=True):
-        if start == end:
-            continue
-        piece = visible(str(renderer.tokenizer.decode(example.token_ids[start:end].tolist())))
-        text.append(f"⟦{piece}⟧" if mask[start] else piece, style=SUPERVISED if mask[start] else CONTEXT)
-    return text
 
 
 def _counts(trajectory: Trajectory, examples: list[TokenizedExample], chosen: frozenset[int]) -> Table:

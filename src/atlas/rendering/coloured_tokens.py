@@ -1,0 +1,28 @@
+"""A sequence of tokens for a terminal: coloured where it is supervised, and between ⟦ and ⟧ there, which a pipe shows too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.text import Text
+
+from atlas.visible_text import visible
+
+SUPERVISED, CONTEXT = "black on green", "dim"
+
+
+def colour_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[np.bool_]) -> Text:
+    """The tokens, shape [T], as text; `mask`, shape [T], says which are supervised.
+
+    Runs of equal supervision are decoded together, because a character may take several tokens.
+    """
+    text = Text()
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=mask[:1].astype(np.int8))).tolist()
+    for start, end in zip([0, *edges], [*edges, len(mask)], strict=True):
+        if start == end:
+            continue
+        piece = visible(str(tokenizer.decode(token_ids[start:end].tolist())))
+        text.append(f"⟦{piece}⟧" if mask[start] else piece, style=SUPERVISED if mask[start] else CONTEXT)
+    return text
