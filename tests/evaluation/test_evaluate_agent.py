@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_every_task_is_played_once_and_recorded_in_order(tiny_model_folder: Path
     assert len({episode.task.id for episode in played}) == 6 == manifest.summary["num_episodes"]
     assert all(len(episode.steps) == 3 for episode in played if episode.outcome.status == "truncated")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["num_episodes"] == 6
+
+
+def test_a_model_without_a_system_turn_is_played_with_the_text_in_the_first_user_turn_and_says_so(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "model")
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + template.read_text())
+    manifest = evaluate_agent(quick(tmp_path / "model", episodes=2), tmp_path / "run")
+    assert manifest.summary["num_episodes"] == 2
+    assert not (tmp_path / "run" / "problems.jsonl").read_text()
+    assert "has no system turn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
