@@ -65,6 +65,30 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
     assert compared == 15
 
 
+def test_where_the_prompt_opens_thinking_every_turn_has_the_history_that_training_has(tiny_model_folder: Path) -> None:
+    """Nothing of the opener may stay in the cache: the template writes earlier responses without it."""
+    place = locate_model(str(tiny_model_folder))
+    model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
+    renderer.tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    )
+    batch, messages = ChatBatch(model, renderer, temperature=0, max_tokens=9, max_context=2000), []
+    for turn in range(3):
+        new = observe(f"You see a red ball {turn}.")
+        messages += new
+        reply = batch.respond({"a": new})["a"]
+        ids = renderer.opening_ids(messages)
+        said: list[int] = []
+        while len(said) < 9 and not (said and said[-1] in renderer.stop_ids):
+            with torch.no_grad():
+                said.append(int(model(input_ids=torch.tensor([ids + said])).logits[0, -1].argmax()))
+        text = renderer.tokenizer.decode(said[:-1] if said[-1] in renderer.stop_ids else said, skip_special_tokens=True)
+        assert reply.text == text
+        assert reply.num_prompt_tokens == len(ids)
+        messages.append(Message(role="assistant", content=text))
+
+
 def test_answers_of_unequal_length_leave_the_batch_as_they_end(tiny_model_folder: Path) -> None:
     place = locate_model(str(tiny_model_folder))
     model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)

@@ -196,6 +196,8 @@ class Renderer:
         None where the template rewrites history when messages are added, or has left out some of what was said (thinking): the
         whole conversation must be encoded again.
         """
+        if self._shape.thinking_opener:  # it opened the last response, and is not written before it any more
+            return None
         before = self._render_closed(messages)
         after = self.render([*messages, *new], open_turn=True)
         if not after.startswith(before) or messages[-1].content.strip() not in before:
