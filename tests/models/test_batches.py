@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,15 +179,25 @@ def test_who_starts_again_waits_for_the_batch_that_was_sent(tmp_path: Path) -> N
     assert [said(body) for body in server.bodies] == ["a", "b", "c", "new"]
 
 
-def test_a_batch_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+def test_what_an_earlier_batch_lost_is_asked_anew(tmp_path: Path) -> None:
+    with serve_batches(lambda body, number: None if number == 1 else echo(body, number), num_looks=1_000) as server:
+        interrupt(server, tmp_path, ["a", "b", "c"])
+        server.num_looks = 0
+        assert texts(ask(server.url, tmp_path, ["a", "b"])) == ["you said a", "you said b"]
+        assert [said(body) for body in server.bodies] == ["a", "b", "c", "b"]
+        assert texts(ask(server.url, tmp_path, ["a", "c"])) == ["you said a", "you said c"]
+    assert [said(body) for body in server.bodies] == ["a", "b", "c", "b", "a"], "an answer is given out once: who asks again wants another"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_is_gone_is_forgotten_and_its_questions_are_asked_anew(tmp_path: Path) -> None:
     with serve_batches(echo, num_looks=1_000) as server:
         interrupt(server, tmp_path, ["a"])
         del server.batches["batch_0"]
-        [answer] = ask(server.url, tmp_path, ["a"])
-        assert isinstance(answer, EndpointError)
-        assert "no longer there" in str(answer)
+        server.batches["other"] = []
         server.num_looks = 0
         assert texts(ask(server.url, tmp_path, ["a"])) == ["you said a"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_noted_is_of_one_address_and_torn_or_old_notes_are_passed_over(tmp_path: Path) -> None:
@@ -197,8 +208,10 @@ def test_what_is_noted_is_of_one_address_and_torn_or_old_notes_are_passed_over(t
     assert ledger.read() == [first, second]
     assert BatchLedger(tmp_path, "there").read() == []
     assert not (tmp_path / "old.json").exists()
-    ledger.remove("b/1")
-    assert ledger.read() == [second]
+    ledger.keep("b/1", [])
+    ledger.keep("b2", ["y"])
+    ledger.keep("unknown", ["z"])
+    assert ledger.read() == [replace(second, keys=("y",))]
 
 
 def test_the_key_goes_with_every_act_and_into_no_file_or_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 KEPT_SECONDS = 29 * 24 * 3600  # OpenAI keeps the answers of a batch for 30 days
 
@@ -56,14 +57,21 @@ class BatchLedger:
 
     def add(self, id_: str, keys: Collection[str]) -> SentBatch:
         self._folder.mkdir(parents=True, exist_ok=True)
-        row = {"id": id_, "address": self._address, "keys": list(keys), "sent_at": time.time()}
+        self._write(id_, {"id": id_, "address": self._address, "keys": list(keys), "sent_at": time.time()})
+        return SentBatch(id_, tuple(keys))
+
+    def keep(self, id_: str, keys: Collection[str]) -> None:
+        """Note that of a batch only these questions are still of use; without any it is forgotten."""
+        path = self._path(id_)
+        if not keys:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            self._write(id_, json.loads(path.read_bytes()) | {"keys": sorted(keys)})
+
+    def _write(self, id_: str, row: dict[str, Any]) -> None:
         growing = self._path(id_).with_suffix(".partial")
         growing.write_text(json.dumps(row), encoding="utf-8")
         os.replace(growing, self._path(id_))
-        return SentBatch(id_, tuple(keys))
-
-    def remove(self, id_: str) -> None:
-        self._path(id_).unlink(missing_ok=True)
 
     def _path(self, id_: str) -> Path:
         return self._folder / (re.sub(r"[^A-Za-z0-9_-]", "_", id_) + ".json")

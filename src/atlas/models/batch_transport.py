@@ -43,17 +43,28 @@ Answer = tuple[int, Any]  # status and body
 
 @dataclass(slots=True)
 class _Batch:
-    """One that was sent. `missing` are its questions that this process waits for."""
+    """One that was sent: `missing` are the questions that this process waits for, `unclaimed` those whose answer nobody has taken."""
 
     id: str
-    missing: set[str]
+    unclaimed: set[str]
+    missing: set[str] = field(default_factory=set)
+    is_earlier: bool = False  # sent by another process
+
+
+@dataclass(slots=True)
+class _Question:
+    """One that somebody waits for: the line of the file that asks it, and what to tell who waits."""
+
+    endpoint: str
+    line: bytes
+    waiting: list[asyncio.Future[Answer]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Questions of one endpoint that wait to be sent: key -> line of the file."""
+    """Keys of questions of one endpoint that wait to be sent."""
 
-    lines: dict[str, bytes] = field(default_factory=dict)
+    keys: dict[str, None] = field(default_factory=dict)
     grew_at: float = 0.0
 
 
@@ -64,12 +75,12 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         self._ledger = ledger
         self._size = size
         self._poll_seconds = poll_seconds
+        self._questions: dict[str, _Question] = {}
         self._queues: dict[str, _Queue] = defaultdict(_Queue)
-        self._waiting: dict[str, list[asyncio.Future[Answer]]] = {}
         self._open: dict[str, _Batch] = {}
-        self._delivered: list[str] = []  # batches whose answers have all arrived where they were wanted
-        self._found: dict[str, Answer] = {}  # in batches of an earlier process, not asked for yet
-        self._sent_earlier: dict[str, str] | None = None  # key -> batch of an earlier process
+        self._ended: list[_Batch] = []
+        self._found: dict[str, tuple[_Batch, Answer]] = {}  # in batches of an earlier process, not asked for yet
+        self._earlier: dict[str, _Batch] | None = None  # the batch of an earlier process that holds a question
         self._worker: asyncio.Task[None] | None = None
 
     def connect(self, client: AsyncOpenAI, max_retries: int, timeout_seconds: float) -> None:
@@ -91,58 +102,75 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        for id_ in self._delivered:
-            self._ledger.remove(id_)
+        for batch in self._ended:
+            self._ledger.keep(batch.id, batch.unclaimed)
         await self._client.close()
 
     async def _answer(self, endpoint: str, body: Any) -> Answer:
         key = hashlib.sha256(json.dumps([endpoint, body], sort_keys=True).encode()).hexdigest()
-        if self._sent_earlier is None:
-            self._sent_earlier = {key: batch.id for batch in self._ledger.read() for key in batch.keys}
+        if self._earlier is None:
+            batches = [_Batch(sent.id, set(sent.keys), is_earlier=True) for sent in self._ledger.read()]
+            self._earlier = {key: batch for batch in batches for key in batch.unclaimed}
         if key in self._found:
-            return self._found.pop(key)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, []).append(future)
-        if len(self._waiting[key]) == 1:
-            earlier = self._sent_earlier.pop(key, None)
-            if earlier is not None:
-                self._open.setdefault(earlier, _Batch(earlier, set())).missing.add(key)
+            batch, answer = self._found.pop(key)
+            batch.unclaimed.discard(key)
+            return answer
+        question = self._questions.get(key)
+        if question is None:
+            line = json.dumps({"custom_id": key, "method": "POST", "url": endpoint, "body": body}).encode() + b"\n"
+            question = self._questions[key] = _Question(endpoint, line)
+            earlier = self._earlier.pop(key, None)
+            if earlier is None:
+                self._put_in_queue(key)
             else:
-                queue = self._queues[endpoint]
-                queue.lines[key] = json.dumps({"custom_id": key, "method": "POST", "url": endpoint, "body": body}).encode() + b"\n"
-                queue.grew_at = time.monotonic()
+                self._open[earlier.id] = earlier
+                earlier.missing.add(key)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        question.waiting.append(future)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
+
+    def _put_in_queue(self, key: str) -> None:
+        queue = self._queues[self._questions[key].endpoint]
+        queue.keys[key] = None
+        queue.grew_at = time.monotonic()
 
     async def _work(self) -> None:
         """Send and look until nothing is left. Whatever goes wrong is an answer to those who wait, never an end of the waiting."""
         looked_at = -self._poll_seconds
         pause = min(self._poll_seconds, GATHER_SECONDS)
-        while self._open or any(queue.lines for queue in self._queues.values()):
-            for endpoint, queue in self._queues.items():
-                while len(queue.lines) >= self._size or (queue.lines and time.monotonic() - queue.grew_at >= pause):
-                    await self._send(endpoint, queue)
-            if time.monotonic() - looked_at >= self._poll_seconds:
-                for batch in list(self._open.values()):
-                    await self._look(batch)
-                looked_at = time.monotonic()
-            await asyncio.sleep(pause / 2)
+        try:
+            while self._open or any(queue.keys for queue in self._queues.values()):
+                for endpoint, queue in list(self._queues.items()):
+                    while len(queue.keys) >= self._size or (queue.keys and time.monotonic() - queue.grew_at >= pause):
+                        await self._send(endpoint, queue)
+                if time.monotonic() - looked_at >= self._poll_seconds:
+                    for batch in list(self._open.values()):
+                        await self._look(batch)
+                    looked_at = time.monotonic()
+                await asyncio.sleep(pause / 2)
+        except Exception as error:
+            self._queues.clear()
+            for key in list(self._questions):
+                self._tell(key, _failure("the batches cannot go on", error))
 
     async def _send(self, endpoint: str, queue: _Queue) -> None:
         keys: list[str] = []
-        size = 0
-        for key, line in queue.lines.items():
-            if len(keys) >= self._size or (keys and size + len(line) > LARGEST_FILE):
+        content = bytearray()
+        for key in queue.keys:
+            line = self._questions[key].line
+            if len(keys) >= self._size or (keys and len(content) + len(line) > LARGEST_FILE):
                 break
             keys.append(key)
-            size += len(line)
-        content = b"".join(queue.lines.pop(key) for key in keys)
+            content += line
+        for key in keys:
+            del queue.keys[key]
         try:
-            file = await self._client.files.create(file=("questions.jsonl", content), purpose="batch")
+            file = await self._client.files.create(file=("questions.jsonl", bytes(content)), purpose="batch")
             made = await self._make(file.id, endpoint)
             self._ledger.add(made.id, keys)
-            self._open[made.id] = _Batch(made.id, set(keys))
+            self._open[made.id] = _Batch(made.id, set(keys), set(keys))
         except Exception as error:  # an answer without an id, a full disk: nobody may wait in vain
             for key in keys:
                 self._tell(key, _failure("the batch could not be sent", error))
@@ -170,33 +198,41 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             if state.status == "failed":
                 reasons = "; ".join(str(error.message) for error in (state.errors and state.errors.data) or [])
                 self._end(batch, {}, (UNUSABLE, _error(f"batch {batch.id} was refused: {reasons or 'no reason is given'}")))
-                self._ledger.remove(batch.id)
             elif state.status in ENDED:
                 files = [name for name in (state.output_file_id, state.error_file_id) if name]
                 texts = [(await self._client.files.content(name)).content for name in files]
                 self._end(batch, read_answers(texts), (UNANSWERED, _error(f"batch {batch.id} {state.status} without this answer")))
-        except NotFoundError:  # of an earlier run, and deleted since, or of another account
-            self._ledger.remove(batch.id)
-            self._end(batch, {}, (UNANSWERED, _error(f"batch {batch.id} is no longer there; run again to ask anew")))
-        except Exception as error:
-            del self._open[batch.id]  # it stays in the ledger: another run may find it
+        except NotFoundError:  # it was deleted, or is of another account
+            self._end(batch, {}, (UNANSWERED, _error(f"batch {batch.id} is not there")))
+        except Exception as error:  # it stays in the ledger: another run may find it
+            self._open.pop(batch.id, None)
             for key in sorted(batch.missing):
                 self._tell(key, _failure(f"batch {batch.id} cannot be looked at", error))
 
     def _end(self, batch: _Batch, answers: dict[str, Answer], otherwise: Answer) -> None:
+        """Tell who waits; what a batch of an earlier process does not hold is asked anew, once."""
         del self._open[batch.id]
-        was_heard = [self._tell(key, answers.get(key, otherwise)) for key in sorted(batch.missing)]
-        earlier = {key for key, id_ in (self._sent_earlier or {}).items() if id_ == batch.id}
-        self._found |= {key: answers[key] for key in earlier & answers.keys()}
-        if all(was_heard) and not earlier:
-            self._delivered.append(batch.id)
+        self._ended.append(batch)
+        for key in sorted(batch.missing):
+            answer = answers.get(key, otherwise)
+            if answer[0] == UNANSWERED and batch.is_earlier:
+                batch.unclaimed.discard(key)
+                self._put_in_queue(key)
+            elif self._tell(key, answer):
+                batch.unclaimed.discard(key)
+        batch.missing.clear()
+        batch.unclaimed &= answers.keys()
+        for key in batch.unclaimed:
+            if self._earlier is not None and self._earlier.get(key) is batch:
+                del self._earlier[key]
+                self._found[key] = (batch, answers[key])
 
     def _tell(self, key: str, answer: Answer) -> bool:
         """Whether anybody still waited for it: who asked may have been cancelled."""
-        heard = [future for future in self._waiting.pop(key, []) if not future.done()]
-        for future in heard:
+        waiting = [future for future in self._questions.pop(key).waiting if not future.done()]
+        for future in waiting:
             future.set_result(answer)
-        return bool(heard)
+        return bool(waiting)
 
 
 def read_answers(files: Iterable[bytes]) -> dict[str, Answer]:
