@@ -24,8 +24,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runs", "labels"),
     ("store",),
     ("config",),
-    ("records", "lookup", "intervals", "visible_text", "progress", "processes"),
-    ("errors",),
+    ("records", "lookup", "intervals", "progress", "processes"),
+    ("errors", "visible_text"),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "minigrid", "gymnasium", "matplotlib", "inspect_ai", "openai", "sklearn", "scipy"}

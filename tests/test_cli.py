@@ -98,3 +98,29 @@ def test_every_shipped_recipe_is_valid(recipe: Path, tmp_path: Path, monkeypatch
     assert "collect" in yaml.safe_load(recipe.read_text())
     stages = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
     assert stages[-1].title == "report"
+
+
+def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(collected: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(json.dumps({"trajectory_id": "x\x1b[2J", "step": 0, "annotator": "\x1b[31meve"}) + "\n", encoding="utf-8")
+    given = ("select", "--trajectories", str(collected), "--selector", "annotated", f"labels={labels}", "--out", str(tmp_path / "s"))
+    refused(atlas(*given, "annotator=bob"), "has no label in", "Known: \\x1b[31meve")
+    nothing = atlas(*given)
+    refused(nothing, "selected no step of 12 trajectories", "trajectory 'x\\x1b[2J' is not among")
+    assert "\x1b" not in nothing.stderr
+
+
+def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(collected: Path, tmp_path: Path) -> None:
+    given = ("select", "--trajectories", str(collected), "--selector", "random", "--out", str(tmp_path / "s"))
+    for option in (
+        ("--model", "m"),
+        ("--base-url", "http://127.0.0.1:1"),
+        ("--max-cost", "3"),
+        ("voting=weighted",),
+        ("rollouts.number=2",),
+    ):
+        done = atlas(*given, *option)
+        refused(done, "error: command line: ", "not by 'random'; leave it out.")
+        assert "{" not in done.stderr
+    assert not (tmp_path / "s").exists()
+    assert atlas(*given, "voting=majority", "model=openai/gpt-4o").returncode == 0  # what would be so anyway does no harm

@@ -10,15 +10,22 @@ from typing import Any
 
 import typer
 
+from atlas.visible_text import visible
+
+
+def say(text: str, *, is_error: bool = False) -> None:
+    """A message on the terminal. Ids and reasons in it may come from a stranger's file, so it moves no cursor and changes no colour."""
+    typer.echo(visible(text), err=is_error)
+
 
 def tell(manifest: Any, out: Path) -> None:
     """The three closing lines: what came in, what went out, what was left out and why."""
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     came_in = came_in or [f"{key} {manifest.config[key]}" for key in ("environment", "split", "episodes") if key in manifest.config]
     went_out = [f"{key.replace('_', ' ')} {text}" for key, value in manifest.summary.items() if (text := _short(value))]
-    typer.echo(f"in:        {', '.join(came_in)}")
-    typer.echo(f"out:       {out}: {', '.join(went_out)}")
-    typer.echo(f"left out:  {left_out(out / 'problems.jsonl')}")
+    say(f"in:        {', '.join(came_in)}")
+    say(f"out:       {out}: {', '.join(went_out)}")
+    say(f"left out:  {left_out(out / 'problems.jsonl')}")
 
 
 def tell_estimate(estimate: Any, config: Any) -> None:
@@ -30,11 +37,11 @@ def tell_estimate(estimate: Any, config: Any) -> None:
         else f"unknown, for no table has a price of '{config.model}'; give prices=FILE"
     )
     manner = ", in batches" if config.batch else ""
-    typer.echo(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}")
-    typer.echo(f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received (4 characters a token)")
+    say(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}")
+    say(f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received (4 characters a token)")
     if not estimate.is_discount_known:
         price += " at the full price, for the table does not say what batches cost (batch: 0.5)"
-    typer.echo(f"price:     {price}. Nothing was sent.")
+    say(f"price:     {price}. Nothing was sent.")
 
 
 def place_of(out: Path, given: Any) -> str:

@@ -104,7 +104,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
         elif problem["type"] == "missing":
             lines.append(f"{where}: '{name}' is required. Add '{name}: …' to the recipe, or {name}=… to the command.")
         else:
-            lines.append(f"{where}: '{name}' is {problem.get('input')!r}: {problem['msg']}.")
+            said = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: '{name}' is {problem.get('input')!r}: {said}." if path else f"{where}: {said}.")
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from atlas.visible_text import visible
+
 SECONDS_PER_REFRESH = 0.2
 
 _console = Console(stderr=True)
@@ -64,7 +66,7 @@ def say(line: str) -> None:
     if _report is not None:
         _report(line)
     else:
-        _console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def report_to(report: Callable[[Shown | str], None]) -> None:

@@ -26,6 +26,7 @@ from atlas.errors import RunError
 from atlas.processes import interrupts_held_back, leave_with_parent, stop, stop_when_told
 from atlas.progress import Shown, columns, report_to
 from atlas.store import MANIFEST_FILE, Manifest, read_manifest
+from atlas.visible_text import visible
 
 THREADS = "OMP_NUM_THREADS"
 
@@ -146,7 +147,7 @@ class _Workshop:
                     self._progress.update(worker.row, description=title, completed=message.done, total=message.total, note=message.note)
                 elif isinstance(message, str):
                     line = message if str(worker.stage.out) in message else f"{worker.stage.out}: {message}"
-                    self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    self._progress.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
                 else:
                     self._leave(connection)
                     if isinstance(message, BaseException):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from atlas.errors import DataError, RunError
+from atlas.config import load_config
+from atlas.errors import ConfigError, DataError, RunError
 from atlas.records import CriticalKind, CriticalStep, Selection, Trajectory
 from atlas.selection.compare_selections import CompareConfig, compare_selections, read_comparison
 from atlas.selection.comparison import Comparison
@@ -123,6 +125,24 @@ def test_the_tables_say_the_same_in_the_terminal_and_in_markdown(run: Path) -> N
     assert sorted(numbers.findall(told)) == sorted(numbers.findall(written))
     lines = [line for line in written.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines if "plan creation" in line} == {6}
+
+
+def test_a_narrow_terminal_or_a_pipe_cuts_no_number(run: Path) -> None:
+    comparison = compare(run, {"a": choosing((0, 1, 9), "plan_creation"), "b": choosing((0, 1, 2))})
+    console = Console(file=io.StringIO(), width=40, highlight=False)
+    print_comparison(console, comparison)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert console.width == 40
+    row = next(line for line in shown.splitlines() if line.split()[:2] == ["a", "b"])
+    assert f"{comparison.pairs[0].agreement.chance_kappa:.2f}" in row
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_fewer_than_two_selections_are_no_comparison(number: int) -> None:
+    with pytest.raises(ConfigError, match="two or more selection runs"):
+        load_config(CompareConfig, None, [], {"selections": ["a"] * number})
 
 
 def test_the_plot_is_the_same_bytes_each_time_and_names_every_selection(run: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from atlas import __version__
+from atlas.closing_lines import say
 from atlas.errors import ConfigError
 
 app = typer.Typer(
@@ -50,5 +51,5 @@ def read_config(kind: Any, settings: list[str] | None, options: dict[str, Any]) 
 
 
 def fail(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    say(message, is_error=True)
     sys.exit(status)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas.cli.app import Out, Settings, Trajectories, app, fail, read_config
-from atlas.closing_lines import left_out, place_of, tell, tell_estimate
+from atlas.closing_lines import left_out, place_of, say, tell, tell_estimate
 from atlas.errors import ConfigError, MismatchError
 
 
@@ -139,7 +139,7 @@ def export(
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         came_in = [f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()]
-        typer.echo(describe_export(manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))))
+        say(describe_export(manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))))
     if check and renderer is not None:
         try:
             checked = check_export(config, trajectories, selection, out, renderer)

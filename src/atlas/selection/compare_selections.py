@@ -41,7 +41,7 @@ class CompareConfig(Config):
 
     machine_fields: ClassVar[frozenset[str]] = frozenset({"selections", "trajectories"})  # inputs, with digests of their own
 
-    selections: tuple[Path, ...] = Field(min_length=2, description="run folders of select, all made from the same trajectories")
+    selections: tuple[Path, ...] = Field(description="run folders of select, all made from the same trajectories")
     names: tuple[str, ...] = Field((), description="how the selections are called, in their order; the names of the folders, if none")
     trajectories: Path | None = Field(None, description="the run that they were made from; where the first selection says, if none")
     tokenizer: str | None = Field(None, description="count supervised tokens of this model instead of characters")
@@ -50,7 +50,11 @@ class CompareConfig(Config):
 
     @field_validator("selections")
     @classmethod
-    def _each_once(cls, selections: tuple[Path, ...]) -> tuple[Path, ...]:
+    def _several_each_once(cls, selections: tuple[Path, ...]) -> tuple[Path, ...]:
+        if len(selections) < 2:
+            raise ValueError(
+                "a comparison is of two or more selection runs. Give another, a control perhaps: atlas select --selector random"
+            )
         if len(set(selections)) < len(selections):
             raise ValueError("a selection run is named twice, expected each once")
         return selections

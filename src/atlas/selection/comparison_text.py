@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -70,6 +71,15 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     yield from _kind_table(comparison)
 
 
+def _print_whole(console: Console, table: RichTable) -> None:
+    """In a narrow terminal or a pipe lines go on beyond the edge: a number cut to "0.…" says nothing."""
+    narrow = console.width
+    console.width = 100_000
+    console.width = max(narrow, Measurement.get(console, console.options, table).maximum)
+    console.print(table, soft_wrap=True)
+    console.width = narrow
+
+
 def print_comparison(console: Console, comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         shown = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
@@ -77,7 +87,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             shown.add_column(Text(column), justify="left" if place < table.num_names else "right")
         for row in table.rows:
             shown.add_row(*map(Text, row))
-        console.print(shown)
+        _print_whole(console, shown)
     console.print(Text(NOTES, style="dim"))
 
 

@@ -19,6 +19,22 @@ Band = Literal["high", "low", "mid"]
 LIKELIHOOD_SELECTORS = frozenset({"perplexity", "entropy", "excess-loss"})  # they read with a model here, or one that scores prompts
 LOCAL_SELECTORS = LIKELIHOOD_SELECTORS | {"rollout-value"}  # without a base_url, their model runs on this machine
 ORACLES = frozenset({"oracle", "rejection"})  # they ask a model for answers
+READERS: dict[str, frozenset[str]] = {  # what would be passed over in silence by any other selector
+    "model": LOCAL_SELECTORS | ORACLES | {"learned"},
+    "base_url": LIKELIHOOD_SELECTORS | ORACLES,
+    "max_cost_usd": ORACLES,
+    "batch": ORACLES,
+    "cache": ORACLES,
+    "tokenizer": LIKELIHOOD_SELECTORS,
+    "reference_model": frozenset({"excess-loss"}),
+    "reference_base_url": frozenset({"excess-loss"}),
+    "band": frozenset({"perplexity"}),
+    "rollouts": frozenset({"rollout-value"}),
+    "labels": frozenset({"annotated"}),
+    "embedding_model": frozenset({"diversity"}),
+    "voting": frozenset({"vote"}),
+    "allow_chance": frozenset({"learned"}),
+}
 
 
 class RolloutConfig(Config):
@@ -136,6 +152,17 @@ class SelectConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _settings_have_a_reader(self) -> SelectConfig:
+        for name, readers in READERS.items():
+            is_given = name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
+            if is_given and self.selector not in readers and ":" not in self.selector:
+                who = " and ".join(f"'{reader}'" for reader in sorted(readers))
+                raise ValueError(
+                    f"{name}=… is read by {'selectors' if len(readers) > 1 else 'selector'} {who}, not by '{self.selector}'; leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _annotators_have_labels(self) -> SelectConfig:
         if self.annotator is not None and self.labels is None:
             raise ValueError(f"annotator='{self.annotator}' picks from a file of labels, and none is given; add labels=FILE")
@@ -147,28 +174,10 @@ class SelectConfig(Config):
             raise ValueError(f"selector '{self.selector}' needs model=… (a hub id, a model folder, or a run folder of train)")
         if self.selector == "excess-loss" and self.reference_model is None:
             raise ValueError("selector 'excess-loss' needs reference_model=… (the model whose loss is subtracted)")
-        for name, reader, given in (
-            ("reference_model", "excess-loss", self.reference_model is not None),
-            ("reference_base_url", "excess-loss", self.reference_base_url is not None),
-            ("band", "perplexity", self.band != "high"),
-            ("labels", "annotated", self.labels is not None),
-            ("embedding_model", "diversity", self.embedding_model is not None),
-        ):
-            if given and self.selector != reader and ":" not in self.selector:
-                raise ValueError(f"{name}=… is read by selector '{reader}', not by '{self.selector}'; leave it out")
         return self
 
     @model_validator(mode="after")
     def _endpoints_are_asked_what_they_can_answer(self) -> SelectConfig:
-        if self.base_url is not None and self.selector == "rollout-value":
-            raise ValueError("selector 'rollout-value' plays with a model on this machine; leave base_url=… out")
-        for name, readers, given in (
-            ("tokenizer", LIKELIHOOD_SELECTORS, self.tokenizer is not None),
-            ("batch", ORACLES, self.batch),
-            ("cache", ORACLES, self.cache),
-        ):
-            if given and self.selector not in readers and ":" not in self.selector:
-                raise ValueError(f"{name}=… is read by the selectors {', '.join(sorted(readers))}, not by '{self.selector}'; leave it out")
         if self.tokenizer is not None and self.base_url is None:
             raise ValueError("tokenizer=… is for a model at base_url=…; a model on this machine brings its own. Leave it out")
         if self.batch and not takes_batches(self.model, self.base_url):
