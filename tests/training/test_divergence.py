@@ -163,6 +163,25 @@ def test_the_divergence_is_zero_before_the_first_update_and_positive_after() -> 
     assert engine.losses(model, examples)[1].item() > 0
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.parametrize("adapters", [False, True])
+def test_bf16_autocast_keeps_the_divergence_at_zero_at_first_and_the_direction_of_the_gradients(adapters: bool) -> None:
+    model, examples = tiny("llama").float(), with_weights_and_anchors(nested_examples())
+    if adapters:
+        peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
+    engine = choose_parts(model, EngineConfig(), base=BaseModel(model)).engine
+    with torch.autocast("cpu", torch.bfloat16):
+        assert abs(engine.losses(model, examples)[1].item()) < 1e-6
+    shaken(model)
+    exact = gradients(model, lambda: engine_backward(engine, model, examples))[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = gradients(model, lambda: engine_backward(engine, model, examples))[1]
+    assert rounded.keys() == exact.keys()
+    for name, gradient in exact.items():
+        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, name
+
+
 def test_the_base_model_is_the_target_of_the_divergence_not_the_other_way_round() -> None:
     """KL(p ‖ q) by hand: ½ log(½ / ¾) + ½ log(½ / ¼)."""
     of_base, tuned = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log(), torch.tensor([[0.75, 0.25]], dtype=torch.float64).log()

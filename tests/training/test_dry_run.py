@@ -10,6 +10,7 @@ from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
 from atlas.training.dry_run import print_training_plan
+from atlas.training.examples import TrainingExample
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 
@@ -91,14 +92,14 @@ def test_adapters_and_checkpointing_need_less_memory(tiny_model_folder: Path) ->
 def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_are_adapters(tiny_model_folder: Path, given: str) -> None:
     from tests.training.tiny_families import nested_examples, with_weights_and_anchors
 
-    examples = [with_weights_and_anchors(nested_examples())]
+    plain, held = [nested_examples()], [with_weights_and_anchors(nested_examples())]
 
-    def plan(**changes: object) -> tuple[float, dict[str, float]]:
+    def plan(examples: list[list[TrainingExample]], **changes: object) -> tuple[float, dict[str, float]]:
         config = TrainConfig.model_validate({"model": str(tiny_model_folder), "context_gradient": given, **changes})
         shape = measure_shape(str(tiny_model_folder), config)
         return count_costs(shape, config, examples)[-1].operations, estimate_memory(shape, config, examples, "fp32")
 
-    (off, memory), (on, with_copy), (_, with_adapters) = plan(), plan(kl_weight=0.1), plan(kl_weight=0.1, lora={"rank": 2})
+    (off, memory), (on, with_copy), (_, with_adapters) = plan(plain), plan(held), plan(held, lora={"rank": 2})
     shape = measure_shape(str(tiny_model_folder), TrainConfig(model=str(tiny_model_folder)))
     tokens = sum(len(one.input_ids) for one in nested_examples()) - 4 * 40 - 2 * 36
     assert on - off > 2 * shape.num_layers * shape.layer_weights * tokens

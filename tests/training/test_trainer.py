@@ -23,9 +23,12 @@ from atlas.training.base_model import BaseModel
 from tests.training.test_trainer import train_tiny
 from tests.training.tiny_families import shaken, tiny
 
-ranks, max_tokens, folder, weighted = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], bool(int(sys.argv[4]))
+ranks, max_tokens, folder, base_is = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 model = tiny("llama").float()
-base = BaseModel(model) if weighted else None
+if base_is == "without adapters":
+    import peft
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False))
+base = None if base_is == "none" else BaseModel(model)
 trainer, rows = train_tiny(shaken(model), base, ranks, max_tokens, folder)
 if trainer.accelerator.is_main_process:
     print(json.dumps(rows))
@@ -69,12 +72,12 @@ def train_tiny(model: Any, base: BaseModel | None, ranks: int, max_tokens: int, 
     return trainer, [[row["loss"], float(row["grad_norm"]), row.get("kl", 0.0)] for row in rows]
 
 
-def train(folder: Path, ranks: int, max_tokens: int, weighted: bool) -> list[list[float]]:
+def train(folder: Path, ranks: int, max_tokens: int, base_is: str) -> list[list[float]]:
     """What `train_tiny` logs on its first rank."""
     script = folder / "train_script.py"
     script.write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    arguments = [str(script), str(ranks), str(max_tokens), str(folder / "state"), str(int(weighted))]
+    arguments = [str(script), str(ranks), str(max_tokens), str(folder / "state"), base_is]
     command = [sys.executable, "-W", "ignore", *launcher, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
@@ -101,10 +104,12 @@ def test_an_optimiser_step_has_the_loss_of_the_formula_however_it_is_cut(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
-def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_number(tmp_path: Path, weighted: bool) -> None:
-    alone = train(tmp_path, ranks=1, max_tokens=10_000, weighted=weighted)
-    together = train(tmp_path, ranks=2, max_tokens=60, weighted=weighted)
+@pytest.mark.parametrize("base_is", ["none", "a copy", "without adapters"])
+def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_number(tmp_path: Path, base_is: str) -> None:
+    if base_is == "without adapters":
+        pytest.importorskip("peft", reason="the lora extra is not installed")
+    alone = train(tmp_path, ranks=1, max_tokens=10_000, base_is=base_is)
+    together = train(tmp_path, ranks=2, max_tokens=60, base_is=base_is)
     assert len(alone) == 2
-    assert (alone[0][2] > 0) == weighted
+    assert (alone[0][2] > 0) == (base_is != "none")
     assert together == [pytest.approx(step, rel=1e-4) for step in alone]

@@ -47,4 +47,3 @@ class BaseModel:
                     yield self.model
             finally:
                 self.model.train(was_training)
-                torch.clear_autocast_cache()  # it may hold weights that were cast without gradient

@@ -138,7 +138,7 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
     ]
     if config.gradient_window is not None:
         ways[-1] = (f"context_gradient {config.context_gradient} (not exact)", None, windowed_cost(False, supervised))
-    if config.kl_weight:
+    if anchored:
         ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
     return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
 
@@ -168,8 +168,8 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
         len(_row(batch, config.engine.shared_prompts).token_ids) if packs else len(batch) * max(len(one.input_ids) for one in batch)
         for batch in batches
     )
-    anchors = 2 if config.kl_weight else 0  # logits of the tuned and of the base model
-    logits = max(sum(one.num_supervised_tokens + anchors * one.num_anchored_tokens for one in batch) for batch in batches)
+    # At an anchored token there are logits of the tuned and of the base model.
+    logits = max(sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch) for batch in batches)
     logits *= shape.vocabulary
     if config.engine.chunked_loss:
         from atlas.training.chunked_loss import chunk_logits
@@ -178,7 +178,8 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
     activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
     base: float = shape.num_parameters * (2 if config.lora and precision == "bf16" else 4)
-    copied = {"copy of the base": base} if config.kl_weight and not config.lora else {}
+    holds = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
+    copied = {"copy of the base": base} if holds else {}
     return copied | {
         "weights": base + shape.adapter_weights * 4,
         "gradients": trained * 4,

@@ -52,7 +52,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     trajectories = examples.by_trajectory
     order = schedule_examples(trajectories, config.epochs, config.batch_size, config.seed)
     steps = examples_of_steps(trajectories, order, config.batch_size)
-    base = BaseModel(model) if config.kl_weight else None
+    base = BaseModel(model) if config.kl_weight and examples.num_anchored_tokens else None
     autocast = torch.bfloat16 if precision == "bf16" else None
     # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
     chosen = ranks.on_first(lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base))
