@@ -19,11 +19,12 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection
+from atlas.record_files import write_records
 from atlas.records import CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store import run_input, start_run, write_records
+from atlas.store import run_input, start_run
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"

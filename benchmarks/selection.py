@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from atlas.config import Config
+from atlas.record_files import write_records
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
-from atlas.store import start_run, write_records
+from atlas.store import start_run
 
 ROOT = Path(__file__).resolve().parents[1]
 

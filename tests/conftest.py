@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -15,6 +16,9 @@ import pytest
 
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
 from tests.templates import CHATML, tiny_tokenizer
+
+# A suite that a shell started in the background ignores Ctrl-C, and so would every command that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_trajectory(num_steps: int = 4, name: str = "t", thought: str = "I look around.") -> Trajectory:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atlas.config import Config
+from atlas.record_files import write_records
 from atlas.records import Selection, Trajectory
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store import run_input, start_run, write_records
+from atlas.store import run_input, start_run
 
 
 class NoSettings(Config):

@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rendering",),
     ("runs", "labels"),
     ("store",),
+    ("record_files",),
     ("config",),
     ("records", "lookup", "intervals", "progress", "processes"),
     ("errors", "visible_text"),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from atlas.errors import ConfigError, DataError
 from atlas.labels import COLUMNS, LabelFile, read_labels
+from atlas.record_files import write_records
 from atlas.records import Label
-from atlas.store import write_records
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)
 LABELS = st.lists(

@@ -14,8 +14,9 @@ import pytest
 from atlas.config import Config
 from atlas.errors import DataError, DependencyError, RunError
 from atlas.progress import say, show_progress
+from atlas.record_files import write_text
 from atlas.run_stages import Stage, run_stages
-from atlas.store import Manifest, start_run, write_text
+from atlas.store import Manifest, start_run
 
 ROOT = Path(__file__).resolve().parents[1]
 

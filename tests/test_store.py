@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from atlas.config import Config
 from atlas.errors import DataError, RunError
+from atlas.record_files import RecordLog, read_records, write_records
 from atlas.records import Problem
-from atlas.store import RecordLog, read_manifest, read_records, relative_path, run_input, start_run, write_records
+from atlas.store import read_manifest, relative_path, run_input, start_run
 
 
 class Settings(Config):
@@ -155,7 +156,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
     def no_space(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("atlas.store.os.fsync", no_space)
+    monkeypatch.setattr("atlas.record_files.os.fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_records(path, [Problem(where="new", reason="r")])
     assert [problem.where for problem in read_records(path, Problem)] == ["old"]

@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from atlas.errors import DataError, RunError
+from atlas.record_files import read_records
 from atlas.records import Selection, Trajectory
-from atlas.store import read_manifest, read_records
+from atlas.store import read_manifest
 
 TRAJECTORY_FILES: dict[str, str] = {
     "collect": "trajectories.jsonl",

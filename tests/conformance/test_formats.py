@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atlas.record_files import read_records, write_records
 from atlas.records import Problem, Trajectory
-from atlas.store import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

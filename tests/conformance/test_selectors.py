@@ -13,13 +13,13 @@ import pytest
 
 from atlas.environments.base import ENVIRONMENTS
 from atlas.environments.episode import Episode
+from atlas.record_files import read_records, write_records
 from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Source, Task, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import score_steps, select_best
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import SELECTORS, Selector, make_selector
 from atlas.selection.train_selector import SelectTrainConfig, train_selector
-from atlas.store import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.environments.push import PushEnvironment
 from tests.models.chat_server import Reply, completion, serve

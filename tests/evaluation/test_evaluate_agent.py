@@ -10,8 +10,8 @@ pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.errors import ConfigError, EpisodeError, ModelError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+from atlas.record_files import read_records
 from atlas.records import Message, Problem, Task, Trajectory
-from atlas.store import read_records
 
 
 def quick(model: Path, **changes: object) -> EvaluateConfig:
@@ -57,7 +57,7 @@ def test_an_interrupted_evaluation_plays_only_what_is_missing(
     evaluate_agent(quick(tiny_model_folder), tmp_path / "whole")
 
     from atlas.evaluation import evaluate_agent as module
-    from atlas.store import RecordLog
+    from atlas.record_files import RecordLog
 
     appended = []
     append = RecordLog.append

@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ConfigDict
 
 from atlas.config import Config
+from atlas.record_files import write_records
 from atlas.records import CRITICAL_KINDS, Annotation, CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.store import Input, run_input, start_run, write_records
+from atlas.store import Input, run_input, start_run
 
 # Difficulty of each task group (log-odds), and what each way of training adds to the log-odds of success.
 GROUPS = {

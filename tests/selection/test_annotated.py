@@ -8,10 +8,11 @@ import pytest
 
 from atlas.config import load_config
 from atlas.errors import ConfigError, DataError, RunError
+from atlas.record_files import read_records
 from atlas.records import Message, Problem, Selection, Trajectory
 from atlas.selection.compare_selections import CompareConfig, compare_selections, read_comparison
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_manifest, read_records
+from atlas.store import read_manifest
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 

@@ -7,11 +7,11 @@ import pytest
 from atlas.config import load_config
 from atlas.errors import ConfigError
 from atlas.models.embeddings import load_embedder
+from atlas.record_files import read_records
 from atlas.records import Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import make_selector
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 

@@ -12,12 +12,12 @@ import pytest
 from atlas.config import check_config
 from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models.log_probabilities import load_scorer
+from atlas.record_files import read_records
 from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import HasClose, Scorer, make_selector
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.models.chat_server import Reply, failure
 from tests.models.completions_server import TinyEngine, serve_scores

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from atlas.record_files import read_records, write_records
 from atlas.records import Message, Selection, Step, ToolCall, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import make_selector
 from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, RUBRIC
 from atlas.selection.selectors.oracle_transcript import BEGIN, END, disarm
-from atlas.store import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.models.chat_server import ChatServer, Reply, completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed

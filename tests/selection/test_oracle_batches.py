@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
+from atlas.record_files import read_records
 from atlas.records import Selection, Usage
 from atlas.selection.costs import Price, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.models.batch_server import serve_batches
 from tests.models.chat_server import Reply, completion, failure, serve

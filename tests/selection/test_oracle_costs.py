@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError
+from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle_prompt import prompt_digest
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.models.chat_server import Reply, completion, failure, serve
 from tests.run_folders import write_trajectories

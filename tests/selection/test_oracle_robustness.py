@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from atlas.record_files import read_records
 from atlas.records import Problem, Selection
 from atlas.selection.select_steps import SelectConfig
-from atlas.store import read_manifest, read_records
+from atlas.store import read_manifest
 from tests.conftest import make_trajectory
 from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import ConfigError, DataError, EndpointError
+from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.budget import dataset_budgets, step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores, score_steps, select_best
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import Others, Scores
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 

@@ -13,9 +13,9 @@ import pytest
 
 from atlas.config import check_config
 from atlas.errors import ConfigError, DataError, EndpointError, ModelError, RunError
+from atlas.record_files import read_records
 from atlas.records import Annotation, Problem, Selection, Trajectory
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import ConfigError, DataError, ModelError
 from atlas.models.embeddings import load_embedder
+from atlas.record_files import read_records
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.agreement import Agreement
 from atlas.selection.learned_model import MODEL_FILE, LearnedModel, best_steps, read_model, step_probabilities
@@ -21,7 +22,6 @@ from atlas.selection.selectors.base import make_selector
 from atlas.selection.step_embeddings import center_and_scale, step_embeddings
 from atlas.selection.step_features import step_numbers, step_words
 from atlas.selection.train_selector import SelectTrainConfig, train_selector
-from atlas.store import read_records
 from tests.conftest import make_trajectory
 from tests.models.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.models.local import load_renderer, locate_model
+from atlas.record_files import read_records
 from atlas.records import CriticalStep, Message, Problem, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store import read_records
 from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import count_run_tokens

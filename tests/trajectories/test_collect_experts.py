@@ -15,8 +15,9 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.errors import ConfigError, RunError
+from atlas.record_files import read_records
 from atlas.records import Problem, Task, Trajectory
-from atlas.store import read_manifest, read_records
+from atlas.store import read_manifest
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts, episode_seed, summarise
 
 FILE = "trajectories.jsonl"

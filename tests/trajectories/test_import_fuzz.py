@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
+from atlas.record_files import to_json
 from atlas.records import Problem, Trajectory
-from atlas.store import to_json
 from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.conformance.test_formats import EXAMPLES, FILES, GOOD, every_file_format, every_format, every_row_format

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from atlas.errors import ConfigError, DataError, RunError
+from atlas.record_files import read_records
 from atlas.records import Annotation, Problem
 from atlas.runs import read_trajectories
-from atlas.store import read_manifest, read_records, start_run
+from atlas.store import read_manifest, start_run
 from atlas.trajectories.formats.base import FORMATS, detect_format
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.conftest import make_trajectory

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.record_files import to_json
 from atlas.records import Message, Outcome, Step, ToolCall, Trajectory
-from atlas.store import to_json
 from atlas.trajectories.prepare import line_of, with_id
 from tests.conftest import make_trajectory
 

@@ -21,8 +21,9 @@ from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
 from atlas.progress import say, show_progress
+from atlas.record_files import RecordLog, read_records, write_text
 from atlas.records import Problem, Source, Task, Trajectory
-from atlas.store import Manifest, RecordLog, read_records, start_run, write_text
+from atlas.store import Manifest, start_run
 
 EPISODES_FILE = "episodes.jsonl"
 

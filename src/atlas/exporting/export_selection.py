@@ -19,10 +19,11 @@ from atlas.config import Config
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import CannotCarryError, Dialect, DialectSettings, Row, make_dialect
 from atlas.exporting.write_rows import write_rows
+from atlas.record_files import file_digest, write_records, write_text
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.store import Manifest, file_digest, run_input, write_records, write_text
+from atlas.store import Manifest, run_input
 
 MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atlas.errors import DependencyError, ModelError
+from atlas.record_files import file_digest
 from atlas.rendering.renderer import Renderer
-from atlas.store import MANIFEST_FILE, Input, file_digest, read_manifest, relative_path, run_input
+from atlas.store import MANIFEST_FILE, Input, read_manifest, relative_path, run_input
 
 Precision = Literal["auto", "fp32", "bf16"]
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from atlas.errors import RunError
+from atlas.record_files import read_records
 from atlas.records import OutcomeStatus, Selection
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.runs import read_selections, read_trajectories
-from atlas.store import Manifest, read_manifest, read_records
+from atlas.store import Manifest, read_manifest
 
 
 @dataclass(frozen=True, slots=True)

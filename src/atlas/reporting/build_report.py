@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from atlas.record_files import write_text
 from atlas.records import Problem
 from atlas.reporting.arms import Arm, RunFolder, read_arms
 from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
@@ -25,7 +26,7 @@ from atlas.reporting.svg import for_file
 from atlas.reporting.wording import clean
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.reporting.write_page import write_page
-from atlas.store import Manifest, relative_path, run_input, start_run, write_text
+from atlas.store import Manifest, relative_path, run_input, start_run
 
 __all__ = ["ArmConfig", "ArmRun", "ReportConfig", "build_report", "compute_report"]
 

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from atlas.config import Config
 from atlas.errors import DataError
 from atlas.models.local import load_renderer, locate_model
+from atlas.record_files import write_text
 from atlas.records import CRITICAL_KINDS, CriticalKind, Message, Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
@@ -28,7 +29,7 @@ from atlas.selection.agreement import CONFIDENCE, Overlap, bootstrap_mean, measu
 from atlas.selection.comparison import BINS, PARTS, Comparison, KindOverlap, Pair, PositionBin, Profile
 from atlas.selection.comparison_text import write_markdown
 from atlas.selection.plot_positions import import_figure, plot_positions
-from atlas.store import Manifest, Run, read_manifest, relative_path, run_input, start_run, write_text
+from atlas.store import Manifest, Run, read_manifest, relative_path, run_input, start_run
 
 COMPARISON_FILE = "comparison.json"
 

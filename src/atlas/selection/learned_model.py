@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from atlas.errors import DataError, ModelError
+from atlas.record_files import write_text
 from atlas.records import Record, Trajectory
 from atlas.selection.agreement import Agreement, Estimate
 from atlas.selection.step_embeddings import Embeds, EncoderPart, step_embeddings
 from atlas.selection.step_features import FEATURES_VERSION, step_numbers, step_words, weigh
-from atlas.store import write_text
 
 MODEL_FILE = "selector.json"
 DIGITS = 9  # scores closer than that are equal: rounding in the last place must not decide

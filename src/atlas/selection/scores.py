@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from atlas.record_files import read_records
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
 from atlas.selection.budget import dataset_budgets, step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Scorer, Scores
-from atlas.store import read_records
 
 SCORES_FILE = "scores.jsonl"
 

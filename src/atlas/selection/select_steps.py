@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from atlas.errors import ConfigError, CostLimitError, DataError, EndpointError
 from atlas.models.local import model_input
 from atlas.progress import say, show_progress
+from atlas.record_files import RecordLog, read_records, write_records
 from atlas.records import Problem, Selection, Trajectory, Usage
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.selection.budget import step_budget
@@ -38,7 +39,7 @@ from atlas.selection.selectors.base import (
     Selector,
     make_selector,
 )
-from atlas.store import Manifest, RecordLog, Run, read_records, run_input, start_run, write_records
+from atlas.store import Manifest, Run, run_input, start_run
 
 __all__ = ["SelectConfig", "select_steps"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from atlas.progress import Bar
-from atlas.store import write_text
+from atlas.record_files import write_text
 
 
 class RunFollower(TrainerCallback):

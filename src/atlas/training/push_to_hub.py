@@ -8,7 +8,8 @@ from typing import Any
 
 from atlas.errors import ConfigError, HubError
 from atlas.models.local import CHECKPOINT_FOLDER, import_transformers
-from atlas.store import Manifest, write_text
+from atlas.record_files import write_text
+from atlas.store import Manifest
 
 PUSHED_FILE = "pushed.json"  # where the checkpoint went; written after the end, so no output of the run
 

@@ -24,8 +24,9 @@ from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
 from atlas.processes import interrupts_held_back, leave_with_parent
 from atlas.progress import show_progress
+from atlas.record_files import RecordLog, read_records
 from atlas.records import Message, Problem, Source, Task, Trajectory
-from atlas.store import Manifest, RecordLog, read_records, start_run
+from atlas.store import Manifest, start_run
 
 COMMAND = "collect"
 CHUNK = 8  # episodes per message to a worker: few enough to lose little to an interruption

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from atlas.errors import DataError
+from atlas.record_files import file_digest
 from atlas.records import Problem
 from atlas.runs import TRAJECTORY_FILES
-from atlas.store import MANIFEST_FILE, Input, Manifest, file_digest, read_manifest, relative_path, run_input
+from atlas.store import MANIFEST_FILE, Input, Manifest, read_manifest, relative_path, run_input
 from atlas.trajectories.formats.base import detect_format
 
 STDIN = "-"

@@ -23,8 +23,9 @@ from pydantic import Field
 from atlas.config import Config
 from atlas.errors import DataError
 from atlas.progress import show_progress
+from atlas.record_files import RecordWriter
 from atlas.records import Problem
-from atlas.store import OWN_FILES, Manifest, RecordWriter, Run, start_run
+from atlas.store import OWN_FILES, Manifest, Run, start_run
 from atlas.trajectories.filters import make_filters
 from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
 from atlas.trajectories.formats.base import make_format

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import orjson
 
+from atlas.record_files import to_json
 from atlas.records import Problem, Trajectory
-from atlas.store import to_json
 from atlas.trajectories.checks import odd_steps
 from atlas.trajectories.filters import dropped_by, make_filters
 from atlas.trajectories.find_files import SourceFile

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from atlas.errors import ConfigError, DataError, RunError
 from atlas.labels import read_labels
+from atlas.record_files import to_json, write_records, write_text
 from atlas.records import Label
-from atlas.store import to_json, write_records, write_text
 
 ENDING = ".jsonl"
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from atlas.errors import ConfigError, DataError
 from atlas.labels import LabelFile, read_labels
 from atlas.lookup import nearest
+from atlas.record_files import file_digest
 from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
-from atlas.store import Input, file_digest
+from atlas.store import Input
 
 
 class AnnotatedSelector:
