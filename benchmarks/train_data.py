@@ -31,7 +31,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset(512, 64, 176, 2, 4, 2, examples=4, batch=2, warm_up=1),
     "small": Preset(16_000, 256, 704, 6, 4, 2),
-    "medium": Preset(32_000, 512, 1408, 8, 8, 4, examples=24),
+    "medium": Preset(32_000, 512, 1408, 8, 8, 4),
     "1b": Preset(128_256, 2048, 8192, 16, 32, 8, examples=128, batch=32, warm_up=2),
     "8b": Preset(128_256, 4096, 14_336, 32, 32, 8, examples=64, batch=16, warm_up=2, lora=True, checkpointing=True),
 }

@@ -259,6 +259,7 @@ def llamafactory(way: Way, preset: Preset, chats: list[Chat], given: argparse.Na
         "tokenized_path": str(folder / "chats"),
         "disable_shuffling": True,
         "finetuning_type": "lora" if preset.lora else "full",
+        "lora_rank": 16,
         "flash_attn": "fa2" if "flash_attn" in way.needs else "sdpa",
         "enable_liger_kernel": way.liger,
         "disable_gradient_checkpointing": not checkpoints(way, preset),
