@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -298,4 +299,8 @@ def test_the_manifest_ties_the_checkpoint_to_its_inputs(runs: tuple[Path, Path],
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     assert manifest.inputs["trajectories"].digest == read_manifest(runs[0]).digest
     assert manifest.inputs["selection"].digest == read_manifest(runs[1]).digest
-    assert "checkpoint/model.safetensors" in manifest.outputs
+    assert {"checkpoint/model.safetensors", "checkpoint/chat_template.jinja", "checkpoint/README.md"} <= manifest.outputs.keys()
+    template = load_renderer(locate_model(str(tmp_path / "run"))).tokenizer.chat_template
+    assert manifest.summary["template_digest"] == hashlib.sha256(template.encode()).hexdigest()[:12]
+    assert manifest.config["seed"] == 0
+    assert manifest.versions.keys() >= {"code", "atlas-tuning", "torch", "transformers"}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
 from atlas.training.chunked_loss import Head, sum_chunked_cross_entropy, sum_chunked_divergence
@@ -147,9 +148,11 @@ class Engine:
 
     def _logits_of(self, head: Any) -> Head:
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        # FSDP, asked through the module, would take the gradients of one chunk for the end of the backward pass.
+        run_head = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
 
         def logits_of(states: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = head(states)
+            logits: torch.Tensor = run_head(states)
             return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
         return logits_of
