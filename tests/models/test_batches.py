@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from atlas.errors import EndpointError, ModelError
+from atlas.models import inspect_api
 from atlas.models.base import Completion, Sampling
 from atlas.models.batch_ledger import BatchLedger
 from atlas.models.inspect_api import Batching, InspectClient
@@ -212,6 +213,29 @@ def test_what_is_noted_is_of_one_address_and_torn_or_old_notes_are_passed_over(t
     ledger.keep("b2", ["y"])
     ledger.keep("unknown", ["z"])
     assert ledger.read() == [replace(second, keys=("y",))]
+
+
+@pytest.mark.parametrize(("model", "endpoint"), [("openai/gpt-4o", "/v1/chat/completions"), ("openai/gpt-5", "/v1/responses")])
+def test_the_provider_itself_is_asked_at_the_endpoint_of_its_model(
+    model: str, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> Completion:
+        client = InspectClient(model, batching=Batching(100, 0.02, tmp_path), max_retries=0)
+        try:
+            return await client.complete((Message(role="user", content="a"),), Sampling(temperature=None))
+        finally:
+            await client.close()
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serve_batches(lambda body, number: failure(400, "not today")) as server:
+        monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # the one way to be OpenAI here
+        assert "not today" in (asyncio.run(run()).refusal or "")
+        num_asked = len(server.questions)
+        asyncio.run(run())
+    assert {question["url"] for question in server.questions} == {endpoint}
+    assert server.bodies[0]["model"] == model.removeprefix("openai/")
+    assert server.questions[0] == server.questions[num_asked], "the same question has the same key, or no batch would be found again"
 
 
 def test_the_key_goes_with_every_act_and_into_no_file_or_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

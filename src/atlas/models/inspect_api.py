@@ -183,8 +183,10 @@ class InspectClient:
 
 
 def _batch_transport(batching: Batching, base_url: str | None) -> BatchTransport:
-    from atlas.models.batch_transport import BatchTransport
-
+    try:
+        from atlas.models.batch_transport import BatchTransport
+    except ImportError:
+        raise DependencyError("openai", "oracle") from None
     ledger = BatchLedger(batching.folder or ledger_folder(), base_url or "openai")
     return BatchTransport(ledger, batching.size, batching.poll_seconds)
 
