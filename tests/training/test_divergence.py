@@ -90,7 +90,8 @@ def test_with_adapters_the_base_model_is_the_same_model_without_them(targets: An
 def test_the_base_model_neither_drops_out_nor_draws_a_random_number() -> None:
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
     before, examples = tiny("qwen2"), with_weights_and_anchors(nested_examples())
-    before.config.attention_dropout = 0.5
+    for layer in before.model.layers:
+        layer.self_attn.attention_dropout = 0.5
     model = peft.get_peft_model(before, peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, target_modules="all-linear")).train()
     base = BaseModel(model)
     ids = {"input_ids": torch.from_numpy(examples[0].input_ids).long()[None]}
@@ -118,16 +119,17 @@ def test_a_window_over_everything_is_the_full_gradient_and_none_has_the_same_los
     torch.testing.assert_close(none.losses(model, examples).detach(), losses, rtol=EXACT, atol=0)
 
 
-def test_the_gradient_reaches_the_anchored_tokens_of_a_stopped_context() -> None:
+@pytest.mark.parametrize("window", [0, 3])
+def test_the_gradient_reaches_the_anchored_tokens_and_the_window_before_each(window: int) -> None:
     model = tiny("qwen2")
     base = BaseModel(model)
-    engine = choose_parts(model, EngineConfig(), window=0, base=base).engine
+    engine = choose_parts(model, EngineConfig(), window=window, base=base).engine
     shaken(model)
     ids = np.arange(10, 40, dtype=np.int32)
     one = TrainingExample("t", ids, np.where(ids >= 36, ids, -100).astype(np.int64), anchored=(ids >= 20) & (ids < 23))
     engine.losses(model, [one]).sum().backward()
     reached = model.get_input_embeddings().weight.grad.abs().sum(1).nonzero()[:, 0].tolist()
-    assert reached == [19, 20, 21, 35, 36, 37, 38]
+    assert reached == [*range(19 - window, 22), *range(35 - window, 39)]
 
 
 lengths = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 33, 60])), min_size=1, max_size=6)
