@@ -104,6 +104,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
         if way.kind == "llamafactory":
             return llamafactory(way, preset, chats, given, Path(folder))
         model = make_model(preset, way, given)
+        model = add_adapters(model) if preset.lora else model
         common = {
             "output_dir": folder,
             "num_train_epochs": 1,
@@ -177,11 +178,13 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
     with torch.device(given.device):
         kept = torch.bfloat16 if preset.lora and given.bf16 else torch.float32  # updates of full tuning vanish in bf16 weights
         model = transformers.LlamaForCausalLM._from_config(config, dtype=kept)
-    if preset.lora:
-        import peft
-
-        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"))
     return model
+
+
+def add_adapters(model: Any) -> Any:
+    import peft
+
+    return peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"))
 
 
 def hf_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common: dict[str, Any], given: argparse.Namespace) -> Any:
@@ -245,7 +248,7 @@ def llamafactory(way: Way, preset: Preset, chats: list[Chat], given: argparse.Na
     import datasets
     from llamafactory.train.tuner import run_exp
 
-    make_model(dataclasses.replace(preset, lora=False), way, given).save_pretrained(folder / "model")
+    make_model(preset, way, given).save_pretrained(folder / "model")
     make_tokenizer(preset).save_pretrained(folder / "model")
     rows = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids), "labels": labels.tolist()} for ids, labels in chats]
     datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(str(folder / "chats"))
