@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from atlas.errors import ConfigError, DataError, ModelError, RunError
+from atlas.errors import ConfigError, DataError, DependencyError, ModelError, RunError
 from atlas.models.local import load_model, load_renderer, locate_model
 from atlas.records import CriticalStep, Selection
 from atlas.runs import read_selections, read_trajectories
@@ -221,6 +221,41 @@ def test_low_rank_adapters_train_and_load(runs: tuple[Path, Path], tiny_model_fo
     ids = torch.arange(20)[None]
     with torch.no_grad():
         assert not torch.allclose(base(ids).logits, tuned(ids).logits)
+
+
+@pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of its CPU kernels, PEFT of transformers
+def test_adapters_train_on_a_base_in_four_bits(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the qlora extra is not installed")
+    manifest = train_agent(quick(tiny_model_folder, epochs=6, lora={"rank": 4, "quantize": "4bit"}), *runs, tmp_path / "run")
+    values = losses(tmp_path / "run")
+    assert sum(values[-3:]) < sum(values[:3])
+    assert manifest.summary["engine"] == "chunked_loss packing shared_prompts last_layer"
+    assert (tmp_path / "run" / "checkpoint" / "adapter_model.safetensors").exists()
+
+
+def test_a_missing_package_for_four_bits_is_named(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft", reason="the lora extra is not installed")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(DependencyError, match=r"bitsandbytes.*atlas-tuning\[qlora\]"):
+        train_agent(quick(tiny_model_folder, lora={"quantize": "4bit"}), *runs, tmp_path / "run")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracker_writes_into_the_run_folder(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="no tracker is installed")
+    train_agent(quick(tiny_model_folder, report_to=["tensorboard"]), *runs, tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_tracker_that_cannot_be_used_is_named_before_the_model_is_loaded(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.training.tune_model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(ConfigError, match=r"report_to=.*nosuch"):
+        train_agent(quick(tiny_model_folder, report_to=["nosuch"]), *runs, tmp_path / "run")
 
 
 def test_a_selection_of_other_trajectories_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:

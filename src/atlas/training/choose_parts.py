@@ -93,7 +93,8 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
     except Exception as error:  # an architecture fails at what it does not know in whatever way it likes
         engine.put_in(())
         return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-    tolerance = TOLERANCES[plain.dtype]
+    quantization = getattr(engine.model.config, "quantization_config", None)  # its layers compute in a type of their own
+    tolerance = max(TOLERANCES[plain.dtype], TOLERANCES[getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)])
     if not (hidden - plain).abs().max() <= tolerance * plain.abs().max():
         return "its hidden states would not be the same"
     if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
