@@ -36,16 +36,21 @@ def start(inputs: list[str], out: Path, ranks: int, *settings: str) -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a process that ends well has printed."""
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors[-2000:]
+    return output
+
+
 def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(inputs: list[str], tmp_path: Path) -> None:
     alone, together = start(inputs, tmp_path / "one", 1), start(inputs, tmp_path / "two", 2)
-    assert alone.wait(120) == 0
-    output, errors = together.communicate(timeout=120)
-    assert together.returncode == 0, errors[-2000:]
-    assert output.count("out:") == 1
+    finish(alone)
+    assert finish(together).count("out:") == 1
     assert len(losses(tmp_path / "two")) == 20
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two"))
@@ -64,7 +69,7 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
 @pytest.mark.slow
 def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(inputs: list[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(inputs, whole, 2, "epochs=40").wait(200) == 0
+    finish(start(inputs, whole, 2, "epochs=40"))
     process = start(inputs, killed, 2, "epochs=40")
     deadline = time.monotonic() + 120
     while not list(killed.glob("resume.partial/checkpoint-*/trainer_state.json")):
@@ -76,7 +81,8 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(inputs: l
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "SIGKILL" in errors
-    again = start(inputs, killed, 2, "epochs=40")
-    assert again.wait(120) == 0
+    finish(start(inputs, killed, 2, "epochs=40"))
     assert losses(killed) == losses(whole)
-    assert start(inputs, killed, 2, "epochs=40").wait(120) == 0, "all processes pass over a finished run"
+    written = (killed / "manifest.json").stat().st_mtime_ns
+    finish(start(inputs, killed, 2, "epochs=40"))
+    assert (killed / "manifest.json").stat().st_mtime_ns == written, "all processes pass over a finished run"
