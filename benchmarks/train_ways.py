@@ -177,8 +177,7 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
     )
     with torch.device(given.device):
         kept = torch.bfloat16 if preset.lora and given.bf16 else torch.float32  # updates of full tuning vanish in bf16 weights
-        model = transformers.LlamaForCausalLM._from_config(config, dtype=kept)
-    return model
+        return transformers.LlamaForCausalLM._from_config(config, dtype=kept)
 
 
 def add_adapters(model: Any) -> Any:
