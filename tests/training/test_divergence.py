@@ -167,14 +167,15 @@ def test_the_divergence_is_zero_before_the_first_update_and_positive_after() -> 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
 @pytest.mark.parametrize("adapters", [False, True])
-def test_bf16_autocast_keeps_the_divergence_at_zero_at_first_and_the_direction_of_the_gradients(adapters: bool) -> None:
+def test_bf16_autocast_keeps_the_divergence_near_zero_at_first_and_the_direction_of_the_gradients(adapters: bool) -> None:
     model, examples = tiny("llama").float(), with_weights_and_anchors(nested_examples())
     if adapters:
         peft = pytest.importorskip("peft", reason="the lora extra is not installed")
         model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
     engine = choose_parts(model, EngineConfig(), base=BaseModel(model)).engine
-    with torch.autocast("cpu", torch.bfloat16):
-        assert abs(engine.losses(model, examples)[1].item()) < 1e-6
+    num_anchored = sum(int(one.num_anchored_tokens) for one in examples)
+    with torch.autocast("cpu", torch.bfloat16):  # the passes ask at other places, so the kernels round otherwise
+        assert abs(engine.losses(model, examples)[1].item()) < 1e-3 * num_anchored
     shaken(model)
     exact = gradients(model, lambda: engine_backward(engine, model, examples))[1]
     with torch.autocast("cpu", torch.bfloat16):

@@ -50,7 +50,7 @@ def losses(run: Path) -> list[float]:
 def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(inputs: list[str], tmp_path: Path) -> None:
     alone, together = start(inputs, tmp_path / "one", 1), start(inputs, tmp_path / "two", 2)
     finish(alone)
-    assert finish(together).count("out:") == 1
+    assert finish(together).count("\nout:") == 1
     assert len(losses(tmp_path / "two")) == 20
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two"))
@@ -63,7 +63,7 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
     output, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert output == ""
-    assert errors.count("error: batch_size=1 counts the examples of an optimiser step over all 2 processes") == 1
+    assert errors.count("error: batch_size=1 counts the trajectories of an optimiser step over all 2 processes") == 1
 
 
 @pytest.mark.slow
