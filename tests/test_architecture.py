@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("record_files",),
     ("config",),
-    ("records", "lookup", "intervals", "progress", "processes"),
+    ("records", "lookup", "intervals", "versions", "progress", "processes"),
     ("errors", "visible_text"),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}

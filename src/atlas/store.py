@@ -14,11 +14,8 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -28,6 +25,7 @@ from atlas.config import Config, write_yaml
 from atlas.errors import RunError
 from atlas.record_files import RecordLog, file_digest, write_records, write_text
 from atlas.records import Problem
+from atlas.versions import installed_versions
 
 MANIFEST_FILE = "manifest.json"
 OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")  # what start_run writes; everything else is output
@@ -122,7 +120,7 @@ def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Inp
     """
     inputs = dict(inputs or {})
     settings = config.model_dump(mode="json")
-    manifest = Manifest(command=command, config=settings, inputs=inputs, versions=_versions())
+    manifest = Manifest(command=command, config=settings, inputs=inputs, versions=installed_versions())
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
     if path.is_dir() and not (path / MANIFEST_FILE).exists():
@@ -235,22 +233,3 @@ def _content(given: Input | None) -> str:
     if given is None:
         return "none"
     return f"content {given.digest[:12]}" if given.digest else given.path
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "code": _code_digest()}
-    for package in ("atlas-tuning", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "minigrid"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-@cache
-def _code_digest() -> str:
-    """Which code this is, where its version alone does not say (a working copy): the beginning of a SHA-256 over its source files."""
-    package = Path(__file__).parent
-    files = sorted(package.rglob("*.py"))
-    content = "".join(f"{file_digest(file)} {file.relative_to(package).as_posix()}\n" for file in files)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -25,6 +25,10 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
         model = load_model(place, dtype)
     else:
         model = load_model(place, dtype, quantization=_four_bits(dtype))
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                # On a CPU bitsandbytes repacks weights at the first pass without gradient, for good, and then gives no gradient.
+                module.support_avx512bf16_for_cpu = False
         # It freezes the base and keeps norms, embedding and head in float32; recomputing activations is the Trainer's affair.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)

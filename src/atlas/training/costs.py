@@ -17,6 +17,7 @@ from atlas.training.examples import TrainingExample
 from atlas.training.micro_batches import cut_into_micro_batches
 from atlas.training.packed_rows import PackedRow, count_row_tokens, pack_row
 
+FOUR_BITS = 0.516  # bytes of a weight in four bits, its share of the scales included (QLoRA, arXiv 2305.14314, §3)
 COMMON_BATCH = 4  # examples of a padded forward pass, where the config names no number
 
 
@@ -177,7 +178,9 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
         logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
     activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
-    base: float = shape.num_parameters * (2 if config.lora and precision == "bf16" else 4)
+    in_four_bits = shape.num_layers * shape.layer_weights if config.lora and config.lora.quantize else 0
+    size_of_others = 2 if config.lora and not config.lora.quantize and precision == "bf16" else 4
+    base = (shape.num_parameters - in_four_bits) * size_of_others + in_four_bits * FOUR_BITS
     holds = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
     copied = {"copy of the base": base} if holds else {}
     return copied | {
