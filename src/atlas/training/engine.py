@@ -149,7 +149,7 @@ class Engine:
     def _logits_of(self, head: Any) -> Head:
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         # FSDP, asked through the module, would take the gradients of one chunk for the end of the backward pass.
-        run_head = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
+        run_head: Any = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
 
         def logits_of(states: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = run_head(states)
