@@ -18,12 +18,12 @@ import numpy as np
 import torch
 import transformers
 
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
-from atlas.training.engine import PARTS, Engine
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.exact_engine import PARTS, Engine
+from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.engine.packed_rows import count_row_tokens
 from atlas.training.examples import TrainingExample
-from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_rows import count_row_tokens
 
 PROMPT, OBSERVATION, THINKING, ANSWER, SELECTED = 438, 40, 120, 30, 0.3  # tokens; lengths are drawn around them
 WAYS = {"one example per step": PARTS[:2] + PARTS[3:], "trunk with branches": PARTS}

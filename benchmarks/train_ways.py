@@ -213,8 +213,8 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     import torch
     import transformers
 
-    from atlas.training.choose_parts import choose_parts
     from atlas.training.config import EngineConfig
+    from atlas.training.engine.choose_parts import choose_parts
     from atlas.training.examples import TrainingExample
     from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate

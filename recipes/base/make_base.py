@@ -26,8 +26,8 @@ from atlas.progress import show_progress
 from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
+from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.examples import TrainingExample, schedule_examples
 from atlas.training.follower import RunFollower
 from atlas.training.optimizer_steps import OptimizerSteps

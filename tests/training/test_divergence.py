@@ -13,15 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.training import chunked_loss
+from atlas.training.engine import chunked_loss
 from atlas.training.base_model import BaseModel
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
-from atlas.training.engine import PARTS, Engine
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.exact_engine import PARTS, Engine
+from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_divergence, sum_losses
-from atlas.training.micro_batches import cut_into_micro_batches
-from tests.training.test_engine import EXACT, backward
+from tests.training.engine.test_engine import EXACT, backward
 from tests.training.tiny_families import (
     FAMILIES,
     VOCABULARY,

@@ -39,8 +39,8 @@ def train_tiny(model: Any, base: BaseModel | None, ranks: int, max_tokens: int, 
     """The trainer after three optimiser steps, and loss, gradient norm and KL of each; weights and anchors if there is a base model."""
     from transformers import TrainingArguments
 
-    from atlas.training.choose_parts import choose_parts
     from atlas.training.config import EngineConfig
+    from atlas.training.engine.choose_parts import choose_parts
     from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate
 

@@ -20,19 +20,19 @@ from atlas.models.local import load_renderer, locate_model
 from atlas.record_files import read_records
 from atlas.records import CriticalStep, Message, Problem, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import count_run_tokens
-from atlas.training.engine import PARTS
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.exact_engine import PARTS
+from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.engine.packed_rows import common_beginnings, count_row_tokens, lexicographic_order
 from atlas.training.examples import ExampleSet, TrainingExample, build_examples, examples_of_steps, schedule_examples
-from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_rows import common_beginnings, count_row_tokens, lexicographic_order
 from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
 from tests.template_families import FAMILIES, family_renderer, with_thinking
 from tests.templates import THINKING
-from tests.training.test_engine import EXACT, backward
+from tests.training.engine.test_engine import EXACT, backward
 from tests.training.tiny_families import FAMILIES as MODELS
 from tests.training.tiny_families import assert_same, gradients, reference_loss
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from atlas.models.local import default_device
 from atlas.training.config import TrainConfig
+from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
 from atlas.training.examples import TrainingExample
-from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_rows import PackedRow, count_row_tokens, pack_row
 
 FOUR_BITS = 0.516  # bytes of a weight in four bits, its share of the scales included (QLoRA, arXiv 2305.14314, §3)
 COMMON_BATCH = 4  # examples of a padded forward pass, where the config names no number
@@ -173,7 +173,7 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
     logits = max(sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch) for batch in batches)
     logits *= shape.vocabulary
     if config.engine.chunked_loss:
-        from atlas.training.chunked_loss import chunk_logits
+        from atlas.training.engine.chunked_loss import chunk_logits
 
         logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from transformers import Trainer
 
-from atlas.training.engine import Engine
+from atlas.training.engine.exact_engine import Engine
+from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_losses
-from atlas.training.micro_batches import cut_into_micro_batches
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:

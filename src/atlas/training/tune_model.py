@@ -38,9 +38,9 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     import torch
 
     from atlas.training.base_model import BaseModel
-    from atlas.training.choose_parts import choose_parts
     from atlas.training.costs import count_run_tokens
-    from atlas.training.engine import Engine
+    from atlas.training.engine.choose_parts import choose_parts
+    from atlas.training.engine.exact_engine import Engine
     from atlas.training.follower import RunFollower
     from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
-from atlas.training.engine import PARTS
-from atlas.training.flash_kernels import CudaFlash, kernels_for
-from atlas.training.packed_attention import attend, plan_all, plan_for
-from tests.training.test_packed_attention import brute_force, forest, sees
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.exact_engine import PARTS
+from atlas.training.engine.flash_kernels import CudaFlash, kernels_for
+from atlas.training.engine.packed_attention import attend, plan_all, plan_for
+from tests.training.engine.test_packed_attention import brute_force, forest, sees
 from tests.training.tiny_families import example, nested_examples, reference_loss, tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

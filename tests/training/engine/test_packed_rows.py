@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_rows import MIN_SHARED_TOKENS, PackedRow, pack_row
+from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS, PackedRow, pack_row
 from tests.training.tiny_families import example, nested_examples
 
 shapes = st.lists(st.tuples(st.integers(2, 40), st.sampled_from([0, 20, 33, 70])), min_size=1, max_size=8)

@@ -8,11 +8,11 @@ import torch
 
 from atlas.config import check_config
 from atlas.errors import ConfigError, ModelError
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig, TrainConfig
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.packed_rows import pack_row
 from atlas.training.examples import TrainingExample
-from atlas.training.packed_rows import pack_row
-from tests.training.test_engine import EXACT, backward, engine_backward
+from tests.training.engine.test_engine import EXACT, backward, engine_backward
 from tests.training.tiny_families import FAMILIES, assert_same, gradients, nested_examples, reference_loss, tiny
 
 names = pytest.mark.parametrize("family", FAMILIES)

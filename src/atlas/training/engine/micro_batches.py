@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.training.packed_rows import common_beginnings, lexicographic_order
+from atlas.training.engine.packed_rows import common_beginnings, lexicographic_order
 
 
 def cut_into_micro_batches(

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
-from atlas.training.chunked_loss import Head, sum_chunked_cross_entropy, sum_chunked_divergence
-from atlas.training.context_gradient import run_live
-from atlas.training.device_arrays import to_device
+from atlas.training.engine.chunked_loss import Head, sum_chunked_cross_entropy, sum_chunked_divergence
+from atlas.training.engine.context_gradient import run_live
+from atlas.training.engine.device_arrays import to_device
+from atlas.training.engine.flash_kernels import kernels_for
+from atlas.training.engine.last_layer import prune_layer, restore_layer
+from atlas.training.engine.packed_attention import IMPLEMENTATION, plan_all, plan_for, register
+from atlas.training.engine.packed_rows import pack_row
 from atlas.training.examples import TrainingExample
-from atlas.training.flash_kernels import kernels_for
-from atlas.training.last_layer import prune_layer, restore_layer
 from atlas.training.loss import pad, predicting_places, sum_divergence, sum_of
-from atlas.training.packed_attention import IMPLEMENTATION, plan_all, plan_for, register
-from atlas.training.packed_rows import pack_row
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atlas.training.attention_calls import AttentionCall, plan_calls
-from atlas.training.device_arrays import to_device
-from atlas.training.flash_kernels import FlashKernels
-from atlas.training.joined_attention import attend_jointly
-from atlas.training.masked_attention import attend_with_masks
-from atlas.training.packed_rows import PackedRow
+from atlas.training.engine.attention_calls import AttentionCall, plan_calls
+from atlas.training.engine.device_arrays import to_device
+from atlas.training.engine.flash_kernels import FlashKernels
+from atlas.training.engine.joined_attention import attend_jointly
+from atlas.training.engine.masked_attention import attend_with_masks
+from atlas.training.engine.packed_rows import PackedRow
 
 IMPLEMENTATION = "atlas_packed_rows"  # its row in transformers' table of attention functions; it asks for no mask
 GENERAL = "masks, node by node"

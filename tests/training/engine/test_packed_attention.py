@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from atlas.training.attention_calls import AttentionCall, plan_calls
-from atlas.training.flash_kernels import CpuFlash, CudaFlash, FlashKernels, kernels_for
-from atlas.training.joined_attention import attend_jointly
-from atlas.training.packed_attention import GENERAL, AttentionPlan, attend, plan_all, plan_for
-from atlas.training.packed_rows import Node, PackedRow
+from atlas.training.engine.attention_calls import AttentionCall, plan_calls
+from atlas.training.engine.flash_kernels import CpuFlash, CudaFlash, FlashKernels, kernels_for
+from atlas.training.engine.joined_attention import attend_jointly
+from atlas.training.engine.packed_attention import GENERAL, AttentionPlan, attend, plan_all, plan_for
+from atlas.training.engine.packed_rows import Node, PackedRow
 
 CPU = torch.device("cpu")
 HEADS, GROUPS, WIDTH = 4, 2, 8

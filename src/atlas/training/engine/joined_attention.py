@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from atlas.training.attention_calls import AttentionCall
-from atlas.training.flash_kernels import FlashKernels
+from atlas.training.engine.attention_calls import AttentionCall
+from atlas.training.engine.flash_kernels import FlashKernels
 
 
 def attend_jointly(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from atlas.training.packed_attention import AttentionPlan
+from atlas.training.engine.packed_attention import AttentionPlan
 
 
 def prune_layer(layer: Any) -> None:

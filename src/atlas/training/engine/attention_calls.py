@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atlas.training.device_arrays import to_device
-from atlas.training.packed_rows import Node
+from atlas.training.engine.device_arrays import to_device
+from atlas.training.engine.packed_rows import Node
 
 Piece = tuple[list[tuple[int, int]], list[tuple[int, int]]]  # ranges of queries, ranges of keys
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from atlas.training.attention_calls import AttentionCall
+from atlas.training.engine.attention_calls import AttentionCall
 
 Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

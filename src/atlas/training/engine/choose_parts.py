@@ -17,10 +17,10 @@ from atlas.errors import ModelError
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
-from atlas.training.engine import PARTS, Engine
+from atlas.training.engine.exact_engine import PARTS, Engine
+from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_cross_entropy
-from atlas.training.packed_rows import MIN_SHARED_TOKENS
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 # Shares of the largest hidden state. Norms compute in float32 even in float64 models. A leak between sequences or a wrong position

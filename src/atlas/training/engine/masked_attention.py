@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from atlas.training.packed_rows import Node
+from atlas.training.engine.packed_rows import Node
 
 
 def attend_with_masks(

@@ -12,13 +12,13 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.training.choose_parts import choose_parts
 from atlas.training.config import EngineConfig
-from atlas.training.engine import PARTS, Engine
+from atlas.training.engine.choose_parts import choose_parts
+from atlas.training.engine.exact_engine import PARTS, Engine
+from atlas.training.engine.flash_kernels import CpuFlash
+from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.engine.packed_attention import GENERAL
 from atlas.training.examples import TrainingExample
-from atlas.training.flash_kernels import CpuFlash
-from atlas.training.micro_batches import cut_into_micro_batches
-from atlas.training.packed_attention import GENERAL
 from tests.training.tiny_families import FAMILIES, SHAPE, VOCABULARY, assert_same, example, gradients, nested_examples, reference_loss, tiny
 
 # Norms of most families compute in float32 whatever the model's type is, and eager attention its softmax: hence not 1e-12.
