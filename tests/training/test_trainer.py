@@ -112,4 +112,4 @@ def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_numbe
     together = train(tmp_path, ranks=2, max_tokens=60, base_is=base_is)
     assert len(alone) == 3, "the last step holds one example: the other rank has nothing to run"
     assert (alone[0][2] > 0) == (base_is != "none")
-    assert together == [pytest.approx(step, rel=1e-4) for step in alone]
+    assert together == [pytest.approx(step, rel=5e-4) for step in alone]  # float32, after updates

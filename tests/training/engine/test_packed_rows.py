@@ -57,7 +57,7 @@ def test_siblings_that_part_after_a_shared_token_are_all_supervised() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    shapes=shapes,
+    shapes=shapes | st.just([]),
     max_tokens=st.integers(1, 300),
     max_examples=st.one_of(st.none(), st.integers(1, 3)),
     padded=st.booleans(),

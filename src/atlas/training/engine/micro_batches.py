@@ -19,7 +19,7 @@ def cut_into_micro_batches(
     share_prompts: bool = False,
     at_least: int = 1,
 ) -> list[list[int]]:
-    """Indices of the examples of each forward pass.
+    """Indices of the examples of each forward pass; no pass where there is no example, as on a rank that has none of a step.
 
     Args:
         tokens: token ids of each example, shape [T].
@@ -30,6 +30,8 @@ def cut_into_micro_batches(
             in common (the examples of one trajectory) are parted last.
         at_least: how many passes there must be (ranks that train together need equally many).
     """
+    if not tokens:
+        return []
     order = lexicographic_order(tokens) if share_prompts else sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
     lengths = [len(tokens[index]) for index in order]
     if padded:
