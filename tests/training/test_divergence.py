@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.training.engine import chunked_loss
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
+from atlas.training.engine import chunked_loss
 from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.engine.exact_engine import PARTS, Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
