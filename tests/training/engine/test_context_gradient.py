@@ -86,3 +86,23 @@ def test_a_setting_that_means_nothing_or_cannot_be_had_is_refused() -> None:
     assert [TrainConfig(model="m", context_gradient=given).gradient_window for given in ("full", "stop", "window:7")] == [None, 0, 7]
     with pytest.raises(ModelError, match="Set context_gradient=full"):
         choose_parts(tiny("llama"), EngineConfig(packing=False), window=0)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.parametrize("window", [0, 5])
+def test_adapters_train_without_gradient_through_the_context(window: int) -> None:
+    peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+    bare, examples = tiny("llama"), nested_examples()
+    whole = choose_parts(bare, EngineConfig(), window=window).engine
+    expected = gradients(bare, lambda: engine_backward(whole, bare, examples))
+    whole.put_in(())
+    model = peft.get_peft_model(bare, peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")).double()
+    engine = choose_parts(model, EngineConfig(), window=window).engine
+    loss, found = gradients(model, lambda: engine_backward(engine, model, examples))
+    assert loss == pytest.approx(expected[0], rel=EXACT), "new adapters change nothing yet"
+    name = "layers.0.self_attn.q_proj"
+    (adapter,) = (module for path, module in model.named_modules() if path.endswith(name))
+    of_weight = next(gradient for path, gradient in expected[1].items() if path.endswith(f"{name}.weight"))
+    of_b = next(gradient for path, gradient in found.items() if f"{name}.lora_B" in path)
+    a = adapter.lora_A["default"].weight
+    torch.testing.assert_close(of_b, adapter.scaling["default"] * of_weight @ a.T, rtol=1e-6, atol=1e-9)

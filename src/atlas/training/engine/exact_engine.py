@@ -166,6 +166,7 @@ class Engine:
 
     def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
+        options = {name: option for name, option in options.items() if option is not None}  # PEFT adds its own, all None
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
         hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
