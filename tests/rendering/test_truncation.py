@@ -13,6 +13,7 @@ from atlas.rendering.renderer import Renderer, TokenizedExample
 from atlas.rendering.truncation import MARKER
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking
+from tests.templates import make_tokenizer
 
 NAMES = ["llama-2", "phi-3", "qwen2.5", "qwen3", "deepseek-r1", "gemma-strict"]
 
@@ -104,3 +105,41 @@ def test_results_of_tools_give_way_together_and_keep_their_calls() -> None:
     (example,) = renderer.tokenize_trajectory(trajectory, len(whole.token_ids) - 60, [2], "cut_observations")
     assert example.cut_observations == (1,)
     assert renderer.tokenizer.decode(example.token_ids.tolist()).count(f"<tool_response>\n{MARKER}\n</tool_response>") == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("max_tokens", [120, 200, 280])
+def test_no_observation_gives_way_to_steps_that_do_not_matter(name: str, max_tokens: int) -> None:
+    renderer = family_renderer(name)
+    trajectory = trajectory_of([12] * 6, FAMILIES[name].thinks)
+    alone = renderer.tokenize_trajectory(trajectory, max_tokens, [1, 2], "cut_observations")
+    beside = renderer.tokenize_trajectory(trajectory, max_tokens, [1, 2], "cut_observations", others=[0, 3, 4, 5])
+    for step in (1, 2):
+        (one,), (other,) = ([made for made in examples if step in made.steps] or [None] for examples in (alone, beside))
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert one.cut_observations == other.cut_observations
+            assert one.token_ids[: end_of_step(one, step)].tolist() == other.token_ids[: end_of_step(other, step)].tolist()
+
+
+def test_a_template_that_takes_the_marker_for_a_question_gives_an_example_per_step() -> None:
+    template = (  # as Qwen3's, whose user turns may hold results of tools in words
+        "{% set asked = namespace(last=-1) %}{% for m in messages %}"
+        "{% if m.role == 'user' and not m.content.startswith('<tool_response>') %}{% set asked.last = loop.index0 %}{% endif %}{% endfor %}"
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.reasoning_content and loop.index0 > asked.last %}{{ '<think>\n' + m.reasoning_content + '\n</think>\n\n' }}{% endif %}"
+        "{{ m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    renderer = Renderer(make_tokenizer(template, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"))
+    steps = list(trajectory_of([3, 20, 20, 20], thinks=True).steps)
+    for index in range(1, 4):
+        (seen,) = steps[index].observation
+        result = seen.model_copy(update={"content": f"<tool_response>{seen.content}</tool_response>"})
+        steps[index] = steps[index].model_copy(update={"observation": (result,)})
+    trajectory = make_trajectory(0).model_copy(update={"steps": tuple(steps)})
+    (whole,) = renderer.tokenize_trajectory(trajectory, steps=[1, 3])
+    made = renderer.tokenize_trajectory(trajectory, len(whole.token_ids) - 30, [1, 3], "cut_observations")
+    assert [example.steps for example in made] == [(1,), (3,)]
+    assert all(example.cut_observations == (2,) for example in made)
+    for example, step in zip(made, (1, 3), strict=True):
+        assert f"Hm {step}." in renderer.tokenizer.decode(example.token_ids[loss_mask(example, [step])].tolist())

@@ -142,18 +142,21 @@ class Renderer:
         max_tokens: int | None = None,
         steps: Collection[int] | None = None,
         truncation: Truncation = "drop_tail",
+        others: Collection[int] = (),
     ) -> list[TokenizedExample]:
         """The trajectory as tokens with owners: one example, or one per step where the template rewrites history.
 
         Args:
             max_tokens: longer sequences lose their tail; steps that no longer fit whole become `dropped_steps`.
-            steps: the steps that matter (all, if None); only they get an example of their own where one is needed.
+            steps: the steps that matter (all, if None); only they and `others` get an example of their own where one is needed.
             truncation: whether observations give way first, so that fewer of the steps that matter are dropped.
+            others: steps that no observation gives way to: what they are changes no token before the last step that matters.
 
         Raises:
             ModelError: the template places a response where it cannot be located.
         """
-        wanted = range(len(trajectory.steps)) if steps is None else sorted(steps)
+        matter = frozenset(range(len(trajectory.steps)) if steps is None else steps)
+        wanted = sorted(matter.union(others))
         if not wanted:
             return []
         owned = list(trajectory.owned_messages())
@@ -168,10 +171,21 @@ class Renderer:
             examples = [self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens) for step in wanted]
         if max_tokens is None or truncation == "drop_tail":
             return examples
-        return [self._with_cuts(trajectory, example, max_tokens) if example.dropped_steps else example for example in examples]
+        return [
+            made
+            for example in examples
+            for made in (
+                self._with_cuts(trajectory, example, max_tokens, matter) if matter.intersection(example.dropped_steps) else [example]
+            )
+        ]
 
-    def _with_cuts(self, trajectory: Trajectory, example: TokenizedExample, max_tokens: int) -> TokenizedExample:
-        """The example again, observations left out so that steps that it dropped fit."""
+    def _with_cuts(
+        self, trajectory: Trajectory, example: TokenizedExample, max_tokens: int, matter: frozenset[int]
+    ) -> list[TokenizedExample]:
+        """The example again, observations left out so that steps that matter and that it dropped fit.
+
+        More than one where the template rewrites history now: Qwen3's takes the marker for a question where it knew a tool's result.
+        """
 
         def tokens_through(shortened: Trajectory, step: int) -> int:
             owned = list(shortened.owned_messages())
@@ -179,12 +193,12 @@ class Renderer:
             text, span = self._span([message for message, _ in owned], index, step, shortened.tools)
             return len(self.encode(text[: span.end]))
 
-        wanted = sorted({*example.steps, *example.dropped_steps})
-        shortened, cut = cut_observations(trajectory, wanted, max_tokens, tokens_through, lambda text: len(self.encode(text)))
+        wanted = {*example.steps, *example.dropped_steps}
+        kept = sorted(wanted & matter)
+        shortened, cut = cut_observations(trajectory, kept, max_tokens, tokens_through, lambda text: len(self.encode(text)))
         if not cut:
-            return example
-        (made,) = self.tokenize_trajectory(shortened, max_tokens, wanted)
-        return replace(made, cut_observations=cut)
+            return [example]
+        return [replace(made, cut_observations=cut) for made in self.tokenize_trajectory(shortened, max_tokens, wanted)]
 
     def opening_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation up to where the model answers."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import ModelError
+from atlas.errors import ConfigError, ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
@@ -126,7 +126,7 @@ def build_examples(
         weights = weights_of_steps(trajectory, selection, step_weights)
         others = frozenset(range(len(trajectory.steps))) - selection.indices if anchors else frozenset()
         try:
-            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices | others, truncation)
+            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices, truncation, others)
         except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
             problems.append(_left_out(trajectory, str(error)))
             continue
@@ -163,6 +163,8 @@ def build_examples(
                 for example, of_token in zip(of_trajectory, weights_of_tokens(owners, weights, normalizer), strict=True)
             ]
         examples += of_trajectory
+    if step_weights != "none" and normalizer != "trajectories":
+        examples = _with_largest_weight_1(examples)
     return ExampleSet(
         tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_cut, num_tokens, tuple(problems)
     )
@@ -174,12 +176,18 @@ def schedule_examples(trajectories: Sequence[Sequence[TrainingExample]], epochs:
     Each epoch is a permutation drawn from `seed`, so that arms with as many trajectories get the same ones in the same
     optimiser steps, whatever their template makes of them. Within a step they stand in order of length, which changes no sum
     but saves padding in its micro-batches.
+
+    Raises:
+        ConfigError: so few epochs that no trajectory is trained on.
     """
+    num_visits = round(epochs * len(trajectories))
+    if not num_visits:
+        raise ConfigError(f"epochs={epochs} of {len(trajectories)} trajectories is not one trajectory. Raise epochs.")
     rng = np.random.default_rng(seed)
     order: list[int] = []
-    while len(order) < round(epochs * len(trajectories)):
+    while len(order) < num_visits:
         order += rng.permutation(len(trajectories)).tolist()
-    order = order[: round(epochs * len(trajectories))]
+    order = order[:num_visits]
     lengths = [max(len(example.input_ids) for example in examples) for examples in trajectories]
     steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))]
@@ -198,6 +206,12 @@ def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray
     weights = np.zeros(len(labels))
     weights[labels != IGNORED_LABEL] = of_token
     return weights
+
+
+def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+    """Only ratios matter, and losses are float32: weights of 1e-50 would all be 0 there."""
+    largest = max((float(one.weights.max()) for one in examples if one.weights is not None), default=1.0)
+    return [one if one.weights is None else replace(one, weights=one.weights / largest) for one in examples]
 
 
 def _left_out(trajectory: Trajectory, reason: str) -> Problem:

@@ -63,5 +63,6 @@ def weights_of_tokens(
     if normalizer == "steps":
         of_token = of_token / np.bincount(places)[places]
     elif normalizer == "trajectories":
+        of_token = of_token / of_token.max()  # a sum of the largest numbers would be none
         of_token = of_token / of_token.sum()
     return np.split(of_token, np.cumsum([len(owner) for owner in owners])[:-1])
