@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from atlas.errors import ConfigError, ModelError
 from atlas.runs import read_selections, read_trajectories
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.training.config import LoraConfig, TrainConfig
@@ -105,3 +108,23 @@ def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_
     assert on - off > 2 * shape.num_layers * shape.layer_weights * tokens
     assert with_copy["copy of the base"] == 4 * shape.num_parameters
     assert "copy of the base" not in memory | with_adapters
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    def plan(model: Path, **settings: object) -> None:
+        with open("/dev/null", "w") as nowhere:
+            print_training_plan(Console(file=nowhere), TrainConfig.model_validate({"model": str(model), **settings}), *runs)
+
+    with pytest.raises(ConfigError, match="Raise epochs"):
+        plan(tiny_model_folder, epochs=0.01)
+    changed = tmp_path / "changed"
+    shutil.copytree(tiny_model_folder, changed)
+    (changed / "config.json").write_text(json.dumps(json.loads((changed / "config.json").read_text()) | {"vocab_size": 200}))
+    with pytest.raises(ModelError, match="embeddings for 200 tokens"):
+        plan(changed)
+    (changed / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json of model .* cannot be read"):
+        plan(changed)
+    (changed / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="low-rank adapters"):
+        plan(changed)

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from atlas.errors import ConfigError, DataError, DependencyError, ModelError, RunError
 from atlas.models.local import load_model, load_renderer, locate_model
@@ -305,6 +307,43 @@ def test_torn_weights_adapters_alone_and_an_empty_schedule_are_named(
         train_agent(quick(torn), *runs, tmp_path / "run")
     with pytest.raises(ConfigError, match="Raise epochs"):
         train_agent(quick(tiny_model_folder, epochs=0.01), *runs, tmp_path / "run")
+
+
+def changed_model(folder: Path, change: Callable[[dict[str, torch.Tensor]], None], out: Path, **settings: object) -> Path:
+    """A copy of a model folder with other weights and settings."""
+    shutil.copytree(folder, out)
+    weights = load_file(out / "model.safetensors")
+    change(weights)
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "config.json").write_text(json.dumps(json.loads((out / "config.json").read_text()) | settings))
+    return out
+
+
+def test_weights_that_are_not_all_there_are_not_made_up(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    gone = "model.layers.1.mlp.up_proj.weight"
+    lacking = changed_model(tiny_model_folder, lambda weights: weights.__delitem__(gone), tmp_path / "lacking")
+    with pytest.raises(ModelError, match=f"lack 1 of those .* {gone}"):
+        train_agent(quick(lacking), *runs, tmp_path / "run")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused_before_the_model_is_loaded(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shorten(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:200].clone()
+
+    small = changed_model(tiny_model_folder, shorten, tmp_path / "small", vocab_size=200)
+    monkeypatch.setattr("atlas.training.tune_model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(ModelError, match="embeddings for 200 tokens"):
+        train_agent(quick(small), *runs, tmp_path / "run")
+
+
+def test_a_training_that_diverges_ends_and_leaves_no_checkpoint(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    wild = {"learning_rate": 1e9, "lr_scheduler": "constant", "warmup_ratio": 0, "epochs": 4}
+    for log_every in (1, 100):
+        with pytest.raises(ModelError, match=r"diverged: .* expected a finite number"):
+            train_agent(quick(tiny_model_folder, log_every=log_every, **wild), *runs, tmp_path / f"run{log_every}")
+        assert not (tmp_path / f"run{log_every}" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ worthless (no chat template) show before the expensive part starts.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,18 +105,28 @@ def load_model(place: ModelPlace, dtype: str, device: str | None = None, quantiz
         quantization: transformers' quantization config for the weights of linear layers; None: they are as `dtype` says.
 
     Raises:
-        ModelError: no model there, or one that is no causal LM.
+        ModelError: no model there, one that is no causal LM, or weights that are not all there.
     """
     transformers = import_transformers()
     import torch
 
-    kind = _import_peft().AutoPeftModelForCausalLM if place.holds_adapters else transformers.AutoModelForCausalLM
     device = device or default_device()
-    options = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
+    options: dict[str, Any] = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
+    options["dtype"] = getattr(torch, dtype)
+    missing: Collection[str] = ()
     try:
-        model = kind.from_pretrained(place.location, dtype=getattr(torch, dtype), **options)
+        if place.holds_adapters:
+            model = _import_peft().AutoPeftModelForCausalLM.from_pretrained(place.location, **options)
+        else:
+            model, told = transformers.AutoModelForCausalLM.from_pretrained(place.location, output_loading_info=True, **options)
+            missing = told["missing_keys"]
     except Exception as error:  # torn weights raise safetensors' own error, an architecture that does not fit a RuntimeError
         raise ModelError(f"model {place.name} cannot be loaded: {_first_line(error)}") from error
+    if missing:  # transformers would make them up
+        raise ModelError(
+            f"the weights of model {place.name} lack {len(missing)} of those that its config.json asks for, among them {min(missing)}. "
+            "Get its files again, or mend its config.json."
+        )
     return (model if quantization else model.to(device)).eval()
 
 

@@ -11,6 +11,7 @@ from atlas.models.local import load_renderer, locate_model, resolve_precision
 from atlas.rendering.coloured_tokens import colour_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.runs import read_selections, read_trajectories
+from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
 from atlas.training.examples import build_examples, examples_of_steps, schedule_examples
@@ -25,6 +26,7 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
     place = locate_model(config.model)
+    settings = read_model_settings(place)
     renderer = load_renderer(place)
     built = build_examples(
         read_trajectories(trajectories),
@@ -52,6 +54,7 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     if not built.examples:
         console.print("no token would be supervised: training would stop here.")
         return
+    check_tokens(settings, built, config.model)
     order = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = examples_of_steps(built.by_trajectory, order, config.batch_size)
     precision = resolve_precision(config.precision)

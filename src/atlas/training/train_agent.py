@@ -11,16 +11,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import ConfigError, DataError, ModelError
+from atlas.errors import ConfigError, DataError
 from atlas.models.local import ModelPlace, load_renderer, locate_model, model_input
 from atlas.progress import quiet_unless, say, show_progress
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.store import Input, Manifest, Run, read_manifest, run_input, start_run
+from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.examples import ExampleSet, build_examples, schedule_examples
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
@@ -105,8 +106,7 @@ def _read_examples(
     config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path, sources: Counter[str]
 ) -> tuple[ExampleSet, Renderer]:
     selections = read_selections(selection, trajectories)
-    if place.holds_adapters:
-        raise ModelError(f"{config.model} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
+    settings = read_model_settings(place)
     renderer = load_renderer(place)
     with show_progress("tokenising", len(selections)) as bar:
         found = _count_sources(read_trajectories(trajectories), sources)
@@ -122,6 +122,7 @@ def _read_examples(
             anchors=config.kl_weight > 0,
         )
     _check_supervision(examples, config, selection)
+    check_tokens(settings, examples, config.model)
     return examples, renderer
 
 
@@ -145,9 +146,7 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Pat
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
             f"learn nothing. Look at {selection}/problems.jsonl, or raise max_tokens above {config.max_tokens}."
         )
-    num_trajectories = len(examples.by_trajectory)
-    if not round(config.epochs * num_trajectories):
-        raise ConfigError(f"epochs={config.epochs} of {num_trajectories} trajectories is not one trajectory. Raise epochs.")
+    schedule_examples(examples.by_trajectory, config.epochs, config.batch_size, config.seed)  # refuses one of nothing
 
 
 def _describe(examples: ExampleSet) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The cut is by cost, over the examples of the step alone, so it changes no loss b
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from transformers import Trainer
 
+from atlas.errors import ModelError
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
@@ -61,7 +63,17 @@ class CriticalStepTrainer(Trainer):
         return over_ranks
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The KL to the base model as a column of its own, the mean over the optimiser steps of a row as the loss is."""
+        """The KL to the base model as a column of its own, the mean over the optimiser steps of a row as the loss is.
+
+        Raises:
+            ModelError: a loss or gradient that is no finite number: nothing good can come of it any more.
+        """
+        for name in ("loss", "grad_norm", "train_loss"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise ModelError(
+                    f"training has diverged: {name} is {logs[name]} at optimiser step {self.state.global_step}, expected a finite number. "
+                    "Lower learning_rate, raise warmup_ratio, or look at the weights of the model; then train into another --out."
+                )
         if self.engine.base is not None and "loss" in logs:
             mean = torch.stack(self._divergences).mean()
             logs = {**logs, "kl": float(self.accelerator.reduce(mean, reduction="mean"))}

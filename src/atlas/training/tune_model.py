@@ -31,7 +31,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
 
     Raises:
         ConfigError: a tracker that cannot be used, or a launcher that asks for another precision.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or its loss is no finite number any more.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
     transformers = import_transformers()
@@ -139,6 +139,7 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         bf16=precision == "bf16",
         activation_checkpointing=config.gradient_checkpointing,
         logging_steps=config.log_every,
+        logging_nan_inf_filter=False,  # it logs a loss of 0 in place of one that is no number
         save_steps=config.save_every,
         save_total_limit=2,
         seed=config.seed,
