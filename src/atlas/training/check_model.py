@@ -41,6 +41,4 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
         )
     longest = max(len(example.input_ids) for example in examples.examples)
     if positions is not None and longest > positions:
-        say(
-            f"the longest sequence has {longest:,} tokens, and {name} was made for {positions:,}. Set max_tokens={positions} to stay within."
-        )
+        say(f"the longest sequence has {longest:,} tokens, and {name} was made for {positions:,}. Set max_tokens={positions} if not meant.")
