@@ -338,6 +338,26 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused_b
         train_agent(quick(small), *runs, tmp_path / "run")
 
 
+@pytest.mark.parametrize("rotates", [True, False])
+def test_sequences_longer_than_the_model_was_made_for_are_named_and_refused_where_it_has_no_such_positions(
+    runs: tuple[Path, Path], tokenizer: Any, tmp_path: Path, rotates: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import transformers
+
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    kind = transformers.LlamaConfig if rotates else transformers.GPT2Config
+    folder = tmp_path / "short"
+    transformers.AutoModelForCausalLM.from_config(kind(**sizes, max_position_embeddings=100)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    config = quick(folder, epochs=0.5)
+    if rotates:
+        train_agent(config, *runs, tmp_path / "run")
+        assert "is made for 100" in capsys.readouterr().err
+    else:
+        with pytest.raises(ModelError, match="embeddings for 100 positions"):
+            train_agent(config, *runs, tmp_path / "run")
+
+
 def test_a_training_that_diverges_ends_and_leaves_no_checkpoint(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
     wild = {"learning_rate": 1e9, "lr_scheduler": "constant", "warmup_ratio": 0, "epochs": 4}
     for log_every in (1, 100):

@@ -22,14 +22,17 @@ def read_model_settings(place: ModelPlace) -> Any:
         return import_transformers().AutoConfig.from_pretrained(place.location)
     except Exception as error:  # a file that is no JSON, an architecture that is not known, a hub that is not reached
         reason = str(error).strip().split("\n", 1)[0]
-        raise ModelError(f"the config.json of model {place.name} cannot be read: {reason}") from error
+        raise ModelError(
+            f"the config.json of model {place.name} cannot be read: {reason.rstrip('.')}. Check the name, the files and the connection."
+        ) from error
 
 
 def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
-    """Whether the model has an embedding for every token; says it where sequences are longer than it was made for.
+    """Whether the model has embeddings for all tokens and positions; says it where sequences are longer than rotations were made for.
 
     Raises:
-        ModelError: it has not: its tokenizer is another one's, or got tokens that the model did not.
+        ModelError: it has not: its tokenizer is another one's, or got tokens that the model did not; or it counts positions in a
+            table that is shorter than a sequence, as GPT-2 does.
     """
     text = settings.get_text_config()
     vocabulary, positions = int(text.vocab_size), getattr(text, "max_position_embeddings", None)
@@ -40,5 +43,11 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
             "Give the tokenizer that belongs to it, or add embeddings with model.resize_token_embeddings and save both."
         )
     longest = max(len(example.input_ids) for example in examples.examples)
-    if positions is not None and longest > positions:
-        say(f"the longest sequence has {longest:,} tokens, and {name} was made for {positions:,}. Set max_tokens={positions} if not meant.")
+    if positions is None or longest <= positions:
+        return
+    if not hasattr(text, "rope_parameters"):
+        raise ModelError(
+            f"the longest sequence has {longest:,} tokens, and {name} has embeddings for {positions:,} positions. "
+            f"Set max_tokens={positions}, or select from shorter trajectories."
+        )
+    say(f"the longest sequence has {longest:,} tokens, but {name} is made for {positions:,}. Set max_tokens={positions} if not meant.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import Config
 from atlas.models.local import Precision
@@ -88,6 +88,13 @@ class TrainConfig(Config):
         None, description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished"
     )
     hub_private: bool = Field(True, description="whether that repository is private, where it is made anew")
+
+    @field_validator("engine")
+    @classmethod
+    def _packs_where_a_window_needs_it(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
+        if not engine.packing and (given := info.data.get("context_gradient", "full")) != "full":
+            raise ValueError(f"context_gradient={given} needs engine.packing. Turn it on, or set context_gradient=full")
+        return engine
 
     @property
     def gradient_window(self) -> int | None:

@@ -52,7 +52,7 @@ def push_checkpoint(run: Path, manifest: Manifest, repository: str, private: boo
     except Exception as error:  # a network fails in many ways, each with an exception of its own
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise HubError(
-            f"{run} is finished and kept, but its checkpoint could not be pushed to {repository}: {reason} "
+            f"{run} is finished and kept, but its checkpoint could not be pushed to {repository}: {reason.rstrip('.')}. "
             "Run the same command again to push it; nothing is trained anew."
         ) from error
     write_text(run / PUSHED_FILE, json.dumps(pushed) + "\n")

@@ -84,6 +84,8 @@ def test_a_setting_that_means_nothing_or_cannot_be_had_is_refused() -> None:
     with pytest.raises(ConfigError, match="context_gradient"):
         check_config(TrainConfig, {"model": "m", "context_gradient": "window"}, "command line")
     assert [TrainConfig(model="m", context_gradient=given).gradient_window for given in ("full", "stop", "window:7")] == [None, 0, 7]
+    with pytest.raises(ConfigError, match=r"needs engine\.packing"):
+        check_config(TrainConfig, {"model": "m", "context_gradient": "stop", "engine": {"packing": False}}, "command line")
     with pytest.raises(ModelError, match="Set context_gradient=full"):
         choose_parts(tiny("llama"), EngineConfig(packing=False), window=0)
 
