@@ -260,6 +260,15 @@ def test_a_tracker_that_cannot_be_used_is_named_before_the_model_is_loaded(
         train_agent(quick(tiny_model_folder, report_to=["nosuch"]), *runs, tmp_path / "run")
 
 
+@pytest.mark.parametrize("targets", [["nope"], "q_proj|v_proj", []])
+def test_layers_that_the_model_does_not_have_are_named_with_those_it_has(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, targets: object
+) -> None:
+    pytest.importorskip("peft", reason="the lora extra is not installed")
+    with pytest.raises(ConfigError, match=r"lora\.target_modules=.* cannot be used: .*down_proj"):
+        train_agent(quick(tiny_model_folder, lora={"target_modules": targets}), *runs, tmp_path / "run")
+
+
 def test_a_selection_of_other_trajectories_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
     other = write_trajectories(tmp_path / "other", [make_trajectory(3, "elsewhere")])
     with pytest.raises(RunError, match="other trajectories"):
@@ -272,6 +281,7 @@ def test_a_run_without_a_supervised_token_stops_before_the_model_is_loaded(
     monkeypatch.setattr("atlas.training.tune_model.load_model", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(DataError, match=r"no token would be supervised.*max_tokens"):
         train_agent(quick(tiny_model_folder, max_tokens=8), *runs, tmp_path / "run")
+    assert len((tmp_path / "run" / "problems.jsonl").read_text().splitlines()) == 12, "the reason of each is there to read"
 
 
 def test_an_empty_selection_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.errors import DependencyError
+from atlas.errors import ConfigError, DependencyError
 from atlas.models.local import ModelPlace, import_transformers, load_model
 from atlas.training.config import LoraConfig
 
@@ -14,6 +14,7 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
 
     Raises:
         ModelError: the model cannot be loaded.
+        ConfigError: the model has no such layers.
         DependencyError: PEFT or bitsandbytes is not installed.
     """
     try:
@@ -32,10 +33,17 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
         # It freezes the base and keeps norms, embedding and head in float32; recomputing activations is the Trainer's affair.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return peft.get_peft_model(
-        model,
-        peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
-    )
+    try:
+        return peft.get_peft_model(
+            model,
+            peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
+        )
+    except ValueError as error:  # no layer is called so, or one that no adapter fits is
+        layers = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if name and not list(module.children())})
+        raise ConfigError(
+            f"lora.target_modules={targets!r} cannot be used: {str(error).rstrip('.')}. "
+            f"Give all-linear, names of layers ({', '.join(layers)}) or a regular expression for whole paths."
+        ) from error
 
 
 def _four_bits(dtype: str) -> Any:

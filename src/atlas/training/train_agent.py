@@ -78,8 +78,11 @@ def _train(
     """All of a run that is not finished; `run` is held by rank 0 alone."""
     sources: Counter[str] = Counter()
     place = locate_model(config.model)
+    settings = ranks.together(lambda: read_model_settings(place))
     examples, renderer = ranks.together(lambda: _read_examples(config, place, trajectories, selection, sources))
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
+    ranks.together(lambda: _check_supervision(examples, config, out))
+    ranks.together(lambda: check_tokens(settings, examples, config.model))
     for note in renderer.notes:
         say(note)
     say(
@@ -106,7 +109,6 @@ def _read_examples(
     config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path, sources: Counter[str]
 ) -> tuple[ExampleSet, Renderer]:
     selections = read_selections(selection, trajectories)
-    settings = read_model_settings(place)
     renderer = load_renderer(place)
     with show_progress("tokenising", len(selections)) as bar:
         found = _count_sources(read_trajectories(trajectories), sources)
@@ -121,8 +123,6 @@ def _read_examples(
             config.step_weights,
             anchors=config.kl_weight > 0,
         )
-    _check_supervision(examples, config, selection)
-    check_tokens(settings, examples, config.model)
     return examples, renderer
 
 
@@ -139,12 +139,12 @@ def _template_digest(renderer: Renderer) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _check_supervision(examples: ExampleSet, config: TrainConfig, selection: Path) -> None:
+def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> None:
     if not examples.examples:
         reason = examples.problems[0].reason if examples.problems else "no step is selected"
         raise DataError(
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
-            f"learn nothing. Look at {selection}/problems.jsonl, or raise max_tokens above {config.max_tokens}."
+            f"learn nothing. {out}/problems.jsonl has the reason of each; if it is length, raise max_tokens above {config.max_tokens}."
         )
     schedule_examples(examples.by_trajectory, config.epochs, config.batch_size, config.seed)  # refuses one of nothing
 
