@@ -269,6 +269,16 @@ def test_layers_that_the_model_does_not_have_are_named_with_those_it_has(
         train_agent(quick(tiny_model_folder, lora={"target_modules": targets}), *runs, tmp_path / "run")
 
 
+def test_the_last_step_is_logged_however_rarely_the_others_are(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    for log_every in (1, 4, 100):
+        train_agent(quick(tiny_model_folder, log_every=log_every), *runs, tmp_path / str(log_every))
+    every, fourth, last = (losses(tmp_path / str(log_every)) for log_every in (1, 4, 100))
+    assert len(every) == 6
+    assert fourth == pytest.approx([sum(every[:4]) / 4, sum(every[4:]) / 2], rel=1e-5)
+    assert last == pytest.approx([sum(every) / 6], rel=1e-5)
+    assert read_manifest(tmp_path / "100").summary["final_loss"] == pytest.approx(last[0], abs=1e-4)
+
+
 def test_a_selection_of_other_trajectories_is_refused(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
     other = write_trajectories(tmp_path / "other", [make_trajectory(3, "elsewhere")])
     with pytest.raises(RunError, match="other trajectories"):

@@ -1,4 +1,4 @@
-"""Follows a training run: progress on the terminal, and `metrics.jsonl`, which is whole after each log."""
+"""Follows a training run: progress on the terminal, and `metrics.jsonl`, which is whole after each log and has the last step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from transformers import TrainerCallback
 
 from atlas.progress import Bar
 from atlas.record_files import write_text
+
+
+class LastStepLogger(TrainerCallback):
+    """Has the last optimiser step logged whatever `log_every` is. For every rank: they log together."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log = control.should_log or state.global_step == state.max_steps
 
 
 class RunFollower(TrainerCallback):

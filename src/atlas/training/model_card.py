@@ -52,7 +52,7 @@ def write_card(
         "settings": _listed({name: value for name, value in config.model_dump(mode="json").items() if name not in NOT_TOLD}),
         "engine": f"{_code(made['engine'])}, {made['precision']}, processes: {made['num_processes']}",
         "optimiser steps": f"{made['optimizer_steps']:,}",
-        "loss at the end": f"{made['final_loss']} nats per supervised token (mean of the last ten logged)",
+        "loss at the end": f"{made['final_loss']} nats per {_unit(config)} (mean of the last ten logged)",
         "code": _listed(run.versions),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -72,6 +72,14 @@ Steps]({METHOD}). Nothing here says how well the agent does: evaluate it on task
 A content is the beginning of a SHA-256; the run's manifest holds the whole. The licence is for the owner to set: those of the base model
 and of the trajectories apply.
 """
+
+
+def _unit(config: TrainConfig) -> str:
+    """What the loss is a mean over, and what else is in it."""
+    alike = "" if config.loss_normalizer == "tokens" else f", {config.loss_normalizer} counting the same each"
+    weighed = "" if config.step_weights == "none" else f", steps weighed by {config.step_weights}"
+    held = f", with {config.kl_weight:g} times the KL to the base model" if config.kl_weight else ""
+    return f"supervised token{alike}{weighed}{held}"
 
 
 def _trajectories(run: Manifest, sources: Counter[str], made: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     from atlas.training.costs import count_run_tokens
     from atlas.training.engine.choose_parts import choose_parts
     from atlas.training.engine.exact_engine import Engine
-    from atlas.training.follower import RunFollower
+    from atlas.training.follower import LastStepLogger, RunFollower
     from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate
 
@@ -71,7 +71,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
             args=arguments,
             train_dataset=OptimizerSteps(trajectories, order, config.batch_size, ranks.size),
             data_collator=collate,
-            callbacks=[RunFollower(out, bar)] if ranks.is_first else None,
+            callbacks=[LastStepLogger(), *([RunFollower(out, bar)] if ranks.is_first else [])],
             engine=engine,
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,
