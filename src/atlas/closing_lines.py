@@ -65,7 +65,10 @@ def _short(value: Any) -> str:
     """A number of a summary in a few characters; tables within it (per group) are for the files, not for the closing lines."""
     if isinstance(value, dict):
         if value.keys() == {"value", "low", "high"}:
-            return "unknown" if value["value"] is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+            if value["value"] is None:
+                return "unknown"
+            known = value["low"] is not None and value["high"] is not None  # a few equal values have no interval
+            return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" if known else f"{value['value']:.3f} [unknown]"
         inner = [f"{key} {_short(part)}" for key, part in value.items() if not isinstance(part, dict)]
         return f"({', '.join(inner)})" if inner else ""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,0 +1,25 @@
+"""The three closing lines of a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atlas.closing_lines import tell
+from atlas.store import Manifest
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [
+        ({"value": 0.5, "low": 0.25, "high": 0.75}, "rate 0.500 [0.250, 0.750]"),
+        ({"value": 0.5, "low": None, "high": None}, "rate 0.500 [unknown]"),
+        ({"value": None, "low": None, "high": None}, "rate unknown"),
+    ],
+)
+def test_an_interval_is_told_as_far_as_it_is_known(
+    interval: dict[str, float | None], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(Manifest(command="evaluate", config={}, summary={"rate": interval}), tmp_path)
+    assert told in capsys.readouterr().out
