@@ -120,7 +120,7 @@ def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(co
         ("rollouts.number=2",),
     ):
         done = atlas(*given, *option)
-        refused(done, "error: command line: ", "not by 'random'; leave it out.")
+        refused(done, "error: command line: ", "not by random; leave it out.")
         assert "{" not in done.stderr
     assert not (tmp_path / "s").exists()
     assert atlas(*given, "voting=majority", "model=openai/gpt-4o").returncode == 0  # what would be so anyway does no harm

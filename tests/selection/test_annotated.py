@@ -103,7 +103,7 @@ def test_changed_labels_are_another_input(run: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["selector=random", "labels=l.csv"], "labels=… is read by selector 'annotated'"),
+        (["selector=random", "labels=l.csv"], "labels=… is read by selector annotated"),
         (["annotator=ann"], "add labels=FILE"),
     ],
 )

@@ -75,5 +75,5 @@ def test_the_embedding_model_is_an_input_of_the_run(tiny_model_folder: Path, tmp
     manifest = select_steps(SelectConfig(selector="diversity", embedding_model=str(tiny_model_folder)), run, tmp_path / "s")
     assert manifest.inputs["embedding_model"].digest
     assert [len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)] == [1, 0, 2]
-    with pytest.raises(ConfigError, match="embedding_model=… is read by selector 'diversity'"):
+    with pytest.raises(ConfigError, match="embedding_model=… is read by selector diversity"):
         load_config(SelectConfig, None, ["selector=random", "embedding_model=m"])

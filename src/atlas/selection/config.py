@@ -156,10 +156,8 @@ class SelectConfig(Config):
         for name, readers in READERS.items():
             is_given = name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
             if is_given and self.selector not in readers and ":" not in self.selector:
-                who = " and ".join(f"'{reader}'" for reader in sorted(readers))
-                raise ValueError(
-                    f"{name}=… is read by {'selectors' if len(readers) > 1 else 'selector'} {who}, not by '{self.selector}'; leave it out"
-                )
+                who = f"selector{'s' if len(readers) > 1 else ''} {' / '.join(sorted(readers))}"
+                raise ValueError(f"{name}=… is read by {who}, not by {self.selector}; leave it out")
         return self
 
     @model_validator(mode="after")
