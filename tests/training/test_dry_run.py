@@ -55,6 +55,16 @@ def test_each_saving_costs_less_than_what_went_before(tiny_model_folder: Path) -
     assert len(set(costs)) >= len(costs) - 1, "these examples have no tail, all else saves"
 
 
+def test_of_a_mixture_the_experts_that_a_token_goes_through_are_counted(tmp_path: Path) -> None:
+    from transformers import MixtralConfig
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    MixtralConfig(**sizes, vocab_size=100, num_local_experts=4, num_experts_per_tok=2).save_pretrained(tmp_path)
+    shape = measure_shape(str(tmp_path), TrainConfig(model=str(tmp_path)))
+    assert shape.layer_weights - shape.linear_weights == 2 * 3 * 32 * 64
+    assert 2 * (32 * 32 + 16 * 32) <= shape.linear_weights <= 2 * (32 * 32 + 16 * 32) + 4 * 32, "attention, and perhaps the router"
+
+
 def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:
     from tests.training.tiny_families import nested_examples
 

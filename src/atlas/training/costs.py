@@ -5,7 +5,7 @@ Counted, not measured: matrix multiplications and attention of the forward and b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class ModelShape:
     """The sizes that costs depend on.
 
     Attributes:
-        layer_weights: entries of the weight matrices of one decoder layer.
+        linear_weights: entries of the linear maps of one decoder layer, which four bits can hold.
+        layer_weights: the same, and those of the experts that one token goes through.
         layer_outputs: entries that one layer keeps for its backward pass, per token.
         adapter_weights: entries of all low-rank adapters; 0 without.
     """
@@ -36,6 +37,7 @@ class ModelShape:
     vocabulary: int
     query_width: int
     key_width: int
+    linear_weights: int
     layer_weights: int
     layer_outputs: int
     num_parameters: int
@@ -71,6 +73,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     if not layers:  # an architecture with names of its own: its layers are taken to be all but the embedding
         weights = (sum(parameter.numel() for parameter in model.parameters()) - embedding) // num_layers
         outputs = weights // hidden * 2
+    experts, active = (sum(counts) for counts in zip((0, 0), *_experts(layers[0], text) if layers else (), strict=True))
     adapters = config.lora.rank * outputs * num_layers if config.lora else 0
     return ModelShape(
         num_layers=num_layers,
@@ -78,11 +81,21 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         vocabulary=int(text.vocab_size),
         query_width=heads * head_width,
         key_width=int(getattr(text, "num_key_value_heads", None) or heads) * head_width,
-        layer_weights=weights,
-        layer_outputs=outputs + 4 * hidden,  # norms and residuals
+        linear_weights=weights,
+        layer_weights=weights + experts,
+        layer_outputs=outputs + active + 4 * hidden,  # norms and residuals
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         adapter_weights=adapters,
     )
+
+
+def _experts(layer: Any, text: Any) -> Iterator[tuple[int, int]]:
+    """(weights, outputs) of each matrix of the experts that a token goes through; they stand side by side, [E, out, in]."""
+    routed = int(getattr(text, "num_experts_per_tok", None) or 1)
+    for parameter in layer.parameters():
+        if parameter.dim() == 3:
+            used = min(routed, parameter.shape[0])
+            yield used * parameter.shape[1] * parameter.shape[2], used * (parameter.shape[1] + parameter.shape[2])
 
 
 def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]]) -> list[Cost]:
@@ -178,7 +191,7 @@ def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequ
         logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
     activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
-    in_four_bits = shape.num_layers * shape.layer_weights if config.lora and config.lora.quantize else 0
+    in_four_bits = shape.num_layers * shape.linear_weights if config.lora and config.lora.quantize else 0
     size_of_others = 2 if config.lora and not config.lora.quantize and precision == "bf16" else 4
     base = (shape.num_parameters - in_four_bits) * size_of_others + in_four_bits * FOUR_BITS
     holds = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
