@@ -308,6 +308,16 @@ def test_a_key_in_an_answer_is_struck_out(monkeypatch: pytest.MonkeyPatch) -> No
         assert ask(server.url).text == "your key is [key]"
 
 
+@pytest.mark.parametrize("stand_in", ["x", "0", "index", "EMPTY"])
+def test_a_stand_in_for_a_key_spoils_no_answer_and_is_no_part_of_an_error(stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", stand_in)
+    answer = json.dumps({"critical_steps": [{"index": 0, "reason": f"{stand_in} is next"}]})
+    with serve(lambda body, number: completion(answer)) as server:
+        assert ask(server.url).text == answer
+    with serve(lambda body, number: failure(400, f"wrong key {stand_in}, expected 10 digits")) as server:
+        assert (ask(server.url).refusal or "").endswith("wrong key [key], expected 10 digits")
+
+
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inspect_ai.model", None)
     with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from atlas.cli import app
-from atlas.errors import ConfigError, CostLimitError, EndpointError
+from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
@@ -157,6 +158,34 @@ def test_what_is_in_flight_when_the_limit_is_reached_is_kept(run: Path, tmp_path
             select_steps(oracle(server.url, prices=prices, max_cost_usd=1.0, max_in_flight=4), run, tmp_path / "out")
         kept = (tmp_path / "out" / "selections.jsonl.partial").read_bytes().count(b"\n")
         assert kept == len(server.requests) <= 5
+
+
+def test_an_answer_that_was_paid_in_vain_counts_towards_the_limit(run: Path, tmp_path: Path, prices: str) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        if number_in(body) % 2:
+            return good(body, number)
+        return completion("nonsense") if len(body["messages"]) == 2 else failure(503)
+
+    with serve(answer) as server:
+        with pytest.raises(CostLimitError, match="have cost 642"):
+            select_steps(oracle(server.url, prices=prices, max_cost_usd=107.0 * 6), run, tmp_path / "out")
+        assert sum(len(body["messages"]) == 2 for body in server.requests) == 6
+
+
+def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Path, tmp_path: Path, prices: str) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        told = json.loads(good(body, number).body)
+        del told["usage"]
+        return failure(400) if number == 0 else Reply(json.dumps(told))
+
+    with serve(answer) as server:
+        limited = oracle(server.url, prices=prices, max_cost_usd=1e6, structured=False)
+        for expected in (2, 2):  # the refused request, which costs nothing, and the first answer; again: it is known by then
+            with pytest.raises(ModelError, match="max_cost_usd=1e\\+06 cannot be held"):
+                select_steps(limited, run, tmp_path / "out")
+            assert len(server.requests) == expected
+        select_steps(oracle(server.url, prices=prices, structured=False), run, tmp_path / "out")
+        assert len(server.requests) == NUM_TRAJECTORIES
 
 
 def test_a_limit_that_is_reached_with_the_last_answer_is_no_stop(run: Path, tmp_path: Path, prices: str) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from atlas.errors import ModelError
 from atlas.record_files import read_records
 from atlas.records import Problem, Selection
-from atlas.selection.select_steps import SelectConfig
+from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store import read_manifest
 from tests.conftest import make_trajectory
 from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
@@ -139,3 +140,22 @@ def wait_for_lines(process: subprocess.Popen[bytes], out: Path, count: float) ->
         assert process.poll() is None, "it ended before it was killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_when_the_key_is_refused_answers_under_way_are_kept_for_they_are_paid(tmp_path: Path) -> None:
+    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(4, f"t{n}", thought=f"I am number {n}.") for n in range(30)])
+    asked: Counter[int] = Counter()
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        if number == 8:
+            return failure(401, "the account is closed")
+        asked[number_in(body)] += 1
+        return replace(good(body), delay=0.3)
+
+    with serve(answer) as server:
+        config = SelectConfig(selector="oracle", model="judge", base_url=server.url, max_in_flight=8)
+        with pytest.raises(ModelError, match="the account is closed"):
+            select_steps(config, run, tmp_path / "out")
+        assert len(server.requests) < 20, "nothing new is asked"
+        select_steps(config, run, tmp_path / "out")
+    assert asked == Counter(range(30)), "each was paid for once"

@@ -7,12 +7,14 @@ that can reach a record or an error message.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from atlas.errors import ConfigError
 
 DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
 KEYLESS = "no-key"  # local servers ask for none, SDKs do
+SHORTEST_SECRET = 8  # characters; a shorter key ("x", "EMPTY") is a stand-in, and may be a part of any answer
 LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HTML page is longer
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
 LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
@@ -61,11 +63,17 @@ class Censor:
         self._keys |= {str(key) for key in keys if key} - {KEYLESS}
 
     def strike(self, text: str) -> str:
+        """An answer without keys. Stand-ins stay: to strike "x" or "0" out of JSON would spoil every answer."""
         for key in self._keys:
-            text = text.replace(key, "[key]")
+            if len(key) >= SHORTEST_SECRET:
+                text = text.replace(key, "[key]")
         return text
 
     def quote(self, said: object) -> str:
         """An endpoint's own words on one line, without keys and not too many."""
-        text = " ".join(self.strike(str(said)).split())
+        text = self.strike(str(said))
+        for key in self._keys:
+            if len(key) < SHORTEST_SECRET:
+                text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "[key]", text)
+        text = " ".join(text.split())
         return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from atlas.config import Config, check_config, read_recipe
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, ModelError
 from atlas.records import Selection, Usage
 from atlas.runs import SELECTION_FILE, read_trajectories
 from atlas.selection.budget import step_budget
@@ -55,8 +55,18 @@ class CostMeter:
         self.limit_usd = limit_usd
         self._spent = Usage()
 
-    def add(self, usage: Usage) -> None:
+    def add(self, usage: Usage, is_answer: bool = True) -> None:
+        """Count what was used, by a usable answer or (not `is_answer`) in vain.
+
+        Raises:
+            ModelError: an answer was given, and there is a limit, but not a word about tokens.
+        """
         self._spent += usage
+        if self.limit_usd is not None and is_answer and usage.requests and not usage.input_tokens + usage.output_tokens:
+            raise ModelError(
+                f"the endpoint does not say how many tokens an answer took, so max_cost_usd={self.limit_usd:g} cannot be held. "
+                "What was answered is kept. Leave --max-cost out, or ask a server that tells its usage."
+            )
 
     @property
     def cost_usd(self) -> float:

@@ -10,19 +10,19 @@ Results are safe on disk as they come, so that an interrupted run asks a model f
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from atlas.errors import ConfigError, CostLimitError, DataError, EndpointError
+from atlas.errors import ConfigError, DataError, EndpointError
 from atlas.models.local import model_input
 from atlas.progress import say, show_progress
 from atlas.record_files import RecordLog, read_records, write_records
 from atlas.records import Problem, Selection, Trajectory, Usage
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.selection.answer_each import AnswerT, Ask, answer_each, count_cost
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import CostMeter, find_price, summarise_cost
@@ -43,9 +43,7 @@ from atlas.store import Manifest, Run, run_input, start_run
 
 __all__ = ["SelectConfig", "select_steps"]
 
-AnswerT = TypeVar("AnswerT", Selection, StepScores)
 ResultT = TypeVar("ResultT")
-Ask = Callable[[Trajectory], AnswerT | Awaitable[AnswerT]]
 Fail = Callable[[str, int, str], AnswerT]  # trajectory id, number of steps, reason
 
 
@@ -163,7 +161,7 @@ def _answer_all(
             if meter is not None:
                 for answer in log.records():
                     if answer.trajectory_id not in kept:  # what an earlier run paid is not of this one
-                        meter.add(_usage_of(answer))
+                        count_cost(meter, answer)
             unanswered = _run(_answer_missing(ask, selector, config, trajectories, log, num_steps, meter))
             for problem in unanswered if config.accept_unanswered else ():
                 log.append(fail(str(problem.item), num_steps[str(problem.item)], problem.reason))
@@ -198,64 +196,11 @@ async def _answer_missing(
     with show_progress("selecting", len(num_steps), len(done)) as bar:
         try:
             in_flight = config.batch_size if config.batch else config.max_in_flight
-            return await _work(ask, in_flight, missing, log, bar.advance, meter)
+            keeps_answers = not config.batch  # a batch takes up to a day, and is found again
+            return await answer_each(ask, in_flight, missing, log, bar.advance, meter, keeps_answers=keeps_answers)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()
-
-
-async def _work(
-    ask: Ask[AnswerT],
-    max_in_flight: int,
-    missing: Iterator[Trajectory],
-    log: RecordLog[AnswerT],
-    advance: Callable[[], None],
-    meter: CostMeter | None,
-) -> list[Problem]:
-    """What went wrong for trajectories without an answer. Gives up when nothing comes back any more, or when enough is spent."""
-    unanswered: list[Problem] = []
-    in_a_row = 0
-    is_spent = False
-
-    async def work() -> None:
-        nonlocal in_a_row, is_spent
-        for trajectory in missing:  # shared: each worker takes the next one
-            if meter is not None and meter.is_reached:
-                is_spent = True
-                return  # the others finish what they have asked, for it is paid
-            try:
-                result = ask(trajectory)
-                answer = await result if inspect.isawaitable(result) else result
-            except EndpointError as error:
-                unanswered.append(Problem(where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id))
-                in_a_row += 1
-                if in_a_row >= max(5, 2 * max_in_flight):
-                    raise EndpointError(
-                        f"{in_a_row} requests in a row got no answer. The last: {error} Run the same command again later."
-                    ) from None
-                continue
-            in_a_row = 0
-            log.append(answer)
-            if meter is not None:
-                meter.add(_usage_of(answer))
-            advance()
-
-    workers = [asyncio.create_task(work()) for _ in range(max_in_flight)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-    if meter is not None and is_spent:
-        raise CostLimitError(
-            f"the answers of this run have cost {meter.cost_usd:.4f} USD, and max_cost_usd is {meter.limit_usd:g}. They are kept: run the "
-            "same command again with a higher limit (--max-cost) to go on."
-        )
-    return unanswered
-
-
-def _usage_of(answer: Selection | StepScores) -> Usage:
-    return answer.usage if isinstance(answer, Selection) else Usage()
 
 
 def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:

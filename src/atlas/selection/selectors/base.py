@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from atlas.errors import EndpointError
 from atlas.lookup import look_up
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
@@ -31,6 +32,15 @@ SELECTORS: dict[str, str] = {
     "rules": "atlas.selection.selectors.rules:RulesSelector",
     "vote": "atlas.selection.selectors.vote:VoteSelector",
 }
+
+
+class SpentError(EndpointError):
+    """No answer this time, though earlier answers about the same trajectory were paid for: `usage`."""
+
+    def __init__(self, message: str, usage: Usage) -> None:
+        super().__init__(message)
+        self.usage = usage
+
 
 Others = Mapping[str, Sequence[Selection]]  # by trajectory id: what each run of `config.of` selected, in the order of the runs
 

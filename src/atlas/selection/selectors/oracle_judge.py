@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from atlas.errors import DataError, ModelError
+from atlas.errors import DataError, EndpointError, ModelError
 from atlas.models.base import ModelClient, Sampling
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
+from atlas.selection.selectors.base import SpentError
 from atlas.selection.selectors.oracle_answer import AnswerError
 from atlas.selection.selectors.oracle_prompt import Question
 
@@ -66,7 +67,7 @@ class Judge(Generic[AnswerT]):
         """One answer a question, in their order; the first without one is the problem of all.
 
         Raises:
-            EndpointError: the endpoint gave no answer.
+            SpentError: the endpoint gave no answer, though perhaps to an earlier question of these.
             ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
         """
         usage = Usage()
@@ -82,6 +83,8 @@ class Judge(Generic[AnswerT]):
                 answers += verdict.answers
         except DataError as error:
             return Verdict((), str(error), usage)
+        except SpentError as error:
+            raise SpentError(str(error), usage + error.usage) from None
         return Verdict(tuple(answers), None, usage)
 
     async def close(self) -> None:
@@ -95,7 +98,10 @@ class Judge(Generic[AnswerT]):
         usage = Usage()
         complaint = ""
         for _ in range(ATTEMPTS):
-            completion = await client.complete(messages, self._sampling)
+            try:
+                completion = await client.complete(messages, self._sampling)
+            except EndpointError as error:
+                raise SpentError(str(error), usage) from None
             usage += completion.usage
             if completion.refusal is not None:
                 return Verdict((), f"refused: {completion.refusal}", usage)
