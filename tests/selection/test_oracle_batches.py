@@ -194,6 +194,21 @@ def test_with_the_cache_the_same_question_is_paid_for_once_in_whatever_run(run: 
     assert "cost_usd" not in again.summary
 
 
+@pytest.mark.parametrize("serving", [serve, serve_batches])
+def test_a_key_that_an_answer_repeats_reaches_no_file_not_even_the_cache(
+    serving: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-very-secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serving(lambda body, number: completion(judge_answer(body).replace("because", key))) as server:
+        for name in ("first", "again"):
+            config = in_batches if serving is serve_batches else oracle
+            select_steps(config(server.url, cache=True), run, tmp_path / name)
+            assert (selections_in(tmp_path / name)[0].critical_steps[0].reason or "").startswith("[key] of")
+    assert list((tmp_path / "cache").rglob("judge/*")), "it is here that the cache is"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+
+
 def test_without_the_cache_every_run_asks_for_itself_and_nothing_is_kept(run: Path, tmp_path: Path) -> None:
     with serve(good) as server:
         for name in ("first", "again"):

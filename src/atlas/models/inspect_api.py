@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
 from atlas.models.batch_ledger import BatchLedger, ledger_folder
@@ -127,7 +129,7 @@ class InspectClient:
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _retry_in_one_place(model)
-        _note_what_is_sent(model)
+        _watch_what_passes(model, self._censor)
         if transport is not None:
             transport.connect(model.api.client, max_retries, timeout_seconds)
         return model
@@ -165,7 +167,7 @@ class InspectClient:
         if not output.choices:
             raise ValueError("an answer without choices")
         choice = output.choices[0]
-        text = self._censor.strike(output.completion)
+        text = output.completion
         refused = isinstance(choice.message.content, list) and any(getattr(part, "refusal", None) for part in choice.message.content)
         if output.usage is None and choice.stop_reason == "model_length":  # so inspect_ai tells of some refused requests
             return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=self._censor.quote(text))
@@ -213,16 +215,22 @@ async def _generate(
     return output, _was_sent.get()
 
 
-def _note_what_is_sent(model: Model) -> None:
-    """inspect_ai calls its provider where the cache has no answer, and does not say so otherwise."""
+def _watch_what_passes(model: Model, censor: Censor) -> None:
+    """Note that something is sent, for inspect_ai does not say whether an answer is out of its cache; and let no key into that cache."""
     provider: Any = model.api
     generate = provider.generate
 
-    async def noting(*arguments: Any, **named: Any) -> Any:
+    async def watching(*arguments: Any, **named: Any) -> Any:
         _was_sent.set(True)
-        return await generate(*arguments, **named)
+        answer = await generate(*arguments, **named)
+        output, *call = answer if isinstance(answer, tuple) else (answer,)
+        if isinstance(output, BaseModel):
+            said = output.model_dump_json()
+            if (clean := censor.strike(said)) != said:
+                output = type(output).model_validate_json(clean)
+        return (output, *call) if call else output
 
-    provider.generate = noting
+    provider.generate = watching
 
 
 def _retry_in_one_place(model: Model) -> None:
