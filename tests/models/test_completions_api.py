@@ -107,8 +107,8 @@ def test_a_few_likeliest_tokens_give_a_lower_bound_that_more_of_them_raise(engin
 def test_entropy_of_named_tokens_and_the_rest_never_exceeds_the_whole(weights: list[float], count: int) -> None:
     probabilities = sorted((weight / sum(weights) for weight in weights), reverse=True)
     top = {str(index): math.log(probability) for index, probability in enumerate(probabilities[:count])}
-    answer = {"choices": [{"logprobs": {"token_logprobs": [-1.0], "top_logprobs": [top]}}]}
-    _, [bound] = read_log_probs(answer, np.array([0]), 1)
+    answer = {"choices": [{"logprobs": {"token_logprobs": [None, -1.0], "top_logprobs": [None, top]}}]}
+    _, [bound] = read_log_probs(answer, np.array([1]), 2)
     whole = -sum(probability * math.log(probability) for probability in probabilities)
     assert bound >= -1e-9
     assert bound <= whole + 1e-9
@@ -180,6 +180,36 @@ def test_a_server_that_does_not_score_prompts_stops_the_run(reply: Reply, expect
     said, count = asked(engine, renderer, lambda body, number: reply, error=ModelError)
     assert expected in said
     assert "vLLM" in said
+    assert count == 1
+
+
+def shifted(answer: dict[str, Any], how: str, num_tokens: int) -> dict[str, Any]:
+    found = answer["choices"][0]["logprobs"]
+    for name in ("tokens", "token_logprobs", "top_logprobs"):
+        found[name] = found[name][1:] if how == "first left out" else [None, *found[name]]
+    if how == "one more, nothing generated":
+        for name in ("tokens", "token_logprobs", "top_logprobs"):
+            found[name].pop()
+        answer["usage"] = {"prompt_tokens": num_tokens + 1}
+    if how == "one more":
+        found["token_logprobs"][1] = found["top_logprobs"][1] = None
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("first left out", "the first can have none"),
+        ("one more", "and the one after it"),
+        ("one more, nothing generated", "the server read"),
+    ],
+)
+def test_log_probabilities_of_neighbouring_tokens_are_refused(how: str, expected: str, engine: TinyEngine, renderer: Renderer) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return Reply(json.dumps(shifted(engine.answer(body), how, len(body["prompt"]))))
+
+    said, count = asked(engine, renderer, answer, error=ModelError)
+    assert expected in said
     assert count == 1
 
 

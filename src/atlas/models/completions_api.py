@@ -162,7 +162,21 @@ def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Me
     places = owned.tolist()
     chosen = [_checked(log_probs[place], place) for place in places]
     entropies = [_least_entropy(tops[place], place) for place in places]
+    _refuse_shifted(log_probs, answer.get("usage"), num_tokens)
     return np.array(chosen, dtype=np.float64), np.array(entropies, dtype=np.float64)
+
+
+def _refuse_shifted(log_probs: list[Any], usage: Any, num_tokens: int) -> None:
+    """A server that adds a token of its own, or leaves out the first token (which has no log-probability), tells those of neighbours."""
+    read = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    if isinstance(read, int) and read != num_tokens:
+        raise ValueError(f"the server read {read} tokens where {num_tokens} were sent, so its log-probabilities are of other tokens")
+    if len(log_probs) > num_tokens + 1:  # the one that was generated
+        raise ValueError(f"{len(log_probs)} log-probabilities for a prompt of {num_tokens} tokens and the one after it")
+    if len(log_probs) == num_tokens and log_probs[0]:
+        raise ValueError(
+            f"{num_tokens} log-probabilities for as many tokens, though the first can have none: it is left out, so they are of the next"
+        )
 
 
 def _least_entropy(top: Any, place: int) -> float:
