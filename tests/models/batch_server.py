@@ -54,6 +54,8 @@ def serve_batches(
             return row | {
                 "errors": {"object": "list", "data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]}
             }
+        lines = server.files.get(f"{id_}-out", b"").splitlines()
+        row |= {"request_counts": {"total": len(server.batches[id_]), "completed": len(lines), "failed": 0}} if is_done else {}
         return row | ({"output_file_id": f"{id_}-out", "error_file_id": f"{id_}-err"} if is_done else {})
 
     def make(file: str) -> Reply:

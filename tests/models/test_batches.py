@@ -191,6 +191,30 @@ def test_what_an_earlier_batch_lost_is_asked_anew(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("page", ["<html>Bad gateway</html>", "", "half"])
+def test_answers_that_came_torn_are_looked_for_again_before_they_are_paid_for_again(page: str, tmp_path: Path) -> None:
+    torn: list[bool] = [True]
+
+    def misbehave(method: str, path: str, number: int) -> Reply | None:
+        if not (torn[0] and path.endswith("-out/content")):
+            return None
+        whole = server.files["batch_0-out"].decode()
+        return Reply(whole[: len(whole) // 2] if page == "half" else page)
+
+    with serve_batches(echo, num_looks=0, misbehave=misbehave) as server:
+        first = ask(server.url, tmp_path, ["a", "b", "c"])
+        assert all(isinstance(answer, EndpointError) for answer in (first[1:] if page == "half" else first))
+        torn[0] = False
+        left = [question for question, answer in zip("abc", first, strict=True) if isinstance(answer, EndpointError)]
+        assert texts(ask(server.url, tmp_path, left)) == [f"you said {question}" for question in left]
+        assert len(server.questions) == 3, "each was paid for once"
+        assert list(tmp_path.iterdir()) == []
+        torn[0] = True  # and if it stays torn, it is asked anew
+        ask(server.url, tmp_path, ["d"])
+        ask(server.url, tmp_path, ["d"])
+    assert [said(body) for body in server.bodies].count("d") == 2
+
+
 def test_a_batch_that_is_gone_is_forgotten_and_its_questions_are_asked_anew(tmp_path: Path) -> None:
     with serve_batches(echo, num_looks=1_000) as server:
         interrupt(server, tmp_path, ["a"])

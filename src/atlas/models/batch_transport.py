@@ -201,7 +201,11 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             elif state.status in ENDED:
                 files = [name for name in (state.output_file_id, state.error_file_id) if name]
                 texts = [(await self._client.files.content(name)).content for name in files]
-                self._end(batch, read_answers(texts), (UNANSWERED, _error(f"batch {batch.id} {state.status} without this answer")))
+                answers, num_unreadable = read_answers(texts)
+                num_promised = state.request_counts.completed if state.request_counts else 0
+                is_torn = num_unreadable > 0 or len(answers) < num_promised
+                what = "holds lines that cannot be read, so this answer may be lost" if is_torn else f"{state.status} without this answer"
+                self._end(batch, answers, (UNANSWERED, _error(f"batch {batch.id} {what}")), is_torn)
         except NotFoundError:  # it was deleted, or is of another account
             self._end(batch, {}, (UNANSWERED, _error(f"batch {batch.id} is not there")))
         except Exception as error:  # it stays in the ledger: another run may find it
@@ -209,8 +213,12 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             for key in sorted(batch.missing):
                 self._tell(key, _failure(f"batch {batch.id} cannot be looked at", error))
 
-    def _end(self, batch: _Batch, answers: dict[str, Answer], otherwise: Answer) -> None:
-        """Tell who waits; what a batch of an earlier process does not hold is asked anew, once."""
+    def _end(self, batch: _Batch, answers: dict[str, Answer], otherwise: Answer, is_torn: bool = False) -> None:
+        """Tell who waits; what a batch of an earlier process does not hold is asked anew, once.
+
+        What came `is_torn` (a proxy's page, half a file) is paid for and may come whole another time: the next run looks again.
+        """
+        keeps_lost = is_torn and not batch.is_earlier
         del self._open[batch.id]
         self._ended.append(batch)
         for key in sorted(batch.missing):
@@ -218,10 +226,11 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             if answer[0] == UNANSWERED and batch.is_earlier:
                 batch.unclaimed.discard(key)
                 self._put_in_queue(key)
-            elif self._tell(key, answer):
+            elif self._tell(key, answer) and (key in answers or not keeps_lost):
                 batch.unclaimed.discard(key)
         batch.missing.clear()
-        batch.unclaimed &= answers.keys()
+        if not keeps_lost:
+            batch.unclaimed &= answers.keys()
         for key in batch.unclaimed:
             if self._earlier is not None and self._earlier.get(key) is batch:
                 del self._earlier[key]
@@ -235,9 +244,10 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         return bool(waiting)
 
 
-def read_answers(files: Iterable[bytes]) -> dict[str, Answer]:
-    """The answers in a batch's files by key; a line that cannot be read is no answer."""
+def read_answers(files: Iterable[bytes]) -> tuple[dict[str, Answer], int]:
+    """The answers in a batch's files by key, and the number of lines that cannot be read."""
     found: dict[str, Answer] = {}
+    num_unreadable = 0
     for line in (line for file in files for line in file.split(b"\n") if line.strip()):
         try:
             row = json.loads(line)
@@ -247,8 +257,8 @@ def read_answers(files: Iterable[bytes]) -> dict[str, Answer]:
             else:
                 found[key] = (UNANSWERED, _error(str((row.get("error") or {}).get("message"))))
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return found
+            num_unreadable += 1
+    return found, num_unreadable
 
 
 def _failure(what: str, error: Exception) -> Answer:
