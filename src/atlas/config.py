@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
 
+SECRET = "secret"  # the type of a validator's PydanticCustomError whose message does not quote the value
+
 
 class Config(BaseModel):
     """Base of every config: frozen, unknown keys refused. `machine_fields` change how fast, never what comes out."""
@@ -103,6 +105,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
             lines.append(f"{where}: unknown key '{name}'. {nearest(path[-1], known)}" if known else f"{where}: unknown key '{name}'.")
         elif problem["type"] == "missing":
             lines.append(f"{where}: '{name}' is required. Add '{name}: …' to the recipe, or {name}=… to the command.")
+        elif problem["type"] == SECRET:
+            lines.append(f"{where}: '{name}' {problem['msg']}.")
         else:
             said = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{where}: '{name}' is {problem.get('input')!r}: {said}." if path else f"{where}: {said}.")

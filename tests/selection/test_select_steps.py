@@ -169,6 +169,24 @@ def test_settings_that_cannot_be_are_explained(values: dict[str, Any], message: 
         check_config(SelectConfig, values, where="test")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"base_url": "https://me:sk-very-secret@host/v1"},
+        {"base_url": "me:sk-very-secret@host/v1"},
+        {"reference_base_url": "https://host/v1?key=sk-very-secret"},
+        {"api_key_variable": "sk-very-secret"},
+        {"api_key_variable": "gsk_sk-very-secret".replace("-", "_")},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="configs are saved") as caught:
+        check_config(SelectConfig, values, where="test")
+    assert "secret" not in str(caught.value).replace("may hold a secret", "")
+    with pytest.raises(ConfigError):
+        check_config(SelectConfig, {"base_url": "http://host/v1", "api_key_variable": ""}, where="test")
+
+
 def test_a_finished_run_asks_nothing(run: Path, tmp_path: Path) -> None:
     with serve(good) as server:
         first = select_steps(oracle(server.url), run, tmp_path / "out")

@@ -157,7 +157,7 @@ class InspectClient:
             if "Timeout" in type(error).__name__:
                 message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
                 raise EndpointError(message) from None
-            message = f"{self._url} gave no answer from model '{self._name}': {said}. {self._advice}"
+            message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
             spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
             if status in REFUSED_ACCESS or spent:
                 raise ModelError(message) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from atlas.config import Config
+from atlas.config import SECRET, Config
 from atlas.models.endpoints import takes_batches
 from atlas.models.local import Precision
 from atlas.selection.budget import Rounding
@@ -126,11 +128,24 @@ class SelectConfig(Config):
         if base_url is None:
             return None
         parts = urlsplit(base_url)
+        if "@" in base_url or parts.query:
+            raise PydanticCustomError(
+                SECRET, "is a URL with a login or a query: it may hold a secret, and configs are saved. Give the key by api_key_variable"
+            )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected a URL that begins with http:// or https://")
-        if parts.username or parts.password or parts.query:
-            raise ValueError("a URL with a login or a query may hold a secret, and configs are saved; give the key by api_key_variable")
         return base_url
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _names_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):  # keys have small letters or hyphens
+            raise PydanticCustomError(
+                SECRET,
+                "is no name of an environment variable in capitals, such as OPENAI_API_KEY. If it is the key itself: put it into a "
+                "variable and give that one's name, for configs are saved",
+            )
+        return name
 
     @field_validator("of", mode="before")
     @classmethod

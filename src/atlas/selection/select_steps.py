@@ -101,7 +101,7 @@ def _write(run: Run, selector: Selector | Scorer, config: SelectConfig, trajecto
     if summary["steps"] and not summary["selected_steps"]:
         reason = problems[0].reason if problems else "the budget is 0 everywhere, or every selection is empty"
         raise DataError(
-            f"selector '{config.selector}' selected no step of {len(num_steps)} trajectories: {reason}. "
+            f"selector '{config.selector}' selected no step of {len(num_steps)} trajectories: {reason.rstrip('.')}. "
             "Use other settings and another --out."
         )
     run.write_problems(problems)
