@@ -62,6 +62,7 @@ def _shape(preset: Preset) -> ModelShape:
         vocabulary=preset.vocabulary,
         query_width=preset.hidden,
         key_width=key_width,
+        linear_weights=layer_weights,
         layer_weights=layer_weights,
         layer_outputs=0,  # of memory, which is measured here
         num_parameters=preset.layers * layer_weights + preset.vocabulary * preset.hidden,
