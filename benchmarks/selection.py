@@ -129,8 +129,8 @@ def measure_all(url: str, count: int, in_flights: list[int], delay: float) -> li
 
 def show(rows: list[dict[str, Any]], delay: float) -> None:
     table = Table(title=f"atlas select, an oracle that takes {1000 * delay:g} ms")
-    names = ("trajectories", "in_flight", "ideal_seconds", "wall_seconds", "share_of_ideal", "requests_per_second")
-    names += ("overhead_ms_per_request", "processor_ms_per_request", "peak_memory_mb")
+    names = ["trajectories", "in_flight", "ideal_seconds", "wall_seconds", "share_of_ideal", "requests_per_second"]
+    names += ["overhead_ms_per_request", "processor_ms_per_request", "peak_memory_mb"]
     for name in names:
         table.add_column(name.replace("_", "\n"), justify="right")
     for row in rows:

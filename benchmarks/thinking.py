@@ -64,7 +64,7 @@ def train(engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], bat
         for inside in passes_of(examples, shares, max_tokens):
             num_tokens += count_row_tokens([one.input_ids for one in inside], shares)
             total = engine.loss(engine.model, inside)
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             loss += total.item()
     return {"cpu": time.process_time() - started, "tokens": num_tokens, "loss": loss}
 

@@ -124,7 +124,8 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
         trainer = {"hf": hf_trainer, "trl": trl_trainer, "ours": our_trainer}[way.kind](model, chats, way, preset, common, given)
         trainer.add_callback(watch)
         trainer.train()
-    return watch.figures(trainer.state.log_history) | {"versions": versions("torch", "transformers", *way.needs, kinds[way.kind])}
+    figures: dict[str, Any] = watch.figures(trainer.state.log_history)
+    return figures | {"versions": versions("torch", "transformers", *way.needs, kinds[way.kind])}
 
 
 def stopwatch(warm_up: int, device: str) -> Any:
@@ -279,7 +280,8 @@ def llamafactory(way: Way, preset: Preset, chats: list[Chat], given: argparse.Na
     }
     run_exp(settings, [watch])
     history = json.loads((folder / "out" / "trainer_state.json").read_text())["log_history"]
-    return watch.figures(history) | {"versions": versions("torch", "transformers", "llamafactory", *way.needs)}
+    figures: dict[str, Any] = watch.figures(history)
+    return figures | {"versions": versions("torch", "transformers", "llamafactory", *way.needs)}
 
 
 def batching(way: Way, preset: Preset) -> dict[str, int]:
