@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,9 @@ ROOM = 2**20  # bytes: with less room than this left, a failed write is taken fo
 
 
 def newest_state(folder: Path) -> str | None:
-    """The newest state that was written whole: the Trainer writes trainer_state.json last."""
-    states = [state for state in folder.glob("checkpoint-*") if _is_whole(state / "trainer_state.json")]
-    return str(max(states, key=lambda state: int(state.name.split("-")[1]))) if states else None
+    """The newest state that is whole: the Trainer writes trainer_state.json last, and a disk may have spoilt a file since."""
+    states = sorted(folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True)
+    return next((str(state) for state in states if _is_whole(state)), None)
 
 
 def save_checkpoint(folder: Path, model: Any, weights: dict[str, Any] | None, tokenizer: Any, card: str) -> None:
@@ -52,8 +53,13 @@ def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
 
 
 def _is_whole(state: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
+        for weights in state.glob("*.safetensors"):
+            with safe_open(weights, "pt"):  # says no to a file whose length is not what its head says
+                pass
+    except (OSError, ValueError, SafetensorError):
         return False
-    return True
+    return all(zipfile.is_zipfile(file) for file in (*state.glob("*.pt"), *state.glob("*.pth")))  # torch's own files
