@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -38,14 +39,17 @@ def stop_when_told() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_STOP})
 
 
-def stop(process: BaseProcess, patience: float = 60.0) -> None:
-    """End a child process: cleanly, if it does so within `patience` seconds."""
-    if process.pid is not None and process.is_alive():
-        os.kill(process.pid, _STOP)
-    process.join(patience)
-    if process.is_alive():
-        process.kill()
-        process.join()
+def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:
+    """End child processes: all are told at once, and those that have not ended cleanly within `patience` seconds are killed."""
+    for process in processes:
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, _STOP)
+    deadline = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _interrupt(*_: object) -> None:

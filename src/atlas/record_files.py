@@ -7,6 +7,7 @@ and renames atomically, so that a file without `.partial` is always whole.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from atlas.errors import DataError
+from atlas.errors import DataError, RunError
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
@@ -166,6 +167,21 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hold_lock(lock: Path, path: Path) -> BinaryIO:
+    """The lock file of `path`, held until it is closed: one process writes at a time.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    file = open(lock, "ab")  # noqa: SIM115 - held by the caller
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunError(f"{path} is being written by another process. Wait for it, or choose another --out.") from None
+    return file
 
 
 def _flush_to_disk(file: Any) -> None:

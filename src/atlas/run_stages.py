@@ -114,8 +114,7 @@ class _Workshop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers.values():
-            stop(worker.process)
+        stop([worker.process for worker in self._workers.values()])
         self._progress.stop()
 
     @property

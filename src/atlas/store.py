@@ -10,7 +10,6 @@ The manifest is written last: a run folder without a finished one is unfinished 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atlas.config import Config, write_yaml
 from atlas.errors import RunError
-from atlas.record_files import RecordLog, file_digest, write_records, write_text
+from atlas.record_files import RecordLog, file_digest, hold_lock, write_records, write_text
 from atlas.records import Problem
 from atlas.versions import installed_versions
 
@@ -128,7 +127,7 @@ def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Inp
         if foreign or _holds_work(path):
             raise RunError(f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out.")
     path.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path)
+    lock = hold_lock(path / ".lock", path)
     try:
         if (path / MANIFEST_FILE).exists():
             earlier = _read_manifest(path)
@@ -192,16 +191,6 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. Remove the folder and make the run again.") from None
-
-
-def _lock(path: Path) -> BinaryIO:
-    lock = open(path / ".lock", "ab")  # noqa: SIM115 - held until the run is closed
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise RunError(f"{path} is being written by another process. Wait for it, or choose another --out.") from None
-    return lock
 
 
 def _check_same_run(path: Path, earlier: Manifest, now: Manifest, machine_fields: frozenset[str]) -> None:

@@ -9,21 +9,16 @@ from rich.console import Console
 
 from atlas.errors import ConfigError, ModelError
 from atlas.runs import read_selections, read_trajectories
-from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
 from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import TrainingExample
-from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
+from tests.training.small_runs import make_runs
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("runs")
-    trajectories = write_trajectories(folder / "trajectories", [make_trajectory(2 + index % 5, f"t{index}") for index in range(12)])
-    select_steps(SelectConfig(selector="random"), trajectories, folder / "selection")
-    return trajectories, folder / "selection"
+    return make_runs(tmp_path_factory.mktemp("runs"))
 
 
 def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from atlas.errors import DataError
 from atlas.records import Annotation, CriticalStep, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.training.config import LossNormalizer
+from atlas.training.config import LossNormalizer, TrainConfig
 from atlas.training.examples import ExampleSet, TrainingExample, build_examples
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 from tests.conftest import make_trajectory
@@ -105,7 +105,7 @@ def thinking_trajectory(name: str) -> Trajectory:
 
 def build(renderer: Renderer, trajectory: Trajectory, **options: Any) -> ExampleSet:
     selection = selection_of(trajectory, {0: 0.5, 2: 1.5})
-    return build_examples([trajectory], {trajectory.id: selection}, renderer, options.pop("max_tokens", 4096), **options)
+    return build_examples([trajectory], {trajectory.id: selection}, renderer, TrainConfig(model="m", **options))
 
 
 def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
@@ -124,11 +124,11 @@ def test_examples_carry_the_weights_of_their_supervised_tokens(renderer_and_traj
     plain = build(renderer, trajectory)
     assert all(example.weights is None for example in plain.examples)
     assert np.array_equal(supervised_weights(plain.examples), np.ones(plain.num_supervised_tokens))
-    steps = build(renderer, trajectory, normalizer="steps", step_weights="score")
+    steps = build(renderer, trajectory, loss_normalizer="steps", step_weights="score")
     of_steps = [sum(weights) for _, weights in itertools.groupby(supervised_weights(steps.examples).tolist())]
     assert of_steps[1] / of_steps[0] == pytest.approx(1.5 / 0.5)
     assert len(set(supervised_weights(steps.examples).round(12).tolist())) == 2
-    whole = build(renderer, trajectory, normalizer="trajectories", step_weights="score")
+    whole = build(renderer, trajectory, loss_normalizer="trajectories", step_weights="score")
     assert supervised_weights(whole.examples).sum() == pytest.approx(1)
     assert set((supervised_weights(whole.examples) / supervised_weights(whole.examples).min()).round(9).tolist()) == {1.0, 3.0}
     for built in (steps, whole):
@@ -143,8 +143,8 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
 ) -> None:
     renderer, trajectory = renderer_and_trajectory
     chosen, others = selection_of(trajectory, {0: 0.5, 2: 1.5}), selection_of(trajectory, {1: 1.0, 3: 1.0})
-    held = build_examples([trajectory], {"t": chosen}, renderer, 4096, anchors=True)
-    complement = build_examples([trajectory], {"t": others}, renderer, 4096)
+    held = build_examples([trajectory], {"t": chosen}, renderer, TrainConfig(model="m", kl_weight=1))
+    complement = build_examples([trajectory], {"t": others}, renderer, TrainConfig(model="m"))
     assert held.num_anchored_tokens == complement.num_supervised_tokens
     assert held.num_supervised_tokens == build(renderer, trajectory).num_supervised_tokens
     assert held.num_supervised_steps == 2
@@ -161,7 +161,9 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
 def test_a_trajectory_of_which_no_selected_step_fits_is_left_out_whole(tokenizer: Any) -> None:
     trajectory = make_trajectory(4, "t")
     selections = {"t": selection_of(trajectory, {3: 1.0})}
-    built = build_examples([trajectory], selections, Renderer(tokenizer), 150, normalizer="steps", anchors=True)
+    built = build_examples(
+        [trajectory], selections, Renderer(tokenizer), TrainConfig(model="m", max_tokens=150, loss_normalizer="steps", kl_weight=1)
+    )
     assert built.examples == ()
     assert "lie beyond 150 tokens" in built.problems[0].reason
 
@@ -174,9 +176,8 @@ def test_only_ratios_of_weights_matter_even_of_numbers_that_float32_does_not_hav
     trajectory = make_trajectory(4, "t")
 
     def weights(scores: dict[int, float]) -> np.ndarray:
-        built = build_examples(
-            [trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), 4096, normalizer=normalizer, step_weights="score"
-        )
+        config = TrainConfig(model="m", loss_normalizer=normalizer, step_weights="score")
+        built = build_examples([trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), config)
         return supervised_weights(built.examples).astype(np.float32)
 
     plain, scaled = weights({0: 0.5, 2: 1.5}), weights({0: 0.5 * scale, 2: 1.5 * scale})

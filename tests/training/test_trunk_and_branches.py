@@ -50,7 +50,7 @@ def built(renderer: Renderer, trajectories: Sequence[Trajectory], steps: Sequenc
     selections = {
         trajectory.id: select(trajectory, [step for step in steps if step < len(trajectory.steps)]) for trajectory in trajectories
     }
-    return build_examples(trajectories, selections, renderer, options.pop("max_tokens", 10_000), **options)
+    return build_examples(trajectories, selections, renderer, TrainConfig(model="m", max_tokens=10_000, **options))
 
 
 def thinking_trajectory(num_steps: int, name: str = "t", thought: str = "Hm") -> Trajectory:

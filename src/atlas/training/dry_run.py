@@ -28,16 +28,7 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     place = locate_model(config.model)
     settings = read_model_settings(place)
     renderer = load_renderer(place)
-    built = build_examples(
-        read_trajectories(trajectories),
-        read_selections(selection, trajectories),
-        renderer,
-        config.max_tokens,
-        truncation=config.truncation,
-        normalizer=config.loss_normalizer,
-        step_weights=config.step_weights,
-        anchors=config.kl_weight > 0,
-    )
+    built = build_examples(read_trajectories(trajectories), read_selections(selection, trajectories), renderer, config)
     for note in renderer.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     share = built.num_supervised_tokens / max(1, built.num_tokens)

@@ -17,8 +17,7 @@ from atlas.errors import ConfigError, ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
-from atlas.rendering.truncation import Truncation
-from atlas.training.config import LossNormalizer, StepWeights
+from atlas.training.config import TrainConfig
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 
 
@@ -94,24 +93,18 @@ def build_examples(
     trajectories: Iterable[Trajectory],
     selections: Mapping[str, Selection],
     renderer: Renderer,
-    max_tokens: int,
+    config: TrainConfig,
     advance: Callable[[], None] = lambda: None,
-    truncation: Truncation = "drop_tail",
-    normalizer: LossNormalizer = "tokens",
-    step_weights: StepWeights = "none",
-    anchors: bool = False,
 ) -> ExampleSet:
     """Tokenise every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
-    Trajectories without a supervised token are left out with a problem each: they would add nothing but NaN.
-
-    Args:
-        normalizer, step_weights: what a supervised token counts, see token_weights.py.
-        anchors: whether the steps that are not selected are to be held to the base model.
+    Trajectories without a supervised token are left out with a problem each: they would add nothing but NaN. With a KL, the steps
+    that are not selected are marked too, to be held to the base model.
 
     Raises:
-        DataError: a selected step has no such weight.
+        DataError: a selected step has no such weight as `config.step_weights` names.
     """
+    holds = config.kl_weight > 0
     examples: list[TrainingExample] = []
     problems: list[Problem] = []
     num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_cut = num_tokens = 0
@@ -123,10 +116,10 @@ def build_examples(
         if not selection.indices:
             problems.append(_left_out(trajectory, selection.problem or "its selection names no step"))
             continue
-        weights = weights_of_steps(trajectory, selection, step_weights)
-        others = frozenset(range(len(trajectory.steps))) - selection.indices if anchors else frozenset()
+        weights = weights_of_steps(trajectory, selection, config.step_weights)
+        others = frozenset(range(len(trajectory.steps))) - selection.indices if holds else frozenset()
         try:
-            tokenized = renderer.tokenize_trajectory(trajectory, max_tokens, selection.indices, truncation, others)
+            tokenized = renderer.tokenize_trajectory(trajectory, config.max_tokens, selection.indices, config.truncation, others)
         except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
             problems.append(_left_out(trajectory, str(error)))
             continue
@@ -142,28 +135,30 @@ def build_examples(
             if mask.any() or anchored.any():
                 end = int(np.flatnonzero(mask | anchored)[-1]) + 1
                 ended = TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], len(mask) - end)
-                of_trajectory.append(replace(ended, anchored=anchored[:end]) if anchors else ended)
+                of_trajectory.append(replace(ended, anchored=anchored[:end]) if holds else ended)
                 owners.append(example.step_of_token[:end][mask[:end]])
         num_dropped_steps += dropped
         num_supervised_steps += len(selection.indices) - dropped
         num_cut += len(cut)
         if dropped:
-            problems.append(_left_out(trajectory, f"{dropped} of {len(selection.indices)} selected steps lie beyond {max_tokens} tokens"))
+            problems.append(
+                _left_out(trajectory, f"{dropped} of {len(selection.indices)} selected steps lie beyond {config.max_tokens} tokens")
+            )
         if cut:
-            reason = f"{len(cut)} observations are left out, so that more selected steps fit into {max_tokens} tokens"
+            reason = f"{len(cut)} observations are left out, so that more selected steps fit into {config.max_tokens} tokens"
             problems.append(_left_out(trajectory, reason))
         if unwritten:
             reason = f"the chat template does not write out the thinking of {unwritten} of {len(selection.indices)} selected steps"
             problems.append(_left_out(trajectory, reason))
         if not any(len(owner) for owner in owners):
             of_trajectory = []
-        elif (normalizer, step_weights) != ("tokens", "none"):
+        elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
             of_trajectory = [
                 replace(example, weights=_spread(example.labels, of_token))
-                for example, of_token in zip(of_trajectory, weights_of_tokens(owners, weights, normalizer), strict=True)
+                for example, of_token in zip(of_trajectory, weights_of_tokens(owners, weights, config.loss_normalizer), strict=True)
             ]
         examples += of_trajectory
-    if step_weights != "none" and normalizer != "trajectories":
+    if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
     return ExampleSet(
         tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_cut, num_tokens, tuple(problems)

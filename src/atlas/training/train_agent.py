@@ -112,17 +112,7 @@ def _read_examples(
     renderer = load_renderer(place)
     with show_progress("tokenising", len(selections)) as bar:
         found = _count_sources(read_trajectories(trajectories), sources)
-        examples = build_examples(
-            found,
-            selections,
-            renderer,
-            config.max_tokens,
-            bar.advance,
-            config.truncation,
-            config.loss_normalizer,
-            config.step_weights,
-            anchors=config.kl_weight > 0,
-        )
+        examples = build_examples(found, selections, renderer, config, bar.advance)
     return examples, renderer
 
 

@@ -8,15 +8,13 @@ A label is safe on disk as soon as it is given. A finished trajectory goes over 
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from atlas.errors import ConfigError, DataError, RunError
+from atlas.errors import ConfigError, DataError
 from atlas.labels import read_labels
-from atlas.record_files import to_json, write_records, write_text
+from atlas.record_files import hold_lock, to_json, write_records, write_text
 from atlas.records import Label
 
 ENDING = ".jsonl"
@@ -40,7 +38,7 @@ class LabelBook:
             )
         self.path = path
         self.annotator = annotator
-        self._lock = _lock(path)
+        self._lock = hold_lock(path.with_name(f".{path.name}.lock"), path)
         try:
             self._finished = _labelled(path, annotator)
             self._partial = path.with_name(path.name + ".partial")
@@ -118,13 +116,3 @@ def _read_drafts(partial: Path) -> list[Label]:
             f"{partial} holds something else than labels ({error.errors()[0]['msg']}). Remove it: the trajectories that were not "
             "finished are then labelled from their first step."
         ) from None
-
-
-def _lock(path: Path) -> BinaryIO:
-    lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - held until the book is closed
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise RunError(f"{path} is being written by another process. Wait for it, or choose another --out.") from None
-    return lock
