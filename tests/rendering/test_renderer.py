@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from atlas.errors import ModelError
 from atlas.records import Message, Outcome, Source, Step, Task, ToolCall, Trajectory
 from atlas.rendering.chat_messages import to_chat_dict
-from atlas.rendering.loss_mask import labels, loss_mask, mark_supervised
+from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import NO_STEP, Renderer
 from tests.conftest import make_trajectory
 from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, TOOL_CALLING, tiny_tokenizer
@@ -49,7 +50,7 @@ def test_masks_read_as_in_the_golden_file(name: str) -> None:
         )
     examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
     shown = "\n=== next example ===\n".join(
-        mark_supervised(renderer.tokenizer, example, loss_mask(example, [0, 2])) for example in examples
+        colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain for example in examples
     )
     path = GOLDEN / f"mask_{name}.txt"
     if not path.exists():
@@ -184,7 +185,7 @@ def test_tool_schemas_stand_in_the_context_and_calls_are_supervised() -> None:
     (example,) = renderer.tokenize_trajectory(trajectory)
     chat = [to_chat_dict(message) for message in trajectory.messages]
     assert example.token_ids.tolist() == tokenizer.apply_chat_template(chat, tools=[schema], tokenize=True, return_dict=True)["input_ids"]
-    assert mark_supervised(tokenizer, example, loss_mask(example, [0])) == (
+    assert colour_tokens(tokenizer, example.token_ids, loss_mask(example, [0])).plain == (
         '<|im_start|>system\n[{"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}]'
         "<|im_end|>\n<|im_start|>user\nA door.<|im_end|>\n<|im_start|>assistant\n⟦I open it.<tool_call>"
         '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n<|im_start|>tool\nOpen.<|im_end|>\n'

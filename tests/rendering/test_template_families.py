@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
 from atlas.rendering.chat_messages import fold_system, to_chat_dict
-from atlas.rendering.loss_mask import loss_mask, mark_supervised
+from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking
@@ -57,7 +58,7 @@ def test_masks_read_as_in_the_golden_file(name: str) -> None:
     renderer, shown = family_renderer(name), []
     for trajectory in [trajectory_for(name)] + ([tool_trajectory(FAMILIES[name])] if name in WITH_TOOLS else []):
         examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
-        shown += [mark_supervised(renderer.tokenizer, example, loss_mask(example, [0, 2])) for example in examples]
+        shown += [colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain for example in examples]
     text, path = "\n=== next example ===\n".join(shown), GOLDEN / f"mask_{name}.txt"
     if not path.exists():
         path.write_text(text, encoding="utf-8")

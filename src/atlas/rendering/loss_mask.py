@@ -8,7 +8,6 @@ The whole trajectory stays in the context; only tokens that belong to a chosen s
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +28,3 @@ def loss_mask(example: TokenizedExample, steps: Collection[int]) -> NDArray[np.b
 def labels(example: TokenizedExample, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Token ids where supervised, -100 elsewhere, shape [T]: the form that Hugging Face trainers read (unshifted)."""
     return np.where(mask, example.token_ids, IGNORED_LABEL).astype(np.int64)
-
-
-def mark_supervised(tokenizer: Any, example: TokenizedExample, mask: NDArray[np.bool_]) -> str:
-    """The text with supervised spans between ⟦ and ⟧: what a person checks a mask by."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    pieces, position = [], 0
-    for start, end in edges.tolist():
-        before, inside = example.token_ids[position:start].tolist(), example.token_ids[start:end].tolist()
-        pieces += [tokenizer.decode(before), "⟦", tokenizer.decode(inside), "⟧"]
-        position = end
-    pieces.append(tokenizer.decode(example.token_ids[position:].tolist()))
-    return "".join(pieces)
