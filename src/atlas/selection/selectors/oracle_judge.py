@@ -118,7 +118,7 @@ class Judge(Generic[AnswerT]):
         self._unusable += 1
         if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
             raise ModelError(
-                f"model '{self._config.model}': the first {self._unusable} questions got no usable answer. "
+                f"model '{self._config.model}': the first {HOPELESS_AFTER} questions got no usable answer. "
                 f"The last: {problem}. Choose another model or other settings, and another --out."
             )
 
