@@ -29,7 +29,20 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "visible_text"),
 )
 FLOOR_OF = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}
-HEAVY = {"torch", "transformers", "peft", "accelerate", "minigrid", "gymnasium", "matplotlib", "inspect_ai", "openai", "sklearn", "scipy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "minigrid",
+    "gymnasium",
+    "matplotlib",
+    "inspect_ai",
+    "openai",
+    "aiohttp",
+    "sklearn",
+    "scipy",
+}
 MAY_IMPORT_TORCH = ("models", "rendering", "training")
 
 

@@ -54,6 +54,11 @@ def failure(status: int, message: str = "no", **headers: str) -> Reply:
 HTML_PAGE = Reply("<html><body>Welcome to nginx</body></html>", headers={"Content-Type": "text/html"})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1_000
+
+
 @contextmanager
 def serve(answer: Callable[[dict[str, Any], int], Reply], path: str = "/v1/chat/completions") -> Iterator[ChatServer]:
     lock = threading.Lock()
@@ -85,8 +90,7 @@ def serve(answer: Callable[[dict[str, Any], int], Reply], path: str = "/v1/chat/
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), Handler)
     server = ChatServer(f"http://127.0.0.1:{http.server_address[1]}/v1")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -14,7 +14,9 @@ from atlas.errors import EndpointError, ModelError
 from atlas.models import inspect_api
 from atlas.models.base import Completion, Sampling
 from atlas.models.batch_ledger import BatchLedger
-from atlas.models.inspect_api import Batching, InspectClient
+from atlas.models.connect import connect
+from atlas.models.endpoints import Batching
+from atlas.models.inspect_api import InspectClient
 from atlas.records import Message, Usage
 from tests.models.batch_server import BatchServer, serve_batches
 from tests.models.chat_server import Reply, completion, failure
@@ -41,7 +43,7 @@ def ask(
     async def run() -> list[Completion | Exception]:
         batching = Batching(size, poll_seconds=0.02, folder=folder)
         told = {"max_retries": 1, "timeout_seconds": 5.0} | (settings or {})
-        client = InspectClient("test-model", base_url=url, batching=batching, **told)
+        client = connect("test-model", base_url=url, batching=batching, **told)
         try:
             asked = [client.complete((Message(role="user", content=question),), Sampling(**sampling)) for question in questions]
             return await asyncio.gather(*asked, return_exceptions=True)  # type: ignore[return-value]

@@ -243,7 +243,7 @@ def test_a_server_that_refuses_to_echo_stops_the_run(engine: TinyEngine, rendere
 def test_a_redirect_is_not_followed_with_the_key(engine: TinyEngine, renderer: Renderer) -> None:
     with serve_scores(engine) as other:
         moved = Reply("moved", 307, {"Location": f"{other.url}/completions"})
-        said, _ = asked(engine, renderer, lambda body, number: moved, error=EndpointError)
+        said, _ = asked(engine, renderer, lambda body, number: moved, error=ModelError)
     assert "307" in said
     assert other.requests == []
 

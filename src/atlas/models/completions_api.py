@@ -11,26 +11,14 @@ one outcome, and so is a lower bound: splitting that outcome up again could only
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
 from typing import Any
 
-import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import DataError, EndpointError, ModelError
-from atlas.models.endpoints import (
-    DEFAULT_VARIABLE,
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
-    REFUSED_ACCESS,
-    REFUSED_REQUEST,
-    Censor,
-    read_key,
-    retry_after_seconds,
-)
+from atlas.models.json_endpoint import JsonEndpoint, RejectedError
 from atlas.models.step_tokens import Measured, Question, StepTokens, questions_about, tokens_by_step
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
@@ -63,16 +51,14 @@ class CompletionsScorer:
     ) -> None:
         self.name = model
         self.renderer = renderer
-        self._url = base_url.rstrip("/") + "/completions"
-        self._advice = f"Check base_url, model and the key in {api_key_variable or DEFAULT_VARIABLE}."
+        self._endpoint = JsonEndpoint(
+            base_url.rstrip("/") + "/completions",
+            model,
+            api_key_variable=api_key_variable,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+        )
         self._num_likeliest = num_likeliest
-        self._timeout_seconds = timeout_seconds
-        self._max_retries = max_retries
-        key = read_key(base_url, api_key_variable)
-        self._censor = Censor([key])
-        # As many connections as the caller has questions in flight; the time limit is of a whole request and set where one is sent.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        self._client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=None, limits=limits)
         self._has_scored = False
 
     async def read(self, trajectory: Trajectory) -> list[StepTokens]:
@@ -87,56 +73,28 @@ class CompletionsScorer:
         return tokens_by_step(len(trajectory.steps), [(question, await self._measure(question)) for question in questions])
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._endpoint.close()
 
     async def _measure(self, question: Question) -> Measured:
         # One token is generated and thrown away: not every server takes 0.
         body = {"model": self.name, "prompt": question.token_ids.tolist(), "max_tokens": 1, "temperature": 0, "echo": True}
-        answer = await self._ask(body | {"logprobs": self._num_likeliest})
+        url, quote = self._endpoint.url, self._endpoint.censor.quote
+        try:
+            answer = await self._endpoint.ask(body | {"logprobs": self._num_likeliest}, lambda answer: answer)
+        except RejectedError as error:
+            said = str(error)
+            if not self._has_scored and ("echo" in said or "logprobs" in said):  # so no trajectory will fare better
+                raise ModelError(f"{url} refuses to score prompts: {said}; {EXPECTED}") from None
+            raise DataError(f"refused: {said}") from None
         try:
             measured = read_log_probs(answer, question.owned, len(question.token_ids))
         except ValueError as error:
-            message = f"{self._url} gave no log-probabilities of the prompt for model '{self.name}': {self._censor.quote(error)}"
+            message = f"{url} gave no log-probabilities of the prompt for model '{self.name}': {quote(error)}"
             if self._has_scored:  # it can, and did not this time
                 raise EndpointError(f"{message}.") from None
             raise ModelError(f"{message}; {EXPECTED}") from None
         self._has_scored = True
         return measured
-
-    async def _ask(self, body: dict[str, Any]) -> Any:
-        for attempt in range(self._max_retries + 1):
-            asked_pause: float | None = None
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    response = await self._client.post(self._url, json=body)
-            except TimeoutError:
-                failure = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-            except httpx2.HTTPError as error:  # refused, cut, reset
-                failure = f"{self._url} gave no answer from model '{self.name}': {self._quote(error)}. {self._advice}"
-            else:
-                said = self._quote(response.text) if response.status_code != 200 else ""
-                failure = f"{self._url} gave no answer from model '{self.name}': {response.status_code} {said}. {self._advice}"
-                if response.status_code in REFUSED_REQUEST:
-                    if not self._has_scored and ("echo" in said or "logprobs" in said):  # so no trajectory will fare better
-                        raise ModelError(f"{self._url} refuses to score prompts: {said}; {EXPECTED}")
-                    raise DataError(f"refused: {said}")
-                if response.status_code in REFUSED_ACCESS:
-                    raise ModelError(failure)
-                if response.status_code == 200:
-                    try:
-                        return response.json()
-                    except ValueError:
-                        failure = f"{self._url} gave no JSON: {self._quote(response.text)}. {self._advice}"
-                elif response.status_code < 500 and response.status_code not in (408, 409, 425, 429):  # a redirect, say
-                    raise EndpointError(failure)
-                asked_pause = retry_after_seconds(response)
-            if attempt < self._max_retries:
-                usual = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) + random.uniform(0, FIRST_PAUSE)
-                await asyncio.sleep(usual if asked_pause is None else asked_pause)
-        raise EndpointError(failure)
-
-    def _quote(self, said: object) -> str:
-        return self._censor.quote(said) or type(said).__name__
 
 
 def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Measured:

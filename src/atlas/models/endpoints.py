@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from atlas.errors import ConfigError
 
@@ -20,6 +22,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the 
 LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
 REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
 REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How questions are gathered for a provider's batch endpoint, for a model of which `takes_batches` is true."""
+
+    size: int = 1_000
+    poll_seconds: float = 30.0
+    folder: Path | None = None  # where the sent ones are noted; None: the user's cache
 
 
 def read_key(base_url: str | None, variable: str | None) -> str | None:

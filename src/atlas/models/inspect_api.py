@@ -12,12 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
 
 from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
@@ -28,6 +23,7 @@ from atlas.models.endpoints import (
     LONGEST_PAUSE,
     REFUSED_ACCESS,
     REFUSED_REQUEST,
+    Batching,
     Censor,
     read_key,
     retry_after_seconds,
@@ -35,33 +31,16 @@ from atlas.models.endpoints import (
 from atlas.records import Message, Usage
 
 if TYPE_CHECKING:
-    from inspect_ai.model import CachePolicy, ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
+    from inspect_ai.model import ChatMessage, Model, ModelOutput, ResponseSchema
 
     from atlas.models.batch_transport import BatchTransport
 
 SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
 UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
 
-_was_sent: ContextVar[bool] = ContextVar("_was_sent")  # of the request that the current task makes
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How questions are gathered for a provider's batch endpoint, for a model of which `takes_batches` is true."""
-
-    size: int = 1_000
-    poll_seconds: float = 30.0
-    folder: Path | None = None  # where the sent ones are noted; None: the user's cache
-
 
 class InspectClient:
-    """Asks one model; with `cache`, what was asked in the same words and settings before (by any run) is not asked again.
-
-    Without `base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
-    server at that address is asked for the name as it stands, slashes and all, except behind the prefixes of SERVERS.
-    """
+    """Asks one model, named as inspect_ai does (openai/gpt-4o, anthropic/…, google/…)."""
 
     def __init__(
         self,
@@ -72,7 +51,6 @@ class InspectClient:
         timeout_seconds: float = 120.0,
         max_retries: int = 5,
         batching: Batching | None = None,
-        cache: bool = False,
     ) -> None:
         self._name = model
         self._url = base_url or "the provider's own address"
@@ -80,10 +58,8 @@ class InspectClient:
         self._advice = f"Check base_url, model and the key in {variable}."
         self._key = read_key(base_url, api_key_variable)
         self._censor = Censor([self._key])
-        self._cache = cache
         self._model = self._open(model, base_url, timeout_seconds, max_retries, batching)
         self._censor.add([getattr(self._model.api, "api_key", None)])  # where the provider found it
-        self._takes_schema: bool | None = None  # not known before the first answer
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer; a request that the endpoint declines as such is a Completion with a `refusal`.
@@ -92,18 +68,32 @@ class InspectClient:
             EndpointError: no answer after all retries, or something that is no answer.
             ModelError: the endpoint does not know the model or does not accept the key.
         """
+        from inspect_ai.model import GenerateConfig
+        from tenacity import RetryError
+
         asked = [_chat_message(message) for message in messages]
-        if sampling.response_schema is None or self._takes_schema is False:
-            return await self._ask(asked, sampling, None)
-        answer = await self._ask(asked, sampling, _response_schema(sampling.response_schema))
-        if answer.finish_reason != "rejected":
-            self._takes_schema = True
-        elif self._takes_schema is None:  # perhaps for the schema, perhaps for something else: the plain request tells
-            refused, answer = answer, await self._ask(asked, sampling, None)
-            if answer.finish_reason != "rejected" and self._takes_schema is None:
-                self._takes_schema = False
-                logger.warning("%s refuses JSON schemas (%s); asking for JSON in words from now on", self._url, refused.refusal)
-        return answer
+        schema = None if sampling.response_schema is None else _response_schema(sampling.response_schema)
+        config = GenerateConfig(
+            temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=sampling.seed, response_schema=schema
+        )
+        try:
+            # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
+            return self._read(await asyncio.create_task(self._model.generate(asked, config=config)))
+        except Exception as failure:  # the errors of every provider's SDK, which have no base in common
+            last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
+            error = last or failure
+            status = _status(error)
+            said = self._censor.quote(getattr(error, "provider_message", None) or error) or type(error).__name__
+            if status in REFUSED_REQUEST:
+                return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
+            if "Timeout" in type(error).__name__:
+                message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
+                raise EndpointError(message) from None
+            message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
+            spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
+            if status in REFUSED_ACCESS or spent:
+                raise ModelError(message) from None
+            raise EndpointError(message) from None
 
     async def close(self) -> None:
         await self._model.api.aclose()
@@ -129,39 +119,9 @@ class InspectClient:
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _retry_in_one_place(model)
-        _watch_what_passes(model, self._censor)
         if transport is not None:
             transport.connect(model.api.client, max_retries, timeout_seconds)
         return model
-
-    async def _ask(self, messages: list[ChatMessage], sampling: Sampling, schema: ResponseSchema | None) -> Completion:
-        from inspect_ai.model import CachePolicy, GenerateConfig
-        from tenacity import RetryError
-
-        config = GenerateConfig(
-            temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=sampling.seed, response_schema=schema
-        )
-        try:
-            # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
-            policy = CachePolicy(expiry=None, per_epoch=False) if self._cache else False
-            output, was_sent = await asyncio.create_task(_generate(self._model, messages, config, policy))
-            completion = self._read(output)
-            return completion if was_sent else replace(completion, usage=Usage())  # out of the cache: paid for before
-        except Exception as failure:  # the errors of every provider's SDK, which have no base in common
-            last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
-            error = last or failure
-            status = _status(error)
-            said = self._censor.quote(getattr(error, "provider_message", None) or error) or type(error).__name__
-            if status in REFUSED_REQUEST:
-                return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
-            if "Timeout" in type(error).__name__:
-                message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-                raise EndpointError(message) from None
-            message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
-            spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
-            if status in REFUSED_ACCESS or spent:
-                raise ModelError(message) from None
-            raise EndpointError(message) from None
 
     def _read(self, output: ModelOutput) -> Completion:
         if not output.choices:
@@ -177,7 +137,7 @@ class InspectClient:
         else:
             refusal = None
         return Completion(
-            text=text,
+            text=self._censor.strike(text),
             usage=_usage(output),
             finish_reason="length" if choice.stop_reason in ("max_tokens", "model_length") else choice.stop_reason,
             refusal=refusal,
@@ -204,33 +164,6 @@ def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> Non
                 f"the environment variable {variable} names another address for model '{name}', expected the config alone to choose. "
                 "Unset it, or give base_url=… (an OpenAI-compatible server)."
             )
-
-
-async def _generate(
-    model: Model, messages: list[ChatMessage], config: GenerateConfig, cache: CachePolicy | bool
-) -> tuple[ModelOutput, bool]:
-    """The answer, and whether anything was sent for it."""
-    _was_sent.set(False)
-    output = await model.generate(messages, config=config, cache=cache)
-    return output, _was_sent.get()
-
-
-def _watch_what_passes(model: Model, censor: Censor) -> None:
-    """Note that something is sent, for inspect_ai does not say whether an answer is out of its cache; and let no key into that cache."""
-    provider: Any = model.api
-    generate = provider.generate
-
-    async def watching(*arguments: Any, **named: Any) -> Any:
-        _was_sent.set(True)
-        answer = await generate(*arguments, **named)
-        output, *call = answer if isinstance(answer, tuple) else (answer,)
-        if isinstance(output, BaseModel):
-            said = output.model_dump_json()
-            if (clean := censor.strike(said)) != said:
-                output = type(output).model_validate_json(clean)
-        return (output, *call) if call else output
-
-    provider.generate = watching
 
 
 def _retry_in_one_place(model: Model) -> None:

@@ -11,6 +11,7 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 Rounding = Literal["floor", "ceil", "nearest"]
 
 
+@cache
 def step_budget(num_steps: int, ratio: float, rounding: Rounding = "floor", min_steps: int = 1) -> int:
     """max(min_steps, ratio * num_steps rounded), never more than there are steps.
 

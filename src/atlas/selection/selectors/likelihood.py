@@ -113,7 +113,7 @@ class LikelihoodSelector(ABC):
         try:
             from atlas.models.completions_api import CompletionsScorer
         except ModuleNotFoundError:
-            raise DependencyError("httpx2", "oracle") from None
+            raise DependencyError("aiohttp", "oracle") from None
         config = self.config
         client = CompletionsScorer(
             model,

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError, EndpointError, ModelError
 from atlas.models.base import ModelClient, Sampling
+from atlas.models.connect import connect
+from atlas.models.endpoints import Batching
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import SpentError
@@ -124,16 +126,15 @@ class Judge(Generic[AnswerT]):
 
     def _connected(self) -> ModelClient:
         if self._client is None:
-            from atlas.models.inspect_api import Batching, InspectClient
-
-            self._client = InspectClient(
-                self._config.model,
-                base_url=self._config.base_url,
-                api_key_variable=self._config.api_key_variable,
-                timeout_seconds=self._config.timeout_seconds,
-                max_retries=self._config.max_retries,
-                batching=Batching(self._config.batch_size, self._config.batch_poll_seconds) if self._config.batch else None,
-                cache=self._config.cache,
+            config = self._config
+            self._client = connect(
+                config.model,
+                base_url=config.base_url,
+                api_key_variable=config.api_key_variable,
+                timeout_seconds=config.timeout_seconds,
+                max_retries=config.max_retries,
+                batching=Batching(config.batch_size, config.batch_poll_seconds) if config.batch else None,
+                cache=config.cache,
             )
         return self._client
 

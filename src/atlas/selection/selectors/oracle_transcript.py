@@ -54,8 +54,9 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
 
 def disarm(text: str) -> str:
     """Lines behind bars, without control characters, look-alike markers or special tokens of chat templates."""
-    lines = text.splitlines() or [""]  # splits at every Unicode line break, as whoever reads the prompt may
-    clean = "\n".join(line if line.isprintable() else _printable(line) for line in lines)
+    clean = text.removesuffix("\n")
+    if not clean.replace("\n", "").isprintable():  # as a line break other than \n is not
+        clean = "\n".join(_printable(line) for line in text.splitlines())  # at every one, as whoever reads the prompt may
     if "trajectory" in clean.lower():  # a search for words is many times faster than an expression that finds nothing
         clean = _LOOK_ALIKE.sub("[marker removed]", clean)
     if "<" in clean or "[" in clean or "|>" in clean:
@@ -64,6 +65,8 @@ def disarm(text: str) -> str:
 
 
 def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
     return "".join(char for char in line if char == "\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
 
 
@@ -139,6 +142,8 @@ def _parts(heading: str, messages: Sequence[Message], longest: int | None) -> li
 
 
 def _message_text(message: Message) -> str:
+    if not message.reasoning and not message.tool_calls:
+        return message.content
     calls = [f"tool call: {call.name} {call.arguments}" for call in message.tool_calls]
     return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
 

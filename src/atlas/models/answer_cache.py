@@ -1,0 +1,81 @@
+"""Answers kept beyond a run: the same question to the same model, in the same words and settings, is paid for once.
+
+One SQLite file for all runs of a user, which several processes may use at a time. Forgetting it costs money, never a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from atlas.errors import RunError
+from atlas.models.base import Completion, ModelClient, Sampling
+from atlas.records import Message, Usage
+
+BUSY_SECONDS = 30.0  # another process writes for milliseconds
+
+
+def cache_folder() -> Path:
+    """Where things are kept that may be forgotten."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas"
+
+
+class CachedClient:
+    """`client` with a memory in `file`. An answer out of it has no usage: it was paid for before.
+
+    Args:
+        asked: what else decides the answer, such as the model's name and the server's address.
+    """
+
+    def __init__(self, client: ModelClient, asked: Sequence[str | None], file: Path | None = None) -> None:
+        self._client = client
+        self._asked = list(asked)
+        self._file = file or cache_folder() / "answers.sqlite"
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
+            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma synchronous = normal")
+            self._database.execute("create table if not exists answers (question text primary key, answer text not null) without rowid")
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from None
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """As the client's; what it declined or did not answer is not kept.
+
+        Raises:
+            RunError: the file cannot be used.
+        """
+        question = self._key(messages, sampling)
+        try:
+            row = self._database.execute("select answer from answers where question = ?", [question]).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        if row is not None:
+            return Completion(usage=Usage(), **json.loads(row[0]))
+        answer = await self._client.complete(messages, sampling)
+        if answer.refusal is None:
+            kept = json.dumps({"text": answer.text, "finish_reason": answer.finish_reason})
+            try:
+                self._database.execute("insert or ignore into answers values (?, ?)", [question, kept])
+            except sqlite3.Error as error:
+                raise self._unusable(error) from None
+        return answer
+
+    async def close(self) -> None:
+        self._database.close()
+        await self._client.close()
+
+    def _key(self, messages: Sequence[Message], sampling: Sampling) -> str:
+        written = [self._asked, [message.model_dump() for message in messages], asdict(sampling)]
+        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+    def _unusable(self, error: Exception) -> RunError:
+        return RunError(
+            f"the cache of answers {self._file} cannot be used: {error}. Remove it (answers in it are paid for again), or leave cache out."
+        )

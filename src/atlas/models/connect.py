@@ -1,0 +1,69 @@
+"""Which client asks a model: `name + address -> ModelClient`.
+
+A server at an address of its own is asked in OpenAI's protocol, everything else through inspect_ai.
+"""
+
+from __future__ import annotations
+
+from atlas.errors import DependencyError
+from atlas.models.answer_cache import CachedClient
+from atlas.models.base import ModelClient
+from atlas.models.endpoints import Batching
+from atlas.models.schema_fallback import SchemaFallback
+
+PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}  # in inspect_ai's names for servers: parts that are not the model's own
+
+
+def connect(
+    model: str,
+    *,
+    base_url: str | None = None,
+    api_key_variable: str | None = None,
+    timeout_seconds: float = 120.0,
+    max_retries: int = 5,
+    batching: Batching | None = None,
+    cache: bool = False,
+) -> ModelClient:
+    """A client of `model`, which is asked in words where it refuses schemas.
+
+    Without `base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
+    server at that address is asked for the name as it stands, slashes and all, except behind one of PREFIXES.
+
+    Args:
+        cache: what was asked in the same words and settings before, by any run, is not asked again.
+
+    Raises:
+        ConfigError: no such provider, or its package or its key is missing.
+        DependencyError: the extra `oracle` is not installed.
+    """
+    client: ModelClient
+    if base_url is not None and batching is None:
+        try:
+            from atlas.models.openai_api import ChatClient
+        except ModuleNotFoundError:
+            raise DependencyError("aiohttp", "oracle") from None
+        client = ChatClient(
+            name_at_server(model), base_url, api_key_variable=api_key_variable, timeout_seconds=timeout_seconds, max_retries=max_retries
+        )
+    else:
+        from atlas.models.inspect_api import InspectClient
+
+        client = InspectClient(
+            model,
+            base_url=base_url,
+            api_key_variable=api_key_variable,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+            batching=batching,
+        )
+    client = SchemaFallback(client, model)
+    return CachedClient(client, [model, base_url]) if cache else client
+
+
+def name_at_server(model: str) -> str:
+    """
+    >>> [name_at_server(name) for name in ("meta-llama/Llama-3.1-8B", "vllm/meta-llama/Llama-3.1-8B", "openai-api/lab/m")]
+    ['meta-llama/Llama-3.1-8B', 'meta-llama/Llama-3.1-8B', 'm']
+    """
+    parts = model.split("/")
+    return "/".join(parts[PREFIXES.get(parts[0], 0) :]) or model

@@ -1,0 +1,162 @@
+"""One address that takes JSON and gives JSON: `body -> answer`, as often as it takes.
+
+The client of every server that we speak to without an SDK. Which answers are worth asking again, and what each failure means
+for the caller, is the same for all of them and is here alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from atlas.errors import EndpointError, ModelError
+from atlas.models.endpoints import (
+    DEFAULT_VARIABLE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    REFUSED_ACCESS,
+    REFUSED_REQUEST,
+    Censor,
+    read_key,
+    retry_after_seconds,
+)
+
+BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
+LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; a server that does not stop would fill the memory
+
+ReadT = TypeVar("ReadT")
+
+
+class RejectedError(Exception):
+    """The endpoint declined this request as such (too long, filtered, a setting it does not know); the message is its own words."""
+
+
+class JsonEndpoint:
+    """Asks `url`, with the key in the variable's hands and struck out of all that comes back.
+
+    Args:
+        url: the whole address, such as http://127.0.0.1:8000/v1/chat/completions.
+        model: for messages only.
+        timeout_seconds: of one try, from connecting to the last byte.
+        max_retries: tries after the first, where the server is busy or breaks; as late as its Retry-After says.
+    """
+
+    def __init__(self, url: str, model: str, *, api_key_variable: str | None, timeout_seconds: float, max_retries: int) -> None:
+        self.url = url
+        self.censor = Censor()
+        key = read_key(url, api_key_variable)
+        self.censor.add([key])
+        self._failure = f"{url} gave no answer from model '{model}'"
+        self._advice = f"Check base_url, model and the key in {api_key_variable or DEFAULT_VARIABLE}."
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._timeout_seconds = timeout_seconds
+        self._max_retries = max_retries
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
+        """What `read` makes of the answer; it raises ValueError where that is no answer, which is then asked for again.
+
+        Raises:
+            RejectedError: this request was declined; another may not be.
+            EndpointError: no answer after all retries.
+            ModelError: no request can succeed: no such model or path, key not accepted, account spent.
+        """
+        data = json.dumps(body).encode()
+        failure: EndpointError | None = None
+        for attempt in range(self._max_retries + 1):
+            asked_pause: float | None = None
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    response, said = await self._post(data)
+            except TimeoutError:
+                failure = EndpointError(f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight.")
+            except (aiohttp.ClientError, OSError) as error:  # refused, cut, reset
+                failure = self._no_answer(self.censor.quote(error) or type(error).__name__)
+            else:
+                if response.status == 200:
+                    try:
+                        return read(json.loads(said))
+                    except (ValueError, RecursionError) as error:
+                        problem = error if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError) else "no JSON"
+                        failure = self._no_answer(f"{self.censor.quote(problem)}: {self._quote(said)}")
+                else:
+                    self._raise_if_final(response, said)
+                    failure = self._no_answer(f"{response.status} {self._quote(said)}")
+                    asked_pause = retry_after_seconds(response)
+            if attempt < self._max_retries:
+                usual = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) + random.uniform(0, FIRST_PAUSE)
+                await asyncio.sleep(usual if asked_pause is None else asked_pause)
+        assert failure is not None
+        raise failure
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _post(self, data: bytes) -> tuple[aiohttp.ClientResponse, bytes]:
+        if self._session is None:  # made inside the loop that uses it
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # how many are in flight is the caller's choice
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(),  # ours is of the whole try
+                proxy=_proxy_of(self.url),
+            )
+        async with self._session.post(self.url, data=io.BytesIO(data), allow_redirects=False) as response:
+            said = bytearray()
+            async for chunk in response.content.iter_any():
+                said += chunk
+                if len(said) > LARGEST_ANSWER:
+                    raise aiohttp.ClientPayloadError(f"an answer of more than {LARGEST_ANSWER:,} bytes")
+            return response, bytes(said)
+
+    def _raise_if_final(self, response: aiohttp.ClientResponse, said: bytes) -> None:
+        """Raise where asking again can change nothing."""
+        status = response.status
+        if status in REFUSED_REQUEST:
+            raise RejectedError(self._quote(said))
+        if status in REFUSED_ACCESS or _is_spent(said):
+            raise ModelError(str(self._no_answer(f"{status} {self._quote(said)}")))
+        if 300 <= status < 400:  # following it could hand the key, or the trajectories, to somebody else
+            where = self.censor.quote(response.headers.get("Location", "another address"))
+            raise ModelError(f"{self.url} sends elsewhere ({status}): {where}. {self._advice}")
+        if status < 500 and status not in BUSY:
+            raise self._no_answer(f"{status} {self._quote(said)}")
+
+    def _no_answer(self, why: str) -> EndpointError:
+        return EndpointError(f"{self._failure}: {why.rstrip('. ')}. {self._advice}")
+
+    def _quote(self, said: bytes) -> str:
+        """The endpoint's words: its error message where there is one, else what it sent."""
+        text = said.decode("utf-8", "replace")
+        try:
+            error = json.loads(text)["error"]
+            text = str(error["message"] if isinstance(error, dict) else error)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        return self.censor.quote(text)
+
+
+def _is_spent(said: bytes) -> bool:
+    """Whether a 429 is one that no waiting cures."""
+    try:
+        return bool(json.loads(said)["error"]["code"] == "insufficient_quota")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for this address. aiohttp's own look at it would send passwords out of a .netrc, too."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
