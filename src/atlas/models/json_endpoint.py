@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import random
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -20,14 +19,13 @@ import aiohttp
 from atlas.errors import EndpointError, ModelError
 from atlas.models.endpoints import (
     DEFAULT_VARIABLE,
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
     REFUSED_ACCESS,
     REFUSED_REQUEST,
     Censor,
     read_key,
     retry_after_seconds,
 )
+from atlas.models.retries import TOO_MUCH, BusyError, Retries
 
 BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
 LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; a server that does not stop would fill the memory
@@ -58,7 +56,7 @@ class JsonEndpoint:
         self._advice = f"Check base_url, model and the key in {api_key_variable or DEFAULT_VARIABLE}."
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._timeout_seconds = timeout_seconds
-        self._max_retries = max_retries
+        self._retries = Retries(max_retries, url)
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
@@ -66,36 +64,28 @@ class JsonEndpoint:
 
         Raises:
             RejectedError: this request was declined; another may not be.
-            EndpointError: no answer after all retries.
+            EndpointError: no answer after all retries, or one that no retry changes.
             ModelError: no request can succeed: no such model or path, key not accepted, account spent.
         """
         data = json.dumps(body).encode()
-        failure: EndpointError | None = None
-        for attempt in range(self._max_retries + 1):
-            asked_pause: float | None = None
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    response, said = await self._post(data)
-            except TimeoutError:
-                failure = EndpointError(f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight.")
-            except (aiohttp.ClientError, OSError) as error:  # refused, cut, reset
-                failure = self._no_answer(self.censor.quote(error) or type(error).__name__)
-            else:
-                if response.status == 200:
-                    try:
-                        return read(json.loads(said))
-                    except (ValueError, RecursionError) as error:
-                        problem = error if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError) else "no JSON"
-                        failure = self._no_answer(f"{self.censor.quote(problem)}: {self._quote(said)}")
-                else:
-                    self._raise_if_final(response, said)
-                    failure = self._no_answer(f"{response.status} {self._quote(said)}")
-                    asked_pause = retry_after_seconds(response)
-            if attempt < self._max_retries:
-                usual = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) + random.uniform(0, FIRST_PAUSE)
-                await asyncio.sleep(usual if asked_pause is None else asked_pause)
-        assert failure is not None
-        raise failure
+        return await self._retries.run(lambda: self._try(data, read))
+
+    async def _try(self, data: bytes, read: Callable[[Any], ReadT]) -> ReadT:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response, said = await self._post(data)
+        except TimeoutError:
+            raise BusyError(f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight.") from None
+        except (aiohttp.ClientError, OSError) as error:  # refused, cut, reset
+            raise BusyError(self._no_answer(self.censor.quote(error) or type(error).__name__)) from None
+        if response.status != 200:
+            raise self._failure_of(response, said)
+        try:
+            return read(json.loads(said))
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            raise BusyError(self._no_answer(f"no JSON: {self._quote(said)}")) from None
+        except ValueError as error:
+            raise BusyError(self._no_answer(f"{self.censor.quote(error)}: {self._quote(said)}")) from None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -119,21 +109,23 @@ class JsonEndpoint:
                     raise aiohttp.ClientPayloadError(f"an answer of more than {LARGEST_ANSWER:,} bytes")
             return response, bytes(said)
 
-    def _raise_if_final(self, response: aiohttp.ClientResponse, said: bytes) -> None:
-        """Raise where asking again can change nothing."""
-        status = response.status
+    def _failure_of(self, response: aiohttp.ClientResponse, said: bytes) -> Exception:
+        """What an answer that is none means."""
+        status, words = response.status, self._quote(said)
         if status in REFUSED_REQUEST:
-            raise RejectedError(self._quote(said))
+            return RejectedError(words)
+        message = self._no_answer(f"{status} {words}")
         if status in REFUSED_ACCESS or _is_spent(said):
-            raise ModelError(str(self._no_answer(f"{status} {self._quote(said)}")))
+            return ModelError(message)
         if 300 <= status < 400:  # following it could hand the key, or the trajectories, to somebody else
             where = self.censor.quote(response.headers.get("Location", "another address"))
-            raise ModelError(f"{self.url} sends elsewhere ({status}): {where}. {self._advice}")
-        if status < 500 and status not in BUSY:
-            raise self._no_answer(f"{status} {self._quote(said)}")
+            return ModelError(f"{self.url} sends elsewhere ({status}): {where}. {self._advice}")
+        if status >= 500 or status in BUSY:
+            return BusyError(message, retry_after_seconds(response), is_too_much=status in TOO_MUCH)
+        return EndpointError(message)
 
-    def _no_answer(self, why: str) -> EndpointError:
-        return EndpointError(f"{self._failure}: {why.rstrip('. ')}. {self._advice}")
+    def _no_answer(self, why: str) -> str:
+        return f"{self._failure}: {why.rstrip('. ')}. {self._advice}"
 
     def _quote(self, said: bytes) -> str:
         """The endpoint's words: its error message where there is one, else what it sent."""
