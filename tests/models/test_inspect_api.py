@@ -108,7 +108,7 @@ asyncio.run(run())
 """
     places = {name: str(tmp_path) for name in ("HOME", "TMPDIR")}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")} | places
-    with serve(lambda body, number: completion("hi") if number else failure(429, Retry_After="0.1")) as server:
+    with serve(lambda body, number: completion("hi") if number else failure(500)) as server:
         done = subprocess.run([sys.executable, "-c", script, server.url], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr, len(server.requests)) == (0, "", "", 2)
     assert list(tmp_path.rglob("*")) == []

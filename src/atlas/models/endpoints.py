@@ -22,6 +22,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the 
 LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
 REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
 REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
+BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
+TOO_MUCH = (429, 503, 529)  # asked for more than it gives
 
 
 @dataclass(frozen=True, slots=True)

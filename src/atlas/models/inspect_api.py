@@ -18,20 +18,21 @@ from atlas.errors import ConfigError, DataError, DependencyError, EndpointError,
 from atlas.models.base import Completion, Sampling
 from atlas.models.batch_ledger import BatchLedger, ledger_folder
 from atlas.models.endpoints import (
+    BUSY,
     DEFAULT_VARIABLE,
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
     REFUSED_ACCESS,
     REFUSED_REQUEST,
+    TOO_MUCH,
     Batching,
     Censor,
     read_key,
     retry_after_seconds,
 )
+from atlas.models.retries import BusyError, Retries
 from atlas.records import Message, Usage
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, Model, ModelOutput, ResponseSchema
+    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
 
     from atlas.models.batch_transport import BatchTransport
 
@@ -58,6 +59,7 @@ class InspectClient:
         self._advice = f"Check base_url, model and the key in {variable}."
         self._key = read_key(base_url, api_key_variable)
         self._censor = Censor([self._key])
+        self._retries = Retries(max_retries, self._url)
         self._model = self._open(model, base_url, timeout_seconds, max_retries, batching)
         self._censor.add([getattr(self._model.api, "api_key", None)])  # where the provider found it
 
@@ -69,16 +71,23 @@ class InspectClient:
             ModelError: the endpoint does not know the model or does not accept the key.
         """
         from inspect_ai.model import GenerateConfig
-        from tenacity import RetryError
 
         asked = [_chat_message(message) for message in messages]
         schema = None if sampling.response_schema is None else _response_schema(sampling.response_schema)
         config = GenerateConfig(
             temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=sampling.seed, response_schema=schema
         )
+        return await self._retries.run(lambda: self._try(asked, config))
+
+    async def close(self) -> None:
+        await self._model.api.aclose()
+
+    async def _try(self, messages: list[ChatMessage], config: GenerateConfig) -> Completion:
+        from tenacity import RetryError
+
         try:
             # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
-            return self._read(await asyncio.create_task(self._model.generate(asked, config=config)))
+            return self._read(await asyncio.create_task(self._model.generate(messages, config=config)))
         except Exception as failure:  # the errors of every provider's SDK, which have no base in common
             last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
             error = last or failure
@@ -86,17 +95,15 @@ class InspectClient:
             said = self._censor.quote(getattr(error, "provider_message", None) or error) or type(error).__name__
             if status in REFUSED_REQUEST:
                 return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
+            message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
             if "Timeout" in type(error).__name__:
                 message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-                raise EndpointError(message) from None
-            message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
             spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
             if status in REFUSED_ACCESS or spent:
                 raise ModelError(message) from None
+            if status is None or status >= 500 or status in BUSY:
+                raise BusyError(message, retry_after_seconds(error), is_too_much=status in TOO_MUCH) from None
             raise EndpointError(message) from None
-
-    async def close(self) -> None:
-        await self._model.api.aclose()
 
     def _open(self, name: str, base_url: str | None, timeout_seconds: float, max_retries: int, batching: Batching | None) -> Model:
         try:
@@ -109,7 +116,7 @@ class InspectClient:
         full_name = name if base_url is None or name.partition("/")[0] in SERVERS else f"openai-api/server/{name}"
         transport = None if batching is None else _batch_transport(batching, base_url)
         attempt_seconds = math.ceil(timeout_seconds) if transport is None else None  # a batch takes up to a day
-        config = GenerateConfig(max_retries=max_retries, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
+        config = GenerateConfig(max_retries=0, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
         arguments = {} if transport is None else {"http_client": transport.client()}
         try:
             model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False, **arguments)
@@ -118,7 +125,7 @@ class InspectClient:
                 f"model '{name}' cannot be asked: {self._censor.quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
-        _retry_in_one_place(model)
+        _try_once(model)
         if transport is not None:
             transport.connect(model.api.client, max_retries, timeout_seconds)
         return model
@@ -166,23 +173,14 @@ def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> Non
             )
 
 
-def _retry_in_one_place(model: Model) -> None:
-    """A try is repeated by inspect_ai alone and not, beneath it, by the SDK too; and after as long as the server asks for."""
-    from tenacity import RetryCallState, wait_exponential, wait_random
-    from tenacity.wait import wait_base
-
-    usual = wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE) + wait_random(0, FIRST_PAUSE)
-
-    class Wait(wait_base):
-        def __call__(self, retry_state: RetryCallState) -> float:
-            error = retry_state.outcome.exception() if retry_state.outcome else None
-            asked = retry_after_seconds(error)
-            return usual(retry_state) if asked is None else asked
+def _try_once(model: Model) -> None:
+    """A try is repeated by `Retries` alone and not, beneath it, by inspect_ai or the SDK too."""
+    from tenacity import wait_none
 
     api: Any = model.api
+    api.retry_wait = wait_none
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
-    api.retry_wait = Wait
 
 
 def _status(error: BaseException) -> int | None:

@@ -18,16 +18,17 @@ import aiohttp
 
 from atlas.errors import EndpointError, ModelError
 from atlas.models.endpoints import (
+    BUSY,
     DEFAULT_VARIABLE,
     REFUSED_ACCESS,
     REFUSED_REQUEST,
+    TOO_MUCH,
     Censor,
     read_key,
     retry_after_seconds,
 )
-from atlas.models.retries import TOO_MUCH, BusyError, Retries
+from atlas.models.retries import BusyError, Retries
 
-BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
 LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; a server that does not stop would fill the memory
 
 ReadT = TypeVar("ReadT")

@@ -19,8 +19,6 @@ from typing import TypeVar
 from atlas.errors import EndpointError
 from atlas.models.endpoints import FIRST_PAUSE, LONGEST_PAUSE
 
-TOO_MUCH = (429, 503, 529)  # statuses of a server that is asked for more than it gives
-
 AnswerT = TypeVar("AnswerT")
 
 logger = logging.getLogger(__name__)
