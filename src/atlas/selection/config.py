@@ -106,7 +106,7 @@ class SelectConfig(Config):
     precision: Precision = Field("auto", description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it")
     rollouts: RolloutConfig = Field(RolloutConfig(), description="for rollout-value: how the model finishes episodes, see below")
     max_prompt_chars: int = Field(200_000, ge=4_000, description="observations are shortened in the middle to fit, responses never")
-    max_in_flight: int = Field(8, ge=1, description="requests at a time")
+    max_in_flight: int = Field(8, ge=1, description="requests at a time, at most; fewer while the server says that it is too much")
     batch: bool = Field(False, description="for oracle and rejection: ask through the provider's batch endpoint, cheaper and within a day")
     batch_size: int = Field(1_000, ge=1, le=50_000, description="questions in one batch, which are in flight together")
     batch_poll_seconds: float = Field(30.0, gt=0, description="how often to look whether a batch is done")
