@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -92,8 +93,12 @@ def demo(
     config = read_config(ExperimentConfig, [str(recipe), *overrides], {})
     stages = plan_experiment(config, out, str(recipe))
     console = Console()
+    kinds = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
+    parts = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    finished = sum(stage.is_finished for stage in stages)
     console.print(
-        f"[bold]{escape(str(recipe))}[/]: {len(stages)} stages into {escape(str(out))}; finished ones are skipped, Ctrl-C is safe"
+        f"[bold]{escape(str(recipe))}[/]: {len(stages)} stages ({parts}), {config.processes} at a time, into {escape(str(out))}; "
+        f"{finished} are finished and skipped, Ctrl-C is safe"
     )
     for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
         console.print(
