@@ -33,7 +33,10 @@ class ChatServer:
     times: list[float] = field(default_factory=list)
 
 
-def completion(text: str | None, refusal: str | None = None, finish_reason: str = "stop", delay: float = 0.0) -> Reply:
+def completion(
+    text: str | None, refusal: str | None = None, finish_reason: str = "stop", delay: float = 0.0, tokens: tuple[int, int] = (100, 7)
+) -> Reply:
+    """An answer that took so many `tokens`: sent, received."""
     message = {"role": "assistant", "content": text, "refusal": refusal}
     body = {
         "id": "chatcmpl-1",
@@ -41,7 +44,7 @@ def completion(text: str | None, refusal: str | None = None, finish_reason: str 
         "created": 0,
         "model": "test",
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107},
+        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
     }
     return Reply(json.dumps(body), delay=delay)
 

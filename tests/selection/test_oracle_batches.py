@@ -162,10 +162,11 @@ def test_the_discount_of_batches_is_in_the_price_where_the_table_says(run: Path,
     assert full is not None
     assert half == full / 2
     with serve_batches(good) as server:
-        config = in_batches(server.url, prices=prices["known"], max_cost_usd=53.5 * 6 - 1, batch_size=3)
-        with pytest.raises(CostLimitError):
+        config = in_batches(server.url, prices=prices["known"], max_cost_usd=half / NUM_TRAJECTORIES * 2.2)
+        with pytest.raises(CostLimitError, match=r"paid 535\.0000 USD"):
             select_steps(config, run, tmp_path / "out")
-        assert 6 <= len(server.questions) < 6 + 3, "less than a batch more than the limit"
+        assert len(server.batches["batch_0"]) == 2, "a batch holds no more than fits under the limit, by the estimate"
+        assert len(server.questions) == 10
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,15 @@ from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
 from atlas.selection.selectors.oracle_prompt import prompt_digest
 from tests.conftest import make_trajectory
 from tests.models.chat_server import Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
-from tests.selection.oracle_answers import judge_answer
+from tests.selection.oracle_answers import judge_answer, num_allowed
 
 NUM_TRAJECTORIES = 12
+QUESTION_COST = 824  # USD, by the prices below, of each of the first ten, as estimated
 NOWHERE = "http://127.0.0.1:1/v1"  # nothing may be sent there
 
 
@@ -45,6 +50,16 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
 
 def good(body: dict[str, Any], number: int) -> Reply:
     return completion(judge_answer(body))
+
+
+def tokens_of(body: dict[str, Any]) -> tuple[int, int]:
+    """What a question takes, if the estimate is exact."""
+    sent = sum(len(message["content"]) for message in body["messages"])
+    return -(-sent // 4), TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * num_allowed(body)
+
+
+def as_estimated(body: dict[str, Any], number: int) -> Reply:
+    return completion(judge_answer(body), tokens=tokens_of(body))
 
 
 def number_in(body: dict[str, Any]) -> int:
@@ -141,35 +156,108 @@ def test_the_cost_is_in_the_summary_where_a_price_is_known(run: Path, tmp_path: 
     assert [selection.usage for selection in selections_in(tmp_path / "a")] == [Usage(requests=1, input_tokens=100, output_tokens=7)] * 12
 
 
-def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(run: Path, tmp_path: Path, prices: str) -> None:
-    with serve(good) as server:
-        for limit, expected in ((250, 3), (250, 3), (600, 6)):  # the same limit again asks nothing more
-            with pytest.raises(CostLimitError, match=f"max_cost_usd is {limit}"):
-                select_steps(oracle(server.url, prices=prices, max_cost_usd=float(limit)), run, tmp_path / "out")
+@pytest.mark.parametrize("max_in_flight", [1, 4, 50])
+def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(max_in_flight: int, run: Path, tmp_path: Path, prices: str) -> None:
+    with serve(as_estimated) as server:
+        for limit, expected in ((2.5, 2), (2.5, 2), (6.0, 6)):  # in questions; the same limit again asks nothing more
+            config = oracle(server.url, prices=prices, max_cost_usd=limit * QUESTION_COST, max_in_flight=max_in_flight)
+            with pytest.raises(CostLimitError, match=f"has paid {expected * QUESTION_COST:.4f} USD, and trajectory 't{expected}'"):
+                select_steps(config, run, tmp_path / "out")
             assert len(server.requests) == expected
+            assert (tmp_path / "out" / "selections.jsonl.partial").read_bytes().count(b"\n") == expected
         manifest = select_steps(oracle(server.url, prices=prices, max_cost_usd=1e6), run, tmp_path / "out")
         assert len(server.requests) == NUM_TRAJECTORIES
-    assert manifest.summary["cost_usd"] == 107.0 * NUM_TRAJECTORIES
+    assert manifest.summary["cost_usd"] == sum(map(sum, map(tokens_of, server.requests)))
 
 
-def test_what_is_in_flight_when_the_limit_is_reached_is_kept(run: Path, tmp_path: Path, prices: str) -> None:
-    with serve(lambda body, number: completion(judge_answer(body), delay=0.05)) as server:
-        with pytest.raises(CostLimitError):
-            select_steps(oracle(server.url, prices=prices, max_cost_usd=1.0, max_in_flight=4), run, tmp_path / "out")
-        kept = (tmp_path / "out" / "selections.jsonl.partial").read_bytes().count(b"\n")
-        assert kept == len(server.requests) <= 5
+def test_nothing_is_begun_that_might_go_beyond_the_limit_together_with_what_is_under_way(run: Path, tmp_path: Path, prices: str) -> None:
+    """An answer takes half of its estimate, so that room is left only once it is known."""
+
+    def cheaper(body: dict[str, Any], number: int) -> Reply:
+        sent, received = tokens_of(body)
+        return completion(judge_answer(body), delay=0.05, tokens=(sent // 2, received // 2))
+
+    with serve(cheaper) as server:
+        config = oracle(server.url, prices=prices, max_cost_usd=3.0 * QUESTION_COST, max_in_flight=12)
+        with pytest.raises(CostLimitError, match="trajectory 't5'"):
+            select_steps(config, run, tmp_path / "out")
+        assert len(server.requests) == 5
+        assert server.times[2] - server.times[0] < 0.05 <= server.times[3] - server.times[0], "three together, then as room is left"
 
 
-def test_an_answer_that_was_paid_in_vain_counts_towards_the_limit(run: Path, tmp_path: Path, prices: str) -> None:
+def test_answers_dearer_than_their_estimates_make_the_run_more_careful(run: Path, tmp_path: Path, prices: str) -> None:
+    """Hidden thoughts make every answer five times as dear: only what is under way before the first one comes is beyond the estimate."""
+
+    def dearer(body: dict[str, Any], number: int) -> Reply:
+        sent, received = tokens_of(body)
+        return completion(judge_answer(body), tokens=(sent, received + 4 * QUESTION_COST))
+
+    with serve(dearer) as server:
+        config = oracle(server.url, prices=prices, max_cost_usd=14.0 * QUESTION_COST, max_in_flight=1)
+        with pytest.raises(CostLimitError, match=f"paid {10 * QUESTION_COST:.4f} USD.* about {5 * QUESTION_COST:.4f}"):
+            select_steps(config, run, tmp_path / "out")
+    assert len(server.requests) == 2
+
+
+def test_a_question_dearer_than_the_whole_limit_is_named_at_once_and_not_asked(run: Path, tmp_path: Path, prices: str) -> None:
+    with pytest.raises(CostLimitError, match=r"paid 0\.0000 USD, and trajectory 't0' is expected to take about 8.*over max_cost_usd=5"):
+        select_steps(oracle(NOWHERE, prices=prices, max_cost_usd=5.0, max_in_flight=8), run, tmp_path / "out")
+
+
+def test_what_was_paid_in_vain_counts_towards_the_limit_also_of_the_next_start(run: Path, tmp_path: Path, prices: str) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         if number_in(body) % 2:
-            return good(body, number)
-        return completion("nonsense") if len(body["messages"]) == 2 else failure(503)
+            return as_estimated(body, number)
+        return completion("nonsense", tokens=tokens_of(body)) if len(body["messages"]) == 2 else failure(503)
 
     with serve(answer) as server:
-        with pytest.raises(CostLimitError, match="have cost 642"):
-            select_steps(oracle(server.url, prices=prices, max_cost_usd=107.0 * 6), run, tmp_path / "out")
+        config = oracle(server.url, prices=prices, max_cost_usd=6.0 * QUESTION_COST)
+        with pytest.raises(CostLimitError, match=f"paid {6 * QUESTION_COST:.4f}"):
+            select_steps(config, run, tmp_path / "out")
+        asked = len(server.requests)
         assert sum(len(body["messages"]) == 2 for body in server.requests) == 6
+        with pytest.raises(CostLimitError, match=f"paid {6 * QUESTION_COST:.4f}"):
+            select_steps(config, run, tmp_path / "out")
+        assert len(server.requests) == asked
+    with serve(as_estimated) as again:
+        manifest = select_steps(oracle(again.url, prices=prices), run, tmp_path / "out")
+    assert manifest.summary["usage"]["requests"] == NUM_TRAJECTORIES + 3
+    assert manifest.summary["cost_usd"] == sum(sum(tokens_of(body)) for body in again.requests) + 6 * QUESTION_COST
+    assert list(read_records(tmp_path / "out" / "spent.jsonl", Usage)) == [Usage(**manifest.summary["usage"])]
+
+
+def test_a_window_that_was_paid_before_the_run_was_killed_is_not_forgotten(tmp_path: Path, prices: str) -> None:
+    """The first windows are answered, the last never: the process dies with nothing selected."""
+    run, out = write_trajectories(tmp_path / "long", [make_trajectory(60, "long", thought="x" * 300)]), tmp_path / "out"
+    questions = estimate_cost(oracle(NOWHERE, max_prompt_chars=8_000), run, out).usage.requests
+    script = (
+        "import sys; from pathlib import Path; from atlas.selection.select_steps import SelectConfig, select_steps; "
+        "select_steps(SelectConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+    )
+    with serve(lambda body, number: completion(judge_answer(body), delay=60.0 if number == 2 else 0.0)) as server:
+        config = oracle(server.url, prices=prices, max_prompt_chars=8_000, timeout_seconds=60.0)
+        process = subprocess.Popen([sys.executable, "-c", script, config.model_dump_json(), str(run), str(out)])
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        manifest = select_steps(config, run, out)
+    assert selections_in(out)[0].usage.requests == questions
+    assert manifest.summary["usage"]["requests"] == questions + 2
+    assert manifest.summary["cost_usd"] == 107.0 * (questions + 2)
+
+
+def test_a_run_begun_before_payments_were_kept_counts_its_selections(run: Path, tmp_path: Path, prices: str) -> None:
+    out = tmp_path / "out"
+    with serve(as_estimated) as server:
+        with pytest.raises(CostLimitError):
+            select_steps(oracle(server.url, prices=prices, max_cost_usd=2.5 * QUESTION_COST), run, out)
+        (out / "spent.jsonl.partial").unlink()
+        with pytest.raises(CostLimitError, match=f"paid {3 * QUESTION_COST:.4f}"):
+            select_steps(oracle(server.url, prices=prices, max_cost_usd=3.5 * QUESTION_COST), run, out)
 
 
 def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Path, tmp_path: Path, prices: str) -> None:
@@ -189,8 +277,9 @@ def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Pa
 
 
 def test_a_limit_that_is_reached_with_the_last_answer_is_no_stop(run: Path, tmp_path: Path, prices: str) -> None:
-    with serve(good) as server:
-        select_steps(oracle(server.url, prices=prices, max_cost_usd=107.0 * NUM_TRAJECTORIES), run, tmp_path / "out")
+    with serve(as_estimated) as server:
+        estimated = estimate_cost(oracle(server.url, prices=prices), run, tmp_path / "out").cost_usd
+        select_steps(oracle(server.url, prices=prices, max_cost_usd=estimated), run, tmp_path / "out")
 
 
 def test_the_question_is_named_in_each_selection(run: Path, tmp_path: Path) -> None:
@@ -206,7 +295,7 @@ def test_problems_alone_are_tried_again_and_the_others_are_taken_over(run: Path,
 
     with serve(answer) as server:
         first = select_steps(oracle(server.url), run, tmp_path / "first")
-    settings = {"retry_problems_of": str(tmp_path / "first"), "prices": prices, "max_cost_usd": 300.0}
+    settings = {"retry_problems_of": str(tmp_path / "first"), "prices": prices, "max_cost_usd": 2.5 * QUESTION_COST}
     with serve(good) as server:
         config = oracle(server.url, temperature=0.5, **settings)
         assert estimate_cost(config, run, tmp_path / "second").trajectories == 2
@@ -214,6 +303,7 @@ def test_problems_alone_are_tried_again_and_the_others_are_taken_over(run: Path,
         assert sorted(map(number_in, server.requests)) == [3, 8]
         assert select_steps(config, run, tmp_path / "second") == second
     assert (first.summary["problems"], second.summary["problems"]) == (2, 0)
+    assert second.summary["usage"]["requests"] == 2, "what the first run paid is in its own summary"
     assert second.inputs["retry_problems_of"].digest == first.digest
     before, after = selections_in(tmp_path / "first"), selections_in(tmp_path / "second")
     assert [new for old, new in zip(before, after, strict=True) if old.problem is None] == [old for old in before if old.problem is None]

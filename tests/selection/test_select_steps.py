@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,30 @@ def test_a_model_that_answers_nothing_usable_is_given_up(tmp_path: Path) -> None
         with pytest.raises(ModelError, match="first 20 questions got no usable answer"):
             select_steps(oracle(server.url), run, tmp_path / "out")
         assert len(server.requests) <= 2 * 23
+
+
+def test_unusable_answers_are_counted_over_all_processes_of_a_run(tmp_path: Path) -> None:
+    run, out = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)]), tmp_path / "out"
+
+    def stopping_after(count: int) -> Callable[[dict[str, Any], int], Reply]:
+        return lambda body, number: completion("I like trajectories.") if number < 2 * count else failure(401)
+
+    with serve(stopping_after(15)) as server, pytest.raises(ModelError, match="OPENAI_API_KEY"):
+        select_steps(oracle(server.url, max_in_flight=1), run, out)
+    with serve(stopping_after(100)) as server:
+        for _ in range(2):  # the second time all that was to be asked is known
+            with pytest.raises(ModelError, match="first 20 questions got no usable answer"):
+                select_steps(oracle(server.url, max_in_flight=1), run, out)
+            assert len(server.requests) == 2 * 5
+
+
+def test_a_run_whose_earlier_process_got_usable_answers_is_not_given_up(tmp_path: Path) -> None:
+    run, out = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(30)]), tmp_path / "out"
+    with serve(lambda body, number: good(body, number) if number < 3 else failure(401)) as server, pytest.raises(ModelError):
+        select_steps(oracle(server.url, max_in_flight=1), run, out)
+    with serve(lambda body, number: completion("I like trajectories.")) as server:
+        manifest = select_steps(oracle(server.url), run, out)
+    assert manifest.summary["problems"] == 27
 
 
 def test_a_killed_run_goes_on_with_exactly_the_missing_trajectories(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class SelectConfig(Config):
     timeout_seconds: float = Field(120.0, gt=0, description="how long one request may take, in whole seconds (rounded up)")
     max_retries: int = Field(5, ge=0, description="tries after the first, where the server is busy or breaks")
     prices: str | None = Field(None, description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens")
-    max_cost_usd: float | None = Field(None, gt=0, description="stop asking once the answers of this run have cost that much")
+    max_cost_usd: float | None = Field(None, gt=0, description="ask nothing that, as estimated, could cost this run more than that in all")
     accept_unanswered: bool = Field(False, description="finish though some trajectories got no answer; each becomes a problem")
     retry_problems_of: str | None = Field(
         None, description="an earlier run of this selector: keep its selections, ask for its problems alone"

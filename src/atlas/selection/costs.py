@@ -1,4 +1,4 @@
-"""What asking a model costs: `usage x price -> USD`, before a run (estimated) and during one (counted).
+"""What asking a model costs: `usage x price -> USD`, estimated before a run; what a run pays is counted in cost_meter.py.
 
 Prices change and providers differ, so they come from a table of yours alone:
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from atlas.config import Config, check_config, read_recipe
-from atlas.errors import ConfigError, ModelError
+from atlas.errors import ConfigError
 from atlas.records import Selection, Usage
 from atlas.runs import SELECTION_FILE, read_trajectories
 from atlas.selection.budget import step_budget
@@ -45,36 +45,6 @@ class CostEstimate:
     usage: Usage
     cost_usd: float | None  # None: no price is known
     is_discount_known: bool = True  # else the full price is taken for questions in batches
-
-
-class CostMeter:
-    """What a run has spent, and whether that is all that it may."""
-
-    def __init__(self, price: Price | None, limit_usd: float | None) -> None:
-        self._price = price
-        self.limit_usd = limit_usd
-        self._spent = Usage()
-
-    def add(self, usage: Usage, is_answer: bool = True) -> None:
-        """Count what was used, by a usable answer or (not `is_answer`) in vain.
-
-        Raises:
-            ModelError: an answer was given, and there is a limit, but not a word about tokens.
-        """
-        self._spent += usage
-        if self.limit_usd is not None and is_answer and usage.requests and not usage.input_tokens + usage.output_tokens:
-            raise ModelError(
-                f"the endpoint does not say how many tokens an answer took, so max_cost_usd={self.limit_usd:g} cannot be held. "
-                "What was answered is kept. Leave --max-cost out, or ask a server that tells its usage."
-            )
-
-    @property
-    def cost_usd(self) -> float:
-        return cost_usd(self._spent, self._price) or 0.0
-
-    @property
-    def is_reached(self) -> bool:
-        return self.limit_usd is not None and self.cost_usd >= self.limit_usd
 
 
 def find_price(config: SelectConfig) -> Price | None:

@@ -3,6 +3,7 @@
     OUT/selections.jsonl   one a trajectory, in the order of the trajectories
     OUT/scores.jsonl       of selectors that score: what each step got, chosen or not
     OUT/problems.jsonl     trajectories left without a critical step, and why
+    OUT/spent.jsonl        of selectors that ask a model: what the run paid in all
 
 Results are safe on disk as they come, so that an interrupted run asks a model for the missing ones alone.
 """
@@ -13,6 +14,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +24,11 @@ from atlas.progress import say, show_progress
 from atlas.record_files import RecordLog, read_records, write_records
 from atlas.records import Problem, Selection, Trajectory, Usage
 from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.selection.answer_each import AnswerT, Ask, answer_each, count_cost
+from atlas.selection.answer_each import AnswerT, Ask, answer_each
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
-from atlas.selection.costs import CostMeter, find_price, summarise_cost
+from atlas.selection.cost_meter import CostMeter
+from atlas.selection.costs import find_price, summarise_cost
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
 from atlas.selection.selectors.base import (
@@ -54,7 +57,7 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         ConfigError: the selector is unknown, a setting that it needs is missing, or scope "dataset" is asked of one without scores.
         RunError: `trajectories` or one of `config.of` is no finished run of the right kind, or `out` belongs to another run.
         EndpointError: some trajectories got no answer; the same call again asks for those alone.
-        CostLimitError: the answers have cost `config.max_cost_usd`; a higher limit goes on.
+        CostLimitError: what comes next might cost more than is left of `config.max_cost_usd`; a higher limit goes on.
         ModelError: the model cannot be used.
         DataError: nothing at all could be selected.
     """
@@ -83,21 +86,36 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         inputs["retry_problems_of"] = run_input(Path(config.retry_problems_of), out, ("select",))
         kept = read_kept_selections(Path(config.retry_problems_of), config, trajectories)
     with start_run(out, "select", config, inputs) as run:
-        return run.manifest if run.finished else _write(run, selector, config, trajectories, kept)
+        if run.finished:
+            return run.manifest
+        if not isinstance(selector, HasEstimate):
+            return _write(run, selector, config, trajectories, kept, None)
+        with closing(CostMeter(run, find_price(config), config, selector)) as meter:
+            return _write(run, selector, config, trajectories, kept, meter)
 
 
-def _write(run: Run, selector: Selector | Scorer, config: SelectConfig, trajectories: Path, kept: Mapping[str, Selection]) -> Manifest:
+def _write(
+    run: Run,
+    selector: Selector | Scorer,
+    config: SelectConfig,
+    trajectories: Path,
+    kept: Mapping[str, Selection],
+    meter: CostMeter | None,
+) -> Manifest:
     num_steps = _count_steps(trajectories)
     problems = list(selector.check(num_steps)) if isinstance(selector, HasChecks) else []
     if isinstance(selector, Selector) and config.scope == "trajectory":
         ask, fail = _selecting(selector, config), _failing(config)
-        selections = _answer_all(run, SELECTION_FILE, Selection, ask, fail, selector, config, trajectories, num_steps, kept)
+        selections = _answer_all(run, SELECTION_FILE, Selection, ask, fail, selector, config, trajectories, num_steps, kept, meter)
     else:
         assert isinstance(selector, Scorer)
-        scores = _answer_all(run, SCORES_FILE, StepScores, _scoring(selector), _unscored, selector, config, trajectories, num_steps, {})
+        ask_scores = _scoring(selector)
+        scores = _answer_all(run, SCORES_FILE, StepScores, ask_scores, _unscored, selector, config, trajectories, num_steps, {}, meter)
         selections = run.path / SELECTION_FILE
         write_records(selections, select_by_scores(scores, config))
-    summary = _summary(read_records(selections, Selection), config, problems)
+    if meter is not None:
+        meter.seal()
+    summary = _summary(read_records(selections, Selection), config, problems, None if meter is None else meter.paid)
     if summary["steps"] and not summary["selected_steps"]:
         reason = problems[0].reason if problems else "the budget is 0 everywhere, or every selection is empty"
         raise DataError(
@@ -150,31 +168,29 @@ def _answer_all(
     trajectories: Path,
     num_steps: Mapping[str, int],
     kept: Mapping[str, AnswerT],
+    meter: CostMeter | None,
 ) -> Path:
     """One answer for each trajectory in `file`, in their order; nothing is asked where one is there already or `kept`."""
     log = run.log(file.removesuffix(".jsonl"), kind, key=lambda answer: answer.trajectory_id)
-    if not log.sealed:
-        try:
-            for id_ in kept.keys() - log.done:
-                log.append(kept[id_])
-            meter = CostMeter(find_price(config), config.max_cost_usd) if isinstance(selector, HasEstimate) else None
-            if meter is not None:
-                for answer in log.records():
-                    if answer.trajectory_id not in kept:  # what an earlier run paid is not of this one
-                        count_cost(meter, answer)
-            unanswered = _run(_answer_missing(ask, selector, config, trajectories, log, num_steps, meter))
-            for problem in unanswered if config.accept_unanswered else ():
-                log.append(fail(str(problem.item), num_steps[str(problem.item)], problem.reason))
-            if unanswered and not config.accept_unanswered:
-                run.write_problems(unanswered)
-                raise EndpointError(
-                    f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see {run.path / 'problems.jsonl'}. "
-                    f"The first: {unanswered[0].reason} The others are safe: run the same command again, it asks for the missing ones "
-                    "alone. To finish without them, set accept_unanswered=true."
-                )
-            log.seal(num_steps)
-        finally:
-            log.close()
+    with closing(log):
+        if meter is not None:  # what is kept was paid for by another run
+            earlier = read_records(log.path, kind) if log.sealed else log.records()
+            meter.take_over(answer for answer in earlier if answer.trajectory_id not in kept)
+        if log.sealed:
+            return log.path
+        for id_ in kept.keys() - log.done:
+            log.append(kept[id_])
+        unanswered = _run(_answer_missing(ask, selector, config, trajectories, log, num_steps, meter))
+        for problem in unanswered if config.accept_unanswered else ():
+            log.append(fail(str(problem.item), num_steps[str(problem.item)], problem.reason))
+        if unanswered and not config.accept_unanswered:
+            run.write_problems(unanswered)
+            raise EndpointError(
+                f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see {run.path / 'problems.jsonl'}. "
+                f"The first: {unanswered[0].reason} The others are safe: run the same command again, it asks for the missing ones "
+                "alone. To finish without them, set accept_unanswered=true."
+            )
+        log.seal(num_steps)
     return log.path
 
 
@@ -194,10 +210,17 @@ async def _answer_missing(
         left = [count for id_, count in num_steps.items() if id_ not in done]
         say(selector.forecast(len(left), sum(left)))
     with show_progress("selecting", len(num_steps), len(done)) as bar:
+
+        def keep(answer: AnswerT) -> None:
+            log.append(answer)
+            bar.advance()
+            if meter is not None:
+                meter.count(answer)
+
         try:
             in_flight = config.batch_size if config.batch else config.max_in_flight
             keeps_answers = not config.batch  # a batch takes up to a day, and is found again
-            return await answer_each(ask, in_flight, missing, log, bar.advance, meter, keeps_answers=keeps_answers)
+            return await answer_each(ask, in_flight, missing, keep, meter, keeps_answers=keeps_answers)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()
@@ -213,7 +236,7 @@ def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
         return thread.submit(asyncio.run, work).result()
 
 
-def _summary(selections: Iterable[Selection], config: SelectConfig, problems: list[Problem]) -> dict[str, Any]:
+def _summary(selections: Iterable[Selection], config: SelectConfig, problems: list[Problem], paid: Usage | None) -> dict[str, Any]:
     """Counts over all selections; the problems among them are added to `problems`."""
     num_trajectories = num_steps = num_selected = num_own_budgets = 0
     kinds: Counter[str] = Counter()
@@ -227,6 +250,7 @@ def _summary(selections: Iterable[Selection], config: SelectConfig, problems: li
         usage += selection.usage
         if selection.problem is not None:
             problems.append(Problem(where=f"trajectory {selection.trajectory_id}", reason=selection.problem, item=selection.trajectory_id))
+    paid = usage if paid is None else paid
     return {
         "trajectories": num_trajectories,
         "steps": num_steps,
@@ -234,8 +258,8 @@ def _summary(selections: Iterable[Selection], config: SelectConfig, problems: li
         "share": round(num_selected / num_steps, 4) if num_steps else 0.0,
         "kinds": dict(sorted(kinds.items())),
         "problems": len(problems),
-        "usage": usage.model_dump(),
-        **summarise_cost(usage, config),
+        "usage": paid.model_dump(),
+        **summarise_cost(paid, config),
         "budget": _describe_budget(config, bool(num_own_budgets)),
     }
 

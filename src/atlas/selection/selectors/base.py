@@ -6,10 +6,9 @@ Adding one is one file and one row in `SELECTORS`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from atlas.errors import EndpointError
 from atlas.lookup import look_up
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
@@ -32,14 +31,6 @@ SELECTORS: dict[str, str] = {
     "rules": "atlas.selection.selectors.rules:RulesSelector",
     "vote": "atlas.selection.selectors.vote:VoteSelector",
 }
-
-
-class SpentError(EndpointError):
-    """No answer this time, though earlier answers about the same trajectory were paid for: `usage`."""
-
-    def __init__(self, message: str, usage: Usage) -> None:
-        super().__init__(message)
-        self.usage = usage
 
 
 Others = Mapping[str, Sequence[Selection]]  # by trajectory id: what each run of `config.of` selected, in the order of the runs
@@ -107,6 +98,15 @@ class HasEstimate(Protocol):
     """A selector that asks a model which is paid for by the token: about what one trajectory will take."""
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage: ...
+
+
+@runtime_checkable
+class HasPayments(Protocol):
+    """A selector with an estimate that tells each payment as it is made; of others, what a selection took counts when it comes."""
+
+    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
+        """Call `pay` for every answer of the model, whatever becomes of it. Called once, before anything is selected."""
+        ...
 
 
 @runtime_checkable

@@ -6,6 +6,8 @@ trajectory's budget, the surest first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from atlas.models.base import ModelClient
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
@@ -51,13 +53,16 @@ class OracleSelector:
 
         Raises:
             EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
+            ModelError: the endpoint refuses the model or the key.
         """
         if budget == 0 or not trajectory.steps:
             return selection_of(trajectory, self._name, budget)
         verdict = await self._judge.ask(lambda: oracle_questions(trajectory, budget, self._max_chars))
         steps = merge_answers(verdict.answers, budget) if verdict.problem is None else []
         return selection_of(trajectory, self._name, budget, steps, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest)
+
+    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
+        self._judge.pay = pay
 
     async def close(self) -> None:
         await self._judge.close()

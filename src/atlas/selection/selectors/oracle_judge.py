@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from atlas.errors import DataError, EndpointError, ModelError
+from atlas.errors import DataError
 from atlas.models.base import ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints import Batching
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import SpentError
 from atlas.selection.selectors.oracle_answer import AnswerError
 from atlas.selection.selectors.oracle_prompt import Question
 
 ATTEMPTS = 2  # the answer, and one more after being told what was wrong
-HOPELESS_AFTER = 20  # unusable answers from the start on: the model or the settings are at fault, not the trajectories
 LONGEST_SAID = 20_000  # characters of a wrong answer that are sent back; nobody wants to pay for a runaway one twice
 CHARS_PER_TOKEN = 4  # about right for English in every tokenizer of today; forecasts use it, bills do not
 
@@ -62,15 +60,14 @@ class Judge(Generic[AnswerT]):
         self._sampling = Sampling(
             temperature=config.temperature, max_tokens=config.max_tokens, response_schema=schema if config.structured else None
         )
-        self._usable = 0
-        self._unusable = 0
+        self.pay: Callable[[Usage], None] = lambda usage: None  # told of every answer as it comes
 
     async def ask(self, questions: Questions) -> Verdict[AnswerT]:
         """One answer a question, in their order; the first without one is the problem of all.
 
         Raises:
-            SpentError: the endpoint gave no answer, though perhaps to an earlier question of these.
-            ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
+            EndpointError: the endpoint gave no answer, though perhaps to an earlier question of these.
+            ModelError: the endpoint refuses the model or the key.
         """
         usage = Usage()
         answers: list[AnswerT] = []
@@ -79,14 +76,10 @@ class Judge(Generic[AnswerT]):
                 verdict = await self._ask(question)
                 usage += verdict.usage
                 if verdict.problem is not None:
-                    self._count_unusable(verdict.problem)
                     return Verdict((), verdict.problem, usage)
-                self._usable += 1
                 answers += verdict.answers
         except DataError as error:
             return Verdict((), str(error), usage)
-        except SpentError as error:
-            raise SpentError(str(error), usage + error.usage) from None
         return Verdict(tuple(answers), None, usage)
 
     async def close(self) -> None:
@@ -100,10 +93,8 @@ class Judge(Generic[AnswerT]):
         usage = Usage()
         complaint = ""
         for _ in range(ATTEMPTS):
-            try:
-                completion = await client.complete(messages, self._sampling)
-            except EndpointError as error:
-                raise SpentError(str(error), usage) from None
+            completion = await client.complete(messages, self._sampling)
+            self.pay(completion.usage)
             usage += completion.usage
             if completion.refusal is not None:
                 return Verdict((), f"refused: {completion.refusal}", usage)
@@ -115,14 +106,6 @@ class Judge(Generic[AnswerT]):
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
             messages = (*messages, said, self._complain(complaint, question))
         return Verdict((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
-
-    def _count_unusable(self, problem: str) -> None:
-        self._unusable += 1
-        if self._usable == 0 and self._unusable >= HOPELESS_AFTER:
-            raise ModelError(
-                f"model '{self._config.model}': the first {HOPELESS_AFTER} questions got no usable answer. "
-                f"The last: {problem}. Choose another model or other settings, and another --out."
-            )
 
     def _connected(self) -> ModelClient:
         if self._client is None:

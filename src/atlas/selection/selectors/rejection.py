@@ -6,6 +6,7 @@ are used too: what was good in them is learned. The budget is the selector's own
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 from atlas.models.base import ModelClient
@@ -53,7 +54,7 @@ class RejectionSelector:
 
         Raises:
             EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key, or the first 20 answers were all unusable.
+            ModelError: the endpoint refuses the model or the key.
         """
         if not trajectory.steps:
             return selection_of(trajectory, self._name, 0)
@@ -63,6 +64,9 @@ class RejectionSelector:
         return selection_of(
             trajectory, self._name, len(kept), kept, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest
         )
+
+    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
+        self._judge.pay = pay
 
     async def close(self) -> None:
         await self._judge.close()
