@@ -127,6 +127,25 @@ select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
     assert len(selections_in(out)) == NUM_TRAJECTORIES
 
 
+def test_problems_that_are_tried_again_get_new_answers_not_those_of_a_batch_that_was_left(run: Path, tmp_path: Path) -> None:
+    def refusing(body: dict[str, Any], number: int) -> Reply:
+        return completion(None, refusal="no") if number_in(body) == 3 and number < NUM_TRAJECTORIES else good(body, number)
+
+    is_shut = True
+
+    def shut(method: str, path: str, number: int) -> Reply | None:
+        return failure(401) if is_shut and method == "GET" else None
+
+    with serve_batches(refusing, misbehave=shut) as batches, serve(refusing) as server:
+        with pytest.raises(ModelError):  # the batch was sent, and cannot be looked at
+            select_steps(in_batches(batches.url), run, tmp_path / "first")
+        select_steps(oracle(server.url), run, tmp_path / "first")
+        is_shut = False
+        manifest = select_steps(in_batches(batches.url, retry_problems_of=str(tmp_path / "first")), run, tmp_path / "again")
+        assert manifest.summary["problems"] == 0
+        assert [number_in(body) for body in batches.bodies[NUM_TRAJECTORIES:]] == [3]
+
+
 def test_a_provider_without_batches_is_refused_before_anything_is_made(run: Path, tmp_path: Path) -> None:
     arguments = [
         "select",

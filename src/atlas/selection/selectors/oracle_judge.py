@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError
 from atlas.models.base import ModelClient, Sampling
+from atlas.models.batch_ledger import ledger_folder
 from atlas.models.connect import connect
 from atlas.models.endpoints import Batching
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle_answer import AnswerError
 from atlas.selection.selectors.oracle_prompt import Question
+from atlas.store import read_manifest
 
 ATTEMPTS = 2  # the answer, and one more after being told what was wrong
 LONGEST_SAID = 20_000  # characters of a wrong answer that are sent back; nobody wants to pay for a runaway one twice
@@ -107,6 +110,14 @@ class Judge(Generic[AnswerT]):
             messages = (*messages, said, self._complain(complaint, question))
         return Verdict((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
 
+    def _batching(self) -> Batching | None:
+        if not self._config.batch:
+            return None
+        folder = None
+        if self._config.retry_problems_of is not None:  # what became a problem there is to be answered anew, not found again
+            folder = ledger_folder() / f"retry-{read_manifest(Path(self._config.retry_problems_of), ('select',)).digest[:16]}"
+        return Batching(self._config.batch_size, self._config.batch_poll_seconds, folder)
+
     def _connected(self) -> ModelClient:
         if self._client is None:
             config = self._config
@@ -116,7 +127,7 @@ class Judge(Generic[AnswerT]):
                 api_key_variable=config.api_key_variable,
                 timeout_seconds=config.timeout_seconds,
                 max_retries=config.max_retries,
-                batching=Batching(config.batch_size, config.batch_poll_seconds) if config.batch else None,
+                batching=self._batching(),
                 cache=config.cache,
             )
         return self._client
