@@ -86,14 +86,12 @@ class RecordLog(Generic[RecordT]):
     def _recover(self) -> None:
         assert self._file is not None
         self._file.seek(0)
-        offset = 0
-        while line := self._file.readline():
-            if not line.endswith(b"\n"):  # torn by an interruption
-                self._file.truncate(offset)
-                break
+        end = 0
+        for offset, line in _whole_lines(self._file):
+            end = offset + len(line)
             with suppress(ValueError):  # a whole line that is no such record is asked for again; those after it are kept
                 self._offsets[self._key(self._kind.model_validate_json(line))] = offset
-            offset += len(line)
+        self._file.truncate(end)
 
 
 class RecordWriter:
@@ -152,6 +150,30 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                     ) from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist, though its run folder says finished. Remove the folder and make the run again.") from None
+
+
+def read_log(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """The records that are safe in the log of a run, finished or not, which is only looked at; lines that are none are passed over.
+
+    Raises:
+        DataError: the finished file holds a line that is no such record.
+    """
+    partial = path.with_name(path.name + ".partial")
+    if path.exists():
+        yield from read_records(path, kind)
+    elif partial.exists():
+        with open(partial, "rb") as file:
+            for _, line in _whole_lines(file):
+                with suppress(ValueError):
+                    yield kind.model_validate_json(line)
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines of a growing file with their offsets, but for a last one that an interruption tore."""
+    offset = 0
+    while (line := file.readline()).endswith(b"\n"):
+        yield offset, line
+        offset += len(line)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -111,6 +111,21 @@ def test_an_estimate_counts_what_would_be_sent(run: Path, tmp_path: Path, prices
     assert estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0  # all is done there
 
 
+def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_run_itself_does(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with serve(lambda body, number: good(body, number) if number < 4 else failure(401)) as server, pytest.raises(ModelError):
+        select_steps(oracle(server.url), run, out)
+    partial = out / "selections.jsonl.partial"
+    first, *others = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(first[:40] + b"}\n" + b"".join(others) + first[:60])
+    before = partial.read_bytes()
+    assert estimate_cost(oracle(NOWHERE), run, out).trajectories == NUM_TRAJECTORIES - 3
+    assert partial.read_bytes() == before, "it is only looked at"
+    with serve(good) as server:
+        select_steps(oracle(server.url), run, out)
+    assert len(server.requests) == NUM_TRAJECTORIES - 3
+
+
 def test_windows_and_the_other_judge_are_estimated_too(run: Path, tmp_path: Path) -> None:
     long = write_trajectories(tmp_path / "long", [make_trajectory(60, "long", thought="x" * 300)])
     assert estimate_cost(oracle(NOWHERE, max_prompt_chars=8_000), long, tmp_path / "out").usage.requests > 3

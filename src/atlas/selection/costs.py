@@ -16,6 +16,7 @@ from pydantic import Field
 
 from atlas.config import Config, check_config, read_recipe
 from atlas.errors import ConfigError
+from atlas.record_files import read_log
 from atlas.records import Selection, Usage
 from atlas.runs import SELECTION_FILE, read_trajectories
 from atlas.selection.budget import step_budget
@@ -100,7 +101,7 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     selector = make_selector(config)
     if not isinstance(selector, HasEstimate):
         raise ConfigError(f"selector '{config.selector}' asks no model by the token, so there is nothing to estimate. Leave --dry-run out.")
-    done = _ids_in(out)
+    done = {selection.trajectory_id for selection in read_log(out / SELECTION_FILE, Selection)}
     if config.retry_problems_of is not None:
         done |= read_kept_selections(Path(config.retry_problems_of), config, trajectories).keys()
     usage, count = Usage(), 0
@@ -112,10 +113,3 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     listed = _listed_price(config)
     is_known = not config.batch or listed is None or listed.batch is not None
     return CostEstimate(count, usage, cost_usd(usage, find_price(config)), is_known)
-
-
-def _ids_in(out: Path) -> set[str]:
-    """The trajectories that have a selection in a run, finished or not, which is only looked at."""
-    found = [path for path in (out / SELECTION_FILE, out / f"{SELECTION_FILE}.partial") if path.exists()]
-    lines = found[0].read_bytes().splitlines(keepends=True) if found else []
-    return {Selection.model_validate_json(line).trajectory_id for line in lines if line.endswith(b"}\n")}
