@@ -81,6 +81,49 @@ def test_machine_settings_may_change_when_a_run_goes_on_and_others_may_not(tmp_p
         start_run(tmp_path / "run", "collect", Settings(seed=1))
 
 
+class Section(Config):
+    rank: int = 0
+    alpha: int = 16
+
+
+class LaterSettings(Settings):
+    """The settings of a later version, with a key and a section that were not known before."""
+
+    tries: int = 2
+    lora: Section = Section()
+
+
+def test_a_key_that_an_earlier_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:
+    start_some_work(tmp_path / "run", Settings(seed=3))
+    start_run(tmp_path / "run", "collect", LaterSettings(seed=3)).close()
+    with pytest.raises(RunError, match=r"lora: \{'rank': 0, 'alpha': 16\} there, \{'rank': 8, 'alpha': 16\} now; tries: 2 there, 3 now"):
+        start_run(tmp_path / "run", "collect", LaterSettings(seed=3, tries=3, lora=Section(rank=8)))
+
+
+def test_a_key_of_a_section_that_an_earlier_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:
+    start_some_work(tmp_path / "run", LaterSettings(lora=Section(rank=4)))
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"rank": 4,', '"rank": 4').replace('"alpha": 16', ""))
+    start_run(tmp_path / "run", "collect", LaterSettings(lora=Section(rank=4))).close()
+    with pytest.raises(RunError, match=r"'rank': 4, 'alpha': 16\} there, \{'rank': 4, 'alpha': 32\} now"):
+        start_run(tmp_path / "run", "collect", LaterSettings(lora=Section(rank=4, alpha=32)))
+
+
+def test_a_default_that_has_changed_since_is_another_setting(tmp_path: Path) -> None:
+    class Changed(Settings):
+        seed: int = 1
+
+    start_some_work(tmp_path / "run", Settings())
+    with pytest.raises(RunError, match="seed: 0 there, 1 now"):
+        start_run(tmp_path / "run", "collect", Changed())
+
+
+def test_a_key_that_is_gone_is_told(tmp_path: Path) -> None:
+    start_some_work(tmp_path / "run", LaterSettings(tries=5))
+    with pytest.raises(RunError, match="tries: 5 there, None now"):
+        start_run(tmp_path / "run", "collect", Settings())
+
+
 def test_a_run_that_stopped_before_it_made_anything_may_start_over_with_other_settings(tmp_path: Path) -> None:
     start_run(tmp_path / "run", "collect", Settings(seed=0)).close()
     with start_run(tmp_path / "run", "collect", Settings(seed=1)) as run:

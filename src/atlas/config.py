@@ -56,6 +56,17 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
         raise ConfigError(_explain(kind, error, where)) from None
 
 
+def complete_config(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as an earlier version stored it, with today's defaults for the keys that it did not know: they change nothing.
+
+    What cannot be read any more (a key is gone, say) stays as it was stored.
+    """
+    try:
+        return kind.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return dict(stored)
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:

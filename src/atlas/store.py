@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from atlas.config import Config, write_yaml
+from atlas.config import Config, complete_config, write_yaml
 from atlas.errors import RunError
 from atlas.record_files import RecordLog, file_digest, hold_lock, write_records, write_text
 from atlas.records import Problem
@@ -132,7 +132,7 @@ def start_run(path: Path, command: str, config: Config, inputs: Mapping[str, Inp
         if (path / MANIFEST_FILE).exists():
             earlier = _read_manifest(path)
             if earlier.status == "finished" or ((keeps_unfinished or earlier.command != command) and _holds_work(path)):
-                _check_same_run(path, earlier, manifest, machine_fields=config.machine_fields)
+                _check_same_run(path, earlier, manifest, type(config))
                 return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
         _write_manifest(path, manifest)
@@ -193,15 +193,15 @@ def _read_manifest(path: Path) -> Manifest:
         raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. Remove the folder and make the run again.") from None
 
 
-def _check_same_run(path: Path, earlier: Manifest, now: Manifest, machine_fields: frozenset[str]) -> None:
+def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Config]) -> None:
     advice = "Choose another --out, or remove the folder to start over."
     if earlier.command != now.command:
         raise RunError(f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. {advice}")
-    keys = (earlier.config.keys() | now.config.keys()) - machine_fields
+    before = complete_config(kind, earlier.config)
     changed = [
-        f"{key}: {earlier.config.get(key)!r} there, {now.config.get(key)!r} now"
-        for key in sorted(keys)
-        if earlier.config.get(key) != now.config.get(key)
+        f"{key}: {before.get(key)!r} there, {now.config.get(key)!r} now"
+        for key in sorted((before.keys() | now.config.keys()) - kind.machine_fields)
+        if before.get(key) != now.config.get(key)
     ]
     changed += [
         f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"

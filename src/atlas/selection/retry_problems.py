@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atlas.config import complete_config
 from atlas.errors import ConfigError
 from atlas.records import Selection
 from atlas.runs import read_selections
@@ -23,7 +24,8 @@ def read_kept_selections(earlier: Path, config: SelectConfig, trajectories: Path
         ConfigError: the earlier run has another selector or budget, or no problem to try again.
         RunError: it is no finished selection of these trajectories.
     """
-    before, now = read_manifest(earlier, ("select",)).config, config.model_dump(mode="json")
+    before = complete_config(SelectConfig, read_manifest(earlier, ("select",)).config)
+    now = config.model_dump(mode="json")
     changed = [f"{name}: {before.get(name)!r} there, {now[name]!r} now" for name in SAME if before.get(name) != now[name]]
     if changed:
         raise ConfigError(
