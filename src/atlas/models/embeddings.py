@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from atlas.errors import ModelError
+from atlas.models.hub import is_only_cached
 from atlas.models.local import Precision, default_device, import_transformers, load_model, locate_model, resolve_precision
 
 MAX_TOKENS = 512  # of a text, unless the model or its tokenizer reads fewer
@@ -76,13 +77,15 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
     """
     place = locate_model(name)
     transformers = import_transformers()
+    is_cached = is_only_cached(place.location)
     dtype = "bfloat16" if resolve_precision(precision) == "bf16" else "float32"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place.location)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place.location, local_files_only=is_cached)
         if place.holds_adapters:  # merged: adapters of a causal LM do not fit the bare model under it
             model = load_model(place, dtype).merge_and_unload().base_model
         else:
-            model = transformers.AutoModel.from_pretrained(place.location, dtype=getattr(torch, dtype)).to(default_device()).eval()
+            model = transformers.AutoModel.from_pretrained(place.location, dtype=getattr(torch, dtype), local_files_only=is_cached)
+            model = model.to(default_device()).eval()
     except ModelError:
         raise
     except Exception as error:  # torn files raise errors of several libraries

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atlas.errors import DependencyError, ModelError
+from atlas.models.hub import is_only_cached
 from atlas.record_files import file_digest
 from atlas.rendering.renderer import Renderer
 from atlas.store import MANIFEST_FILE, Input, read_manifest, relative_path, run_input
@@ -79,11 +80,12 @@ def load_renderer(place: ModelPlace) -> Renderer:
     """The tokenizer of a model, ready to render conversations.
 
     Raises:
-        ModelError: no tokenizer there, or one without a chat template.
+        ModelError: no tokenizer there, one without a chat template, or a hub that cannot be reached.
     """
     transformers = import_transformers()
+    is_cached = is_only_cached(place.location)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place.location)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place.location, local_files_only=is_cached)
     except Exception as error:  # a broken tokenizer.json raises a bare Exception
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {_first_line(error)}") from error
     return Renderer(tokenizer, place.name)
@@ -112,7 +114,7 @@ def load_model(place: ModelPlace, dtype: str, device: str | None = None, quantiz
 
     device = device or default_device()
     options: dict[str, Any] = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
-    options["dtype"] = getattr(torch, dtype)
+    options |= {"dtype": getattr(torch, dtype), "local_files_only": is_only_cached(place.location)}
     missing: Collection[str] = ()
     try:
         if place.holds_adapters:

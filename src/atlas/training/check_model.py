@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.errors import ModelError
+from atlas.models.hub import is_only_cached
 from atlas.models.local import ModelPlace, import_transformers
 from atlas.progress import say
 from atlas.training.examples import ExampleSet
@@ -18,8 +19,9 @@ def read_model_settings(place: ModelPlace) -> Any:
     """
     if place.holds_adapters:
         raise ModelError(f"{place.name} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
+    is_cached = is_only_cached(place.location)
     try:
-        return import_transformers().AutoConfig.from_pretrained(place.location)
+        return import_transformers().AutoConfig.from_pretrained(place.location, local_files_only=is_cached)
     except Exception as error:  # a file that is no JSON, an architecture that is not known, a hub that is not reached
         reason = str(error).strip().split("\n", 1)[0]
         raise ModelError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.models.hub import is_only_cached
 from atlas.models.local import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.engine.micro_batches import cut_into_micro_batches
@@ -59,7 +60,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    settings = AutoConfig.from_pretrained(location)
+    settings = AutoConfig.from_pretrained(location, local_files_only=is_only_cached(location))
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(settings)
     text = settings.get_text_config()
