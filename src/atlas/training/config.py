@@ -12,6 +12,7 @@ from atlas.rendering.truncation import Truncation
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
 StepWeights = Literal["none", "score", "annotation"]
+POLYNOMIAL_END = 1e-7  # the learning rate that transformers' polynomial schedule goes down to
 Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
 
 
@@ -88,6 +89,15 @@ class TrainConfig(Config):
         None, description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished"
     )
     hub_private: bool = Field(True, description="whether that repository is private, where it is made anew")
+
+    @field_validator("lr_scheduler")
+    @classmethod
+    def _goes_down(cls, lr_scheduler: Scheduler, info: ValidationInfo) -> Scheduler:
+        if lr_scheduler == "polynomial" and (given := info.data.get("learning_rate", 1.0)) <= POLYNOMIAL_END:
+            raise ValueError(
+                f"learning_rate={given:g} is not above {POLYNOMIAL_END:g}, where this schedule ends. Raise it, or take another"
+            )
+        return lr_scheduler
 
     @field_validator("engine")
     @classmethod

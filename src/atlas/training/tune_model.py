@@ -30,7 +30,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     """Train on `examples`, from the newest state in the run folder `out` if there is one. All ranks call it.
 
     Raises:
-        ConfigError: a tracker that cannot be used, or a launcher that asks for another precision.
+        ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or a schedule that does not fit.
         ModelError: the model cannot be loaded, or its loss is no finite number any more.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
@@ -48,10 +48,11 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     precision = resolve_precision(config.precision)
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
-    model = ranks.together(lambda: _load(config, precision))
     trajectories = examples.by_trajectory
     order = schedule_examples(trajectories, config.epochs, config.batch_size, config.seed)
     steps = examples_of_steps(trajectories, order, config.batch_size)
+    ranks.together(lambda: _check_schedule(config, arguments.get_warmup_steps(len(steps)), len(steps)))
+    model = ranks.together(lambda: _load(config, precision))
     base = BaseModel(model) if config.kl_weight and examples.num_anchored_tokens else None
     autocast = torch.bfloat16 if precision == "bf16" else None
     # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
@@ -117,6 +118,14 @@ def _load(config: TrainConfig, precision: str) -> Any:
     from atlas.training.adapters import load_with_adapters
 
     return load_with_adapters(place, config.lora, precision)
+
+
+def _check_schedule(config: TrainConfig, num_warmup_steps: int, num_steps: int) -> None:
+    if config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps:  # transformers would divide by what is left
+        raise ConfigError(
+            f"lr_scheduler=polynomial needs optimiser steps after the warm-up, and warmup_ratio={config.warmup_ratio:g} takes all of "
+            f"this run's {num_steps}. Set warmup_ratio=0, a smaller batch_size, or another lr_scheduler."
+        )
 
 
 def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, out: Path) -> Any:
