@@ -36,9 +36,7 @@ def select(
         bool | None, typer.Option("--batch", help="For oracle and rejection: ask through the provider's batch endpoint.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost, and send nothing.")] = False,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Ask nothing that, as estimated, could cost more than that many USD in all.")
-    ] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Ask nothing that, as estimated, could cost more than that many USD.")] = None,
     retry_problems: Annotated[
         Path | None, typer.Option(help="An earlier run of the same selector: keep its selections, ask for its problems alone.")
     ] = None,
