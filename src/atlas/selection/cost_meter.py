@@ -40,6 +40,7 @@ class CostMeter:
         totals = list(read_records(self._log.path, Usage) if self._log.sealed else self._log.records())
         self.paid = totals[-1] if totals else Usage()
         self._under_way: dict[str, float] = {}  # trajectory id -> USD as estimated
+        self._under_way_usd = 0.0  # of all of them
         self._answered_usd = self._estimated_usd = 0.0  # what the answers of this process cost, and what they were estimated at
         if isinstance(selector, HasPayments):
             selector.tell_payments(self.pay)
@@ -96,16 +97,17 @@ class CostMeter:
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
         """Whether a trajectory fits beside what is paid and under way; if so, it is under way from now on."""
-        if estimated_usd and self.limit_usd is not None:
-            under_way = sum(self._under_way.values()) + estimated_usd
-            if self.cost_usd + self.expect_usd(under_way) > self.limit_usd:
-                return False
+        would_be_usd = self.cost_usd + self.expect_usd(self._under_way_usd + estimated_usd)
+        if estimated_usd and self.limit_usd is not None and would_be_usd > self.limit_usd:
+            return False
         self._under_way[trajectory_id] = estimated_usd
+        self._under_way_usd += estimated_usd
         return True
 
     def release(self, trajectory_id: str, answer: Selection | StepScores | None) -> None:
         """A trajectory is no longer under way, with or without an answer."""
         estimated_usd = self._under_way.pop(trajectory_id)
+        self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0  # so that rounding does not add up
         if isinstance(answer, Selection) and answer.usage.requests:
             self._answered_usd += cost_usd(answer.usage, self._price) or 0.0
             self._estimated_usd += estimated_usd
