@@ -21,7 +21,7 @@ def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path
     record = json.loads((tmp_path / "train.json").read_text())
     figures = record["results"]["+ last_layer"]
     assert figures["operations"] == record["needed_operations"], "all parts, nothing recomputed"
-    assert 0 < figures["share_of_peak"] < 1
+    assert figures["share_of_peak"] > 0  # of a peak measured moments before: on a busy machine anything
     assert figures["tokens_per_second"] > figures["supervised_per_second"] > 0
     assert record["matmul"][0]["versions"]["torch"]
     assert "TRL as it comes" in {**record["results"], **record["passed_over"]}

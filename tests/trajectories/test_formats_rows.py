@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, content: byte
         ('[{"a": 1}, {"b": 0, "b": 0}, {"a": 3}]', [1, 3], {"x.json row 1": "the key 'b' stands twice"}),
         ('[{"a": 1}, {"b": 0 0}, {"a": 3}]', [1], {"x.json row 1": "not JSON: Expecting ',' delimiter at column 9"}),
         ('[\n {"a": 1},\n {"b": 0 0},\n {"a": 3}\n]', [1, 3], {"x.json row 1 (line 3)": "not JSON"}),
-        ('[\n {"a": 1},\n {"b": [' + "[" * 5000 + '},\n {"a": 3}\n]', [1, 3], {"x.json row 1 (line 3)": "nested too deeply"}),
+        ('[\n {"a": 1},\n {"b": [' + "[" * 50_000 + '},\n {"a": 3}\n]', [1, 3], {"x.json row 1 (line 3)": "nested too deeply"}),
         ('[\n {"a": 1},\n {"b": ' + "1" * 5000 + '},\n {"a": 3}\n]', [1, 3], {"x.json row 1 (line 3)": "thousands of digits"}),
         ('[{"a": 1} {"a": 2}]', [1], {"x.json row 1": "'{' where ',' was expected"}),
         ('[\n{"a": 1}\n{"b": 2},\n{"a": 3}]', [1, 3], {"x.json row 1 (line 3)": "',' was expected"}),

@@ -37,11 +37,7 @@ class CachedClient:
         self._asked = list(asked)
         self._file = file or cache_folder() / "answers.sqlite"
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
-            self._database.execute("pragma journal_mode = wal")
-            self._database.execute("pragma synchronous = normal")
-            self._database.execute("create table if not exists answers (question text primary key, answer text not null) without rowid")
+            self._database = _open(self._file)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
 
@@ -79,3 +75,16 @@ class CachedClient:
         return RunError(
             f"the cache of answers {self._file} cannot be used: {error}. Remove it (answers in it are paid for again), or leave cache out."
         )
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        database.execute("pragma journal_mode = wal")
+        database.execute("pragma synchronous = normal")
+        database.execute("create table if not exists answers (question text primary key, answer text not null) without rowid")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
