@@ -74,7 +74,8 @@ def serve(answer: Callable[[dict[str, Any], int], Reply], path: str = "/v1/chat/
             with lock:
                 number = len(server.requests)
                 server.requests.append(body)
-                server.authorizations.append(self.headers.get("Authorization", ""))
+                keys = (self.headers.get(name) for name in ("Authorization", "x-api-key", "x-goog-api-key"))
+                server.authorizations.append(next(filter(None, keys), ""))
                 server.times.append(time.monotonic())
             reply = answer(body, number) if self.path == path else failure(404, f"no such path {self.path}")
             time.sleep(reply.delay)

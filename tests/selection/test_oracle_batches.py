@@ -154,18 +154,18 @@ def test_a_provider_without_batches_is_refused_before_anything_is_made(run: Path
         "--selector",
         "oracle",
         "--model",
-        "anthropic/claude-x",
+        "mistral/large",
         "--batch",
         "--out",
         tmp_path / "out",
     ]
     done = CliRunner().invoke(app, [*map(str, arguments)])
-    assert "no batch endpoint is known for model 'anthropic/claude-x'" in str(done.exception or done.output)
+    assert "no batch endpoint is known for model 'mistral/large'" in str(done.exception or done.output)
     assert not (tmp_path / "out").exists()
     with serve_batches(good, misbehave=lambda method, path, number: failure(404)) as server:
         with pytest.raises(ModelError, match="the batch could not be sent"):
             select_steps(in_batches(server.url), run, tmp_path / "out")
-        assert server.paths == ["POST /v1/files"]
+        assert server.paths == ["POST /files"]
 
 
 def test_the_discount_of_batches_is_in_the_price_where_the_table_says(run: Path, tmp_path: Path) -> None:
@@ -266,11 +266,13 @@ def test_a_run_begun_one_by_one_may_go_on_in_batches(run: Path, tmp_path: Path) 
     assert len(batches.questions) == NUM_TRAJECTORIES - 4
 
 
-@pytest.mark.parametrize("values", [{"model": "anthropic/x"}, {"model": "google/x"}, {"model": "openai/azure/x"}, {"model": "gpt-4o"}])
-def test_batches_are_known_of_openai_and_of_servers(values: dict[str, str]) -> None:
+@pytest.mark.parametrize("model", ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x", "gpt-4o"])
+def test_batches_are_known_of_four_providers_and_of_servers(model: str) -> None:
     with pytest.raises(ValueError, match="no batch endpoint is known"):
-        SelectConfig(selector="oracle", batch=True, **values)
-    assert SelectConfig(selector="oracle", batch=True, model="openai/gpt-4o").batch
+        SelectConfig(selector="oracle", batch=True, model=model)
+    assert SelectConfig(selector="oracle", batch=True, model=model, base_url="http://127.0.0.1:1/v1").batch
+    for known in ("openai/gpt-4o", "openai/azure/x", "anthropic/x", "google/x"):
+        assert SelectConfig(selector="oracle", batch=True, model=known).batch
 
 
 def test_the_price_of_batches_is_a_part(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HT
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
 LONGEST_WAIT = 120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
 REFUSED_REQUEST = (400, 413, 422)  # this request is at fault (too long, filtered), another may not be
+BATCHES = (("openai", ""), ("openai", "azure"), ("anthropic", ""), ("google", ""))  # providers, and services of theirs
 REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
 BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
 TOO_MUCH = (429, 503, 529)  # asked for more than it gives
@@ -60,9 +61,10 @@ def retry_after_seconds(error: object) -> float | None:
 
 
 def takes_batches(model: str, base_url: str | None) -> bool:
-    """Whether we know how to ask through a batch endpoint: OpenAI's protocol, of OpenAI itself or of a server that has it."""
+    """Whether we know how to ask through a batch endpoint; that a server at `base_url` has one in OpenAI's protocol is taken on trust."""
     provider, _, rest = model.partition("/")
-    return base_url is not None or (provider == "openai" and not rest.startswith(("azure/", "bedrock/")))
+    service = rest.partition("/")[0] if "/" in rest else ""  # of another company, through which the provider is reached
+    return base_url is not None or (provider, service) in BATCHES
 
 
 class Censor:

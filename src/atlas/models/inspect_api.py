@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
-from atlas.models.batch_ledger import BatchLedger, ledger_folder
 from atlas.models.endpoints import (
     BUSY,
     DEFAULT_VARIABLE,
@@ -34,9 +33,16 @@ from atlas.records import Message, Usage
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
 
-    from atlas.models.batch_transport import BatchTransport
+    from atlas.models.batches.transport import BatchTransport
 
 SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
+NO_CONTENT = "(no content)"  # inspect_ai's words for an answer without any
+NO_KEY = (
+    "API_KEY_INVALID",
+    "credit balance is too low",
+)  # Google's and Anthropic's words: no fault of the request, though the status is 400
+OTHER_ADDRESSES = {"google": ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI")}  # that an SDK reads by itself
+OTHER_KEYS = ("GEMINI_API_KEY", "ANTHROPIC_AUTH_TOKEN", "AZURE_OPENAI_API_KEY", "AZUREAI_OPENAI_API_KEY")
 UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
 
 
@@ -60,8 +66,10 @@ class InspectClient:
         self._key = read_key(base_url, api_key_variable)
         self._censor = Censor([self._key])
         self._retries = Retries(max_retries, self._url)
+        self._batches: BatchTransport | None = None
         self._model = self._open(model, base_url, timeout_seconds, max_retries, batching)
-        self._censor.add([getattr(self._model.api, "api_key", None)])  # where the provider found it
+        # Where the provider found it; some SDKs look into variables of which inspect_ai does not tell.
+        self._censor.add([getattr(self._model.api, "api_key", None), *map(os.environ.get, OTHER_KEYS)])
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer; a request that the endpoint declines as such is a Completion with a `refusal`.
@@ -81,6 +89,8 @@ class InspectClient:
 
     async def close(self) -> None:
         await self._model.api.aclose()
+        if self._batches is not None:
+            await self._batches.aclose()
 
     async def _try(self, messages: list[ChatMessage], config: GenerateConfig) -> Completion:
         from tenacity import RetryError
@@ -93,16 +103,18 @@ class InspectClient:
             error = last or failure
             status = _status(error)
             said = self._censor.quote(getattr(error, "provider_message", None) or error) or type(error).__name__
-            if status in REFUSED_REQUEST:
+            is_refused = status in REFUSED_ACCESS or any(words in str(error) for words in NO_KEY)
+            if status in REFUSED_REQUEST and not is_refused:
                 return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=said)
             message = f"{self._url} gave no answer from model '{self._name}': {said.rstrip('.')}. {self._advice}"
             if "Timeout" in type(error).__name__:
                 message = f"{self._url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
             spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
-            if status in REFUSED_ACCESS or spent:
+            if is_refused or spent:
                 raise ModelError(message) from None
             if status is None or status >= 500 or status in BUSY:
-                raise BusyError(message, retry_after_seconds(error), is_too_much=status in TOO_MUCH) from None
+                is_too_much = status in TOO_MUCH and self._batches is None  # how many are under way is no matter to a batch
+                raise BusyError(message, retry_after_seconds(error), is_too_much) from None
             raise EndpointError(message) from None
 
     def _open(self, name: str, base_url: str | None, timeout_seconds: float, max_retries: int, batching: Batching | None) -> Model:
@@ -114,10 +126,13 @@ class InspectClient:
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(name, base_url)
         full_name = name if base_url is None or name.partition("/")[0] in SERVERS else f"openai-api/server/{name}"
-        transport = None if batching is None else _batch_transport(batching, base_url)
-        attempt_seconds = math.ceil(timeout_seconds) if transport is None else None  # a batch takes up to a day
+        provider = name.partition("/")[0] if base_url is None else "openai-api"
+        attempt_seconds: int | None = math.ceil(timeout_seconds)
+        arguments: dict[str, Any] = {}
+        if batching is not None:
+            attempt_seconds = None  # a batch takes up to a day
+            self._batches, arguments = _open_batches(batching, provider, max_retries, timeout_seconds)
         config = GenerateConfig(max_retries=0, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
-        arguments = {} if transport is None else {"http_client": transport.client()}
         try:
             model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False, **arguments)
         except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
@@ -126,15 +141,19 @@ class InspectClient:
                 "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _try_once(model)
-        if transport is not None:
-            transport.connect(model.api.client, max_retries, timeout_seconds)
+        if self._batches is not None:
+            from atlas.models.batches.under_inspect import put_under
+
+            put_under(provider, model, self._batches)
         return model
 
     def _read(self, output: ModelOutput) -> Completion:
         if not output.choices:
             raise ValueError("an answer without choices")
         choice = output.choices[0]
-        text = output.completion
+        text = "" if output.completion == NO_CONTENT else output.completion
+        if output.usage is None and output.completion == NO_CONTENT:
+            raise ValueError("an answer without content")
         refused = isinstance(choice.message.content, list) and any(getattr(part, "refusal", None) for part in choice.message.content)
         if output.usage is None and choice.stop_reason == "model_length":  # so inspect_ai tells of some refused requests
             return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=self._censor.quote(text))
@@ -151,21 +170,31 @@ class InspectClient:
         )
 
 
-def _batch_transport(batching: Batching, base_url: str | None) -> BatchTransport:
+def _open_batches(batching: Batching, provider: str, max_retries: int, timeout_seconds: float) -> tuple[BatchTransport, dict[str, Any]]:
+    """A transport, and what inspect_ai has to be told for the provider's SDK to use it."""
     try:
-        from atlas.models.batch_transport import BatchTransport
+        from atlas.models.batches.transport import BatchTransport
+        from atlas.models.batches.under_inspect import model_arguments, protocol_of
     except ImportError:
-        raise DependencyError("openai", "oracle") from None
-    ledger = BatchLedger(batching.folder or ledger_folder(), base_url or "openai")
-    return BatchTransport(ledger, batching.size, batching.poll_seconds)
+        raise DependencyError("httpx2", "oracle") from None
+    transport = BatchTransport(
+        protocol_of(provider),
+        batching.size,
+        batching.poll_seconds,
+        batching.folder,
+        max_retries=max_retries,
+        timeout_seconds=timeout_seconds,
+    )
+    return transport, model_arguments(provider, transport)
 
 
 def _refuse_addresses_in_the_environment(name: str, base_url: str | None) -> None:
     """Results depend on the config alone; inspect_ai would let a variable send the questions, and the key, elsewhere."""
     if base_url is not None:
         return
-    provider = name.partition("/")[0].upper().replace("-", "_")
-    for variable in (f"{provider}_BASE_URL", "INSPECT_EVAL_MODEL_BASE_URL"):
+    provider = name.partition("/")[0]
+    usual = f"{provider.upper().replace('-', '_')}_BASE_URL"
+    for variable in (usual, "INSPECT_EVAL_MODEL_BASE_URL", *OTHER_ADDRESSES.get(provider, ())):
         if os.environ.get(variable):
             raise ConfigError(
                 f"the environment variable {variable} names another address for model '{name}', expected the config alone to choose. "
@@ -181,6 +210,20 @@ def _try_once(model: Model) -> None:
     api.retry_wait = wait_none
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
+    if type(api).__name__ == "GoogleGenAIAPI":
+        _try_google_once(api)
+
+
+def _try_google_once(api: Any) -> None:
+    """Its SDK has a client, with options, for each question."""
+    from google.genai.types import HttpRetryOptions
+
+    usual = api._http_options
+
+    def http_options(*arguments: Any) -> Any:
+        return usual(*arguments).model_copy(update={"retry_options": HttpRetryOptions(attempts=1)})
+
+    api._http_options = http_options
 
 
 def _status(error: BaseException) -> int | None:

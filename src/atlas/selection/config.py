@@ -195,8 +195,8 @@ class SelectConfig(Config):
             raise ValueError("tokenizer=… is for a model at base_url=…; a model on this machine brings its own. Leave it out")
         if self.batch and not takes_batches(self.model, self.base_url):
             raise ValueError(
-                f"batch=true: no batch endpoint is known for model '{self.model}'. Expected openai/…, or base_url=… of a server that "
-                "speaks OpenAI's files and batches; leave --batch out to ask one by one"
+                f"batch=true: no batch endpoint is known for model '{self.model}'. Expected openai/…, openai/azure/…, anthropic/…, "
+                "google/…, or base_url=… of a server that speaks OpenAI's files and batches; leave --batch out to ask one by one"
             )
         if self.cache and self.retry_problems_of is not None:
             raise ValueError(

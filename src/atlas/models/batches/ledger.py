@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEPT_SECONDS = 29 * 24 * 3600  # OpenAI keeps the answers of a batch for 30 days
+KEPT_SECONDS = 28 * 24 * 3600  # Anthropic keeps answers for 29 days, OpenAI for 30
 
 
 @dataclass(frozen=True, slots=True)
