@@ -44,15 +44,20 @@ class Dialect:
 
 
 def _openai(server: BatchServer, request: Request) -> Reply:
-    return _files_and_batches(server, request, is_azure=False)
+    return _files_and_batches(server, request, "/v1/chat/completions", "/v1/chat/completions")
 
 
 def _azure(server: BatchServer, request: Request) -> Reply:
     assert parse_qs(urlsplit(request.path).query)["api-version"], "Azure answers nothing without"
-    return _files_and_batches(server, request, is_azure=True)
+    return _files_and_batches(server, request, "/chat/completions", "/chat/completions")
 
 
-def _files_and_batches(server: BatchServer, request: Request, is_azure: bool) -> Reply:
+def _azure_v1(server: BatchServer, request: Request) -> Reply:
+    return _files_and_batches(server, request, "/v1/chat/completions", "/chat/completions")
+
+
+def _files_and_batches(server: BatchServer, request: Request, url: str, endpoint: str) -> Reply:
+    is_azure = endpoint == "/chat/completions"
     path = urlsplit(request.path).path
     last = path.rsplit("/", 1)[-1]
     act = (request.method, path)
@@ -68,7 +73,8 @@ def _files_and_batches(server: BatchServer, request: Request, is_azure: bool) ->
         asked = json.loads(request.body)
         lines = [json.loads(line) for line in server.files[asked["input_file_id"]].splitlines()]
         assert asked["completion_window"] == "24h"
-        assert {line["url"] for line in lines} == {asked["endpoint"]}, "url_mismatch"
+        if lines[0]["url"] != "/v1/responses":
+            assert ({line["url"] for line in lines}, asked["endpoint"]) == ({url}, endpoint), "url_mismatch"
         id_ = server.make(lines, "custom_id", "body")
         server.files[f"{id_}-in"] = asked["input_file_id"].encode()
         return _json(_openai_state(server, id_, is_azure))
@@ -228,6 +234,7 @@ AZURE = Dialect(
     key_header="api-key",
     made="/batches",
 )
+AZURE_V1 = Dialect("azure v1", "gpt-4o", _azure_v1, FILES_AND_BATCHES, "-out/content", "/openai/v1", "/openai/v1", made="/batches")
 ANTHROPIC = Dialect(
     "anthropic",
     "anthropic/claude-test",

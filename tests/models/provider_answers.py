@@ -22,6 +22,19 @@ def said(body: dict[str, Any]) -> str:
     return str(content if isinstance(content, str) else content[0]["text"])
 
 
+def as_chat(body: dict[str, Any]) -> dict[str, Any]:
+    """A question's messages as OpenAI's protocol has them, system first."""
+    if "contents" in body:
+        told = [body["systemInstruction"], *body["contents"]]
+        texts = ["".join(part["text"] for part in content["parts"]) for content in told]
+    elif "system" in body:
+        contents = [body["system"], *(message["content"] for message in body["messages"])]
+        texts = [content if isinstance(content, str) else "".join(part["text"] for part in content) for content in contents]
+    else:
+        return body
+    return {"messages": [{"content": text} for text in texts]}
+
+
 def anthropic(reply: Reply) -> Reply:
     text, finish, usage, message = _read(reply)
     if message is not None:

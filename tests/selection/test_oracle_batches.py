@@ -16,13 +16,16 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
+from atlas.models import inspect_api
 from atlas.record_files import read_records
 from atlas.records import Selection, Usage
 from atlas.selection.costs import Price, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
 from tests.conftest import make_trajectory
+from tests.models.batch_dialects import DIALECTS, Dialect
 from tests.models.batch_server import serve_batches
 from tests.models.chat_server import Reply, completion, failure, serve
+from tests.models.provider_answers import as_chat
 from tests.run_folders import write_trajectories
 from tests.selection.oracle_answers import judge_answer, labels_of
 
@@ -88,6 +91,29 @@ def test_rejection_is_asked_in_batches_too(run: Path, tmp_path: Path) -> None:
         manifest = select_steps(in_batches(server.url, selector="rejection"), run, tmp_path / "out")
     assert manifest.summary["selected_steps"] == 5 * NUM_TRAJECTORIES
     assert len(server.batches) == 1
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_every_provider_selects_the_same(dialect: Dialect, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return completion(judge_answer(as_chat(body)))
+
+    with serve(good) as server:
+        select_steps(oracle(server.url), run, tmp_path / "single")
+    with serve_batches(answer, dialect=dialect) as batches:
+        monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
+        monkeypatch.setenv(dialect.address_variable or "UNUSED", batches.url)
+        monkeypatch.setenv(dialect.key_variable, "sk-very-secret-0123456789")
+        config = in_batches(batches.url, model=dialect.model, batch_size=5)
+        if dialect.address_variable is not None:
+            config = config.model_copy(update={"base_url": None})
+        manifest = select_steps(config, run, tmp_path / "batches")
+    assert selections_in(tmp_path / "batches") == [
+        selection.model_copy(update={"selector": made.selector})
+        for selection, made in zip(selections_in(tmp_path / "single"), selections_in(tmp_path / "batches"), strict=True)
+    ]
+    assert manifest.summary["usage"] == Usage(requests=12, input_tokens=1_200, output_tokens=84).model_dump()
+    assert sorted(len(lines) for lines in batches.batches.values()) == [2, 5, 5]
 
 
 def test_a_killed_run_finds_its_batches_again_and_pays_for_no_question_twice(run: Path, tmp_path: Path) -> None:
