@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError
 from atlas.models.base import ModelClient, Sampling
-from atlas.models.batch_ledger import ledger_folder
+from atlas.models.batches.ledger import ledger_folder
 from atlas.models.connect import connect
 from atlas.models.endpoints import Batching
 from atlas.records import Message, Usage
