@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from atlas.models.batches.google import GoogleBatches
 from atlas.models.batches.openai import OpenAIBatches
 from atlas.models.batches.protocol import read_answers
 from tests.models.batch_dialects import ANTHROPIC, AZURE_V1, GOOGLE, OPENAI, Dialect, Request
-from tests.models.batch_server import TooLate
+from tests.models.batch_server import BatchServer, Misbehaviour, TooLate
 from tests.models.chat_server import Reply, failure
 from tests.models.test_batches import ask, echo, interrupt, serve_batches, texts
 
@@ -163,15 +164,17 @@ def test_an_error_of_a_question_means_what_it_means_to_a_question_alone(kind: st
         assert ("so it is" if kind != "timeout_error" else "in time") in str(answer)
 
 
-def google_results(answers: Any) -> Any:
-    """A Google that answers in the batch itself, whatever the rows."""
+def in_the_batch_itself(server: BatchServer, rows: Callable[[list[str]], list[dict[str, Any]]]) -> Misbehaviour:
+    """A Google that answers in the batch and not in a file, to the keys of its questions."""
 
     def misbehave(method: str, path: str, number: int) -> Reply | None:
-        state = json.loads(GOOGLE.respond(misbehave.server, Request(method, path, {}, b"")).body) if "/batches/batch_" in path else {}  # type: ignore[attr-defined]
-        if "response" not in state:
+        id_ = path.rsplit("/", 1)[1]
+        if method == "POST" or id_ not in server.batches:
             return None
-        keys = [question["key"] for question in misbehave.server.batches[path.rsplit("/", 1)[1]]]  # type: ignore[attr-defined]
-        state["response"] = {"inlinedResponses": {"inlinedResponses": answers(keys)}}
+        state = json.loads(GOOGLE.respond(server, Request(method, path, {}, b"")).body)
+        if "response" in state:
+            keys = [question["key"] for question in server.batches[id_]]
+            state["response"] = {"inlinedResponses": {"inlinedResponses": rows(keys)}}
         return Reply(json.dumps(state))
 
     return misbehave
@@ -188,9 +191,8 @@ def test_answers_in_a_batch_of_google_are_taken_by_their_keys_alone(has_keys: bo
                 found[-1]["metadata"] = {"key": key}
         return found[::-1]
 
-    misbehave = google_results(rows)
-    with serve_batches(GOOGLE, echo, num_looks=0, misbehave=misbehave) as server:
-        misbehave.server = server
+    with serve_batches(GOOGLE, echo, num_looks=0) as server:
+        server.misbehave = in_the_batch_itself(server, rows)
         answers = ask(GOOGLE, server.url, tmp_path, ["a", "b"])
     if has_keys:
         assert sorted(texts(answers)) == ["answer 0", "answer 1"]
@@ -204,9 +206,10 @@ def test_answers_in_a_batch_of_google_are_taken_by_their_keys_alone(has_keys: bo
     [(3, None), (400, None), (16, ModelError), (7, ModelError), (8, EndpointError), (13, EndpointError), (99, EndpointError)],
 )
 def test_an_error_code_of_google_is_read_as_grpc_has_it(code: int, error: type[Exception] | None, tmp_path: Path) -> None:
-    misbehave = google_results(lambda keys: [{"metadata": {"key": key}, "error": {"code": code, "message": "so it is"}} for key in keys])
-    with serve_batches(GOOGLE, echo, num_looks=0, misbehave=misbehave) as server:
-        misbehave.server = server
+    with serve_batches(GOOGLE, echo, num_looks=0) as server:
+        server.misbehave = in_the_batch_itself(
+            server, lambda keys: [{"metadata": {"key": key}, "error": {"code": code, "message": "so it is"}} for key in keys]
+        )
         [answer] = ask(GOOGLE, server.url, tmp_path, ["a"], settings={"max_retries": 0})
     if error is None:
         assert isinstance(answer, Completion)

@@ -199,9 +199,7 @@ def test_a_busy_provider_says_when_to_try_again(dialect: Dialect, tmp_path: Path
 
 
 @pytest.mark.parametrize("max_retries", [0, 2])
-@pytest.mark.parametrize(
-    "word", [failure(500), failure(429, Retry_After="0"), Reply("<html>Bad gateway"), Reply("[]")], ids=lambda word: word.body[:5]
-)
+@pytest.mark.parametrize("word", [failure(500), Reply("<html>Bad gateway")], ids=["broken", "html"])
 def test_a_batch_that_was_made_though_the_word_of_it_was_lost_is_found(
     dialect: Dialect, word: Reply, max_retries: int, tmp_path: Path
 ) -> None:
