@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,27 @@ def test_who_starts_again_waits_for_the_batch_that_was_sent(dialect: Dialect, tm
         assert sorted(asked(server)) == ["a", "b", "c", "new"]
         assert texts(ask(dialect, server.url, tmp_path, ["a"])) == ["you said a"], "still there, for it was not asked for"
     assert len(asked(server)) == 4
+
+
+def test_a_batch_that_is_being_made_when_a_run_is_stopped_is_found_by_the_next(dialect: Dialect, tmp_path: Path) -> None:
+    def slowly(method: str, path: str, number: int) -> None:
+        if (method, path.split("?")[0]) == ("POST", dialect.made):
+            time.sleep(0.3)
+
+    async def stop() -> None:
+        client = open_client(dialect, server.url, Batching(100, 0.02, tmp_path))
+        asking = asyncio.create_task(client.complete((Message(role="user", content="a"),), Sampling()))
+        while not any(path.startswith(f"POST {dialect.made}") for path in server.paths):
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await client.close()
+
+    with serve_batches(dialect, echo, misbehave=slowly) as server:
+        asyncio.run(stop())
+        assert len(list(tmp_path.glob("*.json"))) == 1
+        assert texts(ask(dialect, server.url, tmp_path, ["a"])) == ["you said a"]
+    assert len(server.batches) == 1
 
 
 def test_what_an_earlier_batch_lost_is_asked_anew(dialect: Dialect, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         self._found: dict[str, tuple[_Batch, Answer]] = {}  # in batches of an earlier process, not asked for yet
         self._earlier: dict[str, _Batch] = {}  # the batch of an earlier process that holds a question
         self._worker: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     def client(self) -> httpx2.AsyncClient:
         """What an SDK takes as its HTTP client."""
@@ -100,6 +101,8 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
+        if self._sending is not None:  # what is being paid for is noted first
+            await self._sending
         for batch in self._ended:
             assert self._ledger is not None
             self._ledger.keep(batch.id, batch.unclaimed)
@@ -145,7 +148,8 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             while self._open or any(queue.keys for queue in self._queues.values()):
                 for route, queue in list(self._queues.items()):
                     while len(queue.keys) >= self._size or (queue.keys and time.monotonic() - queue.grew_at >= pause):
-                        await self._send(route, queue)
+                        self._sending = asyncio.create_task(self._send(route, queue))
+                        await asyncio.shield(self._sending)
                 if time.monotonic() - looked_at >= self._poll_seconds:
                     for batch in list(self._open.values()):
                         await self._look(batch)
