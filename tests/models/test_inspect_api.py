@@ -30,7 +30,7 @@ def ask(url: str, times: int = 1, **settings: Any) -> Completion:
     """The last of `times` answers from one client."""
 
     async def run() -> Completion:
-        client = InspectClient("test-model", base_url=url, **{"max_retries": 2, "timeout_seconds": 5.0, **settings})
+        client = InspectClient("openai-api/server/test-model", base_url=url, **{"max_retries": 2, "timeout_seconds": 5.0, **settings})
         try:
             for _ in range(times):
                 answer = await client.complete((Message(role="user", content="hello"),), Sampling())
@@ -91,7 +91,7 @@ def test_the_environment_does_not_choose_the_endpoint(variable: str, monkeypatch
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inspect_ai.model", None)
     with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):
-        InspectClient("test-model", base_url="http://127.0.0.1:1/v1")
+        InspectClient("openai-api/server/test-model", base_url="http://127.0.0.1:1/v1")
 
 
 def test_nothing_is_printed_and_no_file_is_made(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ from atlas.models.base import Sampling
 from atlas.models.inspect_api import InspectClient
 from atlas.records import Message
 async def run():
-    client = InspectClient("test-model", base_url=sys.argv[1], max_retries=1)
+    client = InspectClient("openai-api/server/test-model", base_url=sys.argv[1], max_retries=1)
     await client.complete([Message(role="user", content="hello")], Sampling())
     await client.close()
 asyncio.run(run())

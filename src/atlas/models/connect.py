@@ -5,11 +5,16 @@ A server at an address of its own is asked in OpenAI's protocol, everything else
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from atlas.errors import DependencyError
 from atlas.models.answer_cache import CachedClient
 from atlas.models.base import ModelClient
 from atlas.models.endpoints import Batching
 from atlas.models.schema_fallback import SchemaFallback
+
+if TYPE_CHECKING:
+    from atlas.models.json_endpoint import Wire
 
 PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}  # in inspect_ai's names for servers: parts that are not the model's own
 
@@ -37,24 +42,24 @@ def connect(
         DependencyError: the extra `oracle` is not installed.
     """
     client: ModelClient
-    if base_url is not None and batching is None:
+    if base_url is not None:
         try:
             from atlas.models.openai_api import ChatClient
         except ModuleNotFoundError:
             raise DependencyError("aiohttp", "oracle") from None
         client = ChatClient(
-            name_at_server(model), base_url, api_key_variable=api_key_variable, timeout_seconds=timeout_seconds, max_retries=max_retries
+            name_at_server(model),
+            base_url,
+            api_key_variable=api_key_variable,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+            wire=None if batching is None else _open_batches(batching, max_retries, timeout_seconds),
         )
     else:
         from atlas.models.inspect_api import InspectClient
 
         client = InspectClient(
-            model,
-            base_url=base_url,
-            api_key_variable=api_key_variable,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            batching=batching,
+            model, api_key_variable=api_key_variable, timeout_seconds=timeout_seconds, max_retries=max_retries, batching=batching
         )
     client = SchemaFallback(client, model)
     return CachedClient(client, [model, base_url]) if cache else client
@@ -67,3 +72,11 @@ def name_at_server(model: str) -> str:
     """
     parts = model.split("/")
     return "/".join(parts[PREFIXES.get(parts[0], 0) :]) or model
+
+
+def _open_batches(batching: Batching, max_retries: int, timeout_seconds: float) -> Wire:
+    try:
+        from atlas.models.batches.wire import BatchWire
+    except ModuleNotFoundError:
+        raise DependencyError("httpx2", "oracle") from None
+    return BatchWire(batching, max_retries, timeout_seconds)

@@ -1,4 +1,4 @@
-"""A model that is asked over a network, through inspect_ai: OpenAI, Anthropic, Google, vLLM and every OpenAI-compatible server.
+"""A model that is asked over a network, through inspect_ai: OpenAI, Anthropic, Google, and whoever else it knows.
 
 inspect_ai brings the providers, their protocols and the retries; here is what our promises need beside them: which address is
 asked, when a try is repeated, what counts as a refusal, and that no key leaves the process but to its provider.
@@ -18,7 +18,6 @@ from atlas.errors import ConfigError, DataError, DependencyError, EndpointError,
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints import (
     BUSY,
-    DEFAULT_VARIABLE,
     REFUSED_ACCESS,
     REFUSED_REQUEST,
     TOO_MUCH,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     from atlas.models.batches.transport import BatchTransport
 
-SERVERS = ("openai-api", "sglang", "vllm")  # inspect's providers that are themselves a server at base_url
 NO_CONTENT = "(no content)"  # inspect_ai's words for an answer without any
 NO_KEY = (
     "API_KEY_INVALID",
@@ -47,7 +45,7 @@ UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai
 
 
 class InspectClient:
-    """Asks one model, named as inspect_ai does (openai/gpt-4o, anthropic/…, google/…)."""
+    """Asks one model, named as inspect_ai does (openai/gpt-4o, anthropic/…, google/…); at `base_url` in the protocol of its provider."""
 
     def __init__(
         self,
@@ -61,8 +59,7 @@ class InspectClient:
     ) -> None:
         self._name = model
         self._url = base_url or "the provider's own address"
-        variable = api_key_variable or ("the provider's variable" if base_url is None else DEFAULT_VARIABLE)
-        self._advice = f"Check base_url, model and the key in {variable}."
+        self._advice = f"Check model and the key in {api_key_variable or 'the variable of the provider'}."
         self._key = read_key(base_url, api_key_variable)
         self._censor = Censor([self._key])
         self._retries = Retries(max_retries, self._url)
@@ -125,8 +122,7 @@ class InspectClient:
         # What it has to say reaches us as errors; its own lines would come in between ours, with the endpoint's words uncensored.
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(name, base_url)
-        full_name = name if base_url is None or name.partition("/")[0] in SERVERS else f"openai-api/server/{name}"
-        provider = name.partition("/")[0] if base_url is None else "openai-api"
+        provider = name.partition("/")[0]
         attempt_seconds: int | None = math.ceil(timeout_seconds)
         arguments: dict[str, Any] = {}
         if batching is not None:
@@ -134,7 +130,7 @@ class InspectClient:
             self._batches, arguments = _open_batches(batching, provider, max_retries, timeout_seconds)
         config = GenerateConfig(max_retries=0, attempt_timeout=attempt_seconds, max_connections=UNLIMITED)
         try:
-            model = get_model(full_name, base_url=base_url, api_key=self._key, config=config, memoize=False, **arguments)
+            model = get_model(name, base_url=base_url, api_key=self._key, config=config, memoize=False, **arguments)
         except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
             raise ConfigError(
                 f"model '{name}' cannot be asked: {self._censor.quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
@@ -177,14 +173,7 @@ def _open_batches(batching: Batching, provider: str, max_retries: int, timeout_s
         from atlas.models.batches.under_inspect import model_arguments, protocol_of
     except ImportError:
         raise DependencyError("httpx2", "oracle") from None
-    transport = BatchTransport(
-        protocol_of(provider),
-        batching.size,
-        batching.poll_seconds,
-        batching.folder,
-        max_retries=max_retries,
-        timeout_seconds=timeout_seconds,
-    )
+    transport = BatchTransport(protocol_of(provider), batching, max_retries=max_retries, timeout_seconds=timeout_seconds)
     return transport, model_arguments(provider, transport)
 
 

@@ -11,7 +11,8 @@ import io
 import json
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,31 +35,91 @@ LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; a server that does not stop would fi
 ReadT = TypeVar("ReadT")
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Wire(Protocol):
+    """How a request travels. With `gathers` many are answered together: how many are under way is no matter then, nor how long it takes."""
+
+    @property
+    def gathers(self) -> bool: ...
+
+    async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        """Raises OSError or aiohttp.ClientError where nothing came back."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Connections:
+    """Connections that are kept, as many as there are requests under way."""
+
+    gathers = False
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None  # made inside the loop that uses it
+
+    async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(),  # who asks sets one for the whole try
+                proxy=_proxy_of(url),
+            )
+        async with self._session.post(url, data=io.BytesIO(data), headers=headers, allow_redirects=False) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise aiohttp.ClientPayloadError(f"an answer of more than {LARGEST_ANSWER:,} bytes")
+            return Reply(response.status, response.headers, bytes(body))
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
 class RejectedError(Exception):
     """The endpoint declined this request as such (too long, filtered, a setting it does not know); the message is its own words."""
 
 
 class JsonEndpoint:
-    """Asks `url`, with the key in the variable's hands and struck out of all that comes back.
+    """Asks `url`, with the key of the named variable, which is struck out of all that comes back.
 
     Args:
         url: the whole address, such as http://127.0.0.1:8000/v1/chat/completions.
         model: for messages only.
-        timeout_seconds: of one try, from connecting to the last byte.
+        timeout_seconds: of one try, from connecting to the last byte, unless the wire gathers.
         max_retries: tries after the first, where the server is busy or breaks; as late as its Retry-After says.
     """
 
-    def __init__(self, url: str, model: str, *, api_key_variable: str | None, timeout_seconds: float, max_retries: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key_variable: str | None,
+        timeout_seconds: float,
+        max_retries: int,
+        wire: Wire | None = None,
+    ) -> None:
         self.url = url
-        self.censor = Censor()
         key = read_key(url, api_key_variable)
-        self.censor.add([key])
+        self.censor = Censor([key])
         self._failure = f"{url} gave no answer from model '{model}'"
         self._advice = f"Check base_url, model and the key in {api_key_variable or DEFAULT_VARIABLE}."
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._timeout_seconds = timeout_seconds
+        self._wire = wire or Connections()
+        self._timeout_seconds = None if self._wire.gathers else timeout_seconds
         self._retries = Retries(max_retries, url)
-        self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
         """What `read` makes of the answer; it raises ValueError where that is no answer, which is then asked for again.
@@ -74,55 +135,36 @@ class JsonEndpoint:
     async def _try(self, data: bytes, read: Callable[[Any], ReadT]) -> ReadT:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response, said = await self._post(data)
+                reply = await self._wire.post(self.url, self._headers, data)
         except TimeoutError:
             raise BusyError(f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight.") from None
         except (aiohttp.ClientError, OSError) as error:  # refused, cut, reset
             raise BusyError(self._no_answer(self.censor.quote(error) or type(error).__name__)) from None
-        if response.status != 200:
-            raise self._failure_of(response, said)
+        if reply.status != 200:
+            raise self._failure_of(reply)
         try:
-            return read(json.loads(said))
+            return read(json.loads(reply.body))
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise BusyError(self._no_answer(f"no JSON: {self._quote(said)}")) from None
+            raise BusyError(self._no_answer(f"no JSON: {self._quote(reply.body)}")) from None
         except ValueError as error:
-            raise BusyError(self._no_answer(f"{self.censor.quote(error)}: {self._quote(said)}")) from None
+            raise BusyError(self._no_answer(f"{self.censor.quote(error)}: {self._quote(reply.body)}")) from None
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._wire.close()
 
-    async def _post(self, data: bytes) -> tuple[aiohttp.ClientResponse, bytes]:
-        if self._session is None:  # made inside the loop that uses it
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # how many are in flight is the caller's choice
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(),  # ours is of the whole try
-                proxy=_proxy_of(self.url),
-            )
-        async with self._session.post(self.url, data=io.BytesIO(data), allow_redirects=False) as response:
-            said = bytearray()
-            async for chunk in response.content.iter_any():
-                said += chunk
-                if len(said) > LARGEST_ANSWER:
-                    raise aiohttp.ClientPayloadError(f"an answer of more than {LARGEST_ANSWER:,} bytes")
-            return response, bytes(said)
-
-    def _failure_of(self, response: aiohttp.ClientResponse, said: bytes) -> Exception:
+    def _failure_of(self, reply: Reply) -> Exception:
         """What an answer that is none means."""
-        status, words = response.status, self._quote(said)
+        status, words = reply.status, self._quote(reply.body)
         if status in REFUSED_REQUEST:
             return RejectedError(words)
         message = self._no_answer(f"{status} {words}")
-        if status in REFUSED_ACCESS or _is_spent(said):
+        if status in REFUSED_ACCESS or _is_spent(reply.body):
             return ModelError(message)
         if 300 <= status < 400:  # following it could hand the key, or the trajectories, to somebody else
-            where = self.censor.quote(response.headers.get("Location", "another address"))
+            where = self.censor.quote(reply.headers.get("Location", "another address"))
             return ModelError(f"{self.url} sends elsewhere ({status}): {where}. {self._advice}")
         if status >= 500 or status in BUSY:
-            return BusyError(message, retry_after_seconds(response), is_too_much=status in TOO_MUCH)
+            return BusyError(message, retry_after_seconds(reply), is_too_much=status in TOO_MUCH and not self._wire.gathers)
         return EndpointError(message)
 
     def _no_answer(self, why: str) -> str:

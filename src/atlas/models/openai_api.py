@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from atlas.models.base import Completion, Sampling
-from atlas.models.json_endpoint import JsonEndpoint, RejectedError
+from atlas.models.json_endpoint import JsonEndpoint, RejectedError, Wire
 from atlas.records import Message, Usage
 
 
 class ChatClient:
-    """Asks the server at `base_url` for `model`, by its name there."""
+    """Asks the server at `base_url` for `model`, by its name there; over `wire`, if not over connections of its own."""
 
     def __init__(
         self,
@@ -25,6 +25,7 @@ class ChatClient:
         api_key_variable: str | None = None,
         timeout_seconds: float = 120.0,
         max_retries: int = 5,
+        wire: Wire | None = None,
     ) -> None:
         self._model = model
         self._endpoint = JsonEndpoint(
@@ -33,6 +34,7 @@ class ChatClient:
             api_key_variable=api_key_variable,
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
+            wire=wire,
         )
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:

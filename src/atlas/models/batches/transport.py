@@ -16,7 +16,6 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,7 +24,7 @@ from atlas.errors import EndpointError
 from atlas.models.batches.acts import ActError, Acts
 from atlas.models.batches.ledger import BatchLedger, ledger_folder
 from atlas.models.batches.protocol import UNANSWERED, UNUSABLE, Answer, BatchProtocol, Ended, Refused, Route, no_answer
-from atlas.models.endpoints import REFUSED_ACCESS, REFUSED_REQUEST
+from atlas.models.endpoints import REFUSED_ACCESS, REFUSED_REQUEST, Batching
 
 GATHER_SECONDS = 2.0  # a batch that is not full is sent when no question has come for so long
 
@@ -59,22 +58,18 @@ class _Queue:
 
 
 class BatchTransport(httpx2.AsyncBaseTransport):
-    """Answers a provider's chat requests through its batches, each of at most `size` questions.
+    """Answers a provider's chat requests through its batches, each of at most `batching.size` questions.
 
     Args:
-        poll_seconds: how often to look whether a batch has ended.
-        folder: where the batches that were sent are noted; None: the user's cache.
         max_retries: tries after the first for each thing that is done about a batch.
         timeout_seconds: how long one of these may take.
     """
 
-    def __init__(
-        self, protocol: BatchProtocol, size: int, poll_seconds: float, folder: Path | None, max_retries: int, timeout_seconds: float
-    ) -> None:
+    def __init__(self, protocol: BatchProtocol, batching: Batching, *, max_retries: int, timeout_seconds: float) -> None:
         self._protocol = protocol
-        self._size = size
-        self._poll_seconds = poll_seconds
-        self._folder = folder or ledger_folder()
+        self._size = batching.size
+        self._poll_seconds = batching.poll_seconds
+        self._folder = batching.folder or ledger_folder()
         self._acts = Acts(max_retries, timeout_seconds)
         self._ledger: BatchLedger | None = None  # of the address of the first question; one client asks at one address
         self._questions: dict[str, _Question] = {}
