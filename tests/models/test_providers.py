@@ -251,6 +251,13 @@ def test_the_environment_does_not_choose_who_is_asked(model: str, variable: str,
         InspectClient(model)
 
 
+def test_a_token_in_the_environment_does_not_take_the_place_of_the_key_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "another")
+    with pytest.raises(ConfigError, match="ANTHROPIC_AUTH_TOKEN would take the place of the key in MY_KEY"):
+        InspectClient("anthropic/claude-test", api_key_variable="MY_KEY")
+
+
 def test_nothing_is_printed_and_no_file_is_made(provider: Provider, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
     with serve(provider.always(completion("hi")), provider.path) as server, patch.dict(os.environ, places):

@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from atlas.models.batches.transport import BatchTransport
 
 NO_CONTENT = "(no content)"  # inspect_ai's words for an answer without any
-NO_KEY = (
-    "API_KEY_INVALID",
-    "credit balance is too low",
-)  # Google's and Anthropic's words: no fault of the request, though the status is 400
+NO_KEY = ("API_KEY_INVALID", "credit balance is too low")  # Google's and Anthropic's words: though the status is 400, no fault of a request
 OTHER_ADDRESSES = {"google": ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI")}  # that an SDK reads by itself
 OTHER_KEYS = ("GEMINI_API_KEY", "ANTHROPIC_AUTH_TOKEN", "AZURE_OPENAI_API_KEY", "AZUREAI_OPENAI_API_KEY")
 UNLIMITED = 100_000  # how many are in flight is the caller's choice; inspect_ai would keep the first limit for the whole process
@@ -61,6 +58,11 @@ class InspectClient:
         self._url = base_url or "the provider's own address"
         self._advice = f"Check model and the key in {api_key_variable or 'the variable of the provider'}."
         self._key = read_key(base_url, api_key_variable)
+        if self._key is not None and model.startswith("anthropic/") and base_url is None and os.environ.get("ANTHROPIC_AUTH_TOKEN"):
+            raise ConfigError(
+                f"the environment variable ANTHROPIC_AUTH_TOKEN would take the place of the key in {api_key_variable}, which is the one to "
+                "use. Unset it, or leave api_key_variable out."
+            )
         self._censor = Censor([self._key])
         self._retries = Retries(max_retries, self._url)
         self._batches: BatchTransport | None = None
@@ -80,7 +82,11 @@ class InspectClient:
         asked = [_chat_message(message) for message in messages]
         schema = None if sampling.response_schema is None else _response_schema(sampling.response_schema)
         config = GenerateConfig(
-            temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=sampling.seed, response_schema=schema
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            seed=sampling.seed,
+            response_schema=schema,
+            reasoning_summary="none",  # nobody reads it; to find out whether gpt-5 gives one, inspect_ai would ask a question of its own
         )
         return await self._retries.run(lambda: self._try(asked, config))
 
