@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from atlas.errors import EndpointError, ModelError
+from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models import inspect_api, retries
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.batches.ledger import BatchLedger
@@ -145,6 +145,23 @@ def test_one_bad_question_costs_no_other(dialect: Dialect, tmp_path: Path) -> No
     assert isinstance(broken, EndpointError)
     assert "try later" in str(broken)
     assert asked(server).count("broken") == 2, "asked again in another batch"
+
+
+def test_an_answer_that_json_alone_can_hold_is_an_answer(tmp_path: Path) -> None:
+    def odd(body: dict[str, Any], number: int) -> Reply:
+        answer = json.loads(completion("half of a \ud83d").body)
+        answer["choices"][0]["logprobs"] = float("nan")
+        return Reply(json.dumps(answer))
+
+    with serve_batches(OPENAI, odd) as server:
+        assert texts(ask(OPENAI, server.url, tmp_path, ["a"])) == ["half of a \ud83d"]
+
+
+def test_a_proxy_that_cannot_be_used_is_said_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "ftp://me:s3cret@127.0.0.1:1")
+    with pytest.raises(ConfigError, match="a proxy of the environment cannot be used") as caught:
+        ask(OPENAI, "http://127.0.0.1:1/v1", tmp_path, ["a"])
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_busy_answer_to_one_question_is_asked_for_again(dialect: Dialect, tmp_path: Path) -> None:

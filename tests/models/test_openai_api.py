@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atlas.errors import DependencyError, EndpointError, ModelError
+from atlas.errors import ConfigError, DependencyError, EndpointError, ModelError
 from atlas.models import json_endpoint
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
@@ -134,6 +134,52 @@ def test_a_proxy_of_the_environment_is_asked_in_its_place(monkeypatch: pytest.Mo
         with pytest.raises(EndpointError, match="gave no answer"):
             ask("http://oracle.invalid/v1")
     assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("me:s3cret%21@127.0.0.1:1", "InvalidURL"),
+        ("http://me:s3cret%21@127.0.0.1:port", "InvalidURL"),
+        ("socks5://me:s3cret%21@127.0.0.1:1", "expected http"),
+    ],
+)
+def test_a_proxy_that_cannot_be_is_told_without_its_password(proxy: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ModelError, match=message) as caught:
+        ask("http://oracle.invalid/v1", max_retries=2)
+    assert "s3cret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
+
+
+def test_a_proxy_that_refuses_its_password_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(lambda body, number: completion("hi")) as proxy:  # knows no CONNECT: 501, which aiohttp tells with the proxy's address
+        monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//me:s3cret%21@").removesuffix("/v1"))
+        with pytest.raises(EndpointError, match=r"501.*\[login\]@127.0.0.1") as caught:
+            ask("https://oracle.invalid/v1")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://.invalid/v1", "http://127.0.0.1:99999/v1", f"http://{'a' * 100}/v1"])
+def test_an_address_that_cannot_be_is_said_at_once(url: str) -> None:
+    with pytest.raises(ModelError, match=r"cannot be asked: (UnicodeError|InvalidU).*Check base_url"):
+        ask(url, max_retries=5)
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two-secret", "sk–secret"])
+def test_a_key_that_cannot_be_sent_is_not_tried(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds characters") as caught:
+        ask("http://127.0.0.1:1/v1")
+    assert "secret" not in str(caught.value)
+
+
+def test_what_a_server_says_can_be_written_to_a_file() -> None:
+    unwritable = '{"error": {"message": "no \\ud800 here"}}'  # a lone surrogate
+    with serve(lambda body, number: Reply(unwritable, 400 if number == 0 else 500)) as server:
+        refused = ask(server.url)
+        with pytest.raises(EndpointError, match=r"500 no \? here"):
+            ask(server.url)
+    assert refused.refusal == "no ? here"
 
 
 def test_a_password_in_a_netrc_is_not_sent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import urllib.request
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from atlas.errors import ConfigError
 
@@ -40,13 +42,18 @@ def read_key(base_url: str | None, variable: str | None) -> str | None:
     """The key in the named variable; None leaves it to the provider, who knows its own.
 
     Raises:
-        ConfigError: the variable is named, for a provider, and not set.
+        ConfigError: the variable is named, for a provider, and not set; or what it holds is no key.
     """
     if base_url is None and variable is None:
         return None
     key = os.environ.get(variable or DEFAULT_VARIABLE, "").strip()
     if not key and base_url is None:
         raise ConfigError(f"the environment variable {variable} is not set, expected a key. Set it, or name another by api_key_variable=….")
+    if not (key.isascii() and key.isprintable()):  # as a paste with a line break or a typographer's dash in it
+        raise ConfigError(
+            f"the environment variable {variable or DEFAULT_VARIABLE} holds characters that cannot be sent as a key, expected letters, "
+            "digits and signs of ASCII on one line. Copy the key again."
+        )
     return key or KEYLESS
 
 
@@ -85,10 +92,21 @@ class Censor:
         return text
 
     def quote(self, said: object) -> str:
-        """An endpoint's own words on one line, without keys and not too many."""
-        text = self.strike(str(said))
+        """An endpoint's own words on one line, without keys or logins of proxies, and not too many. Any file can hold them."""
+        text = self.strike(str(said)).encode("utf-8", "replace").decode("utf-8")  # JSON can spell lone surrogates, UTF-8 cannot
+        for login in _proxy_logins():
+            text = text.replace(login, "[login]@")
         for key in self._keys:
             if len(key) < SHORTEST_SECRET:
                 text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "[key]", text)
         text = " ".join(text.split())
         return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+
+
+def _proxy_logins() -> Iterator[str]:
+    """What stands before the host in the proxies of the environment; aiohttp's errors name a proxy by its whole address."""
+    for proxy in urllib.request.getproxies().values():
+        login, at, _ = proxy.rpartition("@")
+        if at:
+            yield login.rpartition("//")[2] + at
+            yield unquote(login).rpartition("//")[2] + at

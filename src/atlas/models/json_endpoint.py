@@ -51,7 +51,7 @@ class Wire(Protocol):
     def gathers(self) -> bool: ...
 
     async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> Reply:
-        """Raises OSError or aiohttp.ClientError where nothing came back."""
+        """Raises OSError or aiohttp.ClientError where nothing came back, ValueError where nothing ever will: no such address can be."""
         ...
 
     async def close(self) -> None: ...
@@ -138,6 +138,9 @@ class JsonEndpoint:
                 reply = await self._wire.post(self.url, self._headers, data)
         except TimeoutError:
             raise BusyError(f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight.") from None
+        except ValueError as error:  # no name of a host, no address of a proxy, a certificate that is not accepted
+            said = f"{type(error).__name__}: {self.censor.quote(error)}".rstrip(". ")
+            raise ModelError(f"{self.url} cannot be asked: {said}. Check base_url, and the proxies if there are any.") from None
         except (aiohttp.ClientError, OSError) as error:  # refused, cut, reset
             raise BusyError(self._no_answer(self.censor.quote(error) or type(error).__name__)) from None
         if reply.status != 200:
@@ -194,4 +197,7 @@ def _proxy_of(url: str) -> str | None:
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.netloc):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy is not None and proxy.lower().startswith("socks"):  # aiohttp would speak HTTP to it
+        raise ValueError(f"{proxy} is no proxy that is spoken to here, expected http://…")
+    return proxy

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from atlas.models.endpoints import BUSY, retry_after_seconds
+from atlas.errors import ConfigError
+from atlas.models.endpoints import BUSY, Censor, retry_after_seconds
 from atlas.models.retries import BusyError, Retries
 
 MOST_REDIRECTS = 5
@@ -35,7 +36,12 @@ class Acts:
     def __init__(self, max_retries: int, timeout_seconds: float) -> None:
         self.headers: dict[str, str] = {}
         self._retries = Retries(max_retries, "the batch endpoint")
-        self._client = httpx2.AsyncClient(timeout=timeout_seconds)
+        try:
+            self._client = httpx2.AsyncClient(timeout=timeout_seconds)
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:  # it looks at the proxies of the environment
+            raise ConfigError(
+                f"a proxy of the environment cannot be used: {Censor().quote(error)} Use one with http://…, or none."
+            ) from None
 
     async def send(self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any) -> httpx2.Response:
         """The answer to one request, if it is yes; `content` is what httpx2 takes (json, content, files, data)."""

@@ -90,7 +90,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         route = self._protocol.route(request)
         self._acts.headers = {name: request.headers[name] for name in self._protocol.headers if name in request.headers}
         status, answer = await self._answer(route, body)
-        return httpx2.Response(status, json=answer)
+        return httpx2.Response(status, headers={"Content-Type": "application/json"}, content=json.dumps(answer).encode())
 
     async def aclose(self) -> None:
         if self._worker is not None:
