@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -181,3 +182,44 @@ def test_a_real_server_with_a_limit_answers_all_of_many() -> None:
 
     with serve(answer) as server:
         assert {answer.text for answer in asyncio.run(run(server.url))} == {"hi"}
+
+
+def few_at_a_time() -> Retries:
+    """One at a time, and it stays so."""
+    several = Retries(0, "the server")
+    several._limit = 1.0
+    return several
+
+
+def test_places_are_given_in_the_order_of_coming() -> None:
+    async def run() -> None:
+        several = few_at_a_time()
+        order: list[str] = []
+
+        async def work(name: str) -> None:
+            for _ in range(4):
+                await several.run(lambda: attempt(name))
+
+        async def attempt(name: str) -> None:
+            order.append(name)
+            await asyncio.sleep(0)
+            several._limit = 1.0
+
+        await asyncio.gather(*[work(name) for name in "abc"])
+        assert "".join(order) == "abc" * 4
+
+    asyncio.run(run())
+
+
+def test_a_place_of_one_who_is_cancelled_while_nobody_may_be_asked_is_the_next_ones() -> None:
+    async def run() -> None:
+        several = few_at_a_time()
+        several._closed_until = time.monotonic() + 0.2
+        server = Server(most=1)
+        tasks = [asyncio.create_task(several.run(server)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        tasks[0].cancel()
+        said = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), timeout=5)
+        assert said[1:] == ["hi", "hi"]
+
+    asyncio.run(run())

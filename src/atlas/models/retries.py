@@ -72,36 +72,38 @@ class Retries:
                 self._limit += 1 / self._limit
                 return answer
             finally:
-                self._under_way -= 1
-                self._wake()
+                self._leave()
             await asyncio.sleep(pause)
         raise AssertionError("a last try that got nothing has raised")
 
     async def _enter(self) -> None:
-        """Wait for a place among those under way, and take it."""
-        while True:
-            if (left := self._closed_until - time.monotonic()) > 0:
+        """Take a place among those under way, in the order of coming, and wait there until the server wants to be asked."""
+        if self._waiting or self._under_way + 1 > self._limit:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # the place that was given to this one is another's
+                    self._leave()
+                raise
+        else:
+            self._under_way += 1
+        try:
+            while (left := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
-            elif self._under_way + 1 <= self._limit:
-                self._under_way += 1
-                return
-            else:
-                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(turn)
-                try:
-                    await turn
-                except asyncio.CancelledError:
-                    self._wake()  # the place that was offered to this one is another's
-                    raise
+        except asyncio.CancelledError:
+            self._leave()
+            raise
 
-    def _wake(self) -> None:
-        """Offer the free places to those who wait; who finds none after all waits again."""
-        free = self._limit - self._under_way
-        while self._waiting and free >= 1:
+    def _leave(self) -> None:
+        """Give a place up, and the free ones to those who wait longest."""
+        self._under_way -= 1
+        while self._waiting and self._under_way + 1 <= self._limit:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                free -= 1
+                self._under_way += 1
 
     def _lower(self, started: float, wait_seconds: float | None) -> None:
         now = time.monotonic()
