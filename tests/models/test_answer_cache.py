@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,3 +120,57 @@ def test_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     with pytest.raises(RunError, match="cannot be used"):
         ask(tmp_path / "a file" / "answers.sqlite", Counting())
+
+
+class Slow(Counting):
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        await asyncio.sleep(0.02)
+        return await super().complete(messages, sampling)
+
+
+def test_the_same_question_at_the_same_time_is_paid_for_once_too(tmp_path: Path) -> None:
+    async def run(client: Counting, num_cancelled: int) -> list[Completion | BaseException]:
+        cached = CachedClient(client, ("m",), tmp_path / f"{num_cancelled}.sqlite")
+        tasks = [asyncio.create_task(cached.complete((HELLO,), Sampling())) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        for task in tasks[:num_cancelled]:
+            task.cancel()
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+        await cached.close()
+        return said[num_cancelled:]
+
+    for num_cancelled in (0, 1, 2):
+        client = Slow()
+        said = asyncio.run(run(client, num_cancelled))
+        assert {answer.text for answer in said if isinstance(answer, Completion)} == {"answer 1"}
+        assert sum(isinstance(answer, Completion) and answer.usage == PAID for answer in said) == 1
+        assert (client.times, len(said)) == (1, 5 - num_cancelled)
+
+    declining = Slow(refusal="no")
+    assert len(asyncio.run(run(declining, 4))) == 1
+    assert len(asyncio.run(run(declining, 3))) == 2
+    assert declining.times == 3, "what was declined is asked again"
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same_and_the_next_question_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "answers.sqlite"
+
+    class Spoiling(Counting):
+        async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+            with closing(sqlite3.connect(file, isolation_level=None)) as other:
+                other.execute("drop table answers")
+            return await super().complete(messages, sampling)
+
+    async def run() -> None:
+        client = Spoiling()
+        cached = CachedClient(client, ("m",), file)
+        assert (await cached.complete((HELLO,), Sampling())).usage == PAID
+        with pytest.raises(RunError, match="no such table"):
+            await cached.complete((HELLO,), Sampling())
+        await cached.close()
+        assert client.times == 1
+
+    asyncio.run(run())
+    assert "cannot be used" in caplog.text

@@ -94,7 +94,7 @@ def test_a_wrong_answer_is_sent_back_once_with_what_was_wrong(bad: str, complain
 
 def test_an_answer_cut_off_by_its_length_is_called_that() -> None:
     selection, _ = select(lambda body, number: completion(answer_of([1])[:30], finish_reason="length"))
-    assert "cut off after 7 tokens" in (selection.problem or "")
+    assert "cut off" in (selection.problem or "")
 
 
 def test_a_refusal_is_a_problem_and_is_not_argued_with() -> None:

@@ -240,6 +240,16 @@ def test_with_the_cache_the_same_question_is_paid_for_once_in_whatever_run(run: 
     assert "cost_usd" not in again.summary
 
 
+def test_with_the_cache_an_answer_that_was_cut_is_complained_about_in_the_same_words(run: Path, tmp_path: Path) -> None:
+    def cut_at_first(body: dict[str, Any], number: int) -> Reply:
+        return good(body, number) if len(body["messages"]) > 2 else completion('{"critical', finish_reason="length")
+
+    with serve(cut_at_first) as server:
+        for name in ("first", "again"):
+            select_steps(oracle(server.url, cache=True), run, tmp_path / name)
+    assert len(server.requests) == 2 * NUM_TRAJECTORIES
+
+
 @pytest.mark.parametrize("serving", [serve, serve_batches])
 def test_a_key_that_an_answer_repeats_reaches_no_file_not_even_the_cache(
     serving: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

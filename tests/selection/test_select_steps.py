@@ -326,6 +326,32 @@ def test_selection_works_where_an_event_loop_runs_already(run: Path, tmp_path: P
     assert asyncio.run(notebook_cell()) == 21
 
 
+def test_ctrl_c_in_a_notebook_ends_the_asking(run: Path, tmp_path: Path) -> None:
+    cell = """
+import asyncio, pathlib, sys
+from atlas.selection.select_steps import SelectConfig, select_steps
+
+async def cell():
+    config = SelectConfig(selector="oracle", model="judge", base_url=sys.argv[1], max_in_flight=1)
+    select_steps(config, *map(pathlib.Path, sys.argv[2:]))
+
+try:
+    asyncio.new_event_loop().run_until_complete(cell())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with serve(lambda body, number: completion(answer_of(range(1)), delay=0.3)) as server:
+        cell_process = subprocess.Popen(
+            [sys.executable, "-c", cell, server.url, run, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while len(server.requests) < 2:
+            time.sleep(0.01)
+        cell_process.send_signal(signal.SIGINT)
+        said = cell_process.communicate(timeout=20)
+    assert said == ("interrupted\n", "")
+    assert len(server.requests) == 2
+
+
 def test_selecting_does_not_import_the_client_of_the_oracle() -> None:
     modules = "atlas.selection.select_steps, atlas.selection.selectors.oracle"
     script = f"import sys, {modules}; sys.exit('inspect_ai' in sys.modules or 'torch' in sys.modules)"

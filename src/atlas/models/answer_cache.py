@@ -5,8 +5,10 @@ One SQLite file for all runs of a user, which several processes may use at a tim
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from pathlib import Path
 from atlas.errors import RunError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.records import Message, Usage
+
+logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30.0  # another process writes for milliseconds
 
@@ -40,6 +44,8 @@ class CachedClient:
             self._database = _open(self._file)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
+        self._failure: RunError | None = None  # met when an answer was to be kept
+        self._asking: dict[str, asyncio.Future[None]] = {}  # by question: done when its answer is kept, or there is none
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """As the client's; what it declined or did not answer is not kept.
@@ -48,24 +54,41 @@ class CachedClient:
             RunError: the file cannot be used.
         """
         question = self._key(messages, sampling)
+        while (asking := self._asking.get(question)) is not None:  # by another trajectory with the same words
+            await asyncio.shield(asking)
+        kept = self._find(question)
+        if kept is not None:
+            return kept
+        self._asking[question] = asyncio.get_running_loop().create_future()
         try:
-            row = self._database.execute("select answer from answers where question = ?", [question]).fetchone()
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-        if row is not None:
-            return Completion(usage=Usage(), **json.loads(row[0]))
-        answer = await self._client.complete(messages, sampling)
-        if answer.refusal is None:
-            kept = json.dumps({"text": answer.text, "finish_reason": answer.finish_reason})
-            try:
-                self._database.execute("insert or ignore into answers values (?, ?)", [question, kept])
-            except sqlite3.Error as error:
-                raise self._unusable(error) from None
-        return answer
+            answer = await self._client.complete(messages, sampling)
+            if answer.refusal is None:
+                self._keep(question, answer)
+            return answer
+        finally:
+            self._asking.pop(question).set_result(None)
 
     async def close(self) -> None:
         self._database.close()
         await self._client.close()
+
+    def _find(self, question: str) -> Completion | None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            row = self._database.execute("select answer from answers where question = ?", [question]).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        return None if row is None else Completion(usage=Usage(), **json.loads(row[0]))
+
+    def _keep(self, question: str, answer: Completion) -> None:
+        """An answer that cannot be kept is paid for, so it is given all the same: the next question fails."""
+        row = json.dumps({"text": answer.text, "finish_reason": answer.finish_reason})
+        try:
+            self._database.execute("insert or ignore into answers values (?, ?)", [question, row])
+        except sqlite3.Error as error:
+            self._failure = self._unusable(error)
+            logger.warning("%s", self._failure)
 
     def _key(self, messages: Sequence[Message], sampling: Sampling) -> str:
         written = [self._asked, [message.model_dump() for message in messages], asdict(sampling)]

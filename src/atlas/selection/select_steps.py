@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -227,13 +227,29 @@ async def _answer_missing(
 
 
 def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """To its end, also where a loop runs already, as in a notebook."""
+    """To its end, also where a loop runs already, as in a notebook; there, too, Ctrl-C stops it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
+    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def tell_and_work() -> ResultT:
+        task = asyncio.current_task()
+        assert task is not None
+        running.set_result((asyncio.get_running_loop(), task))
+        return await work
+
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        result = thread.submit(asyncio.run, tell_and_work())
+        try:
+            return result.result()
+        except BaseException:
+            if not result.done():  # the thread would go on to ask, and to pay
+                loop, task = running.result()
+                with suppress(RuntimeError):  # it has ended meanwhile
+                    loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 def _summary(selections: Iterable[Selection], config: SelectConfig, problems: list[Problem], paid: Usage | None) -> dict[str, Any]:

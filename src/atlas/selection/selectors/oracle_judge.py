@@ -104,8 +104,8 @@ class Judge(Generic[AnswerT]):
             try:
                 return Verdict((self._read(completion.text, question),), None, usage)
             except AnswerError as error:
-                cut = completion.finish_reason == "length"
-                complaint = f"it was cut off after {completion.usage.output_tokens} tokens" if cut else str(error)
+                cut = completion.finish_reason == "length"  # after how many tokens an answer from the cache could not tell
+                complaint = "it was cut off at the limit of its length" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
             messages = (*messages, said, self._complain(complaint, question))
         return Verdict((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
