@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 # C0 and C1 controls, line and paragraph separators, and the marks that reverse the direction of writing.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -30,3 +35,14 @@ def shortened(text: str, max_lines: int, max_chars: int) -> str:
     kept = "\n".join(lines[:max_lines])[:max_chars]
     left = len(text) - len(kept)
     return kept if left <= 1 else f"{kept}\n… {left:,} more characters"
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """In a narrow terminal or a pipe lines go on beyond the edge: a number cut to "0.…" says nothing, a torn id finds nothing."""
+    from rich.measure import Measurement
+
+    narrow = console.width
+    console.width = 100_000
+    console.width = max(narrow, Measurement.get(console, console.options, table).maximum)
+    console.print(table, soft_wrap=True)
+    console.width = narrow

@@ -71,6 +71,13 @@ def test_without_an_id_the_first_trajectories_are_listed(runs: tuple[Path, Path]
     assert "1 more" in shown
 
 
+def test_ids_are_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
+    long_id = "babyai/PutNextAcross/1000000/evaluate-0"
+    console = Console(file=io.StringIO(), width=40, highlight=False)
+    show_trajectories(console, write_trajectories(tmp_path / "t", [make_trajectory(2, long_id)]))
+    assert long_id in text_of(console)
+
+
 def test_text_of_a_trajectory_can_neither_move_the_cursor_nor_pass_for_markup() -> None:
     hostile = "\x1b[2J[red]x[/red][/]\x00\u202e\r\x9b31m\u2028"
     trajectory = make_trajectory(2, "t\x1b[31m", thought=hostile)

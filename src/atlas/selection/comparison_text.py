@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from atlas.records import CRITICAL_KINDS
 from atlas.selection.agreement import Estimate
 from atlas.selection.comparison import Comparison, Pair, Profile
+from atlas.visible_text import print_whole
 
 DASH = "–"
 NOTES = (
@@ -71,15 +71,6 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     yield from _kind_table(comparison)
 
 
-def _print_whole(console: Console, table: RichTable) -> None:
-    """In a narrow terminal or a pipe lines go on beyond the edge: a number cut to "0.…" says nothing."""
-    narrow = console.width
-    console.width = 100_000
-    console.width = max(narrow, Measurement.get(console, console.options, table).maximum)
-    console.print(table, soft_wrap=True)
-    console.width = narrow
-
-
 def print_comparison(console: Console, comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         shown = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
@@ -87,7 +78,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             shown.add_column(Text(column), justify="left" if place < table.num_names else "right")
         for row in table.rows:
             shown.add_row(*map(Text, row))
-        _print_whole(console, shown)
+        print_whole(console, shown)
     console.print(Text(NOTES, style="dim"))
 
 

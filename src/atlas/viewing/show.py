@@ -18,7 +18,7 @@ from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.runs import read_selections, read_trajectories
 from atlas.viewing.show_tokens import print_tokens
-from atlas.visible_text import one_line, shortened, visible
+from atlas.visible_text import one_line, print_whole, shortened, visible
 
 NUM_LISTED = 20
 CRITICAL, PLAIN = "▶", " "
@@ -32,8 +32,8 @@ def show_trajectories(console: Console, run: Path, selection: Path | None = None
     """
     selections = read_selections(selection, run) if selection else {}
     table = Table(
-        Column("trajectory", overflow="fold"),
-        Column("task", overflow="fold"),
+        "trajectory",
+        "task",
         Column("steps", justify="right"),
         "outcome",
         *(["critical steps"] if selection else []),
@@ -41,11 +41,11 @@ def show_trajectories(console: Console, run: Path, selection: Path | None = None
     )
     trajectories = read_trajectories(run)
     for trajectory in islice(trajectories, num):
-        cells = [trajectory.id, trajectory.task.id, str(len(trajectory.steps)), trajectory.outcome.status]
+        cells = [one_line(trajectory.id, 400), one_line(trajectory.task.id, 80), str(len(trajectory.steps)), trajectory.outcome.status]
         if selection:
-            cells.append(", ".join(str(step.index) for step in selections[trajectory.id].critical_steps) or "none")
-        table.add_row(*(Text(one_line(cell, 80)) for cell in cells))
-    console.print(table)
+            cells.append(one_line(", ".join(str(step.index) for step in selections[trajectory.id].critical_steps) or "none", 80))
+        table.add_row(*(Text(cell) for cell in cells))
+    print_whole(console, table)
     if left := sum(1 for _ in trajectories):
         console.print(Text(f"… and {left:,} more. Show one with --trajectory and the beginning of its id."))
 
@@ -167,4 +167,4 @@ def _outcome(trajectory: Trajectory) -> str:
 def _selection(selection: Selection) -> str:
     indices = ", ".join(str(step.index) for step in selection.critical_steps) or "none"
     problem = f"; {selection.problem}" if selection.problem else ""
-    return f"by {selection.selector}: steps {indices} (budget {selection.budget} of {selection.num_steps}){problem}"
+    return f"by {selection.selector}: critical steps {indices} (at most {selection.budget} of {selection.num_steps} steps){problem}"
