@@ -198,6 +198,22 @@ def test_the_command_at_a_real_terminal(run: Path) -> None:
     ]
 
 
+def test_a_sitting_without_a_finished_trajectory_names_no_file_to_use(run: Path) -> None:
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "atlas", "label", str(run), "--out", str(run.parent / "labels.jsonl")]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    try:
+        read_until(screen, "[q]uit")
+        os.write(screen, b"q")
+        assert "Use them" not in read_until(screen, "There is no such file until a whole trajectory is labelled")
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(screen)
+        os.close(terminal)
+
+
 def test_without_a_terminal_the_command_says_so(run: Path) -> None:
     command = [sys.executable, "-m", "atlas", "label", str(run), "--out", str(run.parent / "labels.jsonl")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas.cli.app import Out, Settings, app, read_config
-from atlas.closing_lines import tell
+from atlas.closing_lines import say, tell
 from atlas.errors import ConfigError
 
 
@@ -94,6 +94,9 @@ def label(
     from atlas.viewing.label import label_trajectories
 
     num_finished = label_trajectories(Console(highlight=False), run, out, annotator, trajectory)
-    typer.echo(
-        f"out:       {out}: {num_finished} trajectories more, by {annotator}. Use them: atlas select --selector annotated labels={out}"
+    use = (
+        f"Use them: atlas select --trajectories {run} --selector annotated labels={out} --out RUN"
+        if out.exists()
+        else "There is no such file until a whole trajectory is labelled"
     )
+    say(f"out:       {out}: {num_finished} trajectories more, by {annotator}. {use}")
