@@ -52,6 +52,8 @@ def test_a_run_lowers_the_loss_and_its_checkpoint_loads_as_any_model(
     values = losses(tmp_path / "run")
     assert sum(values[-3:]) < 0.8 * sum(values[:3])
     assert manifest.summary["optimizer_steps"] == 45
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [logged[0]["epoch"], logged[-1]["epoch"]] == [pytest.approx(15 / 45), 15]
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").exists()
     assert load_renderer(locate_model(str(tmp_path / "run"))).tokenizer.chat_template
     assert not (tmp_path / "run" / "resume.partial").exists()

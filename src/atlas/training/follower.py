@@ -22,12 +22,13 @@ class LastStepLogger(TrainerCallback):
 class RunFollower(TrainerCallback):
     """Writes the Trainer's own log history, so that a resumed run gives the same file as one that ran through."""
 
-    def __init__(self, folder: Path, bar: Bar) -> None:
+    def __init__(self, folder: Path, bar: Bar, epochs: float) -> None:
         self._metrics = folder / "metrics.jsonl"
         self._bar = bar
+        self._epochs = epochs  # to the Trainer the whole schedule is one
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        rows = [row for row in state.log_history if "loss" in row]
+        rows = [{**row, "epoch": row["epoch"] * self._epochs} for row in state.log_history if "loss" in row]
         ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]  # a state that was read back has its keys sorted
         write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
         if rows:

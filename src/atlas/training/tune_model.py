@@ -72,7 +72,7 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
             args=arguments,
             train_dataset=OptimizerSteps(trajectories, order, config.batch_size, ranks.size),
             data_collator=collate,
-            callbacks=[LastStepLogger(), *([RunFollower(out, bar)] if ranks.is_first else [])],
+            callbacks=[LastStepLogger(), *([RunFollower(out, bar, config.epochs)] if ranks.is_first else [])],
             engine=engine,
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,
