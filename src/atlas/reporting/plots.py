@@ -189,7 +189,7 @@ def plot_losses(report: Report) -> Plot | None:
         draw_legend(figure, [arm for arm, _ in shown], [style for _, style in shown], lines=True)
         told = [f"{arm.label} from {curve.losses[0]:.3f} to {curve.losses[-1]:.3f}" for arm, _ in shown for curve in arm.losses]
         svg = write_svg(figure, "losses", title, "; ".join(told))
-    return Plot("losses", title, "Loss per supervised token at each optimiser step (thin) and its running mean (thick).", svg)
+    return Plot("losses", title, "Loss per supervised token, in nats, at each optimiser step (thin) and its running mean (thick).", svg)
 
 
 def running_mean(values: Sequence[float]) -> list[float]:

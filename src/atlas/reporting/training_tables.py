@@ -11,7 +11,16 @@ def budget_table(report: Report) -> Table:
     """What each training was given and what it took."""
     return Table(
         caption="What each arm was trained on, and what the training took",
-        columns=("Arm", "Selector", "Budget", "Supervised steps", "Supervised tokens", "Optimiser steps", "Training time", "Final loss"),
+        columns=(
+            "Arm",
+            "Selector",
+            "Budget",
+            "Supervised steps",
+            "Supervised tokens",
+            "Optimiser steps",
+            "Training time",
+            "Final loss, nats",
+        ),
         groups=(RowGroup("", tuple(_budget_row(arm, position, arm.budget) for position, arm in enumerate(report.arms))),),
         text_columns=frozenset({1}),
     )
