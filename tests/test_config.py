@@ -18,6 +18,7 @@ class Outer(Config):
     name: str
     rate: float = Field(0.1, gt=0)
     inner: Inner | None = None
+    of: tuple[str, ...] = ()
 
 
 def test_settings_win_over_options_and_options_over_the_recipe(tmp_path: Path) -> None:
@@ -39,6 +40,7 @@ def test_settings_reach_into_sections_and_read_numbers_as_people_write_them() ->
         (["name=x", "inner.rnak=1"], "unknown key 'inner.rnak'. Did you mean 'rank'"),
         (["rate=1"], "'name' is required"),
         (["name=x", "rate=-1"], "'rate' is -1"),
+        (["name=x", "of=a"], "'of' is 'a': Input should be a list."),
         (["name=x", "rate"], "expected key=value"),
         (["name=x", "name.deep=1"], "is a value, not a section"),
         (["name=x", "rate=[1"], "not YAML"),

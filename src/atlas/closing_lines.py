@@ -34,7 +34,8 @@ def tell_estimate(estimate: Any, config: Any) -> None:
     price = (
         f"about {estimate.cost_usd:,.2f} USD"
         if estimate.cost_usd is not None
-        else f"unknown, for no table has a price of '{config.model}'; give prices=FILE"
+        else f"unknown, for no table has a price of '{config.model}'; give prices=FILE with a line such as "
+        f"{config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
     )
     manner = ", in batches" if config.batch else ""
     say(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}")

@@ -119,7 +119,7 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
         elif problem["type"] == SECRET:
             lines.append(f"{where}: '{name}' {problem['msg']}.")
         else:
-            said = problem["msg"].removeprefix("Value error, ")
+            said = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
             lines.append(f"{where}: '{name}' is {problem.get('input')!r}: {said}." if path else f"{where}: {said}.")
     return "\n".join(lines)
 

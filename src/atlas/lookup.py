@@ -32,4 +32,6 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
     except (ImportError, AttributeError) as error:
         if name in table and isinstance(error, AttributeError):
             raise
-        raise ConfigError(f"{kind} '{name}' cannot be imported: {error}. Expected 'package.module:Object'.") from error
+        raise ConfigError(
+            f"{kind} '{name}' cannot be imported: {error}. Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
+        ) from error

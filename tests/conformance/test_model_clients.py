@@ -154,7 +154,7 @@ def test_no_server_at_all_gave_no_answer(ask: Ask) -> None:
     ids=lambda reply: reply.body[:40],
 )
 def test_what_is_no_chat_completion_is_no_answer(ask: Ask, reply: Reply) -> None:
-    with serve(lambda body, number: reply) as server, pytest.raises(EndpointError, match="Check .*the key in"):
+    with serve(lambda body, number: reply) as server, pytest.raises(EndpointError, match=r"Check .*the key in"):
         ask(server.url, max_retries=0)
 
 

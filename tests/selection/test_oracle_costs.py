@@ -157,7 +157,7 @@ def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(with_price
     said = CliRunner().invoke(app, [*map(str, arguments), *([f"prices={prices}"] if with_prices else [])]).output
     assert "12 trajectories, in 12 requests" in said
     assert "sent and" in said
-    assert ("USD" in said) is with_prices
+    assert ("price:     about" in said) is with_prices
     assert ("no table has a price of 'judge'" in said) is not with_prices
     assert not out.exists()
 

@@ -140,7 +140,8 @@ class InspectClient:
         except Exception as error:  # each provider has its own ways to be unusable: no such one, no package, no key
             raise ConfigError(
                 f"model '{name}' cannot be asked: {self._censor.quote(_plain(error))} Expected provider/model (openai/gpt-4o, anthropic/…, "
-                "google/…), or any name together with base_url=… of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
+                "google/…) with the key in the provider's variable, or any name together with base_url=… of an OpenAI-compatible "
+                "server, such as http://127.0.0.1:8000/v1."
             ) from None
         _try_once(model)
         if self._batches is not None:

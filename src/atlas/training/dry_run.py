@@ -43,7 +43,12 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     held = f"; KL to the base model at {built.num_anchored_tokens:,} tokens, times {config.kl_weight:g}" if config.kl_weight else ""
     console.print(f"loss:        mean over {config.loss_normalizer}{weighed}{held}")
     if not built.examples:
-        console.print("no token would be supervised: training would stop here.")
+        console.print(
+            f"no token would be supervised: training would stop here. Raise max_tokens ({config.max_tokens:,}), or look at what was "
+            f"selected: atlas show {trajectories} --selection {selection}",
+            soft_wrap=True,
+            markup=False,
+        )
         return
     check_tokens(settings, built, config.model)
     order = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
@@ -53,7 +58,7 @@ def print_training_plan(console: Console, config: TrainConfig, trajectories: Pat
     console.print(f"steps:       {len(steps):,} optimiser steps of up to {config.batch_size} trajectories, {precision}")
     console.print(f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width {shape.hidden:,}")
     table = Table(
-        "computed", Column("tokens", justify="right"), Column("operations", justify="right"), Column("share", justify="right"), box=None
+        "computed", Column("tokens", justify="right"), Column("FLOPs", justify="right"), Column("share", justify="right"), box=None
     )
     costs = count_costs(shape, config, steps)
     for cost in costs:

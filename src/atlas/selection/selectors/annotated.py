@@ -47,7 +47,7 @@ class AnnotatedSelector:
 def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
     annotations = [(index, step.annotation) for index, step in enumerate(trajectory.steps) if step.annotation is not None]
     if trajectory.steps and not annotations:
-        return "no step is annotated; choose another selector for this source"
+        return "no step is annotated by its source; give people's labels (labels=FILE), or choose another selector"
     return [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.is_marked]
 
 

@@ -85,7 +85,7 @@ def detect_format(path: Path) -> str:
     if first is not None:
         raise DataError(
             f"{first.where} is {describe(first.value)}; no format reads that. Known: {', '.join(sorted(FORMATS))}. "
-            "Name one with format=…, or your own as 'package.module:Format'."
+            "Name one with --format, or your own as --format package.module:Format."
         )
     if unreadable is not None:
         raise DataError(f"{unreadable.where}: {unreadable.reason}")
@@ -94,7 +94,7 @@ def detect_format(path: Path) -> str:
 
 def _only(names: Sequence[str], where: str) -> str:
     if len(names) > 1:
-        raise ConfigError(f"{where} looks like several formats: {', '.join(names)}. Say which it is with format=….")
+        raise ConfigError(f"{where} looks like several formats: {', '.join(names)}. Say which it is with --format.")
     return names[0]
 
 
