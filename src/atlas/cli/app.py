@@ -21,7 +21,11 @@ app = typer.Typer(
 )
 
 Settings = Annotated[
-    list[str] | None, typer.Argument(help="A recipe (YAML file) and key=value settings that win over it.", metavar="[RECIPE] [KEY=VALUE]…")
+    list[str] | None,
+    typer.Argument(
+        help="A recipe (YAML file) and key=value settings that win over it (docs/settings.md has all, with their defaults).",
+        metavar="[RECIPE] [KEY=VALUE]…",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="The run folder to write; run again to go on.", show_default=False)]
 Trajectories = Annotated[Path, typer.Option("--trajectories", help="A run folder of collect, import or evaluate.", show_default=False)]

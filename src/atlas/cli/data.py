@@ -18,7 +18,7 @@ def collect(
     settings: Settings = None,
     env: Annotated[str | None, typer.Option("--env", help="A row of the table of environments, or package.module:Class.")] = None,
     split: Annotated[str | None, typer.Option(help="Which tasks: train, held_in_test, held_out_test.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="How many.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="How many tasks, one episode each.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which tasks of the split, and the expert's words and slips.")] = None,
 ) -> None:
     """Let an environment's own expert play, and keep its trajectories."""

@@ -54,7 +54,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")] = None,
     env: Annotated[str | None, typer.Option("--env", help="A row of the table of environments, or package.module:Class.")] = None,
     split: Annotated[str | None, typer.Option(help="Which tasks: held_in_test, held_out_test, train.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="How many.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="How many tasks, one episode each.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which tasks, and the random streams when sampling.")] = None,
 ) -> None:
     """Let a model play an environment, and measure it."""
@@ -66,7 +66,7 @@ def evaluate(
 
 @app.command()
 def report(out: Out, settings: Settings) -> None:
-    """Compare arms: one page with intervals, made from the run folders that a recipe names."""
+    """Compare arms: one page with intervals, made from the run folders that a recipe names (docs/stages.md has an example)."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
 
