@@ -207,7 +207,7 @@ def train_model(
             args=arguments,
             train_dataset=OptimizerSteps([[example] for example in examples], order, BATCH),
             data_collator=collate,
-            callbacks=[RunFollower(folder, bar)],
+            callbacks=[RunFollower(folder, bar, epochs=1)],
             engine=choose_parts(model, EngineConfig()).engine,
             max_tokens=EngineConfig().micro_batch_tokens,
         )
