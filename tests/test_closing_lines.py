@@ -23,3 +23,10 @@ def test_an_interval_is_told_as_far_as_it_is_known(
 ) -> None:
     tell(Manifest(command="evaluate", config={}, summary={"rate": interval}), tmp_path)
     assert told in capsys.readouterr().out
+
+
+def test_a_usage_of_nothing_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = {"requests": 0, "input_tokens": 0}
+    tell(Manifest(command="select", config={}, summary={"usage": usage, "paid": {**usage, "requests": 2}}), tmp_path)
+    assert "paid (requests 2, input_tokens 0)" in (told := capsys.readouterr().out)
+    assert "usage (" not in told
