@@ -14,7 +14,7 @@ from atlas.store import Manifest
     ("interval", "told"),
     [
         ({"value": 0.5, "low": 0.25, "high": 0.75}, "rate 0.500 [0.250, 0.750]"),
-        ({"value": 0.5, "low": None, "high": None}, "rate 0.500 [unknown]"),
+        ({"value": 0.5, "low": None, "high": None}, "rate 0.500 [no interval]"),
         ({"value": None, "low": None, "high": None}, "rate unknown"),
     ],
 )

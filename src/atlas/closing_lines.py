@@ -69,11 +69,11 @@ def _short(value: Any) -> str:
             if value["value"] is None:
                 return "unknown"
             known = value["low"] is not None and value["high"] is not None  # a few equal values have no interval
-            return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" if known else f"{value['value']:.3f} [unknown]"
+            return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" if known else f"{value['value']:.3f} [no interval]"
         if not any(value.values()):
             return ""  # a usage of nothing, say, where no model was asked
         inner = [f"{key} {_short(part)}" for key, part in value.items() if not isinstance(part, dict)]
         return f"({', '.join(inner)})" if inner else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return str(value).removesuffix(".")  # a sentence among others
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

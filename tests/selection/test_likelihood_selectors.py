@@ -161,6 +161,8 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
         ({"selector": "entropy", "model": "m", "batch": True}, "batch=… is read by selectors oracle / rejection"),
         ({"selector": "oracle", "cache": True, "retry_problems_of": "r"}, "became problems"),
         ({"selector": "perplexity"}, "needs model="),
+        ({"selector": "learned"}, r"needs model=… \(a run folder of select-train\)"),
+        ({"selector": "oracle", "model": "gpt-4o"}, "names no provider.*such as openai/gpt-4o"),
         ({"selector": "rollout-value"}, "needs model="),
         ({"selector": "excess-loss", "model": "m"}, "needs reference_model="),
         ({"selector": "entropy", "model": "m", "reference_model": "r"}, "read by selector excess-loss"),

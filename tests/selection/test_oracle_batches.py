@@ -302,7 +302,7 @@ def test_a_run_begun_one_by_one_may_go_on_in_batches(run: Path, tmp_path: Path) 
     assert len(batches.questions) == NUM_TRAJECTORIES - 4
 
 
-@pytest.mark.parametrize("model", ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x", "gpt-4o"])
+@pytest.mark.parametrize("model", ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x"])
 def test_batches_are_known_of_four_providers_and_of_servers(model: str) -> None:
     with pytest.raises(ValueError, match="no batch endpoint is known"):
         SelectConfig(selector="oracle", batch=True, model=model)

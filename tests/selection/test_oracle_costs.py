@@ -79,7 +79,7 @@ def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text('{"openai/gpt-4o": {"input": 1, "output": 2}}')
     assert find_price(SelectConfig(selector="oracle", model="openai/gpt-4o", prices=str(table))) == Price(input=1, output=2)
-    assert find_price(SelectConfig(selector="oracle", model="gpt-4o", prices=str(table))) is None
+    assert find_price(SelectConfig(selector="oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table))) is None
     assert find_price(SelectConfig(selector="oracle", model="openai/gpt-4o")) is None
 
 

@@ -140,7 +140,7 @@ def test_labels_that_teach_nothing_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_no_run_of_select_train_is_explained(tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
     with pytest.raises(ConfigError, match="Give model=RUN"):
-        select_steps(SelectConfig(selector="learned"), run, tmp_path / "s")
+        select_steps(SelectConfig(selector="learned", model="nowhere"), run, tmp_path / "s")
 
 
 def test_a_damaged_or_older_model_is_refused(learned: Path, tmp_path: Path) -> None:

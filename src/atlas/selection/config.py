@@ -185,12 +185,18 @@ class SelectConfig(Config):
     def _local_models_are_named(self) -> SelectConfig:
         if self.selector in LOCAL_SELECTORS and "model" not in self.model_fields_set:
             raise ValueError(f"selector '{self.selector}' needs model=… (a hub id, a model folder, or a run folder of train)")
+        if self.selector == "learned" and "model" not in self.model_fields_set:
+            raise ValueError("selector 'learned' needs model=… (a run folder of select-train)")
         if self.selector == "excess-loss" and self.reference_model is None:
             raise ValueError("selector 'excess-loss' needs reference_model=… (the model whose loss is subtracted)")
         return self
 
     @model_validator(mode="after")
     def _endpoints_are_asked_what_they_can_answer(self) -> SelectConfig:
+        if self.selector in ORACLES and self.base_url is None and "/" not in self.model:
+            raise ValueError(
+                f"model '{self.model}' names no provider; expected provider/model, such as openai/{self.model}, or base_url=… of a server"
+            )
         if self.tokenizer is not None and self.base_url is None:
             raise ValueError("tokenizer=… is for a model at base_url=…; a model on this machine brings its own. Leave it out")
         if self.batch and not takes_batches(self.model, self.base_url):
