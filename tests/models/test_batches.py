@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -322,6 +324,45 @@ def test_a_batch_that_is_being_made_when_a_run_is_stopped_is_found_by_the_next(d
         assert len(list(tmp_path.glob("*.json"))) == 1
         assert texts(ask(dialect, server.url, tmp_path, ["a"])) == ["you said a"]
     assert len(server.batches) == 1
+
+
+KILLED = """
+import os, pathlib, sys
+from atlas.models.batches import ledger, openai
+from tests.models import test_batches as tests
+
+def kill(*_):
+    os._exit(9)
+
+name, url, folder, where = sys.argv[1:]
+setattr(*((ledger.BatchLedger, "add") if where == "after" else (openai.OpenAIBatches, "make")), kill)
+tests.inspect_api._refuse_addresses_in_the_environment = lambda name, base_url: None
+dialect = next(dialect for dialect in tests.DIALECTS if dialect.name == name)
+tests.ask(dialect, url, pathlib.Path(folder), ["a", "b", "c"])
+"""
+
+
+def kill_while_it_makes_a_batch(dialect: Dialect, url: str, folder: Path, where: str) -> None:
+    arguments = [sys.executable, "-c", KILLED, dialect.name, url, folder, where]
+    assert subprocess.run(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).returncode == 9
+    assert len(list(folder.glob("*.planned"))) == 1
+
+
+def test_a_batch_that_was_being_made_when_a_run_was_killed_is_found_by_the_next(dialect: Dialect, tmp_path: Path) -> None:
+    with serve_batches(dialect, echo) as server:
+        kill_while_it_makes_a_batch(dialect, server.url, tmp_path, "after")
+        assert texts(ask(dialect, server.url, tmp_path, ["b", "new"])) == ["you said b", "you said new"]
+        assert texts(ask(dialect, server.url, tmp_path, ["a", "c"])) == ["you said a", "you said c"]
+    assert sorted(asked(server)) == ["a", "b", "c", "new"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_was_about_to_be_made_when_a_run_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    with serve_batches(OPENAI, echo) as server:
+        kill_while_it_makes_a_batch(OPENAI, server.url, tmp_path, "before")
+        assert texts(ask(OPENAI, server.url, tmp_path, ["a", "b", "c"])) == [f"you said {letter}" for letter in "abc"]
+    assert sorted(asked(server)) == ["a", "b", "c"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_earlier_batch_lost_is_asked_anew(dialect: Dialect, tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ class AnthropicBatches:
         content = b'{"requests": [' + b", ".join(lines) + b"]}"
         return str((await acts.ask("POST", f"{route.base}{PATH}/batches", headers=headers, content=content))["id"])
 
-    async def find(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> list[str]:
+    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
         newer = takewhile(lambda batch: batch["id"] != handle, await self._list(acts, route, PAGE))
-        return [str(batch["id"]) for batch in newer if sum(batch["request_counts"].values()) == len(lines)]
+        return [str(batch["id"]) for batch in newer if sum(batch["request_counts"].values()) == num_questions]
 
     async def look(self, acts: Acts, route: Route, id_: str) -> Ended | Refused | None:
         url = f"{route.base}{PATH}/batches/{id_}"

@@ -60,7 +60,7 @@ class GoogleBatches:
         batch = {"displayName": _title(handle), "inputConfig": {"fileName": handle}}
         return str((await acts.ask("POST", f"{route.base}/{route.group}:batchGenerateContent", json={"batch": batch}))["name"])
 
-    async def find(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> list[str]:
+    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
         found: list[str] = []
         token = ""
         while True:

@@ -52,7 +52,7 @@ class OpenAIBatches:
         }
         return str((await acts.ask("POST", _url(route, "/batches"), json=asked))["id"])
 
-    async def find(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> list[str]:
+    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
         page = await acts.again(lambda: acts.ask("GET", _url(route, "/batches", limit=100)))
         return [str(batch["id"]) for batch in page["data"] if batch.get("input_file_id") == handle]
 

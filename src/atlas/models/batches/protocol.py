@@ -73,7 +73,7 @@ class BatchProtocol(Protocol):
         """The id of a batch of these questions. Tried once: after a failure, `find` tells whether it was made all the same."""
         ...
 
-    async def find(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> list[str]:
+    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
         """The ids of batches of which one may be the one that `make` made and could not tell of; as a rule none or one."""
         ...
 

@@ -22,7 +22,7 @@ import httpx2
 
 from atlas.errors import EndpointError
 from atlas.models.batches.acts import ActError, Acts
-from atlas.models.batches.ledger import BatchLedger, ledger_folder
+from atlas.models.batches.ledger import BatchLedger, SentBatch, ledger_folder
 from atlas.models.batches.protocol import UNANSWERED, UNUSABLE, Answer, BatchProtocol, Ended, Refused, Route, no_answer
 from atlas.models.endpoints import REFUSED_ACCESS, REFUSED_REQUEST, Batching
 
@@ -78,6 +78,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         self._ended: list[_Batch] = []
         self._found: dict[str, tuple[_Batch, Answer]] = {}  # in batches of an earlier process, not asked for yet
         self._earlier: dict[str, _Batch] = {}  # the batch of an earlier process that holds a question
+        self._planned: list[SentBatch] = []  # that an earlier process was making: who asks such a question looks for them first
         self._worker: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -110,6 +111,7 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             self._ledger = BatchLedger(self._folder, route.base)
             batches = [_Batch(sent.id, set(sent.keys), is_earlier=True) for sent in self._ledger.read()]
             self._earlier = {key: batch for batch in batches for key in batch.unclaimed}
+            self._planned = self._ledger.read_planned()
         if key in self._found:
             batch, answer = self._found.pop(key)
             batch.unclaimed.discard(key)
@@ -156,6 +158,12 @@ class BatchTransport(httpx2.AsyncBaseTransport):
                 self._tell(key, _failure("the batches cannot go on", error))
 
     async def _send(self, route: Route, queue: _Queue) -> None:
+        try:
+            await self._find_planned(route, queue)
+        except Exception as error:
+            for key in list(queue.keys):
+                del queue.keys[key]
+                self._tell(key, _failure("a killed run was making a batch, and whether it was made cannot be found out", error))
         keys: list[str] = []
         lines: list[bytes] = []
         num_bytes = 0
@@ -168,26 +176,53 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             num_bytes += len(line)
         for key in keys:
             del queue.keys[key]
+        if not keys:
+            return
         try:
-            id_ = await self._make(route, lines)
-            assert self._ledger is not None
-            self._ledger.add(id_, keys)
+            id_ = await self._make(route, keys, lines)
             self._open[id_] = _Batch(id_, set(keys), set(keys), route)
         except Exception as error:  # an answer without an id, a full disk: nobody may wait in vain
             for key in keys:
                 self._tell(key, _failure("the batch could not be sent", error))
 
-    async def _make(self, route: Route, lines: list[bytes]) -> str:
-        """The id of a batch. One that was made though the word of it was lost is found again: to ask blindly would pay twice."""
+    async def _find_planned(self, route: Route, queue: _Queue) -> None:
+        """Where a batch that an earlier process was making was made, its questions are not paid for again."""
+        assert self._ledger is not None
+        for planned in [planned for planned in self._planned if not queue.keys.keys().isdisjoint(planned.keys)]:
+            found = await self._find(route, planned)
+            self._planned.remove(planned)
+            if len(found) == 1:
+                self._ledger.add(found[0], planned.keys)
+                batch = self._open[found[0]] = _Batch(found[0], set(planned.keys), route=route, is_earlier=True)
+                self._earlier |= dict.fromkeys(set(planned.keys) - queue.keys.keys(), batch)
+                batch.missing |= queue.keys.keys() & planned.keys
+                for key in batch.missing:
+                    del queue.keys[key]
+            self._ledger.forget_planned(planned)
+            if len(found) > 1:
+                raise _any_of(found)
+
+    async def _find(self, route: Route, planned: SentBatch) -> list[str]:
+        """The ids of batches that may be the planned one, as a rule none or one."""
+        assert self._ledger is not None
+        noted = {sent.id for sent in self._ledger.read()}
+        found = await self._protocol.find(self._acts, route, len(planned.keys), planned.id)
+        return [id_ for id_ in found if id_ not in noted]
+
+    async def _make(self, route: Route, keys: list[str], lines: list[bytes]) -> str:
+        """The id of a batch, which is noted. One that was made though the word of it was lost is found again.
+
+        To ask blindly would pay twice.
+        """
+        assert self._ledger is not None
         handle = await self._protocol.prepare(self._acts, route, lines)
+        planned = self._ledger.plan(handle, keys)
         was_tried = False
 
         async def find() -> str | None:
-            assert self._ledger is not None
-            noted = {sent.id for sent in self._ledger.read()}
-            found = [id_ for id_ in await self._protocol.find(self._acts, route, lines, handle) if id_ not in noted]
+            found = await self._find(route, planned)
             if len(found) > 1:
-                raise EndpointError(f"it may be any of {', '.join(found)}, and nothing tells which")
+                raise _any_of(found)
             return found[0] if found else None
 
         async def act() -> str:
@@ -197,12 +232,19 @@ class BatchTransport(httpx2.AsyncBaseTransport):
             return found or await self._protocol.make(self._acts, route, lines, handle)
 
         try:
-            return await self._acts.again(act)
+            id_ = await self._acts.again(act)
         except EndpointError:  # even the last try may have done its work
             found = await find()
             if found is None:
+                self._ledger.forget_planned(planned)
                 raise
-            return found
+            id_ = found
+        except ActError:
+            self._ledger.forget_planned(planned)
+            raise
+        self._ledger.add(id_, keys)
+        self._ledger.forget_planned(planned)
+        return id_
 
     async def _look(self, batch: _Batch) -> None:
         assert batch.route is not None
@@ -256,6 +298,10 @@ class BatchTransport(httpx2.AsyncBaseTransport):
         for future in waiting:
             future.set_result(answer)
         return bool(waiting)
+
+
+def _any_of(found: list[str]) -> EndpointError:
+    return EndpointError(f"it may be any of {', '.join(found)}, and nothing tells which")
 
 
 def _failure(what: str, error: Exception) -> Answer:
