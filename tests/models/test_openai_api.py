@@ -174,13 +174,13 @@ def test_a_key_that_cannot_be_sent_is_not_tried(key: str, monkeypatch: pytest.Mo
     assert "secret" not in str(caught.value)
 
 
-def test_what_a_server_says_can_be_written_to_a_file() -> None:
-    unwritable = '{"error": {"message": "no \\ud800 here"}}'  # a lone surrogate
+def test_what_a_server_says_can_be_shown_and_written_to_a_file() -> None:
+    unwritable = '{"error": {"message": "no \\ud800\\u001b here"}}'  # a lone surrogate, and what moves a terminal's cursor
     with serve(lambda body, number: Reply(unwritable, 400 if number == 0 else 500)) as server:
         refused = ask(server.url)
-        with pytest.raises(EndpointError, match=r"500 no \? here"):
+        with pytest.raises(EndpointError, match=r"500 no \\ud800\\x1b here"):
             ask(server.url)
-    assert refused.refusal == "no ? here"
+    assert refused.refusal == r"no \ud800\x1b here"
 
 
 def test_a_password_in_a_netrc_is_not_sent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from atlas.errors import ConfigError
+from atlas.visible_text import visible
 
 DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
 KEYLESS = "no-key"  # local servers ask for none, SDKs do
@@ -92,8 +93,8 @@ class Censor:
         return text
 
     def quote(self, said: object) -> str:
-        """An endpoint's own words on one line, without keys or logins of proxies, and not too many. Any file can hold them."""
-        text = self.strike(str(said)).encode("utf-8", "replace").decode("utf-8")  # JSON can spell lone surrogates, UTF-8 cannot
+        """An endpoint's own words on one line, without keys or logins of proxies, and not too many: fit for a terminal and a file."""
+        text = visible(self.strike(str(said)))  # lone surrogates, too, which JSON can spell and UTF-8 cannot
         for login in _proxy_logins():
             text = text.replace(login, "[login]@")
         for key in self._keys:
