@@ -12,25 +12,21 @@ import httpx2
 import pytest
 
 from atlas.errors import EndpointError, ModelError
-from atlas.models import inspect_api, retries
 from atlas.models.base import Completion
 from atlas.models.batches import openai
 from atlas.models.batches.anthropic import AnthropicBatches
 from atlas.models.batches.google import GoogleBatches
 from atlas.models.batches.openai import OpenAIBatches
 from atlas.models.batches.protocol import read_answers
+from tests.models.batch_asking import ask, echo, interrupt, serve_batches, texts
 from tests.models.batch_dialects import ANTHROPIC, AZURE_V1, GOOGLE, OPENAI, Dialect, Request
 from tests.models.batch_server import BatchServer, Misbehaviour, TooLate
 from tests.models.chat_server import Reply, failure
-from tests.models.test_batches import ask, echo, interrupt, serve_batches, texts
 
 PROVIDER = replace(OPENAI, address_variable="OPENAI_BASE_URL")  # OpenAI itself, not a server that speaks like it
 
 
-@pytest.fixture(autouse=True)
-def _addresses_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.02)
+pytestmark = pytest.mark.usefixtures("own_providers")
 
 
 @pytest.mark.parametrize(

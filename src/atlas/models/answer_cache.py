@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,16 +16,12 @@ from pathlib import Path
 
 from atlas.errors import RunError
 from atlas.models.base import Completion, ModelClient, Sampling
+from atlas.models.endpoints import cache_folder
 from atlas.records import Message, Usage
 
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30.0  # another process writes for milliseconds
-
-
-def cache_folder() -> Path:
-    """Where things are kept that may be forgotten."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas"
 
 
 class CachedClient:

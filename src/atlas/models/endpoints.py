@@ -39,6 +39,11 @@ class Batching:
     folder: Path | None = None  # where the sent ones are noted; None: the user's cache
 
 
+def cache_folder() -> Path:
+    """Where things are kept beyond a run: forgetting them costs money at most, never a result."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas"
+
+
 def read_key(base_url: str | None, variable: str | None) -> str | None:
     """The key in the named variable; None leaves it to the provider, who knows its own.
 

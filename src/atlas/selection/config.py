@@ -113,7 +113,7 @@ class SelectConfig(Config):
     cache: bool = Field(
         False, description="for oracle and rejection: keep answers beyond the run folder, and never pay for the same question twice"
     )
-    timeout_seconds: float = Field(120.0, gt=0, description="how long one request may take, in whole seconds (rounded up)")
+    timeout_seconds: float = Field(120.0, gt=0, description="how long one try may take; of a provider's, rounded up to whole seconds")
     max_retries: int = Field(5, ge=0, description="tries after the first, where the server is busy or breaks")
     prices: str | None = Field(None, description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens")
     max_cost_usd: float | None = Field(None, gt=0, description="ask nothing that, as estimated, could cost this run more than that in all")

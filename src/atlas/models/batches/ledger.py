@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atlas.models.endpoints import cache_folder
+
 KEPT_SECONDS = 28 * 24 * 3600  # Anthropic keeps answers for 29 days, OpenAI for 30
 
 
@@ -30,8 +32,7 @@ class SentBatch:
 
 
 def ledger_folder() -> Path:
-    """In the user's cache: forgetting it costs money at most, never a result."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas" / "batches"
+    return cache_folder() / "batches"
 
 
 class BatchLedger:

@@ -1,0 +1,22 @@
+"""What the tests of batches share: each provider in turn, without keys of the machine's own and without long pauses."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas.models import inspect_api, retries
+from tests.models.batch_dialects import DIALECTS, Dialect
+
+
+@pytest.fixture
+def own_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for dialect in DIALECTS:
+        monkeypatch.delenv(dialect.key_variable, raising=False)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.02)
+    # The addresses of the providers are variables here, which is what users are kept from.
+    monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
+
+
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    return request.param  # type: ignore[no-any-return]
