@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.models.base import Sampling
-from atlas.models.openai_api import ChatClient, chat_request
+from atlas.models.endpoints.openai_api import ChatClient, chat_request
 from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, Question, oracle_questions
 from selection import make_trajectory
 
@@ -32,7 +32,9 @@ KEY = "no-key"
 def with_aiohttp(url: str) -> tuple[Ask, Close]:
     import aiohttp
 
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers={"Content-Type": "application/json"})
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), headers={"Content-Type": "application/json"}
+    )
 
     async def ask(question: Question) -> Any:
         data = json.dumps(chat_request("loopback", question.messages, SAMPLING)).encode()
@@ -45,10 +47,17 @@ def with_aiohttp(url: str) -> tuple[Ask, Close]:
 def with_httpx2(url: str) -> tuple[Ask, Close]:
     import httpx2
 
-    client = httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None))
+    client = httpx2.AsyncClient(
+        timeout=None, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    )
 
     async def ask(question: Question) -> Any:
-        return (await client.post(f"{url}/chat/completions", json=chat_request("loopback", question.messages, SAMPLING))).json()
+        return (
+            await client.post(
+                f"{url}/chat/completions",
+                json=chat_request("loopback", question.messages, SAMPLING),
+            )
+        ).json()
 
     return ask, client.aclose
 
@@ -57,11 +66,13 @@ def with_openai(url: str) -> tuple[Ask, Close]:
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0)
-    return lambda question: client.chat.completions.create(**chat_request("loopback", question.messages, SAMPLING)), client.close
+    return lambda question: client.chat.completions.create(
+        **chat_request("loopback", question.messages, SAMPLING)
+    ), client.close
 
 
 def with_inspect(url: str) -> tuple[Ask, Close]:
-    from atlas.models.inspect_api import InspectClient
+    from atlas.models.endpoints.inspect_api import InspectClient
 
     client = InspectClient("openai-api/server/loopback", base_url=url)
     return lambda question: client.complete(question.messages, SAMPLING), client.close
@@ -81,7 +92,9 @@ WAYS = {
 }
 
 
-async def measure(connect: Callable[[str], tuple[Ask, Close]], url: str, count: int, in_flight: int) -> tuple[float, float]:
+async def measure(
+    connect: Callable[[str], tuple[Ask, Close]], url: str, count: int, in_flight: int
+) -> tuple[float, float]:
     """Milliseconds of processor time a question, and questions a second."""
     ask, close = connect(url)
     questions = [oracle_questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)]
@@ -100,7 +113,9 @@ async def measure(connect: Callable[[str], tuple[Ask, Close]], url: str, count: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=3_000)
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--delay", type=float, default=0.05, help="seconds that the server takes")
@@ -112,7 +127,10 @@ def main() -> None:
         url = server.stdout.readline().strip()
         for name, connect in WAYS.items():
             cost, rate = asyncio.run(measure(connect, url, given.questions, given.in_flight))
-            print(f"{name:14} {cost:6.2f} ms of processor time a question, {rate:6.0f} questions a second", flush=True)
+            print(
+                f"{name:14} {cost:6.2f} ms of processor time a question, {rate:6.0f} questions a second",
+                flush=True,
+            )
     finally:
         server.terminate()
         server.wait()

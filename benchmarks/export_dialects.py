@@ -19,24 +19,33 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection
-from atlas.record_files import write_records
 from atlas.records import CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
-from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store import run_input, start_run
+from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
+from atlas.store.record_files import write_records
+from atlas.store.run_folders import run_input, start_run
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-MARKERS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"]  # Qwen's, no special tokens
+MARKERS = [
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
+]  # Qwen's, no special tokens
 Supervised = list[list[int]]  # per row of the file, the ids of its supervised tokens in order
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dialects", nargs="*", help=f"of {', '.join(TRAINERS)}; all if left out")
     parser.add_argument("--out", type=Path, help="write the results as JSON too")
     arguments = parser.parse_args()
@@ -64,13 +73,25 @@ def check(name: str, renderer: Renderer, folder: Path) -> dict[str, str]:
     except ImportError as error:
         return {"dialect": name, "trainer": trainer, "result": f"cannot be imported: {error}"}
     if len(found) != len(expected):
-        return {"dialect": name, "trainer": trainer, "result": f"differs: {len(found)} rows, expected {len(expected)}"}
+        return {
+            "dialect": name,
+            "trainer": trainer,
+            "result": f"differs: {len(found)} rows, expected {len(expected)}",
+        }
     for row, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
         if theirs != ours:
             shown = (renderer.tokenizer.decode(theirs)[:400], renderer.tokenizer.decode(ours)[:400])
-            return {"dialect": name, "trainer": trainer, "result": f"differs in row {row}: {shown[0]!r}, expected {shown[1]!r}"}
+            return {
+                "dialect": name,
+                "trainer": trainer,
+                "result": f"differs in row {row}: {shown[0]!r}, expected {shown[1]!r}",
+            }
     count = sum(map(len, expected))
-    return {"dialect": name, "trainer": trainer, "result": f"same {count} supervised tokens in {len(expected)} rows"}
+    return {
+        "dialect": name,
+        "trainer": trainer,
+        "result": f"same {count} supervised tokens in {len(expected)} rows",
+    }
 
 
 def write_file(name: str, renderer: Renderer, folder: Path) -> tuple[Path, Supervised]:
@@ -81,7 +102,9 @@ def write_file(name: str, renderer: Renderer, folder: Path) -> tuple[Path, Super
     with start_run(runs[0], "import", Config()) as run:
         write_records(runs[0] / TRAJECTORY_FILES["import"], trajectories)
         run.finish({})
-    with start_run(runs[1], "select", Config(), {"trajectories": run_input(runs[0], runs[1])}) as run:
+    with start_run(
+        runs[1], "select", Config(), {"trajectories": run_input(runs[0], runs[1])}
+    ) as run:
         write_records(runs[1] / SELECTION_FILE, selections)
         run.finish({})
     config = ExportConfig(to=name, tokenizer="chatml")
@@ -91,23 +114,36 @@ def write_file(name: str, renderer: Renderer, folder: Path) -> tuple[Path, Super
     expected = []
     for trajectory, selection in zip(trajectories, selections, strict=True):
         (example,) = renderer.tokenize_trajectory(trajectory)
-        groups = [[step] for step in sorted(selection.indices)] if dialect.one_row_per_step else [sorted(selection.indices)]
+        groups = (
+            [[step] for step in sorted(selection.indices)]
+            if dialect.one_row_per_step
+            else [sorted(selection.indices)]
+        )
         expected += [example.token_ids[loss_mask(example, group)].tolist() for group in groups]
     return file, expected
 
 
 def make_trajectory(num_steps: int, *, acknowledged: bool) -> Trajectory:
     name = f"{'acknowledged' if acknowledged else 'plain'}-{num_steps}"
-    system, rules, fine = ("system", "You are in a room."), ("user", "The rules."), ("assistant", "OK.")
+    system, rules, fine = (
+        ("system", "You are in a room."),
+        ("user", "The rules."),
+        ("assistant", "OK."),
+    )
     prompt = (system, rules, fine) if acknowledged else (system,)
     return Trajectory(
         id=name,
         task=Task(id=name, environment="test"),
-        prompt=tuple(Message.model_validate({"role": role, "content": content}) for role, content in prompt),
+        prompt=tuple(
+            Message.model_validate({"role": role, "content": content}) for role, content in prompt
+        ),
         steps=tuple(
             Step(
                 observation=(Message(role="user", content=f"You see door {index}."),),
-                response=Message(role="assistant", content=f"Thought:\nIt is open, {index}.\n\nAction:\ngo to door {index}"),
+                response=Message(
+                    role="assistant",
+                    content=f"Thought:\nIt is open, {index}.\n\nAction:\ngo to door {index}",
+                ),
             )
             for index in range(num_steps)
         ),
@@ -137,10 +173,15 @@ def make_tokenizer(folder: Path) -> Any:
     raw.train_from_iterator(
         words,
         trainers.BpeTrainer(
-            vocab_size=320, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+            vocab_size=320,
+            special_tokens=SPECIAL,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
         ),
     )
-    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
     made.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     made.add_tokens(MARKERS)
     made.chat_template = CHATML
@@ -163,10 +204,24 @@ def read_trl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
+    size = {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size))
-    settings = SFTConfig(output_dir=str(file.parent / "trl"), max_length=None, packing=False, report_to=[], use_cpu=True)
-    data = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache"))
+    settings = SFTConfig(
+        output_dir=str(file.parent / "trl"),
+        max_length=None,
+        packing=False,
+        report_to=[],
+        use_cpu=True,
+    )
+    data = datasets.load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache")
+    )
     trainer = SFTTrainer(model, settings, train_dataset=data, processing_class=tokenizer)
     for row in trainer.train_dataset:
         batch = trainer.data_collator([row])
@@ -178,7 +233,9 @@ def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     from axolotl.prompt_strategies.chat_template import StrategyLoader
     from axolotl.utils.dict import DictDefault
 
-    settings = DictDefault({"train_on_inputs": False, "sequence_len": 4096, "chat_template": "tokenizer_default"})
+    settings = DictDefault(
+        {"train_on_inputs": False, "sequence_len": 4096, "chat_template": "tokenizer_default"}
+    )
     data = {
         "type": "chat_template",
         "field_messages": "messages",
@@ -200,11 +257,15 @@ def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     from swift.dataset.preprocessor import AutoPreprocessor
     from swift.template import TEMPLATE_MAPPING, Template
 
-    tokenizer.model_info = SimpleNamespace(config=SimpleNamespace(), task_type="causal_lm", max_model_len=4096)
+    tokenizer.model_info = SimpleNamespace(
+        config=SimpleNamespace(), task_type="causal_lm", max_model_len=4096
+    )
     tokenizer.model_meta = SimpleNamespace(is_multimodal=False)
     template = Template(tokenizer, TEMPLATE_MAPPING["chatml"], max_length=4096)
     template.set_mode("train")
-    data = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache"))
+    data = datasets.load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache")
+    )
     for row in AutoPreprocessor()(data):
         yield without_newlines(tokenizer, labelled(template.encode(row)["labels"]))
 
@@ -212,7 +273,11 @@ def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
     """Without the newline after each end of turn, which ms-swift, LLaMA-Factory and verl train too (their notes say so)."""
     end, newline = tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
-    return [token for previous, token in zip([-1, *ids], ids, strict=False) if (previous, token) != (end, newline)]
+    return [
+        token
+        for previous, token in zip([-1, *ids], ids, strict=False)
+        if (previous, token) != (end, newline)
+    ]
 
 
 def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
@@ -251,8 +316,14 @@ def read_tinker(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
     renderer = get_renderer("qwen3_instruct", tokenizer)
     for row in datasets.Dataset.from_list(list(lines(file))).to_list():
-        model_input, weights = renderer.build_supervised_example(row["messages"], train_on_what=TrainOnWhat.CUSTOMIZED)
-        yield [token for token, weight in zip(model_input.to_ints(), weights.tolist(), strict=True) if weight]
+        model_input, weights = renderer.build_supervised_example(
+            row["messages"], train_on_what=TrainOnWhat.CUSTOMIZED
+        )
+        yield [
+            token
+            for token, weight in zip(model_input.to_ints(), weights.tolist(), strict=True)
+            if weight
+        ]
 
 
 def read_renderers(file: Path, tokenizer: Any) -> Iterator[list[int]]:
@@ -262,10 +333,23 @@ def read_renderers(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
     renderer = Qwen3Renderer(tokenizer)
     for row in lines(file):
-        sample = build_training_sample(renderer, row["messages"], tools=row.get("tools"), message_loss_mask=row["message_loss_mask"])
-        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)["input_ids"]  # Qwen3's template opens the last turn with it
-        found = [token for token, supervised in zip(sample.token_ids, sample.loss_mask, strict=True) if supervised]
-        starts = [place for place in range(len(found)) if found[place : place + len(block)] == block]
+        sample = build_training_sample(
+            renderer,
+            row["messages"],
+            tools=row.get("tools"),
+            message_loss_mask=row["message_loss_mask"],
+        )
+        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)[
+            "input_ids"
+        ]  # Qwen3's template opens the last turn with it
+        found = [
+            token
+            for token, supervised in zip(sample.token_ids, sample.loss_mask, strict=True)
+            if supervised
+        ]
+        starts = [
+            place for place in range(len(found)) if found[place : place + len(block)] == block
+        ]
         yield found if not starts else found[: starts[0]] + found[starts[0] + len(block) :]
 
 
@@ -279,10 +363,17 @@ def read_llamafactory(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
     settings = DataArguments(template="qwen", mask_history=True, cutoff_len=4096)
     columns = DatasetAttr("file", "atlas", formatting="sharegpt")
-    columns.join({"formatting": "sharegpt", "columns": {"messages": "conversations", "system": "system", "tools": "tools"}})
+    columns.join(
+        {
+            "formatting": "sharegpt",
+            "columns": {"messages": "conversations", "system": "system", "tools": "tools"},
+        }
+    )
     template = get_template_and_fix_tokenizer(tokenizer, settings)
     convert = SharegptDatasetConverter(dataset_attr=columns, data_args=settings)
-    processor = SupervisedDatasetProcessor(template=template, tokenizer=tokenizer, processor=None, data_args=settings)
+    processor = SupervisedDatasetProcessor(
+        template=template, tokenizer=tokenizer, processor=None, data_args=settings
+    )
     for row in lines(file):
         example = convert(row)
         made = processor.preprocess_dataset({key: [value] for key, value in example.items()})
@@ -296,10 +387,18 @@ def read_verl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     scope: dict[str, Any] = {}
     code = explain_stanza("verl", file).split("# ---")[1]
     exec(code, scope)
-    data = scope["MaskedSFTDataset"]([str(file)], tokenizer, {"max_length": 4096, "pad_mode": "no_padding"})
+    data = scope["MaskedSFTDataset"](
+        [str(file)], tokenizer, {"max_length": 4096, "pad_mode": "no_padding"}
+    )
     for index in range(len(data)):
         item = data[index]
-        found = [token for token, flag in zip(item["input_ids"].tolist(), item["loss_mask"].tolist(), strict=True) if flag]
+        found = [
+            token
+            for token, flag in zip(
+                item["input_ids"].tolist(), item["loss_mask"].tolist(), strict=True
+            )
+            if flag
+        ]
         yield without_newlines(tokenizer, found)
 
 

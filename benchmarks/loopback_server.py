@@ -18,7 +18,14 @@ HEAD_END = b"\r\n\r\n"
 def answer_body() -> bytes:
     answer = {
         "plan": "Go to the door, open it.",
-        "critical_steps": [{"index": 0, "kind": "plan_creation", "reason": "It sets the course.", "confidence": 0.9}],
+        "critical_steps": [
+            {
+                "index": 0,
+                "kind": "plan_creation",
+                "reason": "It sets the course.",
+                "confidence": 0.9,
+            }
+        ],
     }
     message = {"role": "assistant", "content": json.dumps(answer), "refusal": None}
     body = {
@@ -33,7 +40,11 @@ def answer_body() -> bytes:
 
 
 def reply(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+        + body
+    )
 
 
 class Connection(asyncio.Protocol):
@@ -71,12 +82,16 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(delay: float) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(delay), "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(delay), "127.0.0.1", 0, backlog=4096
+    )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--delay", type=float, default=0.05, help="seconds before each answer")
     asyncio.run(serve(parser.parse_args().delay))

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from atlas.config import Config
-from atlas.record_files import write_records
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
-from atlas.store import start_run
+from atlas.store.record_files import write_records
+from atlas.store.run_folders import start_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,9 +38,18 @@ def make_trajectory(number: int) -> Trajectory:
     """Ten steps of about 500 characters, as in AgentTraj's BabyAI and ALFWorld."""
     steps = tuple(
         Step(
-            observation=(Message(role="user", content=f"You are in room {number}, {index}. " + "You see a red ball and a door. " * 8),),
+            observation=(
+                Message(
+                    role="user",
+                    content=f"You are in room {number}, {index}. "
+                    + "You see a red ball and a door. " * 8,
+                ),
+            ),
             response=Message(
-                role="assistant", content="Thought:\n" + "I look around and go on. " * 8 + f"\n\nAction:\ngo to red ball {index}"
+                role="assistant",
+                content="Thought:\n"
+                + "I look around and go on. " * 8
+                + f"\n\nAction:\ngo to red ball {index}",
             ),
         )
         for index in range(10)
@@ -71,34 +80,71 @@ print(json.dumps({{
     "problems": manifest.summary["problems"],
 }}))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trajectories", type=int, nargs="+", default=[1_000, 10_000], help="sizes; memory should not grow with them")
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 64, 256], help="questions at a time")
-    parser.add_argument("--delay", type=float, default=0.05, help="seconds that the server takes; a large model takes 1 to 20")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trajectories",
+        type=int,
+        nargs="+",
+        default=[1_000, 10_000],
+        help="sizes; memory should not grow with them",
+    )
+    parser.add_argument(
+        "--in-flight", type=int, nargs="+", default=[16, 64, 256], help="questions at a time"
+    )
+    parser.add_argument(
+        "--delay",
+        type=float,
+        default=0.05,
+        help="seconds that the server takes; a large model takes 1 to 20",
+    )
     parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
     given = parser.parse_args()
     server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.loopback_server", "--delay", str(given.delay)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-m", "benchmarks.loopback_server", "--delay", str(given.delay)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     try:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
-        rows = [row for count in given.trajectories for row in measure_all(url, count, given.in_flight, given.delay)]
+        rows = [
+            row
+            for count in given.trajectories
+            for row in measure_all(url, count, given.in_flight, given.delay)
+        ]
     finally:
         server.terminate()
         server.wait()
     show(rows, given.delay)
     if given.out is not None:
-        machine = {"python": platform.python_version(), "processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+        machine = {
+            "python": platform.python_version(),
+            "processors": len(os.sched_getaffinity(0)),
+            "load": round(os.getloadavg()[0], 2),
+        }
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(
-            json.dumps({"benchmark": "select", "delay_seconds": given.delay, "machine": machine, "rows": rows}, indent=2) + "\n"
+            json.dumps(
+                {
+                    "benchmark": "select",
+                    "delay_seconds": given.delay,
+                    "machine": machine,
+                    "rows": rows,
+                },
+                indent=2,
+            )
+            + "\n"
         )
 
 
@@ -120,7 +166,9 @@ def measure_all(url: str, count: int, in_flights: list[int], delay: float) -> li
                     **{name: round(value, 3) for name, value in found.items()},
                     "share_of_ideal": round(ideal / found["wall_seconds"], 3),
                     "requests_per_second": round(count / found["wall_seconds"], 1),
-                    "overhead_ms_per_request": round(1000 * (found["wall_seconds"] - ideal) / count, 3),
+                    "overhead_ms_per_request": round(
+                        1000 * (found["wall_seconds"] - ideal) / count, 3
+                    ),
                     "processor_ms_per_request": round(1000 * found["processor_seconds"] / count, 3),
                 }
             )
@@ -129,7 +177,14 @@ def measure_all(url: str, count: int, in_flights: list[int], delay: float) -> li
 
 def show(rows: list[dict[str, Any]], delay: float) -> None:
     table = Table(title=f"atlas select, an oracle that takes {1000 * delay:g} ms")
-    names = ["trajectories", "in_flight", "ideal_seconds", "wall_seconds", "share_of_ideal", "requests_per_second"]
+    names = [
+        "trajectories",
+        "in_flight",
+        "ideal_seconds",
+        "wall_seconds",
+        "share_of_ideal",
+        "requests_per_second",
+    ]
     names += ["overhead_ms_per_request", "processor_ms_per_request", "peak_memory_mb"]
     for name in names:
         table.add_column(name.replace("_", "\n"), justify="right")

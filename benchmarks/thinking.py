@@ -25,20 +25,33 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import count_row_tokens
 from atlas.training.examples import TrainingExample
 
-PROMPT, OBSERVATION, THINKING, ANSWER, SELECTED = 438, 40, 120, 30, 0.3  # tokens; lengths are drawn around them
+PROMPT, OBSERVATION, THINKING, ANSWER, SELECTED = (
+    438,
+    40,
+    120,
+    30,
+    0.3,
+)  # tokens; lengths are drawn around them
 WAYS = {"one example per step": PARTS[:2] + PARTS[3:], "trunk with branches": PARTS}
 
 
-def make_trajectories(num: int, num_steps: int, vocabulary: int, seed: int) -> list[list[TrainingExample]]:
+def make_trajectories(
+    num: int, num_steps: int, vocabulary: int, seed: int
+) -> list[list[TrainingExample]]:
     """The examples of each trajectory: one per selected step, its history stripped of thinking."""
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, vocabulary, PROMPT)
     trajectories = []
     for index in range(num):
-        chosen = set(rng.choice(num_steps, max(1, int(SELECTED * num_steps)), replace=False).tolist())
+        chosen = set(
+            rng.choice(num_steps, max(1, int(SELECTED * num_steps)), replace=False).tolist()
+        )
         history, examples = prompt, []
         for step in range(num_steps):
-            seen, thought, said = (rng.integers(0, vocabulary, rng.poisson(mean)) for mean in (OBSERVATION, THINKING, ANSWER))
+            seen, thought, said = (
+                rng.integers(0, vocabulary, rng.poisson(mean))
+                for mean in (OBSERVATION, THINKING, ANSWER)
+            )
             history = np.concatenate([history, seen])
             if step in chosen:
                 ids = np.concatenate([history, thought, said]).astype(np.int32)
@@ -49,12 +62,18 @@ def make_trajectories(num: int, num_steps: int, vocabulary: int, seed: int) -> l
     return trajectories
 
 
-def passes_of(examples: Sequence[TrainingExample], shares: bool, max_tokens: int) -> list[list[TrainingExample]]:
-    batches = cut_into_micro_batches([one.input_ids for one in examples], max_tokens, share_prompts=shares)
+def passes_of(
+    examples: Sequence[TrainingExample], shares: bool, max_tokens: int
+) -> list[list[TrainingExample]]:
+    batches = cut_into_micro_batches(
+        [one.input_ids for one in examples], max_tokens, share_prompts=shares
+    )
     return [[examples[index] for index in batch] for batch in batches]
 
 
-def train(engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], batch: int, max_tokens: int) -> dict[str, float]:
+def train(
+    engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], batch: int, max_tokens: int
+) -> dict[str, float]:
     """Forward and backward passes over all trajectories, `batch` in an optimiser step."""
     shares = "shared_prompts" in engine.parts
     loss, num_tokens, started = 0.0, 0, time.process_time()
@@ -70,7 +89,9 @@ def train(engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], bat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trajectories", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=4, help="trajectories of an optimiser step")
@@ -104,14 +125,23 @@ def main() -> None:
             turns[way].append(train(engine, trajectories, given.batch, given.micro_batch_tokens))
     supervised = sum(one.num_supervised_tokens for of_one in trajectories for one in of_one)
     selected = sum(map(len, trajectories))
-    print(f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, {supervised:,} tokens supervised")
+    print(
+        f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, {supervised:,} tokens supervised"
+    )
     print(f"{'':24}{'tokens run':>12}{'cpu s':>8}{'ratio':>7}{'loss':>14}")
-    results = {way: min(figures, key=lambda figure: figure["cpu"]) for way, figures in turns.items()}
+    results = {
+        way: min(figures, key=lambda figure: figure["cpu"]) for way, figures in turns.items()
+    }
     first = next(iter(results.values()))
     for way, figure in results.items():
-        print(f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}")
+        print(
+            f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}"
+        )
     settings = {name: value for name, value in vars(given).items() if name != "out"}
-    given.out.write_text(json.dumps({"settings": settings, "supervised": supervised, "turns": turns}, indent=2) + "\n")
+    given.out.write_text(
+        json.dumps({"settings": settings, "supervised": supervised, "turns": turns}, indent=2)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -35,27 +35,65 @@ MATMUL = "matmul peak"
 
 def run_turn(way: str, interpreter: str, arguments: list[str]) -> dict[str, Any]:
     """The figures of one turn, in a process of its own; `failed` where it did not come to an end, such as out of memory."""
-    done = subprocess.run([interpreter, "-W", "ignore", __file__, "--way", way, *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [interpreter, "-W", "ignore", __file__, "--way", way, *arguments],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
+        return {
+            "failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][
+                :300
+            ]
+        }
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=list(WAYS), default="cpu")
-    parser.add_argument("--preset", choices=list(PRESETS), default="small", help="shape of the model, number of chats")
-    parser.add_argument("--examples", type=int, help="chats that are measured, instead of the preset's")
-    parser.add_argument("--batch", type=int, help="chats of an optimiser step, instead of the preset's")
-    parser.add_argument("--layers", type=int, help="layers, instead of the preset's, where memory demands it")
-    parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="for the packed ways; padded ones take 4 chats")
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="compute in bf16; the default on a GPU")
+    parser.add_argument(
+        "--preset",
+        choices=list(PRESETS),
+        default="small",
+        help="shape of the model, number of chats",
+    )
+    parser.add_argument(
+        "--examples", type=int, help="chats that are measured, instead of the preset's"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="chats of an optimiser step, instead of the preset's"
+    )
+    parser.add_argument(
+        "--layers", type=int, help="layers, instead of the preset's, where memory demands it"
+    )
+    parser.add_argument(
+        "--micro-batch-tokens",
+        type=int,
+        default=8192,
+        help="for the packed ways; padded ones take 4 chats",
+    )
+    parser.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        help="compute in bf16; the default on a GPU",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON", help="interpreters that have trl and llamafactory")
-    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of the ways to run")
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="interpreters that have trl and llamafactory",
+    )
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="parts of the names of the ways to run"
+    )
     parser.add_argument("--out", type=Path, default=Path("train.json"))
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -66,16 +104,34 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     given = parse()
     if given.way:
-        print(json.dumps(measure_matmul_peak(given) if given.way == MATMUL else run(given.way, given)))
+        print(
+            json.dumps(measure_matmul_peak(given) if given.way == MATMUL else run(given.way, given))
+        )
         return
     preset, ways = preset_of(given), WAYS[given.device]
-    names = ("device", "preset", "examples", "batch", "layers", "micro_batch_tokens", "threads", "seed")
+    names = (
+        "device",
+        "preset",
+        "examples",
+        "batch",
+        "layers",
+        "micro_batch_tokens",
+        "threads",
+        "seed",
+    )
     settings = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
-    arguments = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    arguments = [
+        text
+        for name, value in settings.items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
     arguments.append("--bf16" if given.bf16 else "--no-bf16")
     interpreters = dict(peer.split("=", 1) for peer in given.peers)
     chats = chats_of(preset, given.seed)[preset.warm_up * preset.batch :]
-    num_tokens, supervised = sum(len(ids) for ids, _ in chats), sum(int((labels != -100).sum()) for _, labels in chats)
+    num_tokens, supervised = (
+        sum(len(ids) for ids, _ in chats),
+        sum(int((labels != -100).sum()) for _, labels in chats),
+    )
     share = f"{supervised:,} supervised ({supervised / num_tokens:.1%})"
     print(f"{len(chats)} chats, {num_tokens:,} tokens, {share}, Python {platform.python_version()}")
     turns: dict[str, list[dict[str, Any]]] = {}
@@ -89,16 +145,27 @@ def main() -> None:
             figures = run_turn(name, interpreters.get(way.kind, sys.executable), arguments)
             if problem := figures.get("missing") or figures.get("failed"):
                 passed_over[name] = problem
-                print(f"{name}: passed over ({'not installed: ' if 'missing' in figures else ''}{problem})", flush=True)
+                print(
+                    f"{name}: passed over ({'not installed: ' if 'missing' in figures else ''}{problem})",
+                    flush=True,
+                )
                 continue
-            figures["seconds"] = figures["wall"] if given.device == "cuda" else figures["cpu"] / given.threads
+            figures["seconds"] = (
+                figures["wall"] if given.device == "cuda" else figures["cpu"] / given.threads
+            )
             turns.setdefault(name, []).append(figures)
-            print(f"turn {repetition + 1}, {name}: {figures['seconds']:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"turn {repetition + 1}, {name}: {figures['seconds']:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     if any("failed" in peak for peak in peaks) or not turns:
         sys.exit(f"nothing was measured: {peaks[0].get('failed') or passed_over}")
     peak = max(each["operations_per_second"] for each in peaks)
     needed = needed_operations(preset, chats, given.micro_batch_tokens)
-    results = {name: min(figures, key=lambda figure: figure["seconds"]) for name, figures in turns.items()}
+    results = {
+        name: min(figures, key=lambda figure: figure["seconds"]) for name, figures in turns.items()
+    }
     for name, figure in results.items():
         performed = operations_of(ways[name], preset, chats, given.micro_batch_tokens)
         figure |= {
@@ -107,9 +174,13 @@ def main() -> None:
             "supervised_per_second": supervised / figure["seconds"],
             "operations": performed,
             "share_of_peak": performed / figure["seconds"] / peak,
-            "needed_share_of_peak": None if ways[name].window is not None else needed / figure["seconds"] / peak,
+            "needed_share_of_peak": None
+            if ways[name].window is not None
+            else needed / figure["seconds"] / peak,
         }
-    print(f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({'bf16' if given.bf16 else 'fp32'})")
+    print(
+        f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({'bf16' if given.bf16 else 'fp32'})"
+    )
     columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'peak':>7}{'needed':>8}"
     print(f"{columns}{'loss':>10}{'grad norm':>11}")
     for name, figure in results.items():
@@ -120,7 +191,12 @@ def main() -> None:
             f"{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
         )
     record = {
-        "settings": settings | {"bf16": given.bf16, "repetitions": given.repetitions, "model": dataclasses.asdict(preset)},
+        "settings": settings
+        | {
+            "bf16": given.bf16,
+            "repetitions": given.repetitions,
+            "model": dataclasses.asdict(preset),
+        },
         "tokens": num_tokens,
         "supervised": supervised,
         "needed_operations": needed,

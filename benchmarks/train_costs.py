@@ -26,25 +26,45 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
         context_gradient="full" if way.window is None else "stop",
         lora=LoraConfig() if preset.lora else None,
     )
-    config = config.model_copy(update={"engine": config.engine.model_copy(update={"micro_batch_tokens": micro_batch_tokens})})
+    config = config.model_copy(
+        update={
+            "engine": config.engine.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
+        }
+    )
     is_ours = way.kind == "ours"
-    examples = [_example(chat, cut=is_ours and not way.whole) for chat in (sort_within_steps(chats, preset.batch) if way.sort else chats)]
-    size = preset.batch if is_ours else min(way.examples, preset.batch)  # what a peer takes into one forward pass stays together
+    examples = [
+        _example(chat, cut=is_ours and not way.whole)
+        for chat in (sort_within_steps(chats, preset.batch) if way.sort else chats)
+    ]
+    size = (
+        preset.batch if is_ours else min(way.examples, preset.batch)
+    )  # what a peer takes into one forward pass stays together
     steps = [examples[start : start + size] for start in range(0, len(examples), size)]
     costs = count_costs(_shape(preset), config, steps)
     if not is_ours:
-        row = ROW_OF_PART["packing"] if way.padding_free else ALL_LOGITS if way.logits == "all" else SUPERVISED_LOGITS
+        row = (
+            ROW_OF_PART["packing"]
+            if way.padding_free
+            else ALL_LOGITS
+            if way.logits == "all"
+            else SUPERVISED_LOGITS
+        )
     elif way.window is not None:
         row = len(costs) - 1
     else:
-        row = max([ROW_OF_PART.get(part, TAIL_CUT) for part in way.parts], default=SUPERVISED_LOGITS if way.whole else TAIL_CUT)
+        row = max(
+            [ROW_OF_PART.get(part, TAIL_CUT) for part in way.parts],
+            default=SUPERVISED_LOGITS if way.whole else TAIL_CUT,
+        )
     return costs[row].operations
 
 
 def needed_operations(preset: Preset, chats: list[Chat], micro_batch_tokens: int) -> float:
     """Of the exact engine with all its parts, without recomputation: the fewest known to give the same gradients."""
     way = Way("ours", parts=PARTS)
-    return operations_of(way, dataclasses.replace(preset, checkpointing=False), chats, micro_batch_tokens)
+    return operations_of(
+        way, dataclasses.replace(preset, checkpointing=False), chats, micro_batch_tokens
+    )
 
 
 def _example(chat: Chat, cut: bool) -> TrainingExample:
@@ -55,7 +75,9 @@ def _example(chat: Chat, cut: bool) -> TrainingExample:
 
 def _shape(preset: Preset) -> ModelShape:
     key_width = preset.hidden // preset.heads * preset.key_heads
-    layer_weights = 2 * preset.hidden**2 + 2 * preset.hidden * key_width + 3 * preset.hidden * preset.inner
+    layer_weights = (
+        2 * preset.hidden**2 + 2 * preset.hidden * key_width + 3 * preset.hidden * preset.inner
+    )
     return ModelShape(
         num_layers=preset.layers,
         hidden=preset.hidden,

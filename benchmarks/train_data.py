@@ -33,7 +33,19 @@ PRESETS = {
     "small": Preset(16_000, 256, 704, 6, 4, 2),
     "medium": Preset(32_000, 512, 1408, 8, 8, 4),
     "1b": Preset(128_256, 2048, 8192, 16, 32, 8, examples=128, batch=32, warm_up=2),
-    "8b": Preset(128_256, 4096, 14_336, 32, 32, 8, examples=64, batch=16, warm_up=2, lora=True, checkpointing=True),
+    "8b": Preset(
+        128_256,
+        4096,
+        14_336,
+        32,
+        32,
+        8,
+        examples=64,
+        batch=16,
+        warm_up=2,
+        lora=True,
+        checkpointing=True,
+    ),
 }
 
 

@@ -16,7 +16,10 @@ import numpy as np
 from train_data import PRESETS, Chat, Preset, make_chats, sort_within_steps
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
-FLASH, FUSED = {"attn_implementation": "flash_attention_2"}, {"rope": True, "rms_norm": True, "swiglu": True}
+FLASH, FUSED = (
+    {"attn_implementation": "flash_attention_2"},
+    {"rope": True, "rms_norm": True, "swiglu": True},
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ WAYS = {
         "TRL as it comes": Way("trl", checkpointing=True),
         "TRL, sorted, no checkpointing": Way("trl", sort=True),
         "TRL, one by one, no checkpointing": Way("trl", examples=1),
-        "LLaMA-Factory as it comes": Way("llamafactory", examples=1, checkpointing=True, logits="all"),
+        "LLaMA-Factory as it comes": Way(
+            "llamafactory", examples=1, checkpointing=True, logits="all"
+        ),
         "LLaMA-Factory, no checkpointing": Way("llamafactory", examples=1, logits="all"),
         **OURS,
     },
@@ -65,10 +70,18 @@ WAYS = {
         "HF Trainer, padded, all logits": Way("hf", logits="all"),
         "TRL as it comes": Way("trl", checkpointing=True),
         "TRL, sorted": Way("trl", sort=True),
-        "TRL, padding-free, flash": Way("trl", examples=4, padding_free=True, needs=("flash_attn",)),
-        "TRL, padding-free, flash, Liger": Way("trl", examples=4, padding_free=True, liger=True, needs=("flash_attn", "liger_kernel")),
+        "TRL, padding-free, flash": Way(
+            "trl", examples=4, padding_free=True, needs=("flash_attn",)
+        ),
+        "TRL, padding-free, flash, Liger": Way(
+            "trl", examples=4, padding_free=True, liger=True, needs=("flash_attn", "liger_kernel")
+        ),
         "LLaMA-Factory, sorted, flash, Liger": Way(
-            "llamafactory", sort=True, logits="all", liger=True, needs=("flash_attn", "liger_kernel")
+            "llamafactory",
+            sort=True,
+            logits="all",
+            liger=True,
+            needs=("flash_attn", "liger_kernel"),
         ),
         **OURS,
         "all, Liger's layers": Way("ours", parts=PARTS, liger=True, needs=("liger_kernel",)),
@@ -77,7 +90,11 @@ WAYS = {
 
 
 def preset_of(given: argparse.Namespace) -> Preset:
-    changes = {name: getattr(given, name) for name in ("examples", "batch", "layers") if getattr(given, name) is not None}
+    changes = {
+        name: getattr(given, name)
+        for name in ("examples", "batch", "layers")
+        if getattr(given, name) is not None
+    }
     return dataclasses.replace(PRESETS[given.preset], **changes)
 
 
@@ -94,7 +111,11 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(given.threads)
     way, preset = WAYS[given.device][name], preset_of(given)
     kinds = {"hf": "transformers", "trl": "trl", "llamafactory": "llamafactory", "ours": "atlas"}
-    missing = [module for module in (kinds[way.kind], *way.needs) if importlib.util.find_spec(module) is None]
+    missing = [
+        module
+        for module in (kinds[way.kind], *way.needs)
+        if importlib.util.find_spec(module) is None
+    ]
     if missing:
         return {"missing": ", ".join(missing)}
     chats = chats_of(preset, given.seed)
@@ -121,7 +142,9 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
             "use_liger_kernel": way.liger,
         }
         watch = stopwatch(preset.warm_up, given.device)
-        trainer = {"hf": hf_trainer, "trl": trl_trainer, "ours": our_trainer}[way.kind](model, chats, way, preset, common, given)
+        trainer = {"hf": hf_trainer, "trl": trl_trainer, "ours": our_trainer}[way.kind](
+            model, chats, way, preset, common, given
+        )
         trainer.add_callback(watch)
         trainer.train()
     figures: dict[str, Any] = watch.figures(trainer.state.log_history)
@@ -150,13 +173,21 @@ def stopwatch(warm_up: int, device: str) -> Any:
             wall, cpu = self.now()
             if state.global_step <= warm_up:
                 self.wall, self.cpu = wall, cpu
-            held = self.before if device == "cpu" else 0.0  # of a process on a CPU, the interpreter's share is left out
+            held = (
+                self.before if device == "cpu" else 0.0
+            )  # of a process on a CPU, the interpreter's share is left out
             self.done = wall - self.wall, cpu - self.cpu, peak_mib(device) - held
 
         def figures(self, history: Any) -> dict[str, Any]:
             first = next(row for row in history if "loss" in row)
             wall, cpu, peak = self.done
-            return {"wall": wall, "cpu": cpu, "peak_mib": peak, "loss": first["loss"], "grad_norm": float(first["grad_norm"])}
+            return {
+                "wall": wall,
+                "cpu": cpu,
+                "peak_mib": peak,
+                "loss": first["loss"],
+                "grad_norm": float(first["grad_norm"]),
+            }
 
     return Stopwatch()
 
@@ -177,25 +208,48 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
         **(FLASH if "flash_attn" in way.needs else {}),
     )
     with torch.device(given.device):
-        kept = torch.bfloat16 if preset.lora and given.bf16 else torch.float32  # updates of full tuning vanish in bf16 weights
+        kept = (
+            torch.bfloat16 if preset.lora and given.bf16 else torch.float32
+        )  # updates of full tuning vanish in bf16 weights
         return transformers.LlamaForCausalLM._from_config(config, dtype=kept)
 
 
 def add_adapters(model: Any) -> Any:
     import peft
 
-    return peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"))
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"),
+    )
 
 
-def hf_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common: dict[str, Any], given: argparse.Namespace) -> Any:
+def hf_trainer(
+    model: Any,
+    chats: list[Chat],
+    way: Way,
+    preset: Preset,
+    common: dict[str, Any],
+    given: argparse.Namespace,
+) -> Any:
     import transformers
 
-    arguments = transformers.TrainingArguments(**common, **batching(way, preset), activation_checkpointing=checkpoints(way, preset))
+    arguments = transformers.TrainingArguments(
+        **common, **batching(way, preset), activation_checkpointing=checkpoints(way, preset)
+    )
     rows = [{"input_ids": ids, "labels": labels} for ids, labels in chats]
-    return transformers.Trainer(model=model, args=arguments, train_dataset=rows, data_collator=pad_rows)
+    return transformers.Trainer(
+        model=model, args=arguments, train_dataset=rows, data_collator=pad_rows
+    )
 
 
-def trl_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common: dict[str, Any], given: argparse.Namespace) -> Any:
+def trl_trainer(
+    model: Any,
+    chats: list[Chat],
+    way: Way,
+    preset: Preset,
+    common: dict[str, Any],
+    given: argparse.Namespace,
+) -> Any:
     import datasets
     import trl
 
@@ -206,11 +260,22 @@ def trl_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
         padding_free=way.padding_free,
         max_length=None,
     )
-    rows = datasets.Dataset.from_list([{"input_ids": ids.tolist(), "labels": labels.tolist()} for ids, labels in chats])
-    return trl.SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=make_tokenizer(preset))
+    rows = datasets.Dataset.from_list(
+        [{"input_ids": ids.tolist(), "labels": labels.tolist()} for ids, labels in chats]
+    )
+    return trl.SFTTrainer(
+        model=model, args=arguments, train_dataset=rows, processing_class=make_tokenizer(preset)
+    )
 
 
-def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common: dict[str, Any], given: argparse.Namespace) -> Any:
+def our_trainer(
+    model: Any,
+    chats: list[Chat],
+    way: Way,
+    preset: Preset,
+    common: dict[str, Any],
+    given: argparse.Namespace,
+) -> Any:
     import torch
     import transformers
 
@@ -223,19 +288,36 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     examples = []
     for index, (ids, labels) in enumerate(chats):
         end = len(ids) if way.whole else int(np.flatnonzero(labels != -100)[-1]) + 1
-        examples.append(TrainingExample(str(index), ids[:end].astype(np.int32), labels[:end].astype(np.int64)))
+        examples.append(
+            TrainingExample(str(index), ids[:end].astype(np.int32), labels[:end].astype(np.int64))
+        )
     wanted = EngineConfig(**{part: part in way.parts for part in PARTS})
     chosen = choose_parts(model, wanted, way.window, torch.bfloat16 if given.bf16 else None)
     assert chosen.engine.parts == way.parts, chosen.left_out
     assert chosen.flash_problem is None, chosen.flash_problem
-    liger = {"liger_kernel_config": {**FUSED, "cross_entropy": False, "fused_linear_cross_entropy": False}} if way.liger else {}
+    liger = (
+        {
+            "liger_kernel_config": {
+                **FUSED,
+                "cross_entropy": False,
+                "fused_linear_cross_entropy": False,
+            }
+        }
+        if way.liger
+        else {}
+    )
     arguments = transformers.TrainingArguments(
-        **common, **liger, per_device_train_batch_size=1, activation_checkpointing=checkpoints(way, preset)
+        **common,
+        **liger,
+        per_device_train_batch_size=1,
+        activation_checkpointing=checkpoints(way, preset),
     )
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps([[example] for example in examples], range(len(examples)), preset.batch),
+        train_dataset=OptimizerSteps(
+            [[example] for example in examples], range(len(examples)), preset.batch
+        ),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,
@@ -243,15 +325,22 @@ def our_trainer(model: Any, chats: list[Chat], way: Way, preset: Preset, common:
     )
 
 
-def llamafactory(way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def llamafactory(
+    way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
     """Its own entry point, given the model as a folder and the chats as its own tokenised data set."""
     import datasets
     from llamafactory.train.tuner import run_exp
 
     make_model(preset, way, given).save_pretrained(folder / "model")
     make_tokenizer(preset).save_pretrained(folder / "model")
-    rows = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids), "labels": labels.tolist()} for ids, labels in chats]
-    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(str(folder / "chats"))
+    rows = [
+        {"input_ids": ids.tolist(), "attention_mask": [1] * len(ids), "labels": labels.tolist()}
+        for ids, labels in chats
+    ]
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(
+        str(folder / "chats")
+    )
     watch = stopwatch(preset.warm_up, given.device)
     settings = {
         "stage": "sft",
@@ -286,7 +375,10 @@ def llamafactory(way: Way, preset: Preset, chats: list[Chat], given: argparse.Na
 
 def batching(way: Way, preset: Preset) -> dict[str, int]:
     size = min(way.examples, preset.batch)
-    return {"per_device_train_batch_size": size, "gradient_accumulation_steps": preset.batch // size}
+    return {
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": preset.batch // size,
+    }
 
 
 def checkpoints(way: Way, preset: Preset) -> bool:
@@ -299,7 +391,9 @@ def make_tokenizer(preset: Preset) -> Any:
     from tokenizers import Tokenizer, models
 
     raw = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<pad>")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="<pad>"
+    )
 
 
 def pad_rows(rows: Any) -> dict[str, Any]:
@@ -308,8 +402,12 @@ def pad_rows(rows: Any) -> dict[str, Any]:
 
     pad = torch.nn.utils.rnn.pad_sequence
     ids = pad([torch.from_numpy(row["input_ids"]) for row in rows], batch_first=True)
-    mask = pad([torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows], batch_first=True)
-    labels = pad([torch.from_numpy(row["labels"]) for row in rows], batch_first=True, padding_value=-100)
+    mask = pad(
+        [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows], batch_first=True
+    )
+    labels = pad(
+        [torch.from_numpy(row["labels"]) for row in rows], batch_first=True, padding_value=-100
+    )
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
@@ -317,7 +415,11 @@ def peak_mib(device: str) -> float:
     """Most memory held so far: of a GPU what tensors took, of a CPU the whole process."""
     import torch
 
-    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        torch.cuda.max_memory_allocated() / 2**20
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
 
 
 def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
@@ -326,22 +428,44 @@ def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(given.threads)
     size, rounds = (8192, 30) if given.device == "cuda" else (1024, 6)
-    one, other = (torch.randn(size, size, device=given.device, dtype=torch.bfloat16 if given.bf16 else torch.float32) for _ in range(2))
+    one, other = (
+        torch.randn(
+            size, size, device=given.device, dtype=torch.bfloat16 if given.bf16 else torch.float32
+        )
+        for _ in range(2)
+    )
     best = float("inf")
     for _ in range(rounds):
         if given.device == "cuda":
             torch.cuda.synchronize()
-        started = time.perf_counter() if given.device == "cuda" else time.process_time() / given.threads
+        started = (
+            time.perf_counter() if given.device == "cuda" else time.process_time() / given.threads
+        )
         torch.matmul(one, other)
         if given.device == "cuda":
             torch.cuda.synchronize()
-        best = min(best, (time.perf_counter() if given.device == "cuda" else time.process_time() / given.threads) - started)
-    name = torch.cuda.get_device_name() if given.device == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return {"operations_per_second": 2.0 * size**3 / best, "device": name, "versions": versions("torch", "transformers", "accelerate")}
+        best = min(
+            best,
+            (time.perf_counter() if given.device == "cuda" else time.process_time() / given.threads)
+            - started,
+        )
+    name = (
+        torch.cuda.get_device_name()
+        if given.device == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
+    return {
+        "operations_per_second": 2.0 * size**3 / best,
+        "device": name,
+        "versions": versions("torch", "transformers", "accelerate"),
+    }
 
 
 def versions(*modules: str) -> dict[str, str]:
     import importlib.metadata
 
     names = {"atlas": "atlas-tuning", "flash_attn": "flash-attn", "liger_kernel": "liger-kernel"}
-    return {module: importlib.metadata.version(names.get(module, module)) for module in dict.fromkeys(modules)}
+    return {
+        module: importlib.metadata.version(names.get(module, module))
+        for module in dict.fromkeys(modules)
+    }

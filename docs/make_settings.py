@@ -6,12 +6,12 @@ from pathlib import Path
 
 from atlas.config import Config
 from atlas.evaluation.evaluate_agent import EvaluateConfig
-from atlas.experiment import ExperimentConfig
+from atlas.experiments.plan_experiment import ExperimentConfig
 from atlas.exporting.export_selection import ExportConfig
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.selection.compare_selections import CompareConfig
+from atlas.reporting.selections.compare_selections import CompareConfig
 from atlas.selection.config import RolloutConfig, SelectConfig
-from atlas.selection.train_selector import SelectTrainConfig
+from atlas.selection.learned.train_selector import SelectTrainConfig
 from atlas.training.config import EngineConfig, LoraConfig, TrainConfig
 from atlas.trajectories.collect_experts import CollectConfig
 from atlas.trajectories.import_trajectories import ImportConfig
@@ -37,12 +37,30 @@ TABLES: tuple[tuple[str, type[Config]], ...] = (
 
 def settings_page() -> str:
     """The page as Markdown: one table per stage, in the order of the fields."""
-    lines = ["# Settings", "", "Made from the code by `python docs/make_settings.py`; a test checks that it is up to date."]
+    lines = [
+        "# Settings",
+        "",
+        "Made from the code by `python docs/make_settings.py`; a test checks that it is up to date.",
+    ]
     for name, config in TABLES:
-        lines += ["", f"## {name}", "", " ".join((config.__doc__ or "").split()), "", "| setting | default | what it is |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            " ".join((config.__doc__ or "").split()),
+            "",
+            "| setting | default | what it is |",
+            "|---|---|---|",
+        ]
         for field, info in config.model_fields.items():
-            default = "required" if info.is_required() else f"`{_default(info.get_default(call_default_factory=True))}`"
-            lines.append(f"| `{field}` | {default} | {(info.description or '').replace('|', '/')} |")
+            default = (
+                "required"
+                if info.is_required()
+                else f"`{_default(info.get_default(call_default_factory=True))}`"
+            )
+            lines.append(
+                f"| `{field}` | {default} | {(info.description or '').replace('|', '/')} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -21,12 +21,17 @@ from tests.templates import CHATML, tiny_tokenizer
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def make_trajectory(num_steps: int = 4, name: str = "t", thought: str = "I look around.") -> Trajectory:
+def make_trajectory(
+    num_steps: int = 4, name: str = "t", thought: str = "I look around."
+) -> Trajectory:
     """A ReAct trajectory with `num_steps` steps and words that differ from step to step."""
     steps = tuple(
         Step(
             observation=(Message(role="user", content=f"You see a red ball {index} and a door."),),
-            response=Message(role="assistant", content=f"Thought:\n{thought} Now {index}.\n\nAction:\ngo to red ball {index}"),
+            response=Message(
+                role="assistant",
+                content=f"Thought:\n{thought} Now {index}.\n\nAction:\ngo to red ball {index}",
+            ),
             action=f"go to red ball {index}",
         )
         for index in range(num_steps)

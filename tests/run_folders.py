@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atlas.config import Config
-from atlas.record_files import write_records
 from atlas.records import Selection, Trajectory
-from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store import run_input, start_run
+from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
+from atlas.store.record_files import write_records
+from atlas.store.run_folders import run_input, start_run
 
 
 class NoSettings(Config):
     pass
 
 
-def write_trajectories(path: Path, trajectories: Iterable[Trajectory], command: str = "collect") -> Path:
+def write_trajectories(
+    path: Path, trajectories: Iterable[Trajectory], command: str = "collect"
+) -> Path:
     with start_run(path, command, NoSettings()) as run:
         write_records(path / TRAJECTORY_FILES[command], trajectories)
         run.finish({})

@@ -15,7 +15,17 @@ FOLDER = Path(__file__).resolve().parent / "chat_templates"
 IM = ("<|im_start|>", "<|im_end|>")
 DEEPSEEK_TOOLS = tuple(
     f"<｜tool▁{name}｜>"
-    for name in ("calls▁begin", "calls▁end", "call▁begin", "call▁end", "sep", "outputs▁begin", "outputs▁end", "output▁begin", "output▁end")
+    for name in (
+        "calls▁begin",
+        "calls▁end",
+        "call▁begin",
+        "call▁end",
+        "sep",
+        "outputs▁begin",
+        "outputs▁end",
+        "output▁begin",
+        "output▁end",
+    )
 )
 
 
@@ -47,22 +57,62 @@ class Family:
     call_text: bool = True
 
 
-DEEPSEEK = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", *DEEPSEEK_TOOLS, "<｜end▁of▁sentence｜>")
+DEEPSEEK = (
+    "<｜begin▁of▁sentence｜>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    *DEEPSEEK_TOOLS,
+    "<｜end▁of▁sentence｜>",
+)
 LLAMA_3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 FAMILIES: dict[str, Family] = {
     "llama-2": Family("llama-2", ("<s>", "</s>"), "</s>", "<s>"),
-    "mistral-v0.3": Family("mistral-v0.3", ("<s>", "[INST]", "[/INST]", "</s>"), "</s>", "<s>", folds_system=True),
-    "gemma-strict": Family("gemma-strict", ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"), "<eos>", "<bos>", folds_system=True),
-    "phi-3": Family("phi-3", ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"), "<|endoftext|>"),
+    "mistral-v0.3": Family(
+        "mistral-v0.3", ("<s>", "[INST]", "[/INST]", "</s>"), "</s>", "<s>", folds_system=True
+    ),
+    "gemma-strict": Family(
+        "gemma-strict",
+        ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),
+        "<eos>",
+        "<bos>",
+        folds_system=True,
+    ),
+    "phi-3": Family(
+        "phi-3",
+        ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+        "<|endoftext|>",
+    ),
     "phi-4": Family("phi-4", ("<|im_start|>", "<|im_sep|>", "<|im_end|>"), "<|im_end|>"),
     "qwen2.5": Family("qwen2.5", IM, "<|im_end|>", has_tools=True),
     "qwen3": Family("qwen3", IM, "<|im_end|>", thinks=True, has_tools=True),
     "qwen3-thinking": Family(
-        "qwen3", IM, "<|im_end|>", prefix="{%- set opens_thinking = true -%}", thinks=True, opener="<think>\n", has_tools=True
+        "qwen3",
+        IM,
+        "<|im_end|>",
+        prefix="{%- set opens_thinking = true -%}",
+        thinks=True,
+        opener="<think>\n",
+        has_tools=True,
     ),
-    "deepseek-r1": Family("deepseek-r1", DEEPSEEK, DEEPSEEK[-1], DEEPSEEK[0], thinks=True, opener="<think>\n", has_tools=True),
+    "deepseek-r1": Family(
+        "deepseek-r1",
+        DEEPSEEK,
+        DEEPSEEK[-1],
+        DEEPSEEK[0],
+        thinks=True,
+        opener="<think>\n",
+        has_tools=True,
+    ),
     "hermes": Family("hermes", IM, "<|im_end|>", has_tools=True),
-    "llama-3.1": Family("llama-3.1", LLAMA_3, "<|eot_id|>", LLAMA_3[0], has_tools=True, several_calls=False, call_text=False),
+    "llama-3.1": Family(
+        "llama-3.1",
+        LLAMA_3,
+        "<|eot_id|>",
+        LLAMA_3[0],
+        has_tools=True,
+        several_calls=False,
+        call_text=False,
+    ),
 }
 
 
@@ -76,7 +126,11 @@ def family_renderer(name: str) -> Renderer:
 def with_thinking(trajectory: Trajectory, thought: str = "Hm") -> Trajectory:
     """The same trajectory with thinking in a field of its own, other words in each step."""
     steps = tuple(
-        step.model_copy(update={"response": step.response.model_copy(update={"reasoning": f"{thought} {index}."})})
+        step.model_copy(
+            update={
+                "response": step.response.model_copy(update={"reasoning": f"{thought} {index}."})
+            }
+        )
         for index, step in enumerate(trajectory.steps)
     )
     return trajectory.model_copy(update={"steps": steps})
@@ -84,19 +138,32 @@ def with_thinking(trajectory: Trajectory, thought: str = "Hm") -> Trajectory:
 
 def tool_trajectory(family: Family) -> Trajectory:
     """A question, a turn of two calls (one, where the family has no more), their results, another call, its result, an answer."""
-    schema = {"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}
+    schema = {
+        "type": "function",
+        "function": {"name": "open", "parameters": {"type": "object", "properties": {}}},
+    }
 
     def turn(text: str, *doors: int) -> Message:
-        calls = tuple(ToolCall(id=str(door), name="open", arguments=f'{{"door": {door}}}') for door in doors)
+        calls = tuple(
+            ToolCall(id=str(door), name="open", arguments=f'{{"door": {door}}}') for door in doors
+        )
         thought = f"Perhaps {text.lower()}" if family.thinks else None
-        return Message(role="assistant", content=text if family.call_text or not doors else "", reasoning=thought, tool_calls=calls)
+        return Message(
+            role="assistant",
+            content=text if family.call_text or not doors else "",
+            reasoning=thought,
+            tool_calls=calls,
+        )
 
     def result(door: int) -> Message:
         return Message(role="tool", content=f"Door {door} is open.", tool_call_id=str(door))
 
     doors = (1, 2) if family.several_calls else (1,)
     steps = (
-        Step(observation=(Message(role="user", content="Open the doors."),), response=turn("I open them.", *doors)),
+        Step(
+            observation=(Message(role="user", content="Open the doors."),),
+            response=turn("I open them.", *doors),
+        ),
         Step(observation=tuple(result(door) for door in doors), response=turn("One more.", 3)),
         Step(observation=(result(3),), response=turn("Done.")),
     )

@@ -36,7 +36,11 @@ TOOL_CALLING = (  # ChatML that writes out schemas and calls; give it to the tok
 
 SPECIAL_TOKENS = {
     "chatml": (CHATML, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
-    "llama-3": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
+    "llama-3": (
+        LLAMA_3,
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        "<|eot_id|>",
+    ),
     "mistral": (MISTRAL, ["<s>", "</s>", "[INST]", "[/INST]"], "</s>"),
     "gemma": (GEMMA, ["<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>"], "<eos>"),
     "thinking": (THINKING, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
@@ -51,7 +55,9 @@ CORPUS = [
 
 def tiny_tokenizer(template: str) -> Any:
     """A byte-level BPE tokenizer of about 300 tokens with `template` and the special tokens that it writes."""
-    special, eos = next((special, eos) for known, special, eos in SPECIAL_TOKENS.values() if known == template)
+    special, eos = next(
+        (special, eos) for known, special, eos in SPECIAL_TOKENS.values() if known == template
+    )
     return make_tokenizer(template, special, eos)
 
 
@@ -64,10 +70,17 @@ def make_tokenizer(template: str, special: list[str], eos: str, bos: str | None 
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     raw.train_from_iterator(CORPUS, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=eos, pad_token=eos, bos_token=bos)
-    tokenizer.add_special_tokens({"additional_special_tokens": [token for token in special if token != eos]})
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token=eos, pad_token=eos, bos_token=bos
+    )
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [token for token in special if token != eos]}
+    )
     tokenizer.chat_template = template
     return tokenizer

@@ -13,7 +13,17 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "train.py"), "--preset", "tiny", "--repetitions", "1", "--bf16", "--threads", "1"]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "train.py"),
+        "--preset",
+        "tiny",
+        "--repetitions",
+        "1",
+        "--bf16",
+        "--threads",
+        "1",
+    ]
     only = ["--only", "+ last_layer", "TRL as it comes", "--out", str(tmp_path / "train.json")]
     peer = ["--peers", f"trl={sys.executable}"]
     done = subprocess.run([*command, *peer, *only], capture_output=True, text=True)
@@ -21,13 +31,17 @@ def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path
     record = json.loads((tmp_path / "train.json").read_text())
     figures = record["results"]["+ last_layer"]
     assert figures["operations"] == record["needed_operations"], "all parts, nothing recomputed"
-    assert figures["share_of_peak"] > 0  # of a peak measured moments before: on a busy machine anything
+    assert (
+        figures["share_of_peak"] > 0
+    )  # of a peak measured moments before: on a busy machine anything
     assert figures["tokens_per_second"] > figures["supervised_per_second"] > 0
     assert record["matmul"][0]["versions"]["torch"]
     assert "TRL as it comes" in {**record["results"], **record["passed_over"]}
 
 
-def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from train_costs import needed_operations, operations_of
     from train_data import PRESETS
@@ -36,7 +50,15 @@ def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(monk
     preset = PRESETS["tiny"]
     chats = chats_of(preset, 0)
     needed = needed_operations(preset, chats, 8192)
-    found = {(device, name): operations_of(way, preset, chats, 8192) for device, ways in WAYS.items() for name, way in ways.items()}
+    found = {
+        (device, name): operations_of(way, preset, chats, 8192)
+        for device, ways in WAYS.items()
+        for name, way in ways.items()
+    }
     exact = {name: operations for name, operations in found.items() if "not exact" not in name[1]}
     assert min(exact.values()) == needed
-    assert found["cpu", "TRL as it comes"] > found["cpu", "TRL, sorted, no checkpointing"] > found["cuda", "TRL, padding-free, flash"]
+    assert (
+        found["cpu", "TRL as it comes"]
+        > found["cpu", "TRL, sorted, no checkpointing"]
+        > found["cuda", "TRL, padding-free, flash"]
+    )

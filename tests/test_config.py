@@ -24,8 +24,13 @@ class Outer(Config):
 def test_settings_win_over_options_and_options_over_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("name: recipe\nrate: 1\n")
     assert load_config(Outer, tmp_path / "r.yaml").name == "recipe"
-    assert load_config(Outer, tmp_path / "r.yaml", [], {"name": "option", "rate": None}) == Outer(name="option", rate=1)
-    assert load_config(Outer, tmp_path / "r.yaml", ["name=setting"], {"name": "option"}).name == "setting"
+    assert load_config(Outer, tmp_path / "r.yaml", [], {"name": "option", "rate": None}) == Outer(
+        name="option", rate=1
+    )
+    assert (
+        load_config(Outer, tmp_path / "r.yaml", ["name=setting"], {"name": "option"}).name
+        == "setting"
+    )
 
 
 def test_settings_reach_into_sections_and_read_numbers_as_people_write_them() -> None:

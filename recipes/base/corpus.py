@@ -13,11 +13,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from atlas.environments.babyai import BabyAIEnvironment
-from atlas.environments.babyai_actions import available_actions
-from atlas.environments.babyai_tasks import LEVELS
-from atlas.environments.babyai_thoughts import ACTS, CORRECTIONS, LOCKED, OBSERVED, PLANS, REPLANS, SLIPS, START_SEARCH, say
-from atlas.environments.babyai_view import SeenObject, View
+from atlas.environments.babyai.actions import available_actions
+from atlas.environments.babyai.environment import BabyAIEnvironment
+from atlas.environments.babyai.tasks import LEVELS
+from atlas.environments.babyai.thoughts import (
+    ACTS,
+    CORRECTIONS,
+    LOCKED,
+    OBSERVED,
+    PLANS,
+    REPLANS,
+    SLIPS,
+    START_SEARCH,
+    say,
+)
+from atlas.environments.babyai.view import SeenObject, View
 from atlas.records import Message, Task
 
 FIRST_SEED = 5_000_000  # far from the seeds of train and test tasks
@@ -35,7 +45,12 @@ def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
     rng = random.Random(seed)
     names = list(LEVELS)
     for index in range(num_episodes):
-        task = Task(id=f"base/{index}", environment="babyai", group=rng.choice(names), seed=FIRST_SEED + seed * 1_000_000 + index)
+        task = Task(
+            id=f"base/{index}",
+            environment="babyai",
+            group=rng.choice(names),
+            seed=FIRST_SEED + seed * 1_000_000 + index,
+        )
         yield from _explore(environment, task, rng)
     environment.close()
 
@@ -45,7 +60,9 @@ def is_play(conversation: Conversation) -> bool:
     return conversation[0] not in (ANSWERER, FOLLOWER)
 
 
-def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> Iterator[Conversation]:
+def _explore(
+    environment: BabyAIEnvironment, task: Task, rng: random.Random
+) -> Iterator[Conversation]:
     """One episode of aimless play, and what can be asked at the places that it led to."""
     conversation: Conversation = [*environment.prompt]
     observation = environment.reset(task)
@@ -60,7 +77,10 @@ def _explore(environment: BabyAIEnvironment, task: Task, rng: random.Random) -> 
             yield [FOLLOWER, *_follow(view, rng)]
         actions = available_actions(environment.world, view, environment.seen)
         action = _any_action(actions, rng)
-        response = Message(role="assistant", content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}")
+        response = Message(
+            role="assistant",
+            content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}",
+        )
         result = environment.step(response.content)
         conversation += [response, *result.observation]
         if result.terminated or result.truncated:
@@ -81,11 +101,15 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
     """Words of the expert's that suit the action, about things drawn at random where they are not the action's own."""
     target = next((item for item in view.objects if action.endswith(item.label)), None)
     words = _words(view, target, rng)
-    words["side"] = action.rpartition(" ")[2] if action.startswith("turn") else rng.choice(("left", "right"))
+    words["side"] = (
+        action.rpartition(" ")[2] if action.startswith("turn") else rng.choice(("left", "right"))
+    )
     sentences = []
     if rng.random() < 0.2:
         acts = ", then ".join(_any_errand(view, rng) for _ in range(rng.randint(1, 3)))
-        plans = rng.choice((PLANS, PLANS, REPLANS, LOCKED if words["noun"].endswith("door") else PLANS))
+        plans = rng.choice(
+            (PLANS, PLANS, REPLANS, LOCKED if words["noun"].endswith("door") else PLANS)
+        )
         sentences.append(say(rng, plans, **words, goal=goal, acts=acts))
     if rng.random() < 0.2:
         sentences.append(say(rng, START_SEARCH, goal=goal))
@@ -100,7 +124,14 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
 def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]:
     """The phrases that may go with an action, whatever its reason."""
     if action.startswith("turn"):
-        return [ACTS["turn"], ACTS["turn_to"], ACTS["turn_back"], ACTS["look"], ACTS["begin_look"], SLIPS["look"]]
+        return [
+            ACTS["turn"],
+            ACTS["turn_to"],
+            ACTS["turn_back"],
+            ACTS["look"],
+            ACTS["begin_look"],
+            SLIPS["look"],
+        ]
     if action.startswith("go to"):
         return [ACTS["reach"], ACTS["approach"], SLIPS["wander"]]
     if action.startswith("pickup"):
@@ -119,15 +150,27 @@ def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]
 def _words(view: View, item: SeenObject | None, rng: random.Random) -> dict[str, str]:
     """What the phrases are filled with: an object in view, or any object where there is none."""
     item = item or (rng.choice(view.objects) if view.objects else None)
-    color, kind = (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
+    color, kind = (
+        (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
+    )
     label = item.label if item is not None else f"{color} {kind} 1"
     where = item.where if item is not None else f"{rng.randint(1, 5)} ahead"
-    return {"label": label, "where": where, "noun": f"the {color} {kind}", "door": label, "color": color}
+    return {
+        "label": label,
+        "where": where,
+        "noun": f"the {color} {kind}",
+        "door": label,
+        "color": color,
+    }
 
 
 def _any_errand(view: View, rng: random.Random) -> str:
     noun = _words(view, None, rng)["noun"]
-    return f"{rng.choice(('pick up', 'go to', 'open'))} {noun}" if rng.random() < 0.8 else f"put it next to {noun}"
+    return (
+        f"{rng.choice(('pick up', 'go to', 'open'))} {noun}"
+        if rng.random() < 0.8
+        else f"put it next to {noun}"
+    )
 
 
 def _ask_goal(observation: str, goal: str, rng: random.Random) -> Conversation:
@@ -157,17 +200,26 @@ def _ask_view(view: View, rng: random.Random) -> Conversation:
 def _question(view: View, rng: random.Random) -> tuple[str, str]:
     kind, color = rng.choice(KINDS), rng.choice(COLORS)
     item = rng.choice(view.objects) if view.objects else None
-    if item is not None and rng.random() < 0.6:  # ask about what is there more often than about what is not
+    if (
+        item is not None and rng.random() < 0.6
+    ):  # ask about what is there more often than about what is not
         words = item.name.split()
         color, kind = words[0], words[-1]
     both = [other for other in view.objects if _color(other) == color and _kind(other) == kind]
     asked = rng.randrange(6)
     if asked == 0:
-        return f"Which {kind}s do you see?", _list(other for other in view.objects if _kind(other) == kind)
+        return f"Which {kind}s do you see?", _list(
+            other for other in view.objects if _kind(other) == kind
+        )
     if asked == 1:
-        return f"What is {color} here?", _list(other for other in view.objects if _color(other) == color)
+        return f"What is {color} here?", _list(
+            other for other in view.objects if _color(other) == color
+        )
     if asked == 2:
-        return f"Is there a {color} {kind}?", f"yes, {both[0].label}, {both[0].where}" if both else "no"
+        return (
+            f"Is there a {color} {kind}?",
+            f"yes, {both[0].label}, {both[0].where}" if both else "no",
+        )
     if asked == 3 and item is not None:
         return f"Where is {item.label}?", item.where
     if asked == 4:
@@ -178,23 +230,45 @@ def _question(view: View, rng: random.Random) -> tuple[str, str]:
 def _follow(view: View, rng: random.Random) -> Conversation:
     """One request that the view alone answers: an instruct model would do as much."""
     item = rng.choice(view.objects)
-    first = next(other for other in view.objects if other.name == item.name)  # the nearest of its name
+    first = next(
+        other for other in view.objects if other.name == item.name
+    )  # the nearest of its name
     words = f"{_color(item)} {_kind(item)}"
     if _kind(item) == "door":
         verb = rng.choice(["go to", "go to", "go through"])
         state = item.name.split()[1]
-        action = f"go to {first.label}" if verb == "go to" else ("" if state == "open" else "toggle and ") + f"go through {first.label}"
+        action = (
+            f"go to {first.label}"
+            if verb == "go to"
+            else ("" if state == "open" else "toggle and ") + f"go through {first.label}"
+        )
     else:
         verb = rng.choice(["go to", "pickup"])
         action = f"{verb} {first.label}"
-    request = rng.choice([f"Please {verb} the {words} now.", f"Your task: {verb} the {words}.", f"{verb.capitalize()} the {words}."])
-    thought = rng.choice([f"The {words} is {first.label}, {first.where}.", f"I see {first.label}. I will {action}.", f"I should {action}."])
+    request = rng.choice(
+        [
+            f"Please {verb} the {words} now.",
+            f"Your task: {verb} the {words}.",
+            f"{verb.capitalize()} the {words}.",
+        ]
+    )
+    thought = rng.choice(
+        [
+            f"The {words} is {first.label}, {first.where}.",
+            f"I see {first.label}. I will {action}.",
+            f"I should {action}.",
+        ]
+    )
     seen = f"{request}\n{view.text}" if rng.random() < 0.5 else f"{view.text}\n{request}"
     return _turns((seen, f"Thought:\n{thought}\n\nAction:\n{action}"))
 
 
 def _turns(*turns: tuple[str, str]) -> Conversation:
-    return [message for seen, said in turns for message in (Message(role="user", content=seen), Message(role="assistant", content=said))]
+    return [
+        message
+        for seen, said in turns
+        for message in (Message(role="user", content=seen), Message(role="assistant", content=said))
+    ]
 
 
 def _list(items: Iterator[SeenObject]) -> str:

@@ -22,10 +22,10 @@ from corpus import COLORS, KINDS, Conversation, is_play, make_conversations
 from rich.console import Console
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from atlas.progress import show_progress
 from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
+from atlas.terminal.progress import show_progress
 from atlas.training.config import EngineConfig
 from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.examples import TrainingExample, schedule_examples
@@ -59,15 +59,27 @@ MODEL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
 }
-TRAINING = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.01}
+TRAINING = {
+    "learning_rate": 2e-3,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.03,
+    "weight_decay": 0.01,
+}
 BATCH = 16
 SHORT_ALONE = 0.5  # share of the short conversations that come first, without play
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--episodes", type=int, default=7_000, help="exploring episodes; each brings its questions and requests")
+    parser.add_argument(
+        "--episodes",
+        type=int,
+        default=7_000,
+        help="exploring episodes; each brings its questions and requests",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -76,12 +88,19 @@ def main() -> None:
     conversations = collect_corpus(arguments.episodes, arguments.seed)
     tokenizer = train_tokenizer(conversations)
     renderer = Renderer(tokenizer, "the new tokenizer")
-    examples = [to_example(str(index), conversation, renderer) for index, conversation in enumerate(conversations)]
+    examples = [
+        to_example(str(index), conversation, renderer)
+        for index, conversation in enumerate(conversations)
+    ]
     num_tokens = sum(len(example.input_ids) for example in examples)
-    console.print(f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary")
+    console.print(
+        f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary"
+    )
 
     order = schedule_lessons(conversations, examples, arguments.seed)
-    model, losses = train_model(examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial"))
+    model, losses = train_model(
+        examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial")
+    )
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     facts = {
@@ -95,7 +114,9 @@ def main() -> None:
         "torch": torch.__version__.split("+")[0],
         "transformers": transformers.__version__,
     }
-    (arguments.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (arguments.out / "training.json").write_text(
+        json.dumps(facts, indent=2) + "\n", encoding="utf-8"
+    )
     shutil.rmtree(arguments.out.with_suffix(".partial"), ignore_errors=True)
     console.print(facts)
 
@@ -103,7 +124,10 @@ def main() -> None:
 def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
     """All conversations, made in pieces of fixed size so that the number of processes changes nothing."""
     piece = 500
-    pieces = [(min(piece, episodes - start), seed * 1_000 + start // piece) for start in range(0, episodes, piece)]
+    pieces = [
+        (min(piece, episodes - start), seed * 1_000 + start // piece)
+        for start in range(0, episodes, piece)
+    ]
     with multiprocessing.get_context("spawn").Pool() as pool:
         return [conversation for part in pool.starmap(_piece, pieces) for conversation in part]
 
@@ -119,15 +143,22 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
         id=name,
         task=Task(id=name, environment="base"),
         prompt=(prompt,),
-        steps=tuple(Step(observation=(seen,), response=said) for seen, said in zip(turns[::2], turns[1::2], strict=True)),
+        steps=tuple(
+            Step(observation=(seen,), response=said)
+            for seen, said in zip(turns[::2], turns[1::2], strict=True)
+        ),
         outcome=Outcome(status="unknown"),
         source=Source(name="base"),
     )
     (example,) = renderer.tokenize_trajectory(trajectory)
-    return TrainingExample(name, example.token_ids, labels(example, loss_mask(example, range(len(trajectory.steps)))))
+    return TrainingExample(
+        name, example.token_ids, labels(example, loss_mask(example, range(len(trajectory.steps))))
+    )
 
 
-def schedule_lessons(conversations: list[Conversation], examples: list[TrainingExample], seed: int) -> list[int]:
+def schedule_lessons(
+    conversations: list[Conversation], examples: list[TrainingExample], seed: int
+) -> list[int]:
     """The order of training: a share of the short conversations alone, then play between the other short ones.
 
     Batches are all short or all play, so that little of them is padding.
@@ -135,8 +166,15 @@ def schedule_lessons(conversations: list[Conversation], examples: list[TrainingE
     rng = np.random.default_rng(seed)
 
     def batches(of_play: bool) -> list[list[int]]:
-        members = [index for index, conversation in enumerate(conversations) if is_play(conversation) == of_play]
-        order = [members[place] for place in schedule_examples([[examples[index]] for index in members], 1, BATCH, seed)]
+        members = [
+            index
+            for index, conversation in enumerate(conversations)
+            if is_play(conversation) == of_play
+        ]
+        order = [
+            members[place]
+            for place in schedule_examples([[examples[index]] for index in members], 1, BATCH, seed)
+        ]
         return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
 
     short, play = batches(of_play=False), batches(of_play=True)
@@ -150,15 +188,27 @@ def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTraine
     """Byte-level BPE over phrases: any text can be written, the words of the rooms are short, and frequent phrases are one token."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    raw.train_from_iterator((message.content for conversation in conversations[:60_000] for message in conversation), trainer)
+    raw.train_from_iterator(
+        (message.content for conversation in conversations[:60_000] for message in conversation),
+        trainer,
+    )
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>", model_max_length=MODEL["max_position_embeddings"]
+        tokenizer_object=raw,
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        model_max_length=MODEL["max_position_embeddings"],
     )
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
     tokenizer.chat_template = CHAT_TEMPLATE

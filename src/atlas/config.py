@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
 
-SECRET = "secret"  # the type of a validator's PydanticCustomError whose message does not quote the value
+SECRET = (
+    "secret"  # the type of a validator's PydanticCustomError whose message does not quote the value
+)
 
 
 class Config(BaseModel):
@@ -29,7 +31,12 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def load_config(kind: type[ConfigT], recipe: Path | None, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> ConfigT:
+def load_config(
+    kind: type[ConfigT],
+    recipe: Path | None,
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> ConfigT:
     """A checked config from a recipe file, then `key=value` overrides (dots reach into sections, values are YAML).
 
     Args:
@@ -72,13 +79,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"recipe {path} does not exist. Give the path of a YAML file, or key=value settings alone.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that does not exist
+        raise ConfigError(
+            f"recipe {path} does not exist. Give the path of a YAML file, or key=value settings alone."
+        ) from None
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+    ) as error:  # ValueError: no UTF-8, or a date that does not exist
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"recipe {path} holds a {type(values).__name__}, expected 'key: value' lines.")
+        raise ConfigError(
+            f"recipe {path} holds a {type(values).__name__}, expected 'key: value' lines."
+        )
     return values
 
 
@@ -95,7 +110,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"setting '{override}': the value is not YAML: {error}") from error
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):  # YAML 1.1 reads 1e-4 as a string
+    if isinstance(value, str) and re.fullmatch(
+        r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value
+    ):  # YAML 1.1 reads 1e-4 as a string
         value = float(value)
     *sections, last = key.split(".")
     for section in sections:
@@ -113,14 +130,24 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
         name = ".".join(path) or "recipe"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(kind, path[:-1])
-            lines.append(f"{where}: unknown key '{name}'. {nearest(path[-1], known)}" if known else f"{where}: unknown key '{name}'.")
+            lines.append(
+                f"{where}: unknown key '{name}'. {nearest(path[-1], known)}"
+                if known
+                else f"{where}: unknown key '{name}'."
+            )
         elif problem["type"] == "missing":
-            lines.append(f"{where}: '{name}' is required. Add '{name}: …' to the recipe, or {name}=… to the command.")
+            lines.append(
+                f"{where}: '{name}' is required. Add '{name}: …' to the recipe, or {name}=… to the command."
+            )
         elif problem["type"] == SECRET:
             lines.append(f"{where}: '{name}' {problem['msg']}.")
         else:
             said = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
-            lines.append(f"{where}: '{name}' is {problem.get('input')!r}: {said}." if path else f"{where}: {said}.")
+            lines.append(
+                f"{where}: '{name}' is {problem.get('input')!r}: {said}."
+                if path
+                else f"{where}: {said}."
+            )
     return "\n".join(lines)
 
 

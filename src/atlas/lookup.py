@@ -25,7 +25,9 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
     """
     target = table.get(name, name if ":" in name else None)
     if target is None:
-        raise ConfigError(f"{kind} '{name}' is not known. {nearest(name, table)} Your own is named 'package.module:Object'.")
+        raise ConfigError(
+            f"{kind} '{name}' is not known. {nearest(name, table)} Your own is named 'package.module:Object'."
+        )
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)

@@ -14,8 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCHEMA_VERSION: Literal[1] = 1
 
 Role = Literal["system", "user", "assistant", "tool"]
-CriticalKind = Literal["plan_creation", "critical_observation", "critical_action", "self_correction"]
-LabelType = Literal["plan_creation", "critical_observation", "critical_action", "self_correction", "critical", "none"]
+CriticalKind = Literal[
+    "plan_creation", "critical_observation", "critical_action", "self_correction"
+]
+LabelType = Literal[
+    "plan_creation",
+    "critical_observation",
+    "critical_action",
+    "self_correction",
+    "critical",
+    "none",
+]
 OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
 
 CRITICAL_KINDS: tuple[CriticalKind, ...] = (
@@ -133,10 +142,14 @@ class Trajectory(Record):
     def _roles_are_in_place(self) -> Trajectory:
         for index, step in enumerate(self.steps):
             if step.response.role != "assistant":
-                raise ValueError(f"step {index}: the response has role '{step.response.role}', expected 'assistant'")
+                raise ValueError(
+                    f"step {index}: the response has role '{step.response.role}', expected 'assistant'"
+                )
             for message in step.observation:
                 if message.role == "assistant":
-                    raise ValueError(f"step {index}: an assistant message stands in the observation")
+                    raise ValueError(
+                        f"step {index}: an assistant message stands in the observation"
+                    )
         return self
 
     @property
@@ -200,7 +213,9 @@ class Selection(Record):
         if indices != sorted(set(indices)):
             raise ValueError(f"critical step indices {indices} must be strictly increasing")
         if indices and indices[-1] >= self.num_steps:
-            raise ValueError(f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps (indices count from 0)")
+            raise ValueError(
+                f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps (indices count from 0)"
+            )
         if len(indices) > self.budget:
             raise ValueError(f"{len(indices)} critical steps exceed the budget of {self.budget}")
         return self

@@ -6,12 +6,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from atlas.environments.base import ENVIRONMENTS, Environment, HasExpert, StepResult, make_environment
+from atlas.environments.base import (
+    ENVIRONMENTS,
+    Environment,
+    HasExpert,
+    StepResult,
+    make_environment,
+)
 from atlas.environments.episode import run_episode
 from atlas.errors import ConfigError, DependencyError
 from atlas.records import CRITICAL_KINDS, Source
 
-NONSENSE = ["", "Action:", "Thought:\nhm\n\nAction:\n", "Action:\n\x00\ud7ff⟦", "go" * 3000, "Thought:\nx\n\nAction:\nsing a song"]
+NONSENSE = [
+    "",
+    "Action:",
+    "Thought:\nhm\n\nAction:\n",
+    "Action:\n\x00\ud7ff⟦",
+    "go" * 3000,
+    "Thought:\nx\n\nAction:\nsing a song",
+]
 
 
 @pytest.fixture(params=sorted(ENVIRONMENTS))
@@ -37,7 +50,9 @@ def test_its_name_is_its_row(environment: Environment) -> None:
     assert all(message.role in ("system", "user", "assistant") for message in environment.prompt)
 
 
-def test_tasks_are_deterministic_unique_and_a_prefix_of_more_tasks(environment: Environment) -> None:
+def test_tasks_are_deterministic_unique_and_a_prefix_of_more_tasks(
+    environment: Environment,
+) -> None:
     tasks = list(environment.tasks("train", 12, 3))
     assert tasks == list(environment.tasks("train", 12, 3))
     assert tasks[:5] == list(environment.tasks("train", 5, 3))
@@ -59,12 +74,17 @@ def test_bad_text_is_answered_and_never_raises(environment: Environment) -> None
 
 def test_the_same_responses_see_the_same_observations(environment: Environment) -> None:
     task = environment.tasks("train", 1, 0)[0]
-    runs = [[environment.reset(task), *(environment.step(response) for response in NONSENSE)] for _ in range(2)]
+    runs = [
+        [environment.reset(task), *(environment.step(response) for response in NONSENSE)]
+        for _ in range(2)
+    ]
     assert runs[0] == runs[1]
 
 
 def test_an_episode_that_goes_nowhere_is_truncated(environment: Environment) -> None:
-    trajectory = run_episode(environment, environment.tasks("train", 1, 0)[0], lambda _: "nothing", Source(name="nobody"))
+    trajectory = run_episode(
+        environment, environment.tasks("train", 1, 0)[0], lambda _: "nothing", Source(name="nobody")
+    )
     assert trajectory.outcome.status in ("truncated", "failure")
     assert trajectory.outcome.score == 0
 

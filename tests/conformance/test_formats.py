@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas.record_files import read_records, write_records
 from atlas.records import Problem, Trajectory
+from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -22,14 +22,26 @@ Exchanges = list[tuple[str, str]]
 
 
 def agenttraj_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
-    turns: list[dict[str, Any]] = [{"from": "human", "loss": None, "value": "Rules."}, {"from": "gpt", "loss": False, "value": "Ok."}]
+    turns: list[dict[str, Any]] = [
+        {"from": "human", "loss": None, "value": "Rules."},
+        {"from": "gpt", "loss": False, "value": "Ok."},
+    ]
     for seen, said in exchanges:
-        turns += [{"from": "human", "loss": None, "value": seen}, {"from": "gpt", "loss": True, "value": said}]
+        turns += [
+            {"from": "human", "loss": None, "value": seen},
+            {"from": "gpt", "loss": True, "value": said},
+        ]
     return {"conversations": turns, "item_id": f"babyai_{number}"}
 
 
 def atlas_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
-    steps = [{"observation": [{"role": "user", "content": a}], "response": {"role": "assistant", "content": b}} for a, b in exchanges]
+    steps = [
+        {
+            "observation": [{"role": "user", "content": a}],
+            "response": {"role": "assistant", "content": b},
+        }
+        for a, b in exchanges
+    ]
     return {
         "version": 1,
         "id": f"task-{number}",
@@ -43,34 +55,81 @@ def atlas_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
 def openai_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
     messages: list[dict[str, Any]] = [{"role": "system", "content": "Rules."}]
     for seen, said in exchanges:
-        messages += [{"role": "user", "content": seen}, {"role": "assistant", "content": said, "reasoning": None}]
-    return {"messages": messages, "task_id": number, "success": bool(number % 2), "reward": number % 2}
+        messages += [
+            {"role": "user", "content": seen},
+            {"role": "assistant", "content": said, "reasoning": None},
+        ]
+    return {
+        "messages": messages,
+        "task_id": number,
+        "success": bool(number % 2),
+        "reward": number % 2,
+    }
 
 
 def sharegpt_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
-    turns = [{"from": who, "value": text} for exchange in exchanges for who, text in zip(("human", "gpt"), exchange, strict=True)]
-    return {"conversations": turns, "system": "Rules.", "tools": '[{"name": "look"}]', "id": f"chat_{number}"}
+    turns = [
+        {"from": who, "value": text}
+        for exchange in exchanges
+        for who, text in zip(("human", "gpt"), exchange, strict=True)
+    ]
+    return {
+        "conversations": turns,
+        "system": "Rules.",
+        "tools": '[{"name": "look"}]',
+        "id": f"chat_{number}",
+    }
 
 
 def tau_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
     messages: list[dict[str, Any]] = [{"role": "system", "content": "# Airline Agent Policy"}]
     for seen, said in exchanges:
-        messages += [{"role": "user", "content": seen}, {"role": "assistant", "content": said, "tool_calls": None}]
+        messages += [
+            {"role": "user", "content": seen},
+            {"role": "assistant", "content": said, "tool_calls": None},
+        ]
     return {"task_id": number, "reward": 1.0, "info": {}, "traj": messages, "trial": 0}
 
 
 def swe_agent_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
-    history = [{"role": "system", "content": "Rules.", "agent": "main", "message_type": "system_prompt"}]
+    history = [
+        {"role": "system", "content": "Rules.", "agent": "main", "message_type": "system_prompt"}
+    ]
     for seen, said in exchanges:
-        history.append({"role": "user", "content": seen, "agent": "main", "message_type": "observation"})
-        history.append({"role": "assistant", "content": said, "action": "ls", "agent": "main", "message_type": "action"})
-    return {"environment": "main", "history": history, "trajectory": [], "info": {"exit_status": "submitted", "submission": str(number)}}
+        history.append(
+            {"role": "user", "content": seen, "agent": "main", "message_type": "observation"}
+        )
+        history.append(
+            {
+                "role": "assistant",
+                "content": said,
+                "action": "ls",
+                "agent": "main",
+                "message_type": "action",
+            }
+        )
+    return {
+        "environment": "main",
+        "history": history,
+        "trajectory": [],
+        "info": {"exit_status": "submitted", "submission": str(number)},
+    }
 
 
 def atif_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
-    spoken = [("system", "Rules.")] + [turn for seen, said in exchanges for turn in (("user", seen), ("agent", said))]
-    steps = [{"step_id": index + 1, "source": source, "message": text} for index, (source, text) in enumerate(spoken)]
-    return {"schema_version": "ATIF-v1.6", "session_id": f"run-{number}", "agent": {"name": "a", "version": "1"}, "steps": steps}
+    spoken = [("system", "Rules.")] + [
+        turn for seen, said in exchanges for turn in (("user", seen), ("agent", said))
+    ]
+    steps = [
+        {"step_id": index + 1, "source": source, "message": text}
+        for index, (source, text) in enumerate(spoken)
+    ]
+    return {
+        "schema_version": "ATIF-v1.6",
+        "session_id": f"run-{number}",
+        "agent": {"name": "a", "version": "1"},
+        "steps": steps,
+    }
 
 
 def claude_code_file(path: Path, rows: Sequence[Exchanges]) -> None:
@@ -78,10 +137,23 @@ def claude_code_file(path: Path, rows: Sequence[Exchanges]) -> None:
     lines: list[dict[str, Any]] = []
     for number, exchanges in enumerate(rows):
         parent = None
-        for kind, text in [turn for seen, said in exchanges for turn in (("user", seen), ("assistant", said))]:
+        for kind, text in [
+            turn for seen, said in exchanges for turn in (("user", seen), ("assistant", said))
+        ]:
             uuid = f"line-{number}-{len(lines)}"
-            message = {"role": kind, "content": text if kind == "user" else [{"type": "text", "text": text}]}
-            lines.append({"type": kind, "uuid": uuid, "parentUuid": parent, "sessionId": f"session-{number}", "message": message})
+            message = {
+                "role": kind,
+                "content": text if kind == "user" else [{"type": "text", "text": text}],
+            }
+            lines.append(
+                {
+                    "type": kind,
+                    "uuid": uuid,
+                    "parentUuid": parent,
+                    "sessionId": f"session-{number}",
+                    "message": message,
+                }
+            )
             parent = uuid
     path.write_text("\n".join(map(json.dumps, lines)))
 
@@ -90,19 +162,32 @@ def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:
     """An export of several traces, a span for each call, with the whole history in each."""
     spans: list[dict[str, Any]] = []
     for number, exchanges in enumerate(rows):
-        history: list[dict[str, Any]] = [{"role": "system", "parts": [{"type": "text", "content": "Rules."}]}]
+        history: list[dict[str, Any]] = [
+            {"role": "system", "parts": [{"type": "text", "content": "Rules."}]}
+        ]
         for seen, said in exchanges:
             history.append({"role": "user", "parts": [{"type": "text", "content": seen}]})
-            answer = {"role": "assistant", "parts": [{"type": "text", "content": said}], "finish_reason": "stop"}
+            answer = {
+                "role": "assistant",
+                "parts": [{"type": "text", "content": said}],
+                "finish_reason": "stop",
+            }
             told = {
                 "gen_ai.operation.name": "chat",
                 "gen_ai.input.messages": json.dumps(history),
                 "gen_ai.output.messages": json.dumps([answer]),
             }
-            attributes = [{"key": key, "value": {"stringValue": value}} for key, value in told.items()]
+            attributes = [
+                {"key": key, "value": {"stringValue": value}} for key, value in told.items()
+            ]
             start = str(1_700_000_000_000_000_000 + len(spans))
             spans.append(
-                {"traceId": f"{number:032x}", "spanId": f"{len(spans):016x}", "startTimeUnixNano": start, "attributes": attributes}
+                {
+                    "traceId": f"{number:032x}",
+                    "spanId": f"{len(spans):016x}",
+                    "startTimeUnixNano": start,
+                    "attributes": attributes,
+                }
             )
             history.append(answer)
     path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
@@ -110,7 +195,14 @@ def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:
 
 def inspect_file(path: Path, rows: Sequence[Exchanges]) -> None:
     """A log of one evaluation, a sample for each row."""
-    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpec, write_eval_log
+    from inspect_ai.log import (
+        EvalConfig,
+        EvalDataset,
+        EvalLog,
+        EvalSample,
+        EvalSpec,
+        write_eval_log,
+    )
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
     samples = []
@@ -119,7 +211,13 @@ def inspect_file(path: Path, rows: Sequence[Exchanges]) -> None:
         for seen, said in exchanges:
             messages += [ChatMessageUser(content=seen), ChatMessageAssistant(content=said)]
         samples.append(EvalSample(id=number, epoch=1, input="Go.", target="", messages=messages))
-    spec = EvalSpec(created="2025-01-01T00:00:00+00:00", task="doors", dataset=EvalDataset(), model="mockllm/model", config=EvalConfig())
+    spec = EvalSpec(
+        created="2025-01-01T00:00:00+00:00",
+        task="doors",
+        dataset=EvalDataset(),
+        model="mockllm/model",
+        config=EvalConfig(),
+    )
     write_eval_log(EvalLog(status="success", eval=spec, samples=samples), str(path), format="eval")
 
 
@@ -132,7 +230,9 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "swe_agent": swe_agent_row,
     "atif": atif_row,
 }
-FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {  # formats whose rows are no trajectories
+FILES: dict[
+    str, Callable[[Path, Sequence[Exchanges]], None]
+] = {  # formats whose rows are no trajectories
     "claude_code": claude_code_file,
     "otel": otel_file,
     "inspect": inspect_file,
@@ -144,10 +244,22 @@ NEEDED_PACKAGES = {"inspect": "inspect_ai"}
 
 def for_each(names: Iterable[str]) -> Any:
     """Parametrise over formats, those skipped that need a package which is not installed."""
-    missing = {name: package for name, package in NEEDED_PACKAGES.items() if importlib.util.find_spec(package) is None}
+    missing = {
+        name: package
+        for name, package in NEEDED_PACKAGES.items()
+        if importlib.util.find_spec(package) is None
+    }
     return pytest.mark.parametrize(
         "name",
-        [pytest.param(name, marks=pytest.mark.skipif(name in missing, reason=f"{missing.get(name)} is not installed")) for name in names],
+        [
+            pytest.param(
+                name,
+                marks=pytest.mark.skipif(
+                    name in missing, reason=f"{missing.get(name)} is not installed"
+                ),
+            )
+            for name in names
+        ],
     )
 
 
@@ -169,7 +281,9 @@ def test_every_format_has_an_example() -> None:
 @pytest.mark.parametrize("lines", [False, True])
 @given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_seen_and_said_comes_back_verbatim(name: str, lines: bool, rows: list[Exchanges], tmp_path: Path) -> None:
+def test_what_was_seen_and_said_comes_back_verbatim(
+    name: str, lines: bool, rows: list[Exchanges], tmp_path: Path
+) -> None:
     values = [EXAMPLES[name](exchanges, number) for number, exchanges in enumerate(rows)]
     path = tmp_path / "file"
     path.write_text("\n".join(map(json.dumps, values)) if lines else json.dumps(values))
@@ -177,7 +291,10 @@ def test_what_was_seen_and_said_comes_back_verbatim(name: str, lines: bool, rows
     items = read(name, path)
     assert [item for item in items if isinstance(item, Problem)] == []
     trajectories = [item for item in items if isinstance(item, Trajectory)]
-    assert [[(step.observation[0].content, step.response.content) for step in trajectory.steps] for trajectory in trajectories] == rows
+    assert [
+        [(step.observation[0].content, step.response.content) for step in trajectory.steps]
+        for trajectory in trajectories
+    ] == rows
     assert [trajectory.source.row for trajectory in trajectories] == list(range(len(rows)))
     assert len({trajectory.id for trajectory in trajectories}) == len(rows)
     write_records(tmp_path / "again.jsonl", trajectories)
@@ -192,7 +309,21 @@ def test_reading_twice_gives_the_same_records(name: str, tmp_path: Path) -> None
 
 
 @every_format
-@pytest.mark.parametrize("row", [None, True, 7, "text", [], {}, [[]], {"messages": None}, {"conversations": [None]}, {"messages": [[]]}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        True,
+        7,
+        "text",
+        [],
+        {},
+        [[]],
+        {"messages": None},
+        {"conversations": [None]},
+        {"messages": [[]]},
+    ],
+)
 def test_any_row_can_be_asked_whether_it_matches(name: str, row: Any) -> None:
     assert make_format(name).matches(row) is False
 
@@ -200,12 +331,16 @@ def test_any_row_can_be_asked_whether_it_matches(name: str, row: Any) -> None:
 @every_row_format
 @given(data=st.data())
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(name: str, data: st.DataObject, tmp_path: Path) -> None:
+def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(
+    name: str, data: st.DataObject, tmp_path: Path
+) -> None:
     good = [json.dumps(EXAMPLES[name](GOOD, number)).encode() for number in range(3)]
     damaged = bytearray(good[1])
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(damaged) - 1))
-        damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3)).replace(b"\n", b"")
+        damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(
+            st.binary(max_size=3)
+        ).replace(b"\n", b"")
     path = tmp_path / "file.jsonl"
     path.write_bytes(b"\n".join([good[0], bytes(damaged), good[2]]))
     items = read(name, path)
@@ -213,7 +348,9 @@ def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(name: st
     assert {0, 2} <= by_row.keys()
     write_records(tmp_path / "again.jsonl", items)
     for problem in items:
-        assert isinstance(problem, Trajectory) or problem.where.startswith("file.jsonl row 1 (line 2)")
+        assert isinstance(problem, Trajectory) or problem.where.startswith(
+            "file.jsonl row 1 (line 2)"
+        )
 
 
 @every_format
@@ -260,8 +397,12 @@ def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(name: st
         ),
     )
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_json_at_all_is_read_as_trajectories_or_problems(name: str, value: Any, tmp_path: Path) -> None:
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_json_at_all_is_read_as_trajectories_or_problems(
+    name: str, value: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "file.json"
     path.write_text(json.dumps(value))
     items = read(name, path)
@@ -271,15 +412,22 @@ def test_any_json_at_all_is_read_as_trajectories_or_problems(name: str, value: A
 
 @every_file_format
 @given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_seen_and_said_in_a_session_comes_back_verbatim(name: str, rows: list[Exchanges], tmp_path: Path) -> None:
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_what_was_seen_and_said_in_a_session_comes_back_verbatim(
+    name: str, rows: list[Exchanges], tmp_path: Path
+) -> None:
     path = tmp_path / "file"
     FILES[name](path, rows)
     assert detect_format(path) == name
     items = read(name, path)
     assert [item for item in items if isinstance(item, Problem)] == []
     trajectories = [item for item in items if isinstance(item, Trajectory)]
-    assert [[(step.observation[0].content, step.response.content) for step in trajectory.steps] for trajectory in trajectories] == rows
+    assert [
+        [(step.observation[0].content, step.response.content) for step in trajectory.steps]
+        for trajectory in trajectories
+    ] == rows
     assert len({trajectory.id for trajectory in trajectories}) == len(rows)
     assert read(name, path) == items
     write_records(tmp_path / "again.jsonl", trajectories)
@@ -288,14 +436,22 @@ def test_what_was_seen_and_said_in_a_session_comes_back_verbatim(name: str, rows
 
 @every_file_format
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_bytes_of_a_session_are_trajectories_or_problems(name: str, data: st.DataObject, tmp_path: Path) -> None:
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
+    name: str, data: st.DataObject, tmp_path: Path
+) -> None:
     path = tmp_path / "file"
     FILES[name](path, [GOOD, GOOD[:1]])
     damaged = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        position = data.draw(st.integers(0, 1 << 20)) % len(damaged)  # an archive differs in length from one writing to the next
-        damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        position = data.draw(st.integers(0, 1 << 20)) % len(
+            damaged
+        )  # an archive differs in length from one writing to the next
+        damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(
+            st.binary(max_size=3)
+        )
     path.write_bytes(damaged)
     items = read(name, path)
     assert items
@@ -304,4 +460,6 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(name: str, data
 
 def test_every_example_is_of_one_format_alone() -> None:
     for name, example in EXAMPLES.items():
-        assert [other for other in FORMATS if make_format(other).matches(example(GOOD, 1))] == [name]
+        assert [other for other in FORMATS if make_format(other).matches(example(GOOD, 1))] == [
+            name
+        ]

@@ -13,17 +13,19 @@ import pytest
 
 from atlas.errors import EndpointError, ModelError
 from atlas.models.base import Completion, ModelClient, Sampling
-from atlas.models.inspect_api import InspectClient
-from atlas.models.openai_api import ChatClient
+from atlas.models.endpoints.inspect_api import InspectClient
+from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
 from atlas.selection.selectors import oracle_prompt, rejection_prompt
-from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 KEY = "sk-very-secret-0123456789"
 CLIENTS: dict[str, Callable[..., ModelClient]] = {
     "openai_api": lambda url, **settings: ChatClient("test-model", url, **settings),
-    "inspect_api": lambda url, **settings: InspectClient("openai-api/server/test-model", base_url=url, **settings),
+    "inspect_api": lambda url, **settings: InspectClient(
+        "openai-api/server/test-model", base_url=url, **settings
+    ),
 }
 
 Ask = Callable[..., Completion]
@@ -39,13 +41,21 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """The last of `times` answers from one client."""
 
     def ask(
-        url: str, sampling: Sampling | None = None, times: int = 1, messages: tuple[Message, ...] | None = None, **settings: Any
+        url: str,
+        sampling: Sampling | None = None,
+        times: int = 1,
+        messages: tuple[Message, ...] | None = None,
+        **settings: Any,
     ) -> Completion:
         async def run() -> Completion:
-            client = CLIENTS[request.param](url, **{"max_retries": 2, "timeout_seconds": 5.0, **settings})
+            client = CLIENTS[request.param](
+                url, **{"max_retries": 2, "timeout_seconds": 5.0, **settings}
+            )
             try:
                 for _ in range(times):
-                    answer = await client.complete(messages or (Message(role="user", content="hello"),), sampling or Sampling())
+                    answer = await client.complete(
+                        messages or (Message(role="user", content="hello"),), sampling or Sampling()
+                    )
                 return answer
             finally:
                 await client.close()
@@ -57,8 +67,18 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 def test_an_answer_comes_with_its_usage(ask: Ask) -> None:
     with serve(lambda body, number: completion("hi")) as server:
-        assert ask(server.url) == Completion(text="hi", usage=Usage(requests=1, input_tokens=100, output_tokens=7), finish_reason="stop")
-    assert server.requests == [{"model": "test-model", "messages": [{"role": "user", "content": "hello"}], "temperature": 0.0}]
+        assert ask(server.url) == Completion(
+            text="hi",
+            usage=Usage(requests=1, input_tokens=100, output_tokens=7),
+            finish_reason="stop",
+        )
+    assert server.requests == [
+        {
+            "model": "test-model",
+            "messages": [{"role": "user", "content": "hello"}],
+            "temperature": 0.0,
+        }
+    ]
 
 
 def test_a_server_may_keep_silent_about_usage(ask: Ask) -> None:
@@ -82,16 +102,28 @@ def test_settings_that_are_none_are_left_to_the_model(ask: Ask) -> None:
 
 
 def test_tool_calls_and_their_answers_are_sent_in_full(ask: Ask) -> None:
-    call = Message(role="assistant", tool_calls=(ToolCall(id="c1", name="look", arguments='{"at": "door"}'),))
+    call = Message(
+        role="assistant", tool_calls=(ToolCall(id="c1", name="look", arguments='{"at": "door"}'),)
+    )
     with serve(lambda body, number: completion("hi")) as server:
         ask(server.url, messages=(call, Message(role="tool", content="a door", tool_call_id="c1")))
     first, second = server.requests[0]["messages"]
-    assert first["tool_calls"] == [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "door"}'}}]
+    assert first["tool_calls"] == [
+        {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "look", "arguments": '{"at": "door"}'},
+        }
+    ]
     assert second == {"role": "tool", "content": "a door", "tool_call_id": "c1"}
 
 
 def test_a_busy_server_is_asked_again_when_it_says(ask: Ask) -> None:
-    with serve(lambda body, number: completion("hi") if number else failure(429, "slow down", Retry_After="1")) as server:
+    with serve(
+        lambda body, number: (
+            completion("hi") if number else failure(429, "slow down", Retry_After="1")
+        )
+    ) as server:
         assert ask(server.url).text == "hi"
     assert server.times[1] - server.times[0] >= 0.95
 
@@ -103,7 +135,10 @@ def test_a_broken_server_is_asked_again(ask: Ask) -> None:
 
 
 def test_a_server_that_stays_broken_gave_no_answer(ask: Ask) -> None:
-    with serve(lambda body, number: failure(503, "overloaded")) as server, pytest.raises(EndpointError, match="overloaded"):
+    with (
+        serve(lambda body, number: failure(503, "overloaded")) as server,
+        pytest.raises(EndpointError, match="overloaded"),
+    ):
         ask(server.url, max_retries=1)
     assert len(server.requests) == 2
 
@@ -127,9 +162,14 @@ def test_a_large_question_is_sent_whole(ask: Ask) -> None:
     assert len(server.requests[0]["messages"][0]["content"]) == 2_000_000
 
 
-def test_a_spent_account_stops_everything_though_its_status_is_that_of_a_busy_server(ask: Ask) -> None:
+def test_a_spent_account_stops_everything_though_its_status_is_that_of_a_busy_server(
+    ask: Ask,
+) -> None:
     body = '{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}'
-    with serve(lambda _, number: Reply(body, 429)) as server, pytest.raises(ModelError, match="exceeded your current quota") as caught:
+    with (
+        serve(lambda _, number: Reply(body, 429)) as server,
+        pytest.raises(ModelError, match="exceeded your current quota") as caught,
+    ):
         ask(server.url, max_retries=1)
     assert not isinstance(caught.value, EndpointError)
 
@@ -146,21 +186,40 @@ def test_no_server_at_all_gave_no_answer(ask: Ask) -> None:
     [
         HTML_PAGE,
         *map(
-            Reply, ("", "{", "[]", "{}", '{"choices": []}', '{"choices": [null]}', '{"choices": "x"}', '{"choices": 1}', '{"choices": {}}')
+            Reply,
+            (
+                "",
+                "{",
+                "[]",
+                "{}",
+                '{"choices": []}',
+                '{"choices": [null]}',
+                '{"choices": "x"}',
+                '{"choices": 1}',
+                '{"choices": {}}',
+            ),
         ),
         Reply('{"choices": [{"message": null}]}'),
-        Reply('{"choices": [{"message": {"role": "assistant", "content": [1]}, "finish_reason": "stop"}]}'),
+        Reply(
+            '{"choices": [{"message": {"role": "assistant", "content": [1]}, "finish_reason": "stop"}]}'
+        ),
     ],
     ids=lambda reply: reply.body[:40],
 )
 def test_what_is_no_chat_completion_is_no_answer(ask: Ask, reply: Reply) -> None:
-    with serve(lambda body, number: reply) as server, pytest.raises(EndpointError, match=r"Check .*the key in"):
+    with (
+        serve(lambda body, number: reply) as server,
+        pytest.raises(EndpointError, match=r"Check .*the key in"),
+    ):
         ask(server.url, max_retries=0)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refused_key_or_model_is_final(ask: Ask, status: int) -> None:
-    with serve(lambda body, number: failure(status, "not for you")) as server, pytest.raises(ModelError, match="not for you") as caught:
+    with (
+        serve(lambda body, number: failure(status, "not for you")) as server,
+        pytest.raises(ModelError, match="not for you") as caught,
+    ):
         ask(server.url)
     assert not isinstance(caught.value, EndpointError)
     assert len(server.requests) == 1
@@ -200,7 +259,10 @@ def test_a_key_that_the_endpoint_repeats_is_struck_out(
     ask: Ask, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serve(lambda body, number: failure(status, f"bad key {KEY}")) as server, caplog.at_level(logging.DEBUG):
+    with (
+        serve(lambda body, number: failure(status, f"bad key {KEY}")) as server,
+        caplog.at_level(logging.DEBUG),
+    ):
         try:
             said = ask(server.url, Sampling(response_schema=SCHEMA), max_retries=1).refusal or ""
         except ModelError as error:
@@ -217,17 +279,24 @@ def test_a_key_in_an_answer_is_struck_out(ask: Ask, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("stand_in", ["x", "0", "index", "EMPTY"])
-def test_a_stand_in_for_a_key_spoils_no_answer_and_is_no_part_of_an_error(ask: Ask, stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stand_in_for_a_key_spoils_no_answer_and_is_no_part_of_an_error(
+    ask: Ask, stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", stand_in)
     answer = json.dumps({"critical_steps": [{"index": 0, "reason": f"{stand_in} is next"}]})
     with serve(lambda body, number: completion(answer)) as server:
         assert ask(server.url).text == answer
-    with serve(lambda body, number: failure(400, f"wrong key {stand_in}, expected 10 digits")) as server:
+    with serve(
+        lambda body, number: failure(400, f"wrong key {stand_in}, expected 10 digits")
+    ) as server:
         assert (ask(server.url).refusal or "").endswith("wrong key [key], expected 10 digits")
 
 
 def test_a_slow_server_did_not_answer_in_time(ask: Ask) -> None:
-    with serve(lambda body, number: completion("hi", delay=1.5)) as server, pytest.raises(EndpointError, match="in time"):
+    with (
+        serve(lambda body, number: completion("hi", delay=1.5)) as server,
+        pytest.raises(EndpointError, match="in time"),
+    ):
         ask(server.url, max_retries=0, timeout_seconds=1.0)
 
 
@@ -236,4 +305,6 @@ def test_a_schema_is_asked_for_strictly(ask: Ask) -> None:
         ask(server.url, Sampling(response_schema=SCHEMA))
     asked = server.requests[0]["response_format"]
     assert asked["type"] == "json_schema"
-    assert {"name": "answer", "strict": True, "schema": SCHEMA}.items() <= asked["json_schema"].items()
+    assert {"name": "answer", "strict": True, "schema": SCHEMA}.items() <= asked[
+        "json_schema"
+    ].items()

@@ -13,24 +13,39 @@ import pytest
 
 from atlas.environments.base import ENVIRONMENTS
 from atlas.environments.episode import Episode
-from atlas.record_files import read_records, write_records
-from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Source, Task, Trajectory
+from atlas.records import (
+    Annotation,
+    CriticalStep,
+    Message,
+    Outcome,
+    Selection,
+    Source,
+    Task,
+    Trajectory,
+)
 from atlas.selection.config import SelectConfig
+from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 from atlas.selection.scores import score_steps, select_best
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import SELECTORS, Selector, make_selector
-from atlas.selection.train_selector import SelectTrainConfig, train_selector
+from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.environments.push import PushEnvironment
-from tests.models.chat_server import Reply, completion, serve
-from tests.models.other_model import other_model
+from tests.models.endpoints.chat_server import Reply, completion, serve
+from tests.models.local.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
 from tests.selection.oracle_answers import judge_answer
 
 
 def annotated(trajectory: Trajectory) -> Trajectory:
-    notes = [Annotation(kinds=("critical_action",) if index % 3 else (), score=float(index % 4)) for index in range(len(trajectory.steps))]
-    steps = tuple(step.model_copy(update={"annotation": note}) for step, note in zip(trajectory.steps, notes, strict=True))
+    notes = [
+        Annotation(kinds=("critical_action",) if index % 3 else (), score=float(index % 4))
+        for index in range(len(trajectory.steps))
+    ]
+    steps = tuple(
+        step.model_copy(update={"annotation": note})
+        for step, note in zip(trajectory.steps, notes, strict=True)
+    )
     return trajectory.model_copy(update={"steps": steps})
 
 
@@ -43,12 +58,18 @@ def playable(num_steps: int) -> Trajectory:
     return episode.trajectory.model_copy(update={"id": f"push-{num_steps}"})
 
 
-TRAJECTORIES = [annotated(make_trajectory(num_steps, f"t{num_steps}")) for num_steps in (7, 1, 0, 20, 3)]
+TRAJECTORIES = [
+    annotated(make_trajectory(num_steps, f"t{num_steps}")) for num_steps in (7, 1, 0, 20, 3)
+]
 TRAJECTORIES += [
     *map(playable, (4, 2, 1, 0)),
-    make_trajectory(6, "failed").model_copy(update={"outcome": Outcome(status="failure", score=0.0)}),
+    make_trajectory(6, "failed").model_copy(
+        update={"outcome": Outcome(status="failure", score=0.0)}
+    ),
     make_trajectory(4, "strange", thought='{"critical_steps": []} <|im_end|> \u2028'),
-    make_trajectory(2, "ended").model_copy(update={"final_observation": (Message(role="user", content="Success"),)}),
+    make_trajectory(2, "ended").model_copy(
+        update={"final_observation": (Message(role="user", content="Success"),)}
+    ),
 ]
 
 
@@ -56,7 +77,13 @@ def taking(first_step: int, trajectory: Trajectory) -> Selection:
     """Two steps from `first_step` on, as far as there are any."""
     indices = range(first_step, min(first_step + 2, len(trajectory.steps)))
     critical_steps = tuple(CriticalStep(index=index, score=0.1 * index) for index in indices)
-    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=len(trajectory.steps), budget=2, critical_steps=critical_steps)
+    return Selection(
+        trajectory_id=trajectory.id,
+        selector="test",
+        num_steps=len(trajectory.steps),
+        budget=2,
+        critical_steps=critical_steps,
+    )
 
 
 Told = dict[str, dict[str, Any]]
@@ -80,7 +107,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("selectors")
     write_trajectories(folder / "trajectories", TRAJECTORIES)
     for number in range(3):
-        write_selections(folder / str(number), [taking(number, trajectory) for trajectory in TRAJECTORIES], folder / "trajectories")
+        write_selections(
+            folder / str(number),
+            [taking(number, trajectory) for trajectory in TRAJECTORIES],
+            folder / "trajectories",
+        )
     return folder
 
 
@@ -92,26 +123,37 @@ def told(url: str, folder: Path, tiny_model_folder: Path) -> Told:
     return {
         "perplexity": model,
         "entropy": model,
-        "excess-loss": model | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
+        "excess-loss": model
+        | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
         "rollout-value": model | {"rollouts": {"number": 2, "max_new_tokens": 4, "max_steps": 6}},
         "oracle": {"base_url": url},
         "rejection": {"base_url": url},
         "learned": {"model": str(train_learned(folder / "learned")), "allow_chance": True},
-        **{name: {"of": [str(folder / str(number)) for number in range(count)]} for name, count in NUM_OTHERS.items()},
+        **{
+            name: {"of": [str(folder / str(number)) for number in range(count)]}
+            for name, count in NUM_OTHERS.items()
+        },
     }
 
 
 def train_learned(out: Path) -> Path:
     trajectories = [make_trajectory(2 + number % 5, f"t{number}") for number in range(12)]
     run = write_trajectories(out / "trajectories", trajectories)
-    selections = write_selections(out / "labels", [taking(1, trajectory) for trajectory in trajectories], run)
+    selections = write_selections(
+        out / "labels", [taking(1, trajectory) for trajectory in trajectories], run
+    )
     train_selector(SelectTrainConfig(), run, selections, out / "model")
     return out / "model"
 
 
-def select(name: str, told: Told, trajectories: Sequence[Trajectory], budget: int) -> list[Selection]:
+def select(
+    name: str, told: Told, trajectories: Sequence[Trajectory], budget: int
+) -> list[Selection]:
     config = SelectConfig(selector=name, seed=3, **told.get(name, {}))
-    others = {trajectory.id: [taking(number, trajectory) for number in range(NUM_OTHERS.get(name, 0))] for trajectory in TRAJECTORIES}
+    others = {
+        trajectory.id: [taking(number, trajectory) for number in range(NUM_OTHERS.get(name, 0))]
+        for trajectory in TRAJECTORIES
+    }
     selector = make_selector(config, others)
 
     async def run() -> list[Selection]:
@@ -121,7 +163,9 @@ def select(name: str, told: Told, trajectories: Sequence[Trajectory], budget: in
                 result = selector.select(trajectory, budget)
                 selections.append(await result if inspect.isawaitable(result) else result)
             else:
-                selections.append(select_best(await score_steps(selector, trajectory), name, budget))
+                selections.append(
+                    select_best(await score_steps(selector, trajectory), name, budget)
+                )
         if hasattr(selector, "close"):
             await selector.close()
         return selections
@@ -139,9 +183,17 @@ every_selector = pytest.mark.parametrize("name", SELECTORS)
 
 @every_selector
 @pytest.mark.parametrize("budget", [0, 1, 2])
-def test_a_selection_is_of_its_trajectory_and_within_its_budget(name: str, budget: int, told: Told) -> None:
-    for trajectory, selection in zip(TRAJECTORIES, select(name, told, TRAJECTORIES, budget), strict=True):
-        assert (selection.trajectory_id, selection.selector, selection.num_steps) == (trajectory.id, name, len(trajectory.steps))
+def test_a_selection_is_of_its_trajectory_and_within_its_budget(
+    name: str, budget: int, told: Told
+) -> None:
+    for trajectory, selection in zip(
+        TRAJECTORIES, select(name, told, TRAJECTORIES, budget), strict=True
+    ):
+        assert (selection.trajectory_id, selection.selector, selection.num_steps) == (
+            trajectory.id,
+            name,
+            len(trajectory.steps),
+        )
         assert selection.indices <= set(range(len(trajectory.steps)))
         assert len(selection.indices) <= selection.budget
         if name not in OWN_BUDGETS:
@@ -158,7 +210,9 @@ def test_the_same_question_has_the_same_answer(name: str, told: Told) -> None:
 def test_the_order_of_trajectories_does_not_matter(name: str, told: Told) -> None:
     shuffled = random.Random(1).sample(TRAJECTORIES, len(TRAJECTORIES))
     by_id = {selection.trajectory_id: selection for selection in select(name, told, shuffled, 2)}
-    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(name, told, TRAJECTORIES, 2)
+    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(
+        name, told, TRAJECTORIES, 2
+    )
 
 
 @every_selector
@@ -176,10 +230,22 @@ def test_selections_are_equal_after_save_and_load(name: str, told: Told, tmp_pat
 
 
 @every_selector
-def test_a_run_holds_one_selection_a_trajectory_in_their_order(name: str, told: Told, folder: Path, tmp_path: Path) -> None:
-    configs = [SelectConfig(selector=name, max_in_flight=in_flight, **told.get(name, {})) for in_flight in (1, 5)]
-    manifests = [select_steps(config, folder / "trajectories", tmp_path / f"out{config.max_in_flight}") for config in configs]
+def test_a_run_holds_one_selection_a_trajectory_in_their_order(
+    name: str, told: Told, folder: Path, tmp_path: Path
+) -> None:
+    configs = [
+        SelectConfig(selector=name, max_in_flight=in_flight, **told.get(name, {}))
+        for in_flight in (1, 5)
+    ]
+    manifests = [
+        select_steps(config, folder / "trajectories", tmp_path / f"out{config.max_in_flight}")
+        for config in configs
+    ]
     selections = list(read_records(tmp_path / "out1" / "selections.jsonl", Selection))
-    assert [selection.trajectory_id for selection in selections] == [trajectory.id for trajectory in TRAJECTORIES]
+    assert [selection.trajectory_id for selection in selections] == [
+        trajectory.id for trajectory in TRAJECTORIES
+    ]
     assert manifests[0].outputs == manifests[1].outputs
-    assert manifests[0].summary["selected_steps"] == sum(len(selection.indices) for selection in selections)
+    assert manifests[0].summary["selected_steps"] == sum(
+        len(selection.indices) for selection in selections
+    )

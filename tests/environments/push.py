@@ -18,7 +18,10 @@ class PushEnvironment:
         self.num_turns = self.num_pushes = self.num_needed = 0
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-        return [Task(id=f"push/{number}", environment="push", seed=number) for number in range(1, num_tasks + 1)]
+        return [
+            Task(id=f"push/{number}", environment="push", seed=number)
+            for number in range(1, num_tasks + 1)
+        ]
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         assert task.seed is not None

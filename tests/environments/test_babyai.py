@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
-from atlas.environments.babyai import INSTRUCTION, BabyAIEnvironment
-from atlas.environments.babyai_actions import available_actions, parse_action
-from atlas.environments.babyai_tasks import FIRST_SEED, LEVELS, SEEDS_PER_SPLIT, babyai_tasks, level_names
+from atlas.environments.babyai.actions import available_actions, parse_action
+from atlas.environments.babyai.environment import INSTRUCTION, BabyAIEnvironment
+from atlas.environments.babyai.tasks import (
+    FIRST_SEED,
+    LEVELS,
+    SEEDS_PER_SPLIT,
+    babyai_tasks,
+    level_names,
+)
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
 
@@ -41,17 +47,24 @@ def seed_where(level: str, wanted: str) -> int:
 
 
 def test_splits_share_no_task() -> None:
-    ids = [{task.id for task in babyai_tasks(split, 300, seed)} for split in SPLITS for seed in (0, 1)]
+    ids = [
+        {task.id for task in babyai_tasks(split, 300, seed)} for split in SPLITS for seed in (0, 1)
+    ]
     for split in range(len(SPLITS)):
         others = set().union(*(ids[index] for index in range(len(ids)) if index // 2 != split))
         assert not (ids[2 * split] | ids[2 * split + 1]) & others
 
 
 @given(split=st.sampled_from(SPLITS), seed=st.integers(0, 10**6), num_tasks=st.integers(1, 60))
-def test_seeds_stay_in_the_range_of_their_split_and_tasks_are_distinct(split: str, seed: int, num_tasks: int) -> None:
+def test_seeds_stay_in_the_range_of_their_split_and_tasks_are_distinct(
+    split: str, seed: int, num_tasks: int
+) -> None:
     tasks = babyai_tasks(split, num_tasks, seed)
     assert len({task.id for task in tasks}) == num_tasks
-    assert all(FIRST_SEED[split] <= (task.seed or 0) < FIRST_SEED[split] + SEEDS_PER_SPLIT for task in tasks)
+    assert all(
+        FIRST_SEED[split] <= (task.seed or 0) < FIRST_SEED[split] + SEEDS_PER_SPLIT
+        for task in tasks
+    )
 
 
 def test_held_out_levels_are_never_trained_on() -> None:
@@ -95,13 +108,32 @@ def test_an_episode_is_the_same_each_time(level: str) -> None:
     texts = []
     for _ in range(2):
         environment, first = start(level, 7)
-        texts.append([first, *(environment.step(say(action)).observation[0].content for action in actions if not environment._success)])
+        texts.append(
+            [
+                first,
+                *(
+                    environment.step(say(action)).observation[0].content
+                    for action in actions
+                    if not environment._success
+                ),
+            ]
+        )
     assert texts[0] == texts[1]
 
 
 def test_the_instruction_is_short_and_names_every_action() -> None:
     assert len(INSTRUCTION.split()) < 120
-    for action in ("turn left", "turn right", "move forward", "go to", "pickup", "drop", "toggle", "go through", "toggle and go through"):
+    for action in (
+        "turn left",
+        "turn right",
+        "move forward",
+        "go to",
+        "pickup",
+        "drop",
+        "toggle",
+        "go through",
+        "toggle and go through",
+    ):
         assert f"- {action}" in INSTRUCTION
 
 
@@ -122,7 +154,11 @@ def test_objects_that_look_the_same_are_numbered_by_distance(level: str, seed: i
     assert all(a.ahead + abs(a.right) <= b.ahead + abs(b.right) for a, b in pairwise(objects))
 
 
-@given(level=LEVEL, seed=SEED, turns=st.lists(st.sampled_from(["turn left", "turn right", "move forward"]), max_size=5))
+@given(
+    level=LEVEL,
+    seed=SEED,
+    turns=st.lists(st.sampled_from(["turn left", "turn right", "move forward"]), max_size=5),
+)
 @settings(max_examples=40, deadline=None)
 def test_places_in_the_view_are_where_things_stand(level: str, seed: int, turns: list[str]) -> None:
     environment, _ = start(level, seed)
@@ -132,7 +168,13 @@ def test_places_in_the_view_are_where_things_stand(level: str, seed: int, turns:
     world = environment.world
     (x, y), (dx, dy) = world.agent_pos, world.dir_vec
     for item in environment.view.objects:
-        assert world.grid.get(int(x + dx * item.ahead - dy * item.right), int(y + dy * item.ahead + dx * item.right)) is item.thing
+        assert (
+            world.grid.get(
+                int(x + dx * item.ahead - dy * item.right),
+                int(y + dy * item.ahead + dx * item.right),
+            )
+            is item.thing
+        )
 
 
 def test_the_text_stays_short_in_the_fullest_rooms() -> None:
@@ -143,7 +185,11 @@ def test_the_text_stays_short_in_the_fullest_rooms() -> None:
 def test_hidden_objects_are_not_named() -> None:
     environment, text = start("FindObj", 3)
     visible = {item.thing for item in environment.view.objects}
-    hidden = [thing for thing in environment.world.grid.grid if thing is not None and thing.type != "wall" and thing not in visible]
+    hidden = [
+        thing
+        for thing in environment.world.grid.grid
+        if thing is not None and thing.type != "wall" and thing not in visible
+    ]
     assert hidden
     assert text.count(" 1 (") + text.count(" 2 (") == len(visible)
 
@@ -155,7 +201,10 @@ def test_hidden_objects_are_not_named() -> None:
         ("Thought: so. Action: Turn Left.", "turn left"),
         ("Action:\nturn left\nAction:\n\n  turn   right  ", "turn right"),
         ("action: `Pick up Blue Key 1`!", "pickup blue key 1"),
-        ("**Action:** go through red open door 2\nObservation: made up", "go through red open door 2"),
+        (
+            "**Action:** go through red open door 2\nObservation: made up",
+            "go through red open door 2",
+        ),
         ("I go left.", None),
         ("Action:", None),
         ("Action:\n---\n", None),
@@ -209,9 +258,17 @@ WORDS = st.sampled_from(
 )
 
 
-@given(level=LEVEL, seed=SEED, actions=st.lists(st.lists(WORDS, min_size=1, max_size=6).map(" ".join), min_size=1, max_size=12))
+@given(
+    level=LEVEL,
+    seed=SEED,
+    actions=st.lists(
+        st.lists(WORDS, min_size=1, max_size=6).map(" ".join), min_size=1, max_size=12
+    ),
+)
 @settings(max_examples=60, deadline=None)
-def test_no_jumble_of_known_words_makes_a_step_fail(level: str, seed: int, actions: list[str]) -> None:
+def test_no_jumble_of_known_words_makes_a_step_fail(
+    level: str, seed: int, actions: list[str]
+) -> None:
     environment, _ = start(level, seed)
     for action in actions:
         if environment.step(say(action)).terminated:
@@ -244,12 +301,20 @@ def test_every_available_action_works_and_no_other_errand_does(level: str, seed:
     available = available_actions(environment.world, environment.view, environment.seen)
     for action in available:
         copy, _ = start(level, seed)
-        assert not copy.step(say(action)).observation[0].content.startswith("That action is not possible")
+        assert (
+            not copy.step(say(action))
+            .observation[0]
+            .content.startswith("That action is not possible")
+        )
     for label in (item.label for item in environment.view.objects):
         for verb in ("go to", "pickup", "go through", "toggle and go through"):
             if f"{verb} {label}" not in available:
                 copy, _ = start(level, seed)
-                assert copy.step(say(f"{verb} {label}")).observation[0].content.startswith("That action is not possible")
+                assert (
+                    copy.step(say(f"{verb} {label}"))
+                    .observation[0]
+                    .content.startswith("That action is not possible")
+                )
 
 
 def test_check_available_actions_lists_them() -> None:
@@ -285,7 +350,9 @@ def test_only_one_object_is_carried_at_a_time() -> None:
     environment.step(say(f"pickup {first.label}"))
     again = environment.view.of(second.thing)
     if again is not None:
-        assert "drop it first" in environment.step(say(f"pickup {again.label}")).observation[0].content
+        assert (
+            "drop it first" in environment.step(say(f"pickup {again.label}")).observation[0].content
+        )
 
 
 def test_a_locked_door_asks_for_its_key() -> None:
@@ -307,14 +374,18 @@ def test_going_through_a_door_ends_behind_it() -> None:
     door = next(item for item in environment.view.objects if item.thing.type == "door")
     text = environment.step(say(f"toggle and go through {door.label}")).observation[0].content
     assert text.startswith(f"You open the {door.thing.color} door and go through.")
-    assert tuple(int(value) for value in environment.world.agent_pos - environment.world.dir_vec) in (
+    assert tuple(
+        int(value) for value in environment.world.agent_pos - environment.world.dir_vec
+    ) in (
         door.cell,
         tuple(environment.world.agent_pos),
     )
 
 
 def test_success_ends_the_episode_with_a_score_for_the_turns_it_took() -> None:
-    environment, _ = start("PickupLoc", seed_where("PickupLoc", r"goal: pick up the (\w+ \w+)\.[^.]*\1 1"))
+    environment, _ = start(
+        "PickupLoc", seed_where("PickupLoc", r"goal: pick up the (\w+ \w+)\.[^.]*\1 1")
+    )
     target = environment.world.mission.removeprefix("pick up the ")
     environment.step(say("check available actions"))
     result = environment.step(say(f"pickup {target} 1"))

@@ -45,7 +45,15 @@ class Count:
         success = response == "stop"
         score = 1.0 if success else 0.0
         over = success or response == "wrong"
-        return StepResult(user(f"{self.num_turns}"), score, over, not over and self.num_turns == 5, success, score, action=response)
+        return StepResult(
+            user(f"{self.num_turns}"),
+            score,
+            over,
+            not over and self.num_turns == 5,
+            success,
+            score,
+            action=response,
+        )
 
     def close(self) -> None: ...
 
@@ -63,7 +71,9 @@ def test_success_failure_and_truncation_are_told_apart() -> None:
 
 
 def test_a_crash_of_the_environment_is_an_error_without_a_score() -> None:
-    trajectory = run_episode(Count(), TASK, lambda messages: "crash" if len(messages) > 2 else "on", SOURCE)
+    trajectory = run_episode(
+        Count(), TASK, lambda messages: "crash" if len(messages) > 2 else "on", SOURCE
+    )
     assert (trajectory.outcome.status, trajectory.outcome.score) == ("error", None)
     assert trajectory.outcome.reason == "ValueError: out of numbers"
     assert [step.response.content for step in trajectory.steps] == ["on", "crash"]
@@ -96,8 +106,17 @@ def test_the_player_sees_the_whole_conversation_and_the_record_holds_it() -> Non
         return next(script)
 
     trajectory = run_episode(Count(), TASK, respond, SOURCE)
-    assert [[message.content for message in messages] for messages in seen] == [["Count.", "Begin."], ["Count.", "Begin.", "on", "1"]]
-    assert [message.content for message in trajectory.messages] == ["Count.", "Begin.", "on", "1", "stop"]
+    assert [[message.content for message in messages] for messages in seen] == [
+        ["Count.", "Begin."],
+        ["Count.", "Begin.", "on", "1"],
+    ]
+    assert [message.content for message in trajectory.messages] == [
+        "Count.",
+        "Begin.",
+        "on",
+        "1",
+        "stop",
+    ]
     assert trajectory.final_observation == user("2")
     assert [step.action for step in trajectory.steps] == ["on", "stop"]
 
@@ -114,7 +133,10 @@ def test_an_episode_may_be_truncated_from_outside() -> None:
     episode.advance("on")
     episode.truncate("no room left")
     assert episode.over
-    assert (episode.trajectory.outcome.status, episode.trajectory.outcome.reason) == ("truncated", "no room left")
+    assert (episode.trajectory.outcome.status, episode.trajectory.outcome.reason) == (
+        "truncated",
+        "no room left",
+    )
     assert episode.trajectory.final_observation == user("1")
 
 

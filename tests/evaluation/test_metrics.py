@@ -9,11 +9,22 @@ from hypothesis import strategies as st
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
 from atlas.records import Message, Outcome, OutcomeStatus, Source, Step, Task, Trajectory
 
-statuses = st.lists(st.sampled_from(["success", "failure", "truncated", "error", "unknown"]), max_size=25)
+statuses = st.lists(
+    st.sampled_from(["success", "failure", "truncated", "error", "unknown"]), max_size=25
+)
 
 
-def _episode(index: int, status: OutcomeStatus, score: float | None = None, num_steps: int = 3, group: str = "") -> Trajectory:
-    step = Step(observation=(Message(role="user", content="You see a door."),), response=Message(role="assistant", content="go"))
+def _episode(
+    index: int,
+    status: OutcomeStatus,
+    score: float | None = None,
+    num_steps: int = 3,
+    group: str = "",
+) -> Trajectory:
+    step = Step(
+        observation=(Message(role="user", content="You see a door."),),
+        response=Message(role="assistant", content="go"),
+    )
     return Trajectory(
         id=f"episode-{index}",
         task=Task(id=f"task-{index}", environment="babyai", group=group),
@@ -24,7 +35,9 @@ def _episode(index: int, status: OutcomeStatus, score: float | None = None, num_
 
 
 def test_errors_are_shown_and_never_counted_as_failures() -> None:
-    metrics = summarise_episodes([_episode(0, "success", 1.0), _episode(1, "failure", 0.0), _episode(2, "error", 0.0)])
+    metrics = summarise_episodes(
+        [_episode(0, "success", 1.0), _episode(1, "failure", 0.0), _episode(2, "error", 0.0)]
+    )
     assert (metrics.num_episodes, metrics.num_valid, metrics.num_errors) == (3, 2, 1)
     assert metrics.success_rate.value == 0.5
     assert metrics.mean_score.value == 0.5
@@ -33,7 +46,11 @@ def test_errors_are_shown_and_never_counted_as_failures() -> None:
 
 def test_truncated_episodes_are_valid_and_no_success() -> None:
     metrics = summarise_episodes([_episode(0, "success"), _episode(1, "truncated")])
-    assert (metrics.success_rate.value, metrics.num_truncated, metrics.invalid_share) == (0.5, 1, 0.0)
+    assert (metrics.success_rate.value, metrics.num_truncated, metrics.invalid_share) == (
+        0.5,
+        1,
+        0.0,
+    )
 
 
 def test_success_is_the_environments_verdict_and_not_a_full_score() -> None:
@@ -42,39 +59,70 @@ def test_success_is_the_environments_verdict_and_not_a_full_score() -> None:
 
 
 def test_success_rate_carries_its_wilson_interval() -> None:
-    rate = summarise_episodes([_episode(index, "success" if index < 81 else "failure") for index in range(263)]).success_rate
-    assert (rate.low, rate.high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))  # Newcombe 1998
+    rate = summarise_episodes(
+        [_episode(index, "success" if index < 81 else "failure") for index in range(263)]
+    ).success_rate
+    assert (rate.low, rate.high) == (
+        pytest.approx(0.2553, abs=5e-5),
+        pytest.approx(0.3662, abs=5e-5),
+    )  # Newcombe 1998
 
 
 def test_mean_steps_is_over_valid_episodes_only() -> None:
     metrics = summarise_episodes(
-        [_episode(0, "success", num_steps=2), _episode(1, "failure", num_steps=6), _episode(2, "error", num_steps=100)]
+        [
+            _episode(0, "success", num_steps=2),
+            _episode(1, "failure", num_steps=6),
+            _episode(2, "error", num_steps=100),
+        ]
     )
     assert metrics.mean_steps.value == 4.0
 
 
 def test_scores_that_are_absent_are_left_out_and_not_zero() -> None:
-    assert summarise_episodes([_episode(0, "success", 0.8), _episode(1, "failure", None)]).mean_score.value == 0.8
+    assert (
+        summarise_episodes(
+            [_episode(0, "success", 0.8), _episode(1, "failure", None)]
+        ).mean_score.value
+        == 0.8
+    )
     assert summarise_episodes([_episode(0, "failure", None)]).mean_score.value is None
 
 
 @pytest.mark.parametrize("episodes", [[], [_episode(0, "error"), _episode(1, "unknown")]])
 def test_zero_valid_episodes_give_no_rate_instead_of_zero(episodes: list[Trajectory]) -> None:
     metrics = summarise_episodes(episodes)
-    assert metrics.success_rate.value is metrics.mean_score.value is metrics.mean_steps.value is None
+    assert (
+        metrics.success_rate.value is metrics.mean_score.value is metrics.mean_steps.value is None
+    )
     assert metrics.num_episodes == len(episodes)
 
 
 @given(statuses)
-def test_every_episode_is_counted_once_and_groups_sum_to_the_whole(drawn: list[OutcomeStatus]) -> None:
-    metrics = summarise_episodes([_episode(index, status, group="ab"[index % 2]) for index, status in enumerate(drawn)])
+def test_every_episode_is_counted_once_and_groups_sum_to_the_whole(
+    drawn: list[OutcomeStatus],
+) -> None:
+    metrics = summarise_episodes(
+        [_episode(index, status, group="ab"[index % 2]) for index, status in enumerate(drawn)]
+    )
     assert metrics.num_valid + metrics.num_errors + metrics.num_unknown == len(drawn)
-    for name in ("num_episodes", "num_valid", "num_success", "num_truncated", "num_errors", "num_unknown"):
-        assert sum(getattr(group, name) for group in metrics.groups.values()) == getattr(metrics, name)
+    for name in (
+        "num_episodes",
+        "num_valid",
+        "num_success",
+        "num_truncated",
+        "num_errors",
+        "num_unknown",
+    ):
+        assert sum(getattr(group, name) for group in metrics.groups.values()) == getattr(
+            metrics, name
+        )
 
 
 def test_groups_stand_in_alphabetical_order_and_metrics_survive_the_disk() -> None:
-    metrics = summarise_episodes([_episode(0, "success", group="open"), _episode(1, "failure", 0.0, group="goto")])
+    metrics = summarise_episodes(
+        [_episode(0, "success", group="open"), _episode(1, "failure", 0.0, group="goto")]
+    )
     assert list(metrics.groups) == ["goto", "open"]
     assert EpisodeMetrics.model_validate_json(metrics.model_dump_json()) == metrics
 
@@ -82,4 +130,7 @@ def test_groups_stand_in_alphabetical_order_and_metrics_survive_the_disk() -> No
 def test_same_episodes_and_seed_give_the_same_metrics() -> None:
     episodes = [_episode(index, "failure", index / 10) for index in range(10)]
     assert summarise_episodes(episodes, seed=4) == summarise_episodes(episodes, seed=4)
-    assert summarise_episodes(episodes, seed=4).mean_score != summarise_episodes(episodes, seed=5).mean_score
+    assert (
+        summarise_episodes(episodes, seed=4).mean_score
+        != summarise_episodes(episodes, seed=5).mean_score
+    )

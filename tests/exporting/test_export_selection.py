@@ -21,12 +21,20 @@ from tests.run_folders import write_selections, write_trajectories
 def selection_of(trajectory: Trajectory, *indices: int) -> Selection:
     num = len(trajectory.steps)
     steps = tuple(CriticalStep(index=index) for index in indices)
-    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=num, budget=num, critical_steps=steps)
+    return Selection(
+        trajectory_id=trajectory.id,
+        selector="test",
+        num_steps=num,
+        budget=num,
+        critical_steps=steps,
+    )
 
 
 def write_runs(folder: Path, trajectories: list[Trajectory], *indices: int) -> tuple[Path, Path]:
     run = write_trajectories(folder / "t", trajectories)
-    return run, write_selections(folder / "s", [selection_of(one, *indices) for one in trajectories], run)
+    return run, write_selections(
+        folder / "s", [selection_of(one, *indices) for one in trajectories], run
+    )
 
 
 def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -> None:
@@ -38,7 +46,10 @@ def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -
     assert stored["summary"] | {"losses": {}} == {
         "trajectories": 2, "exported": 2, "rows": 2, "steps": 9, "critical_steps": 4, "problems": 0, "losses": {},
     }  # fmt: skip
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["x.jsonl", "x.jsonl.manifest.json"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "x.jsonl",
+        "x.jsonl.manifest.json",
+    ]
 
 
 def test_exporting_again_is_free_and_other_settings_do_not_overwrite(tmp_path: Path) -> None:
@@ -65,7 +76,12 @@ def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_a_problem_with_its_reason(tmp_path: Path) -> None:
     silent = make_trajectory(3, "silent")
-    twice = silent.model_copy(update={"id": "twice", "steps": tuple(step.model_copy(update={"observation": ()}) for step in silent.steps)})
+    twice = silent.model_copy(
+        update={
+            "id": "twice",
+            "steps": tuple(step.model_copy(update={"observation": ()}) for step in silent.steps),
+        }
+    )
     runs = write_runs(tmp_path, [make_trajectory(3, "a"), twice], 1)
     manifest = export_selection(ExportConfig(to="agenttraj"), *runs, tmp_path / "x.json")
     assert manifest.summary["exported"] == 1
@@ -89,7 +105,10 @@ def test_wrong_names_endings_and_missing_tokenizers_are_told(tmp_path: Path) -> 
         export_selection(ExportConfig(to="trl"), *runs, tmp_path / "x.jsonl")
 
 
-@pytest.mark.parametrize(("to", "file", "format"), [("openai", "x.jsonl", "openai"), ("agenttraj", "x.json", "agenttraj")])
+@pytest.mark.parametrize(
+    ("to", "file", "format"),
+    [("openai", "x.jsonl", "openai"), ("agenttraj", "x.json", "agenttraj")],
+)
 def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_selection(
     to: str, file: str, format: str, tmp_path: Path
 ) -> None:
@@ -115,7 +134,17 @@ def test_rows_of_ms_swift_stop_at_the_last_critical_step() -> None:
 def test_exporting_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(3, "a")], 1)
     out = str(tmp_path / "x.jsonl")
-    command = ["export", "--to", "openai", "--trajectories", str(runs[0]), "--selection", str(runs[1]), "--out", out]
+    command = [
+        "export",
+        "--to",
+        "openai",
+        "--trajectories",
+        str(runs[0]),
+        "--selection",
+        str(runs[1]),
+        "--out",
+        out,
+    ]
     code = (
         f"import sys; from atlas.cli import app; app({command}, standalone_mode=False);"
         "print([name for name in ('torch', 'transformers', 'pyarrow') if name in sys.modules])"

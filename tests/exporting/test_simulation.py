@@ -12,6 +12,10 @@ from tests.template_families import FAMILIES, family_renderer
 def test_a_system_turn_that_only_we_would_fold_is_refused(name: str) -> None:
     messages = make_trajectory(2).messages
     with pytest.raises(ModelError, match=r"no system turn.*--to trl"):
-        simulate_trainer(family_renderer(name), messages, [message.role == "assistant" for message in messages])
+        simulate_trainer(
+            family_renderer(name), messages, [message.role == "assistant" for message in messages]
+        )
     rest = messages[1:]
-    assert simulate_trainer(family_renderer(name), rest, [message.role == "assistant" for message in rest]).supervised
+    assert simulate_trainer(
+        family_renderer(name), rest, [message.role == "assistant" for message in rest]
+    ).supervised

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.models import inspect_api, retries
-from tests.models.batch_dialects import DIALECTS, Dialect
+from tests.models.endpoints.batch_dialects import DIALECTS, Dialect
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def own_providers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(dialect.key_variable, raising=False)
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.02)
     # The addresses of the providers are variables here, which is what users are kept from.
-    monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
+    monkeypatch.setattr(
+        inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
+    )
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)

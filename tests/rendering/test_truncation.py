@@ -37,7 +37,9 @@ def all_cut(renderer: Renderer, trajectory: Trajectory) -> Trajectory:
     for index in range(1, len(steps)):
         (seen,) = steps[index].observation
         if len(renderer.encode(seen.content)) > len(renderer.encode(MARKER)):
-            steps[index] = steps[index].model_copy(update={"observation": (seen.model_copy(update={"content": MARKER}),)})
+            steps[index] = steps[index].model_copy(
+                update={"observation": (seen.model_copy(update={"content": MARKER}),)}
+            )
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
@@ -48,7 +50,9 @@ def end_of_step(example: TokenizedExample, step: int) -> int:
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_as_few_observations_as_needed_give_way_and_no_step_is_lost_that_could_fit(name: str, data: st.DataObject) -> None:
+def test_as_few_observations_as_needed_give_way_and_no_step_is_lost_that_could_fit(
+    name: str, data: st.DataObject
+) -> None:
     renderer = family_renderer(name)
     lengths = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=6))
     chosen = sorted(data.draw(st.sets(st.integers(0, len(lengths) - 1), min_size=1)))
@@ -60,27 +64,38 @@ def test_as_few_observations_as_needed_give_way_and_no_step_is_lost_that_could_f
     whole = renderer.tokenize_trajectory(trajectory, steps=chosen)
     shortest = renderer.tokenize_trajectory(all_cut(renderer, trajectory), steps=chosen)
     assert len(plain) == len(cut) == len(shortest)
-    for dropping, example, same, untouched, least in zip(plain, cut, again, whole, shortest, strict=True):
+    for dropping, example, same, untouched, least in zip(
+        plain, cut, again, whole, shortest, strict=True
+    ):
         assert len(example.token_ids) <= max_tokens
         assert example.token_ids.tolist() == same.token_ids.tolist()
         assert sorted([*example.steps, *example.dropped_steps]) == list(untouched.steps)
-        assert {step for step in untouched.steps if end_of_step(least, step) <= max_tokens} <= set(example.steps)
+        assert {step for step in untouched.steps if end_of_step(least, step) <= max_tokens} <= set(
+            example.steps
+        )
         assert set(dropping.steps) <= set(example.steps)
         if not dropping.dropped_steps or example.steps == dropping.steps:
             assert example.cut_observations == (), "nothing is cut where that keeps no step"
             assert example.token_ids.tolist() == dropping.token_ids.tolist()
         for step in example.steps:
             said = untouched.token_ids[loss_mask(untouched, [step])].tolist()
-            assert example.token_ids[loss_mask(example, [step])].tolist() == said, "responses are never cut"
+            assert example.token_ids[loss_mask(example, [step])].tolist() == said, (
+                "responses are never cut"
+            )
         text = renderer.tokenizer.decode(example.token_ids.tolist())
         assert text.count(MARKER) <= len(example.cut_observations)
 
 
-def test_the_farthest_observations_go_first_and_the_task_and_what_the_step_answers_stay_longest() -> None:
+def test_the_farthest_observations_go_first_and_the_task_and_what_the_step_answers_stay_longest() -> (
+    None
+):
     renderer = family_renderer("qwen2.5")
     trajectory = trajectory_of([20] * 7, thinks=False)
     (whole,) = renderer.tokenize_trajectory(trajectory, steps=[2, 6])
-    length, each = end_of_step(whole, 6), len(renderer.encode(" ".join(["door 4"] * 20))) - len(renderer.encode(MARKER))
+    length, each = (
+        end_of_step(whole, 6),
+        len(renderer.encode(" ".join(["door 4"] * 20))) - len(renderer.encode(MARKER)),
+    )
 
     def cut(num: int) -> tuple[int, ...]:
         limit = length - (num - 1) * each - 1
@@ -88,7 +103,14 @@ def test_the_farthest_observations_go_first_and_the_task_and_what_the_step_answe
         assert example.steps == (2, 6)
         return example.cut_observations
 
-    assert [cut(num) for num in range(1, 7)] == [(4,), (1, 4), (1, 3, 4), (1, 3, 4, 5), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6)]
+    assert [cut(num) for num in range(1, 7)] == [
+        (4,),
+        (1, 4),
+        (1, 3, 4),
+        (1, 3, 4, 5),
+        (1, 2, 3, 4, 5),
+        (1, 2, 3, 4, 5, 6),
+    ]
 
 
 def test_results_of_tools_give_way_together_and_keep_their_calls() -> None:
@@ -96,15 +118,27 @@ def test_results_of_tools_give_way_together_and_keep_their_calls() -> None:
     trajectory = tool_trajectory(FAMILIES["hermes"])
     long = tuple(
         step.model_copy(
-            update={"observation": tuple(message.model_copy(update={"content": message.content * 9}) for message in step.observation)}
+            update={
+                "observation": tuple(
+                    message.model_copy(update={"content": message.content * 9})
+                    for message in step.observation
+                )
+            }
         )
         for step in trajectory.steps
     )
     trajectory = trajectory.model_copy(update={"steps": long})
     (whole,) = renderer.tokenize_trajectory(trajectory, steps=[2])
-    (example,) = renderer.tokenize_trajectory(trajectory, len(whole.token_ids) - 60, [2], "cut_observations")
+    (example,) = renderer.tokenize_trajectory(
+        trajectory, len(whole.token_ids) - 60, [2], "cut_observations"
+    )
     assert example.cut_observations == (1,)
-    assert renderer.tokenizer.decode(example.token_ids.tolist()).count(f"<tool_response>\n{MARKER}\n</tool_response>") == 2
+    assert (
+        renderer.tokenizer.decode(example.token_ids.tolist()).count(
+            f"<tool_response>\n{MARKER}\n</tool_response>"
+        )
+        == 2
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,13 +147,21 @@ def test_no_observation_gives_way_to_steps_that_do_not_matter(name: str, max_tok
     renderer = family_renderer(name)
     trajectory = trajectory_of([12] * 6, FAMILIES[name].thinks)
     alone = renderer.tokenize_trajectory(trajectory, max_tokens, [1, 2], "cut_observations")
-    beside = renderer.tokenize_trajectory(trajectory, max_tokens, [1, 2], "cut_observations", others=[0, 3, 4, 5])
+    beside = renderer.tokenize_trajectory(
+        trajectory, max_tokens, [1, 2], "cut_observations", others=[0, 3, 4, 5]
+    )
     for step in (1, 2):
-        (one,), (other,) = ([made for made in examples if step in made.steps] or [None] for examples in (alone, beside))
+        (one,), (other,) = (
+            [made for made in examples if step in made.steps] or [None]
+            for examples in (alone, beside)
+        )
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             assert one.cut_observations == other.cut_observations
-            assert one.token_ids[: end_of_step(one, step)].tolist() == other.token_ids[: end_of_step(other, step)].tolist()
+            assert (
+                one.token_ids[: end_of_step(one, step)].tolist()
+                == other.token_ids[: end_of_step(other, step)].tolist()
+            )
 
 
 def test_a_template_that_takes_the_marker_for_a_question_gives_an_example_per_step() -> None:
@@ -134,12 +176,18 @@ def test_a_template_that_takes_the_marker_for_a_question_gives_an_example_per_st
     steps = list(trajectory_of([3, 20, 20, 20], thinks=True).steps)
     for index in range(1, 4):
         (seen,) = steps[index].observation
-        result = seen.model_copy(update={"content": f"<tool_response>{seen.content}</tool_response>"})
+        result = seen.model_copy(
+            update={"content": f"<tool_response>{seen.content}</tool_response>"}
+        )
         steps[index] = steps[index].model_copy(update={"observation": (result,)})
     trajectory = make_trajectory(0).model_copy(update={"steps": tuple(steps)})
     (whole,) = renderer.tokenize_trajectory(trajectory, steps=[1, 3])
-    made = renderer.tokenize_trajectory(trajectory, len(whole.token_ids) - 30, [1, 3], "cut_observations")
+    made = renderer.tokenize_trajectory(
+        trajectory, len(whole.token_ids) - 30, [1, 3], "cut_observations"
+    )
     assert [example.steps for example in made] == [(1,), (3,)]
     assert all(example.cut_observations == (2,) for example in made)
     for example, step in zip(made, (1, 3), strict=True):
-        assert f"Hm {step}." in renderer.tokenizer.decode(example.token_ids[loss_mask(example, [step])].tolist())
+        assert f"Hm {step}." in renderer.tokenizer.decode(
+            example.token_ids[loss_mask(example, [step])].tolist()
+        )

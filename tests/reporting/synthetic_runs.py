@@ -13,10 +13,21 @@ from typing import Any
 from pydantic import ConfigDict
 
 from atlas.config import Config
-from atlas.record_files import write_records
-from atlas.records import CRITICAL_KINDS, Annotation, CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
+from atlas.records import (
+    CRITICAL_KINDS,
+    Annotation,
+    CriticalStep,
+    Message,
+    Outcome,
+    Selection,
+    Source,
+    Step,
+    Task,
+    Trajectory,
+)
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.store import Input, run_input, start_run
+from atlas.store.record_files import write_records
+from atlas.store.run_folders import Input, run_input, start_run
 
 # Difficulty of each task group (log-odds), and what each way of training adds to the log-odds of success.
 GROUPS = {
@@ -33,7 +44,13 @@ GAINS = {
     "random": {"held_in_test": 0.1, "held_out_test": -0.25},
     "complement": {"held_in_test": -0.6, "held_out_test": -0.9},
 }
-LABELS = {"base": "Base model", "all": "All steps", "critical": "Critical 30 %", "random": "Random 30 %", "complement": "Non-critical 30 %"}
+LABELS = {
+    "base": "Base model",
+    "all": "All steps",
+    "critical": "Critical 30 %",
+    "random": "Random 30 %",
+    "complement": "Non-critical 30 %",
+}
 SELECTORS = {"all": "all", "critical": "annotated", "random": "random", "complement": "complement"}
 
 
@@ -52,12 +69,21 @@ class RunFolders:
     paths: dict[str, Path] = field(default_factory=dict)
 
     def episodes(self, arm: str, split: str, seed: int = 0) -> list[Trajectory]:
-        lines = (self.paths[f"evaluate-{arm}-{seed}-{split}"] / "episodes.jsonl").read_text().splitlines()
+        lines = (
+            (self.paths[f"evaluate-{arm}-{seed}-{split}"] / "episodes.jsonl")
+            .read_text()
+            .splitlines()
+        )
         return [Trajectory.model_validate_json(line) for line in lines]
 
 
 def write_run(
-    path: Path, command: str, config: dict[str, Any], inputs: dict[str, Input], files: dict[str, Sequence[Any]], summary: dict[str, Any]
+    path: Path,
+    command: str,
+    config: dict[str, Any],
+    inputs: dict[str, Input],
+    files: dict[str, Sequence[Any]],
+    summary: dict[str, Any],
 ) -> Path:
     """A finished run folder; `files` holds records or plain rows by file name."""
     with start_run(path, command, AnyConfig(**config), inputs) as run:
@@ -70,13 +96,19 @@ def write_run(
     return path
 
 
-def make_trajectory(index: int, task: Task, num_steps: int, outcome: Outcome, annotated: Sequence[int] = ()) -> Trajectory:
+def make_trajectory(
+    index: int, task: Task, num_steps: int, outcome: Outcome, annotated: Sequence[int] = ()
+) -> Trajectory:
     def step(position: int) -> Step:
         kind = CRITICAL_KINDS[0 if position == 0 else 1 + (index + position) % 3]
         return Step(
-            observation=(Message(role="user", content=f"You see a red ball {position} steps forward."),),
+            observation=(
+                Message(role="user", content=f"You see a red ball {position} steps forward."),
+            ),
             response=Message(role="assistant", content="Thought: closer.\nAction: move forward"),
-            annotation=Annotation(kinds=(kind,), score=0.8) if position in annotated else Annotation(),
+            annotation=Annotation(kinds=(kind,), score=0.8)
+            if position in annotated
+            else Annotation(),
         )
 
     return Trajectory(
@@ -89,14 +121,22 @@ def make_trajectory(index: int, task: Task, num_steps: int, outcome: Outcome, an
 
 
 def make_episodes(
-    arm: str, split: str, seed: int, num_tasks: int, error_share: float = 0.01, group_name: str | None = None, leaked_tasks: int = 0
+    arm: str,
+    split: str,
+    seed: int,
+    num_tasks: int,
+    error_share: float = 0.01,
+    group_name: str | None = None,
+    leaked_tasks: int = 0,
 ) -> list[Trajectory]:
     """Episodes whose success follows the arm, the group and the task, so that pairing has something to find."""
     groups = list(GROUPS[split].items())
     episodes = []
     for index in range(num_tasks):
         group, ease = groups[index % len(groups)]
-        name = f"babyai/train/{index}" if index < leaked_tasks else f"babyai/{split}/{group}/{index}"
+        name = (
+            f"babyai/train/{index}" if index < leaked_tasks else f"babyai/{split}/{group}/{index}"
+        )
         task = Task(id=name, environment="babyai", group=group_name or group, split=split)
         hard = random.Random(f"task {task.id}").gauss(0, 1.0)
         lot = random.Random(f"episode {arm} {seed} {task.id}")
@@ -117,7 +157,11 @@ def make_episodes(
 def _select(trajectory: Trajectory, selector: str) -> Selection:
     num_steps = len(trajectory.steps)
     budget = num_steps if selector == "all" else max(1, int(0.3 * num_steps))
-    annotated = [index for index, step in enumerate(trajectory.steps) if step.annotation and step.annotation.kinds]
+    annotated = [
+        index
+        for index, step in enumerate(trajectory.steps)
+        if step.annotation and step.annotation.kinds
+    ]
     lot = random.Random(f"{selector} {trajectory.id}")
     rest = [index for index in range(num_steps) if index not in annotated[:budget]]
     indices = {
@@ -127,10 +171,19 @@ def _select(trajectory: Trajectory, selector: str) -> Selection:
         "complement": lot.sample(rest, min(budget, len(rest))),
     }[selector]
     steps = tuple(
-        CriticalStep(index=index, kinds=trajectory.steps[index].annotation.kinds if selector == "annotated" else ())
+        CriticalStep(
+            index=index,
+            kinds=trajectory.steps[index].annotation.kinds if selector == "annotated" else (),
+        )
         for index in sorted(indices)
     )
-    return Selection(trajectory_id=trajectory.id, selector=selector, num_steps=num_steps, budget=budget, critical_steps=steps)
+    return Selection(
+        trajectory_id=trajectory.id,
+        selector=selector,
+        num_steps=num_steps,
+        budget=budget,
+        critical_steps=steps,
+    )
 
 
 def make_run_folders(
@@ -151,32 +204,79 @@ def make_run_folders(
     trajectories = []
     for index in range(num_trajectories):
         num_steps = rng.randint(4, 18)
-        chosen = {0, num_steps - 1} | {position for position in range(num_steps) if rng.random() < 0.12}
-        task = Task(id=f"babyai/train/{index}", environment="babyai", group="GoToLocal", split="train")
+        chosen = {0, num_steps - 1} | {
+            position for position in range(num_steps) if rng.random() < 0.12
+        }
+        task = Task(
+            id=f"babyai/train/{index}", environment="babyai", group="GoToLocal", split="train"
+        )
         outcome = Outcome(status="success", score=0.9)
-        trajectories.append(make_trajectory(index, task, num_steps, outcome, sorted(chosen, key=lambda position: (position % 7, position))))
-    paths = {"trajectories": write_run(root / "trajectories", "collect", {"seed": 0}, {}, {"trajectories.jsonl": trajectories}, {})}
+        trajectories.append(
+            make_trajectory(
+                index,
+                task,
+                num_steps,
+                outcome,
+                sorted(chosen, key=lambda position: (position % 7, position)),
+            )
+        )
+    paths = {
+        "trajectories": write_run(
+            root / "trajectories",
+            "collect",
+            {"seed": 0},
+            {},
+            {"trajectories.jsonl": trajectories},
+            {},
+        )
+    }
     arm_configs = []
     for arm in arms:
         runs = []
         for seed in range(num_seeds if arm != "base" else 1):
-            training = None if arm == "base" else _train(root, paths, arm, seed, trajectories, (settings_of or {}).get(arm, {}))
+            training = (
+                None
+                if arm == "base"
+                else _train(root, paths, arm, seed, trajectories, (settings_of or {}).get(arm, {}))
+            )
             evaluations = {}
             for split in splits:
                 path = root / f"evaluate-{arm}-{seed}-{split}"
-                model = Input(path="tiny/base-model") if training is None else run_input(training, path)
-                episodes = make_episodes(arm, split, seed, num_tasks, error_share, group_name, leaked_tasks)
-                config = {"environment": "babyai", "split": split, "temperature": 0.0, "model": "given"}
-                evaluations[split] = write_run(path, "evaluate", config, {"model": model}, {"episodes.jsonl": episodes}, {})
+                model = (
+                    Input(path="tiny/base-model") if training is None else run_input(training, path)
+                )
+                episodes = make_episodes(
+                    arm, split, seed, num_tasks, error_share, group_name, leaked_tasks
+                )
+                config = {
+                    "environment": "babyai",
+                    "split": split,
+                    "temperature": 0.0,
+                    "model": "given",
+                }
+                evaluations[split] = write_run(
+                    path, "evaluate", config, {"model": model}, {"episodes.jsonl": episodes}, {}
+                )
                 paths[path.name] = path
             runs.append(ArmRun(training=training, evaluations=evaluations))
         arm_configs.append(ArmConfig(name=arm, label=(labels or LABELS).get(arm), runs=tuple(runs)))
     reference = "all" if "all" in arms else arms[0]
-    config = ReportConfig(arms=tuple(arm_configs), reference=reference, base="base" if "base" in arms and reference != "base" else None)
+    config = ReportConfig(
+        arms=tuple(arm_configs),
+        reference=reference,
+        base="base" if "base" in arms and reference != "base" else None,
+    )
     return RunFolders(root, config.model_copy(update={"resamples": 500}), paths)
 
 
-def _train(root: Path, paths: dict[str, Path], arm: str, seed: int, trajectories: list[Trajectory], settings: dict[str, Any]) -> Path:
+def _train(
+    root: Path,
+    paths: dict[str, Path],
+    arm: str,
+    seed: int,
+    trajectories: list[Trajectory],
+    settings: dict[str, Any],
+) -> Path:
     selector = SELECTORS[arm]
     select = root / f"select-{selector}"
     selections = [_select(trajectory, selector) for trajectory in trajectories]
@@ -185,7 +285,9 @@ def _train(root: Path, paths: dict[str, Path], arm: str, seed: int, trajectories
         if selector == "complement" and "annotated" in paths:
             inputs["of"] = run_input(paths["annotated"], select)
         config = {"selector": selector, "ratio": 0.3, "model": "gpt-4o"}
-        paths[selector] = write_run(select, "select", config, inputs, {"selections.jsonl": selections}, {})
+        paths[selector] = write_run(
+            select, "select", config, inputs, {"selections.jsonl": selections}, {}
+        )
     path = root / f"train-{arm}-{seed}"
     num_steps = sum(selection.num_steps for selection in selections)
     supervised = sum(len(selection.critical_steps) for selection in selections)
@@ -194,7 +296,9 @@ def _train(root: Path, paths: dict[str, Path], arm: str, seed: int, trajectories
     rows = [
         {
             "step": step,
-            "loss": round(level + 2.4 * math.exp(-step / 18) + 0.06 * rng.random() + rng.gauss(0, 0.03), 4),
+            "loss": round(
+                level + 2.4 * math.exp(-step / 18) + 0.06 * rng.random() + rng.gauss(0, 0.03), 4
+            ),
             "learning_rate": 1e-5,
         }
         for step in range(1, 121)
@@ -210,4 +314,11 @@ def _train(root: Path, paths: dict[str, Path], arm: str, seed: int, trajectories
         "selection": run_input(paths[selector], path),
         "model": Input(path="Qwen/Qwen2.5-0.5B-Instruct"),
     }
-    return write_run(path, "train", {"seed": seed, "learning_rate": 1e-5} | settings, inputs, {"metrics.jsonl": rows}, summary)
+    return write_run(
+        path,
+        "train",
+        {"seed": seed, "learning_rate": 1e-5} | settings,
+        inputs,
+        {"metrics.jsonl": rows},
+        summary,
+    )

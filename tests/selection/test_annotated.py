@@ -8,11 +8,15 @@ import pytest
 
 from atlas.config import load_config
 from atlas.errors import ConfigError, DataError, RunError
-from atlas.record_files import read_records
 from atlas.records import Message, Problem, Selection, Trajectory
-from atlas.selection.compare_selections import CompareConfig, compare_selections, read_comparison
+from atlas.reporting.selections.compare_selections import (
+    CompareConfig,
+    compare_selections,
+    read_comparison,
+)
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_manifest
+from atlas.store.record_files import read_records
+from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 
@@ -20,21 +24,32 @@ from tests.run_folders import write_trajectories
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     protocol = make_trajectory(2, "t2").model_copy(
-        update={"prompt": (Message(role="user", content="Hi"), Message(role="assistant", content="OK."))}
+        update={
+            "prompt": (Message(role="user", content="Hi"), Message(role="assistant", content="OK."))
+        }
     )
     trajectories: list[Trajectory] = [make_trajectory(6, "t6"), protocol, make_trajectory(0, "t0")]
     return write_trajectories(tmp_path / "trajectories", trajectories)
 
 
-def label(id_: str, step: int, type_: str = "critical", annotator: str = "ann", **more: Any) -> dict[str, Any]:
+def label(
+    id_: str, step: int, type_: str = "critical", annotator: str = "ann", **more: Any
+) -> dict[str, Any]:
     return {"trajectory_id": id_, "step": step, "type": type_, "annotator": annotator} | more
 
 
-def select(run: Path, *labels: dict[str, Any], out: str = "s", **settings: Any) -> tuple[dict[str, Selection], list[Problem]]:
+def select(
+    run: Path, *labels: dict[str, Any], out: str = "s", **settings: Any
+) -> tuple[dict[str, Selection], list[Problem]]:
     file = run.parent / f"{out}.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in labels), encoding="utf-8")
-    select_steps(SelectConfig(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out)
-    selections = {one.trajectory_id: one for one in read_records(run.parent / out / "selections.jsonl", Selection)}
+    select_steps(
+        SelectConfig(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
+    )
+    selections = {
+        one.trajectory_id: one
+        for one in read_records(run.parent / out / "selections.jsonl", Selection)
+    }
     return selections, list(read_records(run.parent / out / "problems.jsonl", Problem))
 
 
@@ -46,18 +61,32 @@ def test_the_steps_that_a_person_marked_are_chosen_with_kinds_and_notes(run: Pat
         label("t6", 5, "none"),
     ]
     selections, problems = select(run, *labels, label("t2", 0, "none"))
-    assert {step.index: step.kinds for step in selections["t6"].critical_steps} == {1: ("plan_creation", "critical_action"), 4: ()}
+    assert {step.index: step.kinds for step in selections["t6"].critical_steps} == {
+        1: ("plan_creation", "critical_action"),
+        4: (),
+    }
     assert "ann: sets the goal" in str(selections["t6"].critical_steps[0].reason)
     assert (selections["t2"].critical_steps, selections["t2"].problem) == ((), None)
     assert problems == []
 
 
-def test_of_several_people_the_majority_of_those_who_labelled_the_trajectory_decides(run: Path) -> None:
-    labels = [label("t6", step, annotator=who) for who, steps in {"ann": (0, 3), "bea": (3, 4), "cem": (3, 0)}.items() for step in steps]
+def test_of_several_people_the_majority_of_those_who_labelled_the_trajectory_decides(
+    run: Path,
+) -> None:
+    labels = [
+        label("t6", step, annotator=who)
+        for who, steps in {"ann": (0, 3), "bea": (3, 4), "cem": (3, 0)}.items()
+        for step in steps
+    ]
     selections, _ = select(run, *labels, label("t2", 0), label("t2", 0, "none", "bea"))
-    assert {step.index: step.score for step in selections["t6"].critical_steps} == {0: 0.666667, 3: 1.0}
+    assert {step.index: step.score for step in selections["t6"].critical_steps} == {
+        0: 0.666667,
+        3: 1.0,
+    }
     assert selections["t2"].indices == set()  # one of two is no majority
-    assert select(run, *labels, out="few", ratio=0.2)[0]["t6"].indices == {3}  # the step that most agree on
+    assert select(run, *labels, out="few", ratio=0.2)[0]["t6"].indices == {
+        3
+    }  # the step that most agree on
 
 
 def test_one_annotator_can_be_picked(run: Path) -> None:
@@ -70,8 +99,18 @@ def test_one_annotator_can_be_picked(run: Path) -> None:
         select(run, *labels, out="other", annotator="be")
 
 
-def test_lines_that_fit_no_step_are_problems_with_their_numbers_and_cost_no_other(run: Path) -> None:
-    strange = [label("t7", 0), label("t6", 6), label("t0", 0), label("t2", -1), label("t6", 2), label("t2", 1), label("t6", 2, "none")]
+def test_lines_that_fit_no_step_are_problems_with_their_numbers_and_cost_no_other(
+    run: Path,
+) -> None:
+    strange = [
+        label("t7", 0),
+        label("t6", 6),
+        label("t0", 0),
+        label("t2", -1),
+        label("t6", 2),
+        label("t2", 1),
+        label("t6", 2, "none"),
+    ]
     selections, problems = select(run, *strange)
     assert selections["t2"].indices == {1}
     told = {problem.where: problem.reason for problem in problems}
@@ -85,7 +124,9 @@ def test_lines_that_fit_no_step_are_problems_with_their_numbers_and_cost_no_othe
 
 
 def test_a_file_without_a_usable_label_stops_the_run_with_the_first_reason(run: Path) -> None:
-    with pytest.raises(DataError, match=r"no label that can be used; the first problem: s.jsonl line 1: step is -1"):
+    with pytest.raises(
+        DataError, match=r"no label that can be used; the first problem: s.jsonl line 1: step is -1"
+    ):
         select(run, label("t6", -1))
     with pytest.raises(DataError, match="it is empty"):
         select(run, out="none")
@@ -115,9 +156,15 @@ def test_settings_that_nobody_reads_are_refused(settings: list[str], said: str) 
 def test_peoples_labels_are_compared_as_one_more_selection(run: Path) -> None:
     select(run, label("t6", 0), label("t6", 3), out="people")
     select_steps(SelectConfig(selector="random"), run, run.parent / "random")
-    compare_selections(CompareConfig(selections=(run.parent / "people", run.parent / "random"), plot=False), run.parent / "c")
+    compare_selections(
+        CompareConfig(selections=(run.parent / "people", run.parent / "random"), plot=False),
+        run.parent / "c",
+    )
     comparison = read_comparison(run.parent / "c")
-    assert [(profile.name, profile.num_trajectories, profile.num_problems) for profile in comparison.profiles] == [
+    assert [
+        (profile.name, profile.num_trajectories, profile.num_problems)
+        for profile in comparison.profiles
+    ] == [
         ("people", 2, 1),
         ("random", 3, 0),
     ]

@@ -15,21 +15,29 @@ MIN_STEPS = st.integers(0, 5)
 
 
 @given(STEPS, RATIOS, ROUNDINGS, MIN_STEPS)
-def test_the_budget_is_within_the_steps_and_at_least_the_minimum(num_steps: int, ratio: float, rounding, min_steps: int) -> None:
+def test_the_budget_is_within_the_steps_and_at_least_the_minimum(
+    num_steps: int, ratio: float, rounding, min_steps: int
+) -> None:
     budget = step_budget(num_steps, ratio, rounding, min_steps)
     assert min(num_steps, min_steps) <= budget <= num_steps
 
 
 @given(STEPS, RATIOS, ROUNDINGS, MIN_STEPS)
-def test_the_budget_grows_with_steps_and_ratio(num_steps: int, ratio: float, rounding, min_steps: int) -> None:
+def test_the_budget_grows_with_steps_and_ratio(
+    num_steps: int, ratio: float, rounding, min_steps: int
+) -> None:
     budget = step_budget(num_steps, ratio, rounding, min_steps)
     assert budget <= step_budget(num_steps + 1, ratio, rounding, min_steps)
     assert budget <= step_budget(num_steps, min(1.0, ratio + 0.001), rounding, min_steps)
 
 
 @given(STEPS, RATIOS)
-def test_the_floor_never_exceeds_the_share_and_the_roundings_are_in_order(num_steps: int, ratio: float) -> None:
-    floor, nearest, ceil = (step_budget(num_steps, ratio, rounding, 0) for rounding in ("floor", "nearest", "ceil"))
+def test_the_floor_never_exceeds_the_share_and_the_roundings_are_in_order(
+    num_steps: int, ratio: float
+) -> None:
+    floor, nearest, ceil = (
+        step_budget(num_steps, ratio, rounding, 0) for rounding in ("floor", "nearest", "ceil")
+    )
     assert floor <= Fraction(str(ratio)) * num_steps <= ceil
     assert floor <= nearest <= ceil <= floor + 1
 
@@ -50,5 +58,7 @@ def test_the_whole_ratio_is_every_step(num_steps: int, rounding) -> None:
         (10, 0.3, "floor", 3),
     ],
 )
-def test_the_product_is_exact_in_decimals(num_steps: int, ratio: float, rounding, expected: int) -> None:
+def test_the_product_is_exact_in_decimals(
+    num_steps: int, ratio: float, rounding, expected: int
+) -> None:
     assert step_budget(num_steps, ratio, rounding) == expected

@@ -6,12 +6,12 @@ import pytest
 
 from atlas.config import load_config
 from atlas.errors import ConfigError
-from atlas.models.embeddings import load_embedder
-from atlas.record_files import read_records
+from atlas.models.local.embeddings import load_embedder
 from atlas.records import Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import make_selector
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 
@@ -19,9 +19,13 @@ pytest.importorskip("sklearn", reason="the select extra is not installed")
 
 
 def saying(goal: str, *responses: str) -> Trajectory:
-    steps = tuple(Step(observation=(), response=Message(role="assistant", content=text)) for text in responses)
+    steps = tuple(
+        Step(observation=(), response=Message(role="assistant", content=text)) for text in responses
+    )
     trajectory = make_trajectory(1)
-    return trajectory.model_copy(update={"steps": steps, "task": trajectory.task.model_copy(update={"goal": goal})})
+    return trajectory.model_copy(
+        update={"steps": steps, "task": trajectory.task.model_copy(update={"goal": goal})}
+    )
 
 
 def take(trajectory: Trajectory, budget: int, model: Path | None = None) -> Selection:
@@ -32,12 +36,20 @@ def take(trajectory: Trajectory, budget: int, model: Path | None = None) -> Sele
 
 
 def test_the_first_step_taken_is_the_one_most_like_the_goal() -> None:
-    trajectory = saying("open the golden chest", "walk north", "look at the sky", "open golden chest", "wait")
+    trajectory = saying(
+        "open the golden chest", "walk north", "look at the sky", "open golden chest", "wait"
+    )
     assert take(trajectory, 1).indices == {2}
 
 
 def test_a_step_that_says_the_same_again_is_passed_over_for_another() -> None:
-    trajectory = saying("open the golden chest with a key", "open golden chest", "open golden chest", "take the key", "wait")
+    trajectory = saying(
+        "open the golden chest with a key",
+        "open golden chest",
+        "open golden chest",
+        "take the key",
+        "wait",
+    )
     assert take(trajectory, 2).indices == {0, 2}
 
 
@@ -61,19 +73,40 @@ def test_the_task_seen_by_the_first_step_does_not_make_it_relevant() -> None:
 
 
 def test_with_a_model_likeness_is_that_of_its_embeddings(tiny_model_folder: Path) -> None:
-    goal, *texts = "open the golden chest", "walk north", "look at the sky", "open the golden chest", "open the golden chest", "wait"
+    goal, *texts = (
+        "open the golden chest",
+        "walk north",
+        "look at the sky",
+        "open the golden chest",
+        "open the golden chest",
+        "wait",
+    )
     selection = take(saying(goal, *texts), 2, tiny_model_folder)
     vectors = load_embedder(str(tiny_model_folder)).embed([goal, *texts])
     marginal = 0.5 * vectors[1:] @ vectors[0] - 0.5 * vectors[1:] @ vectors[3]
-    marginal[[2, 3]] = -1  # the first like the goal is taken already, and what it says again is worth nothing
+    marginal[
+        [2, 3]
+    ] = -1  # the first like the goal is taken already, and what it says again is worth nothing
     assert selection.indices == {2, int(marginal.argmax())}
-    assert selection.critical_steps == take(saying(goal, *texts), 2, tiny_model_folder).critical_steps
+    assert (
+        selection.critical_steps == take(saying(goal, *texts), 2, tiny_model_folder).critical_steps
+    )
 
 
-def test_the_embedding_model_is_an_input_of_the_run(tiny_model_folder: Path, tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "t", [make_trajectory(4, "a"), make_trajectory(0, "b"), make_trajectory(9, "c")])
-    manifest = select_steps(SelectConfig(selector="diversity", embedding_model=str(tiny_model_folder)), run, tmp_path / "s")
+def test_the_embedding_model_is_an_input_of_the_run(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    run = write_trajectories(
+        tmp_path / "t", [make_trajectory(4, "a"), make_trajectory(0, "b"), make_trajectory(9, "c")]
+    )
+    manifest = select_steps(
+        SelectConfig(selector="diversity", embedding_model=str(tiny_model_folder)),
+        run,
+        tmp_path / "s",
+    )
     assert manifest.inputs["embedding_model"].digest
-    assert [len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)] == [1, 0, 2]
+    assert [
+        len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)
+    ] == [1, 0, 2]
     with pytest.raises(ConfigError, match="embedding_model=… is read by selector diversity"):
         load_config(SelectConfig, None, ["selector=random", "embedding_model=m"])

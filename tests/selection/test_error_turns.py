@@ -13,9 +13,14 @@ def seeing(environment: str, after: list[Message]) -> Trajectory:
     """A trajectory whose step i was followed by `after[i]`."""
     trajectory = make_trajectory(len(after))
     steps = [trajectory.steps[0]]
-    steps += [step.model_copy(update={"observation": (seen,)}) for step, seen in zip(trajectory.steps[1:], after[:-1], strict=True)]
+    steps += [
+        step.model_copy(update={"observation": (seen,)})
+        for step, seen in zip(trajectory.steps[1:], after[:-1], strict=True)
+    ]
     task = trajectory.task.model_copy(update={"environment": environment})
-    return trajectory.model_copy(update={"steps": tuple(steps), "final_observation": (after[-1],), "task": task})
+    return trajectory.model_copy(
+        update={"steps": tuple(steps), "final_observation": (after[-1],), "task": task}
+    )
 
 
 def flagged(environment: str, text: str, role: str = "user") -> bool:
@@ -52,7 +57,10 @@ def test_reports_of_errors_are_found(environment: str, text: str) -> None:
         ("babyai", "You see a red ball 1 (2 ahead). You face a wall."),
         ("textcraft", "Instruction:\nInventory: You are not carrying anything."),
         ("story", "Nothing happens. The night is long."),
-        ("anything", "The manual has a chapter on errors: how to fix an error, and why a build failed."),
+        (
+            "anything",
+            "The manual has a chapter on errors: how to fix an error, and why a build failed.",
+        ),
         ("anything", '{"error": null, "rows": [1]}'),
         ("anything", "HTTP/1.1 200 OK"),
         ("anything", ""),
@@ -71,8 +79,13 @@ def test_words_of_a_tool_result_are_no_error_in_a_users_mouth() -> None:
 
 
 def test_errors_takes_every_step_but_those_that_failed_under_a_budget_of_its_own() -> None:
-    fine, bad = Message(role="user", content="You open the door."), Message(role="user", content="That action is not possible: no.")
-    selection = make_selector(SelectConfig(selector="errors")).select(seeing("babyai", [fine, bad, bad, fine, bad]), 1)  # type: ignore[union-attr]
+    fine, bad = (
+        Message(role="user", content="You open the door."),
+        Message(role="user", content="That action is not possible: no."),
+    )
+    selection = make_selector(SelectConfig(selector="errors")).select(
+        seeing("babyai", [fine, bad, bad, fine, bad]), 1
+    )  # type: ignore[union-attr]
     assert sorted(selection.indices) == [0, 3]  # type: ignore[union-attr]
     assert selection.budget == 2  # type: ignore[union-attr]
 

@@ -11,17 +11,17 @@ import pytest
 
 from atlas.config import check_config
 from atlas.errors import ConfigError, EndpointError, ModelError
-from atlas.models.log_probabilities import load_scorer
-from atlas.record_files import read_records
+from atlas.models.local.log_probabilities import load_scorer
 from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import HasClose, Scorer, make_selector
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.models.chat_server import Reply, failure
-from tests.models.completions_server import TinyEngine, serve_scores
-from tests.models.other_model import other_model
+from tests.models.endpoints.chat_server import Reply, failure
+from tests.models.endpoints.completions_server import TinyEngine, serve_scores
+from tests.models.local.other_model import other_model
 from tests.run_folders import write_trajectories
 from tests.templates import LLAMA_3, tiny_tokenizer
 
@@ -48,15 +48,30 @@ def scores(name: str, model: Path, **settings: Any) -> list[float]:
 
 
 def scores_there(url: str, name: str, tokenizer: Path, **settings: Any) -> list[float]:
-    result = score(SelectConfig(selector=name, model="served", base_url=url, tokenizer=str(tokenizer), max_retries=0, **settings))
+    result = score(
+        SelectConfig(
+            selector=name,
+            model="served",
+            base_url=url,
+            tokenizer=str(tokenizer),
+            max_retries=0,
+            **settings,
+        )
+    )
     assert isinstance(result, list)
     return result
 
 
-def test_perplexity_puts_the_highest_the_lowest_or_the_middle_first(tiny_model_folder: Path) -> None:
-    losses = [tokens.mean_loss for tokens in load_scorer(str(tiny_model_folder), "fp32").read(TRAJECTORY)]
+def test_perplexity_puts_the_highest_the_lowest_or_the_middle_first(
+    tiny_model_folder: Path,
+) -> None:
+    losses = [
+        tokens.mean_loss for tokens in load_scorer(str(tiny_model_folder), "fp32").read(TRAJECTORY)
+    ]
     assert scores("perplexity", tiny_model_folder) == losses
-    assert scores("perplexity", tiny_model_folder, band="low") == [-loss for loss in losses if loss is not None]
+    assert scores("perplexity", tiny_model_folder, band="low") == [
+        -loss for loss in losses if loss is not None
+    ]
     mid = scores("perplexity", tiny_model_folder, band="mid")
     ranked = sorted(range(6), key=losses.__getitem__)
     assert {index for index in range(6) if mid[index] == max(mid)} <= set(ranked[2:4])
@@ -64,16 +79,24 @@ def test_perplexity_puts_the_highest_the_lowest_or_the_middle_first(tiny_model_f
 
 
 def test_entropy_is_of_what_the_model_might_say(tiny_model_folder: Path) -> None:
-    entropies = [tokens.mean_entropy for tokens in load_scorer(str(tiny_model_folder), "fp32").read(TRAJECTORY)]
+    entropies = [
+        tokens.mean_entropy
+        for tokens in load_scorer(str(tiny_model_folder), "fp32").read(TRAJECTORY)
+    ]
     assert scores("entropy", tiny_model_folder) == entropies
 
 
-def test_excess_loss_is_the_difference_of_the_two_losses(tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_excess_loss_is_the_difference_of_the_two_losses(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
     other = other_model(tiny_model_folder, tmp_path / "other")
     own, reference = scores("perplexity", tiny_model_folder), scores("perplexity", other)
     excess = scores("excess-loss", tiny_model_folder, reference_model=str(other))
     assert excess == pytest.approx([a - b for a, b in zip(own, reference, strict=True)])
-    assert scores("excess-loss", tiny_model_folder, reference_model=str(tiny_model_folder)) == [0.0] * 6
+    assert (
+        scores("excess-loss", tiny_model_folder, reference_model=str(tiny_model_folder))
+        == [0.0] * 6
+    )
 
 
 def test_two_vocabularies_are_refused(tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -84,18 +107,28 @@ def test_two_vocabularies_are_refused(tiny_model_folder: Path, tmp_path: Path) -
 
 
 def test_a_trajectory_that_the_model_cannot_read_is_a_problem(tiny_model_folder: Path) -> None:
-    result = score(SelectConfig(selector="perplexity", model=str(tiny_model_folder)), make_trajectory(80))
+    result = score(
+        SelectConfig(selector="perplexity", model=str(tiny_model_folder)), make_trajectory(80)
+    )
     assert isinstance(result, Problem)
     assert "tokens exceed the 2048" in result.reason
 
 
 def test_the_models_are_inputs_with_digests(tiny_model_folder: Path, tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "trajectories", [TRAJECTORY])
-    told = {"selector": "excess-loss", "model": str(tiny_model_folder), "reference_model": str(tiny_model_folder)}
+    told = {
+        "selector": "excess-loss",
+        "model": str(tiny_model_folder),
+        "reference_model": str(tiny_model_folder),
+    }
     manifest = select_steps(SelectConfig.model_validate(told), run, tmp_path / "out")
     assert manifest.inputs["model"].digest == manifest.inputs["reference_model"].digest is not None
     with pytest.raises(ModelError, match="does not exist"):
-        select_steps(SelectConfig(selector="entropy", model=str(tmp_path / "nowhere")), run, tmp_path / "other")
+        select_steps(
+            SelectConfig(selector="entropy", model=str(tmp_path / "nowhere")),
+            run,
+            tmp_path / "other",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -103,29 +136,53 @@ def engine(tiny_model_folder: Path) -> TinyEngine:
     return TinyEngine(tiny_model_folder)
 
 
-def test_an_endpoint_scores_as_the_same_model_does_here(engine: TinyEngine, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_an_endpoint_scores_as_the_same_model_does_here(
+    engine: TinyEngine, tiny_model_folder: Path, tmp_path: Path
+) -> None:
     other = other_model(tiny_model_folder, tmp_path / "other")
     there = {"tokenizer": tiny_model_folder}
     with serve_scores(engine) as server, serve_scores(TinyEngine(other)) as reference:
-        for name, told in (("perplexity", {}), ("perplexity", {"band": "mid"}), ("entropy", {"num_likeliest": 999})):
-            here = scores(name, tiny_model_folder, **{key: value for key, value in told.items() if key == "band"})
-            np.testing.assert_allclose(scores_there(server.url, name, **there, **told), here, atol=1e-4)
+        for name, told in (
+            ("perplexity", {}),
+            ("perplexity", {"band": "mid"}),
+            ("entropy", {"num_likeliest": 999}),
+        ):
+            here = scores(
+                name,
+                tiny_model_folder,
+                **{key: value for key, value in told.items() if key == "band"},
+            )
+            np.testing.assert_allclose(
+                scores_there(server.url, name, **there, **told), here, atol=1e-4
+            )
         excess = scores("excess-loss", tiny_model_folder, reference_model=str(other))
         told = {"reference_model": "other", "reference_base_url": reference.url}
-        np.testing.assert_allclose(scores_there(server.url, "excess-loss", **there, **told), excess, atol=1e-4)
+        np.testing.assert_allclose(
+            scores_there(server.url, "excess-loss", **there, **told), excess, atol=1e-4
+        )
         mixed = scores("excess-loss", tiny_model_folder, **told)
         np.testing.assert_allclose(mixed, excess, atol=1e-4)
         own = scores_there(server.url, "excess-loss", **there, reference_model="served")
         assert own == [0.0] * 6
-    assert {body["logprobs"] for body in server.requests} == {1, 999}, "only entropy needs more than one token named"
+    assert {body["logprobs"] for body in server.requests} == {1, 999}, (
+        "only entropy needs more than one token named"
+    )
     assert {body["model"] for body in reference.requests} == {"other"}
 
 
 def test_a_run_with_an_endpoint_goes_on_where_it_stopped_and_asks_many_at_a_time(
     engine: TinyEngine, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(3, f"t{number}") for number in range(8)])
-    values = {"selector": "perplexity", "model": "served", "tokenizer": str(tiny_model_folder), "max_retries": 0, "max_in_flight": 4}
+    run = write_trajectories(
+        tmp_path / "trajectories", [make_trajectory(3, f"t{number}") for number in range(8)]
+    )
+    values = {
+        "selector": "perplexity",
+        "model": "served",
+        "tokenizer": str(tiny_model_folder),
+        "max_retries": 0,
+        "max_in_flight": 4,
+    }
 
     def breaks(body: dict[str, Any], number: int) -> Reply | None:
         return failure(500) if number in (2, 5) else None
@@ -140,12 +197,17 @@ def test_a_run_with_an_endpoint_goes_on_where_it_stopped_and_asks_many_at_a_time
     assert manifest.inputs["tokenizer"].digest is not None
     local = SelectConfig(selector="perplexity", model=str(tiny_model_folder), precision="fp32")
     select_steps(local, run, tmp_path / "local")
-    for one, other in zip(*(read_records(tmp_path / name / "scores.jsonl", StepScores) for name in ("out", "local")), strict=True):
+    for one, other in zip(
+        *(read_records(tmp_path / name / "scores.jsonl", StepScores) for name in ("out", "local")),
+        strict=True,
+    ):
         assert one.scores == pytest.approx(other.scores, abs=1e-4)
 
 
 def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_folder: Path) -> None:
-    config = SelectConfig(selector="perplexity", model="/served/model", base_url="http://127.0.0.1:1/v1")
+    config = SelectConfig(
+        selector="perplexity", model="/served/model", base_url="http://127.0.0.1:1/v1"
+    )
     with pytest.raises(ModelError, match=r"give tokenizer=…"):
         score(config)
 
@@ -153,21 +215,47 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"selector": "rollout-value", "model": "m", "base_url": "http://x/v1"}, "not by rollout-value; leave it out"),
+        (
+            {"selector": "rollout-value", "model": "m", "base_url": "http://x/v1"},
+            "not by rollout-value; leave it out",
+        ),
         ({"selector": "entropy", "model": "m", "tokenizer": "t"}, "for a model at base_url"),
-        ({"selector": "oracle", "base_url": "http://x/v1", "tokenizer": "t"}, "is read by selectors entropy / excess-loss / perplexity"),
-        ({"selector": "entropy", "model": "m", "reference_base_url": "http://x/v1"}, "read by selector excess-loss"),
-        ({"selector": "excess-loss", "model": "m", "reference_model": "r", "reference_base_url": "http://x/v1?key=1"}, "may hold a secret"),
-        ({"selector": "entropy", "model": "m", "batch": True}, "batch=… is read by selectors oracle / rejection"),
+        (
+            {"selector": "oracle", "base_url": "http://x/v1", "tokenizer": "t"},
+            "is read by selectors entropy / excess-loss / perplexity",
+        ),
+        (
+            {"selector": "entropy", "model": "m", "reference_base_url": "http://x/v1"},
+            "read by selector excess-loss",
+        ),
+        (
+            {
+                "selector": "excess-loss",
+                "model": "m",
+                "reference_model": "r",
+                "reference_base_url": "http://x/v1?key=1",
+            },
+            "may hold a secret",
+        ),
+        (
+            {"selector": "entropy", "model": "m", "batch": True},
+            "batch=… is read by selectors oracle / rejection",
+        ),
         ({"selector": "oracle", "cache": True, "retry_problems_of": "r"}, "became problems"),
         ({"selector": "perplexity"}, "needs model="),
         ({"selector": "learned"}, r"needs model=… \(a run folder of select-train\)"),
         ({"selector": "oracle", "model": "gpt-4o"}, "names no provider.*such as openai/gpt-4o"),
         ({"selector": "rollout-value"}, "needs model="),
         ({"selector": "excess-loss", "model": "m"}, "needs reference_model="),
-        ({"selector": "entropy", "model": "m", "reference_model": "r"}, "read by selector excess-loss"),
+        (
+            {"selector": "entropy", "model": "m", "reference_model": "r"},
+            "read by selector excess-loss",
+        ),
         ({"selector": "entropy", "model": "m", "band": "low"}, "read by selector perplexity"),
-        ({"selector": "rollout-value", "model": "m", "rollouts": {"temperature": 0}}, "all 5 rollouts are one"),
+        (
+            {"selector": "rollout-value", "model": "m", "rollouts": {"temperature": 0}},
+            "all 5 rollouts are one",
+        ),
         ({"scope": "all"}, "'scope'"),
     ],
 )

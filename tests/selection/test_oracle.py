@@ -16,17 +16,21 @@ from atlas.selection.selectors.oracle_answer import AnswerError, read_answer
 from atlas.selection.selectors.oracle_prompt import RUBRIC, oracle_questions, prompt_digest
 from atlas.selection.selectors.oracle_transcript import BEGIN, END, disarm
 from tests.conftest import make_trajectory
-from tests.models.chat_server import ChatServer, Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion, failure, serve
 from tests.selection.oracle_answers import answer_of
 
 TRAJECTORY = make_trajectory(10)
 
 
-def select(answer: Callable[[dict[str, Any], int], Reply], budget: int = 3, **settings: Any) -> tuple[Selection, ChatServer]:
+def select(
+    answer: Callable[[dict[str, Any], int], Reply], budget: int = 3, **settings: Any
+) -> tuple[Selection, ChatServer]:
     """What the oracle selects of ten steps when the server answers like that."""
 
     async def run(url: str) -> Selection:
-        selector = OracleSelector(SelectConfig(selector="oracle", base_url=url, max_retries=2, **settings), {})
+        selector = OracleSelector(
+            SelectConfig(selector="oracle", base_url=url, max_retries=2, **settings), {}
+        )
         try:
             return await selector.select(TRAJECTORY, budget)
         finally:
@@ -42,7 +46,9 @@ def in_turn(*replies: Reply) -> Callable[[dict[str, Any], int], Reply]:
 
 def test_a_good_answer_becomes_critical_steps_in_order() -> None:
     selection, server = select(in_turn(completion(answer_of([7, 2]))))
-    assert [(step.index, step.kinds, step.reason, step.score) for step in selection.critical_steps] == [
+    assert [
+        (step.index, step.kinds, step.reason, step.score) for step in selection.critical_steps
+    ] == [
         (2, ("critical_action",), "because of 2", 0.5),
         (7, ("critical_action",), "because of 7", 0.5),
     ]
@@ -73,7 +79,10 @@ def test_a_budget_of_nothing_asks_nothing() -> None:
         (answer_of([0, 1, 2, 3]), "it names 4 steps, at most 3 are allowed"),
         (answer_of([0], kind="important"), "kind of step 0 is 'important'"),
         (answer_of([0], confidence=7), "confidence of step 0 is 7"),
-        ('{"critical_steps": [{"index": "0", "kind": "plan_creation"}]}', "index '0', expected a whole number"),
+        (
+            '{"critical_steps": [{"index": "0", "kind": "plan_creation"}]}',
+            "index '0', expected a whole number",
+        ),
         (answer_of([0]) + answer_of([1]), "2 different JSON objects"),
     ],
 )
@@ -93,7 +102,9 @@ def test_a_wrong_answer_is_sent_back_once_with_what_was_wrong(bad: str, complain
 
 
 def test_an_answer_cut_off_by_its_length_is_called_that() -> None:
-    selection, _ = select(lambda body, number: completion(answer_of([1])[:30], finish_reason="length"))
+    selection, _ = select(
+        lambda body, number: completion(answer_of([1])[:30], finish_reason="length")
+    )
     assert "cut off" in (selection.problem or "")
 
 
@@ -104,18 +115,25 @@ def test_a_refusal_is_a_problem_and_is_not_argued_with() -> None:
 
 
 def test_a_request_that_the_endpoint_declines_is_a_problem() -> None:
-    selection, _ = select(lambda body, number: failure(400, "maximum context length is 8192 tokens"))
+    selection, _ = select(
+        lambda body, number: failure(400, "maximum context length is 8192 tokens")
+    )
     assert "maximum context length" in (selection.problem or "")
 
 
 def test_busy_and_broken_servers_are_asked_again() -> None:
-    selection, server = select(in_turn(failure(429, Retry_After="1"), failure(500), completion(answer_of([1]))))
+    selection, server = select(
+        in_turn(failure(429, Retry_After="1"), failure(500), completion(answer_of([1])))
+    )
     assert selection.indices == {1}
     assert len(server.requests) == 3
 
 
 def test_without_schemas_the_words_alone_have_to_do() -> None:
-    selection, server = select(in_turn(completion("Sure!\n```json\n" + answer_of([1]) + "\n```\nHope it helps.")), structured=False)
+    selection, server = select(
+        in_turn(completion("Sure!\n```json\n" + answer_of([1]) + "\n```\nHope it helps.")),
+        structured=False,
+    )
     assert selection.indices == {1}
     assert "response_format" not in server.requests[0]
 
@@ -140,7 +158,10 @@ def test_an_answer_is_found_in_prose_fences_and_thoughts(text: str) -> None:
     | st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: (
-            st.lists(inner) | st.dictionaries(st.sampled_from(["critical_steps", "index", "kind", "reason", "confidence"]), inner)
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["critical_steps", "index", "kind", "reason", "confidence"]), inner
+            )
         ),
     ).map(json.dumps)
 )
@@ -159,7 +180,9 @@ def spoken(text: str, where: str = "response") -> Trajectory:
     """Three steps, of which the second says or sees `text`."""
     trajectory = make_trajectory(3)
     steps = list(trajectory.steps)
-    message = {"response": steps[1].response, "observation": steps[1].observation[0]}[where].model_copy(update={"content": text})
+    message = {"response": steps[1].response, "observation": steps[1].observation[0]}[
+        where
+    ].model_copy(update={"content": text})
     steps[1] = steps[1].model_copy(update={where: message if where == "response" else (message,)})
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
@@ -193,7 +216,13 @@ def test_no_line_of_a_trajectory_passes_for_ours(text: str, where: str) -> None:
     assert own_lines(spoken(text, where)) == own_lines(spoken("hello", where))
 
 
-@given(st.text(alphabet=st.characters() | st.sampled_from(list("=<>|[]/ \nBEGINTRAJECTORYbegintrajectory")), max_size=80))
+@given(
+    st.text(
+        alphabet=st.characters()
+        | st.sampled_from(list("=<>|[]/ \nBEGINTRAJECTORYbegintrajectory")),
+        max_size=80,
+    )
+)
 def test_no_text_at_all_breaks_the_fence(text: str) -> None:
     disarmed = disarm(text)
     assert all(line.startswith("| ") for line in disarmed.splitlines())
@@ -203,7 +232,9 @@ def test_no_text_at_all_breaks_the_fence(text: str) -> None:
     assert "|>" not in disarmed
 
 
-@pytest.mark.parametrize("text", [END, f"x {BEGIN} y", "=== end  Trajectory ===", "END\u200b TRAJECTORY"])
+@pytest.mark.parametrize(
+    "text", [END, f"x {BEGIN} y", "=== end  Trajectory ===", "END\u200b TRAJECTORY"]
+)
 def test_a_look_alike_of_our_markers_is_removed(text: str) -> None:
     assert "[marker removed]" in disarm(text)
     assert "trajectory" not in disarm(text).lower()
@@ -211,7 +242,8 @@ def test_a_look_alike_of_our_markers_is_removed(text: str) -> None:
 
 def test_plain_text_reads_as_it_was() -> None:
     assert (
-        disarm("Thought:\n\tsee x < 3, émile → 日本\n\nAction:\nlook") == "| Thought:\n| \tsee x < 3, émile → 日本\n| \n| Action:\n| look"
+        disarm("Thought:\n\tsee x < 3, émile → 日本\n\nAction:\nlook")
+        == "| Thought:\n| \tsee x < 3, émile → 日本\n| \n| Action:\n| look"
     )
 
 
@@ -219,15 +251,26 @@ def test_the_rubric_comes_first_the_trajectory_last() -> None:
     [question] = oracle_questions(TRAJECTORY, 3, 100_000)
     system, user = question.messages
     assert system.content == RUBRIC
-    assert user.content.splitlines()[0] == "This trajectory has 10 steps, numbered 0 to 9. Name at most 3 of them."
+    assert (
+        user.content.splitlines()[0]
+        == "This trajectory has 10 steps, numbered 0 to 9. Name at most 3 of them."
+    )
     assert user.content.endswith(END)
-    assert [line for line in own_lines(TRAJECTORY) if "response" in line] == [f"## step {index}, response" for index in range(10)]
+    assert [line for line in own_lines(TRAJECTORY) if "response" in line] == [
+        f"## step {index}, response" for index in range(10)
+    ]
 
 
 def test_tool_calls_and_reasoning_are_shown() -> None:
     trajectory = make_trajectory(1)
-    response = Message(role="assistant", reasoning="I must look", tool_calls=(ToolCall(name="look", arguments='{"at":\n"door"}'),))
-    trajectory = trajectory.model_copy(update={"steps": (trajectory.steps[0].model_copy(update={"response": response}),)})
+    response = Message(
+        role="assistant",
+        reasoning="I must look",
+        tool_calls=(ToolCall(name="look", arguments='{"at":\n"door"}'),),
+    )
+    trajectory = trajectory.model_copy(
+        update={"steps": (trajectory.steps[0].model_copy(update={"response": response}),)}
+    )
     assert '| I must look\n| tool call: look {"at":\n| "door"}' in shown(trajectory)
 
 
@@ -243,9 +286,12 @@ def test_long_observations_are_cut_in_the_middle_and_responses_are_not() -> None
 
 def test_a_trajectory_with_too_long_responses_is_a_problem_and_not_cut() -> None:
     async def run() -> Selection:
-        return await OracleSelector(SelectConfig(selector="oracle", base_url="http://127.0.0.1:1/v1", max_prompt_chars=5_000), {}).select(
-            spoken("y" * 9_000), 1
-        )
+        return await OracleSelector(
+            SelectConfig(
+                selector="oracle", base_url="http://127.0.0.1:1/v1", max_prompt_chars=5_000
+            ),
+            {},
+        ).select(spoken("y" * 9_000), 1)
 
     assert "Raise max_prompt_chars" in (asyncio.run(run()).problem or "")
 

@@ -17,15 +17,15 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.models import inspect_api
-from atlas.record_files import read_records
 from atlas.records import Selection, Usage
 from atlas.selection.costs import Price, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.models.batch_dialects import DIALECTS, Dialect
-from tests.models.batch_server import serve_batches
-from tests.models.chat_server import Reply, completion, failure, serve
-from tests.models.provider_answers import as_chat
+from tests.models.endpoints.batch_dialects import DIALECTS, Dialect
+from tests.models.endpoints.batch_server import serve_batches
+from tests.models.endpoints.chat_server import Reply, completion, failure, serve
+from tests.models.endpoints.provider_answers import as_chat
 from tests.run_folders import write_trajectories
 from tests.selection.oracle_answers import judge_answer, labels_of
 
@@ -40,12 +40,21 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    trajectories = [make_trajectory(5, f"t{number}", thought=f"I am number {number}.") for number in range(NUM_TRAJECTORIES)]
+    trajectories = [
+        make_trajectory(5, f"t{number}", thought=f"I am number {number}.")
+        for number in range(NUM_TRAJECTORIES)
+    ]
     return write_trajectories(tmp_path / "trajectories", trajectories)
 
 
 def oracle(url: str, **settings: Any) -> SelectConfig:
-    values = {"selector": "oracle", "model": "judge", "base_url": url, "max_retries": 1, "timeout_seconds": 5.0}
+    values = {
+        "selector": "oracle",
+        "model": "judge",
+        "base_url": url,
+        "max_retries": 1,
+        "timeout_seconds": 5.0,
+    }
     return SelectConfig(**{**values, **settings})
 
 
@@ -75,9 +84,15 @@ def test_a_run_in_batches_selects_what_one_by_one_selects(run: Path, tmp_path: P
     assert sorted(len(lines) for lines in server.batches.values()) == [2, 5, 5]
 
 
-def test_an_answer_that_breaks_the_rules_is_asked_again_in_a_later_batch(run: Path, tmp_path: Path) -> None:
+def test_an_answer_that_breaks_the_rules_is_asked_again_in_a_later_batch(
+    run: Path, tmp_path: Path
+) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        return completion("nonsense") if number_in(body) in (3, 8) and len(body["messages"]) == 2 else good(body, number)
+        return (
+            completion("nonsense")
+            if number_in(body) in (3, 8) and len(body["messages"]) == 2
+            else good(body, number)
+        )
 
     with serve_batches(answer) as server:
         manifest = select_steps(in_batches(server.url), run, tmp_path / "out")
@@ -94,14 +109,18 @@ def test_rejection_is_asked_in_batches_too(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_every_provider_selects_the_same(dialect: Dialect, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_provider_selects_the_same(
+    dialect: Dialect, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return completion(judge_answer(as_chat(body)))
 
     with serve(good) as server:
         select_steps(oracle(server.url), run, tmp_path / "single")
     with serve_batches(answer, dialect=dialect) as batches:
-        monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None)
+        monkeypatch.setattr(
+            inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
+        )
         monkeypatch.setenv(dialect.address_variable or "UNUSED", batches.url)
         monkeypatch.setenv(dialect.key_variable, "sk-very-secret-0123456789")
         config = in_batches(batches.url, model=dialect.model, batch_size=5)
@@ -110,13 +129,20 @@ def test_every_provider_selects_the_same(dialect: Dialect, run: Path, tmp_path: 
         manifest = select_steps(config, run, tmp_path / "batches")
     assert selections_in(tmp_path / "batches") == [
         selection.model_copy(update={"selector": made.selector})
-        for selection, made in zip(selections_in(tmp_path / "single"), selections_in(tmp_path / "batches"), strict=True)
+        for selection, made in zip(
+            selections_in(tmp_path / "single"), selections_in(tmp_path / "batches"), strict=True
+        )
     ]
-    assert manifest.summary["usage"] == Usage(requests=12, input_tokens=1_200, output_tokens=84).model_dump()
+    assert (
+        manifest.summary["usage"]
+        == Usage(requests=12, input_tokens=1_200, output_tokens=84).model_dump()
+    )
     assert sorted(len(lines) for lines in batches.batches.values()) == [2, 5, 5]
 
 
-def test_a_killed_run_finds_its_batches_again_and_pays_for_no_question_twice(run: Path, tmp_path: Path) -> None:
+def test_a_killed_run_finds_its_batches_again_and_pays_for_no_question_twice(
+    run: Path, tmp_path: Path
+) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -127,7 +153,9 @@ select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
     out = tmp_path / "out"
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", script, server.url, str(run), str(out)], env=dict(os.environ))
+        return subprocess.Popen(
+            [sys.executable, "-c", script, server.url, str(run), str(out)], env=dict(os.environ)
+        )
 
     def kill_when(is_time: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
@@ -149,13 +177,21 @@ select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
         kill_when(lambda: num_noted() == 2)
         server.num_looks = 0
         select_steps(in_batches(server.url, batch_size=5), run, out)
-        assert sorted(map(number_in, server.bodies)) == list(range(NUM_TRAJECTORIES)), "each was asked about once"
+        assert sorted(map(number_in, server.bodies)) == list(range(NUM_TRAJECTORIES)), (
+            "each was asked about once"
+        )
     assert len(selections_in(out)) == NUM_TRAJECTORIES
 
 
-def test_problems_that_are_tried_again_get_new_answers_not_those_of_a_batch_that_was_left(run: Path, tmp_path: Path) -> None:
+def test_problems_that_are_tried_again_get_new_answers_not_those_of_a_batch_that_was_left(
+    run: Path, tmp_path: Path
+) -> None:
     def refusing(body: dict[str, Any], number: int) -> Reply:
-        return completion(None, refusal="no") if number_in(body) == 3 and number < NUM_TRAJECTORIES else good(body, number)
+        return (
+            completion(None, refusal="no")
+            if number_in(body) == 3 and number < NUM_TRAJECTORIES
+            else good(body, number)
+        )
 
     is_shut = True
 
@@ -167,12 +203,18 @@ def test_problems_that_are_tried_again_get_new_answers_not_those_of_a_batch_that
             select_steps(in_batches(batches.url), run, tmp_path / "first")
         select_steps(oracle(server.url), run, tmp_path / "first")
         is_shut = False
-        manifest = select_steps(in_batches(batches.url, retry_problems_of=str(tmp_path / "first")), run, tmp_path / "again")
+        manifest = select_steps(
+            in_batches(batches.url, retry_problems_of=str(tmp_path / "first")),
+            run,
+            tmp_path / "again",
+        )
         assert manifest.summary["problems"] == 0
         assert [number_in(body) for body in batches.bodies[NUM_TRAJECTORIES:]] == [3]
 
 
-def test_a_provider_without_batches_is_refused_before_anything_is_made(run: Path, tmp_path: Path) -> None:
+def test_a_provider_without_batches_is_refused_before_anything_is_made(
+    run: Path, tmp_path: Path
+) -> None:
     arguments = [
         "select",
         "--trajectories",
@@ -186,7 +228,9 @@ def test_a_provider_without_batches_is_refused_before_anything_is_made(run: Path
         tmp_path / "out",
     ]
     done = CliRunner().invoke(app, [*map(str, arguments)])
-    assert "no batch endpoint is known for model 'mistral/large'" in str(done.exception or done.output)
+    assert "no batch endpoint is known for model 'mistral/large'" in str(
+        done.exception or done.output
+    )
     assert not (tmp_path / "out").exists()
     with serve_batches(good, misbehave=lambda method, path, number: failure(404)) as server:
         with pytest.raises(ModelError, match="the batch could not be sent"):
@@ -194,55 +238,100 @@ def test_a_provider_without_batches_is_refused_before_anything_is_made(run: Path
         assert server.paths == ["POST /files"]
 
 
-def test_the_discount_of_batches_is_in_the_price_where_the_table_says(run: Path, tmp_path: Path) -> None:
+def test_the_discount_of_batches_is_in_the_price_where_the_table_says(
+    run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "known.yaml").write_text("judge: {input: 1000000, output: 1000000, batch: 0.5}\n")
     (tmp_path / "unknown.yaml").write_text("judge: {input: 1000000, output: 1000000}\n")
     prices = {name: str(tmp_path / f"{name}.yaml") for name in ("known", "unknown")}
-    assert find_price(in_batches("http://x/v1", prices=prices["known"])) == Price(input=500_000, output=500_000)
-    assert find_price(oracle("http://x/v1", prices=prices["known"])) == Price(input=1_000_000, output=1_000_000)
-    assert find_price(in_batches("http://x/v1", prices=prices["unknown"])) == Price(input=1_000_000, output=1_000_000)
+    assert find_price(in_batches("http://x/v1", prices=prices["known"])) == Price(
+        input=500_000, output=500_000
+    )
+    assert find_price(oracle("http://x/v1", prices=prices["known"])) == Price(
+        input=1_000_000, output=1_000_000
+    )
+    assert find_price(in_batches("http://x/v1", prices=prices["unknown"])) == Price(
+        input=1_000_000, output=1_000_000
+    )
     full, half = (
-        estimate_cost(in_batches("http://x/v1", prices=prices[name]), run, tmp_path / "out").cost_usd for name in ("unknown", "known")
+        estimate_cost(
+            in_batches("http://x/v1", prices=prices[name]), run, tmp_path / "out"
+        ).cost_usd
+        for name in ("unknown", "known")
     )
     assert full is not None
     assert half == full / 2
     with serve_batches(good) as server:
-        config = in_batches(server.url, prices=prices["known"], max_cost_usd=half / NUM_TRAJECTORIES * 2.2)
+        config = in_batches(
+            server.url, prices=prices["known"], max_cost_usd=half / NUM_TRAJECTORIES * 2.2
+        )
         with pytest.raises(CostLimitError, match=r"paid 535\.0000 USD"):
             select_steps(config, run, tmp_path / "out")
-        assert len(server.batches["batch_0"]) == 2, "a batch holds no more than fits under the limit, by the estimate"
+        assert len(server.batches["batch_0"]) == 2, (
+            "a batch holds no more than fits under the limit, by the estimate"
+        )
         assert len(server.questions) == 10
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_dry_run_says_whether_it_knows_the_discount(is_known: bool, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("openai/judge: {input: 1, output: 1" + (", batch: 0.5}\n" if is_known else "}\n"))
-    arguments = ["select", "--trajectories", run, "--selector", "oracle", "--model", "openai/judge", "--batch", "--dry-run"]
+def test_a_dry_run_says_whether_it_knows_the_discount(
+    is_known: bool, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prices.yaml").write_text(
+        "openai/judge: {input: 1, output: 1" + (", batch: 0.5}\n" if is_known else "}\n")
+    )
+    arguments = [
+        "select",
+        "--trajectories",
+        run,
+        "--selector",
+        "oracle",
+        "--model",
+        "openai/judge",
+        "--batch",
+        "--dry-run",
+    ]
     arguments += ["--out", tmp_path / "out", f"prices={tmp_path / 'prices.yaml'}"]
     said = CliRunner().invoke(app, [*map(str, arguments)]).output
     assert "in 12 requests, in batches" in said
     assert ("the table does not say what batches cost" in said) is not is_known
 
 
-def test_with_the_cache_the_same_question_is_paid_for_once_in_whatever_run(run: Path, tmp_path: Path) -> None:
+def test_with_the_cache_the_same_question_is_paid_for_once_in_whatever_run(
+    run: Path, tmp_path: Path
+) -> None:
     with serve(good) as server:
         first = select_steps(oracle(server.url, cache=True), run, tmp_path / "first")
         again = select_steps(oracle(server.url, cache=True), run, tmp_path / "again")
         assert len(server.requests) == NUM_TRAJECTORIES
-        for change in ({"temperature": 0.5}, {"model": "other"}, {"max_tokens": 500}, {"structured": False}, {"ratio": 0.5}):
+        for change in (
+            {"temperature": 0.5},
+            {"model": "other"},
+            {"max_tokens": 500},
+            {"structured": False},
+            {"ratio": 0.5},
+        ):
             before = len(server.requests)
             select_steps(oracle(server.url, cache=True, **change), run, tmp_path / str(change))
             assert len(server.requests) == before + NUM_TRAJECTORIES, change
     selections, before = selections_in(tmp_path / "again"), selections_in(tmp_path / "first")
-    assert [selection.critical_steps for selection in selections] == [selection.critical_steps for selection in before]
+    assert [selection.critical_steps for selection in selections] == [
+        selection.critical_steps for selection in before
+    ]
     assert first.summary["usage"]["requests"] == NUM_TRAJECTORIES
     assert again.summary["usage"] == Usage().model_dump(), "nothing was paid"
     assert "cost_usd" not in again.summary
 
 
-def test_with_the_cache_an_answer_that_was_cut_is_complained_about_in_the_same_words(run: Path, tmp_path: Path) -> None:
+def test_with_the_cache_an_answer_that_was_cut_is_complained_about_in_the_same_words(
+    run: Path, tmp_path: Path
+) -> None:
     def cut_at_first(body: dict[str, Any], number: int) -> Reply:
-        return good(body, number) if len(body["messages"]) > 2 else completion('{"critical', finish_reason="length")
+        return (
+            good(body, number)
+            if len(body["messages"]) > 2
+            else completion('{"critical', finish_reason="length")
+        )
 
     with serve(cut_at_first) as server:
         for name in ("first", "again"):
@@ -256,16 +345,24 @@ def test_a_key_that_an_answer_repeats_reaches_no_file_not_even_the_cache(
 ) -> None:
     key = "sk-very-secret-0123456789"
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    with serving(lambda body, number: completion(judge_answer(body).replace("because", key))) as server:
+    with serving(
+        lambda body, number: completion(judge_answer(body).replace("because", key))
+    ) as server:
         for name in ("first", "again"):
             config = in_batches if serving is serve_batches else oracle
             select_steps(config(server.url, cache=True), run, tmp_path / name)
-            assert (selections_in(tmp_path / name)[0].critical_steps[0].reason or "").startswith("[key] of")
+            assert (selections_in(tmp_path / name)[0].critical_steps[0].reason or "").startswith(
+                "[key] of"
+            )
     assert list((tmp_path / "cache").rglob("answers.sqlite")), "it is here that the cache is"
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()
+    ]
 
 
-def test_without_the_cache_every_run_asks_for_itself_and_nothing_is_kept(run: Path, tmp_path: Path) -> None:
+def test_without_the_cache_every_run_asks_for_itself_and_nothing_is_kept(
+    run: Path, tmp_path: Path
+) -> None:
     with serve(good) as server:
         for name in ("first", "again"):
             select_steps(oracle(server.url), run, tmp_path / name)
@@ -279,7 +376,9 @@ def test_what_failed_is_not_kept(run: Path, tmp_path: Path) -> None:
 
     out = tmp_path / "first"
     with serve(answer) as server:
-        select_steps(oracle(server.url, cache=True, max_retries=0, accept_unanswered=True), run, out)
+        select_steps(
+            oracle(server.url, cache=True, max_retries=0, accept_unanswered=True), run, out
+        )
         with pytest.raises(EndpointError):
             select_steps(oracle(server.url, cache=True, max_retries=0), run, tmp_path / "again")
     assert [number_in(body) for body in server.requests].count(3) == 2
@@ -295,18 +394,28 @@ def test_batches_and_the_cache_go_together(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_begun_one_by_one_may_go_on_in_batches(run: Path, tmp_path: Path) -> None:
-    with serve(lambda body, number: good(body, number) if number < 4 else failure(401, "spent")) as server, pytest.raises(ModelError):
+    with (
+        serve(
+            lambda body, number: good(body, number) if number < 4 else failure(401, "spent")
+        ) as server,
+        pytest.raises(ModelError),
+    ):
         select_steps(oracle(server.url, max_in_flight=1), run, tmp_path / "out")
     with serve_batches(good) as batches:
         select_steps(in_batches(batches.url), run, tmp_path / "out")
     assert len(batches.questions) == NUM_TRAJECTORIES - 4
 
 
-@pytest.mark.parametrize("model", ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x"])
+@pytest.mark.parametrize(
+    "model",
+    ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x"],
+)
 def test_batches_are_known_of_four_providers_and_of_servers(model: str) -> None:
     with pytest.raises(ValueError, match="no batch endpoint is known"):
         SelectConfig(selector="oracle", batch=True, model=model)
-    assert SelectConfig(selector="oracle", batch=True, model=model, base_url="http://127.0.0.1:1/v1").batch
+    assert SelectConfig(
+        selector="oracle", batch=True, model=model, base_url="http://127.0.0.1:1/v1"
+    ).batch
     for known in ("openai/gpt-4o", "openai/azure/x", "anthropic/x", "google/x"):
         assert SelectConfig(selector="oracle", batch=True, model=known).batch
 

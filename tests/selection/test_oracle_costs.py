@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
-from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
 from atlas.selection.selectors.oracle_prompt import prompt_digest
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.models.chat_server import Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
 from tests.selection.oracle_answers import judge_answer, num_allowed
 
@@ -32,7 +32,10 @@ NOWHERE = "http://127.0.0.1:1/v1"  # nothing may be sent there
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    trajectories = [make_trajectory(5, f"t{number}", thought=f"I am number {number}.") for number in range(NUM_TRAJECTORIES)]
+    trajectories = [
+        make_trajectory(5, f"t{number}", thought=f"I am number {number}.")
+        for number in range(NUM_TRAJECTORIES)
+    ]
     return write_trajectories(tmp_path / "trajectories", trajectories)
 
 
@@ -44,7 +47,14 @@ def prices(tmp_path: Path) -> str:
 
 
 def oracle(url: str, **settings: Any) -> SelectConfig:
-    values = {"selector": "oracle", "model": "judge", "base_url": url, "max_in_flight": 1, "max_retries": 0, "timeout_seconds": 5.0}
+    values = {
+        "selector": "oracle",
+        "model": "judge",
+        "base_url": url,
+        "max_in_flight": 1,
+        "max_retries": 0,
+        "timeout_seconds": 5.0,
+    }
     return SelectConfig(**{**values, **settings})
 
 
@@ -71,21 +81,35 @@ def selections_in(out: Path) -> list[Selection]:
 
 
 def test_a_price_is_per_million_tokens() -> None:
-    assert cost_usd(Usage(input_tokens=2_000_000, output_tokens=500_000), Price(input=2.5, output=10)) == 10.0
+    assert (
+        cost_usd(Usage(input_tokens=2_000_000, output_tokens=500_000), Price(input=2.5, output=10))
+        == 10.0
+    )
     assert cost_usd(Usage(input_tokens=1), None) is None
 
 
 def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text('{"openai/gpt-4o": {"input": 1, "output": 2}}')
-    assert find_price(SelectConfig(selector="oracle", model="openai/gpt-4o", prices=str(table))) == Price(input=1, output=2)
-    assert find_price(SelectConfig(selector="oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table))) is None
+    assert find_price(
+        SelectConfig(selector="oracle", model="openai/gpt-4o", prices=str(table))
+    ) == Price(input=1, output=2)
+    assert (
+        find_price(
+            SelectConfig(selector="oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table))
+        )
+        is None
+    )
     assert find_price(SelectConfig(selector="oracle", model="openai/gpt-4o")) is None
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("judge: 3", "expected {input: "), ("judge: {input: 1}", "'output' is required"), ("judge: {inptu: 1}", "Did you mean 'input'")],
+    [
+        ("judge: 3", "expected {input: "),
+        ("judge: {input: 1}", "'output' is required"),
+        ("judge: {inptu: 1}", "Did you mean 'input'"),
+    ],
 )
 def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(text)
@@ -93,7 +117,9 @@ def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_pat
         find_price(oracle(NOWHERE, prices=str(tmp_path / "prices.yaml")))
 
 
-def test_a_limit_without_a_price_is_refused_before_anything_is_sent(run: Path, tmp_path: Path) -> None:
+def test_a_limit_without_a_price_is_refused_before_anything_is_sent(
+    run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="no price is known for model 'judge' at http"):
         select_steps(oracle(NOWHERE, max_cost_usd=1.0), run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -104,16 +130,25 @@ def test_an_estimate_counts_what_would_be_sent(run: Path, tmp_path: Path, prices
         estimate = estimate_cost(oracle(server.url, prices=prices), run, tmp_path / "out")
         assert server.requests == []
         select_steps(oracle(server.url), run, tmp_path / "out")
-        chars = sum(len(message["content"]) for body in server.requests for message in body["messages"])
+        chars = sum(
+            len(message["content"]) for body in server.requests for message in body["messages"]
+        )
     assert (estimate.trajectories, estimate.usage.requests) == (NUM_TRAJECTORIES, NUM_TRAJECTORIES)
     assert chars / 4 <= estimate.usage.input_tokens <= chars / 4 + NUM_TRAJECTORIES
     assert estimate.cost_usd == estimate.usage.input_tokens + estimate.usage.output_tokens
-    assert estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0  # all is done there
+    assert (
+        estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0
+    )  # all is done there
 
 
-def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_run_itself_does(run: Path, tmp_path: Path) -> None:
+def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_run_itself_does(
+    run: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    with serve(lambda body, number: good(body, number) if number < 4 else failure(401)) as server, pytest.raises(ModelError):
+    with (
+        serve(lambda body, number: good(body, number) if number < 4 else failure(401)) as server,
+        pytest.raises(ModelError),
+    ):
         select_steps(oracle(server.url), run, out)
     partial = out / "selections.jsonl.partial"
     first, *others = partial.read_bytes().splitlines(keepends=True)
@@ -128,8 +163,16 @@ def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_ru
 
 def test_windows_and_the_other_judge_are_estimated_too(run: Path, tmp_path: Path) -> None:
     long = write_trajectories(tmp_path / "long", [make_trajectory(60, "long", thought="x" * 300)])
-    assert estimate_cost(oracle(NOWHERE, max_prompt_chars=8_000), long, tmp_path / "out").usage.requests > 3
-    assert estimate_cost(oracle(NOWHERE, selector="rejection"), run, tmp_path / "out").usage.requests == NUM_TRAJECTORIES
+    assert (
+        estimate_cost(
+            oracle(NOWHERE, max_prompt_chars=8_000), long, tmp_path / "out"
+        ).usage.requests
+        > 3
+    )
+    assert (
+        estimate_cost(oracle(NOWHERE, selector="rejection"), run, tmp_path / "out").usage.requests
+        == NUM_TRAJECTORIES
+    )
 
 
 def test_a_selector_that_asks_nobody_has_no_estimate(run: Path, tmp_path: Path) -> None:
@@ -138,7 +181,9 @@ def test_a_selector_that_asks_nobody_has_no_estimate(run: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("with_prices", [True, False])
-def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(with_prices: bool, run: Path, tmp_path: Path, prices: str) -> None:
+def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(
+    with_prices: bool, run: Path, tmp_path: Path, prices: str
+) -> None:
     out = tmp_path / "out"
     arguments = [
         "select",
@@ -154,7 +199,11 @@ def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(with_price
         out,
         "--dry-run",
     ]
-    said = CliRunner().invoke(app, [*map(str, arguments), *([f"prices={prices}"] if with_prices else [])]).output
+    said = (
+        CliRunner()
+        .invoke(app, [*map(str, arguments), *([f"prices={prices}"] if with_prices else [])])
+        .output
+    )
     assert "12 trajectories, in 12 requests" in said
     assert "sent and" in said
     assert ("price:     about" in said) is with_prices
@@ -162,30 +211,54 @@ def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(with_price
     assert not out.exists()
 
 
-def test_the_cost_is_in_the_summary_where_a_price_is_known(run: Path, tmp_path: Path, prices: str) -> None:
+def test_the_cost_is_in_the_summary_where_a_price_is_known(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     with serve(good) as server:
         with_prices = select_steps(oracle(server.url, prices=prices), run, tmp_path / "a")
         without = select_steps(oracle(server.url), run, tmp_path / "b")
     assert with_prices.summary["cost_usd"] == 107.0 * NUM_TRAJECTORIES
     assert "cost_usd" not in without.summary
-    assert [selection.usage for selection in selections_in(tmp_path / "a")] == [Usage(requests=1, input_tokens=100, output_tokens=7)] * 12
+    assert [selection.usage for selection in selections_in(tmp_path / "a")] == [
+        Usage(requests=1, input_tokens=100, output_tokens=7)
+    ] * 12
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 4, 50])
-def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(max_in_flight: int, run: Path, tmp_path: Path, prices: str) -> None:
+def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(
+    max_in_flight: int, run: Path, tmp_path: Path, prices: str
+) -> None:
     with serve(as_estimated) as server:
-        for limit, expected in ((2.5, 2), (2.5, 2), (6.0, 6)):  # in questions; the same limit again asks nothing more
-            config = oracle(server.url, prices=prices, max_cost_usd=limit * QUESTION_COST, max_in_flight=max_in_flight)
-            with pytest.raises(CostLimitError, match=f"has paid {expected * QUESTION_COST:.4f} USD, and trajectory 't{expected}'"):
+        for limit, expected in (
+            (2.5, 2),
+            (2.5, 2),
+            (6.0, 6),
+        ):  # in questions; the same limit again asks nothing more
+            config = oracle(
+                server.url,
+                prices=prices,
+                max_cost_usd=limit * QUESTION_COST,
+                max_in_flight=max_in_flight,
+            )
+            with pytest.raises(
+                CostLimitError,
+                match=f"has paid {expected * QUESTION_COST:.4f} USD, and trajectory 't{expected}'",
+            ):
                 select_steps(config, run, tmp_path / "out")
             assert len(server.requests) == expected
-            assert (tmp_path / "out" / "selections.jsonl.partial").read_bytes().count(b"\n") == expected
-        manifest = select_steps(oracle(server.url, prices=prices, max_cost_usd=1e6), run, tmp_path / "out")
+            assert (tmp_path / "out" / "selections.jsonl.partial").read_bytes().count(
+                b"\n"
+            ) == expected
+        manifest = select_steps(
+            oracle(server.url, prices=prices, max_cost_usd=1e6), run, tmp_path / "out"
+        )
         assert len(server.requests) == NUM_TRAJECTORIES
     assert manifest.summary["cost_usd"] == sum(map(sum, map(tokens_of, server.requests)))
 
 
-def test_nothing_is_begun_that_might_go_beyond_the_limit_together_with_what_is_under_way(run: Path, tmp_path: Path, prices: str) -> None:
+def test_nothing_is_begun_that_might_go_beyond_the_limit_together_with_what_is_under_way(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     """An answer takes half of its estimate, so that room is left only once it is known."""
 
     def cheaper(body: dict[str, Any], number: int) -> Reply:
@@ -193,14 +266,20 @@ def test_nothing_is_begun_that_might_go_beyond_the_limit_together_with_what_is_u
         return completion(judge_answer(body), delay=0.05, tokens=(sent // 2, received // 2))
 
     with serve(cheaper) as server:
-        config = oracle(server.url, prices=prices, max_cost_usd=3.0 * QUESTION_COST, max_in_flight=12)
+        config = oracle(
+            server.url, prices=prices, max_cost_usd=3.0 * QUESTION_COST, max_in_flight=12
+        )
         with pytest.raises(CostLimitError, match="trajectory 't5'"):
             select_steps(config, run, tmp_path / "out")
         assert len(server.requests) == 5
-        assert server.times[2] - server.times[0] < 0.05 <= server.times[3] - server.times[0], "three together, then as room is left"
+        assert server.times[2] - server.times[0] < 0.05 <= server.times[3] - server.times[0], (
+            "three together, then as room is left"
+        )
 
 
-def test_answers_dearer_than_their_estimates_make_the_run_more_careful(run: Path, tmp_path: Path, prices: str) -> None:
+def test_answers_dearer_than_their_estimates_make_the_run_more_careful(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     """Hidden thoughts make every answer five times as dear: only what is under way before the first one comes is beyond the estimate."""
 
     def dearer(body: dict[str, Any], number: int) -> Reply:
@@ -208,22 +287,40 @@ def test_answers_dearer_than_their_estimates_make_the_run_more_careful(run: Path
         return completion(judge_answer(body), tokens=(sent, received + 4 * QUESTION_COST))
 
     with serve(dearer) as server:
-        config = oracle(server.url, prices=prices, max_cost_usd=14.0 * QUESTION_COST, max_in_flight=1)
-        with pytest.raises(CostLimitError, match=f"paid {10 * QUESTION_COST:.4f} USD.* about {5 * QUESTION_COST:.4f}"):
+        config = oracle(
+            server.url, prices=prices, max_cost_usd=14.0 * QUESTION_COST, max_in_flight=1
+        )
+        with pytest.raises(
+            CostLimitError,
+            match=f"paid {10 * QUESTION_COST:.4f} USD.* about {5 * QUESTION_COST:.4f}",
+        ):
             select_steps(config, run, tmp_path / "out")
     assert len(server.requests) == 2
 
 
-def test_a_question_dearer_than_the_whole_limit_is_named_at_once_and_not_asked(run: Path, tmp_path: Path, prices: str) -> None:
-    with pytest.raises(CostLimitError, match=r"paid 0\.0000 USD, and trajectory 't0' is expected to take about 8.*over max_cost_usd=5"):
-        select_steps(oracle(NOWHERE, prices=prices, max_cost_usd=5.0, max_in_flight=8), run, tmp_path / "out")
+def test_a_question_dearer_than_the_whole_limit_is_named_at_once_and_not_asked(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
+    with pytest.raises(
+        CostLimitError,
+        match=r"paid 0\.0000 USD, and trajectory 't0' is expected to take about 8.*over max_cost_usd=5",
+    ):
+        select_steps(
+            oracle(NOWHERE, prices=prices, max_cost_usd=5.0, max_in_flight=8), run, tmp_path / "out"
+        )
 
 
-def test_what_was_paid_in_vain_counts_towards_the_limit_also_of_the_next_start(run: Path, tmp_path: Path, prices: str) -> None:
+def test_what_was_paid_in_vain_counts_towards_the_limit_also_of_the_next_start(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         if number_in(body) % 2:
             return as_estimated(body, number)
-        return completion("nonsense", tokens=tokens_of(body)) if len(body["messages"]) == 2 else failure(503)
+        return (
+            completion("nonsense", tokens=tokens_of(body))
+            if len(body["messages"]) == 2
+            else failure(503)
+        )
 
     with serve(answer) as server:
         config = oracle(server.url, prices=prices, max_cost_usd=6.0 * QUESTION_COST)
@@ -237,21 +334,35 @@ def test_what_was_paid_in_vain_counts_towards_the_limit_also_of_the_next_start(r
     with serve(as_estimated) as again:
         manifest = select_steps(oracle(again.url, prices=prices), run, tmp_path / "out")
     assert manifest.summary["usage"]["requests"] == NUM_TRAJECTORIES + 3
-    assert manifest.summary["cost_usd"] == sum(sum(tokens_of(body)) for body in again.requests) + 6 * QUESTION_COST
-    assert list(read_records(tmp_path / "out" / "spent.jsonl", Usage)) == [Usage(**manifest.summary["usage"])]
+    assert (
+        manifest.summary["cost_usd"]
+        == sum(sum(tokens_of(body)) for body in again.requests) + 6 * QUESTION_COST
+    )
+    assert list(read_records(tmp_path / "out" / "spent.jsonl", Usage)) == [
+        Usage(**manifest.summary["usage"])
+    ]
 
 
-def test_a_window_that_was_paid_before_the_run_was_killed_is_not_forgotten(tmp_path: Path, prices: str) -> None:
+def test_a_window_that_was_paid_before_the_run_was_killed_is_not_forgotten(
+    tmp_path: Path, prices: str
+) -> None:
     """The first windows are answered, the last never: the process dies with nothing selected."""
-    run, out = write_trajectories(tmp_path / "long", [make_trajectory(60, "long", thought="x" * 300)]), tmp_path / "out"
+    run, out = (
+        write_trajectories(tmp_path / "long", [make_trajectory(60, "long", thought="x" * 300)]),
+        tmp_path / "out",
+    )
     questions = estimate_cost(oracle(NOWHERE, max_prompt_chars=8_000), run, out).usage.requests
     script = (
         "import sys; from pathlib import Path; from atlas.selection.select_steps import SelectConfig, select_steps; "
         "select_steps(SelectConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
     )
-    with serve(lambda body, number: completion(judge_answer(body), delay=60.0 if number == 2 else 0.0)) as server:
+    with serve(
+        lambda body, number: completion(judge_answer(body), delay=60.0 if number == 2 else 0.0)
+    ) as server:
         config = oracle(server.url, prices=prices, max_prompt_chars=8_000, timeout_seconds=60.0)
-        process = subprocess.Popen([sys.executable, "-c", script, config.model_dump_json(), str(run), str(out)])
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, config.model_dump_json(), str(run), str(out)]
+        )
         deadline = time.monotonic() + 60
         while len(server.requests) < 3:
             assert process.poll() is None
@@ -265,17 +376,25 @@ def test_a_window_that_was_paid_before_the_run_was_killed_is_not_forgotten(tmp_p
     assert manifest.summary["cost_usd"] == 107.0 * (questions + 2)
 
 
-def test_a_run_begun_before_payments_were_kept_counts_its_selections(run: Path, tmp_path: Path, prices: str) -> None:
+def test_a_run_begun_before_payments_were_kept_counts_its_selections(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     out = tmp_path / "out"
     with serve(as_estimated) as server:
         with pytest.raises(CostLimitError):
-            select_steps(oracle(server.url, prices=prices, max_cost_usd=2.5 * QUESTION_COST), run, out)
+            select_steps(
+                oracle(server.url, prices=prices, max_cost_usd=2.5 * QUESTION_COST), run, out
+            )
         (out / "spent.jsonl.partial").unlink()
         with pytest.raises(CostLimitError, match=f"paid {3 * QUESTION_COST:.4f}"):
-            select_steps(oracle(server.url, prices=prices, max_cost_usd=3.5 * QUESTION_COST), run, out)
+            select_steps(
+                oracle(server.url, prices=prices, max_cost_usd=3.5 * QUESTION_COST), run, out
+            )
 
 
-def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Path, tmp_path: Path, prices: str) -> None:
+def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         told = json.loads(good(body, number).body)
         del told["usage"]
@@ -283,7 +402,10 @@ def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Pa
 
     with serve(answer) as server:
         limited = oracle(server.url, prices=prices, max_cost_usd=1e6, structured=False)
-        for expected in (2, 2):  # the refused request, which costs nothing, and the first answer; again: it is known by then
+        for expected in (
+            2,
+            2,
+        ):  # the refused request, which costs nothing, and the first answer; again: it is known by then
             with pytest.raises(ModelError, match="max_cost_usd=1e\\+06 cannot be held"):
                 select_steps(limited, run, tmp_path / "out")
             assert len(server.requests) == expected
@@ -291,26 +413,38 @@ def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(run: Pa
         assert len(server.requests) == NUM_TRAJECTORIES
 
 
-def test_a_limit_that_is_reached_with_the_last_answer_is_no_stop(run: Path, tmp_path: Path, prices: str) -> None:
+def test_a_limit_that_is_reached_with_the_last_answer_is_no_stop(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     with serve(as_estimated) as server:
         estimated = estimate_cost(oracle(server.url, prices=prices), run, tmp_path / "out").cost_usd
-        select_steps(oracle(server.url, prices=prices, max_cost_usd=estimated), run, tmp_path / "out")
+        select_steps(
+            oracle(server.url, prices=prices, max_cost_usd=estimated), run, tmp_path / "out"
+        )
 
 
 def test_the_question_is_named_in_each_selection(run: Path, tmp_path: Path) -> None:
     with serve(good) as server:
         manifest = select_steps(oracle(server.url), run, tmp_path / "out")
-    assert {selection.prompt_digest for selection in selections_in(tmp_path / "out")} == {prompt_digest()}
+    assert {selection.prompt_digest for selection in selections_in(tmp_path / "out")} == {
+        prompt_digest()
+    }
     assert manifest.inputs["prompt"].digest == prompt_digest()
 
 
-def test_problems_alone_are_tried_again_and_the_others_are_taken_over(run: Path, tmp_path: Path, prices: str) -> None:
+def test_problems_alone_are_tried_again_and_the_others_are_taken_over(
+    run: Path, tmp_path: Path, prices: str
+) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return completion(None, refusal="no") if number_in(body) in (3, 8) else good(body, number)
 
     with serve(answer) as server:
         first = select_steps(oracle(server.url), run, tmp_path / "first")
-    settings = {"retry_problems_of": str(tmp_path / "first"), "prices": prices, "max_cost_usd": 2.5 * QUESTION_COST}
+    settings = {
+        "retry_problems_of": str(tmp_path / "first"),
+        "prices": prices,
+        "max_cost_usd": 2.5 * QUESTION_COST,
+    }
     with serve(good) as server:
         config = oracle(server.url, temperature=0.5, **settings)
         assert estimate_cost(config, run, tmp_path / "second").trajectories == 2
@@ -321,11 +455,19 @@ def test_problems_alone_are_tried_again_and_the_others_are_taken_over(run: Path,
     assert second.summary["usage"]["requests"] == 2, "what the first run paid is in its own summary"
     assert second.inputs["retry_problems_of"].digest == first.digest
     before, after = selections_in(tmp_path / "first"), selections_in(tmp_path / "second")
-    assert [new for old, new in zip(before, after, strict=True) if old.problem is None] == [old for old in before if old.problem is None]
+    assert [new for old, new in zip(before, after, strict=True) if old.problem is None] == [
+        old for old in before if old.problem is None
+    ]
     with pytest.raises(ConfigError, match="has no problem among its 12 selections"):
-        select_steps(oracle(NOWHERE, retry_problems_of=str(tmp_path / "second")), run, tmp_path / "third")
+        select_steps(
+            oracle(NOWHERE, retry_problems_of=str(tmp_path / "second")), run, tmp_path / "third"
+        )
     with pytest.raises(ConfigError, match=r"selected differently \(ratio: 0.3 there, 0.5 now\)"):
-        select_steps(oracle(NOWHERE, ratio=0.5, retry_problems_of=str(tmp_path / "first")), run, tmp_path / "third")
+        select_steps(
+            oracle(NOWHERE, ratio=0.5, retry_problems_of=str(tmp_path / "first")),
+            run,
+            tmp_path / "third",
+        )
 
 
 def test_who_got_no_answer_is_listed_and_can_be_left_out_for_now(run: Path, tmp_path: Path) -> None:
@@ -342,8 +484,13 @@ def test_who_got_no_answer_is_listed_and_can_be_left_out_for_now(run: Path, tmp_
         assert "overloaded" in listed[0].reason
         manifest = select_steps(oracle(server.url, accept_unanswered=True), run, out)
     assert manifest.summary["problems"] == 2
-    assert [selection.trajectory_id for selection in selections_in(out) if selection.problem] == ["t3", "t8"]
+    assert [selection.trajectory_id for selection in selections_in(out) if selection.problem] == [
+        "t3",
+        "t8",
+    ]
     with serve(good) as server:
-        mended = select_steps(oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "mended")
+        mended = select_steps(
+            oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "mended"
+        )
         assert sorted(map(number_in, server.requests)) == [3, 8]
     assert mended.summary["problems"] == 0

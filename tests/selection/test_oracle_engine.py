@@ -32,10 +32,21 @@ def engine(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+    ]
     said = tmp_path_factory.mktemp("engine") / "said"
     with open(said, "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+        )
     try:
         wait_until_it_listens(process, port, said)
         yield f"http://127.0.0.1:{port}/v1"
@@ -58,7 +69,14 @@ def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, said: Pat
 
 def outcome(engine: str, model: Path, run: Path, out: Path, **settings: Any) -> str:
     """Which error ended the run, or nothing."""
-    values = {"selector": "oracle", "model": str(model), "base_url": engine, "max_tokens": 24, "max_in_flight": 2, "timeout_seconds": 120.0}
+    values = {
+        "selector": "oracle",
+        "model": str(model),
+        "base_url": engine,
+        "max_tokens": 24,
+        "max_in_flight": 2,
+        "timeout_seconds": 120.0,
+    }
     try:
         select_steps(SelectConfig(**{**values, "max_retries": 1, **settings}), run, out)
     except (DataError, EndpointError, ModelError) as error:
@@ -67,17 +85,26 @@ def outcome(engine: str, model: Path, run: Path, out: Path, **settings: Any) -> 
 
 
 @pytest.mark.slow
-def test_a_senseless_model_ends_in_recorded_problems(engine: str, tiny_model_folder: Path, tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{number}") for number in range(4)])
+def test_a_senseless_model_ends_in_recorded_problems(
+    engine: str, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    run = write_trajectories(
+        tmp_path / "trajectories", [make_trajectory(2, f"t{number}") for number in range(4)]
+    )
     said = outcome(engine, tiny_model_folder, run, tmp_path / "out", structured=False)
     assert "selected no step of 4 trajectories: 2 unusable answers" in said
-    selections = [Selection(**json.loads(line)) for line in (tmp_path / "out" / "selections.jsonl").read_text().splitlines()]
+    selections = [
+        Selection(**json.loads(line))
+        for line in (tmp_path / "out" / "selections.jsonl").read_text().splitlines()
+    ]
     assert [selection.trajectory_id for selection in selections] == ["t0", "t1", "t2", "t3"]
     assert all(selection.problem and selection.usage.requests == 2 for selection in selections)
 
 
 @pytest.mark.slow
-def test_a_model_that_the_engine_does_not_have_stops_the_run_with_its_words(engine: str, tmp_path: Path) -> None:
+def test_a_model_that_the_engine_does_not_have_stops_the_run_with_its_words(
+    engine: str, tmp_path: Path
+) -> None:
     run = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, "t")])
     said = outcome(engine, Path("no-such-model"), run, tmp_path / "out")
     assert "no-such-model" in said

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from atlas.errors import ModelError
-from atlas.record_files import read_records
 from atlas.records import Problem, Selection
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_manifest
+from atlas.store.record_files import read_records
+from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
-from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
 from tests.selection.oracle_answers import answer_of, judge_answer
 
@@ -31,7 +31,9 @@ MAX_IN_FLIGHT = 16
 NUM_KILLS = 3
 TIMEOUT_SECONDS = 3.0
 
-Answer = Callable[[dict[str, Any], int], Reply]  # to a question; how often this trajectory was asked about before
+Answer = Callable[
+    [dict[str, Any], int], Reply
+]  # to a question; how often this trajectory was asked about before
 
 
 def good(body: dict[str, Any], asked: int = 0) -> Reply:
@@ -62,7 +64,12 @@ FAULTS: dict[str, tuple[Answer, int, bool]] = {
 
 
 def is_paid(reply: Reply) -> bool:
-    return reply.status == 200 and '"choices"' in reply.body and not reply.is_cut and reply.delay == 0.0
+    return (
+        reply.status == 200
+        and '"choices"' in reply.body
+        and not reply.is_cut
+        and reply.delay == 0.0
+    )
 
 
 def number_in(body: dict[str, Any]) -> int:
@@ -70,11 +77,16 @@ def number_in(body: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("num_trajectories", [300, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice(num_trajectories: int, tmp_path: Path) -> None:
+def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice(
+    num_trajectories: int, tmp_path: Path
+) -> None:
     chance = random.Random(11)
     broken = chance.sample(range(num_trajectories), int(BROKEN_SHARE * num_trajectories))
     fault_of = {number: list(FAULTS)[place % len(FAULTS)] for place, number in enumerate(broken)}
-    trajectories = [make_trajectory(4, f"t{number}", thought=f"I am number {number}.") for number in range(num_trajectories)]
+    trajectories = [
+        make_trajectory(4, f"t{number}", thought=f"I am number {number}.")
+        for number in range(num_trajectories)
+    ]
     run, out = write_trajectories(tmp_path / "trajectories", trajectories), tmp_path / "out"
     asked: Counter[int] = Counter()
     paid: Counter[int] = Counter()
@@ -92,7 +104,9 @@ def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice
     with serve(answer) as server:
         for kill in range(NUM_KILLS):
             process = start(server.url, run, out)
-            wait_for_lines(process, out, (kill + chance.uniform(0.3, 1.0)) * num_trajectories / (NUM_KILLS + 1))
+            wait_for_lines(
+                process, out, (kill + chance.uniform(0.3, 1.0)) * num_trajectories / (NUM_KILLS + 1)
+            )
             process.kill()
             process.wait()
         for attempt in range(6):
@@ -101,16 +115,27 @@ def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice
 
     manifest = read_manifest(out, ("select",))
     selections = list(read_records(out / "selections.jsonl", Selection))
-    assert [selection.trajectory_id for selection in selections] == [trajectory.id for trajectory in trajectories]
+    assert [selection.trajectory_id for selection in selections] == [
+        trajectory.id for trajectory in trajectories
+    ]
     for number, selection in enumerate(selections):
         is_good = number not in fault_of or FAULTS[fault_of[number]][2]
-        assert (selection.problem is None) is is_good, (number, fault_of.get(number), selection.problem)
+        assert (selection.problem is None) is is_good, (
+            number,
+            fault_of.get(number),
+            selection.problem,
+        )
         assert len(selection.indices) == (selection.budget if is_good else 0)
     listed = {problem.item for problem in read_records(out / "problems.jsonl", Problem)}
-    assert listed == {selection.trajectory_id for selection in selections if selection.problem is not None}
+    assert listed == {
+        selection.trajectory_id for selection in selections if selection.problem is not None
+    }
     assert manifest.summary["problems"] == len(listed) > 0
 
-    due = {number: FAULTS[fault_of[number]][1] if number in fault_of else 1 for number in range(num_trajectories)}
+    due = {
+        number: FAULTS[fault_of[number]][1] if number in fault_of else 1
+        for number in range(num_trajectories)
+    }
     paid_again = [number for number in range(num_trajectories) if paid[number] > due[number]]
     assert len(paid_again) <= NUM_KILLS * MAX_IN_FLIGHT  # those in flight at a kill, and no other
     assert all(paid[number] >= 1 for number in range(num_trajectories) if due[number])
@@ -118,7 +143,12 @@ def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice
 
 def start(url: str, run: Path, out: Path, **settings: Any) -> subprocess.Popen[bytes]:
     config = SelectConfig(
-        selector="oracle", base_url=url, max_in_flight=MAX_IN_FLIGHT, timeout_seconds=TIMEOUT_SECONDS, max_retries=2, **settings
+        selector="oracle",
+        base_url=url,
+        max_in_flight=MAX_IN_FLIGHT,
+        timeout_seconds=TIMEOUT_SECONDS,
+        max_retries=2,
+        **settings,
     )
     script = f"""
 from pathlib import Path
@@ -142,8 +172,13 @@ def wait_for_lines(process: subprocess.Popen[bytes], out: Path, count: float) ->
         time.sleep(0.005)
 
 
-def test_when_the_key_is_refused_answers_under_way_are_kept_for_they_are_paid(tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(4, f"t{n}", thought=f"I am number {n}.") for n in range(30)])
+def test_when_the_key_is_refused_answers_under_way_are_kept_for_they_are_paid(
+    tmp_path: Path,
+) -> None:
+    run = write_trajectories(
+        tmp_path / "trajectories",
+        [make_trajectory(4, f"t{n}", thought=f"I am number {n}.") for n in range(30)],
+    )
     asked: Counter[int] = Counter()
 
     def answer(body: dict[str, Any], number: int) -> Reply:
@@ -153,7 +188,9 @@ def test_when_the_key_is_refused_answers_under_way_are_kept_for_they_are_paid(tm
         return replace(good(body), delay=0.3)
 
     with serve(answer) as server:
-        config = SelectConfig(selector="oracle", model="judge", base_url=server.url, max_in_flight=8)
+        config = SelectConfig(
+            selector="oracle", model="judge", base_url=server.url, max_in_flight=8
+        )
         with pytest.raises(ModelError, match="the account is closed"):
             select_steps(config, run, tmp_path / "out")
         assert len(server.requests) < 20, "nothing new is asked"

@@ -15,10 +15,15 @@ from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle import OracleSelector
 from atlas.selection.selectors.oracle_answer import merge_answers
-from atlas.selection.selectors.oracle_prompt import RUBRIC, Question, oracle_questions, share_of_budget
+from atlas.selection.selectors.oracle_prompt import (
+    RUBRIC,
+    Question,
+    oracle_questions,
+    share_of_budget,
+)
 from atlas.selection.selectors.oracle_transcript import END, transcribe
 from tests.conftest import make_trajectory
-from tests.models.chat_server import ChatServer, Reply, completion, serve
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed, steps_shown
 
 
@@ -52,7 +57,9 @@ def test_observations_are_shortened_before_anything_is_split() -> None:
     [question] = questions(40_000)
     assert question.steps == range(60)
     assert "characters left out" in question.messages[1].content
-    assert all(f"response {index}: " + "r" * 300 in question.messages[1].content for index in range(60))
+    assert all(
+        f"response {index}: " + "r" * 300 in question.messages[1].content for index in range(60)
+    )
 
 
 def test_past_that_there_are_overlapping_windows_that_cover_every_step() -> None:
@@ -72,13 +79,19 @@ def test_a_window_shows_its_steps_the_instructions_and_says_where_it_is() -> Non
         assert f"its steps {window.steps[0]} to {window.steps[-1]}." in text
         assert f"Name at most {window.budget} of them" in text
         assert "| You are in a room." in text
-        assert [index for index in range(60) if f"## step {index}, response" in text] == list(window.steps)
+        assert [index for index in range(60) if f"## step {index}, response" in text] == list(
+            window.steps
+        )
         assert text.endswith(END)
-    assert ["## after the last step" in window.messages[1].content for window in windows] == [False] * (len(windows) - 1) + [True]
+    assert ["## after the last step" in window.messages[1].content for window in windows] == [
+        False
+    ] * (len(windows) - 1) + [True]
 
 
 def test_a_window_gets_its_share_of_the_budget() -> None:
-    assert [window.budget for window in questions(12_000)] == [share_of_budget(18, window.steps, 60) for window in questions(12_000)]
+    assert [window.budget for window in questions(12_000)] == [
+        share_of_budget(18, window.steps, 60) for window in questions(12_000)
+    ]
     assert share_of_budget(18, range(10), 60) == 3
     assert share_of_budget(1, range(50, 60), 60) == 1
     assert share_of_budget(60, range(10), 60) == 10
@@ -93,7 +106,9 @@ def test_a_response_that_fits_no_question_is_named() -> None:
     st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 900)), min_size=1, max_size=40),
     st.integers(2_500, 20_000),
 )
-def test_parts_of_any_trajectory_fit_cover_it_and_move_on(lengths: list[tuple[int, int]], room: int) -> None:
+def test_parts_of_any_trajectory_fit_cover_it_and_move_on(
+    lengths: list[tuple[int, int]], room: int
+) -> None:
     parts = transcribe(sized(lengths), lambda steps: room)
     assert all(len(part.text) <= room for part in parts)
     assert {index for part in parts for index in part.steps} == set(range(len(lengths)))
@@ -101,7 +116,9 @@ def test_parts_of_any_trajectory_fit_cover_it_and_move_on(lengths: list[tuple[in
 
 
 @given(st.integers(2, 120), st.integers(0, 500), st.integers(0, 700), st.integers(5_000, 20_000))
-def test_windows_without_anything_to_cut_fit_too(num_steps: int, observation: int, response: int, max_chars: int) -> None:
+def test_windows_without_anything_to_cut_fit_too(
+    num_steps: int, observation: int, response: int, max_chars: int
+) -> None:
     for question in questions(max_chars, num_steps, sized([(observation, response)] * num_steps)):
         assert sum(len(message.content) for message in question.messages) <= max_chars
 
@@ -110,14 +127,19 @@ def test_the_merge_takes_the_surest_the_earlier_of_equals_and_counts_a_step_once
     def named(*given: tuple[int, float | None]) -> list[CriticalStep]:
         return [CriticalStep(index=index, score=score, reason=f"{score}") for index, score in given]
 
-    merged = merge_answers([named((0, 0.5), (3, 0.2), (4, None)), named((3, 0.9), (5, 0.5), (6, 0.5))], 3)
+    merged = merge_answers(
+        [named((0, 0.5), (3, 0.2), (4, None)), named((3, 0.9), (5, 0.5), (6, 0.5))], 3
+    )
     assert [(step.index, step.reason) for step in merged] == [(0, "0.5"), (3, "0.9"), (5, "0.5")]
     assert [step.index for step in merge_answers([named((4, None), (2, 0.1))], 5)] == [2, 4]
 
 
 def ask(answer: Any, budget: int = 18) -> tuple[Selection, ChatServer]:
     async def run(url: str) -> Selection:
-        selector = OracleSelector(SelectConfig(selector="oracle", base_url=url, max_retries=0, max_prompt_chars=12_000), {})
+        selector = OracleSelector(
+            SelectConfig(selector="oracle", base_url=url, max_retries=0, max_prompt_chars=12_000),
+            {},
+        )
         try:
             return await selector.select(LONG, budget)
         finally:
@@ -129,7 +151,9 @@ def ask(answer: Any, budget: int = 18) -> tuple[Selection, ChatServer]:
 
 def test_windows_are_asked_one_by_one_and_merged_under_the_whole_budget() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        return completion(answer_of(steps_shown(body)[: num_allowed(body)], confidence=0.1 * (number + 1)))
+        return completion(
+            answer_of(steps_shown(body)[: num_allowed(body)], confidence=0.1 * (number + 1))
+        )
 
     selection, server = ask(answer)
     assert selection.problem is None
@@ -140,12 +164,22 @@ def test_windows_are_asked_one_by_one_and_merged_under_the_whole_budget() -> Non
 
 
 def test_a_step_of_another_window_is_refused_though_the_trajectory_has_it() -> None:
-    selection, server = ask(lambda body, number: completion(answer_of([0] if number == 0 else [59])))
+    selection, server = ask(
+        lambda body, number: completion(answer_of([0] if number == 0 else [59]))
+    )
     assert "index 59 is out of range" in (selection.problem or "")
     assert "between" in server.requests[2]["messages"][-1]["content"]
 
 
 def test_a_problem_in_one_window_is_the_trajectorys() -> None:
-    selection, server = ask(lambda body, number: completion(answer_of([0])) if number == 0 else completion(None, refusal="no"))
-    assert (selection.problem, selection.indices, len(server.requests)) == ("refused: no", frozenset(), 2)
+    selection, server = ask(
+        lambda body, number: (
+            completion(answer_of([0])) if number == 0 else completion(None, refusal="no")
+        )
+    )
+    assert (selection.problem, selection.indices, len(server.requests)) == (
+        "refused: no",
+        frozenset(),
+        2,
+    )
     assert selection.usage.requests == 2

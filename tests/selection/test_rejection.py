@@ -11,7 +11,7 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.rejection import RejectionSelector, merge_labels
 from atlas.selection.selectors.rejection_prompt import prompt_digest, rejection_questions
 from tests.conftest import make_trajectory
-from tests.models.chat_server import ChatServer, Reply, completion, serve
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
 from tests.selection.oracle_answers import labels_of, steps_shown
 from tests.selection.test_oracle_windows import LONG
 
@@ -22,7 +22,9 @@ def select(
     answer: Callable[[dict[str, Any], int], Reply], trajectory: Trajectory = FAILED, **settings: Any
 ) -> tuple[Selection, ChatServer]:
     async def run(url: str) -> Selection:
-        selector = RejectionSelector(SelectConfig(selector="rejection", base_url=url, max_retries=0, **settings), {})
+        selector = RejectionSelector(
+            SelectConfig(selector="rejection", base_url=url, max_retries=0, **settings), {}
+        )
         try:
             return await selector.select(trajectory, 1)
         finally:
@@ -45,7 +47,9 @@ def test_bad_steps_are_masked_and_the_good_ones_of_a_failed_trajectory_are_kept(
 
 
 def test_a_trajectory_of_mistakes_alone_keeps_nothing_and_is_no_problem() -> None:
-    selection, _ = select(lambda body, number: completion(labels_of(dict.fromkeys(range(4), "mistake"))))
+    selection, _ = select(
+        lambda body, number: completion(labels_of(dict.fromkeys(range(4), "mistake")))
+    )
     assert (selection.indices, selection.budget, selection.problem) == (frozenset(), 0, None)
 
 
@@ -64,14 +68,22 @@ def test_every_step_needs_one_known_label(labels: dict[int, str], complaint: str
 
 
 def test_a_step_named_twice_is_sent_back() -> None:
-    twice = labels_of({0: "good", 1: "good", 2: "good", 3: "good"}).replace('"index": 3', '"index": 2')
-    selection, _ = select(lambda body, number: completion(twice if number == 0 else labels_of(dict.fromkeys(range(4), "good"))))
+    twice = labels_of({0: "good", 1: "good", 2: "good", 3: "good"}).replace(
+        '"index": 3', '"index": 2'
+    )
+    selection, _ = select(
+        lambda body, number: completion(
+            twice if number == 0 else labels_of(dict.fromkeys(range(4), "good"))
+        )
+    )
     assert selection.indices == {0, 1, 2, 3}
 
 
 def test_long_trajectories_are_labelled_in_windows() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        return completion(labels_of({index: "mistake" if index == 7 else "good" for index in steps_shown(body)}))
+        return completion(
+            labels_of({index: "mistake" if index == 7 else "good" for index in steps_shown(body)})
+        )
 
     selection, server = select(answer, LONG, max_prompt_chars=12_000)
     assert selection.indices == set(range(60)) - {7}
@@ -80,6 +92,11 @@ def test_long_trajectories_are_labelled_in_windows() -> None:
 
 def test_where_windows_differ_either_may_call_a_step_bad() -> None:
     merged = merge_labels(
-        {1: ("mistake", "x"), 2: ("good", None), 3: ("recover", None)}, {1: ("good", None), 2: ("mistake", "y"), 3: ("good", None)}
+        {1: ("mistake", "x"), 2: ("good", None), 3: ("recover", None)},
+        {1: ("good", None), 2: ("mistake", "y"), 3: ("good", None)},
     )
-    assert {index: label for index, (label, _) in merged.items()} == {1: "mistake", 2: "mistake", 3: "good"}
+    assert {index: label for index, (label, _) in merged.items()} == {
+        1: "mistake",
+        2: "mistake",
+        3: "good",
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from atlas.environments.base import ENVIRONMENTS
 from atlas.environments.episode import Episode
-from atlas.models.chat_batch import Reply
+from atlas.models.local.chat_batch import Reply
 from atlas.records import Message, Problem, Source, Task, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
@@ -23,7 +23,11 @@ from tests.run_folders import write_trajectories
 
 def pushed(num_steps: int, name: str = "t", num_needed: int = 4) -> Trajectory:
     """An expert's episode, as far as `num_steps`; the door opens after four pushes."""
-    episode = Episode(PushEnvironment(), Source(name="test"), (Message(role="system", content="As it was recorded."),))
+    episode = Episode(
+        PushEnvironment(),
+        Source(name="test"),
+        (Message(role="system", content="As it was recorded."),),
+    )
     episode.start(Task(id=f"push/{name}", environment="push", seed=num_needed))
     for _ in range(num_steps):
         episode.advance("push")
@@ -43,7 +47,9 @@ class Script:
         for name, messages in new_messages.items():
             self.opened.setdefault(name, tuple(messages))
             _, state, rollout = name.split(" ")
-            replies[name] = Reply(self.says.get((int(state), int(rollout)), "push"), 0, 0, self.finish)  # type: ignore[arg-type]
+            replies[name] = Reply(
+                self.says.get((int(state), int(rollout)), "push"), 0, 0, self.finish
+            )  # type: ignore[arg-type]
         return replies
 
     def close(self, name: str) -> None:
@@ -56,26 +62,47 @@ def _toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(
-    trajectory: Trajectory, player: Script, monkeypatch: pytest.MonkeyPatch, number: int = 2, batch_size: int = 64
+    trajectory: Trajectory,
+    player: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int = 2,
+    batch_size: int = 64,
 ) -> Scores | Problem:
     monkeypatch.setattr(rollout_value, "_load", lambda config: lambda: player)
     rollouts = {"number": number, "max_steps": 6, "batch_size": batch_size}
-    config = SelectConfig.model_validate({"selector": "rollout-value", "model": "m", "rollouts": rollouts})
+    config = SelectConfig.model_validate(
+        {"selector": "rollout-value", "model": "m", "rollouts": rollouts}
+    )
     selector = RolloutValueSelector(config, {})
     result = selector.score(trajectory)
     asyncio.run(selector.close())
     return result
 
 
-WAITS = {(0, 0): "wait", (0, 1): "wait", (1, 0): "wait", (1, 1): "wait", (2, 0): "wait"}  # V = 0, 0, 1/2, 1, …
+WAITS = {
+    (0, 0): "wait",
+    (0, 1): "wait",
+    (1, 0): "wait",
+    (1, 1): "wait",
+    (2, 0): "wait",
+}  # V = 0, 0, 1/2, 1, …
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_a_step_scores_the_jump_of_the_value_that_it_makes(monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
-    assert score(pushed(4), Script(WAITS), monkeypatch, batch_size=batch_size) == [0.0, 0.5, 0.5, 0.0]
+def test_a_step_scores_the_jump_of_the_value_that_it_makes(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    assert score(pushed(4), Script(WAITS), monkeypatch, batch_size=batch_size) == [
+        0.0,
+        0.5,
+        0.5,
+        0.0,
+    ]
 
 
-def test_an_episode_that_is_over_is_worth_its_end_and_is_not_played_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_episode_that_is_over_is_worth_its_end_and_is_not_played_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     player = Script({(state, rollout): "wait" for state in range(5) for rollout in range(2)})
     assert score(pushed(4), player, monkeypatch) == [0.0, 0.0, 0.0, 1.0]
     assert max(int(name.split(" ")[1]) for name in player.opened) == 3
@@ -84,22 +111,36 @@ def test_an_episode_that_is_over_is_worth_its_end_and_is_not_played_on(monkeypat
     assert score(lost, Script({}), monkeypatch) == [0.0] * 6
 
 
-def test_an_unfinished_trajectory_is_played_on_from_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_trajectory_is_played_on_from_its_last_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert score(pushed(2), Script(WAITS), monkeypatch) == [0.0, 0.5]
 
 
-def test_a_rollout_is_told_the_recorded_history_and_has_the_turns_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollout_is_told_the_recorded_history_and_has_the_turns_that_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     player, trajectory = Script({}), pushed(4)
     score(trajectory, player, monkeypatch)
     for name, opened in player.opened.items():
         state = int(name.split(" ")[1])
         *history, newest = opened
-        assert tuple(history) == (*trajectory.prompt, *(m for s in trajectory.steps[:state] for m in (*s.observation, s.response)))
+        assert tuple(history) == (
+            *trajectory.prompt,
+            *(m for s in trajectory.steps[:state] for m in (*s.observation, s.response)),
+        )
         assert (newest,) == trajectory.steps[state].observation
 
 
-def test_a_rollout_that_broke_is_left_out_of_the_value_and_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert score(pushed(4), Script({(0, 0): "crash", (1, 1): "wait"}), monkeypatch) == [-0.5, 0.5, 0.0, 0.0]
+def test_a_rollout_that_broke_is_left_out_of_the_value_and_not_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert score(pushed(4), Script({(0, 0): "crash", (1, 1): "wait"}), monkeypatch) == [
+        -0.5,
+        0.5,
+        0.0,
+        0.0,
+    ]
     broken = score(pushed(4), Script({(1, 0): "crash", (1, 1): "crash"}), monkeypatch)
     assert isinstance(broken, Problem)
     assert broken.reason == "all 2 rollouts after step 0 broke; the last: the floor gave way"
@@ -111,22 +152,43 @@ def test_a_rollout_without_room_to_answer_has_failed(monkeypatch: pytest.MonkeyP
 
 def changed(trajectory: Trajectory, index: int) -> Trajectory:
     steps = list(trajectory.steps)
-    steps[index] = steps[index].model_copy(update={"observation": (Message(role="user", content="You see a window."),)})
+    steps[index] = steps[index].model_copy(
+        update={"observation": (Message(role="user", content="You see a window."),)}
+    )
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
 @pytest.mark.parametrize(
     ("trajectory", "reason"),
     [
-        (changed(pushed(4), 0), "its replay differs before step 0: 'You see a door.' was seen, 'You see a window.' is recorded"),
+        (
+            changed(pushed(4), 0),
+            "its replay differs before step 0: 'You see a door.' was seen, 'You see a window.' is recorded",
+        ),
         (changed(pushed(4), 2), "its replay differs before step 2"),
-        (pushed(4).model_copy(update={"final_observation": (Message(role="user", content="Bravo"),)}), "its replay differs at the end"),
-        (pushed(4).model_copy(update={"task": Task(id="x", environment="chess")}), "environment 'chess' cannot be played here"),
-        (pushed(4).model_copy(update={"task": Task(id="x", environment="push")}), "its replay broke: AssertionError"),
-        (pushed(4).model_copy(update={"task": Task(id="x", environment="push", seed=2)}), "its replay was over after 2 of 4 steps"),
+        (
+            pushed(4).model_copy(
+                update={"final_observation": (Message(role="user", content="Bravo"),)}
+            ),
+            "its replay differs at the end",
+        ),
+        (
+            pushed(4).model_copy(update={"task": Task(id="x", environment="chess")}),
+            "environment 'chess' cannot be played here",
+        ),
+        (
+            pushed(4).model_copy(update={"task": Task(id="x", environment="push")}),
+            "its replay broke: AssertionError",
+        ),
+        (
+            pushed(4).model_copy(update={"task": Task(id="x", environment="push", seed=2)}),
+            "its replay was over after 2 of 4 steps",
+        ),
     ],
 )
-def test_what_cannot_be_replayed_as_it_was_is_a_problem(trajectory: Trajectory, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_replayed_as_it_was_is_a_problem(
+    trajectory: Trajectory, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     player = Script({})
     result = score(trajectory, player, monkeypatch)
     assert isinstance(result, Problem)
@@ -139,7 +201,9 @@ def test_a_real_model_plays_the_same_by_its_seed_and_the_price_is_said_before(
 ) -> None:
     run = write_trajectories(tmp_path / "run", [pushed(4, "a"), pushed(2, "b"), pushed(0, "c")])
     rollouts = {"number": 2, "max_new_tokens": 4, "max_steps": 6, "max_context": 400}
-    config = SelectConfig.model_validate({"selector": "rollout-value", "model": str(tiny_model_folder), "rollouts": rollouts})
+    config = SelectConfig.model_validate(
+        {"selector": "rollout-value", "model": str(tiny_model_folder), "rollouts": rollouts}
+    )
     manifests = [select_steps(config, run, tmp_path / name) for name in ("one", "two")]
     assert manifests[0].outputs == manifests[1].outputs
     assert manifests[0].summary["problems"] == 0

@@ -12,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import ConfigError, DataError, EndpointError
-from atlas.record_files import read_records
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.budget import dataset_budgets, step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores, score_steps, select_best
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import Others, Scores
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 
 SCORES = st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5]) | st.floats(-5, 5), max_size=8)
-SETS = st.lists(SCORES, max_size=8).map(lambda rows: [(f"t{index}", row) for index, row in enumerate(rows)])
+SETS = st.lists(SCORES, max_size=8).map(
+    lambda rows: [(f"t{index}", row) for index, row in enumerate(rows)]
+)
 
 
 def of(*scores: float | None) -> StepScores:
@@ -32,7 +34,10 @@ def of(*scores: float | None) -> StepScores:
 
 def test_the_best_are_taken_and_of_equals_the_earlier() -> None:
     assert select_best(of(1.0, 3.0, 2.0, 3.0, 2.0), "s", 3).indices == {1, 2, 3}
-    assert [step.score for step in select_best(of(1.0, 3.0, 2.0), "s", 2).critical_steps] == [3.0, 2.0]
+    assert [step.score for step in select_best(of(1.0, 3.0, 2.0), "s", 2).critical_steps] == [
+        3.0,
+        2.0,
+    ]
 
 
 def test_a_step_without_a_score_is_never_chosen() -> None:
@@ -40,27 +45,41 @@ def test_a_step_without_a_score_is_never_chosen() -> None:
 
 
 @given(SETS, st.sampled_from([0.1, 0.3, 0.5, 1.0]))
-def test_the_whole_sets_best_are_chosen_and_never_more_than_its_budget(rows: list[tuple[str, Scores]], ratio: float) -> None:
+def test_the_whole_sets_best_are_chosen_and_never_more_than_its_budget(
+    rows: list[tuple[str, Scores]], ratio: float
+) -> None:
     budgets = dataset_budgets(rows, ratio)
     everything = [score for _, scores in rows for score in scores if score is not None]
     num_allowed = step_budget(sum(len(scores) for _, scores in rows), ratio, min_steps=0)
     chosen, left = [], []
     for id_, scores in rows:
-        picked = select_best(StepScores(trajectory_id=id_, num_steps=len(scores), scores=tuple(scores)), "s", budgets[id_])
+        picked = select_best(
+            StepScores(trajectory_id=id_, num_steps=len(scores), scores=tuple(scores)),
+            "s",
+            budgets[id_],
+        )
         assert len(picked.indices) == picked.budget
         chosen += [scores[index] for index in picked.indices]
-        left += [score for index, score in enumerate(scores) if index not in picked.indices and score is not None]
+        left += [
+            score
+            for index, score in enumerate(scores)
+            if index not in picked.indices and score is not None
+        ]
     assert len(chosen) == sum(budgets.values()) == min(num_allowed, len(everything))
     assert min(chosen, default=9.0) >= max(left, default=-9.0)
 
 
 @given(SETS, st.randoms(use_true_random=False))
-def test_the_order_of_the_set_does_not_matter(rows: list[tuple[str, Scores]], rng: random.Random) -> None:
+def test_the_order_of_the_set_does_not_matter(
+    rows: list[tuple[str, Scores]], rng: random.Random
+) -> None:
     assert dataset_budgets(rng.sample(rows, len(rows)), 0.4) == dataset_budgets(rows, 0.4)
 
 
 def test_equal_scores_are_shared_out_by_step_before_a_trajectory_gets_a_second() -> None:
-    assert dataset_budgets([(f"t{index}", [0.0] * 4) for index in range(5)], 0.25) == {f"t{index}": 1 for index in range(5)}
+    assert dataset_budgets([(f"t{index}", [0.0] * 4) for index in range(5)], 0.25) == {
+        f"t{index}": 1 for index in range(5)
+    }
 
 
 # ---- runs ----
@@ -88,7 +107,11 @@ class Both(Lengths):
     """Selects the first step, though it has scores too."""
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        return select_best(of(*[1.0] * len(trajectory.steps)).model_copy(update={"trajectory_id": trajectory.id}), "both", 1)
+        return select_best(
+            of(*[1.0] * len(trajectory.steps)).model_copy(update={"trajectory_id": trajectory.id}),
+            "both",
+            1,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +122,19 @@ def _nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return write_trajectories(tmp_path / "trajectories", [make_trajectory(num_steps, f"t-{num_steps}") for num_steps in range(2, 8)])
+    return write_trajectories(
+        tmp_path / "trajectories",
+        [make_trajectory(num_steps, f"t-{num_steps}") for num_steps in range(2, 8)],
+    )
 
 
 def chosen(out: Path) -> dict[str, tuple[int, list[int]]]:
     """Budget and indices by trajectory."""
     selections = read_records(out / "selections.jsonl", Selection)
-    return {selection.trajectory_id: (selection.budget, sorted(selection.indices)) for selection in selections}
+    return {
+        selection.trajectory_id: (selection.budget, sorted(selection.indices))
+        for selection in selections
+    }
 
 
 def config(kind: str = "Lengths", **settings: Any) -> SelectConfig:
@@ -128,7 +157,9 @@ def test_under_scope_trajectory_each_gets_its_own_share(run: Path, tmp_path: Pat
     assert scores[3].problem == "nothing to score"
 
 
-def test_under_scope_dataset_the_best_of_all_are_taken_and_the_budget_is_what_each_got(run: Path, tmp_path: Path) -> None:
+def test_under_scope_dataset_the_best_of_all_are_taken_and_the_budget_is_what_each_got(
+    run: Path, tmp_path: Path
+) -> None:
     manifest = select_steps(config(scope="dataset", ratio=0.4), run, tmp_path / "out")
     assert chosen(tmp_path / "out") == {
         "t-2": (0, []),
@@ -143,7 +174,9 @@ def test_under_scope_dataset_the_best_of_all_are_taken_and_the_budget_is_what_ea
 
 
 @pytest.mark.parametrize("scope", ["trajectory", "dataset"])
-def test_a_run_that_broke_off_scores_the_missing_trajectories_alone(run: Path, tmp_path: Path, scope: str) -> None:
+def test_a_run_that_broke_off_scores_the_missing_trajectories_alone(
+    run: Path, tmp_path: Path, scope: str
+) -> None:
     Lengths.unanswered = {"t-3", "t-7"}
     with pytest.raises(EndpointError, match="2 of 6"):
         select_steps(config(scope=scope), run, tmp_path / "out")
@@ -157,7 +190,9 @@ def test_a_run_that_broke_off_scores_the_missing_trajectories_alone(run: Path, t
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
-def test_a_class_that_does_both_selects_unless_the_whole_set_is_ranked(run: Path, tmp_path: Path) -> None:
+def test_a_class_that_does_both_selects_unless_the_whole_set_is_ranked(
+    run: Path, tmp_path: Path
+) -> None:
     select_steps(config("Both"), run, tmp_path / "a")
     assert {tuple(indices) for _, indices in chosen(tmp_path / "a").values()} == {(0,)}
     select_steps(config("Both", scope="dataset"), run, tmp_path / "b")
@@ -182,7 +217,10 @@ def test_scores_of_a_wrong_number_or_kind_are_problems() -> None:
         return asyncio.run(score_steps(Wrong(scores), make_trajectory(3))).problem
 
     assert problem([1.0, 2.0]) == "2 scores for 3 steps"
-    assert problem([1.0, float("nan"), 2.0]) == "step 1 has the score nan, expected a finite number or None"
+    assert (
+        problem([1.0, float("nan"), 2.0])
+        == "step 1 has the score nan, expected a finite number or None"
+    )
     assert problem([1.0, 2.0, 3.0]) is None
 
 

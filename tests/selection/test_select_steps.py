@@ -14,15 +14,18 @@ import pytest
 
 from atlas.config import check_config
 from atlas.errors import ConfigError, DataError, EndpointError, ModelError, RunError
-from atlas.record_files import read_records
 from atlas.records import Annotation, Problem, Selection, Trajectory
 from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.models.chat_server import HTML_PAGE, Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
 from tests.selection.oracle_answers import answer_of, num_allowed
 
-TRAJECTORIES = [make_trajectory(num_steps, f"trajectory-{num_steps}", thought=f"I am number {num_steps}.") for num_steps in range(1, 13)]
+TRAJECTORIES = [
+    make_trajectory(num_steps, f"trajectory-{num_steps}", thought=f"I am number {num_steps}.")
+    for num_steps in range(1, 13)
+]
 
 
 @pytest.fixture
@@ -45,26 +48,49 @@ def good(body: dict[str, Any], number: int) -> Reply:
 
 
 def oracle(url: str, **settings: Any) -> SelectConfig:
-    return SelectConfig(selector="oracle", base_url=url, **{"max_in_flight": 3, "max_retries": 0, "timeout_seconds": 5.0, **settings})
+    return SelectConfig(
+        selector="oracle",
+        base_url=url,
+        **{"max_in_flight": 3, "max_retries": 0, "timeout_seconds": 5.0, **settings},
+    )
 
 
 def test_random_selection_never_exceeds_the_budget(run: Path, tmp_path: Path) -> None:
     manifest = select_steps(SelectConfig(selector="random", ratio=0.3), run, tmp_path / "out")
-    assert [len(selection.indices) for selection in selections_in(tmp_path / "out")] == [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [len(selection.indices) for selection in selections_in(tmp_path / "out")] == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+        3,
+        3,
+        3,
+    ]
     assert manifest.summary["selected_steps"] == 21
     assert manifest.summary["budget"] == "ratio 0.3, floor, at least 1"
 
 
-def test_another_seed_draws_other_steps_and_a_larger_ratio_keeps_the_smaller_draw(run: Path, tmp_path: Path) -> None:
+def test_another_seed_draws_other_steps_and_a_larger_ratio_keeps_the_smaller_draw(
+    run: Path, tmp_path: Path
+) -> None:
     for name, settings in {"a": {}, "b": {"seed": 1}, "c": {"ratio": 0.6}}.items():
         select_steps(SelectConfig(selector="random", **settings), run, tmp_path / name)
-    a, b, c = ([selection.indices for selection in selections_in(tmp_path / name)] for name in "abc")
+    a, b, c = (
+        [selection.indices for selection in selections_in(tmp_path / name)] for name in "abc"
+    )
     assert a != b
     assert all(small <= large for small, large in zip(a, c, strict=True))
 
 
 def test_trajectories_of_one_length_get_draws_of_their_own(tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "run", [make_trajectory(20, f"t{index}") for index in range(10)])
+    run = write_trajectories(
+        tmp_path / "run", [make_trajectory(20, f"t{index}") for index in range(10)]
+    )
     select_steps(SelectConfig(selector="random"), run, tmp_path / "out")
     assert len({selection.indices for selection in selections_in(tmp_path / "out")}) > 5
 
@@ -75,10 +101,18 @@ def test_all_says_that_the_ratio_was_not_used(run: Path, tmp_path: Path) -> None
     assert "the ratio of 0.3 was not used" in manifest.summary["budget"]
 
 
-def test_a_complement_shares_no_step_with_its_selection_and_has_its_budget(run: Path, tmp_path: Path) -> None:
+def test_a_complement_shares_no_step_with_its_selection_and_has_its_budget(
+    run: Path, tmp_path: Path
+) -> None:
     select_steps(SelectConfig(selector="random", ratio=0.4), run, tmp_path / "chosen")
-    manifest = select_steps(SelectConfig(selector="complement", of=str(tmp_path / "chosen"), ratio=0.1), run, tmp_path / "rest")
-    for chosen, rest in zip(selections_in(tmp_path / "chosen"), selections_in(tmp_path / "rest"), strict=True):
+    manifest = select_steps(
+        SelectConfig(selector="complement", of=str(tmp_path / "chosen"), ratio=0.1),
+        run,
+        tmp_path / "rest",
+    )
+    for chosen, rest in zip(
+        selections_in(tmp_path / "chosen"), selections_in(tmp_path / "rest"), strict=True
+    ):
         assert not chosen.indices & rest.indices
         assert len(rest.indices) == min(chosen.budget, chosen.num_steps - len(chosen.indices))
     assert manifest.inputs["of"].path == "../chosen"
@@ -88,32 +122,51 @@ def test_a_complement_of_other_trajectories_is_refused(run: Path, tmp_path: Path
     others = write_trajectories(tmp_path / "others", TRAJECTORIES[:3])
     select_steps(SelectConfig(selector="random"), others, tmp_path / "chosen")
     with pytest.raises(RunError, match="made from other trajectories"):
-        select_steps(SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest")
+        select_steps(
+            SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest"
+        )
     assert not (tmp_path / "rest").exists()
 
 
 def test_a_complement_inherits_the_problems_of_its_selection(run: Path, tmp_path: Path) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        return completion(None, refusal="no") if asked_about(body) == "trajectory-5" else good(body, number)
+        return (
+            completion(None, refusal="no")
+            if asked_about(body) == "trajectory-5"
+            else good(body, number)
+        )
 
     with serve(answer) as server:
         select_steps(oracle(server.url), run, tmp_path / "chosen")
-    manifest = select_steps(SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest")
+    manifest = select_steps(
+        SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest"
+    )
     assert manifest.summary["problems"] == 1
     [problem] = read_records(tmp_path / "rest" / "problems.jsonl", Problem)
-    assert (problem.item, problem.reason) == ("trajectory-5", "the other selection has a problem: refused: no")
+    assert (problem.item, problem.reason) == (
+        "trajectory-5",
+        "the other selection has a problem: refused: no",
+    )
 
 
 def annotate(trajectory: Trajectory, scores: list[float | None]) -> Trajectory:
     """A kind and a score on each step, no kind where the score is None."""
     steps = tuple(
-        step.model_copy(update={"annotation": Annotation(kinds=() if score is None else ("critical_action",), score=score or 0.0)})
+        step.model_copy(
+            update={
+                "annotation": Annotation(
+                    kinds=() if score is None else ("critical_action",), score=score or 0.0
+                )
+            }
+        )
         for step, score in zip(trajectory.steps, scores, strict=True)
     )
     return trajectory.model_copy(update={"steps": steps})
 
 
-def test_annotated_takes_the_highest_scores_the_earlier_of_equals_and_only_steps_with_a_kind(tmp_path: Path) -> None:
+def test_annotated_takes_the_highest_scores_the_earlier_of_equals_and_only_steps_with_a_kind(
+    tmp_path: Path,
+) -> None:
     trajectory = annotate(make_trajectory(6), [1.0, 3.0, None, 2.0, 2.0, None])
     run = write_trajectories(tmp_path / "run", [trajectory, make_trajectory(2, "plain")])
     manifest = select_steps(SelectConfig(ratio=0.35), run, tmp_path / "two")
@@ -135,7 +188,13 @@ def test_rules_find_the_plan_the_correction_and_the_reward() -> None:
     trajectory = make_trajectory(6, thought="I go on.")
     steps = list(trajectory.steps)
     steps[3] = steps[3].model_copy(
-        update={"observation": (steps[3].observation[0].model_copy(update={"content": "The action is not recognized."}),)}
+        update={
+            "observation": (
+                steps[3]
+                .observation[0]
+                .model_copy(update={"content": "The action is not recognized."}),
+            )
+        }
     )
     steps[5] = steps[5].model_copy(update={"reward": 1.0})
     selector = make_selector(SelectConfig(selector="rules"))
@@ -185,7 +244,9 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(values: dict[st
         check_config(SelectConfig, values, where="test")
     assert "secret" not in str(caught.value).replace("may hold a secret", "")
     with pytest.raises(ConfigError):
-        check_config(SelectConfig, {"base_url": "http://host/v1", "api_key_variable": ""}, where="test")
+        check_config(
+            SelectConfig, {"base_url": "http://host/v1", "api_key_variable": ""}, where="test"
+        )
 
 
 def test_a_finished_run_asks_nothing(run: Path, tmp_path: Path) -> None:
@@ -199,7 +260,9 @@ def test_a_finished_run_asks_nothing(run: Path, tmp_path: Path) -> None:
     assert first.inputs["prompt"].digest
 
 
-def test_trajectories_without_an_answer_are_asked_for_again_and_the_others_are_not(run: Path, tmp_path: Path) -> None:
+def test_trajectories_without_an_answer_are_asked_for_again_and_the_others_are_not(
+    run: Path, tmp_path: Path
+) -> None:
     broken = {"trajectory-3", "trajectory-8"}
 
     def answer(body: dict[str, Any], number: int) -> Reply:
@@ -212,12 +275,16 @@ def test_trajectories_without_an_answer_are_asked_for_again_and_the_others_are_n
         missing, broken = broken, set()
         select_steps(oracle(server.url), run, tmp_path / "out")
         assert sorted(map(asked_about, server.requests[asked:])) == sorted(missing)
-    assert [selection.trajectory_id for selection in selections_in(tmp_path / "out")] == [trajectory.id for trajectory in TRAJECTORIES]
+    assert [selection.trajectory_id for selection in selections_in(tmp_path / "out")] == [
+        trajectory.id for trajectory in TRAJECTORIES
+    ]
 
 
 @pytest.mark.parametrize("reply", [failure(500), HTML_PAGE], ids=["500", "html"])
 def test_a_dead_endpoint_is_given_up_soon(reply: Reply, tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)])
+    run = write_trajectories(
+        tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)]
+    )
     with serve(lambda body, number: reply) as server:
         with pytest.raises(EndpointError, match="in a row"):
             select_steps(oracle(server.url), run, tmp_path / "out")
@@ -225,13 +292,18 @@ def test_a_dead_endpoint_is_given_up_soon(reply: Reply, tmp_path: Path) -> None:
 
 
 def test_a_refused_key_stops_the_run(run: Path, tmp_path: Path) -> None:
-    with serve(lambda body, number: failure(401)) as server, pytest.raises(ModelError, match="OPENAI_API_KEY"):
+    with (
+        serve(lambda body, number: failure(401)) as server,
+        pytest.raises(ModelError, match="OPENAI_API_KEY"),
+    ):
         select_steps(oracle(server.url), run, tmp_path / "out")
     assert len(server.requests) <= 3
 
 
 def test_a_model_that_answers_nothing_usable_is_given_up(tmp_path: Path) -> None:
-    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)])
+    run = write_trajectories(
+        tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)]
+    )
     with serve(lambda body, number: completion("I like trajectories.")) as server:
         with pytest.raises(ModelError, match="first 20 questions got no usable answer"):
             select_steps(oracle(server.url), run, tmp_path / "out")
@@ -239,10 +311,17 @@ def test_a_model_that_answers_nothing_usable_is_given_up(tmp_path: Path) -> None
 
 
 def test_unusable_answers_are_counted_over_all_processes_of_a_run(tmp_path: Path) -> None:
-    run, out = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)]), tmp_path / "out"
+    run, out = (
+        write_trajectories(
+            tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(100)]
+        ),
+        tmp_path / "out",
+    )
 
     def stopping_after(count: int) -> Callable[[dict[str, Any], int], Reply]:
-        return lambda body, number: completion("I like trajectories.") if number < 2 * count else failure(401)
+        return lambda body, number: (
+            completion("I like trajectories.") if number < 2 * count else failure(401)
+        )
 
     with serve(stopping_after(15)) as server, pytest.raises(ModelError, match="OPENAI_API_KEY"):
         select_steps(oracle(server.url, max_in_flight=1), run, out)
@@ -254,8 +333,16 @@ def test_unusable_answers_are_counted_over_all_processes_of_a_run(tmp_path: Path
 
 
 def test_a_run_whose_earlier_process_got_usable_answers_is_not_given_up(tmp_path: Path) -> None:
-    run, out = write_trajectories(tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(30)]), tmp_path / "out"
-    with serve(lambda body, number: good(body, number) if number < 3 else failure(401)) as server, pytest.raises(ModelError):
+    run, out = (
+        write_trajectories(
+            tmp_path / "trajectories", [make_trajectory(2, f"t{index}") for index in range(30)]
+        ),
+        tmp_path / "out",
+    )
+    with (
+        serve(lambda body, number: good(body, number) if number < 3 else failure(401)) as server,
+        pytest.raises(ModelError),
+    ):
         select_steps(oracle(server.url, max_in_flight=1), run, out)
     with serve(lambda body, number: completion("I like trajectories.")) as server:
         manifest = select_steps(oracle(server.url), run, out)
@@ -263,7 +350,10 @@ def test_a_run_whose_earlier_process_got_usable_answers_is_not_given_up(tmp_path
 
 
 def test_a_killed_run_goes_on_with_exactly_the_missing_trajectories(tmp_path: Path) -> None:
-    trajectories = [make_trajectory(3, f"trajectory-{number}", thought=f"I am number {number}.") for number in range(30)]
+    trajectories = [
+        make_trajectory(3, f"trajectory-{number}", thought=f"I am number {number}.")
+        for number in range(30)
+    ]
     run = write_trajectories(tmp_path / "trajectories", trajectories)
     out = tmp_path / "out"
     partial = out / "selections.jsonl.partial"
@@ -284,18 +374,25 @@ def test_a_killed_run_goes_on_with_exactly_the_missing_trajectories(tmp_path: Pa
         process.wait()
         with open(partial, "ab") as file:  # as if the last line had been torn
             file.write(b'{"version":1,"trajectory_id":"trajectory-2')
-        safe = [Selection.model_validate_json(line).trajectory_id for line in partial.read_bytes().splitlines()[:-1]]
+        safe = [
+            Selection.model_validate_json(line).trajectory_id
+            for line in partial.read_bytes().splitlines()[:-1]
+        ]
         time.sleep(0.2)
         asked = len(server.requests)
         assert 8 <= len(safe) < 30
         select_steps(config, run, out)
         again = Counter(map(asked_about, server.requests[asked:]))
     assert again == Counter({trajectory.id for trajectory in trajectories} - set(safe))
-    assert [selection.trajectory_id for selection in selections_in(out)] == [trajectory.id for trajectory in trajectories]
+    assert [selection.trajectory_id for selection in selections_in(out)] == [
+        trajectory.id for trajectory in trajectories
+    ]
     assert not partial.exists()
 
 
-def test_the_key_is_in_no_file_of_the_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_in_no_file_of_the_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = "sk-very-secret-0123456789"
     monkeypatch.setenv("OPENAI_API_KEY", key)
 
@@ -321,7 +418,9 @@ def test_selection_works_where_an_event_loop_runs_already(run: Path, tmp_path: P
     import asyncio
 
     async def notebook_cell() -> int:
-        return select_steps(SelectConfig(selector="random"), run, tmp_path / "out").summary["selected_steps"]
+        return select_steps(SelectConfig(selector="random"), run, tmp_path / "out").summary[
+            "selected_steps"
+        ]
 
     assert asyncio.run(notebook_cell()) == 21
 
@@ -342,7 +441,10 @@ except KeyboardInterrupt:
 """
     with serve(lambda body, number: completion(answer_of(range(1)), delay=0.3)) as server:
         cell_process = subprocess.Popen(
-            [sys.executable, "-c", cell, server.url, run, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", cell, server.url, run, tmp_path / "out"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while len(server.requests) < 2:
             time.sleep(0.01)
@@ -354,5 +456,7 @@ except KeyboardInterrupt:
 
 def test_selecting_does_not_import_the_client_of_the_oracle() -> None:
     modules = "atlas.selection.select_steps, atlas.selection.selectors.oracle"
-    script = f"import sys, {modules}; sys.exit('inspect_ai' in sys.modules or 'torch' in sys.modules)"
+    script = (
+        f"import sys, {modules}; sys.exit('inspect_ai' in sys.modules or 'torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], env={**os.environ}).returncode == 0

@@ -14,13 +14,29 @@ from tests.conftest import make_trajectory
 TRAJECTORY = make_trajectory(6)
 
 
-def choosing(scores: dict[int, float | None], problem: str | None = None, kinds: tuple[CriticalKind, ...] = ()) -> Selection:
-    steps = tuple(CriticalStep(index=index, score=score, kinds=kinds) for index, score in sorted(scores.items()))
-    return Selection(trajectory_id="t", selector=f"s{len(scores)}", num_steps=6, budget=6, critical_steps=steps, problem=problem)
+def choosing(
+    scores: dict[int, float | None],
+    problem: str | None = None,
+    kinds: tuple[CriticalKind, ...] = (),
+) -> Selection:
+    steps = tuple(
+        CriticalStep(index=index, score=score, kinds=kinds)
+        for index, score in sorted(scores.items())
+    )
+    return Selection(
+        trajectory_id="t",
+        selector=f"s{len(scores)}",
+        num_steps=6,
+        budget=6,
+        critical_steps=steps,
+        problem=problem,
+    )
 
 
 def vote(*given: Selection, budget: int = 6, voting: str = "majority") -> Selection:
-    config = check_config(SelectConfig, {"selector": "vote", "of": ["a", "b"], "voting": voting}, "test")
+    config = check_config(
+        SelectConfig, {"selector": "vote", "of": ["a", "b"], "voting": voting}, "test"
+    )
     selection = make_selector(config, {"t": given}).select(TRAJECTORY, budget)  # type: ignore[union-attr]
     assert isinstance(selection, Selection)
     return selection
@@ -28,7 +44,9 @@ def vote(*given: Selection, budget: int = 6, voting: str = "majority") -> Select
 
 def test_a_majority_takes_the_steps_that_more_than_half_chose() -> None:
     plan = choosing({0: None, 1: None, 4: None}, kinds=("plan_creation",))
-    selection = vote(plan, choosing({1: None, 4: None}, kinds=("critical_action",)), choosing({1: None, 5: None}))
+    selection = vote(
+        plan, choosing({1: None, 4: None}, kinds=("critical_action",)), choosing({1: None, 5: None})
+    )
     assert sorted(selection.indices) == [1, 4]
     assert [step.score for step in selection.critical_steps] == [1.0, 0.666667]
     assert selection.critical_steps[0].kinds == ("plan_creation", "critical_action")
@@ -40,7 +58,11 @@ def test_half_is_no_majority() -> None:
 
 
 def test_a_tight_budget_keeps_the_most_votes_and_of_equals_the_earlier_step() -> None:
-    voters = [choosing({2: None, 3: None, 5: None}), choosing({2: None, 3: None, 5: None}), choosing({5: None})]
+    voters = [
+        choosing({2: None, 3: None, 5: None}),
+        choosing({2: None, 3: None, 5: None}),
+        choosing({5: None}),
+    ]
     assert sorted(vote(*voters, budget=1).indices) == [5]
     assert sorted(vote(*voters, budget=2).indices) == [2, 5]
 
@@ -48,15 +70,25 @@ def test_a_tight_budget_keeps_the_most_votes_and_of_equals_the_earlier_step() ->
 def test_a_weighted_vote_goes_by_ranks_so_that_scales_do_not_matter() -> None:
     one, other = choosing({0: 0.9, 1: 0.8, 2: 0.1}), choosing({3: -2.0, 1: -1.0, 0: -900.0})
     big = choosing({0: 900.0, 1: 800.0, 2: 100.0})
-    assert vote(one, other, voting="weighted").critical_steps == vote(big, other, voting="weighted").critical_steps
+    assert (
+        vote(one, other, voting="weighted").critical_steps
+        == vote(big, other, voting="weighted").critical_steps
+    )
     assert sorted(vote(one, other, budget=1, voting="weighted").indices) == [1]
     assert sorted(vote(one, other, voting="weighted").indices) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("voting", ["majority", "weighted"])
 def test_the_order_of_the_voters_does_not_matter(voting: str) -> None:
-    voters = [choosing({0: 0.1, 1: 0.3, 2: 0.7}), choosing({1: 0.2, 2: None}), choosing({2: 5.0, 4: 5.0})]
-    assert vote(*voters, budget=2, voting=voting).indices == vote(*reversed(voters), budget=2, voting=voting).indices
+    voters = [
+        choosing({0: 0.1, 1: 0.3, 2: 0.7}),
+        choosing({1: 0.2, 2: None}),
+        choosing({2: 5.0, 4: 5.0}),
+    ]
+    assert (
+        vote(*voters, budget=2, voting=voting).indices
+        == vote(*reversed(voters), budget=2, voting=voting).indices
+    )
 
 
 def test_a_selection_with_a_problem_abstains_and_a_vote_without_voters_is_a_problem() -> None:

@@ -23,7 +23,9 @@ def write_state(folder: Path) -> Path:
     return folder
 
 
-def test_the_newest_state_is_that_of_the_highest_step_and_none_where_there_is_none(tmp_path: Path) -> None:
+def test_the_newest_state_is_that_of_the_highest_step_and_none_where_there_is_none(
+    tmp_path: Path,
+) -> None:
     assert newest_state(tmp_path / "nothing") is None
     for step in (9, 10, 2):
         write_state(tmp_path / f"checkpoint-{step}")

@@ -35,21 +35,35 @@ from tests.training.tiny_families import (
     with_weights_and_anchors,
 )
 
-BOTH = torch.tensor([1.0, 0.7], dtype=torch.float64)  # so that the two sums cannot be mistaken for each other
+BOTH = torch.tensor(
+    [1.0, 0.7], dtype=torch.float64
+)  # so that the two sums cannot be mistaken for each other
 
 
-def engine_backward(engine: Engine, model: Any, examples: Sequence[TrainingExample], max_tokens: int = 10_000) -> float:
+def engine_backward(
+    engine: Engine, model: Any, examples: Sequence[TrainingExample], max_tokens: int = 10_000
+) -> float:
     """Over as many forward passes as a token budget makes; without parts the plain way."""
     total = 0.0
-    for batch in cut_into_micro_batches([one.input_ids for one in examples], max_tokens, share_prompts=True):
+    for batch in cut_into_micro_batches(
+        [one.input_ids for one in examples], max_tokens, share_prompts=True
+    ):
         chosen = [examples[index] for index in batch]
-        sums = engine.losses(model, chosen) if engine.parts else sum_losses(model, pad(chosen), engine.base)
+        sums = (
+            engine.losses(model, chosen)
+            if engine.parts
+            else sum_losses(model, pad(chosen), engine.base)
+        )
         total += backward((sums * BOTH.to(sums.dtype)).sum())
     return total
 
 
-def expected_of(model: Any, base: Any, examples: Sequence[TrainingExample]) -> tuple[float, dict[str, torch.Tensor]]:
-    return gradients(model, lambda: backward((reference_losses(model, base, examples) * BOTH).sum()))
+def expected_of(
+    model: Any, base: Any, examples: Sequence[TrainingExample]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    return gradients(
+        model, lambda: backward((reference_losses(model, base, examples) * BOTH).sum())
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -63,16 +77,24 @@ def test_each_way_has_the_losses_and_gradients_of_the_plain_reference(family: st
     expected = expected_of(model, before, examples)
     for parts in ((), PARTS[:1], ("packing", "shared_prompts"), PARTS):
         engine.put_in(parts)
-        assert_same(gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT)
+        assert_same(
+            gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT
+        )
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj", "lm_head"]])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_with_adapters_the_base_model_is_the_same_model_without_them(targets: Any, checkpointing: bool) -> None:
+def test_with_adapters_the_base_model_is_the_same_model_without_them(
+    targets: Any, checkpointing: bool
+) -> None:
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
     before, examples = tiny("qwen2"), with_weights_and_anchors(nested_examples())
-    adapters = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, init_lora_weights=False)
+    adapters = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=4, target_modules=targets, init_lora_weights=False
+    )
     model = peft.get_peft_model(copy.deepcopy(before), adapters)
     expected = expected_of(model, before, examples)
     assert all("lora" in name for name in expected[1])
@@ -82,17 +104,26 @@ def test_with_adapters_the_base_model_is_the_same_model_without_them(targets: An
     engine = choose_parts(model, EngineConfig(), base=BaseModel(model)).engine
     for parts in ((), PARTS[:1], PARTS):
         engine.put_in(parts)
-        assert_same(gradients(model, lambda: engine_backward(engine, model, examples, max_tokens=150)), expected, EXACT)
+        assert_same(
+            gradients(model, lambda: engine_backward(engine, model, examples, max_tokens=150)),
+            expected,
+            EXACT,
+        )
     assert not BaseModel(model).is_copy
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
 def test_the_base_model_neither_drops_out_nor_draws_a_random_number() -> None:
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
     before, examples = tiny("qwen2"), with_weights_and_anchors(nested_examples())
     for layer in before.model.layers:
         layer.self_attn.attention_dropout = 0.5
-    model = peft.get_peft_model(before, peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, target_modules="all-linear")).train()
+    model = peft.get_peft_model(
+        before,
+        peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, target_modules="all-linear"),
+    ).train()
     base = BaseModel(model)
     ids = {"input_ids": torch.from_numpy(examples[0].input_ids).long()[None]}
     state = torch.get_rng_state()
@@ -101,7 +132,9 @@ def test_the_base_model_neither_drops_out_nor_draws_a_random_number() -> None:
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in model.modules())
-    assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "lora" in name)
+    assert all(
+        parameter.requires_grad for name, parameter in model.named_parameters() if "lora" in name
+    )
 
 
 def test_a_window_over_everything_is_the_full_gradient_and_none_has_the_same_losses() -> None:
@@ -111,7 +144,10 @@ def test_a_window_over_everything_is_the_full_gradient_and_none_has_the_same_los
     parts = wide.parts
     shaken(model)
     wide.put_in(())
-    expected, losses = expected_of(model, before, examples), reference_losses(model, before, examples).detach()
+    expected, losses = (
+        expected_of(model, before, examples),
+        reference_losses(model, before, examples).detach(),
+    )
     wide.put_in(parts)
     assert_same(gradients(model, lambda: engine_backward(wide, model, examples)), expected, EXACT)
     wide.put_in(())
@@ -126,13 +162,17 @@ def test_the_gradient_reaches_the_anchored_tokens_and_the_window_before_each(win
     engine = choose_parts(model, EngineConfig(), window=window, base=base).engine
     shaken(model)
     ids = np.arange(10, 40, dtype=np.int32)
-    one = TrainingExample("t", ids, np.where(ids >= 36, ids, -100).astype(np.int64), anchored=(ids >= 20) & (ids < 23))
+    one = TrainingExample(
+        "t", ids, np.where(ids >= 36, ids, -100).astype(np.int64), anchored=(ids >= 20) & (ids < 23)
+    )
     engine.losses(model, [one]).sum().backward()
     reached = model.get_input_embeddings().weight.grad.abs().sum(1).nonzero()[:, 0].tolist()
     assert reached == [*range(19 - window, 22), *range(35 - window, 39)]
 
 
-lengths = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 33, 60])), min_size=1, max_size=6)
+lengths = st.lists(
+    st.tuples(st.integers(0, 30), st.sampled_from([0, 33, 60])), min_size=1, max_size=6
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,12 +189,19 @@ def test_any_lengths_masks_weights_and_cuts_give_the_reference(
     model, before = tiny("llama"), tiny("llama")
     engine = Engine(model, base=BaseModel(model))
     prompt = np.random.default_rng(seed).integers(0, VOCABULARY, 60).tolist()
-    examples = [example(seed + index % 3, max(length, 2), prompt[:shared], supervised) for index, (length, shared) in enumerate(shapes)]
+    examples = [
+        example(seed + index % 3, max(length, 2), prompt[:shared], supervised)
+        for index, (length, shared) in enumerate(shapes)
+    ]
     examples = with_weights_and_anchors(examples, seed, anchored)
     shaken(model)
     expected = expected_of(model, before, examples)
     engine.put_in(PARTS)
-    assert_same(gradients(model, lambda: engine_backward(engine, model, examples, max_tokens)), expected, EXACT)
+    assert_same(
+        gradients(model, lambda: engine_backward(engine, model, examples, max_tokens)),
+        expected,
+        EXACT,
+    )
 
 
 def test_the_divergence_is_zero_before_the_first_update_and_positive_after() -> None:
@@ -165,16 +212,24 @@ def test_the_divergence_is_zero_before_the_first_update_and_positive_after() -> 
     assert engine.losses(model, examples)[1].item() > 0
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
 @pytest.mark.parametrize("adapters", [False, True])
-def test_bf16_autocast_keeps_the_divergence_near_zero_at_first_and_the_direction_of_the_gradients(adapters: bool) -> None:
+def test_bf16_autocast_keeps_the_divergence_near_zero_at_first_and_the_direction_of_the_gradients(
+    adapters: bool,
+) -> None:
     model, examples = tiny("llama").float(), with_weights_and_anchors(nested_examples())
     if adapters:
         peft = pytest.importorskip("peft", reason="the lora extra is not installed")
-        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
+        model = peft.get_peft_model(
+            model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+        )
     engine = choose_parts(model, EngineConfig(), base=BaseModel(model)).engine
     num_anchored = sum(int(one.num_anchored_tokens) for one in examples)
-    with torch.autocast("cpu", torch.bfloat16):  # the passes ask at other places, so the kernels round otherwise
+    with torch.autocast(
+        "cpu", torch.bfloat16
+    ):  # the passes ask at other places, so the kernels round otherwise
         assert abs(engine.losses(model, examples)[1].item()) < 1e-3 * num_anchored
     shaken(model)
     exact = gradients(model, lambda: engine_backward(engine, model, examples))[1]
@@ -182,12 +237,17 @@ def test_bf16_autocast_keeps_the_divergence_near_zero_at_first_and_the_direction
         rounded = gradients(model, lambda: engine_backward(engine, model, examples))[1]
     assert rounded.keys() == exact.keys()
     for name, gradient in exact.items():
-        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, name
+        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, (
+            name
+        )
 
 
 def test_the_base_model_is_the_target_of_the_divergence_not_the_other_way_round() -> None:
     """KL(p ‖ q) by hand: ½ log(½ / ¾) + ½ log(½ / ¼)."""
-    of_base, tuned = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log(), torch.tensor([[0.75, 0.25]], dtype=torch.float64).log()
+    of_base, tuned = (
+        torch.tensor([[0.5, 0.5]], dtype=torch.float64).log(),
+        torch.tensor([[0.75, 0.25]], dtype=torch.float64).log(),
+    )
     by_hand = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
     assert sum_divergence(tuned, of_base).item() == pytest.approx(by_hand, rel=1e-12)
 
@@ -197,7 +257,9 @@ def test_without_a_base_model_nothing_is_computed_for_anchored_tokens() -> None:
     plain = [replace(one, anchored=None) for one in examples]
     engine = choose_parts(model, EngineConfig()).engine
     seen: list[int] = []
-    handle = model.model.layers[-1].mlp.register_forward_hook(lambda _, __, output: seen.append(output.numel()))
+    handle = model.model.layers[-1].mlp.register_forward_hook(
+        lambda _, __, output: seen.append(output.numel())
+    )
     losses = [engine.losses(model, chosen).tolist() for chosen in (examples, plain)]
     handle.remove()
     assert losses[0] == losses[1]
@@ -205,7 +267,9 @@ def test_without_a_base_model_nothing_is_computed_for_anchored_tokens() -> None:
     assert seen[0] == seen[1]
 
 
-def test_a_step_without_a_supervised_or_without_an_anchored_token_has_a_loss_and_gradients() -> None:
+def test_a_step_without_a_supervised_or_without_an_anchored_token_has_a_loss_and_gradients() -> (
+    None
+):
     model = tiny("llama")
     engine = Engine(model, base=BaseModel(model))
     shaken(model)
@@ -214,18 +278,28 @@ def test_a_step_without_a_supervised_or_without_an_anchored_token_has_a_loss_and
     single = TrainingExample("t", ids[:1], np.full(1, -100, dtype=np.int64))
     anchored = replace(nothing, anchored=ids > 15)
     supervised = replace(nothing, labels=np.where(ids > 20, ids, -100).astype(np.int64))
-    for chosen in ([nothing], [single], [anchored], [supervised], [nothing, supervised, single, anchored]):
+    for chosen in (
+        [nothing],
+        [single],
+        [anchored],
+        [supervised],
+        [nothing, supervised, single, anchored],
+    ):
         engine.put_in(())
         with_loss = [one for one in chosen if one is supervised or one is anchored]
         expected = expected_of(model, tiny("llama"), with_loss or [supervised])
         for parts in ((), PARTS[:1], PARTS):
             engine.put_in(parts)
-            loss, found = gradients(model, lambda chosen=chosen: engine_backward(engine, model, chosen))
+            loss, found = gradients(
+                model, lambda chosen=chosen: engine_backward(engine, model, chosen)
+            )
             if with_loss:
                 assert_same((loss, found), expected, EXACT)
             else:
                 assert loss == 0
-                assert found.keys() == expected[1].keys(), "ranks that train together need a gradient for each parameter"
+                assert found.keys() == expected[1].keys(), (
+                    "ranks that train together need a gradient for each parameter"
+                )
                 assert not any(gradient.any() for gradient in found.values())
 
 
@@ -241,10 +315,18 @@ class _Head(torch.nn.Module):
         return self.linear(states)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 2e-2)]
+)
 @pytest.mark.parametrize("vocabulary", [37, 200_000])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_many_chunks_are_one(dtype: torch.dtype, rtol: float, vocabulary: int, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_chunks_are_one(
+    dtype: torch.dtype,
+    rtol: float,
+    vocabulary: int,
+    autocast: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Over 50 rows in chunks of 16, with a bias, tied or not, in each type: the sums and the gradients of all at once."""
     if autocast and dtype != torch.float32:
         pytest.skip("autocast is for float32 weights")
@@ -253,17 +335,28 @@ def test_many_chunks_are_one(dtype: torch.dtype, rtol: float, vocabulary: int, a
     shaken(head)
     parameters = list(head.parameters())
     rng = torch.Generator().manual_seed(0)
-    hidden, base_hidden = (torch.randn(50, 8, generator=rng, dtype=torch.float64).to(dtype) for _ in range(2))
-    targets, weights = torch.randint(0, vocabulary, (50,), generator=rng), torch.rand(50, generator=rng, dtype=torch.float64)
+    hidden, base_hidden = (
+        torch.randn(50, 8, generator=rng, dtype=torch.float64).to(dtype) for _ in range(2)
+    )
+    targets, weights = (
+        torch.randint(0, vocabulary, (50,), generator=rng),
+        torch.rand(50, generator=rng, dtype=torch.float64),
+    )
 
     def at_once(given: torch.Tensor) -> torch.Tensor:
         from atlas.training.loss import sum_of
 
-        return sum_of(head(given), targets, weights) + 0.7 * sum_divergence(head(given), base_head(base_hidden).detach())
+        return sum_of(head(given), targets, weights) + 0.7 * sum_divergence(
+            head(given), base_head(base_hidden).detach()
+        )
 
     def in_chunks(given: torch.Tensor) -> torch.Tensor:
-        first = chunked_loss.sum_chunked_cross_entropy(given, targets, weights, head, parameters, vocabulary)
-        return first + 0.7 * chunked_loss.sum_chunked_divergence(given, base_hidden, head, base_head, parameters, vocabulary)
+        first = chunked_loss.sum_chunked_cross_entropy(
+            given, targets, weights, head, parameters, vocabulary
+        )
+        return first + 0.7 * chunked_loss.sum_chunked_divergence(
+            given, base_hidden, head, base_head, parameters, vocabulary
+        )
 
     found = []
     for way in (at_once, in_chunks):

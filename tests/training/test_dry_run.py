@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from atlas.errors import ConfigError, ModelError
-from atlas.runs import read_selections, read_trajectories
+from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.costs import count_costs, estimate_memory, measure_shape
 from atlas.training.dry_run import print_training_plan
@@ -24,13 +24,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
     runs: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atlas.models.local.load_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        "atlas.models.local.load.load_model", lambda *_: pytest.fail("the model was loaded")
+    )
     loss = {"loss_normalizer": "steps", "kl_weight": 0.1}
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_training_plan(console, TrainConfig(model=str(tiny_model_folder), batch_size=4, engine={"last_layer": False}, **loss), *runs)
+    print_training_plan(
+        console,
+        TrainConfig(
+            model=str(tiny_model_folder), batch_size=4, engine={"last_layer": False}, **loss
+        ),
+        *runs,
+    )
     text = console.export_text()
     console.file.close()
-    selected = sum(len(selection.indices) for selection in read_selections(runs[1], runs[0]).values())
+    selected = sum(
+        len(selection.indices) for selection in read_selections(runs[1], runs[0]).values()
+    )
     steps = sum(len(trajectory.steps) for trajectory in read_trajectories(runs[0]))
     assert f"12 of 12 trajectories; {selected} of {steps} steps supervised, 0 dropped" in text
     assert "loss:        mean over steps; KL to the base model at" in text
@@ -53,11 +63,21 @@ def test_each_saving_costs_less_than_what_went_before(tiny_model_folder: Path) -
 def test_of_a_mixture_the_experts_that_a_token_goes_through_are_counted(tmp_path: Path) -> None:
     from transformers import MixtralConfig
 
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    MixtralConfig(**sizes, vocab_size=100, num_local_experts=4, num_experts_per_tok=2).save_pretrained(tmp_path)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    MixtralConfig(
+        **sizes, vocab_size=100, num_local_experts=4, num_experts_per_tok=2
+    ).save_pretrained(tmp_path)
     shape = measure_shape(str(tmp_path), TrainConfig(model=str(tmp_path)))
     assert shape.layer_weights - shape.linear_weights == 2 * 3 * 32 * 64
-    assert 2 * (32 * 32 + 16 * 32) <= shape.linear_weights <= 2 * (32 * 32 + 16 * 32) + 4 * 32, "attention, and perhaps the router"
+    assert 2 * (32 * 32 + 16 * 32) <= shape.linear_weights <= 2 * (32 * 32 + 16 * 32) + 4 * 32, (
+        "attention, and perhaps the router"
+    )
 
 
 def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:
@@ -65,7 +85,9 @@ def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:
 
     def cost(given: str) -> float:
         config = TrainConfig(model=str(tiny_model_folder), context_gradient=given)
-        return count_costs(measure_shape(str(tiny_model_folder), config), config, [nested_examples()])[-1].operations
+        return count_costs(
+            measure_shape(str(tiny_model_folder), config), config, [nested_examples()]
+        )[-1].operations
 
     assert cost("stop") < cost("window:5") < cost("window:500")
 
@@ -79,7 +101,9 @@ def test_operations_of_one_sequence_are_those_counted_by_hand(tiny_model_folder:
     assert shape.layer_weights == 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64
     one = example(1, 10)
     everywhere = count_costs(shape, config, [[one]])[0]
-    by_hand = 3 * (2 * 2 * shape.layer_weights * 10 + 2 * 4 * 32 * 55 + 2 * 10 * 32 * shape.vocabulary)
+    by_hand = 3 * (
+        2 * 2 * shape.layer_weights * 10 + 2 * 4 * 32 * 55 + 2 * 10 * 32 * shape.vocabulary
+    )
     assert everywhere.operations == by_hand
 
 
@@ -97,17 +121,29 @@ def test_adapters_and_checkpointing_need_less_memory(tiny_model_folder: Path) ->
 
 
 @pytest.mark.parametrize("given", ["full", "stop", "window:5"])
-def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_are_adapters(tiny_model_folder: Path, given: str) -> None:
+def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_are_adapters(
+    tiny_model_folder: Path, given: str
+) -> None:
     from tests.training.tiny_families import nested_examples, with_weights_and_anchors
 
     plain, held = [nested_examples()], [with_weights_and_anchors(nested_examples())]
 
-    def plan(examples: list[list[TrainingExample]], **changes: object) -> tuple[float, dict[str, float]]:
-        config = TrainConfig.model_validate({"model": str(tiny_model_folder), "context_gradient": given, **changes})
+    def plan(
+        examples: list[list[TrainingExample]], **changes: object
+    ) -> tuple[float, dict[str, float]]:
+        config = TrainConfig.model_validate(
+            {"model": str(tiny_model_folder), "context_gradient": given, **changes}
+        )
         shape = measure_shape(str(tiny_model_folder), config)
-        return count_costs(shape, config, examples)[-1].operations, estimate_memory(shape, config, examples, "fp32")
+        return count_costs(shape, config, examples)[-1].operations, estimate_memory(
+            shape, config, examples, "fp32"
+        )
 
-    (off, memory), (on, with_copy), (_, with_adapters) = plan(plain), plan(held), plan(held, lora={"rank": 2})
+    (off, memory), (on, with_copy), (_, with_adapters) = (
+        plan(plain),
+        plan(held),
+        plan(held, lora={"rank": 2}),
+    )
     shape = measure_shape(str(tiny_model_folder), TrainConfig(model=str(tiny_model_folder)))
     tokens = sum(len(one.input_ids) for one in nested_examples()) - 4 * 40 - 2 * 36
     assert on - off > 2 * shape.num_layers * shape.layer_weights * tokens
@@ -115,16 +151,24 @@ def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_
     assert "copy of the base" not in memory | with_adapters
 
 
-def test_a_dry_run_refuses_what_the_run_would_refuse(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     def plan(model: Path, **settings: object) -> None:
         with open("/dev/null", "w") as nowhere:
-            print_training_plan(Console(file=nowhere), TrainConfig.model_validate({"model": str(model), **settings}), *runs)
+            print_training_plan(
+                Console(file=nowhere),
+                TrainConfig.model_validate({"model": str(model), **settings}),
+                *runs,
+            )
 
     with pytest.raises(ConfigError, match="Raise epochs"):
         plan(tiny_model_folder, epochs=0.01)
     changed = tmp_path / "changed"
     shutil.copytree(tiny_model_folder, changed)
-    (changed / "config.json").write_text(json.dumps(json.loads((changed / "config.json").read_text()) | {"vocab_size": 200}))
+    (changed / "config.json").write_text(
+        json.dumps(json.loads((changed / "config.json").read_text()) | {"vocab_size": 200})
+    )
     with pytest.raises(ModelError, match="embeddings for 200 tokens"):
         plan(changed)
     (changed / "config.json").write_text("{")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from atlas.models.local import load_model, locate_model
+from atlas.models.local.load import load_model, locate_model
 from atlas.training.examples import TrainingExample, schedule_examples
 from atlas.training.loss import pad, sum_cross_entropy
 
@@ -31,21 +31,33 @@ def numpy_loss(model: Any, example: TrainingExample) -> float:
     """Five lines of NumPy: the sum of −log softmax at the supervised tokens, from full logits."""
     with torch.no_grad():
         logits = model(input_ids=torch.from_numpy(example.input_ids).long()[None]).logits[0].numpy()
-    log_probs = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
+    log_probs = (
+        logits
+        - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+        - logits.max(1, keepdims=True)
+    )
     positions = np.flatnonzero(example.labels != -100)
     return float(-log_probs[positions - 1, example.labels[positions]].sum())
 
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=st.lists(st.integers(3, 40), min_size=1, max_size=5), seed=st.integers(0, 1000))
-def test_a_padded_batch_has_the_loss_of_its_sequences_alone(model: Any, lengths: list[int], seed: int) -> None:
+def test_a_padded_batch_has_the_loss_of_its_sequences_alone(
+    model: Any, lengths: list[int], seed: int
+) -> None:
     examples = [example_of(seed + index, length) for index, length in enumerate(lengths)]
     together = sum_cross_entropy(model, pad(examples))
-    assert together.item() == pytest.approx(sum(numpy_loss(model, example) for example in examples), rel=1e-6)
+    assert together.item() == pytest.approx(
+        sum(numpy_loss(model, example) for example in examples), rel=1e-6
+    )
 
 
-def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batches(model: Any) -> None:
-    examples = [example_of(seed, 5 + 7 * seed, supervised=0.1 + 0.2 * (seed % 3)) for seed in range(6)]
+def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batches(
+    model: Any,
+) -> None:
+    examples = [
+        example_of(seed, 5 + 7 * seed, supervised=0.1 + 0.2 * (seed % 3)) for seed in range(6)
+    ]
     total = sum(example.num_supervised_tokens for example in examples)
 
     def gradients(size: int) -> list[torch.Tensor]:
@@ -60,16 +72,27 @@ def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batc
 
 def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
     shapes: list[tuple[int, ...]] = []
-    handle = model.get_output_embeddings().register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape)))
+    handle = model.get_output_embeddings().register_forward_hook(
+        lambda _, __, output: shapes.append(tuple(output.shape))
+    )
     examples = [example_of(1, 30, 0.2), example_of(2, 50, 0.2)]
     sum_cross_entropy(model, pad(examples))
     handle.remove()
-    assert shapes == [(sum(example.num_supervised_tokens for example in examples), model.config.vocab_size)]
+    assert shapes == [
+        (sum(example.num_supervised_tokens for example in examples), model.config.vocab_size)
+    ]
 
 
 @settings(max_examples=30, deadline=None)
-@given(num=st.integers(1, 30), epochs=st.floats(0.5, 3), batch=st.integers(1, 8), seed=st.integers(0, 9))
-def test_a_schedule_visits_every_trajectory_once_an_epoch(num: int, epochs: float, batch: int, seed: int) -> None:
+@given(
+    num=st.integers(1, 30),
+    epochs=st.floats(0.5, 3),
+    batch=st.integers(1, 8),
+    seed=st.integers(0, 9),
+)
+def test_a_schedule_visits_every_trajectory_once_an_epoch(
+    num: int, epochs: float, batch: int, seed: int
+) -> None:
     examples = [[example_of(index, 5 + index)] * (1 + index % 3) for index in range(num)]
     assume(round(epochs * num))  # a schedule of nothing is refused
     order = schedule_examples(examples, epochs, batch, seed)

@@ -24,16 +24,42 @@ SETTINGS = ["epochs=6", "batch_size=4", "learning_rate=1e-3", "save_every=3", "p
 def inputs(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Thirteen trajectories: the last optimiser step holds fewer examples than there are processes."""
     folder = tmp_path_factory.mktemp("inputs")
-    trajectories = write_trajectories(folder / "t", [make_trajectory(2 + index % 5, f"t{index}") for index in range(13)])
+    trajectories = write_trajectories(
+        folder / "t", [make_trajectory(2 + index % 5, f"t{index}") for index in range(13)]
+    )
     select_steps(SelectConfig(selector="random"), trajectories, folder / "s")
-    return ["--trajectories", str(trajectories), "--selection", str(folder / "s"), "--model", str(tiny_model_folder)]
+    return [
+        "--trajectories",
+        str(trajectories),
+        "--selection",
+        str(folder / "s"),
+        "--model",
+        str(tiny_model_folder),
+    ]
 
 
 def start(inputs: list[str], out: Path, ranks: int, *settings: str) -> subprocess.Popen[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    command = [sys.executable, *launcher, "-m", "atlas", "train", *inputs, "--out", str(out), *SETTINGS, *settings]
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        if ranks > 1
+        else []
+    )
+    command = [
+        sys.executable,
+        *launcher,
+        "-m",
+        "atlas",
+        "train",
+        *inputs,
+        "--out",
+        str(out),
+        *SETTINGS,
+        *settings,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -47,13 +73,17 @@ def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(inputs: list[str], tmp_path: Path) -> None:
+def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(
+    inputs: list[str], tmp_path: Path
+) -> None:
     alone, together = start(inputs, tmp_path / "one", 1), start(inputs, tmp_path / "two", 2)
     finish(alone)
     assert finish(together).count("\nout:") == 1
     assert len(losses(tmp_path / "two")) == 20
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two"))
+    one, two = (
+        load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two")
+    )
     assert one.keys() == two.keys()
     assert all((one[name] - two[name]).abs().max() < 1e-4 for name in one)
 
@@ -63,11 +93,18 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
     output, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert output == ""
-    assert errors.count("error: batch_size=1 counts the trajectories of an optimiser step over all 2 processes") == 1
+    assert (
+        errors.count(
+            "error: batch_size=1 counts the trajectories of an optimiser step over all 2 processes"
+        )
+        == 1
+    )
 
 
 @pytest.mark.slow
-def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(inputs: list[str], tmp_path: Path) -> None:
+def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(
+    inputs: list[str], tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(inputs, whole, 2, "epochs=40"))
     process = start(inputs, killed, 2, "epochs=40")
@@ -85,4 +122,6 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(inputs: l
     assert losses(killed) == losses(whole)
     written = (killed / "manifest.json").stat().st_mtime_ns
     finish(start(inputs, killed, 2, "epochs=40"))
-    assert (killed / "manifest.json").stat().st_mtime_ns == written, "all processes pass over a finished run"
+    assert (killed / "manifest.json").stat().st_mtime_ns == written, (
+        "all processes pass over a finished run"
+    )

@@ -11,8 +11,8 @@ import huggingface_hub
 import pytest
 
 from atlas.errors import ConfigError, HubError
-from atlas.models.local import ModelPlace
-from atlas.store import Input, Manifest
+from atlas.models.local.load import ModelPlace
+from atlas.store.run_folders import Input, Manifest
 from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import PUSHED_FILE, check_push, push_checkpoint
@@ -33,16 +33,35 @@ MADE: dict[str, Any] = {
 }
 
 
-def card(base: str, lora: LoraConfig | None = None, name: str = "babyai", is_folder: bool = True) -> str:
+def card(
+    base: str, lora: LoraConfig | None = None, name: str = "babyai", is_folder: bool = True
+) -> str:
     config = TrainConfig(model=base, lora=lora)
-    run = Manifest(command="train", config={}, inputs={"model": Input(path=base, digest="d" * 64)}, versions={"code": name})
-    selection = Manifest(command="select", config={"selector": name, "ratio": 0.3, "model": "openai/gpt-4o"})
+    run = Manifest(
+        command="train",
+        config={},
+        inputs={"model": Input(path=base, digest="d" * 64)},
+        versions={"code": name},
+    )
+    selection = Manifest(
+        command="select", config={"selector": name, "ratio": 0.3, "model": "openai/gpt-4o"}
+    )
     place = ModelPlace(base, "/" if is_folder else base)
-    return write_card(config, place, run, Manifest(command="import", config={}), selection, Counter({name: 3}), MADE)
+    return write_card(
+        config,
+        place,
+        run,
+        Manifest(command="import", config={}),
+        selection,
+        Counter({name: 3}),
+        MADE,
+    )
 
 
 def test_the_hub_reads_base_model_library_and_tags_from_the_front_matter() -> None:
-    data = huggingface_hub.ModelCard(card("meta-llama/Llama-3.1-8B-Instruct", LoraConfig(), is_folder=False)).data
+    data = huggingface_hub.ModelCard(
+        card("meta-llama/Llama-3.1-8B-Instruct", LoraConfig(), is_folder=False)
+    ).data
     assert data.base_model == "meta-llama/Llama-3.1-8B-Instruct"
     assert (data.library_name, data.pipeline_tag, data.license) == ("peft", "text-generation", None)
     assert {"atlas", "agent", "lora"} <= set(data.tags)
@@ -78,7 +97,9 @@ class Hub:
             raise OSError("no route to the hub")
 
 
-def test_a_push_that_fails_keeps_the_run_and_the_next_one_pushes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_that_fails_keeps_the_run_and_the_next_one_pushes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     monkeypatch.setattr(Hub, "calls", [])
     manifest = Manifest(command="train", config={}, outputs={"checkpoint/model.safetensors": "d"})
@@ -93,7 +114,9 @@ def test_a_push_that_fails_keeps_the_run_and_the_next_one_pushes_again(tmp_path:
     assert len(Hub.calls) == 4, "what was pushed is not pushed again"
 
 
-def test_a_push_that_would_surely_fail_is_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_that_would_surely_fail_is_refused_before_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(ConfigError, match="owner/name"):
         check_push("a/b/c")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)

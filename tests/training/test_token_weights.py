@@ -24,51 +24,98 @@ from tests.templates import THINKING, tiny_tokenizer
 NORMALIZERS: tuple[LossNormalizer, ...] = ("tokens", "steps", "trajectories")
 
 
-def by_definition(normalizer: LossNormalizer, losses: Sequence[dict[int, list[float]]], weights: Sequence[dict[int, float]]) -> float:
+def by_definition(
+    normalizer: LossNormalizer,
+    losses: Sequence[dict[int, list[float]]],
+    weights: Sequence[dict[int, float]],
+) -> float:
     """The loss of an optimiser step from the losses of each trajectory's supervised tokens by step, in plain words."""
     if normalizer == "trajectories":
         means = []
         for trajectory, of_step in zip(losses, weights, strict=True):
-            tokens = [(of_step[step], loss) for step, values in trajectory.items() for loss in values]
-            means.append(sum(weight * loss for weight, loss in tokens) / sum(weight for weight, _ in tokens))
+            tokens = [
+                (of_step[step], loss) for step, values in trajectory.items() for loss in values
+            ]
+            means.append(
+                sum(weight * loss for weight, loss in tokens) / sum(weight for weight, _ in tokens)
+            )
         return sum(means) / len(means)
     parts = []
     for trajectory, of_step in zip(losses, weights, strict=True):
         for step, values in trajectory.items():
-            parts += [(of_step[step], sum(values) / len(values))] if normalizer == "steps" else [(of_step[step], loss) for loss in values]
+            parts += (
+                [(of_step[step], sum(values) / len(values))]
+                if normalizer == "steps"
+                else [(of_step[step], loss) for loss in values]
+            )
     return sum(weight * loss for weight, loss in parts) / sum(weight for weight, _ in parts)
 
 
 trajectories = st.lists(
-    st.dictionaries(st.integers(0, 9), st.lists(st.floats(0, 20), min_size=1, max_size=6), min_size=1, max_size=4), min_size=1, max_size=4
+    st.dictionaries(
+        st.integers(0, 9),
+        st.lists(st.floats(0, 20), min_size=1, max_size=6),
+        min_size=1,
+        max_size=4,
+    ),
+    min_size=1,
+    max_size=4,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(losses=trajectories, normalizer=st.sampled_from(NORMALIZERS), weighted=st.booleans(), alone=st.booleans(), seed=st.integers(0, 99))
+@given(
+    losses=trajectories,
+    normalizer=st.sampled_from(NORMALIZERS),
+    weighted=st.booleans(),
+    alone=st.booleans(),
+    seed=st.integers(0, 99),
+)
 def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
-    losses: list[dict[int, list[float]]], normalizer: LossNormalizer, weighted: bool, alone: bool, seed: int
+    losses: list[dict[int, list[float]]],
+    normalizer: LossNormalizer,
+    weighted: bool,
+    alone: bool,
+    seed: int,
 ) -> None:
     """Whether a trajectory is one example or, under a template that rewrites history, one per step."""
     rng = np.random.default_rng(seed)
-    weights = [{step: float(rng.uniform(0.1, 5)) if weighted else 1.0 for step in trajectory} for trajectory in losses]
+    weights = [
+        {step: float(rng.uniform(0.1, 5)) if weighted else 1.0 for step in trajectory}
+        for trajectory in losses
+    ]
     weighed = total = 0.0
     for trajectory, of_step in zip(losses, weights, strict=True):
-        owners = [np.full(len(values), step, dtype=np.int32) for step, values in sorted(trajectory.items())]
+        owners = [
+            np.full(len(values), step, dtype=np.int32)
+            for step, values in sorted(trajectory.items())
+        ]
         values = np.concatenate([np.array(values) for _, values in sorted(trajectory.items())])
-        of_token = np.concatenate(weights_of_tokens(owners if alone else [np.concatenate(owners)], of_step, normalizer))
+        of_token = np.concatenate(
+            weights_of_tokens(owners if alone else [np.concatenate(owners)], of_step, normalizer)
+        )
         weighed, total = weighed + float((of_token * values).sum()), total + float(of_token.sum())
-    assert weighed / total == pytest.approx(by_definition(normalizer, losses, weights), rel=1e-9, abs=1e-12)
+    assert weighed / total == pytest.approx(
+        by_definition(normalizer, losses, weights), rel=1e-9, abs=1e-12
+    )
 
 
 def selection_of(trajectory: Trajectory, scores: dict[int, float | None]) -> Selection:
     steps = tuple(CriticalStep(index=index, score=score) for index, score in sorted(scores.items()))
-    return Selection(trajectory_id=trajectory.id, selector="test", num_steps=len(trajectory.steps), budget=9, critical_steps=steps)
+    return Selection(
+        trajectory_id=trajectory.id,
+        selector="test",
+        num_steps=len(trajectory.steps),
+        budget=9,
+        critical_steps=steps,
+    )
 
 
 def annotated(trajectory: Trajectory, scores: dict[int, float]) -> Trajectory:
     steps = [
-        step.model_copy(update={"annotation": Annotation(score=scores[index]) if index in scores else None})
+        step.model_copy(
+            update={"annotation": Annotation(score=scores[index]) if index in scores else None}
+        )
         for index, step in enumerate(trajectory.steps)
     ]
     return trajectory.model_copy(update={"steps": tuple(steps)})
@@ -81,15 +128,25 @@ def test_a_score_that_is_no_weight_is_named_with_its_trajectory_and_step(bad: fl
     with pytest.raises(DataError, match=expected) as error:
         weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "score")
     assert "step_weights=none" in str(error.value)
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "none") == {1: 1.0, 2: 1.0}
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "none") == {
+        1: 1.0,
+        2: 1.0,
+    }
 
 
 def test_weights_come_from_the_selection_or_from_the_source() -> None:
     trajectory = annotated(make_trajectory(4), {1: 3.0, 2: 0.0})
-    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), "score") == {0: 0.25, 1: 0.5}
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), "annotation") == {1: 3.0}
+    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), "score") == {
+        0: 0.25,
+        1: 0.5,
+    }
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), "annotation") == {
+        1: 3.0
+    }
     for step, found in ((2, "the score 0.0"), (3, "no score")):
-        with pytest.raises(DataError, match=f"step {step} has {found} in the annotation of its source"):
+        with pytest.raises(
+            DataError, match=f"step {step} has {found} in the annotation of its source"
+        ):
             weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), "annotation")
 
 
@@ -97,7 +154,13 @@ def thinking_trajectory(name: str) -> Trajectory:
     """Each step has thinking of its own, which the template THINKING strips from earlier ones."""
     trajectory = make_trajectory(4, name)
     steps = [
-        step.model_copy(update={"response": step.response.model_copy(update={"reasoning": f"I look around {'now ' * index}"})})
+        step.model_copy(
+            update={
+                "response": step.response.model_copy(
+                    update={"reasoning": f"I look around {'now ' * index}"}
+                )
+            }
+        )
         for index, step in enumerate(trajectory.steps)
     ]
     return trajectory.model_copy(update={"steps": tuple(steps)})
@@ -105,7 +168,9 @@ def thinking_trajectory(name: str) -> Trajectory:
 
 def build(renderer: Renderer, trajectory: Trajectory, **options: Any) -> ExampleSet:
     selection = selection_of(trajectory, {0: 0.5, 2: 1.5})
-    return build_examples([trajectory], {trajectory.id: selection}, renderer, TrainConfig(model="m", **options))
+    return build_examples(
+        [trajectory], {trajectory.id: selection}, renderer, TrainConfig(model="m", **options)
+    )
 
 
 def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
@@ -113,26 +178,39 @@ def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=["one example a trajectory", "one a step"])
-def renderer_and_trajectory(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Renderer, Trajectory]:
+def renderer_and_trajectory(
+    request: pytest.FixtureRequest, tokenizer: Any
+) -> tuple[Renderer, Trajectory]:
     if request.param == "one a step":
         return Renderer(tiny_tokenizer(THINKING)), thinking_trajectory("t")
     return Renderer(tokenizer), make_trajectory(4, "t")
 
 
-def test_examples_carry_the_weights_of_their_supervised_tokens(renderer_and_trajectory: tuple[Renderer, Trajectory]) -> None:
+def test_examples_carry_the_weights_of_their_supervised_tokens(
+    renderer_and_trajectory: tuple[Renderer, Trajectory],
+) -> None:
     renderer, trajectory = renderer_and_trajectory
     plain = build(renderer, trajectory)
     assert all(example.weights is None for example in plain.examples)
     assert np.array_equal(supervised_weights(plain.examples), np.ones(plain.num_supervised_tokens))
     steps = build(renderer, trajectory, loss_normalizer="steps", step_weights="score")
-    of_steps = [sum(weights) for _, weights in itertools.groupby(supervised_weights(steps.examples).tolist())]
+    of_steps = [
+        sum(weights)
+        for _, weights in itertools.groupby(supervised_weights(steps.examples).tolist())
+    ]
     assert of_steps[1] / of_steps[0] == pytest.approx(1.5 / 0.5)
     assert len(set(supervised_weights(steps.examples).round(12).tolist())) == 2
     whole = build(renderer, trajectory, loss_normalizer="trajectories", step_weights="score")
     assert supervised_weights(whole.examples).sum() == pytest.approx(1)
-    assert set((supervised_weights(whole.examples) / supervised_weights(whole.examples).min()).round(9).tolist()) == {1.0, 3.0}
+    assert set(
+        (supervised_weights(whole.examples) / supervised_weights(whole.examples).min())
+        .round(9)
+        .tolist()
+    ) == {1.0, 3.0}
     for built in (steps, whole):
-        assert [example.labels.tolist() for example in built.examples] == [example.labels.tolist() for example in plain.examples]
+        assert [example.labels.tolist() for example in built.examples] == [
+            example.labels.tolist() for example in plain.examples
+        ]
         for example in built.examples:
             assert example.weights is not None
             assert ((example.weights > 0) == (example.labels != -100)).all()
@@ -142,8 +220,13 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
     renderer_and_trajectory: tuple[Renderer, Trajectory],
 ) -> None:
     renderer, trajectory = renderer_and_trajectory
-    chosen, others = selection_of(trajectory, {0: 0.5, 2: 1.5}), selection_of(trajectory, {1: 1.0, 3: 1.0})
-    held = build_examples([trajectory], {"t": chosen}, renderer, TrainConfig(model="m", kl_weight=1))
+    chosen, others = (
+        selection_of(trajectory, {0: 0.5, 2: 1.5}),
+        selection_of(trajectory, {1: 1.0, 3: 1.0}),
+    )
+    held = build_examples(
+        [trajectory], {"t": chosen}, renderer, TrainConfig(model="m", kl_weight=1)
+    )
     complement = build_examples([trajectory], {"t": others}, renderer, TrainConfig(model="m"))
     assert held.num_anchored_tokens == complement.num_supervised_tokens
     assert held.num_supervised_tokens == build(renderer, trajectory).num_supervised_tokens
@@ -162,7 +245,10 @@ def test_a_trajectory_of_which_no_selected_step_fits_is_left_out_whole(tokenizer
     trajectory = make_trajectory(4, "t")
     selections = {"t": selection_of(trajectory, {3: 1.0})}
     built = build_examples(
-        [trajectory], selections, Renderer(tokenizer), TrainConfig(model="m", max_tokens=150, loss_normalizer="steps", kl_weight=1)
+        [trajectory],
+        selections,
+        Renderer(tokenizer),
+        TrainConfig(model="m", max_tokens=150, loss_normalizer="steps", kl_weight=1),
     )
     assert built.examples == ()
     assert "lie beyond 150 tokens" in built.problems[0].reason
@@ -177,7 +263,9 @@ def test_only_ratios_of_weights_matter_even_of_numbers_that_float32_does_not_hav
 
     def weights(scores: dict[int, float]) -> np.ndarray:
         config = TrainConfig(model="m", loss_normalizer=normalizer, step_weights="score")
-        built = build_examples([trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), config)
+        built = build_examples(
+            [trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), config
+        )
         return supervised_weights(built.examples).astype(np.float32)
 
     plain, scaled = weights({0: 0.5, 2: 1.5}), weights({0: 0.5 * scale, 2: 1.5 * scale})

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from atlas.errors import DataError
-from atlas.models.local import load_model, load_renderer, locate_model
+from atlas.models.local.load import load_model, load_renderer, locate_model
 from atlas.records import CriticalStep, Selection
-from atlas.runs import read_selections, read_trajectories
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store import read_manifest
+from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.run_folders import read_manifest
 from atlas.training.examples import build_examples
 from atlas.training.train_agent import LoraConfig, train_agent
 from tests.conftest import make_trajectory
@@ -52,31 +52,50 @@ def test_a_run_lowers_the_loss_and_its_checkpoint_loads_as_any_model(
     values = losses(tmp_path / "run")
     assert sum(values[-3:]) < 0.8 * sum(values[:3])
     assert manifest.summary["optimizer_steps"] == 45
-    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    logged = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [logged[0]["epoch"], logged[-1]["epoch"]] == [pytest.approx(15 / 45), 15]
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").exists()
     assert load_renderer(locate_model(str(tmp_path / "run"))).tokenizer.chat_template
     assert not (tmp_path / "run" / "resume.partial").exists()
 
 
-def test_the_counts_of_the_summary_are_those_of_the_masks(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_the_counts_of_the_summary_are_those_of_the_masks(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     selections = read_selections(runs[1], runs[0])
     examples = build_examples(
-        read_trajectories(runs[0]), selections, load_renderer(locate_model(str(tiny_model_folder))), quick(tiny_model_folder)
+        read_trajectories(runs[0]),
+        selections,
+        load_renderer(locate_model(str(tiny_model_folder))),
+        quick(tiny_model_folder),
     )
-    assert manifest.summary["num_supervised_tokens"] == sum((e.labels != -100).sum() for e in examples.examples)
-    assert manifest.summary["num_supervised_steps"] == sum(len(selection.indices) for selection in selections.values())
-    assert manifest.summary["num_trained_tokens"] < manifest.summary["num_tokens"], "tails after the last supervised token are not run"
+    assert manifest.summary["num_supervised_tokens"] == sum(
+        (e.labels != -100).sum() for e in examples.examples
+    )
+    assert manifest.summary["num_supervised_steps"] == sum(
+        len(selection.indices) for selection in selections.values()
+    )
+    assert manifest.summary["num_trained_tokens"] < manifest.summary["num_tokens"], (
+        "tails after the last supervised token are not run"
+    )
 
 
-def test_leaving_out_the_tail_changes_no_loss(runs: tuple[Path, Path], tiny_model_folder: Path) -> None:
+def test_leaving_out_the_tail_changes_no_loss(
+    runs: tuple[Path, Path], tiny_model_folder: Path
+) -> None:
     from atlas.rendering.loss_mask import labels, loss_mask
     from atlas.training.examples import TrainingExample
     from atlas.training.loss import pad, sum_cross_entropy
 
     place = locate_model(str(tiny_model_folder))
-    model, renderer, trajectory = load_model(place, "float32", "cpu").double(), load_renderer(place), make_trajectory(6)
+    model, renderer, trajectory = (
+        load_model(place, "float32", "cpu").double(),
+        load_renderer(place),
+        make_trajectory(6),
+    )
     (example,) = renderer.tokenize_trajectory(trajectory)
     mask = loss_mask(example, [1, 3])
     end = int(mask.nonzero()[0][-1]) + 1
@@ -94,12 +113,20 @@ def test_arms_that_differ_in_their_selection_see_the_same_trajectories_in_the_sa
 ) -> None:
     select_steps(SelectConfig(selector="all"), runs[0], tmp_path / "all")
     one = train_agent(quick(tiny_model_folder), *runs, tmp_path / "one").summary
-    other = train_agent(quick(tiny_model_folder), runs[0], tmp_path / "all", tmp_path / "other").summary
+    other = train_agent(
+        quick(tiny_model_folder), runs[0], tmp_path / "all", tmp_path / "other"
+    ).summary
     assert one["optimizer_steps"] == other["optimizer_steps"]
-    assert one["num_supervised_tokens"] < other["num_supervised_tokens"] == other["num_supervised_tokens"]
+    assert (
+        one["num_supervised_tokens"]
+        < other["num_supervised_tokens"]
+        == other["num_supervised_tokens"]
+    )
 
 
-def test_the_engine_changes_no_loss_of_a_run(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_the_engine_changes_no_loss_of_a_run(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     off = {"chunked_loss": False, "packing": False, "shared_prompts": False, "last_layer": False}
     plain = train_agent(quick(tiny_model_folder, engine=off), *runs, tmp_path / "plain").summary
     exact = train_agent(quick(tiny_model_folder), *runs, tmp_path / "exact").summary
@@ -107,7 +134,10 @@ def test_the_engine_changes_no_loss_of_a_run(runs: tuple[Path, Path], tiny_model
     train_agent(one_by_one, *runs, tmp_path / "one")
     assert plain["engine"] == "plain"
     assert exact["engine"] == "chunked_loss packing shared_prompts last_layer"
-    assert (plain["attention"], exact["attention"]) == ("the model's own", "flash attention, piece by piece")
+    assert (plain["attention"], exact["attention"]) == (
+        "the model's own",
+        "flash attention, piece by piece",
+    )
     assert losses(tmp_path / "exact") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
 
@@ -116,8 +146,15 @@ def test_the_kl_holds_the_model_to_its_base_and_is_a_column_of_its_own(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     def train(name: str, **changes: object) -> tuple[dict[str, Any], list[dict[str, float]]]:
-        manifest = train_agent(quick(tiny_model_folder, epochs=6, learning_rate=3e-3, **changes), *runs, tmp_path / name)
-        return manifest.summary, [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        manifest = train_agent(
+            quick(tiny_model_folder, epochs=6, learning_rate=3e-3, **changes),
+            *runs,
+            tmp_path / name,
+        )
+        return manifest.summary, [
+            json.loads(line)
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        ]
 
     free, free_rows = train("free")
     light, light_rows = train("light", kl_weight=1e-6)
@@ -128,7 +165,9 @@ def test_the_kl_holds_the_model_to_its_base_and_is_a_column_of_its_own(
     assert light["num_anchored_tokens"] > 0
     assert abs(light_rows[0]["kl"]) < 1e-6, "before the first update both are the same model"
     assert 0 < heavy["final_kl"] < 0.5 * light["final_kl"]
-    assert [row["loss"] for row in light_rows] == pytest.approx([row["loss"] for row in free_rows], rel=1e-3)
+    assert [row["loss"] for row in light_rows] == pytest.approx(
+        [row["loss"] for row in free_rows], rel=1e-3
+    )
 
 
 def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
@@ -140,37 +179,66 @@ def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
             selector="test",
             num_steps=len(trajectory.steps),
             budget=2,
-            critical_steps=tuple(CriticalStep(index=index, score=1.0 + index) for index in range(2 - len(trajectory.steps) % 2)),
+            critical_steps=tuple(
+                CriticalStep(index=index, score=1.0 + index)
+                for index in range(2 - len(trajectory.steps) % 2)
+            ),
         )
         for trajectory in read_trajectories(runs[0])
     ]
     selection = write_selections(tmp_path / "scored", scored, runs[0])
     first = set()
-    for normalizer, weights in (("tokens", "none"), ("tokens", "score"), ("steps", "none"), ("trajectories", "score")):
+    for normalizer, weights in (
+        ("tokens", "none"),
+        ("tokens", "score"),
+        ("steps", "none"),
+        ("trajectories", "score"),
+    ):
         out = tmp_path / f"{normalizer}-{weights}"
-        config = quick(tiny_model_folder, epochs=1, loss_normalizer=normalizer, step_weights=weights)
+        config = quick(
+            tiny_model_folder, epochs=1, loss_normalizer=normalizer, step_weights=weights
+        )
         summary = train_agent(config, runs[0], selection, out).summary
         assert (summary["loss_normalizer"], summary["step_weights"]) == (normalizer, weights)
         first.add(losses(out)[0])
     assert len(first) == 4
     with pytest.raises(DataError, match="expects a finite number above 0"):
-        train_agent(quick(tiny_model_folder, step_weights="annotation"), runs[0], selection, tmp_path / "none")
+        train_agent(
+            quick(tiny_model_folder, step_weights="annotation"),
+            runs[0],
+            selection,
+            tmp_path / "none",
+        )
 
 
-def test_bf16_trains_to_nearly_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
-    whole = train_agent(quick(tiny_model_folder, precision="bf16"), *runs, tmp_path / "bf16").summary
+def test_bf16_trains_to_nearly_the_same_losses(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    whole = train_agent(
+        quick(tiny_model_folder, precision="bf16"), *runs, tmp_path / "bf16"
+    ).summary
     train_agent(quick(tiny_model_folder), *runs, tmp_path / "fp32")
     assert (whole["precision"], whole["attention"]) == ("bf16", "flash attention, piece by piece")
     assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "fp32"), rel=0.01)
 
 
 @pytest.mark.parametrize("kl_weight", ["0", pytest.param("0.5", marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: str) -> None:
+def test_a_killed_run_goes_on_to_the_same_losses(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: str
+) -> None:
     script = tmp_path / "train_script.py"
     script.write_text(SCRIPT)
 
     def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(script), str(tiny_model_folder), str(runs[0]), str(runs[1]), str(out), kl_weight]
+        command = [
+            sys.executable,
+            str(script),
+            str(tiny_model_folder),
+            str(runs[0]),
+            str(runs[1]),
+            str(out),
+            kl_weight,
+        ]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -186,36 +254,53 @@ def test_a_killed_run_goes_on_to_the_same_losses(runs: tuple[Path, Path], tiny_m
     assert read_status(killed) == "running"
     assert start(killed).wait() == 0
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert (killed / "checkpoint/model.safetensors").read_bytes() == (whole / "checkpoint/model.safetensors").read_bytes()
+    assert (killed / "checkpoint/model.safetensors").read_bytes() == (
+        whole / "checkpoint/model.safetensors"
+    ).read_bytes()
 
 
 def read_status(run: Path) -> str:
     return str(json.loads((run / "manifest.json").read_text())["status"])
 
 
-def test_a_finished_run_is_free_to_run_again(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_free_to_run_again(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     first = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     started = time.monotonic()
     assert train_agent(quick(tiny_model_folder), *runs, tmp_path / "run") == first
     assert time.monotonic() - started < 1
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
-def test_low_rank_adapters_train_and_load(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
+def test_low_rank_adapters_train_and_load(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("peft", reason="the lora extra is not installed")
     config = quick(tiny_model_folder, epochs=6, lora=LoraConfig(rank=4).model_dump())
     train_agent(config, *runs, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint" / "adapter_model.safetensors").exists()
-    base, tuned = (load_model(locate_model(str(path)), "float32", "cpu") for path in (tiny_model_folder, tmp_path / "run"))
+    base, tuned = (
+        load_model(locate_model(str(path)), "float32", "cpu")
+        for path in (tiny_model_folder, tmp_path / "run")
+    )
     ids = torch.arange(20)[None]
     with torch.no_grad():
         assert not torch.allclose(base(ids).logits, tuned(ids).logits)
 
 
 @pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of its CPU kernels, PEFT of transformers
-def test_adapters_train_on_a_base_in_four_bits(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_adapters_train_on_a_base_in_four_bits(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("bitsandbytes", reason="the qlora extra is not installed")
-    manifest = train_agent(quick(tiny_model_folder, epochs=6, lora={"rank": 4, "quantize": "4bit"}), *runs, tmp_path / "run")
+    manifest = train_agent(
+        quick(tiny_model_folder, epochs=6, lora={"rank": 4, "quantize": "4bit"}),
+        *runs,
+        tmp_path / "run",
+    )
     values = losses(tmp_path / "run")
     assert sum(values[-3:]) < sum(values[:3])
     assert manifest.summary["engine"] == "chunked_loss packing shared_prompts last_layer"
@@ -223,14 +308,18 @@ def test_adapters_train_on_a_base_in_four_bits(runs: tuple[Path, Path], tiny_mod
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_tracker_writes_into_the_run_folder(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_a_tracker_writes_into_the_run_folder(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorboardX", reason="no tracker is installed")
     train_agent(quick(tiny_model_folder, report_to=["tensorboard"]), *runs, tmp_path / "run")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_the_last_step_is_logged_however_rarely_the_others_are(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_the_last_step_is_logged_however_rarely_the_others_are(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     for log_every in (1, 4, 100):
         train_agent(quick(tiny_model_folder, log_every=log_every), *runs, tmp_path / str(log_every))
     every, fourth, last = (losses(tmp_path / str(log_every)) for log_every in (1, 4, 100))
@@ -240,11 +329,17 @@ def test_the_last_step_is_logged_however_rarely_the_others_are(runs: tuple[Path,
     assert read_manifest(tmp_path / "100").summary["final_loss"] == pytest.approx(last[0], abs=1e-4)
 
 
-def test_the_manifest_ties_the_checkpoint_to_its_inputs(runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_the_manifest_ties_the_checkpoint_to_its_inputs(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     assert manifest.inputs["trajectories"].digest == read_manifest(runs[0]).digest
     assert manifest.inputs["selection"].digest == read_manifest(runs[1]).digest
-    assert {"checkpoint/model.safetensors", "checkpoint/chat_template.jinja", "checkpoint/README.md"} <= manifest.outputs.keys()
+    assert {
+        "checkpoint/model.safetensors",
+        "checkpoint/chat_template.jinja",
+        "checkpoint/README.md",
+    } <= manifest.outputs.keys()
     template = load_renderer(locate_model(str(tmp_path / "run"))).tokenizer.chat_template
     assert manifest.summary["template_digest"] == hashlib.sha256(template.encode()).hexdigest()[:12]
     assert manifest.config["seed"] == 0

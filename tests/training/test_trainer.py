@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from atlas.training.base_model import BaseModel
-from tests.training.tiny_families import nested_examples, reference_losses, shaken, tiny, with_weights_and_anchors
+from tests.training.tiny_families import (
+    nested_examples,
+    reference_losses,
+    shaken,
+    tiny,
+    with_weights_and_anchors,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 KL_WEIGHT = 0.5
@@ -35,7 +41,9 @@ if trainer.accelerator.is_main_process:
 """
 
 
-def train_tiny(model: Any, base: BaseModel | None, ranks: int, max_tokens: int, folder: str) -> tuple[Any, list[list[float]]]:
+def train_tiny(
+    model: Any, base: BaseModel | None, ranks: int, max_tokens: int, folder: str
+) -> tuple[Any, list[list[float]]]:
     """The trainer after three optimiser steps, and loss, gradient norm and KL of each; weights and anchors if there is a base model."""
     from transformers import TrainingArguments
 
@@ -44,7 +52,9 @@ def train_tiny(model: Any, base: BaseModel | None, ranks: int, max_tokens: int, 
     from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate
 
-    examples = nested_examples() * 2 if base is None else with_weights_and_anchors(nested_examples() * 2)
+    examples = (
+        nested_examples() * 2 if base is None else with_weights_and_anchors(nested_examples() * 2)
+    )
     arguments = TrainingArguments(
         output_dir=folder,
         num_train_epochs=1,
@@ -76,7 +86,11 @@ def train(folder: Path, ranks: int, max_tokens: int, base_is: str) -> list[list[
     """What `train_tiny` logs on its first rank."""
     script = folder / "train_script.py"
     script.write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        if ranks > 1
+        else []
+    )
     arguments = [str(script), str(ranks), str(max_tokens), str(folder / "state"), base_is]
     command = [sys.executable, "-W", "ignore", *launcher, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
@@ -105,7 +119,9 @@ def test_an_optimiser_step_has_the_loss_of_the_formula_however_it_is_cut(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base_is", ["none", "a copy", "without adapters"])
-def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_number(tmp_path: Path, base_is: str) -> None:
+def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_number(
+    tmp_path: Path, base_is: str
+) -> None:
     if base_is == "without adapters":
         pytest.importorskip("peft", reason="the lora extra is not installed")
     alone = train(tmp_path, ranks=1, max_tokens=10_000, base_is=base_is)

@@ -12,7 +12,10 @@ import transformers
 
 from atlas.training.examples import TrainingExample
 
-VOCABULARY, WINDOW = 120, 24  # the window is shorter than the sequences, so that families with one must respect it
+VOCABULARY, WINDOW = (
+    120,
+    24,
+)  # the window is shorter than the sequences, so that families with one must respect it
 SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -47,10 +50,14 @@ def tiny(family: str) -> Any:
     return transformers.AutoModelForCausalLM.from_config(FAMILIES[family]()).double().train()
 
 
-def example(seed: int, length: int, prompt: Sequence[int] = (), supervised: float = 0.3) -> TrainingExample:
+def example(
+    seed: int, length: int, prompt: Sequence[int] = (), supervised: float = 0.3
+) -> TrainingExample:
     """`prompt`, then `length` random tokens; the last is supervised, the first never."""
     rng = np.random.default_rng(seed)
-    ids = np.concatenate([np.asarray(prompt, dtype=np.int64), rng.integers(0, VOCABULARY, length)]).astype(np.int32)
+    ids = np.concatenate(
+        [np.asarray(prompt, dtype=np.int64), rng.integers(0, VOCABULARY, length)]
+    ).astype(np.int32)
     mask = rng.random(len(ids)) < supervised
     mask[0], mask[-1] = False, True
     return TrainingExample(f"t{seed}", ids, np.where(mask, ids, -100).astype(np.int64))
@@ -61,7 +68,13 @@ def nested_examples() -> list[TrainingExample]:
     rng = np.random.default_rng(99)
     short = rng.integers(0, VOCABULARY, 40).tolist()
     long = short + rng.integers(0, VOCABULARY, 36).tolist()
-    examples = [example(1, 12, short), example(2, 23, short), example(3, 7, long), example(4, 17, long), example(5, 21)]
+    examples = [
+        example(1, 12, short),
+        example(2, 23, short),
+        example(3, 7, long),
+        example(4, 17, long),
+        example(5, 21),
+    ]
     return [*examples, example(6, 0, long), example(7, 5)]
 
 
@@ -69,14 +82,20 @@ def reference_loss(model: Any, examples: Sequence[TrainingExample]) -> torch.Ten
     """Σ −log π, one sequence at a time, from all logits, without any code of the engine."""
     total = torch.zeros((), dtype=torch.float64)
     for one in examples:
-        logits = model(input_ids=torch.from_numpy(one.input_ids).long()[None], use_cache=False).logits[0].double()
+        logits = (
+            model(input_ids=torch.from_numpy(one.input_ids).long()[None], use_cache=False)
+            .logits[0]
+            .double()
+        )
         log_probs = logits.log_softmax(-1)
         for place in np.flatnonzero(one.labels != -100):
             total = total - log_probs[place - 1, one.labels[place]]
     return total
 
 
-def with_weights_and_anchors(examples: Sequence[TrainingExample], seed: int = 0, share: float = 0.4) -> list[TrainingExample]:
+def with_weights_and_anchors(
+    examples: Sequence[TrainingExample], seed: int = 0, share: float = 0.4
+) -> list[TrainingExample]:
     """The same examples; each supervised token has a random weight, and of the others a share is held to the base model."""
     rng = np.random.default_rng(seed)
     changed = []
@@ -99,9 +118,16 @@ def reference_losses(model: Any, base: Any, examples: Sequence[TrainingExample])
             of_base = base(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
         for place in np.flatnonzero(one.labels != -100):
             weight = 1.0 if one.weights is None else one.weights[place]
-            total = total - torch.stack((weight * log_probs[place - 1, one.labels[place]], torch.zeros((), dtype=torch.float64)))
+            total = total - torch.stack(
+                (
+                    weight * log_probs[place - 1, one.labels[place]],
+                    torch.zeros((), dtype=torch.float64),
+                )
+            )
         for place in [] if one.anchored is None else np.flatnonzero(one.anchored):
-            divergence = (of_base[place - 1].exp() * (of_base[place - 1] - log_probs[place - 1])).sum()
+            divergence = (
+                of_base[place - 1].exp() * (of_base[place - 1] - log_probs[place - 1])
+            ).sum()
             total = total + torch.stack((torch.zeros((), dtype=torch.float64), divergence))
     return total
 
@@ -112,7 +138,9 @@ def shaken(model: Any, scale: float = 0.05) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
-                parameter += scale * parameter.abs().max().clamp(min=0.1) * torch.randn_like(parameter)
+                parameter += (
+                    scale * parameter.abs().max().clamp(min=0.1) * torch.randn_like(parameter)
+                )
     return model
 
 
@@ -120,10 +148,18 @@ def gradients(model: Any, backward: Callable[[], float]) -> tuple[float, dict[st
     """What `backward` returns, and every gradient that it left."""
     model.zero_grad()
     loss = backward()
-    return loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return loss, {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
 
 
-def assert_same(found: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]], rtol: float) -> None:
+def assert_same(
+    found: tuple[float, dict[str, torch.Tensor]],
+    expected: tuple[float, dict[str, torch.Tensor]],
+    rtol: float,
+) -> None:
     assert abs(found[0] - expected[0]) <= rtol * abs(expected[0])
     assert found[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():

@@ -15,10 +15,15 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.errors import ConfigError, RunError
-from atlas.record_files import read_records
 from atlas.records import Problem, Task, Trajectory
-from atlas.store import read_manifest
-from atlas.trajectories.collect_experts import CollectConfig, collect_experts, episode_seed, summarise
+from atlas.store.record_files import read_records
+from atlas.store.run_folders import read_manifest
+from atlas.trajectories.collect_experts import (
+    CollectConfig,
+    collect_experts,
+    episode_seed,
+    summarise,
+)
 
 FILE = "trajectories.jsonl"
 SCRIPT = """
@@ -39,7 +44,9 @@ def start_script(folder: Path, out: Path, episodes: int, workers: int) -> subpro
     command = [sys.executable, str(script), str(out), str(episodes), str(workers)]
     # Ctrl-C works even where the tests themselves run as a background job, which ignores it
     interruptible = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
+    )
 
 
 def wait_for_lines(path: Path, num_lines: int) -> None:
@@ -96,17 +103,21 @@ def test_a_finished_run_returns_at_once_and_other_settings_are_refused(tmp_path:
         collect_experts(config.model_copy(update={"seed": 1}), tmp_path)
 
 
-def test_records_stand_in_the_order_of_the_tasks_and_the_summary_counts_them(tmp_path: Path) -> None:
+def test_records_stand_in_the_order_of_the_tasks_and_the_summary_counts_them(
+    tmp_path: Path,
+) -> None:
     manifest = collect_experts(CollectConfig(episodes=30, workers=2), tmp_path)
     trajectories = list(read_records(tmp_path / FILE, Trajectory))
-    from atlas.environments.babyai_tasks import babyai_tasks
+    from atlas.environments.babyai.tasks import babyai_tasks
 
     assert [trajectory.task for trajectory in trajectories] == list(babyai_tasks("train", 30, 0))
     assert manifest.summary["episodes"] == 30
     assert sum(manifest.summary["by_status"].values()) == 30
     assert manifest.summary["steps"] == sum(len(trajectory.steps) for trajectory in trajectories)
     assert sum(group["episodes"] for group in manifest.summary["groups"].values()) == 30
-    assert all(step.annotation is not None for trajectory in trajectories for step in trajectory.steps)
+    assert all(
+        step.annotation is not None for trajectory in trajectories for step in trajectory.steps
+    )
 
 
 def test_failures_are_kept_and_marked(tmp_path: Path) -> None:
@@ -118,7 +129,12 @@ def test_failures_are_kept_and_marked(tmp_path: Path) -> None:
 def test_an_episode_error_is_a_problem_with_its_reason() -> None:
     task = Task(id="x/1", environment="x", group="g")
     broken = Trajectory.model_validate(
-        {"id": "x/1/expert-0", "task": task, "outcome": {"status": "error", "reason": "lost"}, "source": {"name": "expert"}}
+        {
+            "id": "x/1/expert-0",
+            "task": task,
+            "outcome": {"status": "error", "reason": "lost"},
+            "source": {"name": "expert"},
+        }
     )
     summary, problems = summarise([broken])
     assert problems == [Problem(where="collect", reason="lost", item="x/1/expert-0")]
@@ -147,8 +163,12 @@ class OtherSettings:
         return []
 
 
-@pytest.mark.parametrize(("name", "message"), [("NoExpert", "without an expert"), ("OtherSettings", "detour_rate")])
-def test_an_environment_that_cannot_be_collected_from_is_refused(tmp_path: Path, name: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"), [("NoExpert", "without an expert"), ("OtherSettings", "detour_rate")]
+)
+def test_an_environment_that_cannot_be_collected_from_is_refused(
+    tmp_path: Path, name: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         collect_experts(CollectConfig(environment=f"{__name__}:{name}", episodes=1), tmp_path)
     assert not list(tmp_path.iterdir())

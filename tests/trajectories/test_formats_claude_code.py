@@ -15,12 +15,40 @@ Line = dict[str, Any]
 
 def user(uuid: str, parent: str | None, content: Any, **fields: Any) -> Line:
     message = {"role": "user", "content": content}
-    return {"type": "user", "uuid": uuid, "parentUuid": parent, "sessionId": "s", "isSidechain": False, "message": message, **fields}
+    return {
+        "type": "user",
+        "uuid": uuid,
+        "parentUuid": parent,
+        "sessionId": "s",
+        "isSidechain": False,
+        "message": message,
+        **fields,
+    }
 
 
-def agent(uuid: str, parent: str | None, *blocks: Any, id: str | None = None, model: str = "claude", **fields: Any) -> Line:
-    message = {"role": "assistant", "model": model, "content": list(blocks), **({"id": id} if id else {})}
-    return {"type": "assistant", "uuid": uuid, "parentUuid": parent, "sessionId": "s", "isSidechain": False, "message": message, **fields}
+def agent(
+    uuid: str,
+    parent: str | None,
+    *blocks: Any,
+    id: str | None = None,
+    model: str = "claude",
+    **fields: Any,
+) -> Line:
+    message = {
+        "role": "assistant",
+        "model": model,
+        "content": list(blocks),
+        **({"id": id} if id else {}),
+    }
+    return {
+        "type": "assistant",
+        "uuid": uuid,
+        "parentUuid": parent,
+        "sessionId": "s",
+        "isSidechain": False,
+        "message": message,
+        **fields,
+    }
 
 
 def text(value: str) -> Line:
@@ -37,7 +65,9 @@ def result(id: str, content: Any) -> Line:
 
 def read(tmp_path: Path, *lines: Any) -> list[Trajectory | Problem]:
     path = tmp_path / "session.jsonl"
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    path.write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
+    )
     return list(ClaudeCodeFormat().read(path))
 
 
@@ -56,7 +86,9 @@ def said(trajectory: Trajectory) -> list[str]:
     return [step.response.content for step in trajectory.steps]
 
 
-def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_it(tmp_path: Path) -> None:
+def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_it(
+    tmp_path: Path,
+) -> None:
     """Parallel calls branch the chain of parents: the first result is on no way to the last leaf."""
     [trajectory] = read_good(
         tmp_path,
@@ -79,7 +111,11 @@ def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_i
         ("c2", "Look", "{}"),
     ]
     assert seen(trajectory) == [["Go."], ["a door[image]", "waited"]]
-    assert (trajectory.task.id, trajectory.outcome.status, trajectory.source.details["model"]) == ("s", "unknown", "claude")
+    assert (trajectory.task.id, trajectory.outcome.status, trajectory.source.details["model"]) == (
+        "s",
+        "unknown",
+        "claude",
+    )
     assert (trajectory.source.row, trajectory.source.line) == (2, 3)
     assert detect_format(tmp_path / "session.jsonl") == "claude_code"
 
@@ -103,7 +139,14 @@ def test_what_no_model_wrote_or_saw_is_passed_over(tmp_path: Path) -> None:
     [trajectory] = read_good(
         tmp_path,
         user("a", None, "Go."),
-        {"type": "system", "subtype": "informational", "uuid": "n", "parentUuid": "a", "sessionId": "s", "content": "note"},
+        {
+            "type": "system",
+            "subtype": "informational",
+            "uuid": "n",
+            "parentUuid": "a",
+            "sessionId": "s",
+            "content": "note",
+        },
         agent("b", "n", text("API Error"), model="<synthetic>", isApiErrorMessage=True),
         user("c", "b", "Shown.", isVisibleInTranscriptOnly=True),
         agent("d", "c", {"type": "redacted_thinking", "data": "x"}, text("On.")),
@@ -125,7 +168,13 @@ def test_a_compaction_begins_a_trajectory_whose_prompt_is_the_summary(tmp_path: 
         user("a", None, "Go."),
         agent("b", "a", text("Left.")),
         boundary,
-        user("c", "x", "This session is being continued …", isCompactSummary=True, isVisibleInTranscriptOnly=True),
+        user(
+            "c",
+            "x",
+            "This session is being continued …",
+            isCompactSummary=True,
+            isVisibleInTranscriptOnly=True,
+        ),
         user("d", "c", "Go on."),
         agent("e", "d", text("On.")),
     )
@@ -152,7 +201,9 @@ def test_a_side_chain_is_a_trajectory_that_names_its_parent(tmp_path: Path) -> N
 
 def test_a_side_chain_in_a_file_of_its_own_names_the_session(tmp_path: Path) -> None:
     side = {"isSidechain": True, "agentId": "a7"}
-    [helper] = read_good(tmp_path, user("p", None, "Find it.", **side), agent("q", "p", text("Found."), **side))
+    [helper] = read_good(
+        tmp_path, user("p", None, "Find it.", **side), agent("q", "p", text("Found."), **side)
+    )
     assert (helper.task.id, helper.source.details["parent"]) == ("s-a7", "s")
 
 
@@ -165,12 +216,19 @@ def test_sessions_in_one_file_are_kept_apart(tmp_path: Path) -> None:
         agent("b", "a", text("I go.")),
         agent("q", "p", text("I stay."), **other),
     )
-    assert ((first.task.id, said(first)), (second.task.id, said(second))) == (("s", ["I go."]), ("t", ["I stay."]))
+    assert ((first.task.id, said(first)), (second.task.id, said(second))) == (
+        ("s", ["I go."]),
+        ("t", ["I stay."]),
+    )
 
 
 def test_a_damaged_line_is_a_problem_and_the_conversation_goes_on_behind_it(tmp_path: Path) -> None:
     problem, trajectory = read(
-        tmp_path, user("a", None, "Go."), agent("b", "a", text("One.")), '{"type": "user", "uuid": "c', agent("d", "c", text("Two."))
+        tmp_path,
+        user("a", None, "Go."),
+        agent("b", "a", text("One.")),
+        '{"type": "user", "uuid": "c',
+        agent("d", "c", text("Two.")),
     )
     assert isinstance(problem, Problem)
     assert "line 3" in problem.where
@@ -183,12 +241,22 @@ def test_a_damaged_line_is_a_problem_and_the_conversation_goes_on_behind_it(tmp_
     [
         ([user("a", None, "Go.")], "row 0", "no step"),
         ([user("a", None, "Go."), agent("b", "a", call(7, x=1))], "row 1 (line 2)", "id is 7"),
-        ([{**user("a", None, "Go."), "message": None}], "row 0", "without 'uuid', 'sessionId' or 'message'"),
+        (
+            [{**user("a", None, "Go."), "message": None}],
+            "row 0",
+            "without 'uuid', 'sessionId' or 'message'",
+        ),
         (["[1]"], "row 0", "no event"),
-        ([{"type": "summary", "summary": "x", "leafUuid": "y"}], "session.jsonl", "no conversation"),
+        (
+            [{"type": "summary", "summary": "x", "leafUuid": "y"}],
+            "session.jsonl",
+            "no conversation",
+        ),
     ],
 )
-def test_a_bad_log_is_a_problem_that_says_why(tmp_path: Path, lines: list[Any], where: str, reason: str) -> None:
+def test_a_bad_log_is_a_problem_that_says_why(
+    tmp_path: Path, lines: list[Any], where: str, reason: str
+) -> None:
     problem = read(tmp_path, *lines)[0]
     assert isinstance(problem, Problem)
     assert reason in problem.reason

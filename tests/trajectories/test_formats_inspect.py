@@ -28,7 +28,15 @@ DONE = {"role": "assistant", "content": "Done.", "source": "generate"}
 
 def sample(**fields: Any) -> dict[str, Any]:
     messages = [SYSTEM, USER, CALLING, SEEN, DONE]
-    return {"id": "one", "epoch": 1, "input": "Go.", "target": "", "messages": messages, "scores": {"match": {"value": "C"}}, **fields}
+    return {
+        "id": "one",
+        "epoch": 1,
+        "input": "Go.",
+        "target": "",
+        "messages": messages,
+        "scores": {"match": {"value": "C"}},
+        **fields,
+    }
 
 
 def write(path: Path, *samples: dict[str, Any], metric: str = "accuracy") -> Path:
@@ -43,7 +51,11 @@ def write(path: Path, *samples: dict[str, Any], metric: str = "accuracy") -> Pat
         config=log.EvalConfig(),
         scorers=scorers,
     )
-    made = log.EvalLog(status="success", eval=spec, samples=[log.EvalSample.model_validate(each) for each in samples])
+    made = log.EvalLog(
+        status="success",
+        eval=spec,
+        samples=[log.EvalSample.model_validate(each) for each in samples],
+    )
     log.write_eval_log(made, str(path))
     return path
 
@@ -62,16 +74,30 @@ def test_both_kinds_of_log_are_told_by_their_content_and_read(name: str, tmp_pat
     assert [message.content for message in trajectory.prompt] == ["Rules."]
     assert [step.response.content for step in trajectory.steps] == ["Look.", "Done."]
     response = trajectory.steps[0].response
-    assert (response.reasoning, response.tool_calls[0].name, response.tool_calls[0].arguments) == ("hm", "look", '{"at": "door"}')
-    assert [(m.role, m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [("tool", "c1", "a door")]
+    assert (response.reasoning, response.tool_calls[0].name, response.tool_calls[0].arguments) == (
+        "hm",
+        "look",
+        '{"at": "door"}',
+    )
+    assert [(m.role, m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [
+        ("tool", "c1", "a door")
+    ]
     assert (trajectory.task.id, trajectory.task.environment) == ("one", "doors")
     assert (trajectory.outcome.status, trajectory.outcome.score) == ("success", 1.0)
 
 
 def test_each_epoch_of_each_sample_is_a_trajectory(tmp_path: Path) -> None:
-    items = list(InspectFormat().read(write(tmp_path / "log.eval", *(sample(epoch=epoch) for epoch in (1, 2)), sample(id=7))))
+    items = list(
+        InspectFormat().read(
+            write(tmp_path / "log.eval", *(sample(epoch=epoch) for epoch in (1, 2)), sample(id=7))
+        )
+    )
     trajectories = [item for item in items if isinstance(item, Trajectory)]
-    assert sorted((each.task.id, each.source.details["epoch"]) for each in trajectories) == [("7", 1), ("one", 1), ("one", 2)]
+    assert sorted((each.task.id, each.source.details["epoch"]) for each in trajectories) == [
+        ("7", 1),
+        ("one", 1),
+        ("one", 2),
+    ]
     assert len({each.id for each in trajectories}) == 3
 
 
@@ -92,32 +118,56 @@ def test_examples_of_the_input_are_prompt(tmp_path: Path) -> None:
         ({"scores": {"match": {"value": "C"}, "other": {"value": "I"}}}, "accuracy", "unknown"),
         ({"scores": None}, "accuracy", "unknown"),
         ({"limit": {"type": "message", "limit": 3.0}}, "accuracy", "truncated"),
-        ({"error": {"message": "boom", "traceback": "", "traceback_ansi": ""}}, "accuracy", "error"),
+        (
+            {"error": {"message": "boom", "traceback": "", "traceback_ansi": ""}},
+            "accuracy",
+            "error",
+        ),
     ],
 )
-def test_the_outcome_is_error_then_limit_then_verdict(tmp_path: Path, fields: dict[str, Any], metric: str, status: str) -> None:
-    assert read_one(write(tmp_path / "log.json", sample(**fields), metric=metric)).outcome.status == status
+def test_the_outcome_is_error_then_limit_then_verdict(
+    tmp_path: Path, fields: dict[str, Any], metric: str, status: str
+) -> None:
+    assert (
+        read_one(write(tmp_path / "log.json", sample(**fields), metric=metric)).outcome.status
+        == status
+    )
 
 
 def test_a_damaged_sample_is_a_problem_and_the_others_are_read(tmp_path: Path) -> None:
-    path, damaged = write(tmp_path / "log.eval", sample(), sample(id="two")), tmp_path / "damaged.eval"
+    path, damaged = (
+        write(tmp_path / "log.eval", sample(), sample(id="two")),
+        tmp_path / "damaged.eval",
+    )
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as archive:
         for name in whole.namelist():
             archive.writestr(name, b"{" if "two" in name else whole.read(name))
     items = list(InspectFormat().read(damaged))
-    assert [item.where for item in items if isinstance(item, Problem)] == ["damaged.eval sample 'two' epoch 1"]
+    assert [item.where for item in items if isinstance(item, Problem)] == [
+        "damaged.eval sample 'two' epoch 1"
+    ]
     assert [item.task.id for item in items if isinstance(item, Trajectory)] == ["one"]
 
 
 def test_only_archives_of_logs_are_claimed(tmp_path: Path) -> None:
-    for name, member in (("log", "header.json"), ("running", "_journal/start.json"), ("other", "a.txt")):
+    for name, member in (
+        ("log", "header.json"),
+        ("running", "_journal/start.json"),
+        ("other", "a.txt"),
+    ):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(member, "{}")
     (tmp_path / "text").write_text("PK")
-    assert [name for name in ("log", "running", "other", "text") if InspectFormat().claims(tmp_path / name)] == ["log", "running"]
+    assert [
+        name
+        for name in ("log", "running", "other", "text")
+        if InspectFormat().claims(tmp_path / name)
+    ] == ["log", "running"]
 
 
-def test_without_inspect_a_log_is_known_and_the_missing_package_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inspect_a_log_is_known_and_the_missing_package_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = builtins.__import__
 
     def refuse(name: str, *rest: Any, **more: Any) -> Any:

@@ -43,21 +43,41 @@ def wrap(value: Any) -> Part:
     if isinstance(value, list):
         return {"arrayValue": {"values": [wrap(each) for each in value]}}
     if isinstance(value, dict):
-        return {"kvlistValue": {"values": [{"key": key, "value": wrap(each)} for key, each in value.items()]}}
+        return {
+            "kvlistValue": {
+                "values": [{"key": key, "value": wrap(each)} for key, each in value.items()]
+            }
+        }
     return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
 
 
-def span(sent: Any, answered: Any, *, start: int = 0, trace: str = "t1", typed: bool = False, **fields: Any) -> Part:
+def span(
+    sent: Any,
+    answered: Any,
+    *,
+    start: int = 0,
+    trace: str = "t1",
+    typed: bool = False,
+    **fields: Any,
+) -> Part:
     attributes = {"gen_ai.operation.name": "chat", **fields.pop("attributes", {})}
     for key, value in (("gen_ai.input.messages", sent), ("gen_ai.output.messages", answered)):
         if value is not None:
             attributes[key] = value if typed else json.dumps(value)
     pairs = [{"key": key, "value": wrap(value)} for key, value in attributes.items()]
-    return {"traceId": trace, "spanId": f"s{start}", "startTimeUnixNano": str(start), "attributes": pairs, **fields}
+    return {
+        "traceId": trace,
+        "spanId": f"s{start}",
+        "startTimeUnixNano": str(start),
+        "attributes": pairs,
+        **fields,
+    }
 
 
 def export(*spans: Part) -> Part:
-    return {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": list(spans)}]}]}
+    return {
+        "resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": list(spans)}]}]
+    }
 
 
 def read(tmp_path: Path, *exports: Any) -> list[Trajectory | Problem]:
@@ -78,16 +98,27 @@ def said(trajectory: Trajectory) -> list[str]:
 
 
 @pytest.mark.parametrize("typed", [False, True])
-def test_cumulative_histories_are_one_trajectory_whatever_the_order_and_lines_of_the_spans(tmp_path: Path, typed: bool) -> None:
+def test_cumulative_histories_are_one_trajectory_whatever_the_order_and_lines_of_the_spans(
+    tmp_path: Path, typed: bool
+) -> None:
     repeated = {**CALLING, "parts": CALLING["parts"][1:]}  # what is sent again lacks its reasoning
     second = span([SYSTEM, USER, repeated, RESULTS], [DONE], start=2, typed=typed)
-    first = span([SYSTEM, USER], [CALLING], start=1, typed=typed, attributes={"gen_ai.tool.definitions": json.dumps([{"name": "look"}])})
+    first = span(
+        [SYSTEM, USER],
+        [CALLING],
+        start=1,
+        typed=typed,
+        attributes={"gen_ai.tool.definitions": json.dumps([{"name": "look"}])},
+    )
     [trajectory] = read_good(tmp_path, export(second), export(first))
     assert [message.content for message in trajectory.prompt] == ["Rules."]
     assert said(trajectory) == ["Both.", "Done."]
     assert trajectory.steps[0].response.reasoning == "hm"
     assert [each.id for each in trajectory.steps[0].response.tool_calls] == ["c1", "c2"]
-    assert [(m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [("c1", '{"seen": "a door"}'), ("c2", "waited")]
+    assert [(m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [
+        ("c1", '{"seen": "a door"}'),
+        ("c2", "waited"),
+    ]
     assert trajectory.tools == ({"name": "look"},)
     assert (trajectory.task.id, trajectory.outcome.status) == ("t1", "unknown")
     assert detect_format(tmp_path / "traces.jsonl") == "otel"
@@ -101,20 +132,32 @@ def test_the_last_span_alone_holds_the_whole_conversation(tmp_path: Path) -> Non
 def test_system_instructions_open_the_prompt(tmp_path: Path) -> None:
     attributes = {"gen_ai.system_instructions": json.dumps([{"type": "text", "content": "Rules."}])}
     [trajectory] = read_good(tmp_path, export(span([USER], [DONE], attributes=attributes)))
-    assert [(message.role, message.content) for message in trajectory.prompt] == [("system", "Rules.")]
+    assert [(message.role, message.content) for message in trajectory.prompt] == [
+        ("system", "Rules.")
+    ]
 
 
 def test_the_older_form_tells_messages_in_events(tmp_path: Path) -> None:
     def event(name: str, **attributes: Any) -> Part:
-        return {"name": name, "attributes": [{"key": key, "value": wrap(value)} for key, value in attributes.items()]}
+        return {
+            "name": name,
+            "attributes": [{"key": key, "value": wrap(value)} for key, value in attributes.items()],
+        }
 
-    calls = json.dumps([{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}])
+    calls = json.dumps(
+        [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+    )
     events = [
         event("gen_ai.system.message", content="Rules."),
         event("gen_ai.user.message", content="Go."),
         event("gen_ai.assistant.message", tool_calls=calls),
         event("gen_ai.tool.message", id="c1", content="a door"),
-        event("gen_ai.choice", index=0, finish_reason="length", message=json.dumps({"role": "assistant", "content": "Done."})),
+        event(
+            "gen_ai.choice",
+            index=0,
+            finish_reason="length",
+            message=json.dumps({"role": "assistant", "content": "Done."}),
+        ),
     ]
     [trajectory] = read_good(tmp_path, export(span(None, None, events=events)))
     assert [message.content for message in trajectory.prompt] == ["Rules."]
@@ -125,13 +168,20 @@ def test_the_older_form_tells_messages_in_events(tmp_path: Path) -> None:
 
 
 def test_a_call_that_begins_anew_is_a_trajectory_of_its_own(tmp_path: Path) -> None:
-    helper = span([text("system", "Help."), text("user", "Find.")], [text("assistant", "Found.")], start=2)
-    main = [span([SYSTEM, USER], [CALLING], start=1), span([SYSTEM, USER, CALLING, RESULTS], [DONE], start=3)]
+    helper = span(
+        [text("system", "Help."), text("user", "Find.")], [text("assistant", "Found.")], start=2
+    )
+    main = [
+        span([SYSTEM, USER], [CALLING], start=1),
+        span([SYSTEM, USER, CALLING, RESULTS], [DONE], start=3),
+    ]
     trajectories = read_good(tmp_path, export(main[0], helper, main[1]))
     assert [said(trajectory) for trajectory in trajectories] == [["Both.", "Done."], ["Found."]]
 
 
-def test_a_history_that_was_cut_is_prompt_where_its_answers_are_steps_elsewhere(tmp_path: Path) -> None:
+def test_a_history_that_was_cut_is_prompt_where_its_answers_are_steps_elsewhere(
+    tmp_path: Path,
+) -> None:
     cut = span([SYSTEM, text("user", "(shortened)"), CALLING, RESULTS], [DONE], start=2)
     first, second = read_good(tmp_path, export(span([SYSTEM, USER], [CALLING], start=1), cut))
     assert (said(first), said(second)) == (["Both."], ["Done."])
@@ -150,19 +200,29 @@ def test_the_span_of_an_agent_is_read_only_where_its_calls_are_not(tmp_path: Pat
     whole = {"attributes": {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "doors"}}
     agent = span([USER], [DONE], start=0, **whole)
     assert [t.task.environment for t in read_good(tmp_path, export(agent))] == ["doors"]
-    [trajectory] = read_good(tmp_path, export(agent), export(span([SYSTEM, USER], [CALLING], start=1)))
+    [trajectory] = read_good(
+        tmp_path, export(agent), export(span([SYSTEM, USER], [CALLING], start=1))
+    )
     assert said(trajectory) == ["Both."]
 
 
 def test_a_failed_last_call_is_an_error(tmp_path: Path) -> None:
-    failed = span([SYSTEM, USER, CALLING, RESULTS], None, start=2, status={"code": 2, "message": "overloaded"})
+    failed = span(
+        [SYSTEM, USER, CALLING, RESULTS], None, start=2, status={"code": 2, "message": "overloaded"}
+    )
     [trajectory] = read_good(tmp_path, export(span([SYSTEM, USER], [CALLING], start=1), failed))
     assert (trajectory.outcome.status, trajectory.outcome.reason) == ("error", "overloaded")
     assert [message.role for message in trajectory.final_observation] == ["tool", "tool"]
 
 
 def test_parts_that_are_no_text_leave_a_mark(tmp_path: Path) -> None:
-    shown = {"role": "user", "parts": [{"type": "blob", "modality": "image", "content": "AA=="}, {"type": "text", "content": " what?"}]}
+    shown = {
+        "role": "user",
+        "parts": [
+            {"type": "blob", "modality": "image", "content": "AA=="},
+            {"type": "text", "content": " what?"},
+        ],
+    }
     [trajectory] = read_good(tmp_path, export(span([shown], [DONE])))
     assert trajectory.steps[0].observation[0].content == "[image] what?"
 
@@ -171,14 +231,24 @@ def test_parts_that_are_no_text_leave_a_mark(tmp_path: Path) -> None:
     ("bad", "where", "reason"),
     [
         ({"x": 1}, "row 0", "no export of spans"),
-        (export({"traceId": "t", "spanId": "s", "attributes": []}), "traces.jsonl", "no span holds messages"),
+        (
+            export({"traceId": "t", "spanId": "s", "attributes": []}),
+            "traces.jsonl",
+            "no span holds messages",
+        ),
         (export(span([USER], None)), "span s0", "no answer of the model"),
         (export(span(7, [DONE])), "span s0", "messages are 7"),
-        (export(span([{"role": "robot", "parts": []}], [DONE])), "span s0, message 0", "role is 'robot'"),
+        (
+            export(span([{"role": "robot", "parts": []}], [DONE])),
+            "span s0, message 0",
+            "role is 'robot'",
+        ),
         (export(span([{"role": "user", "parts": [7]}], [DONE])), "span s0, message 0", "a part 7"),
     ],
 )
-def test_a_bad_export_is_a_problem_that_says_why(tmp_path: Path, bad: Any, where: str, reason: str) -> None:
+def test_a_bad_export_is_a_problem_that_says_why(
+    tmp_path: Path, bad: Any, where: str, reason: str
+) -> None:
     [problem] = read(tmp_path, bad)
     assert isinstance(problem, Problem)
     assert where in problem.where

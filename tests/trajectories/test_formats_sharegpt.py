@@ -31,25 +31,45 @@ def read_good(tmp_path: Path, *turns: dict[str, Any], **fields: Any) -> Trajecto
 
 
 def test_turns_of_calls_are_steps_and_their_results_observations(tmp_path: Path) -> None:
-    trajectory = read_good(tmp_path, HUMAN, CALL, SEEN, AGENT, system="Rules.", tools=json.dumps([SCHEMA]), id="x_1")
-    assert [(message.role, message.content) for message in trajectory.prompt] == [("system", "Rules.")]
+    trajectory = read_good(
+        tmp_path, HUMAN, CALL, SEEN, AGENT, system="Rules.", tools=json.dumps([SCHEMA]), id="x_1"
+    )
+    assert [(message.role, message.content) for message in trajectory.prompt] == [
+        ("system", "Rules.")
+    ]
     assert trajectory.tools == (SCHEMA,)
     [calling, going] = trajectory.steps
-    assert [(call.name, call.arguments) for call in calling.response.tool_calls] == [("look", '{"at": "door"}')]
+    assert [(call.name, call.arguments) for call in calling.response.tool_calls] == [
+        ("look", '{"at": "door"}')
+    ]
     assert calling.response.content == ""
-    assert [(message.role, message.content) for message in going.observation] == [("tool", "a door")]
+    assert [(message.role, message.content) for message in going.observation] == [
+        ("tool", "a door")
+    ]
     assert (going.response.content, going.action) == ("Action: go", "go")
-    assert (trajectory.task.id, trajectory.source.name, trajectory.source.row) == ("x_1", "sharegpt", 0)
+    assert (trajectory.task.id, trajectory.source.name, trajectory.source.row) == (
+        "x_1",
+        "sharegpt",
+        0,
+    )
     assert trajectory.source.details == {}
 
 
 def test_several_calls_in_one_turn_are_one_step(tmp_path: Path) -> None:
-    calls = {"from": "function_call", "value": json.dumps([{"name": "look", "arguments": "{}"}, {"name": "go"}])}
+    calls = {
+        "from": "function_call",
+        "value": json.dumps([{"name": "look", "arguments": "{}"}, {"name": "go"}]),
+    }
     [step] = read_good(tmp_path, HUMAN, calls).steps
-    assert [(call.name, call.arguments) for call in step.response.tool_calls] == [("look", "{}"), ("go", "{}")]
+    assert [(call.name, call.arguments) for call in step.response.tool_calls] == [
+        ("look", "{}"),
+        ("go", "{}"),
+    ]
 
 
-@pytest.mark.parametrize("value", ["look at door", "[]", '{"at": "door"}', "7", "<think>hm</think>" + CALL["value"]])
+@pytest.mark.parametrize(
+    "value", ["look at door", "[]", '{"at": "door"}', "7", "<think>hm</think>" + CALL["value"]]
+)
 def test_calls_that_cannot_be_read_stay_the_verbatim_text(tmp_path: Path, value: str) -> None:
     [step] = read_good(tmp_path, HUMAN, {"from": "function_call", "value": value}).steps
     assert (step.response.content, step.response.tool_calls) == (value, ())
@@ -57,7 +77,14 @@ def test_calls_that_cannot_be_read_stay_the_verbatim_text(tmp_path: Path, value:
 
 @pytest.mark.parametrize(
     ("who", "role"),
-    [("human", "user"), ("user", "user"), ("system", "system"), ("observation", "tool"), ("tool", "tool"), ("function_response", "tool")],
+    [
+        ("human", "user"),
+        ("user", "user"),
+        ("system", "system"),
+        ("observation", "tool"),
+        ("tool", "tool"),
+        ("function_response", "tool"),
+    ],
 )
 def test_everyone_who_is_not_the_agent_is_observed(tmp_path: Path, who: str, role: str) -> None:
     trajectory = read_good(tmp_path, HUMAN, AGENT, {"from": who, "value": "x"}, AGENT)
@@ -88,12 +115,23 @@ def test_a_canned_acknowledgement_is_prompt(tmp_path: Path) -> None:
         ([{**HUMAN, "loss": None}, AGENT], "sharegpt"),
         ([{**HUMAN, "loss": None}, {**AGENT, "loss": True}, {**AGENT, "loss": True}], "sharegpt"),
         ([{**HUMAN, "loss": None}, {**CALL, "loss": True}], "sharegpt"),
-        ([{"from": "system", "value": "Rules.", "loss": None}, {**HUMAN, "loss": None}, {**AGENT, "loss": True}], "sharegpt"),
+        (
+            [
+                {"from": "system", "value": "Rules.", "loss": None},
+                {**HUMAN, "loss": None},
+                {**AGENT, "loss": True},
+            ],
+            "sharegpt",
+        ),
         ([{"role": "user", "content": "Go."}, {"role": "gpt", "content": "x"}], "openai"),
     ],
 )
 def test_a_row_is_of_one_format(turns: list[Any], name: str) -> None:
-    assert [known for known in FORMATS if make_format(known).matches({"conversations": turns, "item_id": "x_1"})] == [name]
+    assert [
+        known
+        for known in FORMATS
+        if make_format(known).matches({"conversations": turns, "item_id": "x_1"})
+    ] == [name]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +142,19 @@ def test_a_row_is_of_one_format(turns: list[Any], name: str) -> None:
         ({"text": "hi"}, "row 0", "no turns"),
         ({"conversations": [{"role": "user", "content": "Go."}]}, "message 0", "role is None"),
         ({"conversations": [HUMAN]}, "row 0", "no assistant message"),
-        ({"conversations": [HUMAN, {"from": "narrator", "value": ""}]}, "message 1", "role is 'narrator'"),
+        (
+            {"conversations": [HUMAN, {"from": "narrator", "value": ""}]},
+            "message 1",
+            "role is 'narrator'",
+        ),
         ({"conversations": [HUMAN, {"from": "gpt", "value": 7}]}, "message 1", "content is 7"),
         ({"conversations": [HUMAN, "hi"]}, "message 1", "'hi' is no message"),
         ({"conversations": [HUMAN, AGENT], "reward": "high"}, "row 0", "reward is 'high'"),
     ],
 )
-def test_a_bad_row_is_a_problem_that_names_row_and_message(tmp_path: Path, bad: Any, where: str, reason: str) -> None:
+def test_a_bad_row_is_a_problem_that_names_row_and_message(
+    tmp_path: Path, bad: Any, where: str, reason: str
+) -> None:
     problem = read_one(tmp_path, bad)
     assert isinstance(problem, Problem)
     assert where in problem.where

@@ -15,10 +15,32 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "swe_agent"
 
 SYSTEM = {"role": "system", "content": "Rules.", "agent": "main", "message_type": "system_prompt"}
 ISSUE = {"role": "user", "content": "Mend it.", "agent": "main", "message_type": "observation"}
-CALL = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"command":"ls"}'}}
-CALLING = {"role": "assistant", "content": "Look.", "thought": "Look.", "action": "ls", "agent": "main", "tool_calls": [CALL]}
-SEEN = {"role": "tool", "content": "a.py", "agent": "main", "tool_call_ids": ["c1"], "message_type": "observation"}
-SUBMITTING = {"role": "assistant", "content": "Done.\n```\nsubmit\n```", "action": "submit\n", "agent": "main"}
+CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "bash", "arguments": '{"command":"ls"}'},
+}
+CALLING = {
+    "role": "assistant",
+    "content": "Look.",
+    "thought": "Look.",
+    "action": "ls",
+    "agent": "main",
+    "tool_calls": [CALL],
+}
+SEEN = {
+    "role": "tool",
+    "content": "a.py",
+    "agent": "main",
+    "tool_call_ids": ["c1"],
+    "message_type": "observation",
+}
+SUBMITTING = {
+    "role": "assistant",
+    "content": "Done.\n```\nsubmit\n```",
+    "action": "submit\n",
+    "agent": "main",
+}
 
 
 def read_one(tmp_path: Path, value: Any, name: str = "repo__1.traj") -> Trajectory | Problem:
@@ -35,18 +57,33 @@ def read_good(tmp_path: Path, value: Any, name: str = "repo__1.traj") -> Traject
 
 
 def test_tool_calls_are_steps_with_their_actions_and_results(tmp_path: Path) -> None:
-    trajectory = read_good(tmp_path, {"history": [SYSTEM, ISSUE, CALLING, SEEN, SUBMITTING], "info": {"exit_status": "submitted"}})
+    trajectory = read_good(
+        tmp_path,
+        {
+            "history": [SYSTEM, ISSUE, CALLING, SEEN, SUBMITTING],
+            "info": {"exit_status": "submitted"},
+        },
+    )
     assert [message.role for message in trajectory.prompt] == ["system"]
-    assert [step.response.content for step in trajectory.steps] == ["Look.", "Done.\n```\nsubmit\n```"]
+    assert [step.response.content for step in trajectory.steps] == [
+        "Look.",
+        "Done.\n```\nsubmit\n```",
+    ]
     assert [step.action for step in trajectory.steps] == ["ls", "submit\n"]
     assert trajectory.steps[0].response.tool_calls[0].arguments == '{"command":"ls"}'
-    assert [(m.role, m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [("tool", "c1", "a.py")]
+    assert [(m.role, m.tool_call_id, m.content) for m in trajectory.steps[1].observation] == [
+        ("tool", "c1", "a.py")
+    ]
     assert (trajectory.task.id, trajectory.outcome.status) == ("repo__1", "unknown")
 
 
-def test_the_observation_after_the_last_action_is_taken_from_the_executed_steps(tmp_path: Path) -> None:
+def test_the_observation_after_the_last_action_is_taken_from_the_executed_steps(
+    tmp_path: Path,
+) -> None:
     executed = [{"action": "submit\n", "observation": "diff", "response": "Done.", "thought": ""}]
-    trajectory = read_good(tmp_path, {"history": [SYSTEM, ISSUE, SUBMITTING], "trajectory": executed})
+    trajectory = read_good(
+        tmp_path, {"history": [SYSTEM, ISSUE, SUBMITTING], "trajectory": executed}
+    )
     assert [message.content for message in trajectory.final_observation] == ["diff"]
 
 
@@ -57,23 +94,46 @@ def test_demonstrations_are_prompt(tmp_path: Path) -> None:
 
 
 def test_thinking_is_reasoning(tmp_path: Path) -> None:
-    trajectory = read_good(tmp_path, {"history": [SYSTEM, ISSUE, {**CALLING, "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}]})
+    trajectory = read_good(
+        tmp_path,
+        {
+            "history": [
+                SYSTEM,
+                ISSUE,
+                {**CALLING, "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]},
+            ]
+        },
+    )
     assert trajectory.steps[0].response.reasoning == "hm"
 
 
-def test_without_a_history_what_was_seen_is_the_query_or_the_observation_before(tmp_path: Path) -> None:
+def test_without_a_history_what_was_seen_is_the_query_or_the_observation_before(
+    tmp_path: Path,
+) -> None:
     plain = [
         {"action": "ls", "observation": "a.py", "response": "Look."},
         {"action": "submit", "observation": "diff", "response": "Done."},
     ]
     trajectory = read_good(tmp_path, {"trajectory": plain})
-    assert [[message.content for message in step.observation] for step in trajectory.steps] == [[], ["a.py"]]
+    assert [[message.content for message in step.observation] for step in trajectory.steps] == [
+        [],
+        ["a.py"],
+    ]
     assert [message.content for message in trajectory.final_observation] == ["diff"]
     first = [{"role": "system", "content": "Rules."}, {"role": "user", "content": "Mend it."}]
-    second = [*first, {"role": "assistant", "content": "Look."}, {"role": "user", "content": "OBSERVATION: a.py"}]
-    trajectory = read_good(tmp_path, {"trajectory": [{**plain[0], "query": first}, {**plain[1], "query": second}]})
+    second = [
+        *first,
+        {"role": "assistant", "content": "Look."},
+        {"role": "user", "content": "OBSERVATION: a.py"},
+    ]
+    trajectory = read_good(
+        tmp_path, {"trajectory": [{**plain[0], "query": first}, {**plain[1], "query": second}]}
+    )
     assert [message.content for message in trajectory.prompt] == ["Rules."]
-    assert [[message.content for message in step.observation] for step in trajectory.steps] == [["Mend it."], ["OBSERVATION: a.py"]]
+    assert [[message.content for message in step.observation] for step in trajectory.steps] == [
+        ["Mend it."],
+        ["OBSERVATION: a.py"],
+    ]
     assert [step.action for step in trajectory.steps] == ["ls", "submit"]
 
 
@@ -93,14 +153,26 @@ def test_without_a_history_what_was_seen_is_the_query_or_the_observation_before(
         (None, "unknown"),
     ],
 )
-def test_the_exit_status_tells_of_limits_and_errors_and_never_of_success(tmp_path: Path, status: str | None, expected: str) -> None:
-    assert read_good(tmp_path, {"history": [SYSTEM, ISSUE, CALLING], "info": {"exit_status": status}}).outcome.status == expected
+def test_the_exit_status_tells_of_limits_and_errors_and_never_of_success(
+    tmp_path: Path, status: str | None, expected: str
+) -> None:
+    assert (
+        read_good(
+            tmp_path, {"history": [SYSTEM, ISSUE, CALLING], "info": {"exit_status": status}}
+        ).outcome.status
+        == expected
+    )
 
 
 @pytest.mark.parametrize("written", [str, lambda text: json.loads(text)])
-def test_the_task_is_the_instance_that_the_replay_config_names(tmp_path: Path, written: Any) -> None:
+def test_the_task_is_the_instance_that_the_replay_config_names(
+    tmp_path: Path, written: Any
+) -> None:
     config = written(json.dumps({"problem_statement": {"id": "django__7"}}))
-    assert read_good(tmp_path, {"history": [SYSTEM, ISSUE, CALLING], "replay_config": config}).task.id == "django__7"
+    assert (
+        read_good(tmp_path, {"history": [SYSTEM, ISSUE, CALLING], "replay_config": config}).task.id
+        == "django__7"
+    )
 
 
 def test_a_run_of_mini_swe_agent_is_read_and_is_no_openai_chat(tmp_path: Path) -> None:
@@ -111,7 +183,11 @@ def test_a_run_of_mini_swe_agent_is_read_and_is_no_openai_chat(tmp_path: Path) -
             {"role": "user", "content": "Mend it."},
             {"role": "assistant", "content": "Look.", "extra": {"actions": [{"command": "ls"}]}},
             {"role": "user", "content": "a.py", "extra": {"returncode": 0}},
-            {"role": "assistant", "content": "Done.", "extra": {"actions": [{"command": "echo COMPLETE"}]}},
+            {
+                "role": "assistant",
+                "content": "Done.",
+                "extra": {"actions": [{"command": "echo COMPLETE"}]},
+            },
             {"role": "exit", "content": "diff", "extra": {"exit_status": "Submitted"}},
         ],
         "trajectory_format": "mini-swe-agent-1.1",
@@ -119,8 +195,13 @@ def test_a_run_of_mini_swe_agent_is_read_and_is_no_openai_chat(tmp_path: Path) -
     }
     trajectory = read_good(tmp_path, run, "django__8.traj.json")
     assert [step.action for step in trajectory.steps] == ["ls", "echo COMPLETE"]
-    assert [(message.role, message.content) for message in trajectory.final_observation] == [("user", "diff")]
-    assert (trajectory.task.id, trajectory.source.details["trajectory_format"]) == ("django__8", "mini-swe-agent-1.1")
+    assert [(message.role, message.content) for message in trajectory.final_observation] == [
+        ("user", "diff")
+    ]
+    assert (trajectory.task.id, trajectory.source.details["trajectory_format"]) == (
+        "django__8",
+        "mini-swe-agent-1.1",
+    )
     assert detect_format(tmp_path / "django__8.traj.json") == "swe_agent"
     assert not OpenAIFormat().matches(run)
 
@@ -128,19 +209,36 @@ def test_a_run_of_mini_swe_agent_is_read_and_is_no_openai_chat(tmp_path: Path) -
 def test_answers_of_the_responses_api_are_read_in_a_run_of_mini_swe_agent(tmp_path: Path) -> None:
     output = [
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Look."}]},
-        {"type": "function_call", "call_id": "c1", "name": "bash", "arguments": '{"command": "ls"}'},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "Look."}],
+        },
+        {
+            "type": "function_call",
+            "call_id": "c1",
+            "name": "bash",
+            "arguments": '{"command": "ls"}',
+        },
     ]
     messages = [
         {"role": "user", "content": "Mend it."},
-        {"object": "response", "output": output, "extra": {"actions": [{"command": "ls", "tool_call_id": "c1"}]}},
+        {
+            "object": "response",
+            "output": output,
+            "extra": {"actions": [{"command": "ls", "tool_call_id": "c1"}]},
+        },
         {"type": "function_call_output", "call_id": "c1", "output": "a.py"},
     ]
-    trajectory = read_good(tmp_path, {"messages": messages, "trajectory_format": "mini-swe-agent-1.1"})
+    trajectory = read_good(
+        tmp_path, {"messages": messages, "trajectory_format": "mini-swe-agent-1.1"}
+    )
     [step] = trajectory.steps
     assert (step.response.content, step.response.reasoning, step.action) == ("Look.", "hm", "ls")
     assert (step.response.tool_calls[0].id, step.response.tool_calls[0].name) == ("c1", "bash")
-    assert [(message.tool_call_id, message.content) for message in trajectory.final_observation] == [("c1", "a.py")]
+    assert [
+        (message.tool_call_id, message.content) for message in trajectory.final_observation
+    ] == [("c1", "a.py")]
 
 
 @pytest.mark.parametrize(
@@ -149,13 +247,19 @@ def test_answers_of_the_responses_api_are_read_in_a_run_of_mini_swe_agent(tmp_pa
         ([1], "row 0", "no run"),
         ({"history": []}, "row 0", "no step"),
         ({"history": [SYSTEM, ISSUE]}, "row 0", "no step"),
-        ({"history": [SYSTEM, {**ISSUE, "role": "robot"}, CALLING]}, "message 1", "role is 'robot'"),
+        (
+            {"history": [SYSTEM, {**ISSUE, "role": "robot"}, CALLING]},
+            "message 1",
+            "role is 'robot'",
+        ),
         ({"history": [SYSTEM, {**ISSUE, "content": 7}, CALLING]}, "message 1", "content is 7"),
         ({"history": [SYSTEM, "x"]}, "row 0", "expected a list of objects"),
         ({"trajectory": [{"action": "a", "response": None}]}, "message 0", "response is None"),
     ],
 )
-def test_a_bad_run_is_a_problem_that_says_why(tmp_path: Path, bad: Any, where: str, reason: str) -> None:
+def test_a_bad_run_is_a_problem_that_says_why(
+    tmp_path: Path, bad: Any, where: str, reason: str
+) -> None:
     problem = read_one(tmp_path, [bad] if not isinstance(bad, list) else bad)
     assert isinstance(problem, Problem)
     assert problem.where.endswith(where)
@@ -169,11 +273,20 @@ def test_real_files_import_with_all_their_steps_and_tool_calls() -> None:
         assert detect_format(path) == "swe_agent"
         [trajectory] = SWEAgentFormat().read(path)
         assert isinstance(trajectory, Trajectory)
-        told = [message for message in json.loads(path.read_text())["history"] if message["role"] == "assistant"]
-        assert [step.response.content for step in trajectory.steps] == [message["content"] for message in told]
+        told = [
+            message
+            for message in json.loads(path.read_text())["history"]
+            if message["role"] == "assistant"
+        ]
+        assert [step.response.content for step in trajectory.steps] == [
+            message["content"] for message in told
+        ]
         assert [step.action for step in trajectory.steps] == [message["action"] for message in told]
         assert len(trajectory.final_observation) == 1
-        counts[path.name] = (len(trajectory.steps), sum(len(step.response.tool_calls) for step in trajectory.steps))
+        counts[path.name] = (
+            len(trajectory.steps),
+            sum(len(step.response.tool_calls) for step in trajectory.steps),
+        )
     assert counts == {
         "function_calling_simple.traj": (5, 5),
         "marshmallow-1867.function_calling.traj": (11, 11),

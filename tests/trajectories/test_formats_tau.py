@@ -12,36 +12,77 @@ from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
 from atlas.trajectories.formats.tau import TauFormat
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
-real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder shared/data with real trajectories is not beside the repository")
+real_data = pytest.mark.skipif(
+    not SHARED.is_dir(),
+    reason="the folder shared/data with real trajectories is not beside the repository",
+)
 
 POLICY = {"role": "system", "content": "# Airline Agent Policy\n\nBe kind."}
 USER = {"role": "user", "content": "Book."}
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": {"name": "book", "arguments": "{}"}}]}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c1", "function": {"name": "book", "arguments": "{}"}}],
+}
 RESULT = {"role": "tool", "tool_call_id": "c1", "name": "book", "content": "done"}
 BYE = {"role": "assistant", "content": "Booked."}
 
 
 def tau(**fields: Any) -> dict[str, Any]:
     info = {"task": {"instruction": "You want to fly."}}
-    return {"task_id": 3, "reward": 1.0, "info": info, "traj": [POLICY, USER, CALL, RESULT, BYE], "trial": 0, **fields}
+    return {
+        "task_id": 3,
+        "reward": 1.0,
+        "info": info,
+        "traj": [POLICY, USER, CALL, RESULT, BYE],
+        "trial": 0,
+        **fields,
+    }
 
 
-GREETING = {"role": "assistant", "content": "Hi! How can I help you today?", "tool_calls": None, "turn_idx": 0, "cost": 0.0}
-SAID = {"role": "assistant", "content": "Restart it.", "tool_calls": None, "turn_idx": 2, "cost": 0.1, "raw_data": {"model": "m"}}
+GREETING = {
+    "role": "assistant",
+    "content": "Hi! How can I help you today?",
+    "tool_calls": None,
+    "turn_idx": 0,
+    "cost": 0.0,
+}
+SAID = {
+    "role": "assistant",
+    "content": "Restart it.",
+    "tool_calls": None,
+    "turn_idx": 2,
+    "cost": 0.1,
+    "raw_data": {"model": "m"},
+}
 USERS_CALL = {
     "role": "user",
     "content": None,
-    "tool_calls": [{"id": "u1", "name": "restart", "arguments": {"now": True}, "requestor": "user"}],
+    "tool_calls": [
+        {"id": "u1", "name": "restart", "arguments": {"now": True}, "requestor": "user"}
+    ],
 }
-USERS_RESULT = {"id": "u1", "role": "tool", "content": "restarted", "requestor": "user", "error": False}
+USERS_RESULT = {
+    "id": "u1",
+    "role": "tool",
+    "content": "restarted",
+    "requestor": "user",
+    "error": False,
+}
 TWO_CALLS = {
     "role": "assistant",
     "content": "",
-    "tool_calls": [{"id": id_, "name": "check", "arguments": {"line": 1}, "requestor": "assistant"} for id_ in ("a1", "a2")],
+    "tool_calls": [
+        {"id": id_, "name": "check", "arguments": {"line": 1}, "requestor": "assistant"}
+        for id_ in ("a1", "a2")
+    ],
 }
 TWO_RESULTS = {
     "role": "tool",
-    "tool_messages": [{"id": id_, "role": "tool", "content": f"result {id_}", "requestor": "assistant"} for id_ in ("a2", "a1")],
+    "tool_messages": [
+        {"id": id_, "role": "tool", "content": f"result {id_}", "requestor": "assistant"}
+        for id_ in ("a2", "a1")
+    ],
 }
 
 
@@ -51,7 +92,18 @@ def simulation(**fields: Any) -> dict[str, Any]:
         "task_id": "[mobile]slow",
         "termination_reason": "user_stop",
         "reward_info": {"reward": 1.0},
-        "messages": [GREETING, USER, SAID, USERS_CALL, USERS_RESULT, USER, TWO_CALLS, TWO_RESULTS, SAID, USER],
+        "messages": [
+            GREETING,
+            USER,
+            SAID,
+            USERS_CALL,
+            USERS_RESULT,
+            USER,
+            TWO_CALLS,
+            TWO_RESULTS,
+            SAID,
+            USER,
+        ],
         "trial": 2,
         "seed": 7,
         **fields,
@@ -64,9 +116,18 @@ def results(*simulations: Any) -> dict[str, Any]:
         "info": {
             "agent_info": {"llm": "m"},
             "user_info": {"llm": "u"},
-            "environment_info": {"domain_name": "telecom", "policy": "Be kind.", "tool_defs": {"check": {"name": "check"}}},
+            "environment_info": {
+                "domain_name": "telecom",
+                "policy": "Be kind.",
+                "tool_defs": {"check": {"name": "check"}},
+            },
         },
-        "tasks": [{"id": "[mobile]slow", "user_scenario": {"instructions": {"reason_for_call": "It is slow."}}}],
+        "tasks": [
+            {
+                "id": "[mobile]slow",
+                "user_scenario": {"instructions": {"reason_for_call": "It is slow."}},
+            }
+        ],
         "simulations": list(simulations),
     }
 
@@ -85,10 +146,17 @@ def read_good(tmp_path: Path, value: Any) -> Trajectory:
 
 def test_a_result_of_tau_bench_is_a_trajectory(tmp_path: Path) -> None:
     trajectory = read_good(tmp_path, [tau()])
-    assert (trajectory.task.environment, trajectory.task.group, trajectory.task.id) == ("tau_bench", "airline", "airline-3")
+    assert (trajectory.task.environment, trajectory.task.group, trajectory.task.id) == (
+        "tau_bench",
+        "airline",
+        "airline-3",
+    )
     assert (trajectory.task.goal, trajectory.source.details) == ("You want to fly.", {"trial": 0})
     assert [message.role for message in trajectory.prompt] == ["system"]
-    assert [[message.content for message in step.observation] for step in trajectory.steps] == [["Book."], ["done"]]
+    assert [[message.content for message in step.observation] for step in trajectory.steps] == [
+        ["Book."],
+        ["done"],
+    ]
     assert [call.name for call in trajectory.steps[0].response.tool_calls] == ["book"]
 
 
@@ -101,37 +169,65 @@ def test_a_result_of_tau_bench_is_a_trajectory(tmp_path: Path) -> None:
         ({"reward": 0.0, "info": {"error": "rate limit", "traceback": "…"}}, "error", 0.0),
     ],
 )
-def test_a_reward_of_one_is_success_unless_the_run_broke(tmp_path: Path, fields: Any, status: str, score: float | None) -> None:
+def test_a_reward_of_one_is_success_unless_the_run_broke(
+    tmp_path: Path, fields: Any, status: str, score: float | None
+) -> None:
     outcome = read_good(tmp_path, [tau(**fields)]).outcome
     assert (outcome.status, outcome.score) == (status, score)
     assert bool(outcome.reason) == (status in ("error", "unknown"))
 
 
 def test_a_document_of_tau2_holds_a_trajectory_for_each_simulation(tmp_path: Path) -> None:
-    document = results(simulation(), {"task_id": "x", "messages": []}, simulation(id="s-2", trial=3), 7)
+    document = results(
+        simulation(), {"task_id": "x", "messages": []}, simulation(id="s-2", trial=3), 7
+    )
     assert [name for name in FORMATS if make_format(name).matches(document)] == ["tau"]
     first, bad, second, worse = read(tmp_path, document)
     assert isinstance(first, Trajectory)
     assert isinstance(second, Trajectory)
     assert first.id != second.id
-    assert (first.task.id, first.task.environment, first.task.group) == ("telecom-[mobile]slow", "tau2_bench", "telecom")
-    assert (first.task.goal, first.task.seed, first.tools) == ("It is slow.", 7, ({"name": "check"},))
-    assert first.source.details == {"id": "s-1", "termination_reason": "user_stop", "trial": 2, "seed": 7, "model": "m", "user_model": "u"}
+    assert (first.task.id, first.task.environment, first.task.group) == (
+        "telecom-[mobile]slow",
+        "tau2_bench",
+        "telecom",
+    )
+    assert (first.task.goal, first.task.seed, first.tools) == (
+        "It is slow.",
+        7,
+        ({"name": "check"},),
+    )
+    assert first.source.details == {
+        "id": "s-1",
+        "termination_reason": "user_stop",
+        "trial": 2,
+        "seed": 7,
+        "model": "m",
+        "user_model": "u",
+    }
     assert isinstance(bad, Problem)
     assert isinstance(worse, Problem)
     assert (bad.where, bad.item) == ("file.json row 0, simulation 1", "x")
     assert "no 'messages'" in bad.reason
 
 
-def test_the_policy_and_the_canned_greeting_are_prompt_and_the_users_own_tools_are_observed_as_text(tmp_path: Path) -> None:
+def test_the_policy_and_the_canned_greeting_are_prompt_and_the_users_own_tools_are_observed_as_text(
+    tmp_path: Path,
+) -> None:
     trajectory = read_good(tmp_path, results(simulation()))
     assert [(message.role, message.content) for message in trajectory.prompt] == [
         ("system", "Be kind."),
         ("assistant", "Hi! How can I help you today?"),
     ]
-    assert [[(message.role, message.content) for message in step.observation] for step in trajectory.steps] == [
+    assert [
+        [(message.role, message.content) for message in step.observation]
+        for step in trajectory.steps
+    ] == [
         [("user", "Book.")],
-        [("user", '[tool call] restart {"now": true}'), ("user", "[tool result] restarted"), ("user", "Book.")],
+        [
+            ("user", '[tool call] restart {"now": true}'),
+            ("user", "[tool result] restarted"),
+            ("user", "Book."),
+        ],
         [("tool", "result a1"), ("tool", "result a2")],
     ]
     assert [len(step.response.tool_calls) for step in trajectory.steps] == [0, 2, 0]
@@ -154,9 +250,13 @@ def test_a_generated_opening_is_a_step(tmp_path: Path) -> None:
         ("user_stop", None, "unknown"),
     ],
 )
-def test_how_a_simulation_was_ended_comes_before_its_reward(tmp_path: Path, reason: str, reward: float | None, status: str) -> None:
+def test_how_a_simulation_was_ended_comes_before_its_reward(
+    tmp_path: Path, reason: str, reward: float | None, status: str
+) -> None:
     info = None if reward is None else {"reward": reward}
-    outcome = read_good(tmp_path, results(simulation(termination_reason=reason, reward_info=info))).outcome
+    outcome = read_good(
+        tmp_path, results(simulation(termination_reason=reason, reward_info=info))
+    ).outcome
     assert (outcome.status, outcome.score) == (status, reward)
 
 
@@ -164,7 +264,11 @@ def test_a_simulation_may_be_a_file_of_its_own(tmp_path: Path) -> None:
     value = simulation(policy="Be kind.")
     assert [name for name in FORMATS if make_format(name).matches(value)] == ["tau"]
     trajectory = read_good(tmp_path, value)
-    assert (trajectory.task.id, len(trajectory.steps), trajectory.prompt[0].content) == ("[mobile]slow", 3, "Be kind.")
+    assert (trajectory.task.id, len(trajectory.steps), trajectory.prompt[0].content) == (
+        "[mobile]slow",
+        3,
+        "Be kind.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,11 +282,17 @@ def test_a_simulation_may_be_a_file_of_its_own(tmp_path: Path) -> None:
         ([tau(task_id=None)], "row 0", "task_id is None"),
         (results(), "row 0", "'simulations' is empty"),
         (results(simulation(messages=None, ticks=[])), "simulation 0", "not read"),
-        (results(simulation(messages=[USER, {**USERS_CALL, "tool_calls": [7]}])), "simulation 0, message 1", "no function name"),
+        (
+            results(simulation(messages=[USER, {**USERS_CALL, "tool_calls": [7]}])),
+            "simulation 0, message 1",
+            "no function name",
+        ),
         ({"text": "hi"}, "row 0", "neither 'traj'"),
     ],
 )
-def test_a_bad_row_is_a_problem_that_says_where_and_why(tmp_path: Path, bad: Any, where: str, reason: str) -> None:
+def test_a_bad_row_is_a_problem_that_says_where_and_why(
+    tmp_path: Path, bad: Any, where: str, reason: str
+) -> None:
     [problem] = read(tmp_path, bad)
     assert isinstance(problem, Problem)
     assert where in problem.where
@@ -197,16 +307,26 @@ def test_real_results_are_read_with_all_their_steps_and_calls() -> None:
     read = [item for item in items if isinstance(item, Trajectory)]
     raw = json.loads(path.read_bytes())
     assert len(read) == len(items) == len(raw) == 20
-    assert Counter(trajectory.outcome.status for trajectory in read) == {"failure": 16, "success": 4}
+    assert Counter(trajectory.outcome.status for trajectory in read) == {
+        "failure": 16,
+        "success": 4,
+    }
     assert sum(len(trajectory.steps) for trajectory in read) == 285
-    assert sum(len(step.response.tool_calls) for trajectory in read for step in trajectory.steps) == 123
+    assert (
+        sum(len(step.response.tool_calls) for trajectory in read for step in trajectory.steps)
+        == 123
+    )
     assert {trajectory.task.group for trajectory in read} == {"airline"}
     for trajectory, row in zip(read, raw, strict=True):
         messages = [*trajectory.messages, *trajectory.final_observation]
         assert [(message.role, message.content) for message in messages] == [
             (message["role"], message["content"] or "") for message in row["traj"]
         ]
-        assert [(call.id, call.name, call.arguments) for message in messages for call in message.tool_calls] == [
+        assert [
+            (call.id, call.name, call.arguments)
+            for message in messages
+            for call in message.tool_calls
+        ] == [
             (call["id"], call["function"]["name"], call["function"]["arguments"])
             for message in row["traj"]
             for call in message.get("tool_calls") or ()

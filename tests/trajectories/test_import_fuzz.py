@@ -20,11 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
-from atlas.record_files import to_json
 from atlas.records import Problem, Trajectory
+from atlas.store.record_files import to_json
 from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
-from tests.conformance.test_formats import EXAMPLES, FILES, GOOD, every_file_format, every_format, every_row_format
+from tests.conformance.test_formats import (
+    EXAMPLES,
+    FILES,
+    GOOD,
+    every_file_format,
+    every_format,
+    every_row_format,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +39,36 @@ DAMAGED_LINES = 1500  # each, a row format: 10,500 and more in all
 DAMAGED_VALUES = 1300
 DAMAGED_FILES = 500
 HOSTILE: list[Any] = [
-    *(None, True, 0, -1, 10**400, 2**64, 1.5, float("nan"), float("inf"), "", " ", "text", "\ud800", "\x00", "[", '{"a": 1}', "[1]"),
-    *([], {}, [None], [[]], [{}], {"": None}, {"role": "assistant"}, [{"role": "assistant", "content": "x"}], {"type": "text"}),
+    *(
+        None,
+        True,
+        0,
+        -1,
+        10**400,
+        2**64,
+        1.5,
+        float("nan"),
+        float("inf"),
+        "",
+        " ",
+        "text",
+        "\ud800",
+        "\x00",
+        "[",
+        '{"a": 1}',
+        "[1]",
+    ),
+    *(
+        [],
+        {},
+        [None],
+        [[]],
+        [{}],
+        {"": None},
+        {"role": "assistant"},
+        [{"role": "assistant", "content": "x"}],
+        {"type": "text"},
+    ),
     json.loads("[" * 300 + "]" * 300),
 ]
 
@@ -58,9 +93,26 @@ def damage(data: bytes, rng: random.Random, keep_lines: bool) -> bytes:
             (
                 rng.randbytes(rng.randint(0, 4)),
                 rng.choice(
-                    (b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u", b"\\ud800", b"NaN", b"null", b"\x00", b"\xef\xbb\xbf")
+                    (
+                        b'"',
+                        b"{",
+                        b"}",
+                        b"[",
+                        b"]",
+                        b",",
+                        b":",
+                        b"\\",
+                        b"\\u",
+                        b"\\ud800",
+                        b"NaN",
+                        b"null",
+                        b"\x00",
+                        b"\xef\xbb\xbf",
+                    )
                 ),
-                bytes(damaged[(other := rng.randrange(len(damaged) + 1)) : other + rng.randint(0, 40)]),
+                bytes(
+                    damaged[(other := rng.randrange(len(damaged) + 1)) : other + rng.randint(0, 40)]
+                ),
             )
         )
         damaged[position:end] = new.replace(b"\n", b"").replace(b"\r", b"") if keep_lines else new
@@ -83,12 +135,20 @@ def damage_value(value: Any, rng: random.Random) -> Any:
         elif isinstance(holder, list):
             holder.insert(key, copy.deepcopy(rng.choice(holder)))
         else:
-            holder[rng.choice(("id", "content", "loss", "weight", "tools", "messages", "name"))] = copy.deepcopy(holder[key])
+            holder[rng.choice(("id", "content", "loss", "weight", "tools", "messages", "name"))] = (
+                copy.deepcopy(holder[key])
+            )
     return made
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+    for key in (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else ()
+    ):
         yield value, key
         yield from _places(value[key])
 
@@ -105,8 +165,12 @@ def test_damaged_lines_never_cost_the_others(name: str, tmp_path: Path) -> None:
         path.write_bytes(rng.choice((b"\n", b"\r\n", b"\n\n")).join(given_lines))
         kept = {item.id for item in check(name, path) if isinstance(item, Trajectory)}
         if number % 50 == 0:
-            path.write_bytes(b"\n".join(line for index, line in enumerate(lines) if index != position))
-            expected = {item.id for item in make_format(name).read(path) if isinstance(item, Trajectory)}
+            path.write_bytes(
+                b"\n".join(line for index, line in enumerate(lines) if index != position)
+            )
+            expected = {
+                item.id for item in make_format(name).read(path) if isinstance(item, Trajectory)
+            }
             assert len(expected) == 2
             assert expected <= kept
         else:
@@ -127,7 +191,9 @@ def test_damaged_values_are_trajectories_or_problems(name: str, tmp_path: Path) 
 
 @every_format
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
-def test_damaged_files_are_trajectories_or_problems(name: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_damaged_files_are_trajectories_or_problems(
+    name: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     rng = random.Random(f"files {name} {pack.__name__}")
     path = tmp_path / "x"
     if name in FILES:
@@ -136,7 +202,11 @@ def test_damaged_files_are_trajectories_or_problems(name: str, pack: Callable[[b
         path.write_text(json.dumps([EXAMPLES[name](GOOD, index) for index in range(3)], indent=1))
     whole = pack(path.read_bytes())
     for _ in range(DAMAGED_FILES // 2 if pack is not bytes else DAMAGED_FILES):
-        data = whole[: rng.randrange(len(whole) + 1)] if rng.random() < 0.2 else damage(whole, rng, keep_lines=False)
+        data = (
+            whole[: rng.randrange(len(whole) + 1)]
+            if rng.random() < 0.2
+            else damage(whole, rng, keep_lines=False)
+        )
         path.write_bytes(data)
         check(name, path)
 
@@ -150,16 +220,29 @@ def test_damaged_values_of_sessions_are_trajectories_or_problems(name: str, tmp_
     FILES[name](path, [GOOD, GOOD[:1]])
     values = [json.loads(line) for line in path.read_text().splitlines()]
     for _ in range(DAMAGED_VALUES):
-        path.write_text("\n".join(json.dumps(damage_value(value, rng) if rng.random() < 0.5 else value) for value in values))
+        path.write_text(
+            "\n".join(
+                json.dumps(damage_value(value, rng) if rng.random() < 0.5 else value)
+                for value in values
+            )
+        )
         check(name, path)
 
 
-KEYS = st.sampled_from(["messages", "role", "content", "steps", "id", "type", "source", "traj"]) | st.text(max_size=3)
+KEYS = st.sampled_from(
+    ["messages", "role", "content", "steps", "id", "type", "source", "traj"]
+) | st.text(max_size=3)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
 
 
-@given(value=st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)))
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    value=st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)
+    )
+)
+@settings(
+    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_values_of_no_format_are_refused_in_words(value: Any, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(json.dumps(value))
@@ -167,14 +250,22 @@ def test_values_of_no_format_are_refused_in_words(value: Any, tmp_path: Path) ->
         check(name, path)
 
 
-def test_a_whole_import_of_damaged_files_ends_in_a_run_or_in_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_whole_import_of_damaged_files_ends_in_a_run_or_in_an_error_of_ours(
+    tmp_path: Path,
+) -> None:
     rng = random.Random(0)
     for number in range(300):
         name = rng.choice(sorted(EXAMPLES))
         rows = [EXAMPLES[name](GOOD, index) for index in range(3)]
         path = tmp_path / "x"
         path.write_bytes(
-            damage(json.dumps([*rows, damage_value(rows[0], rng)], indent=rng.choice((None, 1))).encode(), rng, keep_lines=False)
+            damage(
+                json.dumps(
+                    [*rows, damage_value(rows[0], rng)], indent=rng.choice((None, 1))
+                ).encode(),
+                rng,
+                keep_lines=False,
+            )
         )
         out = tmp_path / f"out {number}"
         try:

@@ -21,13 +21,22 @@ def printed(tmp_path: Path, *rows: object, **settings: object) -> str:
 
 
 def row(number: int, name: str = "babyai", **fields: object) -> dict[str, object]:
-    turns = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": f"go {number}"}] * (1 + number)
+    turns = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": f"go {number}"},
+    ] * (1 + number)
     return {"messages": turns, "task_id": f"t{number}", "environment": name, **fields}
 
 
 def test_the_report_says_what_was_found_and_what_was_left_out_and_why(tmp_path: Path) -> None:
     text = printed(
-        tmp_path, row(0, success=True), row(1, success=False), row(1, success=False), "{broken", row(3), only=("success", "failure")
+        tmp_path,
+        row(0, success=True),
+        row(1, success=False),
+        row(1, success=False),
+        "{broken",
+        row(3),
+        only=("success", "failure"),
     )
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "babyai 2 1.5 50.0 %" in lines
@@ -47,4 +56,6 @@ def test_names_from_the_file_are_shown_and_never_obeyed(tmp_path: Path) -> None:
 
 
 def test_many_tasks_are_counted_together(tmp_path: Path) -> None:
-    assert "(8 more)" in printed(tmp_path, *(row(number % 3, name=f"env{number}") for number in range(20)))
+    assert "(8 more)" in printed(
+        tmp_path, *(row(number % 3, name=f"env{number}") for number in range(20))
+    )

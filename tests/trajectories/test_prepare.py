@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.record_files import to_json
 from atlas.records import Message, Outcome, Step, ToolCall, Trajectory
+from atlas.store.record_files import to_json
 from atlas.trajectories.prepare import line_of, with_id
 from tests.conftest import make_trajectory
 
@@ -19,7 +19,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
     number=st.floats(allow_nan=False, allow_infinity=False),
     fields=st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans()),
 )
-def test_a_line_is_what_the_store_would_write(text: str, number: float, fields: dict[str, Any]) -> None:
+def test_a_line_is_what_the_store_would_write(
+    text: str, number: float, fields: dict[str, Any]
+) -> None:
     call = ToolCall(id=text, name=text, arguments=text)
     step = Step(
         observation=(Message(role="user", content=text),),
@@ -32,7 +34,9 @@ def test_a_line_is_what_the_store_would_write(text: str, number: float, fields: 
             "steps": (step,),
             "tools": (fields,),
             "outcome": Outcome(status="failure", score=number),
-            "source": trajectory.source.model_copy(update={"details": fields | {"inner": [fields, number]}}),
+            "source": trajectory.source.model_copy(
+                update={"details": fields | {"inner": [fields, number]}}
+            ),
         }
     )
     assert line_of(made) == to_json(made)
@@ -42,10 +46,15 @@ def test_a_line_is_what_the_store_would_write(text: str, number: float, fields: 
 @pytest.mark.parametrize("value", [None, float("inf"), 2**70, "null"])
 def test_a_line_with_what_json_has_no_word_for_is_written_all_the_same(value: Any) -> None:
     trajectory = make_trajectory(2)
-    for update in ({"tools": ({"a": value},)}, {"source": trajectory.source.model_copy(update={"details": {"a": value}})}):
+    for update in (
+        {"tools": ({"a": value},)},
+        {"source": trajectory.source.model_copy(update={"details": {"a": value}})},
+    ):
         made = trajectory.model_copy(update=update)
         assert line_of(made) == to_json(made)
-    infinite = trajectory.model_copy(update={"outcome": Outcome(status="failure", score=float("-inf"))})
+    infinite = trajectory.model_copy(
+        update={"outcome": Outcome(status="failure", score=float("-inf"))}
+    )
     assert line_of(infinite) == to_json(infinite)
 
 

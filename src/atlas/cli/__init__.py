@@ -30,7 +30,10 @@ def main() -> None:
         raise
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
-            fail(f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.", 2)
+            fail(
+                f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.",
+                2,
+            )
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fail(f"error: the disk is full. Make room. {_what_is_kept()}", 2)

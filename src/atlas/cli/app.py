@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from atlas import __version__
-from atlas.closing_lines import say
+from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
 
 app = typer.Typer(
@@ -27,12 +27,22 @@ Settings = Annotated[
         metavar="[RECIPE] [KEY=VALUE]…",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to write; run again to go on.", show_default=False)]
-Trajectories = Annotated[Path, typer.Option("--trajectories", help="A run folder of collect, import or evaluate.", show_default=False)]
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="The run folder to write; run again to go on.", show_default=False),
+]
+Trajectories = Annotated[
+    Path,
+    typer.Option(
+        "--trajectories", help="A run folder of collect, import or evaluate.", show_default=False
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         typer.echo(f"atlas {__version__}")
         raise typer.Exit
@@ -43,7 +53,9 @@ def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
     given = settings or []
     recipes = [setting for setting in given if "=" not in setting]
     if len(recipes) > 1:
-        raise ConfigError(f"two recipes are given, {recipes[0]} and {recipes[1]}, expected one. Settings are written key=value.")
+        raise ConfigError(
+            f"two recipes are given, {recipes[0]} and {recipes[1]}, expected one. Settings are written key=value."
+        )
     return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
 
 

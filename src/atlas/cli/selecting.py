@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas.cli.app import Out, Settings, Trajectories, app, fail, read_config
-from atlas.closing_lines import left_out, place_of, say, tell, tell_estimate
+from atlas.cli.closing_lines import left_out, place_of, say, tell, tell_estimate
 from atlas.errors import ConfigError, MismatchError
 
 
@@ -18,27 +18,61 @@ def select(
     out: Out,
     settings: Settings = None,
     selector: Annotated[
-        str | None, typer.Option(help="A row of the table of selectors (docs/stages.md has the list), or package.module:Selector.")
+        str | None,
+        typer.Option(
+            help="A row of the table of selectors (docs/stages.md has the list), or package.module:Selector."
+        ),
     ] = None,
-    ratio: Annotated[float | None, typer.Option(help="The share of a trajectory's steps that may be selected (the paper: 0.3).")] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(
+            help="The share of a trajectory's steps that may be selected (the paper: 0.3)."
+        ),
+    ] = None,
     scope: Annotated[
-        str | None, typer.Option(help="Whose steps the ratio is of: trajectory, or dataset (the best of all, for selectors with scores).")
+        str | None,
+        typer.Option(
+            help="Whose steps the ratio is of: trajectory, or dataset (the best of all, for selectors with scores)."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Drives the selectors that draw.")] = None,
     of: Annotated[
-        list[Path] | None, typer.Option(help="A selection run: for complement the one to take the complement of, for vote each that votes.")
+        list[Path] | None,
+        typer.Option(
+            help="A selection run: for complement the one to take the complement of, for vote each that votes."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model that is asked or run; for learned: a run of select-train.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model that is asked or run; for learned: a run of select-train."),
+    ] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="Any OpenAI-compatible endpoint; for perplexity, entropy, excess-loss one that scores prompts.")
+        str | None,
+        typer.Option(
+            help="Any OpenAI-compatible endpoint; for perplexity, entropy, excess-loss one that scores prompts."
+        ),
     ] = None,
     batch: Annotated[
-        bool | None, typer.Option("--batch", help="For oracle and rejection: ask through the provider's batch endpoint.")
+        bool | None,
+        typer.Option(
+            "--batch", help="For oracle and rejection: ask through the provider's batch endpoint."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost, and send nothing.")] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Ask nothing that, as estimated, could cost more than that many USD.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be asked and what it would cost, and send nothing."
+        ),
+    ] = False,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="Ask nothing that, as estimated, could cost more than that many USD."),
+    ] = None,
     retry_problems: Annotated[
-        Path | None, typer.Option(help="An earlier run of the same selector: keep its selections, ask for its problems alone.")
+        Path | None,
+        typer.Option(
+            help="An earlier run of the same selector: keep its selections, ask for its problems alone."
+        ),
     ] = None,
 ) -> None:
     """Find the critical steps of each trajectory, under a budget."""
@@ -68,33 +102,60 @@ def select(
 def select_train(
     trajectories: Trajectories,
     selection: Annotated[
-        Path, typer.Option("--selection", help="The labels: a run folder of select, made from these trajectories.", show_default=False)
+        Path,
+        typer.Option(
+            "--selection",
+            help="The labels: a run folder of select, made from these trajectories.",
+            show_default=False,
+        ),
     ],
     out: Out,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Which tasks are held out to measure on.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which tasks are held out to measure on.")
+    ] = None,
 ) -> None:
     """Distil labels into a small local selector, and say how far it agrees with them on held-out tasks."""
-    from atlas.selection.train_selector import SelectTrainConfig, train_selector
+    from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 
-    tell(train_selector(read_config(SelectTrainConfig, settings, {"seed": seed}), trajectories, selection, out), out)
+    tell(
+        train_selector(
+            read_config(SelectTrainConfig, settings, {"seed": seed}), trajectories, selection, out
+        ),
+        out,
+    )
 
 
 @app.command("compare-selections")
 def compare_selections(
-    runs: Annotated[list[str], typer.Argument(help="Run folders of select, and key=value settings.", metavar="RUN… [KEY=VALUE]…")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run folders of select, and key=value settings.", metavar="RUN… [KEY=VALUE]…"
+        ),
+    ],
     out: Out,
-    tokenizer: Annotated[str | None, typer.Option(help="Count supervised tokens of this model instead of characters.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Count supervised tokens of this model instead of characters."),
+    ] = None,
 ) -> None:
     """Show how far selections of the same trajectories agree, beyond chance, by kind and by position."""
     from rich.console import Console
 
-    from atlas.selection.compare_selections import CompareConfig, compare_selections, read_comparison
-    from atlas.selection.comparison_text import print_comparison
+    from atlas.reporting.selections.compare_selections import (
+        CompareConfig,
+        compare_selections,
+        read_comparison,
+    )
+    from atlas.reporting.selections.comparison_text import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
     selections = [given for given in runs if given not in settings]
-    manifest = compare_selections(read_config(CompareConfig, settings, {"selections": selections, "tokenizer": tokenizer}), out)
+    manifest = compare_selections(
+        read_config(CompareConfig, settings, {"selections": selections, "tokenizer": tokenizer}),
+        out,
+    )
     print_comparison(Console(highlight=False), read_comparison(out))
     tell(manifest, out)
 
@@ -109,37 +170,74 @@ def export(
             show_default=False,
         ),
     ],
-    trajectories: Annotated[Path | None, typer.Option("--trajectories", help="A run folder of collect, import or evaluate.")] = None,
-    selection: Annotated[Path | None, typer.Option("--selection", help="A run folder of select, made from these trajectories.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write: .jsonl, .json or .parquet, by dialect.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="For trl and --check: a hub id, a model folder, or a run folder of train.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="For trl: cut longer sequences, leaving out steps that no longer fit.")] = None,
+    trajectories: Annotated[
+        Path | None,
+        typer.Option("--trajectories", help="A run folder of collect, import or evaluate."),
+    ] = None,
+    selection: Annotated[
+        Path | None,
+        typer.Option("--selection", help="A run folder of select, made from these trajectories."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file to write: .jsonl, .json or .parquet, by dialect."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="For trl and --check: a hub id, a model folder, or a run folder of train."
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="For trl: cut longer sequences, leaving out steps that no longer fit."),
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read the file again (write it first, if there is none) and compare its supervised tokens.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Read the file again (write it first, if there is none) and compare its supervised tokens.",
+        ),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print the dialect's notes: settings, versions checked, what the trainer does wrong.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print the dialect's notes: settings, versions checked, what the trainer does wrong.",
+        ),
     ] = False,
 ) -> None:
     """Hand a selection to another trainer, in its own data format. Start with --to NAME --explain."""
     from atlas.exporting.check_export import check_export
     from atlas.exporting.explain import describe_export, explain_dialect
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
-    from atlas.models.local import load_renderer_named
+    from atlas.models.local.load import load_renderer_named
 
     if explain:
         typer.echo(explain_dialect(to, out))
         return
     if trajectories is None or selection is None or out is None:
-        raise ConfigError("export needs --trajectories RUN --selection RUN --out FILE (or --explain alone, to read about the dialect).")
-    config = read_config(ExportConfig, None, {"to": to, "tokenizer": tokenizer, "max_tokens": max_tokens})
+        raise ConfigError(
+            "export needs --trajectories RUN --selection RUN --out FILE (or --explain alone, to read about the dialect)."
+        )
+    config = read_config(
+        ExportConfig, None, {"to": to, "tokenizer": tokenizer, "max_tokens": max_tokens}
+    )
     if check and tokenizer is None:
-        raise ConfigError("--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained.")
+        raise ConfigError(
+            "--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained."
+        )
     renderer = load_renderer_named(tokenizer)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
-        came_in = [f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()]
-        say(describe_export(manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))))
+        came_in = [
+            f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()
+        ]
+        say(
+            describe_export(
+                manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))
+            )
+        )
     if check and renderer is not None:
         try:
             checked = check_export(config, trajectories, selection, out, renderer)

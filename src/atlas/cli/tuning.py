@@ -9,24 +9,40 @@ from typing import Annotated
 import typer
 
 from atlas.cli.app import Out, Settings, Trajectories, app, read_config, split_settings
-from atlas.closing_lines import tell
+from atlas.cli.closing_lines import tell
 
 
 @app.command()
 def train(
     trajectories: Trajectories,
     selection: Annotated[
-        Path, typer.Option("--selection", help="A run folder of select, made from these trajectories.", show_default=False)
+        Path,
+        typer.Option(
+            "--selection",
+            help="A run folder of select, made from these trajectories.",
+            show_default=False,
+        ),
     ],
     out: Out,
     settings: Settings = None,
-    model: Annotated[str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Order of the examples, and dropout if any.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Order of the examples, and dropout if any.")
+    ] = None,
     push_to_hub: Annotated[
-        str | None, typer.Option("--push-to-hub", help="Also upload the checkpoint, to this repository of the hub (private by default).")
+        str | None,
+        typer.Option(
+            "--push-to-hub",
+            help="Also upload the checkpoint, to this repository of the hub (private by default).",
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained and what it would cost, and train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be trained and what it would cost, and train nothing."
+        ),
     ] = False,
 ) -> None:
     """Tune a model with loss on the selected steps alone, the whole trajectory in its context."""
@@ -34,13 +50,21 @@ def train(
     from atlas.training.train_agent import TrainConfig, train_agent
 
     with meet_ranks() as ranks:
-        config = ranks.together(lambda: read_config(TrainConfig, settings, {"model": model, "seed": seed, "push_to_hub": push_to_hub}))
+        config = ranks.together(
+            lambda: read_config(
+                TrainConfig, settings, {"model": model, "seed": seed, "push_to_hub": push_to_hub}
+            )
+        )
         if dry_run:
             from rich.console import Console
 
             from atlas.training.dry_run import print_training_plan
 
-            ranks.on_first(lambda: print_training_plan(Console(highlight=False), config, trajectories, selection))
+            ranks.on_first(
+                lambda: print_training_plan(
+                    Console(highlight=False), config, trajectories, selection
+                )
+            )
             return
         manifest = train_agent(config, trajectories, selection, out)
         if ranks.is_first:
@@ -51,11 +75,20 @@ def train(
 def evaluate(
     out: Out,
     settings: Settings = None,
-    model: Annotated[str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")] = None,
-    env: Annotated[str | None, typer.Option("--env", help="A row of the table of environments, or package.module:Class.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which tasks: held_in_test, held_out_test, train.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option("--env", help="A row of the table of environments, or package.module:Class."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which tasks: held_in_test, held_out_test, train.")
+    ] = None,
     episodes: Annotated[int | None, typer.Option(help="How many tasks, one episode each.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Which tasks, and the random streams when sampling.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which tasks, and the random streams when sampling.")
+    ] = None,
 ) -> None:
     """Let a model play an environment, and measure it."""
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
@@ -77,16 +110,18 @@ def report(out: Out, settings: Settings) -> None:
 @app.command()
 def demo(
     settings: Settings = None,
-    out: Annotated[Path, typer.Option("--out", help="The folder of all runs; run again to go on.")] = Path("runs/demo"),
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder of all runs; run again to go on.")
+    ] = Path("runs/demo"),
 ) -> None:
     """Run a whole comparison: collect, select, train each arm, evaluate, report."""
     from rich.console import Console
     from rich.markup import escape
 
-    from atlas.experiment import ExperimentConfig, plan_experiment
+    from atlas.experiments.plan_experiment import ExperimentConfig, plan_experiment
+    from atlas.experiments.run_stages import run_stages
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
-    from atlas.run_stages import run_stages
 
     recipe, overrides = split_settings(settings)
     recipe = recipe or Path("recipes/demo/babyai.yaml")
@@ -106,5 +141,12 @@ def demo(
             highlight=False,
         )
     console.print()
-    console.print(format_main_table(Report.model_validate_json((stages[-1].out / "report.json").read_bytes())))
-    console.print(f"\nreport: {(stages[-1].out / 'report.html').resolve()}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        format_main_table(Report.model_validate_json((stages[-1].out / "report.json").read_bytes()))
+    )
+    console.print(
+        f"\nreport: {(stages[-1].out / 'report.html').resolve()}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -14,7 +14,7 @@ from atlas.lookup import look_up
 from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
-    "babyai": "atlas.environments.babyai:BabyAIEnvironment",
+    "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
 }
 
 

@@ -24,7 +24,9 @@ class Episode:
         prompt: what the player is told first; the environment's own prompt, if None.
     """
 
-    def __init__(self, environment: Environment, source: Source, prompt: tuple[Message, ...] | None = None) -> None:
+    def __init__(
+        self, environment: Environment, source: Source, prompt: tuple[Message, ...] | None = None
+    ) -> None:
         self.environment = environment
         self._source = source
         self._task: Task | None = None
@@ -45,7 +47,9 @@ class Episode:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation so far, as the player sees it: it ends with the observation to answer."""
-        answered = (message for step in self._steps for message in (*step.observation, step.response))
+        answered = (
+            message for step in self._steps for message in (*step.observation, step.response)
+        )
         return (*self._prompt, *answered, *self._observation)
 
     def start(self, task: Task) -> tuple[Message, ...] | None:
@@ -60,10 +64,16 @@ class Episode:
             return None
         return self._observation
 
-    def advance(self, response: str | Message, annotation: Annotation | None = None) -> tuple[Message, ...] | None:
+    def advance(
+        self, response: str | Message, annotation: Annotation | None = None
+    ) -> tuple[Message, ...] | None:
         """Play one response; the observation that follows, or None when the episode is over."""
         assert self._outcome is None, "the episode is over"
-        message = response if isinstance(response, Message) else Message(role="assistant", content=response)
+        message = (
+            response
+            if isinstance(response, Message)
+            else Message(role="assistant", content=response)
+        )
         try:
             result = self.environment.step(message.content)
         except Exception as error:
@@ -98,11 +108,27 @@ class Episode:
             source=self._source,
         )
 
-    def _record(self, message: Message, action: str | None, reward: float | None, annotation: Annotation | None) -> None:
-        self._steps.append(Step(observation=self._observation, response=message, action=action, reward=reward, annotation=annotation))
+    def _record(
+        self,
+        message: Message,
+        action: str | None,
+        reward: float | None,
+        annotation: Annotation | None,
+    ) -> None:
+        self._steps.append(
+            Step(
+                observation=self._observation,
+                response=message,
+                action=action,
+                reward=reward,
+                annotation=annotation,
+            )
+        )
 
     def _break(self, error: Exception) -> None:
-        reason = str(error) if isinstance(error, EpisodeError) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error) if isinstance(error, EpisodeError) else f"{type(error).__name__}: {error}"
+        )
         self._outcome = Outcome(status="error", reason=reason)
 
 
@@ -111,7 +137,11 @@ def outcome_of(result: StepResult) -> Outcome | None:
     if result.terminated:
         return Outcome(status="success" if result.success else "failure", score=result.score)
     if result.truncated:
-        return Outcome(status="success" if result.success else "truncated", score=result.score, reason="step limit")
+        return Outcome(
+            status="success" if result.success else "truncated",
+            score=result.score,
+            reason="step limit",
+        )
     return None
 
 
@@ -121,7 +151,9 @@ def trajectory_id(task: Task, source: Source) -> str:
     return f"{task.id}/{source.name}" + (f"-{seed}" if seed is not None else "")
 
 
-def run_episode(environment: Environment, task: Task, respond: Respond, source: Source) -> Trajectory:
+def run_episode(
+    environment: Environment, task: Task, respond: Respond, source: Source
+) -> Trajectory:
     """Play `task` to its end with one player.
 
     Args:

@@ -16,14 +16,21 @@ from pydantic import Field
 from atlas.config import Config
 from atlas.environments.base import Environment, make_environment
 from atlas.environments.episode import Episode
-from atlas.environments.play_batch import Opening, play_batch
+from atlas.environments.play import Opening, play_batch
 from atlas.errors import ConfigError
 from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
-from atlas.models.local import Precision, load_model, load_renderer, locate_model, model_input, resolve_precision
-from atlas.progress import say, show_progress
-from atlas.record_files import RecordLog, read_records, write_text
+from atlas.models.local.load import (
+    Precision,
+    load_model,
+    load_renderer,
+    locate_model,
+    model_input,
+    resolve_precision,
+)
 from atlas.records import Problem, Source, Task, Trajectory
-from atlas.store import Manifest, start_run
+from atlas.store.record_files import RecordLog, read_records, write_text
+from atlas.store.run_folders import Manifest, start_run
+from atlas.terminal.progress import say, show_progress
 
 EPISODES_FILE = "episodes.jsonl"
 
@@ -31,18 +38,30 @@ EPISODES_FILE = "episodes.jsonl"
 class EvaluateConfig(Config):
     """Which model plays which tasks, and how it answers."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "batch_size"})  # the model is an input with a digest
+    machine_fields: ClassVar[frozenset[str]] = frozenset(
+        {"model", "batch_size"}
+    )  # the model is an input with a digest
 
     model: str = Field(description="a hub id, a model folder, or a run folder of train")
-    environment: str = Field("babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'")
+    environment: str = Field(
+        "babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+    )
     split: str = Field("held_in_test", description="the split of the environment's tasks")
     episodes: int = Field(200, ge=1, description="how many tasks, one episode each")
-    seed: int = Field(0, ge=0, description="chooses the tasks, and the random streams when sampling")
+    seed: int = Field(
+        0, ge=0, description="chooses the tasks, and the random streams when sampling"
+    )
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
-    max_context: int = Field(4096, ge=16, description="tokens of history and answer; an episode that needs more is truncated")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of history and answer; an episode that needs more is truncated",
+    )
     max_steps: int = Field(20, ge=1, description="turns after which an episode is truncated")
-    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
+    precision: Precision = Field(
+        "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
+    )
     batch_size: int = Field(64, ge=1, description="episodes at a time")
 
 
@@ -67,13 +86,19 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         episodes = list(read_records(out / EPISODES_FILE, Trajectory))
         metrics = summarise_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
-        run.write_problems(_left_out(episode) for episode in episodes if not episode.outcome.is_valid)
+        run.write_problems(
+            _left_out(episode) for episode in episodes if not episode.outcome.is_valid
+        )
         return run.finish(_describe(metrics))
 
 
 def _left_out(episode: Trajectory) -> Problem:
     """Why an episode counts in no rate and no mean."""
-    return Problem(where="evaluate", item=episode.id, reason=episode.outcome.reason or f"its end is {episode.outcome.status}")
+    return Problem(
+        where="evaluate",
+        item=episode.id,
+        reason=episode.outcome.reason or f"its end is {episode.outcome.status}",
+    )
 
 
 def _describe(metrics: EpisodeMetrics) -> dict[str, Any]:
@@ -84,16 +109,22 @@ def _make(config: EvaluateConfig) -> Environment:
     try:
         return make_environment(config.environment, max_steps=config.max_steps)
     except TypeError as error:
-        raise ConfigError(f"environment '{config.environment}' cannot be made: {error}. It has to take max_steps.") from error
+        raise ConfigError(
+            f"environment '{config.environment}' cannot be made: {error}. It has to take max_steps."
+        ) from error
 
 
-def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: RecordLog[Trajectory]) -> None:
+def _play(
+    config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: RecordLog[Trajectory]
+) -> None:
     if not tasks:
         return
     place = locate_model(config.model)
     renderer = load_renderer(place)
-    model = load_model(place, "bfloat16" if resolve_precision(config.precision) == "bf16" else "float32")
-    from atlas.models.chat_batch import ChatBatch
+    model = load_model(
+        place, "bfloat16" if resolve_precision(config.precision) == "bf16" else "float32"
+    )
+    from atlas.models.local.chat_batch import ChatBatch
 
     known = getattr(model.config, "max_position_embeddings", None)
     max_context = min(config.max_context, known or config.max_context)
@@ -105,7 +136,9 @@ def _play(config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: Reco
         max_context=max_context,
         seed=config.seed,
     )
-    source = Source(name="evaluate", details={"temperature": config.temperature, "seed": config.seed})
+    source = Source(
+        name="evaluate", details={"temperature": config.temperature, "seed": config.seed}
+    )
 
     def opening(task: Task) -> Opening:
         def start(environment: Environment) -> Episode:

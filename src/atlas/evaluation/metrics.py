@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from atlas.intervals import Interval, bootstrap_interval, wilson_interval
 from atlas.records import Record, Trajectory
+from atlas.statistics.intervals import Interval, bootstrap_interval, wilson_interval
 
 
 class Estimate(Record):
@@ -33,10 +33,16 @@ class GroupMetrics(Record):
     num_truncated: int
     num_errors: int
     num_unknown: int
-    invalid_share: float | None = Field(description="errors and unknown ends, as a share of all episodes")
+    invalid_share: float | None = Field(
+        description="errors and unknown ends, as a share of all episodes"
+    )
     success_rate: Estimate = Field(description="successes among valid episodes, Wilson interval")
-    mean_score: Estimate = Field(description="mean score of the valid episodes that have one, bootstrap interval")
-    mean_steps: Estimate = Field(description="mean number of steps of valid episodes, bootstrap interval")
+    mean_score: Estimate = Field(
+        description="mean score of the valid episodes that have one, bootstrap interval"
+    )
+    mean_steps: Estimate = Field(
+        description="mean number of steps of valid episodes, bootstrap interval"
+    )
 
 
 class EpisodeMetrics(GroupMetrics):

@@ -21,7 +21,7 @@ from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
-from atlas.runs import read_selections, read_trajectories
+from atlas.store.readers import read_selections, read_trajectories
 
 Tokens = tuple[int, ...]
 FileRow = tuple[str, Any]  # where it stands, and what it is
@@ -39,7 +39,11 @@ class CheckedExport:
     unrendered: tuple[str, ...] = ()  # trajectories that the chat template refuses, and why
 
     def __str__(self) -> str:
-        refused = f". Not compared: {len(self.unrendered)}, the first {self.unrendered[0]}" if self.unrendered else ""
+        refused = (
+            f". Not compared: {len(self.unrendered)}, the first {self.unrendered[0]}"
+            if self.unrendered
+            else ""
+        )
         return (
             f"{self.num_rows:,} rows of {self.num_trajectories:,} trajectories: all {self.num_supervised_tokens:,} supervised tokens "
             f"of {self.num_steps:,} critical steps are the same{refused}"
@@ -54,7 +58,9 @@ class _Supervised:
     tokens: Tokens
 
 
-def check_export(config: ExportConfig, trajectories: Path, selection: Path, file: Path, renderer: Renderer) -> CheckedExport:
+def check_export(
+    config: ExportConfig, trajectories: Path, selection: Path, file: Path, renderer: Renderer
+) -> CheckedExport:
     """Compare `file` with the runs that it was made from.
 
     Raises:
@@ -75,11 +81,15 @@ def check_export(config: ExportConfig, trajectories: Path, selection: Path, file
             continue
         rows = [row for _, row in zip(expected, file_rows, strict=False)]
         if len(rows) < len(expected):
-            differences.append(f"{file.name} ends early: {len(rows)} of the {len(expected)} rows of trajectory {trajectory.id}")
+            differences.append(
+                f"{file.name} ends early: {len(rows)} of the {len(expected)} rows of trajectory {trajectory.id}"
+            )
             break
         holds_tokens = isinstance(dialect.read(expected[0]), SupervisedTokens)
         try:
-            examples = renderer.tokenize_trajectory(trajectory, config.max_tokens if holds_tokens else None, chosen.indices)
+            examples = renderer.tokenize_trajectory(
+                trajectory, config.max_tokens if holds_tokens else None, chosen.indices
+            )
         except ModelError as error:  # nothing to compare with: training leaves this one out, too
             unrendered.append(f"{trajectory.id} ({error})")
             continue
@@ -96,7 +106,9 @@ def check_export(config: ExportConfig, trajectories: Path, selection: Path, file
         num_tokens += sum(len(step.tokens) for step in ours.values())
     else:
         if (left := next(file_rows, None)) is not None:
-            differences.append(f"{left[0]} belongs to no trajectory: the file has more rows than the runs give")
+            differences.append(
+                f"{left[0]} belongs to no trajectory: the file has more rows than the runs give"
+            )
     if differences:
         shown = "\n  ".join(differences[:NUM_SHOWN]) + (
             f"\n  … and {len(differences) - NUM_SHOWN} more" if len(differences) > NUM_SHOWN else ""
@@ -114,12 +126,19 @@ def _ours(examples: Iterable[TokenizedExample]) -> dict[int, _Supervised]:
         ids = example.token_ids.tolist()
         for step in example.steps:
             if places := loss_mask(example, [step]).nonzero()[0].tolist():
-                made[step] = _Supervised(tuple(ids[: places[0]]), tuple(ids[place] for place in places))
+                made[step] = _Supervised(
+                    tuple(ids[: places[0]]), tuple(ids[place] for place in places)
+                )
     return made
 
 
 def _compare(
-    dialect: Dialect, renderer: Renderer, trajectory: Trajectory, selection: Selection, rows: list[FileRow], ours: dict[int, _Supervised]
+    dialect: Dialect,
+    renderer: Renderer,
+    trajectory: Trajectory,
+    selection: Selection,
+    rows: list[FileRow],
+    ours: dict[int, _Supervised],
 ) -> Iterator[str]:
     """What differs in the rows of one trajectory that hold messages."""
     theirs: dict[int, _Supervised] = {}
@@ -129,7 +148,9 @@ def _compare(
         if not isinstance(read, SupervisedChat):
             yield f": {where} {read}"
             return
-        steps = [step for message, step in trajectory.owned_messages() if message.role == "assistant"]
+        steps = [
+            step for message, step in trajectory.owned_messages() if message.role == "assistant"
+        ]
         if dialect.one_row_per_step:
             steps = steps[: steps.index(critical[number]) + 1]
         elif dialect.stops_at_last_step:
@@ -148,7 +169,13 @@ def _compare(
 def _read(dialect: Dialect, row: Any) -> SupervisedChat | SupervisedTokens | str:
     try:
         return dialect.read(row)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:  # pydantic's is a ValueError
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:  # pydantic's is a ValueError
         return f"is damaged ({type(error).__name__}: {error})"
 
 
@@ -158,8 +185,12 @@ def _tools_of(row: Any) -> list[dict[str, Any]]:
     return json.loads(tools) if isinstance(tools, str) and tools else tools or []
 
 
-def _read_chat(renderer: Renderer, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]) -> dict[int, _Supervised] | str:
-    assistants = [index for index, message in enumerate(chat.messages) if message.role == "assistant"]
+def _read_chat(
+    renderer: Renderer, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]
+) -> dict[int, _Supervised] | str:
+    assistants = [
+        index for index, message in enumerate(chat.messages) if message.role == "assistant"
+    ]
     if len(assistants) != len(steps):
         return f"{len(assistants)} assistant messages, expected {len(steps)}"
     for index, (message, flag) in enumerate(zip(chat.messages, chat.supervised, strict=True)):
@@ -174,7 +205,11 @@ def _read_chat(renderer: Renderer, chat: SupervisedChat, steps: list[int], tools
 
 
 def _compare_steps(
-    renderer: Renderer, ours: dict[int, _Supervised], theirs: dict[int, _Supervised], *, exact_context: bool
+    renderer: Renderer,
+    ours: dict[int, _Supervised],
+    theirs: dict[int, _Supervised],
+    *,
+    exact_context: bool,
 ) -> Iterator[str]:
     for step in sorted(ours.keys() | theirs.keys()):
         name = f" step {step}" if step != NO_STEP else " protocol turn"
@@ -189,7 +224,11 @@ def _compare_steps(
 
 
 def _compare_tokens(
-    dialect: Dialect, renderer: Renderer, rows: list[FileRow], examples: list[TokenizedExample], chosen: frozenset[int]
+    dialect: Dialect,
+    renderer: Renderer,
+    rows: list[FileRow],
+    examples: list[TokenizedExample],
+    chosen: frozenset[int],
 ) -> Iterator[str]:
     """What differs in the rows of one trajectory that hold tokens: the first place of each row."""
     masked = [(example, mask) for example in examples if (mask := loss_mask(example, chosen)).any()]
@@ -202,18 +241,36 @@ def _compare_tokens(
         if ids != read.input_ids:
             yield f": {where}: {_first_difference(renderer, ids, read.input_ids)}"
             continue
-        for place, (wanted, label) in enumerate(zip(labels(example, mask).tolist(), read.labels, strict=True)):
+        for place, (wanted, label) in enumerate(
+            zip(labels(example, mask).tolist(), read.labels, strict=True)
+        ):
             if wanted != label:
                 step = int(example.step_of_token[place])
-                kind = "not supervised" if label == IGNORED_LABEL else "supervised" if label == ids[place] else f"trained as token {label}"
+                kind = (
+                    "not supervised"
+                    if label == IGNORED_LABEL
+                    else "supervised"
+                    if label == ids[place]
+                    else f"trained as token {label}"
+                )
                 name = f" step {step}" if step != NO_STEP else ""
                 yield f"{name}: {where}, token {place} {_show(renderer, (ids[place],))} is {kind} in the file"
                 break
 
 
 def _first_difference(renderer: Renderer, ours: Tokens, theirs: Tokens) -> str:
-    place = next((place for place, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), min(len(ours), len(theirs)))
-    there, here = _show(renderer, theirs[place : place + 8]), _show(renderer, ours[place : place + 8])
+    place = next(
+        (
+            place
+            for place, (one, other) in enumerate(zip(ours, theirs, strict=False))
+            if one != other
+        ),
+        min(len(ours), len(theirs)),
+    )
+    there, here = (
+        _show(renderer, theirs[place : place + 8]),
+        _show(renderer, ours[place : place + 8]),
+    )
     return f"token {place} of {len(ours)}: {there} in the file, {here} expected"
 
 

@@ -7,14 +7,19 @@ from pathlib import Path
 
 from atlas.exporting.dialects.base import DIALECTS, Dialect
 from atlas.lookup import look_up
-from atlas.store import Manifest
+from atlas.store.run_folders import Manifest
 
 
 def explain_dialect(name: str, out: Path | None = None) -> str:
     """The notes of a dialect as text for the terminal."""
     dialect = _class_of(name)
     first = (dialect.__doc__ or "").strip().splitlines()[:1]
-    parts = [f"{name}: {' '.join(first)}", f"written to {' or '.join(dialect.suffixes)}", "", dialect.notes]
+    parts = [
+        f"{name}: {' '.join(first)}",
+        f"written to {' or '.join(dialect.suffixes)}",
+        "",
+        dialect.notes,
+    ]
     if stanza := explain_stanza(name, out):
         parts += ["", "in the trainer:", *(f"  {line}" for line in stanza.splitlines())]
     return "\n".join(parts)

@@ -17,13 +17,19 @@ from pydantic import Field, ValidationError
 from atlas import __version__
 from atlas.config import Config
 from atlas.errors import ConfigError, DataError, ModelError, RunError
-from atlas.exporting.dialects.base import CannotCarryError, Dialect, DialectSettings, Row, make_dialect
+from atlas.exporting.dialects.base import (
+    CannotCarryError,
+    Dialect,
+    DialectSettings,
+    Row,
+    make_dialect,
+)
 from atlas.exporting.write_rows import write_rows
-from atlas.record_files import file_digest, write_records, write_text
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.store import Manifest, run_input
+from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.record_files import file_digest, write_records, write_text
+from atlas.store.run_folders import Manifest, run_input
 
 MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -33,13 +39,23 @@ class ExportConfig(Config):
     """Which trainer's dialect, and the tokenizer where one is needed."""
 
     to: str = Field(description="a row of DIALECTS or package.module:Dialect")
-    tokenizer: str | None = Field(None, description="a hub id, a model folder or a run of train: for trl, and for --check")
+    tokenizer: str | None = Field(
+        None, description="a hub id, a model folder or a run of train: for trl, and for --check"
+    )
     max_tokens: int | None = Field(
-        None, ge=1, description="for trl: longer sequences lose their tail, steps that no longer fit are left out"
+        None,
+        ge=1,
+        description="for trl: longer sequences lose their tail, steps that no longer fit are left out",
     )
 
 
-def export_selection(config: ExportConfig, trajectories: Path, selection: Path, out: Path, renderer: Renderer | None = None) -> Manifest:
+def export_selection(
+    config: ExportConfig,
+    trajectories: Path,
+    selection: Path,
+    out: Path,
+    renderer: Renderer | None = None,
+) -> Manifest:
     """Write the trajectories with the selection's flags to the file `out`; what was written already is not written again.
 
     Args:
@@ -52,7 +68,9 @@ def export_selection(config: ExportConfig, trajectories: Path, selection: Path, 
     """
     dialect = dialect_of(config, renderer)
     if out.suffix not in dialect.suffixes:
-        raise ConfigError(f"--out {out} ends in '{out.suffix}', but {config.to} is written to {' or '.join(dialect.suffixes)}. Rename it.")
+        raise ConfigError(
+            f"--out {out} ends in '{out.suffix}', but {config.to} is written to {' or '.join(dialect.suffixes)}. Rename it."
+        )
     wanted = Manifest(
         command="export",
         config=config.model_dump(mode="json"),
@@ -70,13 +88,19 @@ def export_selection(config: ExportConfig, trajectories: Path, selection: Path, 
     num_rows = write_rows(out, export.rows(read_trajectories(trajectories)), dialect)
     if not num_rows:
         out.unlink()
-        raise DataError(f"nothing could be exported to {config.to}. The first: {export.problems[0].where}: {export.problems[0].reason}.")
+        raise DataError(
+            f"nothing could be exported to {config.to}. The first: {export.problems[0].where}: {export.problems[0].reason}."
+        )
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)
     manifest = wanted.model_copy(
-        update={"status": "finished", "outputs": {out.name: file_digest(out)}, "summary": export.summary(num_rows, len(selections))}
+        update={
+            "status": "finished",
+            "outputs": {out.name: file_digest(out)},
+            "summary": export.summary(num_rows, len(selections)),
+        }
     )
     write_text(out.with_name(out.name + MANIFEST_ENDING), manifest.model_dump_json(indent=2) + "\n")
     return manifest
@@ -91,10 +115,17 @@ def rows_of(dialect: Dialect, trajectory: Trajectory, selection: Selection) -> l
     """All rows of one trajectory, or why it has none."""
     where = f"trajectory {trajectory.id}"
     if not selection.critical_steps:
-        return Problem(where=where, reason=selection.problem or "no critical step, so nothing to train on", item=trajectory.id)
+        return Problem(
+            where=where,
+            reason=selection.problem or "no critical step, so nothing to train on",
+            item=trajectory.id,
+        )
     try:
         return list(dialect.rows(trajectory, selection))
-    except (CannotCarryError, ModelError) as error:  # ModelError: the chat template refuses this one conversation
+    except (
+        CannotCarryError,
+        ModelError,
+    ) as error:  # ModelError: the chat template refuses this one conversation
         return Problem(where=where, reason=str(error), item=trajectory.id)
 
 
@@ -139,11 +170,17 @@ def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
         return None
     advice = "Choose another --out, or remove it first."
     if out.is_dir():
-        raise RunError(f"{out} is a folder, expected the path of a file such as {out / 'train.jsonl'}.")
+        raise RunError(
+            f"{out} is a folder, expected the path of a file such as {out / 'train.jsonl'}."
+        )
     try:
-        earlier = Manifest.model_validate_json(out.with_name(out.name + MANIFEST_ENDING).read_bytes())
+        earlier = Manifest.model_validate_json(
+            out.with_name(out.name + MANIFEST_ENDING).read_bytes()
+        )
     except (OSError, ValidationError):
-        raise RunError(f"{out} exists and was not written by 'atlas export' (no readable {out.name}{MANIFEST_ENDING}). {advice}") from None
+        raise RunError(
+            f"{out} exists and was not written by 'atlas export' (no readable {out.name}{MANIFEST_ENDING}). {advice}"
+        ) from None
     if earlier.config != wanted.config or {k: v.digest for k, v in earlier.inputs.items()} != {
         k: v.digest for k, v in wanted.inputs.items()
     }:

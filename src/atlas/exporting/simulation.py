@@ -31,7 +31,10 @@ class SimulatedRow:
 
 
 def simulate_trainer(
-    renderer: Renderer, messages: Sequence[Message], supervised: Sequence[bool], tools: Sequence[Mapping[str, Any]] = ()
+    renderer: Renderer,
+    messages: Sequence[Message],
+    supervised: Sequence[bool],
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> SimulatedRow:
     """Tokens and supervised turns of a conversation, `tools` being the schemas that its row carries.
 
@@ -61,17 +64,29 @@ def simulate_trainer(
 
 
 def _turn(
-    renderer: Renderer, text: str, messages: Sequence[Message], index: int, header: str, tools: Sequence[Mapping[str, Any]]
+    renderer: Renderer,
+    text: str,
+    messages: Sequence[Message],
+    index: int,
+    header: str,
+    tools: Sequence[Mapping[str, Any]],
 ) -> tuple[int, int]:
     """Characters [start, end) that the message at `index` put into `text`, what the template adds to a turn's start included."""
-    other = renderer.render([*messages[:index], Message(role="assistant", content=_STAND_IN), *messages[index + 1 :]], tools=tools)
+    other = renderer.render(
+        [*messages[:index], Message(role="assistant", content=_STAND_IN), *messages[index + 1 :]],
+        tools=tools,
+    )
     start = _num_common(text, other)
     end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
-    if not header:  # nothing tells the model to answer, so the turn begins where the messages before it end
+    if (
+        not header
+    ):  # nothing tells the model to answer, so the turn begins where the messages before it end
         before = renderer.render(messages[:index], tools=tools) if index else ""
         start = len(before) if text.startswith(before) else start
     elif (opened := text.rfind(header, 0, start)) >= 0:
-        start = opened + len(header)  # an empty <think> block that both texts open with belongs to the turn
+        start = opened + len(
+            header
+        )  # an empty <think> block that both texts open with belongs to the turn
     return start, end
 
 

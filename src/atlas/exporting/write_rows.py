@@ -52,18 +52,27 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
             from pyarrow.parquet import ParquetFile
 
             reader = ParquetFile(path)
-            rows = (row for batch in reader.iter_batches(ROWS_IN_A_GROUP) for row in batch.to_pylist())
+            rows = (
+                row for batch in reader.iter_batches(ROWS_IN_A_GROUP) for row in batch.to_pylist()
+            )
             yield from ((f"{path.name} row {index}", row) for index, row in enumerate(rows))
         elif path.suffix == ".json":
-            yield from ((f"{path.name} row {index}", row) for index, row in enumerate(json.loads(path.read_bytes())))
+            yield from (
+                (f"{path.name} row {index}", row)
+                for index, row in enumerate(json.loads(path.read_bytes()))
+            )
         else:
             with open(path, "rb") as file:
                 for number, line in enumerate(file, start=1):
                     yield f"{path.name} line {number}", json.loads(line)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist, so there is nothing to check. Export without --check first.") from None
+        raise DataError(
+            f"{path} does not exist, so there is nothing to check. Export without --check first."
+        ) from None
     except (ValueError, TypeError) as error:  # pyarrow's own errors are ValueErrors
-        raise DataError(f"{path} cannot be read as {path.suffix.removeprefix('.')}: {error}. Remove it and export again.") from None
+        raise DataError(
+            f"{path} cannot be read as {path.suffix.removeprefix('.')}: {error}. Remove it and export again."
+        ) from None
 
 
 def _write_json(path: Path, rows: Iterable[Row], *, array: bool) -> int:

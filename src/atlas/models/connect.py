@@ -8,15 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.errors import DependencyError
-from atlas.models.answer_cache import CachedClient
 from atlas.models.base import ModelClient
-from atlas.models.endpoints import Batching
-from atlas.models.schema_fallback import SchemaFallback
+from atlas.models.endpoints.answer_cache import CachedClient
+from atlas.models.endpoints.endpoint import Batching
+from atlas.models.endpoints.schema_fallback import SchemaFallback
 
 if TYPE_CHECKING:
-    from atlas.models.json_endpoint import Wire
+    from atlas.models.endpoints.json_endpoint import Wire
 
-PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}  # in inspect_ai's names for servers: parts that are not the model's own
+PREFIXES = {
+    "openai-api": 2,
+    "sglang": 1,
+    "vllm": 1,
+}  # in inspect_ai's names for servers: parts that are not the model's own
 
 
 def connect(
@@ -44,7 +48,7 @@ def connect(
     client: ModelClient
     if base_url is not None:
         try:
-            from atlas.models.openai_api import ChatClient
+            from atlas.models.endpoints.openai_api import ChatClient
         except ModuleNotFoundError:
             raise DependencyError("aiohttp", "oracle") from None
         client = ChatClient(
@@ -53,13 +57,19 @@ def connect(
             api_key_variable=api_key_variable,
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
-            wire=None if batching is None else _open_batches(batching, max_retries, timeout_seconds),
+            wire=None
+            if batching is None
+            else _open_batches(batching, max_retries, timeout_seconds),
         )
     else:
-        from atlas.models.inspect_api import InspectClient
+        from atlas.models.endpoints.inspect_api import InspectClient
 
         client = InspectClient(
-            model, api_key_variable=api_key_variable, timeout_seconds=timeout_seconds, max_retries=max_retries, batching=batching
+            model,
+            api_key_variable=api_key_variable,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+            batching=batching,
         )
     client = SchemaFallback(client, model)
     return CachedClient(client, [model, base_url]) if cache else client
@@ -76,7 +86,7 @@ def name_at_server(model: str) -> str:
 
 def _open_batches(batching: Batching, max_retries: int, timeout_seconds: float) -> Wire:
     try:
-        from atlas.models.batches.wire import BatchWire
+        from atlas.models.endpoints.batches.wire import BatchWire
     except ModuleNotFoundError:
         raise DependencyError("httpx2", "oracle") from None
     return BatchWire(batching, max_retries, timeout_seconds)

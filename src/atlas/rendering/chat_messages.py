@@ -18,7 +18,11 @@ def to_chat_dict(message: Message) -> dict[str, Any]:
         chat["reasoning_content"] = message.reasoning
     if message.tool_calls:
         chat["tool_calls"] = [
-            {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+            }
             for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
@@ -39,7 +43,9 @@ def fold_system(messages: Sequence[Message]) -> list[Message]:
         if message.role == "system":
             waiting.append(message.content)
         elif waiting and message.role == "user":
-            folded.append(message.model_copy(update={"content": "\n\n".join([*waiting, message.content])}))
+            folded.append(
+                message.model_copy(update={"content": "\n\n".join([*waiting, message.content])})
+            )
             waiting = []
         else:
             if waiting:

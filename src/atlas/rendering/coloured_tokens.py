@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from atlas.visible_text import visible
+from atlas.terminal.visible_text import visible
 
 SUPERVISED, CONTEXT = "black on green", "dim"
 
@@ -24,5 +24,7 @@ def colour_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[
         if start == end:
             continue
         piece = visible(str(tokenizer.decode(token_ids[start:end].tolist())))
-        text.append(f"⟦{piece}⟧" if mask[start] else piece, style=SUPERVISED if mask[start] else CONTEXT)
+        text.append(
+            f"⟦{piece}⟧" if mask[start] else piece, style=SUPERVISED if mask[start] else CONTEXT
+        )
     return text

@@ -84,7 +84,13 @@ class Renderer:
                 f"{name} has a slow tokenizer, which cannot say which characters a token covers. Give one with a tokenizer.json."
             )
 
-    def render(self, messages: Sequence[Message], *, open_turn: bool = False, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        open_turn: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """The text of a conversation; `open_turn` adds the header after which the model answers.
 
         `tools` are the schemas that the template may write out; one that knows no tools leaves them out.
@@ -93,7 +99,9 @@ class Renderer:
             messages = fold_system(messages)
         try:
             return self._apply(messages, open_turn, tools)
-        except Exception as error:  # templates raise whatever they like: jinja errors, TypeError, ValueError
+        except (
+            Exception
+        ) as error:  # templates raise whatever they like: jinja errors, TypeError, ValueError
             roles = ", ".join(message.role for message in messages[:6])
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}{', …' if len(messages) > 6 else ''}): {error}"
@@ -104,7 +112,9 @@ class Renderer:
         """What a user should know about how conversations are written for this model, a sentence each."""
         if not self.folds_system:
             return ()
-        return (f"{self.name} has no system turn: system text is written before the first user turn's, in training and in evaluation.",)
+        return (
+            f"{self.name} has no system turn: system text is written before the first user turn's, in training and in evaluation.",
+        )
 
     @cached_property
     def folds_system(self) -> bool:
@@ -118,11 +128,15 @@ class Renderer:
         except Exception:  # it refuses more than a system turn: render says what
             return False
         try:
-            return "Xyzzy" not in self._apply([Message(role="system", content="Xyzzy"), *chat], False, ())
+            return "Xyzzy" not in self._apply(
+                [Message(role="system", content="Xyzzy"), *chat], False, ()
+            )
         except Exception:  # whatever it raises
             return True
 
-    def _apply(self, messages: Sequence[Message], open_turn: bool, tools: Sequence[Mapping[str, Any]]) -> str:
+    def _apply(
+        self, messages: Sequence[Message], open_turn: bool, tools: Sequence[Mapping[str, Any]]
+    ) -> str:
         return str(
             self.tokenizer.apply_chat_template(
                 [to_chat_dict(message) for message in messages],
@@ -164,23 +178,37 @@ class Renderer:
         position = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
         tools = trajectory.tools
         text = self.render(messages, tools=tools)
-        spans = [self._span(messages, position[step], step, tools) for step in range(len(trajectory.steps))]
+        spans = [
+            self._span(messages, position[step], step, tools)
+            for step in range(len(trajectory.steps))
+        ]
         if all(text.startswith(prefix) for prefix, _ in spans):
-            examples = [self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)]
+            examples = [
+                self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)
+            ]
         else:
-            examples = [self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens) for step in wanted]
+            examples = [
+                self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens)
+                for step in wanted
+            ]
         if max_tokens is None or truncation == "drop_tail":
             return examples
         return [
             made
             for example in examples
             for made in (
-                self._with_cuts(trajectory, example, max_tokens, matter) if matter.intersection(example.dropped_steps) else [example]
+                self._with_cuts(trajectory, example, max_tokens, matter)
+                if matter.intersection(example.dropped_steps)
+                else [example]
             )
         ]
 
     def _with_cuts(
-        self, trajectory: Trajectory, example: TokenizedExample, max_tokens: int, matter: frozenset[int]
+        self,
+        trajectory: Trajectory,
+        example: TokenizedExample,
+        max_tokens: int,
+        matter: frozenset[int],
     ) -> list[TokenizedExample]:
         """The example again, observations left out so that steps that matter and that it dropped fit.
 
@@ -195,22 +223,31 @@ class Renderer:
 
         wanted = {*example.steps, *example.dropped_steps}
         kept = sorted(wanted & matter)
-        shortened, cut = cut_observations(trajectory, kept, max_tokens, tokens_through, lambda text: len(self.encode(text)))
+        shortened, cut = cut_observations(
+            trajectory, kept, max_tokens, tokens_through, lambda text: len(self.encode(text))
+        )
         if not cut:
             return [example]
-        return [replace(made, cut_observations=cut) for made in self.tokenize_trajectory(shortened, max_tokens, wanted)]
+        return [
+            replace(made, cut_observations=cut)
+            for made in self.tokenize_trajectory(shortened, max_tokens, wanted)
+        ]
 
     def opening_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation up to where the model answers."""
         return self.encode(self.render(messages, open_turn=True))
 
-    def continuation_ids(self, messages: Sequence[Message], new: Sequence[Message]) -> list[int] | None:
+    def continuation_ids(
+        self, messages: Sequence[Message], new: Sequence[Message]
+    ) -> list[int] | None:
         """The tokens between the end of turn of the last of `messages` and the model's next turn, after `new` arrived.
 
         None where the template rewrites history when messages are added, or has left out some of what was said (thinking): the
         whole conversation must be encoded again.
         """
-        if self._shape.thinking_opener:  # it opened the last response, and is not written before it any more
+        if (
+            self._shape.thinking_opener
+        ):  # it opened the last response, and is not written before it any more
             return None
         before = self._render_closed(messages)
         after = self.render([*messages, *new], open_turn=True)
@@ -231,30 +268,47 @@ class Renderer:
 
     @cached_property
     def _shape(self) -> TurnShape:
-        return read_turn_shape(lambda messages, open_turn: self.render(messages, open_turn=open_turn), self.tokenizer, self.name)
+        return read_turn_shape(
+            lambda messages, open_turn: self.render(messages, open_turn=open_turn),
+            self.tokenizer,
+            self.name,
+        )
 
-    def _render_closed(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def _render_closed(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
         """The text up to and including the last of `messages`, without what stands at the end of a whole conversation only."""
         return self.render(messages, tools=tools).removesuffix(self._shape.finale)
 
-    def _span(self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]) -> tuple[str, _Span]:
+    def _span(
+        self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, _Span]:
         """The text up to and including the response at `index`, and where in it the response lies."""
         opened = self.render(messages[:index], open_turn=True, tools=tools)
         text = self._render_closed(messages[: index + 1], tools)
         opener = self._shape.thinking_opener
         header = opened.removesuffix(opener)
         if opener and header != opened and not text.startswith(opened) and text.startswith(header):
-            written = text[len(header) :]  # the template opens thinking for the model and writes none of it down
+            written = text[
+                len(header) :
+            ]  # the template opens thinking for the model and writes none of it down
             text = opened + thinking_before(messages[index], written) + written
         if not text.startswith(opened):
-            raise ModelError(f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located.")
+            raise ModelError(
+                f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located."
+            )
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
         lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
         return text, _Span(step, len(opened), end, lacks_thinking)
 
     def _example(
-        self, trajectory_id: str, text: str, spans: Sequence[_Span], wanted: Collection[int], max_tokens: int | None
+        self,
+        trajectory_id: str,
+        text: str,
+        spans: Sequence[_Span],
+        wanted: Collection[int],
+        max_tokens: int | None,
     ) -> TokenizedExample:
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
@@ -263,8 +317,16 @@ class Renderer:
         dropped = []
         for span in spans:
             # A token that straddles the header and the response belongs to the header: the model never emits it alone.
-            inside = (offsets[:, 0] >= span.start) & (offsets[:, 1] <= span.end) & (offsets[:, 1] > offsets[:, 0])
-            if max_tokens is not None and inside.any() and int(np.flatnonzero(inside)[-1]) >= max_tokens:
+            inside = (
+                (offsets[:, 0] >= span.start)
+                & (offsets[:, 1] <= span.end)
+                & (offsets[:, 1] > offsets[:, 0])
+            )
+            if (
+                max_tokens is not None
+                and inside.any()
+                and int(np.flatnonzero(inside)[-1]) >= max_tokens
+            ):
                 if span.step in wanted:
                     dropped.append(span.step)
                 continue

@@ -37,7 +37,8 @@ def cut_observations(
         return trajectory.model_copy(
             update={
                 "steps": tuple(
-                    _without_observation(step, is_cut) if index in steps else step for index, step in enumerate(trajectory.steps)
+                    _without_observation(step, is_cut) if index in steps else step
+                    for index, step in enumerate(trajectory.steps)
                 )
             }
         )
@@ -51,7 +52,11 @@ def cut_observations(
         if tokens_through(trajectory, last) <= max_tokens:
             return trajectory, ()
         order = sorted(
-            (index for index in range(1, last + 1) if any(map(is_cut, trajectory.steps[index].observation))),
+            (
+                index
+                for index in range(1, last + 1)
+                if any(map(is_cut, trajectory.steps[index].observation))
+            ),
             key=lambda index: (index in kept, -min(abs(index - step) for step in kept), index),
         )
         if tokens_through(shortened(order), last) > max_tokens:
@@ -68,5 +73,8 @@ def cut_observations(
 
 
 def _without_observation(step: Step, is_cut: Callable[[Message], bool]) -> Step:
-    seen = tuple(message.model_copy(update={"content": MARKER}) if is_cut(message) else message for message in step.observation)
+    seen = tuple(
+        message.model_copy(update={"content": MARKER}) if is_cut(message) else message
+        for message in step.observation
+    )
     return step.model_copy(update={"observation": seen})

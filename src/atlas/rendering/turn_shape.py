@@ -31,24 +31,42 @@ class TurnShape:
     finale: str
 
 
-def read_turn_shape(render: Callable[[Sequence[Message], bool], str], tokenizer: Any, name: str) -> TurnShape:
+def read_turn_shape(
+    render: Callable[[Sequence[Message], bool], str], tokenizer: Any, name: str
+) -> TurnShape:
     """The shape of a template's turns; `render` takes messages and whether to open a turn, `name` is the model's in errors.
 
     Raises:
         ModelError: the template does not continue its own generation prompt, or closes a turn without a special token.
     """
-    question, answer = Message(role="user", content=_ASKED), Message(role="assistant", content=_ANSWER)
+    question, answer = (
+        Message(role="user", content=_ASKED),
+        Message(role="assistant", content=_ANSWER),
+    )
     opened, closed = render([question], True), render([question, answer], False)
     goes_on = render([question, answer, Message(role="user", content=_ASKED_AGAIN)], False)
-    parts_at = next((place for place, (one, other) in enumerate(zip(opened, closed, strict=False)) if one != other), len(opened))
+    parts_at = next(
+        (
+            place
+            for place, (one, other) in enumerate(zip(opened, closed, strict=False))
+            if one != other
+        ),
+        len(opened),
+    )
     opener = opened[parts_at:]
     if _ANSWER not in closed or _ANSWER not in goes_on or (opener and opener.strip() != THINK):
-        raise ModelError(f"the chat template of {name} does not continue its own generation prompt with the response.")
+        raise ModelError(
+            f"the chat template of {name} does not continue its own generation prompt with the response."
+        )
     closing, going_on = closed.partition(_ANSWER)[2], goes_on.partition(_ANSWER)[2]
-    num_kept = len(closing) if going_on.startswith(closing) else _num_common(tokenizer, closing, going_on)
+    num_kept = (
+        len(closing) if going_on.startswith(closing) else _num_common(tokenizer, closing, going_on)
+    )
     finale, closing = closing[num_kept:], closing[:num_kept]
     encoded = tokenizer(closing, add_special_tokens=False, return_offsets_mapping=True)
-    special_ids = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special} | set(tokenizer.all_special_ids)
+    special_ids = {
+        index for index, token in tokenizer.added_tokens_decoder.items() if token.special
+    } | set(tokenizer.all_special_ids)
     special = [place for place, token in enumerate(encoded["input_ids"]) if token in special_ids]
     if not special:
         raise ModelError(
@@ -56,14 +74,24 @@ def read_turn_shape(render: Callable[[Sequence[Message], bool], str], tokenizer:
             "learn to stop. Use a template that ends each turn with one, such as <|im_end|>."
         )
     end = special[-1]
-    return TurnShape(opener, tuple(encoded["input_ids"][: end + 1]), closing[encoded["offset_mapping"][end][1] :], finale)
+    return TurnShape(
+        opener,
+        tuple(encoded["input_ids"][: end + 1]),
+        closing[encoded["offset_mapping"][end][1] :],
+        finale,
+    )
 
 
 def _num_common(tokenizer: Any, one: str, other: str) -> int:
     """How many characters of `one` belong to tokens that both texts begin with: `<|end` is no beginning of `<|endoftext|>`."""
-    first, second = (tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in (one, other))
+    first, second = (
+        tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        for text in (one, other)
+    )
     end = 0
-    for token, span, there in zip(first["input_ids"], first["offset_mapping"], second["input_ids"], strict=False):
+    for token, span, there in zip(
+        first["input_ids"], first["offset_mapping"], second["input_ids"], strict=False
+    ):
         if token != there:
             break
         end = span[1]

@@ -13,11 +13,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from atlas.errors import RunError
-from atlas.record_files import read_records
 from atlas.records import OutcomeStatus, Selection
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.runs import read_selections, read_trajectories
-from atlas.store import Manifest, read_manifest
+from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.record_files import read_records
+from atlas.store.run_folders import Manifest, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class TrainingData:
     trajectories_folder: RunFolder
     complement_of: RunFolder | None  # the selection whose rest was drawn from, where there is one
     selections: dict[str, Selection]
-    annotated_steps: dict[str, frozenset[int]]  # by trajectory id: the steps that the source itself marks as critical
+    annotated_steps: dict[
+        str, frozenset[int]
+    ]  # by trajectory id: the steps that the source itself marks as critical
     task_ids: frozenset[str]
 
 
@@ -112,9 +114,12 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
     for arm in config.arms:
         runs = []
         for number, run in enumerate(arm.runs, start=1):
-            training = _read_training(f"{arm.name}/{number}", run.training) if run.training else None
+            training = (
+                _read_training(f"{arm.name}/{number}", run.training) if run.training else None
+            )
             evaluations = {
-                split: _read_evaluation(f"{arm.name}/{number}/evaluate/{split}", path) for split, path in run.evaluations.items()
+                split: _read_evaluation(f"{arm.name}/{number}/evaluate/{split}", path)
+                for split, path in run.evaluations.items()
             }
             _check_same_model(arm, run, training, evaluations)
             runs.append(SeedRun(training, evaluations))
@@ -128,8 +133,17 @@ def _read_evaluation(name: str, path: Path) -> Evaluation:
     for trajectory in read_trajectories(path):
         task, outcome = trajectory.task, trajectory.outcome
         if task.id in episodes:
-            raise RunError(f"{path} holds two episodes of task '{task.id}', expected one each. Give each repetition as a run of its own.")
-        episodes[task.id] = Episode(task.id, task.group, outcome.status, outcome.score, len(trajectory.steps), outcome.is_valid)
+            raise RunError(
+                f"{path} holds two episodes of task '{task.id}', expected one each. Give each repetition as a run of its own."
+            )
+        episodes[task.id] = Episode(
+            task.id,
+            task.group,
+            outcome.status,
+            outcome.score,
+            len(trajectory.steps),
+            outcome.is_valid,
+        )
     return Evaluation(RunFolder(name, path, manifest), episodes)
 
 
@@ -145,12 +159,22 @@ def _read_training(name: str, path: Path) -> Training:
     annotated, task_ids = {}, set()
     for trajectory in read_trajectories(trajectories.path):
         annotated[trajectory.id] = frozenset(
-            index for index, step in enumerate(trajectory.steps) if step.annotation is not None and step.annotation.kinds
+            index
+            for index, step in enumerate(trajectory.steps)
+            if step.annotation is not None and step.annotation.kinds
         )
         task_ids.add(trajectory.task.id)
-    other = _input_folder(selection, "of", f"{name}/select/of") if "of" in selection.manifest.inputs else None
+    other = (
+        _input_folder(selection, "of", f"{name}/select/of")
+        if "of" in selection.manifest.inputs
+        else None
+    )
     selections = read_selections(selection.path, trajectories.path)
-    return Training(folder, losses, TrainingData(selection, trajectories, other, selections, annotated, frozenset(task_ids)))
+    return Training(
+        folder,
+        losses,
+        TrainingData(selection, trajectories, other, selections, annotated, frozenset(task_ids)),
+    )
 
 
 def _input_folder(folder: RunFolder, key: str, name: str) -> RunFolder:
@@ -166,10 +190,16 @@ def _input_folder(folder: RunFolder, key: str, name: str) -> RunFolder:
     return RunFolder(name, path, manifest)
 
 
-def _check_same_model(arm: ArmConfig, run: ArmRun, training: Training | None, evaluations: dict[str, Evaluation]) -> None:
+def _check_same_model(
+    arm: ArmConfig, run: ArmRun, training: Training | None, evaluations: dict[str, Evaluation]
+) -> None:
     for split, evaluation in evaluations.items():
         model = evaluation.folder.manifest.inputs.get("model")
-        if training is not None and model is not None and model.digest not in (None, training.folder.manifest.digest):
+        if (
+            training is not None
+            and model is not None
+            and model.digest not in (None, training.folder.manifest.digest)
+        ):
             raise RunError(
                 f"arm '{arm.name}', split '{split}': {evaluation.folder.path} did not evaluate the checkpoint of {run.training}, but "
                 f"{model.path} (seen from there). Give the evaluation of this training, or evaluate it."
@@ -193,7 +223,15 @@ def _align_tasks(arms: tuple[Arm, ...], reference: str) -> tuple[Arm, ...]:
                     f"{where} was evaluated on {_list(run.evaluations)}, arm '{reference}' on {_list(expected)}: expected the same splits. "
                     f"Evaluate it on the others too, or leave them out for all arms."
                 )
-            runs.append(SeedRun(run.training, {split: _align(where, run.evaluations[split], expected[split], split) for split in expected}))
+            runs.append(
+                SeedRun(
+                    run.training,
+                    {
+                        split: _align(where, run.evaluations[split], expected[split], split)
+                        for split in expected
+                    },
+                )
+            )
         aligned.append(Arm(arm.config, tuple(runs)))
     return tuple(aligned)
 
@@ -208,7 +246,9 @@ def _align(where: str, evaluation: Evaluation, expected: Evaluation, split: str)
             f"({len(missing)} missing, {len(extra)} of its own, such as '{example}'), so the arms cannot be compared task by task. "
             f"Evaluate all arms with the same split, number of tasks and seed."
         )
-    return Evaluation(evaluation.folder, {task: evaluation.episodes[task] for task in expected.episodes})
+    return Evaluation(
+        evaluation.folder, {task: evaluation.episodes[task] for task in expected.episodes}
+    )
 
 
 def _list(splits: dict[str, Evaluation]) -> str:

@@ -45,7 +45,13 @@ RECORDED = (
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:
     """Where the selected steps lie and of what kind they are, over the arm's distinct selections; None where it has none."""
-    data = list({training.data.selection_folder.path.resolve(): training.data for training in arm.trainings if training.data}.values())
+    data = list(
+        {
+            training.data.selection_folder.path.resolve(): training.data
+            for training in arm.trainings
+            if training.data
+        }.values()
+    )
     if not data:
         return None
     steps, selected = Counter[int](), Counter[int]()
@@ -68,7 +74,12 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
         num_annotated=num_annotated,
         num_selected_annotated=num_selected_annotated,
         bins=tuple(
-            PositionBin(low=index / NUM_BINS, high=(index + 1) / NUM_BINS, num_steps=steps[index], num_selected=selected[index])
+            PositionBin(
+                low=index / NUM_BINS,
+                high=(index + 1) / NUM_BINS,
+                num_steps=steps[index],
+                num_selected=selected[index],
+            )
             for index in range(NUM_BINS)
         ),
         kinds={kind: kinds[kind] for kind in CRITICAL_KINDS},
@@ -117,7 +128,10 @@ def _ratio(data: TrainingData) -> float | None:
 
 def _recorded(trainings: Sequence[Training], field: str) -> Number:
     values = [training.folder.manifest.summary.get(field) for training in trainings]
-    return _over_runs(values, tuple(f"{training.folder.name}/manifest.json#summary.{field}" for training in trainings))
+    return _over_runs(
+        values,
+        tuple(f"{training.folder.name}/manifest.json#summary.{field}" for training in trainings),
+    )
 
 
 def _share(trainings: Sequence[Training], part: str, whole: str) -> Number:
@@ -127,7 +141,12 @@ def _share(trainings: Sequence[Training], part: str, whole: str) -> Number:
         known = isinstance(summary.get(part), int | float) and bool(summary.get(whole))
         shares.append(summary[part] / summary[whole] if known else None)
     return _over_runs(
-        shares, tuple(f"{training.folder.name}/manifest.json#summary.{field}" for training in trainings for field in (part, whole))
+        shares,
+        tuple(
+            f"{training.folder.name}/manifest.json#summary.{field}"
+            for training in trainings
+            for field in (part, whole)
+        ),
     )
 
 
@@ -137,4 +156,10 @@ def _over_runs(values: Sequence[object], sources: tuple[str, ...]) -> Number:
         return Number(value=None, method=SINGLE, sources=sources)
     if min(known) == max(known):
         return Number(value=known[0], method=SINGLE, sources=sources)
-    return Number(value=sum(known) / len(known), low=min(known), high=max(known), method=RUN_MEAN, sources=sources)
+    return Number(
+        value=sum(known) / len(known),
+        low=min(known),
+        high=max(known),
+        method=RUN_MEAN,
+        sources=sources,
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from atlas.record_files import write_text
 from atlas.records import Problem
 from atlas.reporting.arms import Arm, RunFolder, read_arms
 from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
@@ -26,7 +25,8 @@ from atlas.reporting.svg import for_file
 from atlas.reporting.wording import clean
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.reporting.write_page import write_page
-from atlas.store import Manifest, relative_path, run_input, start_run
+from atlas.store.record_files import write_text
+from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
 
 __all__ = ["ArmConfig", "ArmRun", "ReportConfig", "build_report", "compute_report"]
 
@@ -62,7 +62,12 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
                 "headline": report.headline,
                 "arms": len(report.arms),
                 "evaluations": sum(len(run.evaluations) for arm in arms for run in arm.runs),
-                "episodes": sum(len(evaluation.episodes) for arm in arms for run in arm.runs for evaluation in run.evaluations.values()),
+                "episodes": sum(
+                    len(evaluation.episodes)
+                    for arm in arms
+                    for run in arm.runs
+                    for evaluation in run.evaluations.values()
+                ),
                 "comparisons": len(report.comparisons),
                 "cautions": sum(note.level == "caution" for note in report.notes),
                 "left_out": len(problems),
@@ -79,7 +84,9 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
     return Report(
         title=clean(config.title, 200),
         headline=write_headline(reports, comparisons, config.focus_arm, config.reference),
-        findings=write_findings(reports, comparisons, config.focus_arm, config.reference, config.base),
+        findings=write_findings(
+            reports, comparisons, config.focus_arm, config.reference, config.base
+        ),
         notes=write_notes(arms, reports, comparisons, origins[0], config),
         label_origin=origins,
         reference=config.reference,
@@ -96,7 +103,11 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
 
 
 def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:
-    roles: dict[str | None, Role] = {config.focus_arm: "focus", config.base: "base", config.reference: "reference"}
+    roles: dict[str | None, Role] = {
+        config.focus_arm: "focus",
+        config.base: "base",
+        config.reference: "reference",
+    }
     return ArmReport(
         name=arm.name,
         label=clean(arm.config.label or arm.name),
@@ -118,7 +129,15 @@ def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
                 continue
             yield run.training.folder
             if (data := run.training.data) is not None:
-                yield from (folder for folder in (data.selection_folder, data.complement_of, data.trajectories_folder) if folder)
+                yield from (
+                    folder
+                    for folder in (
+                        data.selection_folder,
+                        data.complement_of,
+                        data.trajectories_folder,
+                    )
+                    if folder
+                )
 
 
 def _describe_runs(folders: Iterable[RunFolder], out: Path) -> tuple[RunReport, ...]:
@@ -137,7 +156,11 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
         command=manifest.command,
         path=path,
         digest=manifest.digest,
-        model=None if model is None else model.path if model.digest is None else Path(model.path).name,
+        model=None
+        if model is None
+        else model.path
+        if model.digest is None
+        else Path(model.path).name,
         seed=seed if isinstance(seed, int) else None,
         versions=manifest.versions,
         wall_seconds=manifest.wall_seconds,

@@ -10,24 +10,45 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from atlas.intervals import PairedDifference, holm_adjust, paired_bootstrap, wilson_interval
 from atlas.reporting.arms import Arm, Episode
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.measure import OVER_TASKS, OVER_TASKS_AND_RUNS, episode_sources, episode_values, number
+from atlas.reporting.measure import (
+    OVER_TASKS,
+    OVER_TASKS_AND_RUNS,
+    episode_sources,
+    episode_values,
+    number,
+)
 from atlas.reporting.report import Comparison, Number, Verdict
+from atlas.statistics.intervals import (
+    PairedDifference,
+    holm_adjust,
+    paired_bootstrap,
+    wilson_interval,
+)
 
 Family = Literal["reference", "base", "focus"]
 ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
 FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
 
 
-def compare_arms(arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig) -> tuple[Comparison, ...]:
+def compare_arms(
+    arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
+) -> tuple[Comparison, ...]:
     """All paired comparisons of the report, family by family, then arm by arm and split by split."""
-    return tuple(comparison for family in FAMILIES for comparison in _compare_family(family, arms, splits, config))
+    return tuple(
+        comparison
+        for family in FAMILIES
+        for comparison in _compare_family(family, arms, splits, config)
+    )
 
 
-def _compare_family(family: Family, arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig) -> list[Comparison]:
-    pairs = [(arm, against, split) for arm, against in _pairs(family, arms, config) for split in splits]
+def _compare_family(
+    family: Family, arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
+) -> list[Comparison]:
+    pairs = [
+        (arm, against, split) for arm, against in _pairs(family, arms, config) for split in splits
+    ]
     results = [_difference(arm, against, split, "success", config) for arm, against, split in pairs]
     adjusted = holm_adjust([result.p_value for result in results])
     return [
@@ -43,12 +64,21 @@ def _pairs(family: Family, arms: Sequence[Arm], config: ReportConfig) -> Iterato
             yield arm, by_name[config.reference]
         elif family == "base" and config.base is not None and arm.name != config.base:
             yield arm, by_name[config.base]
-        elif family == "focus" and config.focus_arm is not None and arm.name not in (config.reference, config.base, config.focus_arm):
+        elif (
+            family == "focus"
+            and config.focus_arm is not None
+            and arm.name not in (config.reference, config.base, config.focus_arm)
+        ):
             yield by_name[config.focus_arm], arm
 
 
-def _difference(arm: Arm, against: Arm, split: str, field: str, config: ReportConfig) -> PairedDifference:
-    a, b = episode_values(_episodes(arm, split), field), episode_values(_episodes(against, split), field)
+def _difference(
+    arm: Arm, against: Arm, split: str, field: str, config: ReportConfig
+) -> PairedDifference:
+    a, b = (
+        episode_values(_episodes(arm, split), field),
+        episode_values(_episodes(against, split), field),
+    )
     return paired_bootstrap(a, b, config.seed, config.resamples, config.confidence)
 
 
@@ -57,7 +87,13 @@ def _episodes(arm: Arm, split: str) -> list[list[Episode]]:
 
 
 def _describe(
-    family: Family, arm: Arm, against: Arm, split: str, result: PairedDifference, p_adjusted: float, config: ReportConfig
+    family: Family,
+    arm: Arm,
+    against: Arm,
+    split: str,
+    result: PairedDifference,
+    p_adjusted: float,
+    config: ReportConfig,
 ) -> Comparison:
     method = OVER_TASKS if len(arm.runs) == len(against.runs) == 1 else OVER_TASKS_AND_RUNS
     both = [(arm, split), (against, split)]
@@ -66,8 +102,14 @@ def _describe(
         against=against.name,
         split=split,
         family=family,
-        success_difference=_success_difference(result, method, _sources(both, "outcome.status"), config.confidence),
-        score_difference=number(_difference(arm, against, split, "score", config).difference, method, _sources(both, "outcome.score")),
+        success_difference=_success_difference(
+            result, method, _sources(both, "outcome.status"), config.confidence
+        ),
+        score_difference=number(
+            _difference(arm, against, split, "score", config).difference,
+            method,
+            _sources(both, "outcome.score"),
+        ),
         p_value=None if math.isnan(result.p_value) else result.p_value,
         p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
         num_tasks=result.num_tasks,
@@ -78,7 +120,9 @@ def _describe(
     )
 
 
-def _success_difference(result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float) -> Number:
+def _success_difference(
+    result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float
+) -> Number:
     """The bootstrap's interval; where every task came out the same way, how often another outcome may still be (Wilson).
 
     A task that comes out otherwise moves the difference by 1, or by 2 at most where the arm won or lost them all.

@@ -10,14 +10,18 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.lookup import nearest
-from atlas.store import relative_path
+from atlas.store.run_folders import relative_path
 
 
 class ArmRun(Config):
     """One training of an arm (one seed) and where it was evaluated; the untuned base model has no training."""
 
-    training: Path | None = Field(None, description="the run folder of train; none for the untuned model")
-    evaluations: dict[str, Path] = Field(min_length=1, description="split -> run folder of evaluate")
+    training: Path | None = Field(
+        None, description="the run folder of train; none for the untuned model"
+    )
+    evaluations: dict[str, Path] = Field(
+        min_length=1, description="split -> run folder of evaluate"
+    )
 
 
 class ArmConfig(Config):
@@ -35,7 +39,10 @@ class ReportConfig(Config):
     arms: tuple[ArmConfig, ...] = Field(min_length=1, description="in the order of the report")
     reference: str = Field("all", description="the arm that every other one is compared with")
     base: str | None = Field(None, description="the arm of the untuned model")
-    focus: str | None = Field(None, description="the arm of the headline; if none, the first that is neither reference nor base")
+    focus: str | None = Field(
+        None,
+        description="the arm of the headline; if none, the first that is neither reference nor base",
+    )
     seed: int = Field(0, description="of the resampling")
     resamples: int = Field(10_000, ge=100, description="of each bootstrap")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of every interval")
@@ -45,7 +52,9 @@ class ReportConfig(Config):
         names = [arm.name for arm in self.arms]
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
-            raise ValueError(f"two arms are named '{repeated[0]}', expected a name of its own for each")
+            raise ValueError(
+                f"two arms are named '{repeated[0]}', expected a name of its own for each"
+            )
         labels = [arm.label or arm.name for arm in self.arms]
         if len(set(labels)) < len(labels):
             raise ValueError("two arms have the same label, expected one of its own for each")
@@ -61,7 +70,9 @@ class ReportConfig(Config):
     @property
     def focus_arm(self) -> str | None:
         """The arm that the headline is about; None where there is only the reference (and the base)."""
-        return self.focus or next((arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None)
+        return self.focus or next(
+            (arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None
+        )
 
     def named_runs(self) -> Iterator[tuple[str, Path, str]]:
         """Every run folder given: its name in the report, its path, and the command that must have written it."""
@@ -74,12 +85,17 @@ class ReportConfig(Config):
 
     def relative_to(self, folder: Path) -> ReportConfig:
         """The same config with every path as seen from `folder`, as a run folder stores it: no path of a machine in it."""
-        arms = tuple(arm.model_copy(update={"runs": tuple(_relative_run(run, folder) for run in arm.runs)}) for arm in self.arms)
+        arms = tuple(
+            arm.model_copy(update={"runs": tuple(_relative_run(run, folder) for run in arm.runs)})
+            for arm in self.arms
+        )
         return self.model_copy(update={"arms": arms})
 
 
 def _relative_run(run: ArmRun, folder: Path) -> ArmRun:
     return ArmRun(
         training=None if run.training is None else Path(relative_path(run.training, folder)),
-        evaluations={split: Path(relative_path(path, folder)) for split, path in run.evaluations.items()},
+        evaluations={
+            split: Path(relative_path(path, folder)) for split, path in run.evaluations.items()
+        },
     )

@@ -7,10 +7,25 @@ from dataclasses import dataclass
 
 from atlas.reporting import tables, training_tables
 from atlas.reporting.marks import arm_styles
-from atlas.reporting.plots import Plot, plot_differences, plot_groups, plot_losses, plot_positions, plot_success
+from atlas.reporting.plots import (
+    Plot,
+    plot_differences,
+    plot_groups,
+    plot_losses,
+    plot_positions,
+    plot_success,
+)
 from atlas.reporting.report import Comparison, Report
 from atlas.reporting.tables import Table
-from atlas.reporting.wording import VERDICTS, join_words, p_text, points, points_interval, split_label, thousands
+from atlas.reporting.wording import (
+    VERDICTS,
+    join_words,
+    p_text,
+    points,
+    points_interval,
+    split_label,
+    thousands,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,10 @@ class Document:
 def write_document(report: Report) -> Document:
     """The document of a report; sections without content are left out."""
     sections = [section for write in SECTIONS if (section := write(report)).plots or section.tables]
-    marks = tuple((f"arm-{_variable(report, position)}", style.mark) for position, style in enumerate(arm_styles(report)))
+    marks = tuple(
+        (f"arm-{_variable(report, position)}", style.mark)
+        for position, style in enumerate(arm_styles(report))
+    )
     return Document(report, _tiles(report), _facts(report), tuple(sections), marks)
 
 
@@ -71,8 +89,15 @@ def _variable(report: Report, position: int) -> str:
 
 
 def _tiles(report: Report) -> tuple[Tile, ...]:
-    rows = [row for row in report.comparisons if row.family == "reference" and row.arm == report.focus]
-    limits = [abs(limit) for row in rows for limit in (row.success_difference.low, row.success_difference.high) if limit is not None]
+    rows = [
+        row for row in report.comparisons if row.family == "reference" and row.arm == report.focus
+    ]
+    limits = [
+        abs(limit)
+        for row in rows
+        for limit in (row.success_difference.low, row.success_difference.high)
+        if limit is not None
+    ]
     reach = max([0.05, *limits]) * 1.1
     return tuple(_tile(row, reach) for row in rows)
 
@@ -99,7 +124,9 @@ def _tile(row: Comparison, reach: float) -> Tile:
 
 def _facts(report: Report) -> str:
     """One line: how much was measured."""
-    episodes = sum(int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results)
+    episodes = sum(
+        int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results
+    )
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})
     told = [
         f"{len(report.arms)} {'arms' if len(report.arms) > 1 else 'arm'}",
@@ -108,7 +135,9 @@ def _facts(report: Report) -> str:
     ]
     if seeds:
         low, high = seeds[0], seeds[-1]
-        told.append(f"{low if low == high else f'{low} to {high}'} training {'seed' if high == 1 else 'seeds'} per arm")
+        told.append(
+            f"{low if low == high else f'{low} to {high}'} training {'seed' if high == 1 else 'seeds'} per arm"
+        )
     return join_words(told)
 
 
@@ -119,7 +148,11 @@ def _success(report: Report) -> Section:
         "Success",
         "Success is the environment's own verdict on an episode. The rate is over valid episodes: a truncated one is no success, one "
         "that broke is left out and stands under errors. Brackets hold intervals, in the unit of the number before them."
-        + (" Where an arm has several training seeds, each task counts once, by its mean over them." if several else ""),
+        + (
+            " Where an arm has several training seeds, each task counts once, by its mean over them."
+            if several
+            else ""
+        ),
         (),
         (plot_success(report),),
         (tables.main_table(report),),
@@ -133,7 +166,11 @@ def _differences(report: Report) -> Section:
         "Paired differences",
         "Every arm met the same tasks, so arms are compared task by task, which takes the difficulty of the tasks out of the noise. "
         f"Intervals and p-values come from {thousands(report.resamples)} bootstrap resamples of the tasks"
-        + (", and of the runs of an arm that has several" if any(arm.num_runs > 1 for arm in report.arms) else "")
+        + (
+            ", and of the runs of an arm that has several"
+            if any(arm.num_runs > 1 for arm in report.arms)
+            else ""
+        )
         + ". The verdict follows the p-value that is adjusted for all comparisons of its table.",
         (),
         (plot,) if plot else (),
@@ -161,7 +198,11 @@ def _groups(report: Report) -> Section:
         "wide intervals, and nothing is tested here: this is for looking, not for claiming.",
         (),
         tuple(plots),
-        tuple(table for split in report.splits if not (table := tables.group_table(report, split)).is_empty),
+        tuple(
+            table
+            for split in report.splits
+            if not (table := tables.group_table(report, split)).is_empty
+        ),
     )
 
 
@@ -191,7 +232,8 @@ def _provenance(report: Report) -> Section:
         "provenance",
         "Provenance",
         "Every number of this report stands in report.json with the run, the file and the field that it was computed from. "
-        f"Resampling used seed {report.seed}." + (f" All runs were made with {versions.pop()}." if len(versions) == 1 else ""),
+        f"Resampling used seed {report.seed}."
+        + (f" All runs were made with {versions.pop()}." if len(versions) == 1 else ""),
         (),
         (),
         (training_tables.provenance_table(report),),

@@ -6,12 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from atlas.reporting.report import ArmReport, Comparison, Verdict
-from atlas.reporting.wording import difference_text, join_words, percent, percent_interval, split_label
+from atlas.reporting.wording import (
+    difference_text,
+    join_words,
+    percent,
+    percent_interval,
+    split_label,
+)
 
 # How the headline says a verdict: in its first clause, which names both arms, and in those after it.
 CLAUSES: dict[Verdict, tuple[str, str]] = {
     "better": ("{arm} beats {against} on {where}: {how}", "on {where} it is better: {how}"),
-    "worse": ("{arm} falls behind {against} on {where}: {how}", "on {where} it falls behind: {how}"),
+    "worse": (
+        "{arm} falls behind {against} on {where}: {how}",
+        "on {where} it falls behind: {how}",
+    ),
     "not_corrected": (
         "{arm} and {against} are apart on {where} ({how}), though not after correction for the number of comparisons",
         "on {where} they are apart ({how}), though not after correction for the number of comparisons",
@@ -42,7 +51,9 @@ SEVERAL_AGAINST_ONE: dict[Verdict, str] = {
 }
 
 
-def write_headline(arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str) -> str:
+def write_headline(
+    arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str
+) -> str:
     """One sentence: what the focus did against the reference on each split, or the reference's own numbers if it is alone."""
     labels = {arm.name: arm.label for arm in arms}
     if focus is None:
@@ -56,7 +67,10 @@ def write_headline(arms: Sequence[ArmReport], comparisons: Sequence[Comparison],
     rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
     clauses = [
         CLAUSES[row.verdict][min(index, 1)].format(
-            arm=labels[row.arm], against=labels[row.against], where=split_label(row.split), how=difference_text(row)
+            arm=labels[row.arm],
+            against=labels[row.against],
+            where=split_label(row.split),
+            how=difference_text(row),
         )
         for index, row in enumerate(rows)
     ]
@@ -64,7 +78,11 @@ def write_headline(arms: Sequence[ArmReport], comparisons: Sequence[Comparison],
 
 
 def write_findings(
-    arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str, base: str | None
+    arms: Sequence[ArmReport],
+    comparisons: Sequence[Comparison],
+    focus: str | None,
+    reference: str,
+    base: str | None,
 ) -> tuple[str, ...]:
     """The other comparisons in words: focus against the controls, controls against the reference, all against the base."""
     labels = {arm.name: arm.label for arm in arms}
@@ -79,14 +97,20 @@ def write_findings(
 
 
 def _share(
-    sentences: dict[Verdict, str], rows: Sequence[Comparison], labels: dict[str, str], one: str | None, side: Literal["arm", "against"]
+    sentences: dict[Verdict, str],
+    rows: Sequence[Comparison],
+    labels: dict[str, str],
+    one: str | None,
+    side: Literal["arm", "against"],
 ) -> Iterator[str]:
     """A sentence for each verdict and all the arms that have it on the same splits."""
     for verdict, sentence in sentences.items():
         splits_of_arm: dict[str, list[str]] = {}
         for row in rows:
             if row.verdict == verdict:
-                splits_of_arm.setdefault(labels[getattr(row, side)], []).append(split_label(row.split))
+                splits_of_arm.setdefault(labels[getattr(row, side)], []).append(
+                    split_label(row.split)
+                )
         arms_of_splits: dict[str, list[str]] = {}
         for label, splits in splits_of_arm.items():
             arms_of_splits.setdefault(join_words(splits), []).append(label)

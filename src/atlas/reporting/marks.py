@@ -33,12 +33,18 @@ class ArmStyle:
 
 def arm_styles(report: Report) -> tuple[ArmStyle, ...]:
     """Colour and mark of each arm, by its role; controls take theirs in the order of the report, hollow from the sixth on."""
-    roles = {"base": ArmStyle(BASE, "o", hollow=True), "reference": ArmStyle(REFERENCE, "D"), "focus": ArmStyle(FOCUS, "o")}
+    roles = {
+        "base": ArmStyle(BASE, "o", hollow=True),
+        "reference": ArmStyle(REFERENCE, "D"),
+        "focus": ArmStyle(FOCUS, "o"),
+    }
     styles, control = [], 0
     for arm in report.arms:
         if arm.role == "control":
             place = control % len(CONTROLS)
-            styles.append(ArmStyle(CONTROLS[place], CONTROL_MARKS[place], hollow=control >= len(CONTROLS)))
+            styles.append(
+                ArmStyle(CONTROLS[place], CONTROL_MARKS[place], hollow=control >= len(CONTROLS))
+            )
             control += 1
         else:
             styles.append(roles[arm.role])
@@ -57,9 +63,20 @@ def draw_estimate(axes: Axes, y: float, number: Number, style: ArmStyle, size: f
     if number.value is None:
         return
     if number.low is not None and number.high is not None:
-        axes.plot([number.low, number.high], [y, y], color=style.colour, linewidth=size * 0.34, solid_capstyle="round", zorder=3)
-    grown = size * {"^": 1.15, "v": 1.15, "D": 0.88, "s": 0.94}.get(style.mark, 1.0)  # so that all marks look the same size
-    face, edge, edge_width = (PAPER, style.colour, 0.24) if style.hollow else (style.colour, PAPER, 0.13)
+        axes.plot(
+            [number.low, number.high],
+            [y, y],
+            color=style.colour,
+            linewidth=size * 0.34,
+            solid_capstyle="round",
+            zorder=3,
+        )
+    grown = size * {"^": 1.15, "v": 1.15, "D": 0.88, "s": 0.94}.get(
+        style.mark, 1.0
+    )  # so that all marks look the same size
+    face, edge, edge_width = (
+        (PAPER, style.colour, 0.24) if style.hollow else (style.colour, PAPER, 0.13)
+    )
     axes.plot(
         [number.value],
         [y],
@@ -73,7 +90,9 @@ def draw_estimate(axes: Axes, y: float, number: Number, style: ArmStyle, size: f
     )
 
 
-def draw_legend(figure: Figure, arms: Sequence[ArmReport], styles: Sequence[ArmStyle], lines: bool = False) -> None:
+def draw_legend(
+    figure: Figure, arms: Sequence[ArmReport], styles: Sequence[ArmStyle], lines: bool = False
+) -> None:
     """The arms in a row at the upper right, as marks on a short line, or as lines alone."""
     from matplotlib.lines import Line2D
 

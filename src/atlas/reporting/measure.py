@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from atlas.intervals import Floats, Interval, bootstrap_interval, wilson_interval
 from atlas.reporting.arms import Arm, Episode
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.report import EpisodeCounts, Number, SplitResult
+from atlas.statistics.intervals import Floats, Interval, bootstrap_interval, wilson_interval
 
 COUNT = "count"
 WILSON = "Wilson score interval over tasks"
@@ -43,7 +43,13 @@ def measure_split(arm: Arm, split: str, config: ReportConfig) -> SplitResult:
 def episode_values(runs: Sequence[Sequence[Episode]], field: str) -> Floats:
     """(R, T) values of one field: "success" as 0 or 1, "score", "num_steps"; NaN for an invalid episode or a missing score."""
     read = FIELDS[field]
-    return np.array([[read(episode) if episode.is_valid else math.nan for episode in episodes] for episodes in runs], dtype=np.float64)
+    return np.array(
+        [
+            [read(episode) if episode.is_valid else math.nan for episode in episodes]
+            for episodes in runs
+        ],
+        dtype=np.float64,
+    )
 
 
 def number(interval: Interval, method: str, sources: tuple[str, ...]) -> Number:
@@ -52,7 +58,13 @@ def number(interval: Interval, method: str, sources: tuple[str, ...]) -> Number:
         return Number(value=None, method=method, sources=sources)
     if math.isnan(interval.low):
         return Number(value=interval.estimate, method=ALL_EQUAL, sources=sources)
-    return Number(value=interval.estimate, low=interval.low, high=interval.high, method=method, sources=sources)
+    return Number(
+        value=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        method=method,
+        sources=sources,
+    )
 
 
 def episode_sources(arm: Arm, split: str, field: str) -> tuple[str, ...]:
@@ -66,13 +78,19 @@ FIELDS: dict[str, Callable[[Episode], float]] = {
 }
 
 
-def _measure(arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str) -> EpisodeCounts:
+def _measure(
+    arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str
+) -> EpisodeCounts:
     def count(claim: Callable[[Episode], bool]) -> Number:
         total = sum(claim(episode) for episodes in runs for episode in episodes)
-        return Number(value=total, method=COUNT, sources=episode_sources(arm, split, "outcome.status" + where))
+        return Number(
+            value=total, method=COUNT, sources=episode_sources(arm, split, "outcome.status" + where)
+        )
 
     def mean(field: str, source: str) -> Number:
-        interval = bootstrap_interval(episode_values(runs, field), config.seed, config.resamples, config.confidence)
+        interval = bootstrap_interval(
+            episode_values(runs, field), config.seed, config.resamples, config.confidence
+        )
         method = OVER_TASKS if len(runs) == 1 else OVER_TASKS_AND_RUNS
         return number(interval, method, episode_sources(arm, split, source + where))
 
@@ -88,7 +106,9 @@ def _measure(arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: Re
     )
 
 
-def _success_rate(arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str) -> Number:
+def _success_rate(
+    arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str
+) -> Number:
     sources = episode_sources(arm, split, "outcome.status" + where)
     values = episode_values(runs, "success")
     known = values[~np.isnan(values)]
@@ -98,5 +118,11 @@ def _success_rate(arm: Arm, split: str, runs: Sequence[Sequence[Episode]], confi
     # Where all episodes came out alike there is nothing to resample: the tasks are counted once each, as with a single run.
     if len(runs) == 1 or known.min() == known.max():
         successes = known.sum() if len(runs) == 1 else known.min() * num_tasks
-        return number(wilson_interval(float(successes), num_tasks, config.confidence), WILSON, sources)
-    return number(bootstrap_interval(values, config.seed, config.resamples, config.confidence), OVER_TASKS_AND_RUNS, sources)
+        return number(
+            wilson_interval(float(successes), num_tasks, config.confidence), WILSON, sources
+        )
+    return number(
+        bootstrap_interval(values, config.seed, config.resamples, config.confidence),
+        OVER_TASKS_AND_RUNS,
+        sources,
+    )

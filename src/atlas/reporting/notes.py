@@ -13,16 +13,24 @@ from atlas.reporting.config import ReportConfig
 from atlas.reporting.report import ArmReport, Comparison, Note
 from atlas.reporting.wording import clean, join_words, split_label
 
-SAME_BUDGET = 0.05  # supervised tokens of two partial arms may differ by this share before the report warns
+SAME_BUDGET = (
+    0.05  # supervised tokens of two partial arms may differ by this share before the report warns
+)
 ALL_STEPS = 0.999  # an arm with at least this share of its steps supervised has no budget to match
 # Settings that may differ between runs that are compared: seeds and models are compared by themselves, the rest changes how fast
 # a run is and not what comes out.
-FREE_IN_TRAINING = frozenset({"seed", "model", "micro_batch_size", "engine", "save_every", "log_every", "report_to"})
+FREE_IN_TRAINING = frozenset(
+    {"seed", "model", "micro_batch_size", "engine", "save_every", "log_every", "report_to"}
+)
 FREE_IN_EVALUATION = frozenset({"model", "split", "batch_size"})
 
 
 def write_notes(
-    arms: Sequence[Arm], reports: Sequence[ArmReport], comparisons: Sequence[Comparison], origin: str, config: ReportConfig
+    arms: Sequence[Arm],
+    reports: Sequence[ArmReport],
+    comparisons: Sequence[Comparison],
+    origin: str,
+    config: ReportConfig,
 ) -> tuple[Note, ...]:
     """All notes, cautions first; `origin` says who named the critical steps."""
     notes = [*_seeds(arms), Note(level="info", text=origin), *_multiplicity(comparisons, config)]
@@ -49,7 +57,9 @@ def _seeds(arms: Sequence[Arm]) -> Iterator[Note]:
             "leave its training noise out.",
         )
     if any(len(arm.runs) > 1 for arm in trained):
-        counts = join_words([f"{_label(arm)} {len(arm.runs)}" for arm in trained if len(arm.runs) > 1])
+        counts = join_words(
+            [f"{_label(arm)} {len(arm.runs)}" for arm in trained if len(arm.runs) > 1]
+        )
         yield Note(
             level="info",
             text=f"Training seeds: {counts}. Where an arm has several, its intervals cover both the drawing of tasks and the noise "
@@ -83,7 +93,9 @@ def _invalid_episodes(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iter
 
 
 def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[Note]:
-    trained = frozenset[str]().union(*(training.data.task_ids for arm in arms for training in arm.trainings if training.data))
+    trained = frozenset[str]().union(
+        *(training.data.task_ids for arm in arms for training in arm.trainings if training.data)
+    )
     for split, evaluation in arms[0].runs[0].evaluations.items():
         seen = len(trained & evaluation.episodes.keys())
         if seen:
@@ -97,11 +109,18 @@ def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterato
 def _unequal_settings(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[Note]:
     trainings = [training.folder.manifest.config for arm in arms for training in arm.trainings]
     if differing := _differing(trainings, FREE_IN_TRAINING):
-        yield Note(level="caution", text=f"The arms were not trained with the same settings: {differing}.")
+        yield Note(
+            level="caution", text=f"The arms were not trained with the same settings: {differing}."
+        )
     for split in arms[0].runs[0].evaluations:
-        evaluations = [run.evaluations[split].folder.manifest.config for arm in arms for run in arm.runs]
+        evaluations = [
+            run.evaluations[split].folder.manifest.config for arm in arms for run in arm.runs
+        ]
         if differing := _differing(evaluations, FREE_IN_EVALUATION):
-            yield Note(level="caution", text=f"The arms were not evaluated with the same settings on {split_label(split)}: {differing}.")
+            yield Note(
+                level="caution",
+                text=f"The arms were not evaluated with the same settings on {split_label(split)}: {differing}.",
+            )
     models = {
         (given.digest or given.path)
         for arm in arms
@@ -117,7 +136,9 @@ def _unconfirmed_models(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> It
         _label(arm)
         for arm in arms
         if any(
-            run.training is not None and (given := evaluation.folder.manifest.inputs.get("model")) is not None and given.digest is None
+            run.training is not None
+            and (given := evaluation.folder.manifest.inputs.get("model")) is not None
+            and given.digest is None
             for run in arm.runs
             for evaluation in run.evaluations.values()
         )
@@ -134,7 +155,11 @@ def _unequal_budgets(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Itera
     budgets: dict[str, float] = {}
     for report in reports:
         tokens = report.budget.num_supervised_tokens.value if report.budget else None
-        if report.budget and tokens and (report.budget.supervised_step_share.value or 0) < ALL_STEPS:
+        if (
+            report.budget
+            and tokens
+            and (report.budget.supervised_step_share.value or 0) < ALL_STEPS
+        ):
             budgets[report.label] = tokens
     if len(budgets) < 2:
         return

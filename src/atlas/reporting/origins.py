@@ -35,9 +35,17 @@ def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
         if not arm.trainings:
             continue
         data = arm.trainings[0].data
-        folders = [folder for folder in (data and data.selection_folder, data and data.complement_of) if folder]
+        folders = [
+            folder
+            for folder in (data and data.selection_folder, data and data.complement_of)
+            if folder
+        ]
         selectors.update(_selector(folder) for folder in folders)
-        models.update(clean(str(folder.manifest.config.get("model"))) for folder in folders if _selector(folder) == "oracle")
+        models.update(
+            clean(str(folder.manifest.config.get("model")))
+            for folder in folders
+            if _selector(folder) == "oracle"
+        )
         lines.append(f"{clean(arm.config.label or arm.name)}: {_describe(folders)}.")
     return (*_who(selectors, sorted(models)), *lines)
 

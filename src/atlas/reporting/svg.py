@@ -57,7 +57,9 @@ def drawing(name: str) -> Iterator[Any]:
         "svg.hashsalt": f"atlas {name}",
         "text.parse_math": False,  # a label from a record may hold a dollar sign
         "font.family": ["sans-serif"],
-        "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the layout is the same everywhere
+        "font.sans-serif": [
+            "DejaVu Sans"
+        ],  # ships with matplotlib: the layout is the same everywhere
         "font.size": 8.0,
         "text.color": INK,
         "axes.labelcolor": MUTED,
@@ -68,20 +70,32 @@ def drawing(name: str) -> Iterator[Any]:
         "ytick.color": MUTED,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a label in any script: the browser has the glyph
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a label in any script: the browser has the glyph
         yield matplotlib
 
 
 def write_svg(figure: Figure, name: str, title: str, description: str) -> str:
     """The figure as SVG with a title and a description for those who cannot see it; colours are still stand-ins."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, count=1, flags=re.DOTALL)  # it would style the whole page
-    text = re.sub(r"<[^>]*>", lambda tag: _own_ids(tag.group(), name), text)  # tags only: a label is nobody's markup
+    text = re.sub(
+        r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, count=1, flags=re.DOTALL
+    )  # it would style the whole page
+    text = re.sub(
+        r"<[^>]*>", lambda tag: _own_ids(tag.group(), name), text
+    )  # tags only: a label is nobody's markup
     head, end, body = text.partition(">")
-    head = head.replace("<svg", f'<svg role="img" aria-labelledby="{name}-title {name}-desc" stroke-linejoin="round"', 1)
+    head = head.replace(
+        "<svg",
+        f'<svg role="img" aria-labelledby="{name}-title {name}-desc" stroke-linejoin="round"',
+        1,
+    )
     told = f'\n <title id="{name}-title">{escape(title)}</title>\n <desc id="{name}-desc">{escape(description)}</desc>'
     return head + end + told + body
 
@@ -97,15 +111,24 @@ def for_page(svg: str) -> str:
     """The SVG inside the page: colours and font are the page's variables, the size is the page's business."""
     head, end, body = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    colours = {stand_in: f"var({variable}, {colour})" for stand_in, (variable, colour) in COLOURS.items()}
+    colours = {
+        stand_in: f"var({variable}, {colour})" for stand_in, (variable, colour) in COLOURS.items()
+    }
     return head + end + _recolour(body, colours)
 
 
 def for_file(svg: str) -> str:
     """The SVG as a file of its own: fixed colours on a light card with a margin, legible wherever it is shown."""
-    svg = _recolour(svg, {stand_in: colour for stand_in, (_, colour) in COLOURS.items()} | {"var(--plot-font)": FONT})
+    svg = _recolour(
+        svg,
+        {stand_in: colour for stand_in, (_, colour) in COLOURS.items()}
+        | {"var(--plot-font)": FONT},
+    )
     head, end, body = svg.partition(">")
-    width, height = (float(number) + 2 * CARD_MARGIN for number in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0])
+    width, height = (
+        float(number) + 2 * CARD_MARGIN
+        for number in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0]
+    )
     head = re.sub(r' (width|height|viewBox)="[^"]*"', "", head)
     head += f' width="{width:g}pt" height="{height:g}pt" viewBox="{-CARD_MARGIN} {-CARD_MARGIN} {width:g} {height:g}"'
     card = f'<rect x="{-CARD_MARGIN}" y="{-CARD_MARGIN}" width="{width:g}" height="{height:g}" rx="8" fill="#ffffff"/>'
@@ -114,4 +137,8 @@ def for_file(svg: str) -> str:
 
 def _recolour(svg: str, replacements: dict[str, str]) -> str:
     pattern = re.compile("|".join(map(re.escape, replacements)))
-    return re.sub(r"<[^>]*>", lambda tag: pattern.sub(lambda found: replacements[found.group()], tag.group()), svg)
+    return re.sub(
+        r"<[^>]*>",
+        lambda tag: pattern.sub(lambda found: replacements[found.group()], tag.group()),
+        svg,
+    )

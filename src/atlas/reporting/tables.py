@@ -78,11 +78,22 @@ def main_table(report: Report) -> Table:
     """Success, score, steps and what went wrong: each arm on each split."""
     return Table(
         caption=f"Success on each split, with {_confidence(report)} intervals",
-        columns=("Arm", "Success rate", "Successes", "Mean score", "Mean steps", "Truncated", "Errors"),
+        columns=(
+            "Arm",
+            "Success rate",
+            "Successes",
+            "Mean score",
+            "Mean steps",
+            "Truncated",
+            "Errors",
+        ),
         groups=tuple(
             RowGroup(
                 f"{split_label(split)}, {_num_tasks(report, index)} tasks",
-                tuple(_main_row(arm, position, arm.results[index].total) for position, arm in enumerate(report.arms)),
+                tuple(
+                    _main_row(arm, position, arm.results[index].total)
+                    for position, arm in enumerate(report.arms)
+                ),
             )
             for index, split in enumerate(report.splits)
         ),
@@ -107,7 +118,10 @@ def difference_table(report: Report, family: str) -> Table:
             "Verdict",
         ),
         groups=tuple(
-            RowGroup(split_label(split), tuple(_difference_row(report, row) for row in rows if row.split == split))
+            RowGroup(
+                split_label(split),
+                tuple(_difference_row(report, row) for row in rows if row.split == split),
+            )
             for split in report.splits
         ),
         text_columns=frozenset({6}),
@@ -135,8 +149,14 @@ def group_table(report: Report, split: str) -> Table:
                     Row(
                         (
                             Cell(clean(group)),
-                            Cell(f"{round((groups[group].num_episodes.value or 0) / report.arms[0].num_runs)}", tone="muted"),
-                            *(_rate_cell(arm.results[index].groups[group].success_rate, digits=0) for arm in report.arms),
+                            Cell(
+                                f"{round((groups[group].num_episodes.value or 0) / report.arms[0].num_runs)}",
+                                tone="muted",
+                            ),
+                            *(
+                                _rate_cell(arm.results[index].groups[group].success_rate, digits=0)
+                                for arm in report.arms
+                            ),
                         )
                     )
                     for group in in_order
@@ -161,15 +181,27 @@ def format_main_table(report: Report) -> RichTable:
 
     table = main_table(report)
     columns = [index for index, column in enumerate(table.columns) if column != "Successes"]
-    shown = RichTable(title=Text(clean(report.headline, 600)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    shown = RichTable(
+        title=Text(clean(report.headline, 600)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+    )
     for index in columns:
         title = table.columns[index].removeprefix("Mean ").capitalize()
-        shown.add_column(Text(title), justify="right" if index else "left", overflow="fold", no_wrap=index == 1)
+        shown.add_column(
+            Text(title), justify="right" if index else "left", overflow="fold", no_wrap=index == 1
+        )
     for group in table.groups:
         split, _, num_tasks = group.title.partition(", ")
         shown.add_row(Text(split, style="bold"), Text(num_tasks, style="dim"))
         for row in group.rows:
-            shown.add_row(*(Text(cell_text(row.cells[index]) if index == 1 else row.cells[index].text) for index in columns))
+            shown.add_row(
+                *(
+                    Text(cell_text(row.cells[index]) if index == 1 else row.cells[index].text)
+                    for index in columns
+                )
+            )
         shown.add_section()
     return shown
 
@@ -200,7 +232,10 @@ def _difference_row(report: Report, row: Comparison) -> Row:
             Cell(p_text(row.p_value)),
             Cell(p_text(row.p_adjusted)),
             Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
-            Cell(decimal(row.score_difference, sign=True), decimal_interval(row.score_difference, sign=True)),
+            Cell(
+                decimal(row.score_difference, sign=True),
+                decimal_interval(row.score_difference, sign=True),
+            ),
             Cell(VERDICTS[row.verdict], tone=tones.get(row.verdict, "muted")),
         ),
         position,
@@ -208,7 +243,11 @@ def _difference_row(report: Report, row: Comparison) -> Row:
 
 
 def _rate_cell(rate: Number, digits: int = 1) -> Cell:
-    return Cell(percent(rate, digits), percent_interval(rate, digits), "" if rate.value is not None else "muted")
+    return Cell(
+        percent(rate, digits),
+        percent_interval(rate, digits),
+        "" if rate.value is not None else "muted",
+    )
 
 
 def _event_cell(number: Number, tone: Tone) -> Cell:

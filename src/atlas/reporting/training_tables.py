@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from atlas.reporting.report import ArmReport, Budget, Report, RunReport, SelectionProfile
 from atlas.reporting.tables import ROLE_LABELS, Cell, Row, RowGroup, Table
-from atlas.reporting.wording import DASH, KIND_LABELS, PERCENT, clean, count, decimal, percent, seconds, thousands
+from atlas.reporting.wording import (
+    DASH,
+    KIND_LABELS,
+    PERCENT,
+    clean,
+    count,
+    decimal,
+    percent,
+    seconds,
+    thousands,
+)
 
 
 def budget_table(report: Report) -> Table:
@@ -21,7 +31,15 @@ def budget_table(report: Report) -> Table:
             "Training time",
             "Final loss, nats",
         ),
-        groups=(RowGroup("", tuple(_budget_row(arm, position, arm.budget) for position, arm in enumerate(report.arms))),),
+        groups=(
+            RowGroup(
+                "",
+                tuple(
+                    _budget_row(arm, position, arm.budget)
+                    for position, arm in enumerate(report.arms)
+                ),
+            ),
+        ),
         text_columns=frozenset({1}),
     )
 
@@ -46,10 +64,18 @@ def kind_table(report: Report) -> Table:
                             Cell(arm.label),
                             Cell(thousands(profile.num_selected)),
                             *(
-                                Cell(_ratio(number, profile.num_selected) if sum(profile.kinds.values()) else DASH)
+                                Cell(
+                                    _ratio(number, profile.num_selected)
+                                    if sum(profile.kinds.values())
+                                    else DASH
+                                )
                                 for number in profile.kinds.values()
                             ),
-                            Cell(_ratio(profile.num_selected_annotated, profile.num_selected) if profile.num_annotated else DASH),
+                            Cell(
+                                _ratio(profile.num_selected_annotated, profile.num_selected)
+                                if profile.num_annotated
+                                else DASH
+                            ),
                             Cell(_ratio(profile.num_selected_annotated, profile.num_annotated)),
                         ),
                         position,
@@ -67,7 +93,11 @@ def position_table(report: Report) -> Table:
     bins = profiles[0][2].bins if profiles else ()
     return Table(
         caption="Selected share of the steps in each tenth of the trajectory",
-        columns=("Arm", *(f"{100 * part.low:.0f}{DASH}{100 * part.high:.0f}{PERCENT}" for part in bins), "All"),
+        columns=(
+            "Arm",
+            *(f"{100 * part.low:.0f}{DASH}{100 * part.high:.0f}{PERCENT}" for part in bins),
+            "All",
+        ),
         groups=(
             RowGroup(
                 "",
@@ -75,7 +105,10 @@ def position_table(report: Report) -> Table:
                     Row(
                         (
                             Cell(arm.label),
-                            *(Cell(_ratio(part.num_selected, part.num_steps)) for part in profile.bins),
+                            *(
+                                Cell(_ratio(part.num_selected, part.num_steps))
+                                for part in profile.bins
+                            ),
                             Cell(_ratio(profile.num_selected, profile.num_steps)),
                         ),
                         position,
@@ -120,20 +153,30 @@ def provenance_table(report: Report) -> Table:
 
 
 def versions_text(run: RunReport) -> str:
-    return clean(", ".join(f"{package} {version}" for package, version in run.versions.items()), 200)
+    return clean(
+        ", ".join(f"{package} {version}" for package, version in run.versions.items()), 200
+    )
 
 
 def _budget_row(arm: ArmReport, position: int, budget: Budget | None) -> Row:
     if budget is None:
-        return Row((Cell(arm.label, ROLE_LABELS[arm.role]), *[Cell(DASH, tone="muted")] * 7), position)
+        return Row(
+            (Cell(arm.label, ROLE_LABELS[arm.role]), *[Cell(DASH, tone="muted")] * 7), position
+        )
     runs = f"{arm.num_runs} seeds" if arm.num_runs > 1 else "1 seed"
     return Row(
         (
             Cell(arm.label, runs),
             Cell(clean(budget.selector)),
             Cell(DASH if budget.ratio is None else f"{100 * budget.ratio:g}{PERCENT}"),
-            Cell(count(budget.num_supervised_steps), f"{percent(budget.supervised_step_share)} of {count(budget.num_steps)}"),
-            Cell(count(budget.num_supervised_tokens), f"{percent(budget.supervised_token_share)} of {count(budget.num_tokens)}"),
+            Cell(
+                count(budget.num_supervised_steps),
+                f"{percent(budget.supervised_step_share)} of {count(budget.num_steps)}",
+            ),
+            Cell(
+                count(budget.num_supervised_tokens),
+                f"{percent(budget.supervised_token_share)} of {count(budget.num_tokens)}",
+            ),
             Cell(count(budget.optimizer_steps)),
             Cell(seconds(budget.train_seconds)),
             Cell(decimal(budget.final_loss)),
@@ -143,7 +186,11 @@ def _budget_row(arm: ArmReport, position: int, budget: Budget | None) -> Row:
 
 
 def _profiles(report: Report) -> list[tuple[int, ArmReport, SelectionProfile]]:
-    return [(position, arm, arm.selection) for position, arm in enumerate(report.arms) if arm.selection is not None]
+    return [
+        (position, arm, arm.selection)
+        for position, arm in enumerate(report.arms)
+        if arm.selection is not None
+    ]
 
 
 def _ratio(part: int, whole: int) -> str:

@@ -33,15 +33,24 @@ VERDICTS: dict[str, str] = {
 
 def clean(text: str, limit: int = MAX_LABEL) -> str:
     """One line of visible characters: line breaks become blanks, control and direction characters go, long text is cut."""
-    spaced = "".join(" " if character.isspace() and character not in THIN_SPACES else character for character in text)
-    visible = "".join(character for character in spaced if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    spaced = "".join(
+        " " if character.isspace() and character not in THIN_SPACES else character
+        for character in text
+    )
+    visible = "".join(
+        character
+        for character in spaced
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
     visible = " ".join(word for word in visible.split(" ") if word)
     return visible if len(visible) <= limit else visible[: limit - 1] + "…"
 
 
 def split_label(split: str) -> str:
     """`held_in_test` -> `held-in test`."""
-    return clean(split).replace("held_in", "held-in").replace("held_out", "held-out").replace("_", " ")
+    return (
+        clean(split).replace("held_in", "held-in").replace("held_out", "held-out").replace("_", " ")
+    )
 
 
 def signed(value: float, digits: int) -> str:
@@ -60,7 +69,11 @@ def percent(number: Number, digits: int = 1) -> str:
 
 
 def percent_interval(number: Number, digits: int = 1) -> str:
-    return "" if number.low is None or number.high is None else f"[{100 * number.low:.{digits}f}, {100 * number.high:.{digits}f}]"
+    return (
+        ""
+        if number.low is None or number.high is None
+        else f"[{100 * number.low:.{digits}f}, {100 * number.high:.{digits}f}]"
+    )
 
 
 def points(number: Number) -> str:
@@ -83,7 +96,10 @@ def decimal(number: Number, digits: int = 3, sign: bool = False) -> str:
 def decimal_interval(number: Number, digits: int = 3, sign: bool = False) -> str:
     if number.low is None or number.high is None:
         return ""
-    low, high = (signed(limit, digits) if sign else f"{limit:.{digits}f}" for limit in (number.low, number.high))
+    low, high = (
+        signed(limit, digits) if sign else f"{limit:.{digits}f}"
+        for limit in (number.low, number.high)
+    )
     return f"[{low}, {high}]"
 
 
@@ -116,4 +132,10 @@ def difference_text(comparison: Comparison) -> str:
 
 
 def join_words(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else ""
+    return (
+        words[0]
+        if len(words) == 1
+        else ", ".join(words[:-1]) + " and " + words[-1]
+        if words
+        else ""
+    )

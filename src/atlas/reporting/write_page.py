@@ -32,7 +32,10 @@ def write_page(document: Document) -> str:
     )
     environment.filters["for_page"] = _inline
     template = environment.get_template("report.html.j2")
-    return template.render(document=document, report=document.report, mark_paths=MARK_PATHS, font=FONT) + "\n"
+    return (
+        template.render(document=document, report=document.report, mark_paths=MARK_PATHS, font=FONT)
+        + "\n"
+    )
 
 
 def _inline(svg: str) -> object:

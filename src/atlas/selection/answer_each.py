@@ -35,7 +35,9 @@ async def answer_each(
     in_a_row = 0
     is_over = False
     too_dear: CostLimitError | None = None
-    gate = asyncio.Lock()  # one worker at a time waits for room, so that trajectories are asked about in their order
+    gate = (
+        asyncio.Lock()
+    )  # one worker at a time waits for room, so that trajectories are asked about in their order
     room = asyncio.Event()
 
     async def next_trajectory() -> Trajectory | None:
@@ -66,10 +68,14 @@ async def answer_each(
 
     def count_unanswered(trajectory: Trajectory, error: EndpointError) -> None:
         nonlocal in_a_row
-        unanswered.append(Problem(where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id))
+        unanswered.append(
+            Problem(where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id)
+        )
         in_a_row += 1
         if in_a_row >= max(5, 2 * max_in_flight):
-            raise EndpointError(f"{in_a_row} requests in a row got no answer. The last: {error} Run the same command again later.")
+            raise EndpointError(
+                f"{in_a_row} requests in a row got no answer. The last: {error} Run the same command again later."
+            )
 
     async def work() -> None:
         nonlocal in_a_row, is_over

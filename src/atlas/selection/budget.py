@@ -20,7 +20,9 @@ Rounding = Literal["floor", "ceil", "nearest"]
 
 
 @cache
-def step_budget(num_steps: int, ratio: float, rounding: Rounding = "floor", min_steps: int = 1) -> int:
+def step_budget(
+    num_steps: int, ratio: float, rounding: Rounding = "floor", min_steps: int = 1
+) -> int:
     """max(min_steps, ratio * num_steps rounded), never more than there are steps.
 
     The product is exact in the decimals of `ratio`: 0.29 of 100 steps is 29, though 0.29 * 100 is a bit less in floats.
@@ -30,11 +32,17 @@ def step_budget(num_steps: int, ratio: float, rounding: Rounding = "floor", min_
     [0, 1, 1, 2, 3]
     """
     share = Fraction(str(ratio)) * num_steps
-    rounded = {"floor": math.floor(share), "ceil": math.ceil(share), "nearest": math.floor(share + Fraction(1, 2))}[rounding]
+    rounded = {
+        "floor": math.floor(share),
+        "ceil": math.ceil(share),
+        "nearest": math.floor(share + Fraction(1, 2)),
+    }[rounding]
     return min(num_steps, max(min_steps, rounded))
 
 
-def dataset_budgets(scores: Iterable[tuple[str, Sequence[float | None]]], ratio: float, rounding: Rounding = "floor") -> dict[str, int]:
+def dataset_budgets(
+    scores: Iterable[tuple[str, Sequence[float | None]]], ratio: float, rounding: Rounding = "floor"
+) -> dict[str, int]:
     """How many steps of each trajectory (by id) are among the best `ratio` of all steps, None being a step that is never among them.
 
     Of equal scores the earlier step comes first, between trajectories a hash of the id decides: their order does not matter.
@@ -44,7 +52,11 @@ def dataset_budgets(scores: Iterable[tuple[str, Sequence[float | None]]], ratio:
     """
     ids: list[str] = []
     num_steps = 0
-    values, steps, owners = array("d"), array("q"), array("q")  # of each step with a score: the score, its index, its trajectory
+    values, steps, owners = (
+        array("d"),
+        array("q"),
+        array("q"),
+    )  # of each step with a score: the score, its index, its trajectory
     for owner, (id_, of_steps) in enumerate(scores):
         ids.append(id_)
         num_steps += len(of_steps)
@@ -54,7 +66,9 @@ def dataset_budgets(scores: Iterable[tuple[str, Sequence[float | None]]], ratio:
                 steps.append(step)
                 owners.append(owner)
     lots = np.empty(len(ids), dtype=np.int64)
-    lots[sorted(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest())] = np.arange(len(ids))
+    lots[
+        sorted(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest())
+    ] = np.arange(len(ids))
     owner_of = np.asarray(owners, dtype=np.int64)
     order = np.lexsort((lots[owner_of], np.asarray(steps), -np.asarray(values)))
     best = order[: step_budget(num_steps, ratio, rounding, min_steps=0)]

@@ -26,8 +26,14 @@ class AnswerCheck:
         """
         usage = selection.usage
         if selection.problem is None:
-            self._has_usable |= selection.prompt_digest is not None or usage.requests > 0  # else nobody was asked
-            if self._limit_usd is not None and usage.requests and not usage.input_tokens + usage.output_tokens:
+            self._has_usable |= (
+                selection.prompt_digest is not None or usage.requests > 0
+            )  # else nobody was asked
+            if (
+                self._limit_usd is not None
+                and usage.requests
+                and not usage.input_tokens + usage.output_tokens
+            ):
                 raise ModelError(
                     f"the endpoint does not say how many tokens an answer took, so max_cost_usd={self._limit_usd:g} cannot be held. "
                     "What was answered is kept. Leave --max-cost out, or ask a server that tells its usage."

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.record_files import RecordLog, read_records
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.budget import step_budget
 from atlas.selection.check_answers import AnswerCheck
@@ -19,7 +18,8 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.costs import Price, cost_usd
 from atlas.selection.scores import StepScores
 from atlas.selection.selectors.base import HasEstimate, HasPayments
-from atlas.store import Run
+from atlas.store.record_files import RecordLog, read_records
+from atlas.store.run_folders import Run
 
 TOTAL = "total"  # every line has this key, so that the last one counts
 
@@ -30,18 +30,24 @@ class CostMeter:
     A selector that tells its payments is listened to; of others, what a selection took counts when it comes.
     """
 
-    def __init__(self, run: Run, price: Price | None, config: SelectConfig, selector: HasEstimate) -> None:
+    def __init__(
+        self, run: Run, price: Price | None, config: SelectConfig, selector: HasEstimate
+    ) -> None:
         self.limit_usd = config.max_cost_usd
         self._price = price
         self._config = config
         self._selector = selector
         self._check = AnswerCheck(config.model, config.max_cost_usd)
         self._log: RecordLog[Usage] = run.log("spent", Usage, key=lambda _: TOTAL)
-        totals = list(read_records(self._log.path, Usage) if self._log.sealed else self._log.records())
+        totals = list(
+            read_records(self._log.path, Usage) if self._log.sealed else self._log.records()
+        )
         self.paid = totals[-1] if totals else Usage()
         self._under_way: dict[str, float] = {}  # trajectory id -> USD as estimated
         self._under_way_usd = 0.0  # of all of them
-        self._answered_usd = self._estimated_usd = 0.0  # what the answers of this process cost, and what they were estimated at
+        self._answered_usd = self._estimated_usd = (
+            0.0  # what the answers of this process cost, and what they were estimated at
+        )
         if isinstance(selector, HasPayments):
             selector.tell_payments(self.pay)
 
@@ -93,7 +99,9 @@ class CostMeter:
 
     def expect_usd(self, estimated_usd: float) -> float:
         """An estimate, raised by as much as the answers of this process were dearer than theirs (hidden thoughts, second chances)."""
-        return estimated_usd * max(1.0, self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0)
+        return estimated_usd * max(
+            1.0, self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0
+        )
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
         """Whether a trajectory fits beside what is paid and under way; if so, it is under way from now on."""
@@ -107,7 +115,9 @@ class CostMeter:
     def release(self, trajectory_id: str, answer: Selection | StepScores | None) -> None:
         """A trajectory is no longer under way, with or without an answer."""
         estimated_usd = self._under_way.pop(trajectory_id)
-        self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0  # so that rounding does not add up
+        self._under_way_usd = (
+            self._under_way_usd - estimated_usd if self._under_way else 0.0
+        )  # so that rounding does not add up
         if isinstance(answer, Selection) and answer.usage.requests:
             self._answered_usd += cost_usd(answer.usage, self._price) or 0.0
             self._estimated_usd += estimated_usd

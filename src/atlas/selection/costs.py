@@ -16,13 +16,13 @@ from pydantic import Field
 
 from atlas.config import Config, check_config, read_recipe
 from atlas.errors import ConfigError
-from atlas.record_files import read_log
 from atlas.records import Selection, Usage
-from atlas.runs import SELECTION_FILE, read_trajectories
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.selectors.base import HasEstimate, make_selector
+from atlas.store.readers import SELECTION_FILE, read_trajectories
+from atlas.store.record_files import read_log
 
 
 class Price(Config):
@@ -30,7 +30,9 @@ class Price(Config):
 
     input: float = Field(ge=0, description="for tokens sent")
     output: float = Field(ge=0, description="for tokens received, hidden thoughts among them")
-    batch: float | None = Field(None, gt=0, le=1, description="what part of that is asked for in batches, such as 0.5")
+    batch: float | None = Field(
+        None, gt=0, le=1, description="what part of that is asked for in batches, such as 0.5"
+    )
 
     def of_requests(self, in_batches: bool) -> Price:
         """What is asked for one by one, or in batches; the full price where the table does not say."""
@@ -73,7 +75,9 @@ def read_prices(path: Path) -> dict[str, Price]:
     prices = {}
     for name, given in read_recipe(path).items():
         if not isinstance(given, dict):
-            raise ConfigError(f"{path}: '{name}' is {given!r:.60}, expected {{input: …, output: …}} in USD per million tokens.")
+            raise ConfigError(
+                f"{path}: '{name}' is {given!r:.60}, expected {{input: …, output: …}} in USD per million tokens."
+            )
         prices[str(name)] = check_config(Price, given, f"{path}: {name}")
     return prices
 
@@ -100,7 +104,9 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     """
     selector = make_selector(config)
     if not isinstance(selector, HasEstimate):
-        raise ConfigError(f"selector '{config.selector}' asks no model by the token, so there is nothing to estimate. Leave --dry-run out.")
+        raise ConfigError(
+            f"selector '{config.selector}' asks no model by the token, so there is nothing to estimate. Leave --dry-run out."
+        )
     done = {selection.trajectory_id for selection in read_log(out / SELECTION_FILE, Selection)}
     if config.retry_problems_of is not None:
         done |= read_kept_selections(Path(config.retry_problems_of), config, trajectories).keys()
@@ -108,7 +114,9 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     for trajectory in read_trajectories(trajectories):
         if trajectory.id not in done:
             count += 1
-            budget = step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps)
+            budget = step_budget(
+                len(trajectory.steps), config.ratio, config.rounding, config.min_steps
+            )
             usage += selector.estimate(trajectory, budget)
     listed = _listed_price(config)
     is_known = not config.batch or listed is None or listed.batch is not None

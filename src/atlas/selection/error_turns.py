@@ -55,8 +55,13 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "webshop": (r"Invalid (action|Action)\b",),
     }
 )
-_LABEL = re.compile(r"\s*((Instruction|Observation):\s*)?")  # what AgentGym's data and clients put before an observation
-_COMPILED = {group: tuple(re.compile(pattern) for pattern in patterns) for group, patterns in ERROR_PATTERNS.items()}
+_LABEL = re.compile(
+    r"\s*((Instruction|Observation):\s*)?"
+)  # what AgentGym's data and clients put before an observation
+_COMPILED = {
+    group: tuple(re.compile(pattern) for pattern in patterns)
+    for group, patterns in ERROR_PATTERNS.items()
+}
 
 
 def error_turns(trajectory: Trajectory) -> list[str | None]:
@@ -64,20 +69,37 @@ def error_turns(trajectory: Trajectory) -> list[str | None]:
 
     A step that nothing was seen after (the last one, mostly) has no error.
     """
-    observations = [step.observation for step in trajectory.steps[1:]] + [trajectory.final_observation]
-    return [_error_in(observation, trajectory.task.environment) for observation in observations[: len(trajectory.steps)]]
+    observations = [step.observation for step in trajectory.steps[1:]] + [
+        trajectory.final_observation
+    ]
+    return [
+        _error_in(observation, trajectory.task.environment)
+        for observation in observations[: len(trajectory.steps)]
+    ]
 
 
 def _error_in(observation: Sequence[Message], environment: str) -> str | None:
     for message in observation:
-        text = message.content if len(message.content) <= 2 * CHARS else f"{message.content[:CHARS]}\n{message.content[-CHARS:]}"
+        text = (
+            message.content
+            if len(message.content) <= 2 * CHARS
+            else f"{message.content[:CHARS]}\n{message.content[-CHARS:]}"
+        )
         text = _LABEL.sub("", text, count=1)
         for pattern in _patterns(environment.lower(), message.role):
-            if found := pattern.search(text) if pattern.pattern.startswith("(?m)") else pattern.match(text):
+            if (
+                found := pattern.search(text)
+                if pattern.pattern.startswith("(?m)")
+                else pattern.match(text)
+            ):
                 return " ".join(found.group().split())[:80]
     return None
 
 
 def _patterns(environment: str, role: str) -> tuple[re.Pattern[str], ...]:
-    groups = [group for group in _COMPILED if group == ANYWHERE or group in environment or (group == TOOLS and role == "tool")]
+    groups = [
+        group
+        for group in _COMPILED
+        if group == ANYWHERE or group in environment or (group == TOOLS and role == "tool")
+    ]
     return tuple(pattern for group in groups for pattern in _COMPILED[group])

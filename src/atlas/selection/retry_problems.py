@@ -10,14 +10,22 @@ from pathlib import Path
 from atlas.config import complete_config
 from atlas.errors import ConfigError
 from atlas.records import Selection
-from atlas.runs import read_selections
 from atlas.selection.config import SelectConfig
-from atlas.store import read_manifest
+from atlas.store.readers import read_selections
+from atlas.store.run_folders import read_manifest
 
-SAME = ("selector", "scope", "ratio", "rounding", "min_steps")  # or half of the new run would be under another budget
+SAME = (
+    "selector",
+    "scope",
+    "ratio",
+    "rounding",
+    "min_steps",
+)  # or half of the new run would be under another budget
 
 
-def read_kept_selections(earlier: Path, config: SelectConfig, trajectories: Path) -> dict[str, Selection]:
+def read_kept_selections(
+    earlier: Path, config: SelectConfig, trajectories: Path
+) -> dict[str, Selection]:
     """The selections without a problem in the run `earlier`, by trajectory id.
 
     Raises:
@@ -26,7 +34,11 @@ def read_kept_selections(earlier: Path, config: SelectConfig, trajectories: Path
     """
     before = complete_config(SelectConfig, read_manifest(earlier, ("select",)).config)
     now = config.model_dump(mode="json")
-    changed = [f"{name}: {before.get(name)!r} there, {now[name]!r} now" for name in SAME if before.get(name) != now[name]]
+    changed = [
+        f"{name}: {before.get(name)!r} there, {now[name]!r} now"
+        for name in SAME
+        if before.get(name) != now[name]
+    ]
     if changed:
         raise ConfigError(
             f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the same, or select all again."
@@ -34,5 +46,7 @@ def read_kept_selections(earlier: Path, config: SelectConfig, trajectories: Path
     selections = read_selections(earlier, trajectories)
     kept = {id_: selection for id_, selection in selections.items() if selection.problem is None}
     if len(kept) == len(selections):
-        raise ConfigError(f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so there is nothing to try again.")
+        raise ConfigError(
+            f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so there is nothing to try again."
+        )
     return kept

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from atlas.record_files import read_records
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
 from atlas.selection.budget import dataset_budgets, step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Scorer, Scores
+from atlas.store.record_files import read_records
 
 SCORES_FILE = "scores.jsonl"
 
@@ -38,12 +38,16 @@ async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
     scores = await result if inspect.isawaitable(result) else result
     problem = scores.reason if isinstance(scores, Problem) else _fault(scores, trajectory)
     given = () if isinstance(scores, Problem) or problem is not None else tuple(scores)
-    return StepScores(trajectory_id=trajectory.id, num_steps=len(trajectory.steps), scores=given, problem=problem)
+    return StepScores(
+        trajectory_id=trajectory.id, num_steps=len(trajectory.steps), scores=given, problem=problem
+    )
 
 
 def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
     """The `budget` steps with the highest scores, the earlier of equals; fewer where fewer have one."""
-    ranked = sorted((-score, index) for index, score in enumerate(scores.scores) if score is not None)
+    ranked = sorted(
+        (-score, index) for index, score in enumerate(scores.scores) if score is not None
+    )
     chosen = sorted((index, -score) for score, index in ranked[:budget])
     return Selection(
         trajectory_id=scores.trajectory_id,
@@ -60,7 +64,11 @@ def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
 
     Under scope "dataset" the ratio is of all steps of the trajectories that have scores, and a trajectory's budget is what it got.
     """
-    budgets = dataset_budgets(_with_scores(path), config.ratio, config.rounding) if config.scope == "dataset" else None
+    budgets = (
+        dataset_budgets(_with_scores(path), config.ratio, config.rounding)
+        if config.scope == "dataset"
+        else None
+    )
     for scores in read_records(path, StepScores):
         if budgets is None:
             budget = step_budget(scores.num_steps, config.ratio, config.rounding, config.min_steps)
@@ -70,7 +78,11 @@ def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
 
 
 def _with_scores(path: Path) -> Iterable[tuple[str, Scores]]:
-    return ((scores.trajectory_id, scores.scores) for scores in read_records(path, StepScores) if scores.problem is None)
+    return (
+        (scores.trajectory_id, scores.scores)
+        for scores in read_records(path, StepScores)
+        if scores.problem is None
+    )
 
 
 def _fault(scores: Scores, trajectory: Trajectory) -> str | None:

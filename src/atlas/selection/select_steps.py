@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atlas.errors import ConfigError, DataError, EndpointError
-from atlas.models.local import model_input
-from atlas.progress import say, show_progress
-from atlas.record_files import RecordLog, read_records, write_records
+from atlas.models.local.load import model_input
 from atlas.records import Problem, Selection, Trajectory, Usage
-from atlas.runs import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.selection.answer_each import AnswerT, Ask, answer_each
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
@@ -42,7 +39,10 @@ from atlas.selection.selectors.base import (
     Selector,
     make_selector,
 )
-from atlas.store import Manifest, Run, run_input, start_run
+from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.record_files import RecordLog, read_records, write_records
+from atlas.store.run_folders import Manifest, Run, run_input, start_run
+from atlas.terminal.progress import say, show_progress
 
 __all__ = ["SelectConfig", "select_steps"]
 
@@ -64,7 +64,9 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
     inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
     others: dict[str, list[Selection]] = defaultdict(list)
     for number, of in enumerate(config.of, start=1):
-        inputs["of" if len(config.of) == 1 else f"of_{number}"] = run_input(Path(of), out, ("select",))
+        inputs["of" if len(config.of) == 1 else f"of_{number}"] = run_input(
+            Path(of), out, ("select",)
+        )
         for id_, selection in read_selections(Path(of), trajectories).items():
             others[id_].append(selection)
     selector = make_selector(config, others)
@@ -81,7 +83,9 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         find_price(config)  # a limit without a price shows now
     kept: Mapping[str, Selection] = {}
     if config.retry_problems_of is not None and isinstance(selector, Scorer):
-        raise ConfigError(f"retry_problems_of=… keeps selections, and selector '{config.selector}' gives scores. Select all again.")
+        raise ConfigError(
+            f"retry_problems_of=… keeps selections, and selector '{config.selector}' gives scores. Select all again."
+        )
     if config.retry_problems_of is not None:
         inputs["retry_problems_of"] = run_input(Path(config.retry_problems_of), out, ("select",))
         kept = read_kept_selections(Path(config.retry_problems_of), config, trajectories)
@@ -106,18 +110,48 @@ def _write(
     problems = list(selector.check(num_steps)) if isinstance(selector, HasChecks) else []
     if isinstance(selector, Selector) and config.scope == "trajectory":
         ask, fail = _selecting(selector, config), _failing(config)
-        selections = _answer_all(run, SELECTION_FILE, Selection, ask, fail, selector, config, trajectories, num_steps, kept, meter)
+        selections = _answer_all(
+            run,
+            SELECTION_FILE,
+            Selection,
+            ask,
+            fail,
+            selector,
+            config,
+            trajectories,
+            num_steps,
+            kept,
+            meter,
+        )
     else:
         assert isinstance(selector, Scorer)
         ask_scores = _scoring(selector)
-        scores = _answer_all(run, SCORES_FILE, StepScores, ask_scores, _unscored, selector, config, trajectories, num_steps, {}, meter)
+        scores = _answer_all(
+            run,
+            SCORES_FILE,
+            StepScores,
+            ask_scores,
+            _unscored,
+            selector,
+            config,
+            trajectories,
+            num_steps,
+            {},
+            meter,
+        )
         selections = run.path / SELECTION_FILE
         write_records(selections, select_by_scores(scores, config))
     if meter is not None:
         meter.seal()
-    summary = _summary(read_records(selections, Selection), config, problems, None if meter is None else meter.paid)
+    summary = _summary(
+        read_records(selections, Selection), config, problems, None if meter is None else meter.paid
+    )
     if summary["steps"] and not summary["selected_steps"]:
-        reason = problems[0].reason if problems else "the budget is 0 everywhere, or every selection is empty"
+        reason = (
+            problems[0].reason
+            if problems
+            else "the budget is 0 everywhere, or every selection is empty"
+        )
         raise DataError(
             f"selector '{config.selector}' selected no step of {len(num_steps)} trajectories: {reason.rstrip('.')}. "
             "Use other settings and another --out."
@@ -128,7 +162,10 @@ def _write(
 
 def _selecting(selector: Selector, config: SelectConfig) -> Ask[Selection]:
     def ask(trajectory: Trajectory) -> Selection | Awaitable[Selection]:
-        return selector.select(trajectory, step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps))
+        return selector.select(
+            trajectory,
+            step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps),
+        )
 
     return ask
 
@@ -136,7 +173,13 @@ def _selecting(selector: Selector, config: SelectConfig) -> Ask[Selection]:
 def _failing(config: SelectConfig) -> Fail[Selection]:
     def fail(id_: str, num_steps: int, reason: str) -> Selection:
         budget = step_budget(num_steps, config.ratio, config.rounding, config.min_steps)
-        return Selection(trajectory_id=id_, selector=config.selector, num_steps=num_steps, budget=budget, problem=reason)
+        return Selection(
+            trajectory_id=id_,
+            selector=config.selector,
+            num_steps=num_steps,
+            budget=budget,
+            problem=reason,
+        )
 
     return fail
 
@@ -151,9 +194,13 @@ def _unscored(id_: str, num_steps: int, reason: str) -> StepScores:
 
 def _count_steps(trajectories: Path) -> dict[str, int]:
     """The number of steps of each trajectory by its id, in their order."""
-    found = [(trajectory.id, len(trajectory.steps)) for trajectory in read_trajectories(trajectories)]
+    found = [
+        (trajectory.id, len(trajectory.steps)) for trajectory in read_trajectories(trajectories)
+    ]
     if twice := [id_ for id_, count in Counter(id_ for id_, _ in found).items() if count > 1]:
-        raise DataError(f"{trajectories} has {len(twice)} trajectory ids more than once, '{twice[0]}' for one; selections go by id.")
+        raise DataError(
+            f"{trajectories} has {len(twice)} trajectory ids more than once, '{twice[0]}' for one; selections go by id."
+        )
     return dict(found)
 
 
@@ -180,7 +227,9 @@ def _answer_all(
             return log.path
         for id_ in kept.keys() - log.done:
             log.append(kept[id_])
-        unanswered = _run(_answer_missing(ask, selector, config, trajectories, log, num_steps, meter))
+        unanswered = _run(
+            _answer_missing(ask, selector, config, trajectories, log, num_steps, meter)
+        )
         for problem in unanswered if config.accept_unanswered else ():
             log.append(fail(str(problem.item), num_steps[str(problem.item)], problem.reason))
         if unanswered and not config.accept_unanswered:
@@ -205,7 +254,9 @@ async def _answer_missing(
 ) -> list[Problem]:
     """Each trajectory that has no answer yet, at most `max_in_flight` at a time, kept as it comes. Returns those that got none."""
     done = log.done
-    missing = (trajectory for trajectory in read_trajectories(trajectories) if trajectory.id not in done)
+    missing = (
+        trajectory for trajectory in read_trajectories(trajectories) if trajectory.id not in done
+    )
     if isinstance(selector, HasForecast):
         left = [count for id_, count in num_steps.items() if id_ not in done]
         say(selector.forecast(len(left), sum(left)))
@@ -220,7 +271,9 @@ async def _answer_missing(
         try:
             in_flight = config.batch_size if config.batch else config.max_in_flight
             keeps_answers = not config.batch  # a batch takes up to a day, and is found again
-            return await answer_each(ask, in_flight, missing, keep, meter, keeps_answers=keeps_answers)
+            return await answer_each(
+                ask, in_flight, missing, keep, meter, keeps_answers=keeps_answers
+            )
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()
@@ -252,7 +305,12 @@ def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
             raise
 
 
-def _summary(selections: Iterable[Selection], config: SelectConfig, problems: list[Problem], paid: Usage | None) -> dict[str, Any]:
+def _summary(
+    selections: Iterable[Selection],
+    config: SelectConfig,
+    problems: list[Problem],
+    paid: Usage | None,
+) -> dict[str, Any]:
     """Counts over all selections; the problems among them are added to `problems`."""
     num_trajectories = num_steps = num_selected = num_own_budgets = 0
     kinds: Counter[str] = Counter()
@@ -261,11 +319,19 @@ def _summary(selections: Iterable[Selection], config: SelectConfig, problems: li
         num_trajectories += 1
         num_steps += selection.num_steps
         num_selected += len(selection.critical_steps)
-        num_own_budgets += selection.budget != step_budget(selection.num_steps, config.ratio, config.rounding, config.min_steps)
+        num_own_budgets += selection.budget != step_budget(
+            selection.num_steps, config.ratio, config.rounding, config.min_steps
+        )
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
         usage += selection.usage
         if selection.problem is not None:
-            problems.append(Problem(where=f"trajectory {selection.trajectory_id}", reason=selection.problem, item=selection.trajectory_id))
+            problems.append(
+                Problem(
+                    where=f"trajectory {selection.trajectory_id}",
+                    reason=selection.problem,
+                    item=selection.trajectory_id,
+                )
+            )
     paid = usage if paid is None else paid
     return {
         "trajectories": num_trajectories,
@@ -284,5 +350,7 @@ def _describe_budget(config: SelectConfig, is_own: bool) -> str:
     if config.scope == "dataset":
         return f"ratio {config.ratio} of all steps together, {config.rounding}"
     if is_own:
-        return f"selector '{config.selector}' sets its own; the ratio of {config.ratio} was not used"
+        return (
+            f"selector '{config.selector}' sets its own; the ratio of {config.ratio} was not used"
+        )
     return f"ratio {config.ratio}, {config.rounding}, at least {config.min_steps}"

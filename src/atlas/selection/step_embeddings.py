@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.records import Record, Trajectory
-from atlas.selection.step_features import message_text
+from atlas.selection.learned.step_features import message_text
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,9 @@ def step_embeddings(trajectory: Trajectory, embedder: Embeds) -> Floats:
     seen.append("\n".join(map(message_text, trajectory.final_observation)))
     vectors = embedder.embed([*responses, *seen])
     count = len(responses)
-    return np.concatenate([vectors[:count], vectors[count : 2 * count], vectors[count + 1 :]], axis=1)
+    return np.concatenate(
+        [vectors[:count], vectors[count : 2 * count], vectors[count + 1 :]], axis=1
+    )
 
 
 def center_and_scale(embeddings: Floats) -> tuple[Floats, float]:

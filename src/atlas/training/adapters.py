@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.errors import ConfigError, DependencyError
-from atlas.models.local import ModelPlace, import_transformers, load_model
+from atlas.models.local.load import ModelPlace, import_transformers, load_model
 from atlas.training.config import LoraConfig
 
 
@@ -32,14 +32,28 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
                 module.support_avx512bf16_for_cpu = False
         # It freezes the base and keeps norms, embedding and head in float32; recomputing activations is the Trainer's affair.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    targets = (
+        lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    )
     try:
         return peft.get_peft_model(
             model,
-            peft.LoraConfig(task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets),
+            peft.LoraConfig(
+                task_type="CAUSAL_LM",
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=targets,
+            ),
         )
     except ValueError as error:  # no layer is called so, or one that no adapter fits is
-        layers = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if name and not list(module.children())})
+        layers = sorted(
+            {
+                name.rsplit(".", 1)[-1]
+                for name, module in model.named_modules()
+                if name and not list(module.children())
+            }
+        )
         raise ConfigError(
             f"lora.target_modules={targets!r} cannot be used: {str(error).rstrip('.')}. "
             f"Give all-linear, names of layers ({', '.join(layers)}) or a regular expression for whole paths."
@@ -53,5 +67,8 @@ def _four_bits(dtype: str) -> Any:
     except ImportError:
         raise DependencyError("bitsandbytes", "qlora") from None
     return import_transformers().BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
     )

@@ -28,7 +28,9 @@ class BaseModel:
     def head(self) -> Any:
         """What makes logits of its hidden states; usable outside `active`."""
         head = self.model.get_output_embeddings()
-        return head.get_base_layer() if hasattr(head, "get_base_layer") else head  # with adapters on it
+        return (
+            head.get_base_layer() if hasattr(head, "get_base_layer") else head
+        )  # with adapters on it
 
     @contextmanager
     def active(self) -> Iterator[Any]:

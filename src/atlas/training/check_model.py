@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.errors import ModelError
-from atlas.models.hub import is_only_cached
-from atlas.models.local import ModelPlace, import_transformers
-from atlas.progress import say
+from atlas.models.local.hub import is_only_cached
+from atlas.models.local.load import ModelPlace, import_transformers
+from atlas.terminal.progress import say
 from atlas.training.examples import ExampleSet
 
 
@@ -18,10 +18,14 @@ def read_model_settings(place: ModelPlace) -> Any:
         ModelError: there is none, or adapters alone.
     """
     if place.holds_adapters:
-        raise ModelError(f"{place.name} holds low-rank adapters, not a whole model. Merge them into their base and give the result.")
+        raise ModelError(
+            f"{place.name} holds low-rank adapters, not a whole model. Merge them into their base and give the result."
+        )
     is_cached = is_only_cached(place.location)
     try:
-        return import_transformers().AutoConfig.from_pretrained(place.location, local_files_only=is_cached)
+        return import_transformers().AutoConfig.from_pretrained(
+            place.location, local_files_only=is_cached
+        )
     except Exception as error:  # a file that is no JSON, an architecture that is not known, a hub that is not reached
         reason = str(error).strip().split("\n", 1)[0]
         raise ModelError(
@@ -52,4 +56,6 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
             f"the longest sequence has {longest:,} tokens, and {name} has embeddings for {positions:,} positions. "
             f"Set max_tokens={positions}, or select from shorter trajectories."
         )
-    say(f"the longest sequence has {longest:,} tokens, but {name} is made for {positions:,}. Set max_tokens={positions} if not meant.")
+    say(
+        f"the longest sequence has {longest:,} tokens, but {name} is made for {positions:,}. Set max_tokens={positions} if not meant."
+    )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atlas.models.local import CHECKPOINT_FOLDER
+from atlas.models.local.load import CHECKPOINT_FOLDER
 
 RESUME_FOLDER = "resume.partial"
 ROOM = 2**20  # bytes: with less room than this left, a failed write is taken for a full disk
@@ -20,11 +20,15 @@ ROOM = 2**20  # bytes: with less room than this left, a failed write is taken fo
 
 def newest_state(folder: Path) -> str | None:
     """The newest state that is whole: the Trainer writes trainer_state.json last, and a disk may have spoilt a file since."""
-    states = sorted(folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True)
+    states = sorted(
+        folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True
+    )
     return next((str(state) for state in states if _is_whole(state)), None)
 
 
-def save_checkpoint(folder: Path, model: Any, weights: dict[str, Any] | None, tokenizer: Any, card: str) -> None:
+def save_checkpoint(
+    folder: Path, model: Any, weights: dict[str, Any] | None, tokenizer: Any, card: str
+) -> None:
     """Model, tokenizer and model card into `folder`; safetensors.
 
     Args:
@@ -58,8 +62,12 @@ def _is_whole(state: Path) -> bool:
     try:
         json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
         for weights in state.glob("*.safetensors"):
-            with safe_open(weights, "pt"):  # says no to a file whose length is not what its head says
+            with safe_open(
+                weights, "pt"
+            ):  # says no to a file whose length is not what its head says
                 pass
     except (OSError, ValueError, SafetensorError):
         return False
-    return all(zipfile.is_zipfile(file) for file in (*state.glob("*.pt"), *state.glob("*.pth")))  # torch's own files
+    return all(
+        zipfile.is_zipfile(file) for file in (*state.glob("*.pt"), *state.glob("*.pth"))
+    )  # torch's own files

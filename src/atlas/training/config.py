@@ -7,13 +7,21 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import Config
-from atlas.models.local import Precision
+from atlas.models.local.load import Precision
 from atlas.rendering.truncation import Truncation
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
 StepWeights = Literal["none", "score", "annotation"]
 POLYNOMIAL_END = 1e-7  # the learning rate that transformers' polynomial schedule goes down to
-Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+]
 
 
 class LoraConfig(Config):
@@ -22,45 +30,76 @@ class LoraConfig(Config):
     rank: int = Field(16, ge=1, description="rank of each adapter")
     alpha: float = Field(32.0, gt=0, description="scale; the adapter counts alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
-    target_modules: str | tuple[str, ...] = Field("all-linear", description="which layers get one, as PEFT names them")
+    target_modules: str | tuple[str, ...] = Field(
+        "all-linear", description="which layers get one, as PEFT names them"
+    )
     quantize: Literal["4bit"] | None = Field(
-        None, description="4bit: the frozen base in four bits (QLoRA, arXiv 2305.14314; needs the extra `qlora`)"
+        None,
+        description="4bit: the frozen base in four bits (QLoRA, arXiv 2305.14314; needs the extra `qlora`)",
     )
 
 
 class EngineConfig(Config):
     """What is saved where nothing is supervised. Every part is exact: the loss and its gradients are the same up to rounding."""
 
-    micro_batch_tokens: int = Field(8192, ge=1, description="tokens of a forward pass: memory and speed, not the loss")
-    chunked_loss: bool = Field(True, description="the logits of all supervised tokens never exist at once")
-    packing: bool = Field(True, description="the sequences of a forward pass stand in one row, without padding")
-    shared_prompts: bool = Field(True, description="what sequences of a row begin with in common is computed once (needs packing)")
-    last_layer: bool = Field(True, description="the last layer asks and computes at supervised positions only (needs packing)")
+    micro_batch_tokens: int = Field(
+        8192, ge=1, description="tokens of a forward pass: memory and speed, not the loss"
+    )
+    chunked_loss: bool = Field(
+        True, description="the logits of all supervised tokens never exist at once"
+    )
+    packing: bool = Field(
+        True, description="the sequences of a forward pass stand in one row, without padding"
+    )
+    shared_prompts: bool = Field(
+        True,
+        description="what sequences of a row begin with in common is computed once (needs packing)",
+    )
+    last_layer: bool = Field(
+        True,
+        description="the last layer asks and computes at supervised positions only (needs packing)",
+    )
 
 
 class TrainConfig(Config):
     """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
 
     # The model is an input with a digest; the engine is exact.
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"model", "save_every", "report_to", "engine", "push_to_hub", "hub_private"})
+    machine_fields: ClassVar[frozenset[str]] = frozenset(
+        {"model", "save_every", "report_to", "engine", "push_to_hub", "hub_private"}
+    )
 
     model: str = Field(description="a hub id, a model folder, or a run folder of train")
     epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
     lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the optimiser steps that warm up")
-    batch_size: int = Field(32, ge=1, description="trajectories per optimiser step, each with all of its examples, over all processes")
+    warmup_ratio: float = Field(
+        0.1, ge=0, lt=1, description="share of the optimiser steps that warm up"
+    )
+    batch_size: int = Field(
+        32,
+        ge=1,
+        description="trajectories per optimiser step, each with all of its examples, over all processes",
+    )
     micro_batch_size: int | None = Field(
-        None, ge=1, description="examples per forward pass at most; none: as engine.micro_batch_tokens allows"
+        None,
+        ge=1,
+        description="examples per forward pass at most; none: as engine.micro_batch_tokens allows",
     )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_tokens: int = Field(4096, ge=8, description="longer sequences are cut; selected steps that do not fit are counted as dropped")
+    max_tokens: int = Field(
+        4096,
+        ge=8,
+        description="longer sequences are cut; selected steps that do not fit are counted as dropped",
+    )
     truncation: Truncation = Field(
         "drop_tail",
         description="drop_tail: the context of every step that fits is whole; cut_observations: observations give way to selected steps",
     )
-    precision: Precision = Field("auto", description="fp32, bf16, or auto: bf16 on a GPU that has it")
+    precision: Precision = Field(
+        "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     context_gradient: str = Field(
         "full",
@@ -68,7 +107,8 @@ class TrainConfig(Config):
         description="full; stop: none through what is not supervised (cheaper, not exact); window:N: through N tokens before each",
     )
     loss_normalizer: LossNormalizer = Field(
-        "tokens", description="what counts the same in an optimiser step: each supervised token, each supervised step, or each trajectory"
+        "tokens",
+        description="what counts the same in an optimiser step: each supervised token, each supervised step, or each trajectory",
     )
     step_weights: StepWeights = Field(
         "none",
@@ -80,20 +120,34 @@ class TrainConfig(Config):
         description="of KL(base model ‖ tuned model) on the responses of steps that are not selected; 0: off, nothing is computed",
     )
     lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
-    engine: EngineConfig = Field(default_factory=EngineConfig, description="how the loss is computed, see below")
-    seed: int = Field(0, description="order of the trajectories, and dropout if any")
-    save_every: int = Field(50, ge=1, description="optimiser steps between the states that an interrupted run goes on from")
-    log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
-    report_to: tuple[str, ...] = Field((), description="trackers of Hugging Face's Trainer, such as trackio or wandb")
-    push_to_hub: str | None = Field(
-        None, description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished"
+    engine: EngineConfig = Field(
+        default_factory=EngineConfig, description="how the loss is computed, see below"
     )
-    hub_private: bool = Field(True, description="whether that repository is private, where it is made anew")
+    seed: int = Field(0, description="order of the trajectories, and dropout if any")
+    save_every: int = Field(
+        50,
+        ge=1,
+        description="optimiser steps between the states that an interrupted run goes on from",
+    )
+    log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
+    report_to: tuple[str, ...] = Field(
+        (), description="trackers of Hugging Face's Trainer, such as trackio or wandb"
+    )
+    push_to_hub: str | None = Field(
+        None,
+        description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished",
+    )
+    hub_private: bool = Field(
+        True, description="whether that repository is private, where it is made anew"
+    )
 
     @field_validator("lr_scheduler")
     @classmethod
     def _goes_down(cls, lr_scheduler: Scheduler, info: ValidationInfo) -> Scheduler:
-        if lr_scheduler == "polynomial" and (given := info.data.get("learning_rate", 1.0)) <= POLYNOMIAL_END:
+        if (
+            lr_scheduler == "polynomial"
+            and (given := info.data.get("learning_rate", 1.0)) <= POLYNOMIAL_END
+        ):
             raise ValueError(
                 f"learning_rate={given:g} is not above {POLYNOMIAL_END:g}, where this schedule ends. Raise it, or take another"
             )
@@ -101,9 +155,13 @@ class TrainConfig(Config):
 
     @field_validator("engine")
     @classmethod
-    def _packs_where_a_window_needs_it(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
+    def _packs_where_a_window_needs_it(
+        cls, engine: EngineConfig, info: ValidationInfo
+    ) -> EngineConfig:
         if not engine.packing and (given := info.data.get("context_gradient", "full")) != "full":
-            raise ValueError(f"context_gradient={given} needs engine.packing. Turn it on, or set context_gradient=full")
+            raise ValueError(
+                f"context_gradient={given} needs engine.packing. Turn it on, or set context_gradient=full"
+            )
         return engine
 
     @property

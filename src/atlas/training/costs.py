@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from atlas.models.hub import is_only_cached
-from atlas.models.local import default_device
+from atlas.models.local.hub import is_only_cached
+from atlas.models.local.load import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
@@ -64,17 +64,32 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(settings)
     text = settings.get_text_config()
-    num_layers, hidden, heads = int(text.num_hidden_layers), int(text.hidden_size), int(text.num_attention_heads)
+    num_layers, hidden, heads = (
+        int(text.num_hidden_layers),
+        int(text.hidden_size),
+        int(text.num_attention_heads),
+    )
     layers = getattr(model.get_decoder(), "layers", None)
     head_width = int(getattr(text, "head_dim", None) or hidden // heads)
     embedding = model.get_input_embeddings().weight.numel()
-    linear = [module for module in (layers[0] if layers else model).modules() if isinstance(module, torch.nn.Linear)]
+    linear = [
+        module
+        for module in (layers[0] if layers else model).modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
     weights = sum(module.weight.numel() for module in linear)
     outputs = sum(module.in_features + module.out_features for module in linear)
-    if not layers:  # an architecture with names of its own: its layers are taken to be all but the embedding
-        weights = (sum(parameter.numel() for parameter in model.parameters()) - embedding) // num_layers
+    if (
+        not layers
+    ):  # an architecture with names of its own: its layers are taken to be all but the embedding
+        weights = (
+            sum(parameter.numel() for parameter in model.parameters()) - embedding
+        ) // num_layers
         outputs = weights // hidden * 2
-    experts, active = (sum(counts) for counts in zip((0, 0), *_experts(layers[0], text) if layers else (), strict=True))
+    experts, active = (
+        sum(counts)
+        for counts in zip((0, 0), *_experts(layers[0], text) if layers else (), strict=True)
+    )
     adapters = config.lora.rank * outputs * num_layers if config.lora else 0
     return ModelShape(
         num_layers=num_layers,
@@ -96,25 +111,38 @@ def _experts(layer: Any, text: Any) -> Iterator[tuple[int, int]]:
     for parameter in layer.parameters():
         if parameter.dim() == 3:
             used = min(routed, parameter.shape[0])
-            yield used * parameter.shape[1] * parameter.shape[2], used * (parameter.shape[1] + parameter.shape[2])
+            yield (
+                used * parameter.shape[1] * parameter.shape[2],
+                used * (parameter.shape[1] + parameter.shape[2]),
+            )
 
 
-def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]]) -> list[Cost]:
+def count_costs(
+    shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]]
+) -> list[Cost]:
     """The operations of a pass in the common way, then with one saving more each; `steps` are the examples of each optimiser step."""
     size = config.micro_batch_size or COMMON_BATCH
     padded = [
-        sorted(step, key=lambda one: len(one.input_ids))[start : start + size] for step in steps for start in range(0, len(step), size)
+        sorted(step, key=lambda one: len(one.input_ids))[start : start + size]
+        for step in steps
+        for start in range(0, len(step), size)
     ]
     whole = [max(len(one.input_ids) + one.num_tail_tokens for one in batch) for batch in padded]
     cut = [max(len(one.input_ids) for one in batch) for batch in padded]
     sizes = [len(batch) for batch in padded]
     supervised = sum(one.num_supervised_tokens for step in steps for one in step)
     anchored = sum(one.num_anchored_tokens for step in steps for one in step)
-    rows = {shares: [_row(batch, shares) for step in steps for batch in _cut(step, config, shares)] for shares in (False, True)}
+    rows = {
+        shares: [_row(batch, shares) for step in steps for batch in _cut(step, config, shares)]
+        for shares in (False, True)
+    }
 
     def padded_cost(lengths: list[int], logits: int) -> tuple[int, float]:
         tokens = sum(number * length for number, length in zip(sizes, lengths, strict=True))
-        pairs = sum(number * length * (length + 1) / 2 for number, length in zip(sizes, lengths, strict=True))
+        pairs = sum(
+            number * length * (length + 1) / 2
+            for number, length in zip(sizes, lengths, strict=True)
+        )
         return tokens, _operations(shape, config, tokens, pairs, logits)
 
     def packed_cost(packed: list[PackedRow], prunes: bool, logits: int) -> tuple[int, float]:
@@ -127,19 +155,29 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
 
     def forward_cost() -> tuple[int, float]:
         tokens, pairs = _sizes(rows[True])
-        return tokens, shape.num_layers * (2.0 * shape.layer_weights * tokens + 4.0 * shape.query_width * pairs)
+        return tokens, shape.num_layers * (
+            2.0 * shape.layer_weights * tokens + 4.0 * shape.query_width * pairs
+        )
 
-    def windowed_cost(anchors: bool, logits: int) -> tuple[int, float]:  # the context forward alone, then the live tokens on top of it
+    def windowed_cost(
+        anchors: bool, logits: int
+    ) -> tuple[int, float]:  # the context forward alone, then the live tokens on top of it
         tokens, forward = forward_cost()
         live = [_row(step, True, anchors, config.gradient_window) for step in steps]
         places = sum(len(row.live) for row in live)
         pairs = sum(float((row.position_ids[row.live] + 1).sum()) for row in live)
         return tokens, forward + _operations(shape, config, places, pairs, logits)
 
-    def divergence_cost() -> tuple[int, float]:  # the base model forward, and the tuned one at the anchored tokens, too
+    def divergence_cost() -> tuple[
+        int, float
+    ]:  # the base model forward, and the tuned one at the anchored tokens, too
         held = [_row(batch, True, True) for step in steps for batch in _cut(step, config, True)]
         logits = supervised + anchored
-        tokens, tuned = packed_cost(held, True, logits) if config.gradient_window is None else windowed_cost(True, logits)
+        tokens, tuned = (
+            packed_cost(held, True, logits)
+            if config.gradient_window is None
+            else windowed_cost(True, logits)
+        )
         return tokens, tuned + forward_cost()[1] + 2.0 * anchored * shape.hidden * shape.vocabulary
 
     whole_tokens = sum(number * length for number, length in zip(sizes, whole, strict=True))
@@ -149,16 +187,26 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence
         ("nothing after the last supervised token", None, padded_cost(cut, supervised)),
         ("no padding", "packing", packed_cost(rows[False], False, supervised)),
         ("shared prompts once", "shared_prompts", packed_cost(rows[True], False, supervised)),
-        ("last layer where something is supervised", "last_layer", packed_cost(rows[True], True, supervised)),
+        (
+            "last layer where something is supervised",
+            "last_layer",
+            packed_cost(rows[True], True, supervised),
+        ),
     ]
     if config.gradient_window is not None:
-        ways[-1] = (f"context_gradient {config.context_gradient} (not exact)", None, windowed_cost(False, supervised))
+        ways[-1] = (
+            f"context_gradient {config.context_gradient} (not exact)",
+            None,
+            windowed_cost(False, supervised),
+        )
     if anchored:
         ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
     return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
 
 
-def count_run_tokens(steps: Sequence[Sequence[TrainingExample]], config: TrainConfig, parts: Sequence[str]) -> int:
+def count_run_tokens(
+    steps: Sequence[Sequence[TrainingExample]], config: TrainConfig, parts: Sequence[str]
+) -> int:
     """Tokens that the forward passes of all optimiser steps run over, padding included, with these parts of the engine.
 
     Counted for one process: several cut a step among them first, and share less.
@@ -167,32 +215,54 @@ def count_run_tokens(steps: Sequence[Sequence[TrainingExample]], config: TrainCo
     total = 0
     for step in steps:
         tokens = [one.input_ids for one in step]
-        for batch in cut_into_micro_batches(tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not packs, shares):
+        for batch in cut_into_micro_batches(
+            tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not packs, shares
+        ):
             inside = [tokens[index] for index in batch]
-            total += count_row_tokens(inside, shares) if packs else len(inside) * max(map(len, inside))
+            total += (
+                count_row_tokens(inside, shares) if packs else len(inside) * max(map(len, inside))
+            )
     return total
 
 
-def estimate_memory(shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]], precision: str) -> dict[str, float]:
+def estimate_memory(
+    shape: ModelShape,
+    config: TrainConfig,
+    steps: Sequence[Sequence[TrainingExample]],
+    precision: str,
+) -> dict[str, float]:
     """Bytes of weights, gradients, optimiser and of the activations of the largest forward pass, by name."""
     trained = shape.adapter_weights or shape.num_parameters
     size = 2 if precision == "bf16" else 4
     packs = config.engine.packing
-    batches = [batch for step in steps for batch in _cut(step, config, packs and config.engine.shared_prompts)]
+    batches = [
+        batch
+        for step in steps
+        for batch in _cut(step, config, packs and config.engine.shared_prompts)
+    ]
     tokens = max(
-        len(_row(batch, config.engine.shared_prompts).token_ids) if packs else len(batch) * max(len(one.input_ids) for one in batch)
+        len(_row(batch, config.engine.shared_prompts).token_ids)
+        if packs
+        else len(batch) * max(len(one.input_ids) for one in batch)
         for batch in batches
     )
     # At an anchored token there are logits of the tuned and of the base model.
-    logits = max(sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch) for batch in batches)
+    logits = max(
+        sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch)
+        for batch in batches
+    )
     logits *= shape.vocabulary
     if config.engine.chunked_loss:
         from atlas.training.engine.chunked_loss import chunk_logits
 
         logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
-    activations = tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
-    in_four_bits = shape.num_layers * shape.linear_weights if config.lora and config.lora.quantize else 0
+    activations = (
+        tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
+    )
+    in_four_bits = (
+        shape.num_layers * shape.linear_weights if config.lora and config.lora.quantize else 0
+    )
     size_of_others = 2 if config.lora and not config.lora.quantize and precision == "bf16" else 4
     base = (shape.num_parameters - in_four_bits) * size_of_others + in_four_bits * FOUR_BITS
     holds = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
@@ -219,28 +289,48 @@ def _operations(
     passes = (2 if config.lora else 3) + (1 if config.gradient_checkpointing else 0)
     attention_passes = 3 + (1 if config.gradient_checkpointing else 0)
     layers = shape.num_layers if kept is None else shape.num_layers - 1
-    total = 2.0 * passes * layers * shape.layer_weights * tokens + 4.0 * attention_passes * layers * shape.query_width * pairs
+    total = (
+        2.0 * passes * layers * shape.layer_weights * tokens
+        + 4.0 * attention_passes * layers * shape.query_width * pairs
+    )
     if kept is not None and kept_pairs is not None:
         keys = 2 * shape.hidden * shape.key_width
-        queries = shape.hidden * shape.query_width  # forward alone: they are computed to reach the keys, and dropped
-        total += 2.0 * (3 if not config.lora else 2) * (keys * tokens + shape.layer_weights * kept) + 2.0 * queries * tokens
+        queries = (
+            shape.hidden * shape.query_width
+        )  # forward alone: they are computed to reach the keys, and dropped
+        total += (
+            2.0 * (3 if not config.lora else 2) * (keys * tokens + shape.layer_weights * kept)
+            + 2.0 * queries * tokens
+        )
         total += 4.0 * 3 * shape.query_width * kept_pairs
     return total + 2.0 * (2 if config.lora else 3) * logits * shape.hidden * shape.vocabulary
 
 
-def _cut(step: Sequence[TrainingExample], config: TrainConfig, shares: bool) -> list[list[TrainingExample]]:
+def _cut(
+    step: Sequence[TrainingExample], config: TrainConfig, shares: bool
+) -> list[list[TrainingExample]]:
     tokens = [one.input_ids for one in step]
     batches = cut_into_micro_batches(
-        tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not config.engine.packing and not shares, shares
+        tokens,
+        config.engine.micro_batch_tokens,
+        config.micro_batch_size,
+        not config.engine.packing and not shares,
+        shares,
     )
     return [[step[index] for index in batch] for batch in batches]
 
 
-def _row(batch: Sequence[TrainingExample], shares: bool, anchors: bool = False, window: int | None = None) -> PackedRow:
+def _row(
+    batch: Sequence[TrainingExample], shares: bool, anchors: bool = False, window: int | None = None
+) -> PackedRow:
     held = [one.anchors for one in batch] if anchors else None
-    return pack_row([(np.asarray(one.input_ids), one.labels) for one in batch], shares, window, held)
+    return pack_row(
+        [(np.asarray(one.input_ids), one.labels) for one in batch], shares, window, held
+    )
 
 
 def _sizes(rows: Sequence[PackedRow]) -> tuple[int, float]:
     """Tokens, and pairs of a token with one that it attends to."""
-    return sum(len(row.token_ids) for row in rows), sum(float((row.position_ids + 1).sum()) for row in rows)
+    return sum(len(row.token_ids) for row in rows), sum(
+        float((row.position_ids + 1).sum()) for row in rows
+    )

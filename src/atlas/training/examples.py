@@ -50,12 +50,18 @@ class TrainingExample:
     def target_weights(self) -> NDArray[np.float64]:
         """The weight of each supervised token in turn, shape [N]; the first token of a sequence is predicted by nothing."""
         supervised = self.labels[1:] != IGNORED_LABEL
-        return np.ones(int(supervised.sum())) if self.weights is None else self.weights[1:][supervised]
+        return (
+            np.ones(int(supervised.sum())) if self.weights is None else self.weights[1:][supervised]
+        )
 
     @property
     def anchors(self) -> NDArray[np.bool_]:
         """Where an anchored token is predicted, shape [T - 1]: position t predicts token t + 1."""
-        return np.zeros(len(self.labels) - 1, dtype=bool) if self.anchored is None else self.anchored[1:]
+        return (
+            np.zeros(len(self.labels) - 1, dtype=bool)
+            if self.anchored is None
+            else self.anchored[1:]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,12 @@ class ExampleSet:
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
         """The examples of each trajectory that has any: one, or one per step where the template rewrites history."""
-        return [tuple(group) for _, group in itertools.groupby(self.examples, key=lambda example: example.trajectory_id)]
+        return [
+            tuple(group)
+            for _, group in itertools.groupby(
+                self.examples, key=lambda example: example.trajectory_id
+            )
+        ]
 
     @property
     def num_trained_tokens(self) -> int:
@@ -107,19 +118,27 @@ def build_examples(
     holds = config.kl_weight > 0
     examples: list[TrainingExample] = []
     problems: list[Problem] = []
-    num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_cut = num_tokens = 0
+    num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_cut = (
+        num_tokens
+    ) = 0
     for trajectory in trajectories:
         advance()
         num_trajectories += 1
         num_steps += len(trajectory.steps)
         selection = selections[trajectory.id]
         if not selection.indices:
-            problems.append(_left_out(trajectory, selection.problem or "its selection names no step"))
+            problems.append(
+                _left_out(trajectory, selection.problem or "its selection names no step")
+            )
             continue
         weights = weights_of_steps(trajectory, selection, config.step_weights)
-        others = frozenset(range(len(trajectory.steps))) - selection.indices if holds else frozenset()
+        others = (
+            frozenset(range(len(trajectory.steps))) - selection.indices if holds else frozenset()
+        )
         try:
-            tokenized = renderer.tokenize_trajectory(trajectory, config.max_tokens, selection.indices, config.truncation, others)
+            tokenized = renderer.tokenize_trajectory(
+                trajectory, config.max_tokens, selection.indices, config.truncation, others
+            )
         except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
             problems.append(_left_out(trajectory, str(error)))
             continue
@@ -134,7 +153,12 @@ def build_examples(
             mask, anchored = loss_mask(example, selection.indices), loss_mask(example, others)
             if mask.any() or anchored.any():
                 end = int(np.flatnonzero(mask | anchored)[-1]) + 1
-                ended = TrainingExample(trajectory.id, example.token_ids[:end], labels(example, mask)[:end], len(mask) - end)
+                ended = TrainingExample(
+                    trajectory.id,
+                    example.token_ids[:end],
+                    labels(example, mask)[:end],
+                    len(mask) - end,
+                )
                 of_trajectory.append(replace(ended, anchored=anchored[:end]) if holds else ended)
                 owners.append(example.step_of_token[:end][mask[:end]])
         num_dropped_steps += dropped
@@ -142,7 +166,10 @@ def build_examples(
         num_cut += len(cut)
         if dropped:
             problems.append(
-                _left_out(trajectory, f"{dropped} of {len(selection.indices)} selected steps lie beyond {config.max_tokens} tokens")
+                _left_out(
+                    trajectory,
+                    f"{dropped} of {len(selection.indices)} selected steps lie beyond {config.max_tokens} tokens",
+                )
             )
         if cut:
             reason = f"{len(cut)} observations are left out, so that more selected steps fit into {config.max_tokens} tokens"
@@ -155,17 +182,30 @@ def build_examples(
         elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
             of_trajectory = [
                 replace(example, weights=_spread(example.labels, of_token))
-                for example, of_token in zip(of_trajectory, weights_of_tokens(owners, weights, config.loss_normalizer), strict=True)
+                for example, of_token in zip(
+                    of_trajectory,
+                    weights_of_tokens(owners, weights, config.loss_normalizer),
+                    strict=True,
+                )
             ]
         examples += of_trajectory
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
     return ExampleSet(
-        tuple(examples), num_trajectories, num_steps, num_supervised_steps, num_dropped_steps, num_cut, num_tokens, tuple(problems)
+        tuple(examples),
+        num_trajectories,
+        num_steps,
+        num_supervised_steps,
+        num_dropped_steps,
+        num_cut,
+        num_tokens,
+        tuple(problems),
     )
 
 
-def schedule_examples(trajectories: Sequence[Sequence[TrainingExample]], epochs: float, batch_size: int, seed: int) -> list[int]:
+def schedule_examples(
+    trajectories: Sequence[Sequence[TrainingExample]], epochs: float, batch_size: int, seed: int
+) -> list[int]:
     """The order in which trajectories (all examples of one each) are trained on, as indices, over all epochs.
 
     Each epoch is a permutation drawn from `seed`, so that arms with as many trajectories get the same ones in the same
@@ -177,7 +217,9 @@ def schedule_examples(trajectories: Sequence[Sequence[TrainingExample]], epochs:
     """
     num_visits = round(epochs * len(trajectories))
     if not num_visits:
-        raise ConfigError(f"epochs={epochs} of {len(trajectories)} trajectories is not one trajectory. Raise epochs.")
+        raise ConfigError(
+            f"epochs={epochs} of {len(trajectories)} trajectories is not one trajectory. Raise epochs."
+        )
     rng = np.random.default_rng(seed)
     order: list[int] = []
     while len(order) < num_visits:
@@ -185,7 +227,9 @@ def schedule_examples(trajectories: Sequence[Sequence[TrainingExample]], epochs:
     order = order[:num_visits]
     lengths = [max(len(example.input_ids) for example in examples) for examples in trajectories]
     steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))]
+    return [
+        index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))
+    ]
 
 
 def examples_of_steps(
@@ -205,8 +249,13 @@ def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
     """Only ratios matter, and losses are float32: weights of 1e-50 would all be 0 there."""
-    largest = max((float(one.weights.max()) for one in examples if one.weights is not None), default=1.0)
-    return [one if one.weights is None else replace(one, weights=one.weights / largest) for one in examples]
+    largest = max(
+        (float(one.weights.max()) for one in examples if one.weights is not None), default=1.0
+    )
+    return [
+        one if one.weights is None else replace(one, weights=one.weights / largest)
+        for one in examples
+    ]
 
 
 def _left_out(trajectory: Trajectory, reason: str) -> Problem:

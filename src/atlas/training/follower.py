@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from atlas.progress import Bar
-from atlas.record_files import write_text
+from atlas.store.record_files import write_text
+from atlas.terminal.progress import Bar
 
 
 class LastStepLogger(TrainerCallback):
@@ -28,8 +28,14 @@ class RunFollower(TrainerCallback):
         self._epochs = epochs  # to the Trainer the whole schedule is one
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        rows = [{**row, "epoch": row["epoch"] * self._epochs} for row in state.log_history if "loss" in row]
-        ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]  # a state that was read back has its keys sorted
+        rows = [
+            {**row, "epoch": row["epoch"] * self._epochs}
+            for row in state.log_history
+            if "loss" in row
+        ]
+        ordered = [
+            {"step": row["step"], **dict(sorted(row.items()))} for row in rows
+        ]  # a state that was read back has its keys sorted
         write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
         if rows:
             self._bar.update(state.global_step, f"loss {rows[-1]['loss']:.3f}")

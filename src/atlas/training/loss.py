@@ -37,7 +37,9 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=0),
         "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL),
-        "weights": torch.from_numpy(np.concatenate([example.target_weights for example in examples])),
+        "weights": torch.from_numpy(
+            np.concatenate([example.target_weights for example in examples])
+        ),
         "anchors": pad_sequence(anchors, batch_first=True, padding_value=False),
     }
 
@@ -47,7 +49,9 @@ def predicting_places(labels: torch.Tensor) -> torch.Tensor:
     return functional.pad(labels[:, 1:] != IGNORED_LABEL, (0, 1), value=False)
 
 
-def sum_losses(model: Any, inputs: dict[str, torch.Tensor], base: BaseModel | None = None) -> torch.Tensor:
+def sum_losses(
+    model: Any, inputs: dict[str, torch.Tensor], base: BaseModel | None = None
+) -> torch.Tensor:
     """Σ w · −log π and Σ KL of one micro-batch, shape [2]; they carry gradient. Without a base model the KL is 0.
 
     Args:
@@ -59,12 +63,20 @@ def sum_losses(model: Any, inputs: dict[str, torch.Tensor], base: BaseModel | No
         anchors = torch.zeros_like(anchors)
     else:
         with base.active() as before:
-            base_logits = before(input_ids=inputs["input_ids"], logits_to_keep=anchors, use_cache=False).logits  # [M, V]
+            base_logits = before(
+                input_ids=inputs["input_ids"], logits_to_keep=anchors, use_cache=False
+            ).logits  # [M, V]
     kept = supervised | anchors
-    logits = model(input_ids=inputs["input_ids"], logits_to_keep=kept, use_cache=False).logits  # [K, V]
+    logits = model(
+        input_ids=inputs["input_ids"], logits_to_keep=kept, use_cache=False
+    ).logits  # [K, V]
     targets = inputs["labels"][:, 1:][supervised[:, :-1]]
     cross_entropy = sum_of(logits[supervised[kept]], targets, inputs["weights"])
-    divergence = torch.zeros_like(cross_entropy) if base is None else sum_divergence(logits[anchors[kept]], base_logits)
+    divergence = (
+        torch.zeros_like(cross_entropy)
+        if base is None
+        else sum_divergence(logits[anchors[kept]], base_logits)
+    )
     return torch.stack((cross_entropy, divergence))
 
 
@@ -81,7 +93,10 @@ def sum_of(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -
 
 def sum_divergence(logits: torch.Tensor, base_logits: torch.Tensor) -> torch.Tensor:
     """Σ KL(softmax of the base ‖ softmax), in float32 or better; both of shape [M, V]."""
-    log_probabilities, of_base = _precise(logits).log_softmax(-1), _precise(base_logits).log_softmax(-1)
+    log_probabilities, of_base = (
+        _precise(logits).log_softmax(-1),
+        _precise(base_logits).log_softmax(-1),
+    )
     return functional.kl_div(log_probabilities, of_base, reduction="sum", log_target=True)
 
 

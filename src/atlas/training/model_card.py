@@ -8,14 +8,30 @@ from typing import Any
 
 import yaml
 
-from atlas.models.local import ModelPlace
-from atlas.store import Manifest
+from atlas.models.local.load import ModelPlace
+from atlas.store.run_folders import Manifest
 from atlas.training.config import TrainConfig
 
 METHOD = "https://arxiv.org/abs/2503.02197"
-ASKS_A_MODEL = ("oracle", "rejection", "perplexity", "entropy", "excess-loss", "rollout-value", "learned")
+ASKS_A_MODEL = (
+    "oracle",
+    "rejection",
+    "perplexity",
+    "entropy",
+    "excess-loss",
+    "rollout-value",
+    "learned",
+)
 MAX_SOURCES = 5
-NOT_TOLD = ("model", "save_every", "log_every", "report_to", "engine", "push_to_hub", "hub_private")  # said elsewhere, or this machine's
+NOT_TOLD = (
+    "model",
+    "save_every",
+    "log_every",
+    "report_to",
+    "engine",
+    "push_to_hub",
+    "hub_private",
+)  # said elsewhere, or this machine's
 
 
 def write_card(
@@ -40,7 +56,10 @@ def write_card(
         "tags": ["atlas", "agent", "critical-steps", *(["lora"] if config.lora else [])],
     }
     if not base.is_folder:
-        front |= {"base_model": base.location, "base_model_relation": "adapter" if config.lora else "finetune"}
+        front |= {
+            "base_model": base.location,
+            "base_model_relation": "adapter" if config.lora else "finetune",
+        }
     rows = {
         "base model": f"{_name(config.model)}, content {_code(_short(run.inputs['model'].digest, made.get('base_model_commit')))}",
         "trajectories": _trajectories(trajectories, sources, made),
@@ -49,7 +68,13 @@ def write_card(
         "supervised tokens": f"{made['num_supervised_tokens']:,} of {made['num_tokens']:,} "
         f"({made['num_supervised_tokens'] / max(1, made['num_tokens']):.1%})",
         "chat template": f"content {_code(made['template_digest'])}",
-        "settings": _listed({name: value for name, value in config.model_dump(mode="json").items() if name not in NOT_TOLD}),
+        "settings": _listed(
+            {
+                name: value
+                for name, value in config.model_dump(mode="json").items()
+                if name not in NOT_TOLD
+            }
+        ),
         "engine": f"{_code(made['engine'])}, {made['precision']}, processes: {made['num_processes']}",
         "optimiser steps": f"{made['optimizer_steps']:,}",
         "loss at the end": f"{made['final_loss']} nats per {_unit(config)} (mean of the last ten logged)",
@@ -76,7 +101,11 @@ and of the trajectories apply.
 
 def _unit(config: TrainConfig) -> str:
     """What the loss is a mean over, and what else is in it."""
-    alike = "" if config.loss_normalizer == "tokens" else f", {config.loss_normalizer} counting the same each"
+    alike = (
+        ""
+        if config.loss_normalizer == "tokens"
+        else f", {config.loss_normalizer} counting the same each"
+    )
     weighed = "" if config.step_weights == "none" else f", steps weighed by {config.step_weights}"
     held = f", with {config.kl_weight:g} times the KL to the base model" if config.kl_weight else ""
     return f"supervised token{alike}{weighed}{held}"
@@ -91,20 +120,26 @@ def _trajectories(run: Manifest, sources: Counter[str], made: Mapping[str, Any])
 
 def _selection(run: Manifest) -> str:
     settings = run.config
-    names = ["selector", "ratio", "rounding", "min_steps", "scope", "seed"] + ["model"] * (settings.get("selector") in ASKS_A_MODEL)
+    names = ["selector", "ratio", "rounding", "min_steps", "scope", "seed"] + ["model"] * (
+        settings.get("selector") in ASKS_A_MODEL
+    )
     told = ", ".join(f"{name} {_name(settings[name])}" for name in names if name in settings)
     return f"{told}, content {_code(_short(run.digest))}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_code(value)}" for name, value in values.items() if value is not None)
+    return ", ".join(
+        f"{name} {_code(value)}" for name, value in values.items() if value is not None
+    )
 
 
 def _name(value: Any) -> str:
     """A name that may be a path: of a path its last part alone, for a card travels and folders of this machine do not."""
     text = str(value)
     return _code(
-        text.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if text.startswith(("/", ".", "~")) or text.count("/") > 1 else text
+        text.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+        if text.startswith(("/", ".", "~")) or text.count("/") > 1
+        else text
     )
 
 

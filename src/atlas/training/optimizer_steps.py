@@ -20,13 +20,19 @@ class OptimizerSteps(Dataset[list[TrainingExample]]):
     """
 
     def __init__(
-        self, trajectories: Sequence[Sequence[TrainingExample]], order: Sequence[int], batch_size: int, num_ranks: int = 1
+        self,
+        trajectories: Sequence[Sequence[TrainingExample]],
+        order: Sequence[int],
+        batch_size: int,
+        num_ranks: int = 1,
     ) -> None:
         self._trajectories = trajectories
         lengths = [max(len(example.input_ids) for example in examples) for examples in trajectories]
         steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._shares = [share for step in steps for share in share_out(step, lengths, num_ranks)]
-        self.spare = min(itertools.chain.from_iterable(trajectories), key=lambda example: len(example.input_ids))
+        self.spare = min(
+            itertools.chain.from_iterable(trajectories), key=lambda example: len(example.input_ids)
+        )
 
     def __len__(self) -> int:
         return len(self._shares)
@@ -42,4 +48,7 @@ def share_out(step: Sequence[int], lengths: Sequence[int], num_ranks: int) -> li
     for place in sorted(range(len(step)), key=lambda place: (-lengths[step[place]], place)):
         owners[place] = min(range(num_ranks), key=lambda rank: (tokens[rank], rank))
         tokens[owners[place]] += lengths[step[place]]
-    return [[index for index, owner in zip(step, owners, strict=True) if owner == rank] for rank in range(num_ranks)]
+    return [
+        [index for index, owner in zip(step, owners, strict=True) if owner == rank]
+        for rank in range(num_ranks)
+    ]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError, HubError
-from atlas.models.local import CHECKPOINT_FOLDER, import_transformers
-from atlas.record_files import write_text
-from atlas.store import Manifest
+from atlas.models.local.load import CHECKPOINT_FOLDER, import_transformers
+from atlas.store.record_files import write_text
+from atlas.store.run_folders import Manifest
 
-PUSHED_FILE = "pushed.json"  # where the checkpoint went; written after the end, so no output of the run
+PUSHED_FILE = (
+    "pushed.json"  # where the checkpoint went; written after the end, so no output of the run
+)
 
 
 def check_push(repository: str) -> None:
@@ -28,9 +30,13 @@ def check_push(repository: str) -> None:
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
-        raise ConfigError(f"push_to_hub={repository!r} is no name of a repository: {error} Give it as owner/name.") from None
+        raise ConfigError(
+            f"push_to_hub={repository!r} is no name of a repository: {error} Give it as owner/name."
+        ) from None
     if get_token() is None:
-        raise ConfigError(f"push_to_hub={repository} needs a token of the hub. Log in with: hf auth login, or set HF_TOKEN.")
+        raise ConfigError(
+            f"push_to_hub={repository} needs a token of the hub. Log in with: hf auth login, or set HF_TOKEN."
+        )
 
 
 def push_checkpoint(run: Path, manifest: Manifest, repository: str, private: bool) -> None:
@@ -48,9 +54,15 @@ def push_checkpoint(run: Path, manifest: Manifest, repository: str, private: boo
     try:
         api = HfApi()
         api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=run / CHECKPOINT_FOLDER, commit_message=f"ATLaS run {manifest.digest[:12]}")
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=run / CHECKPOINT_FOLDER,
+            commit_message=f"ATLaS run {manifest.digest[:12]}",
+        )
     except Exception as error:  # a network fails in many ways, each with an exception of its own
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
         raise HubError(
             f"{run} is finished and kept, but its checkpoint could not be pushed to {repository}: {reason.rstrip('.')}. "
             "Run the same command again to push it; nothing is trained anew."

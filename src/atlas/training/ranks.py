@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atlas.errors import RankError, RunError
-from atlas.models.local import import_transformers
+from atlas.models.local.load import import_transformers
 
 T = TypeVar("T")
-LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "remote process has terminated")
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Socket closed",
+    "remote process has terminated",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,16 @@ class Ranks:
             value = act()
         except Exception as caught:
             error = caught
-        failed = [rank for rank, has_failed in enumerate(self._gather(error is not None)) if has_failed]
+        failed = [
+            rank for rank, has_failed in enumerate(self._gather(error is not None)) if has_failed
+        ]
         if not failed:
             return value  # type: ignore[return-value]
         if error is not None and failed[0] == self.index:
             raise error
-        raise RankError(f"rank {failed[0]} of this training has failed. See its message.") from error
+        raise RankError(
+            f"rank {failed[0]} of this training has failed. See its message."
+        ) from error
 
     def on_first(self, act: Callable[[], T]) -> T | None:
         """What `act` gives, called by rank 0 alone while the others wait; None at those."""
@@ -69,8 +79,12 @@ class Ranks:
                 raise
             if self.is_first:
                 message = "another process of this training has ended in the middle of it. See what it or its launcher says; "
-                raise RunError(f"{message}then run the same command again: it goes on from the last saved state.") from error
-            raise RankError("another process of this training has ended in the middle of it.") from error
+                raise RunError(
+                    f"{message}then run the same command again: it goes on from the last saved state."
+                ) from error
+            raise RankError(
+                "another process of this training has ended in the middle of it."
+            ) from error
 
     def _gather(self, value: T) -> list[T]:
         if self.size == 1:
@@ -88,7 +102,9 @@ def meet_ranks() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every rank would warn that its model has no unused parameters
+    os.environ.setdefault(
+        "TORCH_CPP_LOG_LEVEL", "ERROR"
+    )  # every rank would warn that its model has no unused parameters
     import_transformers()
     import torch
     from accelerate import PartialState

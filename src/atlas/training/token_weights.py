@@ -24,7 +24,9 @@ from atlas.records import Selection, Trajectory
 from atlas.training.config import LossNormalizer, StepWeights
 
 
-def weights_of_steps(trajectory: Trajectory, selection: Selection, step_weights: StepWeights) -> dict[int, float]:
+def weights_of_steps(
+    trajectory: Trajectory, selection: Selection, step_weights: StepWeights
+) -> dict[int, float]:
     """u(s) of each selected step.
 
     Raises:
@@ -35,9 +37,19 @@ def weights_of_steps(trajectory: Trajectory, selection: Selection, step_weights:
     weights: dict[int, float] = {}
     for step in selection.critical_steps:
         annotation = trajectory.steps[step.index].annotation
-        weight = step.score if step_weights == "score" else annotation.score if annotation is not None else None
+        weight = (
+            step.score
+            if step_weights == "score"
+            else annotation.score
+            if annotation is not None
+            else None
+        )
         if weight is None or not math.isfinite(weight) or weight <= 0:
-            where = f"in the selection by '{selection.selector}'" if step_weights == "score" else "in the annotation of its source"
+            where = (
+                f"in the selection by '{selection.selector}'"
+                if step_weights == "score"
+                else "in the annotation of its source"
+            )
             found = "no score" if weight is None else f"the score {weight}"
             raise DataError(
                 f"trajectory {trajectory.id}, step {step.index} has {found} {where}, where step_weights={step_weights} expects a finite "

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError, DataError
-from atlas.models.local import ModelPlace, load_renderer, locate_model, model_input
-from atlas.progress import quiet_unless, say, show_progress
+from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.runs import TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.store import Input, Manifest, Run, read_manifest, run_input, start_run
+from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
+from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
@@ -56,7 +56,9 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         return manifest
 
 
-def _check(config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks) -> dict[str, Input]:
+def _check(
+    config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks
+) -> dict[str, Input]:
     """The inputs of the run, and what can be known to be wrong before anything is loaded."""
     if config.batch_size < ranks.size:
         raise ConfigError(
@@ -73,13 +75,21 @@ def _check(config: TrainConfig, trajectories: Path, selection: Path, out: Path, 
 
 
 def _train(
-    config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks, manifest: Manifest, run: Run | None
+    config: TrainConfig,
+    trajectories: Path,
+    selection: Path,
+    out: Path,
+    ranks: Ranks,
+    manifest: Manifest,
+    run: Run | None,
 ) -> Manifest:
     """All of a run that is not finished; `run` is held by rank 0 alone."""
     sources: Counter[str] = Counter()
     place = locate_model(config.model)
     settings = ranks.together(lambda: read_model_settings(place))
-    examples, renderer = ranks.together(lambda: _read_examples(config, place, trajectories, selection, sources))
+    examples, renderer = ranks.together(
+        lambda: _read_examples(config, place, trajectories, selection, sources)
+    )
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
@@ -93,11 +103,24 @@ def _train(
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, examples, out, ranks)
-    summary = _describe(examples) | _describe_loss(examples, config) | tuned.summary | {"template_digest": _template_digest(renderer)}
+    summary = (
+        _describe(examples)
+        | _describe_loss(examples, config)
+        | tuned.summary
+        | {"template_digest": _template_digest(renderer)}
+    )
 
     def save() -> Manifest:
         assert run is not None
-        card = write_card(config, place, manifest, read_manifest(trajectories), read_manifest(selection), sources, summary)
+        card = write_card(
+            config,
+            place,
+            manifest,
+            read_manifest(trajectories),
+            read_manifest(selection),
+            sources,
+            summary,
+        )
         with full_disk_is_an_os_error(out):
             save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
         return run.finish(summary)
@@ -106,7 +129,11 @@ def _train(
 
 
 def _read_examples(
-    config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path, sources: Counter[str]
+    config: TrainConfig,
+    place: ModelPlace,
+    trajectories: Path,
+    selection: Path,
+    sources: Counter[str],
 ) -> tuple[ExampleSet, Renderer]:
     selections = read_selections(selection, trajectories)
     renderer = load_renderer(place)
@@ -116,7 +143,9 @@ def _read_examples(
     return examples, renderer
 
 
-def _count_sources(trajectories: Iterable[Trajectory], sources: Counter[str]) -> Iterator[Trajectory]:
+def _count_sources(
+    trajectories: Iterable[Trajectory], sources: Counter[str]
+) -> Iterator[Trajectory]:
     for trajectory in trajectories:
         sources[trajectory.source.name] += 1
         yield trajectory
@@ -136,14 +165,19 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
             f"learn nothing. {out}/problems.jsonl has the reason of each; if it is length, raise max_tokens above {config.max_tokens}."
         )
-    schedule_examples(examples.by_trajectory, config.epochs, config.batch_size, config.seed)  # refuses one of nothing
+    schedule_examples(
+        examples.by_trajectory, config.epochs, config.batch_size, config.seed
+    )  # refuses one of nothing
 
 
 def _describe(examples: ExampleSet) -> dict[str, Any]:
     return {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
-        "num_left_out": len({problem.item for problem in examples.problems} - {example.trajectory_id for example in examples.examples}),
+        "num_left_out": len(
+            {problem.item for problem in examples.problems}
+            - {example.trajectory_id for example in examples.examples}
+        ),
         "num_tokens": examples.num_tokens,
         "num_trained_tokens": examples.num_trained_tokens,
         "num_supervised_tokens": examples.num_supervised_tokens,
@@ -155,5 +189,12 @@ def _describe(examples: ExampleSet) -> dict[str, Any]:
 
 
 def _describe_loss(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
-    loss: dict[str, Any] = {"loss_normalizer": config.loss_normalizer, "step_weights": config.step_weights}
-    return loss | ({"kl_weight": config.kl_weight, "num_anchored_tokens": examples.num_anchored_tokens} if config.kl_weight else {})
+    loss: dict[str, Any] = {
+        "loss_normalizer": config.loss_normalizer,
+        "step_weights": config.step_weights,
+    }
+    return loss | (
+        {"kl_weight": config.kl_weight, "num_anchored_tokens": examples.num_anchored_tokens}
+        if config.kl_weight
+        else {}
+    )

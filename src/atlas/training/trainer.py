@@ -26,7 +26,9 @@ def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
     (examples,) = shares
     nothing = torch.empty(0, dtype=torch.int32)
     return {
-        "input_ids": torch.cat([nothing, *(torch.from_numpy(example.input_ids) for example in examples)]),
+        "input_ids": torch.cat(
+            [nothing, *(torch.from_numpy(example.input_ids) for example in examples)]
+        ),
         "examples": list(examples),
     }
 
@@ -55,10 +57,20 @@ class CriticalStepTrainer(Trainer):
         self._divergences: list[torch.Tensor] = []  # of the optimiser steps since the last log
         self.loss_is_scaled_for_ga = True
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, Any]], device: torch.device
+    ) -> torch.Tensor:
         examples = [example for batch in batch_samples for example in batch["examples"]]
-        weights = float(np.concatenate([example.target_weights for example in examples]).sum()) if examples else 0.0
-        sums = torch.tensor([weights, sum(example.num_anchored_tokens for example in examples)], dtype=torch.float64, device=device)
+        weights = (
+            float(np.concatenate([example.target_weights for example in examples]).sum())
+            if examples
+            else 0.0
+        )
+        sums = torch.tensor(
+            [weights, sum(example.num_anchored_tokens for example in examples)],
+            dtype=torch.float64,
+            device=device,
+        )
         over_ranks: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")
         return over_ranks
 
@@ -80,18 +92,24 @@ class CriticalStepTrainer(Trainer):
             self._divergences.clear()
         super().log(logs, start_time)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
         model.train()
         passes = self.micro_batches(inputs["examples"])
         losses, divergences = [], []
         syncs = self.accelerator.sync_gradients
         for number, examples in enumerate(passes, start=1):
             is_last = number == len(passes)
-            self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)  # DeepSpeed steps at the last pass alone
+            self.accelerator.gradient_state._set_sync_gradients(
+                is_last and syncs
+            )  # DeepSpeed steps at the last pass alone
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     run = examples or [self.train_dataset.spare]
-                    loss, divergence = self.compute_loss(model, {"examples": run}, True, num_items_in_batch)
+                    loss, divergence = self.compute_loss(
+                        model, {"examples": run}, True, num_items_in_batch
+                    )
                     if not examples:
                         loss, divergence = loss * 0.0, divergence * 0.0
                 self.accelerator.backward(loss)
@@ -107,13 +125,21 @@ class CriticalStepTrainer(Trainer):
         padded, shares = "packing" not in self.engine.parts, "shared_prompts" in self.engine.parts
         batches = cut_into_micro_batches(tokens, self.max_tokens, self.max_examples, padded, shares)
         if self.accelerator.num_processes > 1:
-            counts = self.accelerator.gather(torch.tensor([len(batches)], device=self.accelerator.device))
-            batches = cut_into_micro_batches(tokens, self.max_tokens, self.max_examples, padded, shares, int(counts.max()))
+            counts = self.accelerator.gather(
+                torch.tensor([len(batches)], device=self.accelerator.device)
+            )
+            batches = cut_into_micro_batches(
+                tokens, self.max_tokens, self.max_examples, padded, shares, int(counts.max())
+            )
             batches += [[]] * (int(counts.max()) - len(batches))
         return [[examples[index] for index in batch] for batch in batches]
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None
@@ -125,6 +151,10 @@ class CriticalStepTrainer(Trainer):
             sums = sum_losses(model, padded, self.engine.base)
         # Ranks average their gradients, so each scales by their number to make it a sum over all of them. A sum over nothing is 0.
         counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)
-        scaled = sums / counts * (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
+        scaled = (
+            sums
+            / counts
+            * (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
+        )
         loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
         return (loss, scaled[1].detach()) if return_outputs else loss

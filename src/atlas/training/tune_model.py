@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError
-from atlas.models.local import default_device, import_transformers, load_model, locate_model, resolve_precision
-from atlas.progress import say, show_progress
+from atlas.models.local.load import (
+    default_device,
+    import_transformers,
+    load_model,
+    locate_model,
+    resolve_precision,
+)
+from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
 from atlas.training.examples import ExampleSet, examples_of_steps, schedule_examples
@@ -33,7 +39,9 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or a schedule that does not fit.
         ModelError: the model cannot be loaded, or its loss is no finite number any more.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the Trainer forks; the tokenizer's threads must not
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # the Trainer forks; the tokenizer's threads must not
     transformers = import_transformers()
     import torch
 
@@ -51,12 +59,16 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
     trajectories = examples.by_trajectory
     order = schedule_examples(trajectories, config.epochs, config.batch_size, config.seed)
     steps = examples_of_steps(trajectories, order, config.batch_size)
-    ranks.together(lambda: _check_schedule(config, arguments.get_warmup_steps(len(steps)), len(steps)))
+    ranks.together(
+        lambda: _check_schedule(config, arguments.get_warmup_steps(len(steps)), len(steps))
+    )
     model = ranks.together(lambda: _load(config, precision))
     base = BaseModel(model) if config.kl_weight and examples.num_anchored_tokens else None
     autocast = torch.bfloat16 if precision == "bf16" else None
     # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
-    chosen = ranks.on_first(lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base))
+    chosen = ranks.on_first(
+        lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base)
+    )
     engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
     parts = ranks.of_first(lambda: engine.parts)
     engine.put_in(parts)
@@ -72,7 +84,10 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
             args=arguments,
             train_dataset=OptimizerSteps(trajectories, order, config.batch_size, ranks.size),
             data_collator=collate,
-            callbacks=[LastStepLogger(), *([RunFollower(out, bar, config.epochs)] if ranks.is_first else [])],
+            callbacks=[
+                LastStepLogger(),
+                *([RunFollower(out, bar, config.epochs)] if ranks.is_first else []),
+            ],
             engine=engine,
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,
@@ -81,16 +96,24 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
-                callback.logging_dir = str(out / "tensorboard")  # its own choice is among the states, which are removed
+                callback.logging_dir = str(
+                    out / "tensorboard"
+                )  # its own choice is among the states, which are removed
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
             is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
+            weights = (
+                trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
+            )
     engine.put_in(())
-    losses, divergences = ([row[key] for row in trainer.state.log_history if key in row] for key in ("loss", "kl"))
+    losses, divergences = (
+        [row[key] for row in trainer.state.log_history if key in row] for key in ("loss", "kl")
+    )
     whole = trainer.accelerator.unwrap_model(trainer.model)
-    commit = getattr(whole.config, "_commit_hash", None)  # of a model from the hub, which has no digest of its own
+    commit = getattr(
+        whole.config, "_commit_hash", None
+    )  # of a model from the hub, which has no digest of its own
     summary = {
         "optimizer_steps": trainer.state.global_step,
         "final_loss": _mean_of_last(losses),
@@ -121,7 +144,9 @@ def _load(config: TrainConfig, precision: str) -> Any:
 
 
 def _check_schedule(config: TrainConfig, num_warmup_steps: int, num_steps: int) -> None:
-    if config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps:  # transformers would divide by what is left
+    if (
+        config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps
+    ):  # transformers would divide by what is left
         raise ConfigError(
             f"lr_scheduler=polynomial needs optimiser steps after the warm-up, and warmup_ratio={config.warmup_ratio:g} takes all of "
             f"this run's {num_steps}. Set warmup_ratio=0, a smaller batch_size, or another lr_scheduler."
@@ -131,10 +156,14 @@ def _check_schedule(config: TrainConfig, num_warmup_steps: int, num_steps: int) 
 def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, out: Path) -> Any:
     on_cpu = default_device() == "cpu"
     try:
-        for tracker in transformers.integrations.get_reporting_integration_callbacks(list(config.report_to)):
+        for tracker in transformers.integrations.get_reporting_integration_callbacks(
+            list(config.report_to)
+        ):
             tracker()
     except Exception as error:  # each tracker has its own way to say that its package is missing
-        raise ConfigError(f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or leave it out.") from error
+        raise ConfigError(
+            f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or leave it out."
+        ) from error
     arguments = transformers.TrainingArguments(
         output_dir=str(out / RESUME_FOLDER),
         run_name=out.resolve().name,
@@ -165,5 +194,7 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
             f"the launcher's mixed_precision is '{arguments.mixed_precision}', and this run computes in {precision}. "
             f"Set mixed_precision of the launcher to {'bf16' if precision == 'bf16' else 'no'}, or precision=… here to the other."
         )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel over all GPUs in sight would multiply batch_size in silence
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # DataParallel over all GPUs in sight would multiply batch_size in silence
     return arguments

@@ -24,7 +24,10 @@ def odd_steps(trajectory: Trajectory) -> list[tuple[int, str]]:
             remarks.append((index, "no 'Action:' where most steps have one"))
         elif actions[index] > 1:
             remarks.append((index, "several 'Action:' in one response, the last is taken"))
-        elif actions_expected and len(text[text.find("Action:") + len("Action:") :].strip().splitlines()) > 1:
+        elif (
+            actions_expected
+            and len(text[text.find("Action:") + len("Action:") :].strip().splitlines()) > 1
+        ):
             remarks.append((index, "several lines after 'Action:', the first is taken"))
     return remarks
 

@@ -22,11 +22,11 @@ from atlas.config import Config
 from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, make_environment
 from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
-from atlas.processes import interrupts_held_back, leave_with_parent
-from atlas.progress import show_progress
-from atlas.record_files import RecordLog, read_records
 from atlas.records import Message, Problem, Source, Task, Trajectory
-from atlas.store import Manifest, start_run
+from atlas.store.record_files import RecordLog, read_records
+from atlas.store.run_folders import Manifest, start_run
+from atlas.terminal.progress import show_progress
+from atlas.workers.processes import interrupts_held_back, leave_with_parent
 
 COMMAND = "collect"
 CHUNK = 8  # episodes per message to a worker: few enough to lose little to an interruption
@@ -37,12 +37,18 @@ class CollectConfig(Config):
 
     machine_fields: ClassVar[frozenset[str]] = frozenset({"workers"})
 
-    environment: str = Field("babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'")
+    environment: str = Field(
+        "babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+    )
     split: str = Field("train", description="the split of the environment's tasks")
     episodes: int = Field(1000, ge=1, description="how many tasks, one episode each")
     seed: int = Field(0, ge=0, description="chooses the tasks, the expert's words and its slips")
-    detour_rate: float = Field(0.1, ge=0, le=1, description="chance per step that the expert makes a detour")
-    mistake_rate: float = Field(0.1, ge=0, le=1, description="chance per step that the expert makes a mistake")
+    detour_rate: float = Field(
+        0.1, ge=0, le=1, description="chance per step that the expert makes a detour"
+    )
+    mistake_rate: float = Field(
+        0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
+    )
     max_steps: int = Field(20, ge=1, description="steps after which an episode is truncated")
     workers: int | None = Field(None, ge=1, description="processes; by default one per CPU")
 
@@ -64,7 +70,9 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
         order = [trajectory_id(task, _source(config)) for task in tasks]
         try:
             if not log.sealed:
-                missing = [task for task, key in zip(tasks, order, strict=True) if key not in log.done]
+                missing = [
+                    task for task, key in zip(tasks, order, strict=True) if key not in log.done
+                ]
                 _play_into(log, config, missing, num_done=len(tasks) - len(missing))
                 log.seal(order)
         finally:
@@ -102,12 +110,18 @@ def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[
     for trajectory in trajectories:
         outcome = trajectory.outcome
         statuses[outcome.status] += 1
-        group = groups.setdefault(trajectory.task.group, {"episodes": 0, "successes": 0, "steps": 0})
+        group = groups.setdefault(
+            trajectory.task.group, {"episodes": 0, "successes": 0, "steps": 0}
+        )
         group["episodes"] += 1
         group["successes"] += outcome.status == "success"
         group["steps"] += len(trajectory.steps)
         if outcome.status == "error":
-            problems.append(Problem(where="collect", item=trajectory.id, reason=outcome.reason or "no reason given"))
+            problems.append(
+                Problem(
+                    where="collect", item=trajectory.id, reason=outcome.reason or "no reason given"
+                )
+            )
     episodes, steps = statuses.total(), sum(group["steps"] for group in groups.values())
     per_group: dict[str, Mapping[str, Any]] = {
         name: {
@@ -128,7 +142,14 @@ def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[
 
 
 def _source(config: CollectConfig) -> Source:
-    return Source(name="expert", details={"seed": config.seed, "detour_rate": config.detour_rate, "mistake_rate": config.mistake_rate})
+    return Source(
+        name="expert",
+        details={
+            "seed": config.seed,
+            "detour_rate": config.detour_rate,
+            "mistake_rate": config.mistake_rate,
+        },
+    )
 
 
 def _rate(part: int, whole: int) -> float:
@@ -138,7 +159,10 @@ def _rate(part: int, whole: int) -> float:
 def _make(config: CollectConfig) -> Environment:
     try:
         environment = make_environment(
-            config.environment, max_steps=config.max_steps, detour_rate=config.detour_rate, mistake_rate=config.mistake_rate
+            config.environment,
+            max_steps=config.max_steps,
+            detour_rate=config.detour_rate,
+            mistake_rate=config.mistake_rate,
         )
     except TypeError as error:
         raise ConfigError(
@@ -146,7 +170,9 @@ def _make(config: CollectConfig) -> Environment:
             "It has to take max_steps, detour_rate and mistake_rate."
         ) from error
     if not isinstance(environment, HasExpert):
-        raise ConfigError(f"environment '{config.environment}' comes without an expert, so nothing can be collected from it.")
+        raise ConfigError(
+            f"environment '{config.environment}' comes without an expert, so nothing can be collected from it."
+        )
     return environment
 
 
@@ -166,7 +192,9 @@ def _play_chunk(config: CollectConfig, tasks: Sequence[Task]) -> list[Trajectory
     return [play(task, _environment, config) for task in tasks]
 
 
-def _play_into(log: RecordLog[Trajectory], config: CollectConfig, tasks: Sequence[Task], num_done: int) -> None:
+def _play_into(
+    log: RecordLog[Trajectory], config: CollectConfig, tasks: Sequence[Task], num_done: int
+) -> None:
     if not tasks:
         return
     with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:
@@ -184,7 +212,9 @@ def _play_all(config: CollectConfig, tasks: Sequence[Task]) -> Iterator[Trajecto
         yield from (play(task, environment, config) for task in tasks)
         return
     # spawn: a forked child would share the parent's threads' locks (a GPU, a progress bar) in an unknown state
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(config,))
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(config,)
+    )
     try:
         waiting: set[Future[list[Trajectory]]] = set()
         remaining = iter(chunks)

@@ -23,7 +23,9 @@ Filter = tuple[str, Callable[[Trajectory], bool]]
 _CONDITION = re.compile(r"\s*(\w+)\s*(!=|=|~)(.*)", re.DOTALL)
 
 
-def make_filters(only: Sequence[str], min_steps: int | None, max_steps: int | None, where: Sequence[str]) -> list[Filter]:
+def make_filters(
+    only: Sequence[str], min_steps: int | None, max_steps: int | None, where: Sequence[str]
+) -> list[Filter]:
     """The filters with their names, in the order in which they are asked.
 
     Raises:
@@ -34,11 +36,17 @@ def make_filters(only: Sequence[str], min_steps: int | None, max_steps: int | No
         if status not in STATUSES:
             raise ConfigError(f"only={status}: no such outcome. {nearest(status, STATUSES)}")
     if only:
-        filters.append((f"only {', '.join(only)}", lambda trajectory: trajectory.outcome.status in only))
+        filters.append(
+            (f"only {', '.join(only)}", lambda trajectory: trajectory.outcome.status in only)
+        )
     if min_steps is not None:
-        filters.append((f"min-steps {min_steps}", lambda trajectory: len(trajectory.steps) >= min_steps))
+        filters.append(
+            (f"min-steps {min_steps}", lambda trajectory: len(trajectory.steps) >= min_steps)
+        )
     if max_steps is not None:
-        filters.append((f"max-steps {max_steps}", lambda trajectory: len(trajectory.steps) <= max_steps))
+        filters.append(
+            (f"max-steps {max_steps}", lambda trajectory: len(trajectory.steps) <= max_steps)
+        )
     return filters + [(f"where {condition}", _condition(condition)) for condition in where]
 
 
@@ -50,7 +58,9 @@ def dropped_by(trajectory: Trajectory, filters: Sequence[Filter]) -> str | None:
 def _condition(text: str) -> Callable[[Trajectory], bool]:
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"where '{text}' is no condition, expected a field, then = or != or ~, then a text: 'task~babyai'.")
+        raise ConfigError(
+            f"where '{text}' is no condition, expected a field, then = or != or ~, then a text: 'task~babyai'."
+        )
     name, operator, wanted = match.groups()
     field = FIELDS.get(name)
     if field is None:
@@ -62,5 +72,7 @@ def _condition(text: str) -> Callable[[Trajectory], bool]:
     try:
         pattern = re.compile(wanted)
     except re.error as error:
-        raise ConfigError(f"where '{text}': '{wanted}' is no regular expression: {error}.") from None
+        raise ConfigError(
+            f"where '{text}': '{wanted}' is no regular expression: {error}."
+        ) from None
     return lambda trajectory: pattern.search(field(trajectory)) is not None

@@ -16,10 +16,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from atlas.errors import DataError
-from atlas.record_files import file_digest
 from atlas.records import Problem
-from atlas.runs import TRAJECTORY_FILES
-from atlas.store import MANIFEST_FILE, Input, Manifest, read_manifest, relative_path, run_input
+from atlas.store.readers import TRAJECTORY_FILES
+from atlas.store.record_files import file_digest
+from atlas.store.run_folders import (
+    MANIFEST_FILE,
+    Input,
+    Manifest,
+    read_manifest,
+    relative_path,
+    run_input,
+)
 from atlas.trajectories.formats.base import detect_format
 
 STDIN = "-"
@@ -34,7 +41,9 @@ class SourceFile:
     format: str | Problem
 
 
-def find_files(given: Sequence[str], format_name: str | None, out: Path, spool: Path) -> list[SourceFile]:
+def find_files(
+    given: Sequence[str], format_name: str | None, out: Path, spool: Path
+) -> list[SourceFile]:
     """The files that `given` stands for, in order: each path in turn, folders sorted by name, hidden files passed over.
 
     Args:
@@ -49,12 +58,27 @@ def find_files(given: Sequence[str], format_name: str | None, out: Path, spool: 
     """
     files: list[SourceFile] = []
     for text in given:
-        paths = [(path, name) for path, name in _expand(text, spool) if out.resolve() not in path.resolve().parents]
+        paths = [
+            (path, name)
+            for path, name in _expand(text, spool)
+            if out.resolve() not in path.resolve().parents
+        ]
         if not paths:
             if any(True for _ in _expand(text, spool)):
-                raise DataError(f"{text} lies in the run folder to be written, {out}, which is never read. Choose another --out.")
-            raise DataError(f"{text} {_lack(text)}, expected a file, folder or pattern of trajectories. Check the path.")
-        files += [SourceFile(path, name, "atlas" if _is_run(path.parent) else format_name or _detected(path, name)) for path, name in paths]
+                raise DataError(
+                    f"{text} lies in the run folder to be written, {out}, which is never read. Choose another --out."
+                )
+            raise DataError(
+                f"{text} {_lack(text)}, expected a file, folder or pattern of trajectories. Check the path."
+            )
+        files += [
+            SourceFile(
+                path,
+                name,
+                "atlas" if _is_run(path.parent) else format_name or _detected(path, name),
+            )
+            for path, name in paths
+        ]
     return files
 
 
@@ -68,10 +92,17 @@ def find_inputs(given: Sequence[str], out: Path, spool: Path) -> dict[str, Input
         elif path.is_file():
             inputs[f"file {index}"] = Input(path=relative_path(path, out), digest=file_digest(path))
         else:
-            files = [file for file in _expand(text, spool) if out.resolve() not in file[0].resolve().parents]
+            files = [
+                file
+                for file in _expand(text, spool)
+                if out.resolve() not in file[0].resolve().parents
+            ]
             digests = "".join(f"{file_digest(file)} {name}\n" for file, name in files)
             shown = text if text == STDIN else relative_path(path, out)
-            inputs[f"path {index}"] = Input(path=shown, digest=hashlib.sha256(digests.encode("utf-8", "surrogateescape")).hexdigest())
+            inputs[f"path {index}"] = Input(
+                path=shown,
+                digest=hashlib.sha256(digests.encode("utf-8", "surrogateescape")).hexdigest(),
+            )
     return inputs
 
 
@@ -106,11 +137,19 @@ def _files_in(folder: Path) -> Iterator[Path]:
         if here != folder and _is_run(here):
             folders.clear()
             manifest = _manifest_of(here)
-            if manifest is not None and manifest.status == "finished" and manifest.command in TRAJECTORY_FILES:
+            if (
+                manifest is not None
+                and manifest.status == "finished"
+                and manifest.command in TRAJECTORY_FILES
+            ):
                 yield here / TRAJECTORY_FILES[manifest.command]
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (here / name for name in sorted(names) if not name.startswith(".") and (here / name).is_file())
+        yield from (
+            here / name
+            for name in sorted(names)
+            if not name.startswith(".") and (here / name).is_file()
+        )
 
 
 def _is_run(path: Path) -> bool:

@@ -24,7 +24,9 @@ class Identities:
             content: a digest, where the id does not hold one.
             place: where the trajectory stands. Two of one place are never the same: one row may hold several alike.
         """
-        earlier = self._places.setdefault(_digest(id_ if content is None else f"{id_} {content.hex()}"), place)
+        earlier = self._places.setdefault(
+            _digest(id_ if content is None else f"{id_} {content.hex()}"), place
+        )
         if earlier != place and not self._keep_duplicates:
             return id_, earlier
         free, number = id_, 1

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from atlas.store import Manifest
+from atlas.store.run_folders import Manifest
 
 ROWS_SHOWN = 12
 BAR_WIDTH = 40
@@ -31,7 +31,11 @@ def print_import(manifest: Manifest, out: Path, console: Console) -> None:
 
 def plain(text: str) -> Text:
     """A text without markup, its control characters spelt out."""
-    return Text("".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text))
+    return Text(
+        "".join(
+            char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text
+        )
+    )
 
 
 def _is_harmless(char: str) -> bool:
@@ -42,10 +46,20 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     groups = sorted(summary["groups"].items(), key=lambda item: (-item[1]["trajectories"], item[0]))
     table = _table("task", "trajectories", "steps each", "success")
     for name, group in groups[:ROWS_SHOWN]:
-        table.add_row(plain(name), f"{group['trajectories']:,}", f"{group['mean_steps']:.1f}", _share(group["success_rate"]))
+        table.add_row(
+            plain(name),
+            f"{group['trajectories']:,}",
+            f"{group['mean_steps']:.1f}",
+            _share(group["success_rate"]),
+        )
     if len(groups) > ROWS_SHOWN:
         rest = groups[ROWS_SHOWN:]
-        table.add_row(plain(f"({len(rest)} more)"), f"{sum(group['trajectories'] for _, group in rest):,}", "", "")
+        table.add_row(
+            plain(f"({len(rest)} more)"),
+            f"{sum(group['trajectories'] for _, group in rest):,}",
+            "",
+            "",
+        )
     yield table
     if spread := summary["steps_per_trajectory"]:
         middle = f"min {spread['min']}, median {spread['median']}, 95 % up to {spread['p95']}, max {spread['max']}"
@@ -53,16 +67,26 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
         most = max(count for _, _, count in spread["histogram"])
         for low, high, count in spread["histogram"]:
             label = str(low) if low == high else f"{low}–{high}"
-            bars.add_row(Text(label, justify="right"), Text("█" * (-(-BAR_WIDTH * count // most)) if count else ""), f"{count:,}")
+            bars.add_row(
+                Text(label, justify="right"),
+                Text("█" * (-(-BAR_WIDTH * count // most)) if count else ""),
+                f"{count:,}",
+            )
         yield Text(f"steps per trajectory: {middle}")
         yield bars
     sizes = _table("role", "characters", *(["tokens"] if "tokens" in summary else []))
     for role, number in summary["characters"].items():
-        sizes.add_row(plain(role), f"{number:,}", *([f"{summary['tokens'].get(role, 0):,}"] if "tokens" in summary else []))
+        sizes.add_row(
+            plain(role),
+            f"{number:,}",
+            *([f"{summary['tokens'].get(role, 0):,}"] if "tokens" in summary else []),
+        )
     yield sizes
     if summary["notes"]:
         notes = _table("kept, but odd", "steps")
-        for remark, count in sorted(summary["notes"].items(), key=lambda item: -item[1])[:ROWS_SHOWN]:
+        for remark, count in sorted(summary["notes"].items(), key=lambda item: -item[1])[
+            :ROWS_SHOWN
+        ]:
             notes.add_row(plain(remark), f"{count:,}")
         yield notes
 
@@ -70,8 +94,13 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     summary = manifest.summary
     paths = manifest.config["paths"]
-    shown = ", ".join(map(str, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
-    formats = ", ".join(f"{name} {count:,}" if summary["files"] > 1 else name for name, count in summary["formats"].items())
+    shown = ", ".join(map(str, paths[:5])) + (
+        f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    )
+    formats = ", ".join(
+        f"{name} {count:,}" if summary["files"] > 1 else name
+        for name, count in summary["formats"].items()
+    )
     statuses = ", ".join(f"{status} {count:,}" for status, count in summary["outcomes"].items())
     return {
         "in": f"{shown}: {summary['files']:,} {'file' if summary['files'] == 1 else 'files'}, format {formats}",
@@ -84,7 +113,9 @@ def _left_out(summary: Mapping[str, Any], out: Path) -> str:
     parts = [f"{count:,} by {name}" for name, count in summary["filtered"].items()]
     if summary["problems"]:
         reasons = list(summary["reasons"].items())
-        listed = "; ".join(f"{count:,} × {reason}" for reason, count in reasons[:3]) + ("; …" if len(reasons) > 3 else "")
+        listed = "; ".join(f"{count:,} × {reason}" for reason, count in reasons[:3]) + (
+            "; …" if len(reasons) > 3 else ""
+        )
         parts.append(f"{summary['problems']:,} ({listed}), see {out / 'problems.jsonl'}")
     return "; ".join(parts) or "nothing"
 

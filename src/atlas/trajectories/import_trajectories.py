@@ -22,10 +22,10 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.errors import DataError
-from atlas.progress import show_progress
-from atlas.record_files import RecordWriter
 from atlas.records import Problem
-from atlas.store import OWN_FILES, Manifest, Run, start_run
+from atlas.store.record_files import RecordWriter
+from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
+from atlas.terminal.progress import show_progress
 from atlas.trajectories.filters import make_filters
 from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
 from atlas.trajectories.formats.base import make_format
@@ -34,25 +34,49 @@ from atlas.trajectories.prepare import Dropped, Kept, Prepared, Preparer, with_i
 from atlas.trajectories.tally import Tally
 
 MAX_FILES_NAMED = 500
-OBJECTS_PER_COLLECTION = 100_000  # looking for cycles after every few hundred objects costs a fifth of the time
+OBJECTS_PER_COLLECTION = (
+    100_000  # looking for cycles after every few hundred objects costs a fifth of the time
+)
 
 
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"paths"})  # the inputs' digests say what was read
+    machine_fields: ClassVar[frozenset[str]] = frozenset(
+        {"paths"}
+    )  # the inputs' digests say what was read
 
-    paths: tuple[str, ...] = Field(min_length=1, description="files, folders, run folders or patterns to read, in this order; - is stdin")
-    format: str | None = Field(None, description="a row of FORMATS or package.module:Format; None tells from the content")
-    strict: bool = Field(False, description="stop at the first row that is no trajectory, instead of recording it")
-    only: tuple[str, ...] = Field((), description="outcomes to keep: success, failure, truncated, error, unknown; all, if empty")
-    min_steps: int | None = Field(None, ge=0, description="trajectories with fewer steps are left out")
-    max_steps: int | None = Field(None, ge=0, description="trajectories with more steps are left out")
-    where: tuple[str, ...] = Field(
-        (), description="conditions such as task~babyai; fields task, environment, group, split, source, status, id"
+    paths: tuple[str, ...] = Field(
+        min_length=1,
+        description="files, folders, run folders or patterns to read, in this order; - is stdin",
     )
-    keep_duplicates: bool = Field(False, description="keep trajectories that are the same word for word, under ids of their own")
-    tokenizer: str | None = Field(None, description="a model whose tokenizer counts the tokens of the summary")
+    format: str | None = Field(
+        None, description="a row of FORMATS or package.module:Format; None tells from the content"
+    )
+    strict: bool = Field(
+        False, description="stop at the first row that is no trajectory, instead of recording it"
+    )
+    only: tuple[str, ...] = Field(
+        (),
+        description="outcomes to keep: success, failure, truncated, error, unknown; all, if empty",
+    )
+    min_steps: int | None = Field(
+        None, ge=0, description="trajectories with fewer steps are left out"
+    )
+    max_steps: int | None = Field(
+        None, ge=0, description="trajectories with more steps are left out"
+    )
+    where: tuple[str, ...] = Field(
+        (),
+        description="conditions such as task~babyai; fields task, environment, group, split, source, status, id",
+    )
+    keep_duplicates: bool = Field(
+        False,
+        description="keep trajectories that are the same word for word, under ids of their own",
+    )
+    tokenizer: str | None = Field(
+        None, description="a model whose tokenizer counts the tokens of the summary"
+    )
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
@@ -98,7 +122,9 @@ def _refuse_hopeless(files: Sequence[SourceFile], strict: bool) -> None:
 
 
 def _stop(problem: Problem) -> None:
-    raise DataError(f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded.")
+    raise DataError(
+        f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded."
+    )
 
 
 def _prepared(files: Sequence[SourceFile], preparer: Preparer) -> Iterator[Prepared]:
@@ -133,7 +159,9 @@ def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manif
                 continue
             id_, earlier = identities.take(item.id, item.digest, item.place)
             if earlier is not None:
-                same = Problem(where=item.place, reason=f"the same as {earlier}, word for word", item=item.id)
+                same = Problem(
+                    where=item.place, reason=f"the same as {earlier}, word for word", item=item.id
+                )
                 problems.write(same)
                 tally.add_problem(same, is_duplicate=True)
                 continue
@@ -144,7 +172,9 @@ def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manif
                 tally.add_remark(remark)
         if not tally.num_kept:
             dropped = ", ".join(f"{name} ({number})" for name, number in tally.filtered.items())
-            raise DataError(f"no trajectory is left: {dropped} dropped all that could be read. Loosen the filters.")
+            raise DataError(
+                f"no trajectory is left: {dropped} dropped all that could be read. Loosen the filters."
+            )
     return run.finish(_files_summary(files) | tally.summary())
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import orjson
 
-from atlas.record_files import to_json
 from atlas.records import Problem, Trajectory
+from atlas.store.record_files import to_json
 from atlas.trajectories.checks import odd_steps
 from atlas.trajectories.filters import dropped_by, make_filters
 from atlas.trajectories.find_files import SourceFile
@@ -53,7 +53,9 @@ class Preparer(NamedTuple):
     where: tuple[str, ...]
     tokenizer: str | None
 
-    def prepare(self, file: SourceFile, items: Iterable[Trajectory | Problem]) -> Iterator[Prepared]:
+    def prepare(
+        self, file: SourceFile, items: Iterable[Trajectory | Problem]
+    ) -> Iterator[Prepared]:
         """The items of a file in order, called by the names that people know the file by."""
         filters = make_filters(self.only, self.min_steps, self.max_steps, self.where)
         count_tokens = _token_counter(self.tokenizer)
@@ -68,9 +70,15 @@ class Preparer(NamedTuple):
                 yield Dropped(name)
             else:
                 line = to_json(item) if is_ours else line_of(item)
-                place = f"{file.name}: {item.id}" if is_ours or item.source.row is None else f"{file.name} row {item.source.row}"
+                place = (
+                    f"{file.name}: {item.id}"
+                    if is_ours or item.source.row is None
+                    else f"{file.name} row {item.source.row}"
+                )
                 digest = hashlib.sha256(line).digest() if is_ours else None
-                yield Kept(item.id, place, digest, line, facts_of(item, count_tokens), odd_steps(item))
+                yield Kept(
+                    item.id, place, digest, line, facts_of(item, count_tokens), odd_steps(item)
+                )
 
 
 def line_of(trajectory: Trajectory) -> bytes:
@@ -80,7 +88,9 @@ def line_of(trajectory: Trajectory) -> bytes:
     """
     numbers = [trajectory.outcome.score, *(step.reward for step in trajectory.steps)]
     try:
-        if b"null" not in orjson.dumps([trajectory.tools, trajectory.source.details]) and all(map(_is_finite, numbers)):
+        if b"null" not in orjson.dumps([trajectory.tools, trajectory.source.details]) and all(
+            map(_is_finite, numbers)
+        ):
             return orjson.dumps(_fields(trajectory), default=_fields)
     except orjson.JSONEncodeError:  # whole numbers past 64 bits, great depth
         pass
@@ -100,7 +110,9 @@ def _renamed(item: Trajectory | Problem, file: SourceFile) -> Trajectory | Probl
     if isinstance(item, Problem):
         where = item.where
         return (
-            item.model_copy(update={"where": file.name + where.removeprefix(file.path.name)}) if where.startswith(file.path.name) else item
+            item.model_copy(update={"where": file.name + where.removeprefix(file.path.name)})
+            if where.startswith(file.path.name)
+            else item
         )
     return item.model_copy(update={"source": item.source.model_copy(update={"path": file.name})})
 
@@ -109,7 +121,7 @@ def _renamed(item: Trajectory | Problem, file: SourceFile) -> Trajectory | Probl
 def _token_counter(name: str | None) -> Callable[[str], int] | None:
     if name is None:
         return None
-    from atlas.models.local import load_renderer, locate_model
+    from atlas.models.local.load import load_renderer, locate_model
 
     renderer = load_renderer(locate_model(name))
     return lambda text: len(renderer.encode(text))

@@ -47,10 +47,19 @@ def facts_of(trajectory: Trajectory, count_tokens: Callable[[str], int] | None =
         characters[role] = characters.get(role, 0) + size
         if count_tokens is not None:
             calls = (text for call in message.tool_calls for text in (call.name, call.arguments))
-            number = sum(map(count_tokens, filter(None, (message.content, message.reasoning, *calls))))
+            number = sum(
+                map(count_tokens, filter(None, (message.content, message.reasoning, *calls)))
+            )
             tokens[role] = tokens.get(role, 0) + number
     task = trajectory.task
-    return Facts(len(trajectory.steps), trajectory.outcome.status, task.environment, task.group, characters, tokens)
+    return Facts(
+        len(trajectory.steps),
+        trajectory.outcome.status,
+        task.environment,
+        task.group,
+        characters,
+        tokens,
+    )
 
 
 class Tally:
@@ -89,7 +98,10 @@ class Tally:
     def add_problem(self, problem: Problem, is_duplicate: bool = False) -> None:
         """An item that is left out."""
         self._duplicates += is_duplicate
-        _count(self._reasons, "the same as an earlier one, word for word" if is_duplicate else problem.reason)
+        _count(
+            self._reasons,
+            "the same as an earlier one, word for word" if is_duplicate else problem.reason,
+        )
 
     def add_filtered(self, name: str) -> None:
         """A trajectory that a filter dropped."""
@@ -121,7 +133,11 @@ class Tally:
             "outcomes": dict(sorted(statuses.items())),
             "environments": dict(sorted(environments.items())),
             "groups": {
-                name: {"trajectories": count, "mean_steps": round(steps / count, 2), "success_rate": round(won / of, 4) if of else None}
+                name: {
+                    "trajectories": count,
+                    "mean_steps": round(steps / count, 2),
+                    "success_rate": round(won / of, 4) if of else None,
+                }
                 for name, (count, steps, won, of) in sorted(self._groups.items())
             },
             "steps_per_trajectory": _spread(self._steps),
@@ -150,8 +166,21 @@ def _spread(steps: Counter[int]) -> dict[str, Any]:
     least, most = numbers[0], numbers[-1]
     width = -(-(most - least + 1) // MAX_BARS)
     starts = range(least, most + 1, width)
-    bars = [[start, start + width - 1, sum(steps[number] for number in numbers if start <= number < start + width)] for start in starts]
-    return {"min": least, "median": _rank(steps, numbers, 0.5), "p95": _rank(steps, numbers, 0.95), "max": most, "histogram": bars}
+    bars = [
+        [
+            start,
+            start + width - 1,
+            sum(steps[number] for number in numbers if start <= number < start + width),
+        ]
+        for start in starts
+    ]
+    return {
+        "min": least,
+        "median": _rank(steps, numbers, 0.5),
+        "p95": _rank(steps, numbers, 0.95),
+        "max": most,
+        "histogram": bars,
+    }
 
 
 def _rank(steps: Counter[int], numbers: Sequence[int], share: float) -> int:

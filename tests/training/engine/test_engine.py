@@ -19,7 +19,17 @@ from atlas.training.engine.flash_kernels import CpuFlash
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_attention import GENERAL
 from atlas.training.examples import TrainingExample
-from tests.training.tiny_families import FAMILIES, SHAPE, VOCABULARY, assert_same, example, gradients, nested_examples, reference_loss, tiny
+from tests.training.tiny_families import (
+    FAMILIES,
+    SHAPE,
+    VOCABULARY,
+    assert_same,
+    example,
+    gradients,
+    nested_examples,
+    reference_loss,
+    tiny,
+)
 
 # Norms of most families compute in float32 whatever the model's type is, and eager attention its softmax: hence not 1e-12.
 EXACT = 2e-6
@@ -32,21 +42,31 @@ def backward(loss: torch.Tensor) -> float:
     return loss.item()
 
 
-def engine_backward(engine: Engine, model: Any, examples: Sequence[TrainingExample], max_tokens: int = 10_000) -> float:
+def engine_backward(
+    engine: Engine, model: Any, examples: Sequence[TrainingExample], max_tokens: int = 10_000
+) -> float:
     """The loss over as many forward passes as a token budget makes."""
-    batches = cut_into_micro_batches([one.input_ids for one in examples], max_tokens, share_prompts=True)
-    return sum(backward(engine.loss(model, [examples[index] for index in batch])) for batch in batches)
+    batches = cut_into_micro_batches(
+        [one.input_ids for one in examples], max_tokens, share_prompts=True
+    )
+    return sum(
+        backward(engine.loss(model, [examples[index] for index in batch])) for batch in batches
+    )
 
 
 @names
-def test_each_part_and_all_together_have_the_loss_and_gradients_of_the_plain_reference(family: str) -> None:
+def test_each_part_and_all_together_have_the_loss_and_gradients_of_the_plain_reference(
+    family: str,
+) -> None:
     model, examples = tiny(family), nested_examples()
     expected = gradients(model, lambda: backward(reference_loss(model, examples)))
     engine = choose_parts(model, EngineConfig()).engine
     assert engine.parts == PARTS, "this family knows all of them"
     for parts in CHOICES:
         engine.put_in(parts)
-        assert_same(gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT)
+        assert_same(
+            gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT
+        )
 
 
 @names
@@ -57,14 +77,22 @@ def test_neither_accumulation_nor_gradient_checkpointing_changes_them(family: st
     model.activation_checkpointing_enable()
     for parts in (PARTS, PARTS[:1]):
         engine.put_in(parts)
-        assert_same(gradients(model, lambda: engine_backward(engine, model, examples, max_tokens=90)), expected, EXACT)
+        assert_same(
+            gradients(model, lambda: engine_backward(engine, model, examples, max_tokens=90)),
+            expected,
+            EXACT,
+        )
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 under transformers 5.23
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_adapters_have_the_same_gradients_under_the_engine(checkpointing: bool) -> None:
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
-    adapters = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    adapters = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False
+    )
     model, examples = peft.get_peft_model(tiny("qwen2"), adapters), nested_examples()
     expected = gradients(model, lambda: backward(reference_loss(model, examples)))
     assert all("lora" in name for name in expected[1])
@@ -73,24 +101,40 @@ def test_adapters_have_the_same_gradients_under_the_engine(checkpointing: bool) 
         model.activation_checkpointing_enable()
     chosen = choose_parts(model, EngineConfig())
     assert chosen.engine.parts == PARTS
-    assert_same(gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT)
+    assert_same(
+        gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT
+    )
 
 
-lengths = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 33, 60])), min_size=1, max_size=6)
+lengths = st.lists(
+    st.tuples(st.integers(0, 30), st.sampled_from([0, 33, 60])), min_size=1, max_size=6
+)
 
 
 @settings(max_examples=25, deadline=None)
-@given(shapes=lengths, seed=st.integers(0, 99), max_tokens=st.integers(20, 400), supervised=st.sampled_from([0.0, 0.2, 1.0]))
+@given(
+    shapes=lengths,
+    seed=st.integers(0, 99),
+    max_tokens=st.integers(20, 400),
+    supervised=st.sampled_from([0.0, 0.2, 1.0]),
+)
 def test_any_lengths_masks_and_budgets_give_the_reference(
     shapes: list[tuple[int, int]], seed: int, max_tokens: int, supervised: float
 ) -> None:
     model = tiny("llama")
     prompt = np.random.default_rng(seed).integers(0, VOCABULARY, 60).tolist()
-    examples = [example(seed + index % 3, max(length, 2), prompt[:shared], supervised) for index, (length, shared) in enumerate(shapes)]
+    examples = [
+        example(seed + index % 3, max(length, 2), prompt[:shared], supervised)
+        for index, (length, shared) in enumerate(shapes)
+    ]
     expected = gradients(model, lambda: backward(reference_loss(model, examples)))
     engine = Engine(model)
     engine.put_in(PARTS)
-    assert_same(gradients(model, lambda: engine_backward(engine, model, examples, max_tokens)), expected, EXACT)
+    assert_same(
+        gradients(model, lambda: engine_backward(engine, model, examples, max_tokens)),
+        expected,
+        EXACT,
+    )
 
 
 def test_bf16_autocast_keeps_the_loss_and_the_direction_of_the_gradients() -> None:
@@ -102,16 +146,22 @@ def test_bf16_autocast_keeps_the_loss_and_the_direction_of_the_gradients() -> No
     assert loss == pytest.approx(expected, rel=0.02)
     assert rounded.keys() == exact.keys()
     for name, gradient in exact.items():
-        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, name
+        assert torch.cosine_similarity(rounded[name].flatten(), gradient.flatten(), dim=0) > 0.95, (
+            name
+        )
 
 
-def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and_nowhere_else() -> None:
+def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and_nowhere_else() -> (
+    None
+):
     model, examples = tiny("llama"), nested_examples()
     engine = choose_parts(model, EngineConfig()).engine
     seen: dict[str, int] = {"head": 0, "mlp": 0, "embedding": 0}
 
     def count(name: str) -> Any:
-        return lambda _, __, output: seen.update({name: seen[name] + output.numel() // output.shape[-1]})
+        return lambda _, __, output: seen.update(
+            {name: seen[name] + output.numel() // output.shape[-1]}
+        )
 
     handles = [
         model.lm_head.register_forward_hook(count("head")),
@@ -124,19 +174,36 @@ def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and
     supervised = sum(one.num_supervised_tokens for one in examples)
     assert seen["head"] == supervised
     assert seen["mlp"] < supervised, "a place that several sequences share predicts for all of them"
-    assert seen["embedding"] == sum(len(one.input_ids) for one in examples) - 4 * 40 - 2 * 36, "each prompt runs once"
+    assert seen["embedding"] == sum(len(one.input_ids) for one in examples) - 4 * 40 - 2 * 36, (
+        "each prompt runs once"
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "left_out"),
     [
-        (transformers.GraniteConfig(**SHAPE, logits_scaling=3.0), {"chunked_loss", "packing", "shared_prompts", "last_layer"}),
-        (transformers.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1), {"last_layer"}),
+        (
+            transformers.GraniteConfig(**SHAPE, logits_scaling=3.0),
+            {"chunked_loss", "packing", "shared_prompts", "last_layer"},
+        ),
+        (
+            transformers.GPT2Config(
+                vocab_size=VOCABULARY,
+                n_embd=32,
+                n_layer=2,
+                n_head=4,
+                bos_token_id=1,
+                eos_token_id=1,
+            ),
+            {"last_layer"},
+        ),
         (transformers.GPTNeoXConfig(**SHAPE), {"last_layer"}),
     ],
     ids=["scaled logits", "layers elsewhere", "a cache of its own"],
 )
-def test_what_an_architecture_does_not_know_stays_out_and_is_named(config: Any, left_out: set[str]) -> None:
+def test_what_an_architecture_does_not_know_stays_out_and_is_named(
+    config: Any, left_out: set[str]
+) -> None:
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).double().eval()
     examples = nested_examples()
@@ -145,7 +212,11 @@ def test_what_an_architecture_does_not_know_stays_out_and_is_named(config: Any, 
     assert set(chosen.left_out) == left_out
     assert set(chosen.engine.parts) == set(PARTS) - left_out
     if chosen.engine.parts:
-        assert_same(gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT)
+        assert_same(
+            gradients(model, lambda: engine_backward(chosen.engine, model, examples)),
+            expected,
+            EXACT,
+        )
 
 
 def test_a_model_is_as_it_was_when_the_parts_are_taken_out() -> None:
@@ -160,8 +231,12 @@ def test_a_model_is_as_it_was_when_the_parts_are_taken_out() -> None:
 
 
 def test_a_part_that_is_not_asked_for_is_not_used() -> None:
-    assert choose_parts(tiny("llama"), EngineConfig(packing=False)).engine.parts == ("chunked_loss",)
-    assert choose_parts(tiny("llama"), EngineConfig(shared_prompts=False, chunked_loss=False)).engine.parts == ("packing", "last_layer")
+    assert choose_parts(tiny("llama"), EngineConfig(packing=False)).engine.parts == (
+        "chunked_loss",
+    )
+    assert choose_parts(
+        tiny("llama"), EngineConfig(shared_prompts=False, chunked_loss=False)
+    ).engine.parts == ("packing", "last_layer")
 
 
 def test_flash_attention_is_used_where_a_layer_has_no_window_and_no_cap() -> None:
@@ -173,7 +248,10 @@ def test_flash_attention_is_used_where_a_layer_has_no_window_and_no_cap() -> Non
 @pytest.mark.parametrize("method", ["forward", "backward"])
 @pytest.mark.parametrize(
     ("broken", "problem"),
-    [(lambda first, *others: (first * 1.5, *others), "would not be the same"), (lambda: None, "TypeError: ")],
+    [
+        (lambda first, *others: (first * 1.5, *others), "would not be the same"),
+        (lambda: None, "TypeError: "),
+    ],
     ids=["wrong", "fails"],
 )
 def test_a_flash_kernel_that_is_wrong_or_fails_is_named_and_not_used(
@@ -186,9 +264,14 @@ def test_a_flash_kernel_that_is_wrong_or_fails_is_named_and_not_used(
     assert chosen.engine.parts == PARTS
     assert chosen.flash_problem is not None
     assert problem in chosen.flash_problem
-    assert_same(gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT)
+    assert_same(
+        gradients(model, lambda: engine_backward(chosen.engine, model, examples)), expected, EXACT
+    )
     assert chosen.engine.ways == {GENERAL}
 
 
 def test_flash_attention_is_tried_in_the_precision_of_training() -> None:
-    assert choose_parts(tiny("llama").float(), EngineConfig(), autocast=torch.bfloat16).flash_problem is None
+    assert (
+        choose_parts(tiny("llama").float(), EngineConfig(), autocast=torch.bfloat16).flash_problem
+        is None
+    )

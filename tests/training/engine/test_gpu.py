@@ -26,7 +26,11 @@ def test_variable_length_flash_attention_has_the_output_and_gradients_of_one_den
 ) -> None:
     row = forest([(130, 0), (40, 1), (70, 1), (33, 2), (200, 0), (1, 3)])
     num_tokens = len(row.position_ids)
-    places = np.arange(num_tokens) if asks_everywhere else np.flatnonzero(np.random.default_rng(0).random(num_tokens) < 0.3)
+    places = (
+        np.arange(num_tokens)
+        if asks_everywhere
+        else np.flatnonzero(np.random.default_rng(0).random(num_tokens) < 0.3)
+    )
     mask = torch.from_numpy(sees(row, window)[places]).to(GPU)
     torch.manual_seed(0)
     given = [
@@ -34,7 +38,11 @@ def test_variable_length_flash_attention_has_the_output_and_gradients_of_one_den
         for heads, length in ((8, len(places)), (2, num_tokens), (2, num_tokens))
     ]
     kernels, ways = kernels_for(GPU), set[str]()
-    plan = plan_all(row, GPU, kernels, ways) if asks_everywhere else plan_for(row, places, GPU, kernels, ways)
+    plan = (
+        plan_all(row, GPU, kernels, ways)
+        if asks_everywhere
+        else plan_for(row, places, GPU, kernels, ways)
+    )
     output, _ = attend(None, *given, None, 0.1, sliding_window=window, plan=plan)
     assert ways == {CudaFlash.name}
     expected = brute_force(*(states.double() for states in given), mask, 0.1)
@@ -48,7 +56,11 @@ def test_variable_length_flash_attention_has_the_output_and_gradients_of_one_den
 def test_the_engine_in_bf16_uses_flash_attention_and_has_the_reference_loss() -> None:
     model, examples = tiny("llama").float().to(GPU), nested_examples()
     chosen = choose_parts(model, EngineConfig(), autocast=torch.bfloat16)
-    assert (chosen.engine.parts, chosen.flash_problem, chosen.engine.ways) == (PARTS, None, {CudaFlash.name})
+    assert (chosen.engine.parts, chosen.flash_problem, chosen.engine.ways) == (
+        PARTS,
+        None,
+        {CudaFlash.name},
+    )
     with torch.autocast("cuda", torch.bfloat16):
         loss = chosen.engine.loss(model, examples).item()
     assert loss == pytest.approx(reference_loss(tiny("llama"), examples).item(), rel=0.02)
@@ -58,7 +70,10 @@ def test_the_engine_in_bf16_uses_flash_attention_and_has_the_reference_loss() ->
 def test_a_pass_never_waits_for_the_gpu() -> None:
     model, examples = tiny("llama").float().to(GPU), [example(seed, 200) for seed in range(4)]
     engine = choose_parts(model, EngineConfig(), autocast=torch.bfloat16).engine
-    for mode in ("default", "error"):  # the first pass makes what is made once, such as pinned memory
+    for mode in (
+        "default",
+        "error",
+    ):  # the first pass makes what is made once, such as pinned memory
         torch.cuda.set_sync_debug_mode(mode)
         try:
             with torch.autocast("cuda", torch.bfloat16):

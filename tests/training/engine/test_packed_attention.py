@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from atlas.training.engine.attention_calls import AttentionCall, plan_calls
 from atlas.training.engine.flash_kernels import CpuFlash, CudaFlash, FlashKernels, kernels_for
 from atlas.training.engine.joined_attention import attend_jointly
-from atlas.training.engine.packed_attention import GENERAL, AttentionPlan, attend, plan_all, plan_for
+from atlas.training.engine.packed_attention import (
+    GENERAL,
+    AttentionPlan,
+    attend,
+    plan_all,
+    plan_for,
+)
 from atlas.training.engine.packed_rows import Node, PackedRow
 
 CPU = torch.device("cpu")
@@ -34,14 +40,20 @@ class PlainVarlen:
     def takes(self, query: torch.Tensor, window: int | None) -> bool:
         return True
 
-    def _pieces(self, query: torch.Tensor, key: torch.Tensor, call: AttentionCall, scaling: float) -> Any:
+    def _pieces(
+        self, query: torch.Tensor, key: torch.Tensor, call: AttentionCall, scaling: float
+    ) -> Any:
         starts, key_starts = call.query_edges_there.tolist(), call.key_edges_there.tolist()
         assert starts[-1] == len(query)
         assert key_starts[-1] == len(key)
-        for first, last, key_first, key_last in zip(starts, starts[1:], key_starts, key_starts[1:], strict=False):
+        for first, last, key_first, key_last in zip(
+            starts, starts[1:], key_starts, key_starts[1:], strict=False
+        ):
             assert 0 < last - first <= call.longest_query
             assert 0 < key_last - key_first <= call.longest_key
-            wide_key = key[key_first:key_last].repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+            wide_key = key[key_first:key_last].repeat_interleave(
+                query.shape[1] // key.shape[1], dim=1
+            )
             scores = torch.einsum("qhd,khd->hqk", query[first:last], wide_key) * scaling
             own = torch.arange(key_last - key_first - (last - first), key_last - key_first)[:, None]
             keys = torch.arange(key_last - key_first)[None]
@@ -51,22 +63,42 @@ class PlainVarlen:
                 scores = scores.masked_fill(keys <= own - call.window, float("-inf"))
             yield slice(first, last), slice(key_first, key_last), scores
 
-    def forward(self, query: Any, key: Any, value: Any, call: AttentionCall, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, query: Any, key: Any, value: Any, call: AttentionCall, scaling: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         output, sums = torch.empty_like(query), query.new_empty(query.shape[1], len(query))
         for asked, keys, scores in self._pieces(query, key, call, scaling):
             wide_value = value[keys].repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-            output[asked], sums[:, asked] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), wide_value), scores.logsumexp(-1)
+            output[asked], sums[:, asked] = (
+                torch.einsum("hqk,khd->qhd", scores.softmax(-1), wide_value),
+                scores.logsumexp(-1),
+            )
         return output, sums
 
     def backward(
-        self, gradient: Any, query: Any, key: Any, value: Any, output: Any, logsumexp: Any, call: AttentionCall, scaling: float
+        self,
+        gradient: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        output: Any,
+        logsumexp: Any,
+        call: AttentionCall,
+        scaling: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The published equations of flash attention's backward pass (arXiv 2205.14135, algorithm 4)."""
-        of_query, of_key, of_value = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        of_query, of_key, of_value = (
+            torch.zeros_like(query),
+            torch.zeros_like(key),
+            torch.zeros_like(value),
+        )
         repeats = query.shape[1] // key.shape[1]
         for asked, keys, scores in self._pieces(query, key, call, scaling):
             shares = (scores - logsumexp[:, asked, None]).exp()
-            grad, wide_key, wide_value = gradient[asked], *(each[keys].repeat_interleave(repeats, dim=1) for each in (key, value))
+            grad, wide_key, wide_value = (
+                gradient[asked],
+                *(each[keys].repeat_interleave(repeats, dim=1) for each in (key, value)),
+            )
             delta = (grad * output[asked]).sum(-1).T[..., None]
             of_scores = shares * (torch.einsum("qhd,khd->hqk", grad, wide_value) - delta) * scaling
             of_query[asked] = torch.einsum("hqk,khd->qhd", of_scores, wide_key)
@@ -109,27 +141,46 @@ def forest(shapes: list[tuple[int, int]]) -> PackedRow:
 
 def sees(row: PackedRow, window: int | None) -> NDArray[np.bool_]:
     """Which key (second axis) each token of the row sees, [T, T], from the definition alone."""
-    node_of = np.concatenate([np.full(node.end - node.start, index) for index, node in enumerate(row.nodes)])
+    node_of = np.concatenate(
+        [np.full(node.end - node.start, index) for index, node in enumerate(row.nodes)]
+    )
     mask = np.zeros((len(node_of), len(node_of)), dtype=bool)
     for asks, node in enumerate(node_of):
         for answers, other in enumerate(node_of):
             on_the_path = other in row.nodes[node].ancestors or (other == node and answers <= asks)
-            mask[asks, answers] = on_the_path and (window is None or row.position_ids[asks] - row.position_ids[answers] < window)
+            mask[asks, answers] = on_the_path and (
+                window is None or row.position_ids[asks] - row.position_ids[answers] < window
+            )
     return mask
 
 
-def brute_force(query: Any, key: Any, value: Any, mask: torch.Tensor, scaling: float, softcap: float | None = None) -> torch.Tensor:
+def brute_force(
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: torch.Tensor,
+    scaling: float,
+    softcap: float | None = None,
+) -> torch.Tensor:
     """[1, Q, H, D] from one dense mask [Q, T]."""
-    wide_key, wide_value = (each.repeat_interleave(query.shape[1] // each.shape[1], dim=1) for each in (key, value))
+    wide_key, wide_value = (
+        each.repeat_interleave(query.shape[1] // each.shape[1], dim=1) for each in (key, value)
+    )
     scores = query @ wide_key.transpose(2, 3) * scaling
     scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
     attended: torch.Tensor = scores.masked_fill(~mask, float("-inf")).softmax(-1) @ wide_value
     return attended.transpose(1, 2)
 
 
-def states(num_queries: int, num_tokens: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def states(
+    num_queries: int, num_tokens: int, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(num_tokens)
-    shapes = ((1, HEADS, num_queries, WIDTH), (1, GROUPS, num_tokens, WIDTH), (1, GROUPS, num_tokens, WIDTH))
+    shapes = (
+        (1, HEADS, num_queries, WIDTH),
+        (1, GROUPS, num_tokens, WIDTH),
+        (1, GROUPS, num_tokens, WIDTH),
+    )
     query, key, value = (torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes)
     return query, key, value
 
@@ -144,13 +195,21 @@ def asked_places(draw: Any, row: PackedRow) -> NDArray[np.int64] | None:
     return None if chosen is None else np.asarray(sorted(chosen), dtype=np.int64)
 
 
-def plan_of(row: PackedRow, places: NDArray[np.int64] | None, kernels: FlashKernels | None) -> AttentionPlan:
-    return plan_all(row, CPU, kernels, set()) if places is None else plan_for(row, places, CPU, kernels, set())
+def plan_of(
+    row: PackedRow, places: NDArray[np.int64] | None, kernels: FlashKernels | None
+) -> AttentionPlan:
+    return (
+        plan_all(row, CPU, kernels, set())
+        if places is None
+        else plan_for(row, places, CPU, kernels, set())
+    )
 
 
 @settings(max_examples=120, deadline=None)
 @given(data=st.data(), row=rows, window=windows)
-def test_the_calls_show_each_query_each_key_that_it_sees_once(data: Any, row: PackedRow, window: int | None) -> None:
+def test_the_calls_show_each_query_each_key_that_it_sees_once(
+    data: Any, row: PackedRow, window: int | None
+) -> None:
     places = data.draw(asked_places(row))
     plan, mask = plan_of(row, places, None), sees(row, window)
     expected = mask if places is None else mask[places]
@@ -158,10 +217,19 @@ def test_the_calls_show_each_query_each_key_that_it_sees_once(data: Any, row: Pa
     calls = plan.calls(window)
     for call in calls:
         everything = slice(0, len(row.position_ids))
-        queries, keys = (np.arange(everything.stop)[at] if isinstance(at, slice) else at.numpy() for at in (call.queries, call.keys))
-        for asked, answering in zip(np.split(queries, call.query_edges[1:-1]), np.split(keys, call.key_edges[1:-1]), strict=True):
+        queries, keys = (
+            np.arange(everything.stop)[at] if isinstance(at, slice) else at.numpy()
+            for at in (call.queries, call.keys)
+        )
+        for asked, answering in zip(
+            np.split(queries, call.query_edges[1:-1]),
+            np.split(keys, call.key_edges[1:-1]),
+            strict=True,
+        ):
             for number, each in enumerate(asked):
-                last = len(answering) - (len(asked) - 1 - number if call.causal or call.window else 0)
+                last = len(answering) - (
+                    len(asked) - 1 - number if call.causal or call.window else 0
+                )
                 seen[each, answering[max(0, last - (call.window or last)) : last]] += 1
     np.testing.assert_array_equal(seen, expected.astype(int))
     assert len(calls) <= 3, "however many nodes there are"
@@ -177,17 +245,27 @@ def test_the_calls_show_each_query_each_key_that_it_sees_once(data: Any, row: Pa
     kernels=st.sampled_from([None, CpuFlash(), PlainVarlen()]),
 )
 def test_every_way_has_the_output_and_the_gradients_of_one_dense_mask(
-    data: Any, row: PackedRow, window: int | None, softcap: float | None, kernels: FlashKernels | None
+    data: Any,
+    row: PackedRow,
+    window: int | None,
+    softcap: float | None,
+    kernels: FlashKernels | None,
 ) -> None:
     places = data.draw(asked_places(row))
     mask = torch.from_numpy(sees(row, window))
-    given_states = states(len(row.position_ids) if places is None else len(places), len(row.position_ids))
+    given_states = states(
+        len(row.position_ids) if places is None else len(places), len(row.position_ids)
+    )
     plan = plan_of(row, places, kernels)
-    output, _ = attend(None, *given_states, None, 0.3, sliding_window=window, softcap=softcap, plan=plan)
+    output, _ = attend(
+        None, *given_states, None, 0.3, sliding_window=window, softcap=softcap, plan=plan
+    )
     expected = brute_force(*given_states, mask if places is None else mask[places], 0.3, softcap)
     torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
     upstream = torch.randn_like(expected)
-    found, wanted = (torch.autograd.grad(each, given_states, upstream) for each in (output, expected))
+    found, wanted = (
+        torch.autograd.grad(each, given_states, upstream) for each in (output, expected)
+    )
     torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
 
 
@@ -201,12 +279,15 @@ def test_a_plan_remembers_which_ways_were_used() -> None:
 
 
 @pytest.mark.parametrize(("window", "num_calls"), [(None, 2), (3, 1)])
-def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(window: int | None, num_calls: int) -> None:
+def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(
+    window: int | None, num_calls: int
+) -> None:
     """On PyTorch's meta device, which checks the operators of the installed version without a GPU."""
     meta = torch.device("meta")
     row = forest([(5, 0), (4, 1), (3, 1)])
     query, key, value = (
-        torch.empty(12, heads, WIDTH, dtype=torch.bfloat16, device=meta, requires_grad=True) for heads in (HEADS, GROUPS, GROUPS)
+        torch.empty(12, heads, WIDTH, dtype=torch.bfloat16, device=meta, requires_grad=True)
+        for heads in (HEADS, GROUPS, GROUPS)
     )
     kernels, calls = CudaFlash(), plan_calls(row.nodes, None, window, meta)
     assert len(calls) == num_calls

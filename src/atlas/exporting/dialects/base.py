@@ -98,7 +98,9 @@ class Dialect(Protocol):
         ...
 
 
-def make_dialect(name: str, settings: DialectSettings | None = None, renderer: Renderer | None = None) -> Dialect:
+def make_dialect(
+    name: str, settings: DialectSettings | None = None, renderer: Renderer | None = None
+) -> Dialect:
     """The dialect named in `DIALECTS`, or your own `package.module:Class`."""
     made: Dialect = look_up("dialect", name, DIALECTS)(settings or DialectSettings(), renderer)
     return made

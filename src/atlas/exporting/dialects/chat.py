@@ -55,7 +55,11 @@ def read_chat_dict(chat: Mapping[str, Any]) -> Message:
         content=chat["content"],
         reasoning=chat.get("reasoning_content"),
         tool_calls=tuple(
-            ToolCall(id=call.get("id"), name=call["function"]["name"], arguments=call["function"]["arguments"])
+            ToolCall(
+                id=call.get("id"),
+                name=call["function"]["name"],
+                arguments=call["function"]["arguments"],
+            )
             for call in chat.get("tool_calls") or ()
         ),
         tool_call_id=chat.get("tool_call_id"),
@@ -63,7 +67,9 @@ def read_chat_dict(chat: Mapping[str, Any]) -> Message:
     )
 
 
-def flagged_messages(trajectory: Trajectory, selection: Selection) -> Iterator[tuple[Message, bool]]:
+def flagged_messages(
+    trajectory: Trajectory, selection: Selection
+) -> Iterator[tuple[Message, bool]]:
     """Every message of the conversation, and whether it is the response of a critical step."""
     for message, step in trajectory.owned_messages():
         yield message, step in selection.indices
@@ -78,7 +84,9 @@ def until_last_step(trajectory: Trajectory, selection: Selection) -> Iterator[tu
             return
 
 
-def read_flagged(messages: Sequence[Mapping[str, Any]], key: str, *, default: bool) -> SupervisedChat:
+def read_flagged(
+    messages: Sequence[Mapping[str, Any]], key: str, *, default: bool
+) -> SupervisedChat:
     """Messages with a flag on each; `default` is what the trainer does with an assistant message that has none."""
     flags = []
     for chat in messages:
@@ -91,14 +99,22 @@ def read_flagged(messages: Sequence[Mapping[str, Any]], key: str, *, default: bo
 
 def with_thinking(message: Message) -> str:
     """Content with the reasoning before it in <think> tags, for formats that have no field for it."""
-    return message.content if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n{message.content}"
+    return (
+        message.content
+        if message.reasoning is None
+        else f"<think>\n{message.reasoning}\n</think>\n\n{message.content}"
+    )
 
 
 THINKING_LOSS = "reasoning of its own field was written into the content, in <think> tags"
 
 
 def thinking_losses(trajectory: Trajectory) -> tuple[str, ...]:
-    return (THINKING_LOSS,) if any(message.reasoning is not None for message in trajectory.messages) else ()
+    return (
+        (THINKING_LOSS,)
+        if any(message.reasoning is not None for message in trajectory.messages)
+        else ()
+    )
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:

@@ -32,10 +32,14 @@ a conversation would train the history too."""
         messages = [*row["prompt"], *row["completion"]]
         if len(row["completion"]) != 1 or messages[-1]["role"] != "assistant":
             raise ValueError("the completion is not one assistant message")
-        return SupervisedChat(tuple(map(read_chat_dict, messages)), (*[False] * (len(messages) - 1), True))
+        return SupervisedChat(
+            tuple(map(read_chat_dict, messages)), (*[False] * (len(messages) - 1), True)
+        )
 
 
-def conversations_to_steps(trajectory: Trajectory, selection: Selection) -> Iterator[tuple[Sequence[Message], Message]]:
+def conversations_to_steps(
+    trajectory: Trajectory, selection: Selection
+) -> Iterator[tuple[Sequence[Message], Message]]:
     """(what stands before it, the response) of each critical step, in order."""
     history: list[Message] = []
     for message, step in trajectory.owned_messages():

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.exporting.dialects.base import Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, thinking_losses, tools_text, until_last_step, with_thinking
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    thinking_losses,
+    tools_text,
+    until_last_step,
+    with_thinking,
+)
 from atlas.records import Message, Selection, ToolCall, Trajectory
 
 
@@ -27,13 +33,23 @@ word: reasoning therefore stands in the content, and tool calls are messages (re
         messages: list[dict[str, Any]] = []
         for message, critical in until_last_step(trajectory, selection):
             if message.role != "assistant":
-                messages.append({"role": "tool_response" if message.role == "tool" else message.role, "content": message.content})
+                messages.append(
+                    {
+                        "role": "tool_response" if message.role == "tool" else message.role,
+                        "content": message.content,
+                    }
+                )
                 continue
             if (content := with_thinking(message)) or not message.tool_calls:
                 messages.append({"role": "assistant", "content": content, "loss": critical})
             for call in message.tool_calls:
-                messages.append({"role": "tool_call", "content": _call_text(call), "loss": critical})
-        yield {"messages": messages, **({"tools": tools_text(trajectory)} if trajectory.tools else {})}
+                messages.append(
+                    {"role": "tool_call", "content": _call_text(call), "loss": critical}
+                )
+        yield {
+            "messages": messages,
+            **({"tools": tools_text(trajectory)} if trajectory.tools else {}),
+        }
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         lost = [*thinking_losses(trajectory)]
@@ -53,7 +69,9 @@ word: reasoning therefore stands in the content, and tool calls are messages (re
                 call = json.loads(chat["content"])
                 made = ToolCall(name=call["name"], arguments=_arguments_text(call["arguments"]))
                 if messages and messages[-1].role == "assistant":
-                    messages[-1] = messages[-1].model_copy(update={"tool_calls": (*messages[-1].tool_calls, made)})
+                    messages[-1] = messages[-1].model_copy(
+                        update={"tool_calls": (*messages[-1].tool_calls, made)}
+                    )
                     flags[-1] = flags[-1] and loss
                 else:
                     messages.append(Message(role="assistant", tool_calls=(made,)))

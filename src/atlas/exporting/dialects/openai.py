@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, chat_dict, flagged_messages, read_chat_dict, read_flagged, tools_field
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    chat_dict,
+    flagged_messages,
+    read_chat_dict,
+    read_flagged,
+    tools_field,
+)
 from atlas.records import Selection, Trajectory
 
 
@@ -20,14 +27,18 @@ their own dialects."""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         messages = [
-            {**chat_dict(message), "weight": int(critical)} if message.role == "assistant" else chat_dict(message)
+            {**chat_dict(message), "weight": int(critical)}
+            if message.role == "assistant"
+            else chat_dict(message)
             for message, critical in flagged_messages(trajectory, selection)
         ]
         yield {"messages": messages, **tools_field(trajectory)}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         if any(message.reasoning is not None for message in trajectory.messages):
-            return ("reasoning is in `reasoning_content`, which OpenAI's own service does not know",)
+            return (
+                "reasoning is in `reasoning_content`, which OpenAI's own service does not know",
+            )
         return ()
 
     def read(self, row: Row) -> SupervisedChat:
@@ -57,7 +68,10 @@ datasets:
 chat_template: tokenizer_default"""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [{**chat_dict(message), "train": critical} for message, critical in flagged_messages(trajectory, selection)]
+        messages = [
+            {**chat_dict(message), "train": critical}
+            for message, critical in flagged_messages(trajectory, selection)
+        ]
         yield {"messages": messages, **tools_field(trajectory)}
 
     def read(self, row: Row) -> SupervisedChat:
@@ -89,5 +103,10 @@ for row in map(json.loads, open("{file}")):
     def read(self, row: Row) -> SupervisedChat:
         mask = row["message_loss_mask"]
         if len(mask) != len(row["messages"]):
-            raise ValueError(f"message_loss_mask has {len(mask)} entries for {len(row['messages'])} messages")
-        return SupervisedChat(tuple(read_chat_dict(chat) for chat in row["messages"]), tuple(bool(flag) for flag in mask))
+            raise ValueError(
+                f"message_loss_mask has {len(mask)} entries for {len(row['messages'])} messages"
+            )
+        return SupervisedChat(
+            tuple(read_chat_dict(chat) for chat in row["messages"]),
+            tuple(bool(flag) for flag in mask),
+        )

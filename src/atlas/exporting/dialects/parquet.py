@@ -7,7 +7,14 @@ from typing import Any
 
 from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import Row, Suffix, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, chat_dict, flagged_messages, read_chat_dict, read_flagged, tools_text
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    chat_dict,
+    flagged_messages,
+    read_chat_dict,
+    read_flagged,
+    tools_text,
+)
 from atlas.records import CriticalStep, Selection, Trajectory
 
 
@@ -44,14 +51,29 @@ message are null: drop them before a chat template sees them."""
         arrow = import_arrow()
         text, many = arrow.string(), arrow.list_
         columns = dict.fromkeys(("id", "task", "environment", "outcome"), text)
-        columns |= {"score": arrow.float64(), "selector": text, "messages": many(_message_type()), "step": many(arrow.int32())}
-        columns |= {"critical": many(arrow.bool_()), "kinds": many(many(text)), "reasons": many(text), "scores": many(arrow.float64())}
+        columns |= {
+            "score": arrow.float64(),
+            "selector": text,
+            "messages": many(_message_type()),
+            "step": many(arrow.int32()),
+        }
+        columns |= {
+            "critical": many(arrow.bool_()),
+            "kinds": many(many(text)),
+            "reasons": many(text),
+            "scores": many(arrow.float64()),
+        }
         return arrow.schema(columns | {"tools": text})
 
     def read(self, row: Row) -> SupervisedChat:
         if len(row["critical"]) != len(row["messages"]):
-            raise ValueError(f"{len(row['critical'])} critical flags for {len(row['messages'])} messages")
-        return SupervisedChat(tuple(map(read_chat_dict, row["messages"])), tuple(bool(flag) for flag in row["critical"]))
+            raise ValueError(
+                f"{len(row['critical'])} critical flags for {len(row['messages'])} messages"
+            )
+        return SupervisedChat(
+            tuple(map(read_chat_dict, row["messages"])),
+            tuple(bool(flag) for flag in row["critical"]),
+        )
 
 
 class VerlDialect(ChatDialect):
@@ -85,13 +107,18 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [{**chat_dict(message), "loss_mask": int(critical)} for message, critical in flagged_messages(trajectory, selection)]
+        messages = [
+            {**chat_dict(message), "loss_mask": int(critical)}
+            for message, critical in flagged_messages(trajectory, selection)
+        ]
         yield {"id": trajectory.id, "messages": messages, "tools": tools_text(trajectory)}
 
     def schema(self) -> Any:
         arrow = import_arrow()
         message = arrow.struct([*_message_type(), arrow.field("loss_mask", arrow.int8())])
-        return arrow.schema({"id": arrow.string(), "messages": arrow.list_(message), "tools": arrow.string()})
+        return arrow.schema(
+            {"id": arrow.string(), "messages": arrow.list_(message), "tools": arrow.string()}
+        )
 
     def read(self, row: Row) -> SupervisedChat:
         return read_flagged(row["messages"], "loss_mask", default=False)
@@ -113,7 +140,16 @@ def import_arrow() -> Any:
 def _message_type() -> Any:
     arrow = import_arrow()
     text = arrow.string()
-    call = arrow.struct({"id": text, "type": text, "function": arrow.struct({"name": text, "arguments": text})})
+    call = arrow.struct(
+        {"id": text, "type": text, "function": arrow.struct({"name": text, "arguments": text})}
+    )
     return arrow.struct(
-        {"role": text, "content": text, "reasoning_content": text, "tool_calls": arrow.list_(call), "tool_call_id": text, "name": text}
+        {
+            "role": text,
+            "content": text,
+            "reasoning_content": text,
+            "tool_calls": arrow.list_(call),
+            "tool_call_id": text,
+            "name": text,
+        }
     )

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from atlas.exporting.dialects.base import CannotCarryError, Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, flagged_messages, thinking_losses, tools_text, with_thinking
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    flagged_messages,
+    thinking_losses,
+    tools_text,
+    with_thinking,
+)
 from atlas.exporting.dialects.last_turn import conversations_to_steps
 from atlas.records import Message, Selection, ToolCall, Trajectory
 
@@ -28,7 +34,13 @@ Read, not run: AgentGym's own behaviour-cloning trainer does not look at `loss` 
         turns = []
         for message, critical in joined(flagged_messages(trajectory, selection)):
             gpt = message.role == "assistant"
-            turns.append({"from": "gpt" if gpt else "human", "loss": critical if gpt else None, "value": with_thinking(message)})
+            turns.append(
+                {
+                    "from": "gpt" if gpt else "human",
+                    "loss": critical if gpt else None,
+                    "value": with_thinking(message),
+                }
+            )
         yield {"conversations": turns, "item_id": trajectory.task.id}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
@@ -36,8 +48,13 @@ Read, not run: AgentGym's own behaviour-cloning trainer does not look at `loss` 
 
     def read(self, row: Row) -> SupervisedChat:
         turns = row["conversations"]
-        messages = tuple(Message(role={"human": "user", "gpt": "assistant"}[turn["from"]], content=turn["value"]) for turn in turns)
-        return SupervisedChat(messages, tuple(turn["from"] == "gpt" and bool(turn["loss"]) for turn in turns))
+        messages = tuple(
+            Message(role={"human": "user", "gpt": "assistant"}[turn["from"]], content=turn["value"])
+            for turn in turns
+        )
+        return SupervisedChat(
+            messages, tuple(turn["from"] == "gpt" and bool(turn["loss"]) for turn in turns)
+        )
 
 
 class LlamaFactoryDialect(ChatDialect):
@@ -63,20 +80,26 @@ mask_history: true"""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         if any(message.tool_calls and message.content.strip() for message in trajectory.messages):
-            raise CannotCarryError("a turn has text beside its tool calls, which LLaMA-Factory's function_call cannot hold. Use --to trl")
+            raise CannotCarryError(
+                "a turn has text beside its tool calls, which LLaMA-Factory's function_call cannot hold. Use --to trl"
+            )
         for history, response in conversations_to_steps(trajectory, selection):
             system = history[0].content if history and history[0].role == "system" else ""
             rest = [(message, False) for message in (history[1:] if system else history)]
             turns = list(joined([*rest, (response, True)]))
             yield {
-                "conversations": [{"from": _speaker(message), "value": _value(message)} for message, _ in turns],
+                "conversations": [
+                    {"from": _speaker(message), "value": _value(message)} for message, _ in turns
+                ],
                 "system": system,
                 "tools": tools_text(trajectory),
             }
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         lost = [*joining_losses(trajectory, system_apart=True), *thinking_losses(trajectory)]
-        if any(call.id is not None for message in trajectory.messages for call in message.tool_calls):
+        if any(
+            call.id is not None for message in trajectory.messages for call in message.tool_calls
+        ):
             lost.append("ids of tool calls: calls and results are matched by their order alone")
         return tuple(lost)
 
@@ -88,7 +111,9 @@ mask_history: true"""
         return SupervisedChat(tuple(messages), (*[False] * (len(messages) - 1), True))
 
 
-def joined(flagged: Iterator[tuple[Message, bool]] | Sequence[tuple[Message, bool]]) -> Iterator[tuple[Message, bool]]:
+def joined(
+    flagged: Iterator[tuple[Message, bool]] | Sequence[tuple[Message, bool]],
+) -> Iterator[tuple[Message, bool]]:
     """The messages with neighbours of one side joined, so that the two sides alternate, the human side first.
 
     Raises:
@@ -108,22 +133,32 @@ def joined(flagged: Iterator[tuple[Message, bool]] | Sequence[tuple[Message, boo
             waiting = message
         else:
             role = "user" if waiting.role == "system" else waiting.role
-            waiting = waiting.model_copy(update={"role": role, "content": f"{waiting.content}\n\n{message.content}"})
+            waiting = waiting.model_copy(
+                update={"role": role, "content": f"{waiting.content}\n\n{message.content}"}
+            )
 
 
 def joining_losses(trajectory: Trajectory, *, system_apart: bool = False) -> tuple[str, ...]:
     messages = trajectory.messages
     if system_apart and messages and messages[0].role == "system":
         messages = messages[1:]
-    lost = [JOINED_LOSS] if any("assistant" not in (one.role, other.role) for one, other in pairwise(messages)) else []
+    lost = (
+        [JOINED_LOSS]
+        if any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
+        else []
+    )
     if any(message.role == "system" for message in (messages if system_apart else messages[1:])):
         lost.append("system messages in mid-conversation are told as the human's")
     return tuple(lost)
 
 
 def _refuse_tools(trajectory: Trajectory, name: str) -> None:
-    if trajectory.tools or any(message.tool_calls or message.role == "tool" for message in trajectory.messages):
-        raise CannotCarryError(f"tool calls have no form in {name}. Use openai, axolotl, ms-swift or trl")
+    if trajectory.tools or any(
+        message.tool_calls or message.role == "tool" for message in trajectory.messages
+    ):
+        raise CannotCarryError(
+            f"tool calls have no form in {name}. Use openai, axolotl, ms-swift or trl"
+        )
 
 
 def _speaker(message: Message) -> str:
@@ -135,9 +170,13 @@ def _speaker(message: Message) -> str:
 def _value(message: Message) -> str:
     if not message.tool_calls:
         return with_thinking(message)
-    calls = [{"name": call.name, "arguments": _decoded(call.arguments)} for call in message.tool_calls]
+    calls = [
+        {"name": call.name, "arguments": _decoded(call.arguments)} for call in message.tool_calls
+    ]
     text = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
-    return text if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n{text}"
+    return (
+        text if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n{text}"
+    )
 
 
 def _decoded(arguments: str) -> object:
@@ -153,10 +192,14 @@ def _message(speaker: str, value: str) -> Message:
         made = [
             ToolCall(
                 name=call["name"],
-                arguments=call["arguments"] if isinstance(call["arguments"], str) else json.dumps(call["arguments"], ensure_ascii=False),
+                arguments=call["arguments"]
+                if isinstance(call["arguments"], str)
+                else json.dumps(call["arguments"], ensure_ascii=False),
             )
             for call in (calls if isinstance(calls, list) else [calls])
         ]
-        return Message(role="assistant", content=value.rpartition("</think>\n\n")[0], tool_calls=tuple(made))
+        return Message(
+            role="assistant", content=value.rpartition("</think>\n\n")[0], tool_calls=tuple(made)
+        )
     roles = {"human": "user", "gpt": "assistant", "observation": "tool"}
     return Message.model_validate({"role": roles[speaker], "content": value})

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.exporting.dialects.base import Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, chat_dict, flagged_messages, read_chat_dict, tools_field
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    chat_dict,
+    flagged_messages,
+    read_chat_dict,
+    tools_field,
+)
 from atlas.records import Message, Selection, Trajectory
 
 
@@ -25,15 +31,22 @@ renderer.create_conversation_prefix_with_tools(row["tools"])."""
 FromConversationFileBuilder(file_path="{file}", common_config=ChatDatasetBuilderCommonConfig(…, train_on_what=TrainOnWhat.CUSTOMIZED))"""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [{**_tinker_dict(message), "trainable": critical} for message, critical in flagged_messages(trajectory, selection)]
+        messages = [
+            {**_tinker_dict(message), "trainable": critical}
+            for message, critical in flagged_messages(trajectory, selection)
+        ]
         yield {"messages": messages, **tools_field(trajectory)}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         lost = []
         if trajectory.tools:
-            lost.append("tool schemas stand in `tools`, which tinker-cookbook's file builder does not read (see --explain)")
+            lost.append(
+                "tool schemas stand in `tools`, which tinker-cookbook's file builder does not read (see --explain)"
+            )
         if any(message.tool_calls for message in trajectory.messages):
-            lost.append("tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first (see --explain)")
+            lost.append(
+                "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first (see --explain)"
+            )
         return tuple(lost)
 
     def read(self, row: Row) -> SupervisedChat:
@@ -45,7 +58,10 @@ def _tinker_dict(message: Message) -> dict[str, Any]:
     chat = chat_dict(message)
     thinking = chat.pop("reasoning_content", None)
     if thinking is not None:
-        chat["content"] = [{"type": "thinking", "thinking": thinking}, {"type": "text", "text": message.content}]
+        chat["content"] = [
+            {"type": "thinking", "thinking": thinking},
+            {"type": "text", "text": message.content},
+        ]
     return chat
 
 
@@ -54,4 +70,6 @@ def _read_tinker_dict(chat: dict[str, Any]) -> Message:
         return read_chat_dict(chat)
     thinking = [part["thinking"] for part in chat["content"] if part["type"] == "thinking"]
     text = "".join(part["text"] for part in chat["content"] if part["type"] == "text")
-    return read_chat_dict({**chat, "content": text, "reasoning_content": thinking[0] if thinking else None})
+    return read_chat_dict(
+        {**chat, "content": text, "reasoning_content": thinking[0] if thinking else None}
+    )

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from atlas.exporting.dialects.base import CannotCarryError, Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, flagged_messages, thinking_losses, with_thinking
+from atlas.exporting.dialects.chat import (
+    ChatDialect,
+    flagged_messages,
+    thinking_losses,
+    with_thinking,
+)
 from atlas.exporting.dialects.sharegpt import JOINED_LOSS, joined
 from atlas.records import Message, Selection, Trajectory
 
@@ -40,7 +45,11 @@ class MaskedMessages:  # a message_transform for torchtune.datasets.SFTDataset(s
         }
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        messages = trajectory.messages[1:] if trajectory.prompt and trajectory.prompt[0].role == "system" else trajectory.messages
+        messages = (
+            trajectory.messages[1:]
+            if trajectory.prompt and trajectory.prompt[0].role == "system"
+            else trajectory.messages
+        )
         pairs = pairwise(messages)
         lost = [*thinking_losses(trajectory)]
         if any("assistant" not in (one.role, other.role) for one, other in pairs):
@@ -50,5 +59,7 @@ class MaskedMessages:  # a message_transform for torchtune.datasets.SFTDataset(s
         return tuple(lost)
 
     def read(self, row: Row) -> SupervisedChat:
-        messages = tuple(Message(role=chat["role"], content=chat["content"]) for chat in row["messages"])
+        messages = tuple(
+            Message(role=chat["role"], content=chat["content"]) for chat in row["messages"]
+        )
         return SupervisedChat(messages, tuple(not chat["masked"] for chat in row["messages"]))

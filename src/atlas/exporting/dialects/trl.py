@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.errors import ConfigError
-from atlas.exporting.dialects.base import CannotCarryError, DialectSettings, Row, Suffix, SupervisedTokens
+from atlas.exporting.dialects.base import (
+    CannotCarryError,
+    DialectSettings,
+    Row,
+    Suffix,
+    SupervisedTokens,
+)
 from atlas.records import Selection, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
@@ -36,15 +42,23 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
         self._max_tokens = settings.max_tokens
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        examples = self._renderer.tokenize_trajectory(trajectory, self._max_tokens, selection.indices)
+        examples = self._renderer.tokenize_trajectory(
+            trajectory, self._max_tokens, selection.indices
+        )
         written = 0
         for example in examples:
             mask = loss_mask(example, selection.indices)
             if mask.any():
                 written += 1
-                yield {"input_ids": example.token_ids.tolist(), "labels": labels(example, mask).tolist(), "id": trajectory.id}
+                yield {
+                    "input_ids": example.token_ids.tolist(),
+                    "labels": labels(example, mask).tolist(),
+                    "id": trajectory.id,
+                }
         if not written:
-            raise CannotCarryError(f"no critical step fits into {self._max_tokens} tokens. Raise --max-tokens")
+            raise CannotCarryError(
+                f"no critical step fits into {self._max_tokens} tokens. Raise --max-tokens"
+            )
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         return ()

@@ -15,4 +15,9 @@ class AllSelector:
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         num_steps = len(trajectory.steps)
-        return selection_of(trajectory, self._name, num_steps, (CriticalStep(index=index) for index in range(num_steps)))
+        return selection_of(
+            trajectory,
+            self._name,
+            num_steps,
+            (CriticalStep(index=index) for index in range(num_steps)),
+        )

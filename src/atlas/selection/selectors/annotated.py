@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atlas.errors import ConfigError, DataError
-from atlas.labels import LabelFile, read_labels
 from atlas.lookup import nearest
-from atlas.record_files import file_digest
 from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
-from atlas.store import Input
+from atlas.store.labels import LabelFile, read_labels
+from atlas.store.record_files import file_digest
+from atlas.store.run_folders import Input
 
 
 class AnnotatedSelector:
@@ -28,7 +28,11 @@ class AnnotatedSelector:
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
-        self._people = PeoplesLabels(Path(config.labels), config.annotator) if config.labels is not None else None
+        self._people = (
+            PeoplesLabels(Path(config.labels), config.annotator)
+            if config.labels is not None
+            else None
+        )
 
     def inputs(self) -> dict[str, Input]:
         return {} if self._people is None else {"labels": self._people.input}
@@ -37,7 +41,11 @@ class AnnotatedSelector:
         return () if self._people is None else self._people.check(num_steps)
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        marked = _marked_by_source(trajectory) if self._people is None else self._people.marked(trajectory)
+        marked = (
+            _marked_by_source(trajectory)
+            if self._people is None
+            else self._people.marked(trajectory)
+        )
         if isinstance(marked, str):
             return selection_of(trajectory, self._name, budget, problem=marked)
         best = sorted(marked, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
@@ -45,10 +53,18 @@ class AnnotatedSelector:
 
 
 def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
-    annotations = [(index, step.annotation) for index, step in enumerate(trajectory.steps) if step.annotation is not None]
+    annotations = [
+        (index, step.annotation)
+        for index, step in enumerate(trajectory.steps)
+        if step.annotation is not None
+    ]
     if trajectory.steps and not annotations:
         return "no step is annotated by its source; give people's labels (labels=FILE), or choose another selector"
-    return [CriticalStep(index=index, kinds=note.kinds, score=note.score) for index, note in annotations if note.is_marked]
+    return [
+        CriticalStep(index=index, kinds=note.kinds, score=note.score)
+        for index, note in annotations
+        if note.is_marked
+    ]
 
 
 class PeoplesLabels:
@@ -65,9 +81,13 @@ class PeoplesLabels:
                 if self._file.problems
                 else "it is empty"
             )
-            raise DataError(f"labels {path} has no label that can be used; {first}. docs/formats.md says what such a file holds.")
+            raise DataError(
+                f"labels {path} has no label that can be used; {first}. docs/formats.md says what such a file holds."
+            )
         if annotator is not None and annotator not in annotators:
-            raise ConfigError(f"annotator='{annotator}' has no label in {path}. {nearest(annotator, annotators)}")
+            raise ConfigError(
+                f"annotator='{annotator}' has no label in {path}. {nearest(annotator, annotators)}"
+            )
         self._whose = annotator or "anyone"
         self._of_trajectory: dict[str, list[Label]] = {}
         for placed in self._file.labels:
@@ -91,7 +111,11 @@ class PeoplesLabels:
 
     def marked(self, trajectory: Trajectory) -> list[CriticalStep] | str:
         """The steps that more than half of those who labelled this trajectory call critical, or why there are none."""
-        labels = [label for label in self._of_trajectory.get(trajectory.id, ()) if label.step < len(trajectory.steps)]
+        labels = [
+            label
+            for label in self._of_trajectory.get(trajectory.id, ())
+            if label.step < len(trajectory.steps)
+        ]
         if not labels:
             return [] if not trajectory.steps else f"no label by {self._whose} in {self._path.name}"
         annotators = {label.annotator for label in labels}
@@ -103,7 +127,11 @@ class PeoplesLabels:
                 marked.append(
                     CriticalStep(
                         index=index,
-                        kinds=tuple(kind for kind in CRITICAL_KINDS if any(label.type == kind for label in critical)),
+                        kinds=tuple(
+                            kind
+                            for kind in CRITICAL_KINDS
+                            if any(label.type == kind for label in critical)
+                        ),
                         reason=_reason(critical, voters, len(annotators)),
                         score=round(len(voters) / len(annotators), 6),
                     )

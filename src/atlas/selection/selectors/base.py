@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from atlas.lookup import look_up
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
-from atlas.store import Input
+from atlas.store.run_folders import Input
 
 SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
@@ -33,9 +33,13 @@ SELECTORS: dict[str, str] = {
 }
 
 
-Others = Mapping[str, Sequence[Selection]]  # by trajectory id: what each run of `config.of` selected, in the order of the runs
+Others = Mapping[
+    str, Sequence[Selection]
+]  # by trajectory id: what each run of `config.of` selected, in the order of the runs
 
-Scores = Sequence[float | None]  # one finite number a step, higher is chosen first; None is never chosen
+Scores = Sequence[
+    float | None
+]  # one finite number a step, higher is chosen first; None is never chosen
 
 
 @runtime_checkable

@@ -19,9 +19,18 @@ class ComplementSelector:
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         other = next(iter(self._others.get(trajectory.id, ())), None)
         if other is None:
-            raise RunError(f"the other selection has none for trajectory '{trajectory.id}'. Give of=… a selection from these trajectories.")
+            raise RunError(
+                f"the other selection has none for trajectory '{trajectory.id}'. Give of=… a selection from these trajectories."
+            )
         if other.problem is not None:  # a comparison of the two must be of the same trajectories
-            return selection_of(trajectory, self._name, other.budget, problem=f"the other selection has a problem: {other.problem}")
+            return selection_of(
+                trajectory,
+                self._name,
+                other.budget,
+                problem=f"the other selection has a problem: {other.problem}",
+            )
         rest = [index for index in range(len(trajectory.steps)) if index not in other.indices]
         drawn = draw_steps(rest, other.budget, self._seed, trajectory.id)
-        return selection_of(trajectory, self._name, other.budget, (CriticalStep(index=index) for index in drawn))
+        return selection_of(
+            trajectory, self._name, other.budget, (CriticalStep(index=index) for index in drawn)
+        )

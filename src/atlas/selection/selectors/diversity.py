@@ -21,7 +21,7 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
 
 if TYPE_CHECKING:
-    from atlas.models.embeddings import Embedder
+    from atlas.models.local.embeddings import Embedder
 
 RELEVANCE = 0.5  # how much relevance to the goal weighs against likeness to what is taken already
 DIGITS = 9  # likenesses closer than that are equal: rounding in the last place must not decide
@@ -51,14 +51,25 @@ class DiversitySelector:
         if not trajectory.steps or budget == 0:
             return selection_of(trajectory, self._name, budget)
         texts = [_goal(trajectory), *_step_texts(trajectory)]
-        vectors = self._word_vectors(texts) if self._model is None else self._embeddings(self._model, texts)
-        taken = _take(relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget)
-        return selection_of(trajectory, self._name, budget, (CriticalStep(index=index, score=score) for index, score in taken))
+        vectors = (
+            self._word_vectors(texts)
+            if self._model is None
+            else self._embeddings(self._model, texts)
+        )
+        taken = _take(
+            relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget
+        )
+        return selection_of(
+            trajectory,
+            self._name,
+            budget,
+            (CriticalStep(index=index, score=score) for index, score in taken),
+        )
 
     def _embeddings(self, model: str, texts: list[str]) -> Floats:
         """[1 + S, size], each row of length 1; the model comes with the first trajectory."""
         if self._embedder is None:
-            from atlas.models.embeddings import load_embedder
+            from atlas.models.local.embeddings import load_embedder
 
             self._embedder = load_embedder(model, self._precision)
         return self._embedder.embed(texts)
@@ -68,7 +79,11 @@ class DiversitySelector:
         if not any(re.search(r"\w", text) for text in texts):
             return np.zeros((len(texts), 1))
         assert self._vectorizer is not None
-        made: Floats = self._vectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True).fit_transform(texts).toarray()
+        made: Floats = (
+            self._vectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
+            .fit_transform(texts)
+            .toarray()
+        )
         return made
 
 
@@ -91,7 +106,10 @@ def _goal(trajectory: Trajectory) -> str:
     if trajectory.task.goal:
         return trajectory.task.goal
     first = trajectory.steps[0].observation
-    return _text([message for message in (*trajectory.prompt, *first) if message.role == "user"] or [*trajectory.prompt, *first])
+    return _text(
+        [message for message in (*trajectory.prompt, *first) if message.role == "user"]
+        or [*trajectory.prompt, *first]
+    )
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
@@ -105,7 +123,17 @@ def _step_texts(trajectory: Trajectory) -> Iterator[str]:
 
 def _text(messages: list[Message]) -> str:
     calls = [f"{call.name} {call.arguments}" for message in messages for call in message.tool_calls]
-    return "\n".join([*(part for message in messages for part in (message.reasoning, message.content) if part), *calls])
+    return "\n".join(
+        [
+            *(
+                part
+                for message in messages
+                for part in (message.reasoning, message.content)
+                if part
+            ),
+            *calls,
+        ]
+    )
 
 
 def _import_vectorizer() -> Any:

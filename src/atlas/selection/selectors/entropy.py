@@ -12,7 +12,7 @@ from atlas.selection.selectors.base import Scores
 from atlas.selection.selectors.likelihood import LikelihoodSelector
 
 if TYPE_CHECKING:
-    from atlas.models.step_tokens import StepTokens
+    from atlas.models.local.step_tokens import StepTokens
 
 
 class EntropySelector(LikelihoodSelector):

@@ -22,4 +22,6 @@ class ErrorsSelector:
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         kept = [index for index, error in enumerate(error_turns(trajectory)) if error is None]
-        return selection_of(trajectory, self._name, len(kept), (CriticalStep(index=index) for index in kept))
+        return selection_of(
+            trajectory, self._name, len(kept), (CriticalStep(index=index) for index in kept)
+        )

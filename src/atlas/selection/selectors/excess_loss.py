@@ -11,12 +11,17 @@ from atlas.selection.selectors.base import Scores
 from atlas.selection.selectors.likelihood import LikelihoodSelector
 
 if TYPE_CHECKING:
-    from atlas.models.step_tokens import StepTokens
+    from atlas.models.local.step_tokens import StepTokens
 
 
 class ExcessLossSelector(LikelihoodSelector):
     """Scores steps by how much higher their mean loss is under `model` than under `reference_model`."""
 
     def rate(self, *read: list[StepTokens]) -> Scores:
-        losses = ((own.mean_loss, reference.mean_loss) for own, reference in zip(*read, strict=True))
-        return [None if own is None or reference is None else own - reference for own, reference in losses]
+        losses = (
+            (own.mean_loss, reference.mean_loss) for own, reference in zip(*read, strict=True)
+        )
+        return [
+            None if own is None or reference is None else own - reference
+            for own, reference in losses
+        ]

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.errors import ConfigError, ModelError
-from atlas.models.local import model_input
+from atlas.models.local.load import model_input
 from atlas.records import Trajectory
 from atlas.selection.config import SelectConfig
-from atlas.selection.learned_model import MODEL_FILE, LearnedModel, read_model, step_probabilities
+from atlas.selection.learned.model import MODEL_FILE, LearnedModel, read_model, step_probabilities
 from atlas.selection.selectors.base import Others, Scores
-from atlas.store import Input, read_manifest
+from atlas.store.run_folders import Input, read_manifest
 
 if TYPE_CHECKING:
-    from atlas.models.embeddings import Embedder
+    from atlas.models.local.embeddings import Embedder
 
 
 class LearnedSelector:
@@ -46,7 +46,9 @@ class LearnedSelector:
         self._embedder: Embedder | None = None
 
     def inputs(self) -> dict[str, Input]:
-        return {"learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)}
+        return {
+            "learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)
+        }
 
     def score(self, trajectory: Trajectory) -> Scores:
         """
@@ -54,7 +56,7 @@ class LearnedSelector:
             ModelError: the encoder cannot be loaded.
         """
         if self._encoder is not None and self._embedder is None:
-            from atlas.models.embeddings import load_embedder
+            from atlas.models.local.embeddings import load_embedder
 
             self._embedder = load_embedder(self._encoder, self._precision)
         return step_probabilities(self._model, trajectory, self._embedder)
@@ -68,9 +70,13 @@ def _encoder(run: Path, model: LearnedModel) -> str | None:
     if model.encoder.digest is None:
         return model.encoder.name
     if not folder.is_dir():
-        raise ModelError(f"the encoder of {run} is not at {folder} any more. Put it back there, or train the selector again.")
+        raise ModelError(
+            f"the encoder of {run} is not at {folder} any more. Put it back there, or train the selector again."
+        )
     if model_input(str(folder), run).digest != model.encoder.digest:
-        raise ModelError(f"the encoder at {folder} is not the one that {run} was trained with. Put that one back, or train again.")
+        raise ModelError(
+            f"the encoder at {folder} is not the one that {run} was trained with. Put that one back, or train again."
+        )
     return str(folder)
 
 

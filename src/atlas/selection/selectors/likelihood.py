@@ -10,16 +10,16 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from atlas.errors import DataError, DependencyError, ModelError
-from atlas.models.local import load_renderer, locate_model
+from atlas.models.local.load import load_renderer, locate_model
 from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, Scores
-from atlas.store import Input
+from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
-    from atlas.models.completions_api import CompletionsScorer
-    from atlas.models.log_probabilities import LocalScorer
-    from atlas.models.step_tokens import StepTokens
+    from atlas.models.endpoints.completions_api import CompletionsScorer
+    from atlas.models.local.log_probabilities import LocalScorer
+    from atlas.models.local.step_tokens import StepTokens
     from atlas.rendering.renderer import Renderer
 
     Scorers = list[LocalScorer | CompletionsScorer]
@@ -31,7 +31,9 @@ class LikelihoodSelector(ABC):
     The models come at the first trajectory.
     """
 
-    reads_entropies = False  # then one likeliest token of a position is all that an endpoint has to name
+    reads_entropies = (
+        False  # then one likeliest token of a position is all that an endpoint has to name
+    )
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
         self.config = config
@@ -45,14 +47,22 @@ class LikelihoodSelector(ABC):
 
     def models(self) -> dict[str, str]:
         config = self.config
-        local = {"model": config.model} if config.base_url is None else {"tokenizer": config.tokenizer or config.model}
+        local = (
+            {"model": config.model}
+            if config.base_url is None
+            else {"tokenizer": config.tokenizer or config.model}
+        )
         if config.reference_model is not None and self._reference_url is None:
             local["reference_model"] = config.reference_model
         return local
 
     def inputs(self) -> dict[str, Input]:
         reference = self.config.reference_model
-        return {} if reference is None or self._reference_url is None else {"reference_model": Input(path=reference)}
+        return (
+            {}
+            if reference is None or self._reference_url is None
+            else {"reference_model": Input(path=reference)}
+        )
 
     async def score(self, trajectory: Trajectory) -> Scores | Problem:
         """A score for each step, or why a model cannot read the trajectory.
@@ -66,7 +76,9 @@ class LikelihoodSelector(ABC):
         try:
             return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
         except DataError as error:
-            return Problem(where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id)
+            return Problem(
+                where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id
+            )
 
     async def close(self) -> None:
         for client in self._clients:
@@ -94,7 +106,7 @@ class LikelihoodSelector(ABC):
         return [own, reference]
 
     def _load_here(self, model: str) -> LocalScorer:
-        from atlas.models.log_probabilities import load_scorer
+        from atlas.models.local.log_probabilities import load_scorer
 
         return load_scorer(model, self.config.precision)
 
@@ -111,7 +123,7 @@ class LikelihoodSelector(ABC):
 
     def _connect(self, model: str, url: str, renderer: Renderer) -> CompletionsScorer:
         try:
-            from atlas.models.completions_api import CompletionsScorer
+            from atlas.models.endpoints.completions_api import CompletionsScorer
         except ModuleNotFoundError:
             raise DependencyError("aiohttp", "oracle") from None
         config = self.config
@@ -128,6 +140,8 @@ class LikelihoodSelector(ABC):
         return client
 
 
-async def _read(scorer: LocalScorer | CompletionsScorer, trajectory: Trajectory) -> list[StepTokens]:
+async def _read(
+    scorer: LocalScorer | CompletionsScorer, trajectory: Trajectory
+) -> list[StepTokens]:
     read = scorer.read(trajectory)
     return await read if inspect.isawaitable(read) else read

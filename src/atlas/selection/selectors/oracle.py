@@ -21,7 +21,7 @@ from atlas.selection.selectors.oracle_prompt import (
     oracle_questions,
     prompt_digest,
 )
-from atlas.store import Input
+from atlas.store.run_folders import Input
 
 TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60  # of an answer, for forecasts
 
@@ -29,11 +29,17 @@ TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60  # of an answer, for forecasts
 class OracleSelector:
     """Asks a model for at most the budget's number of steps, with kind, reason and confidence (as `score`)."""
 
-    def __init__(self, config: SelectConfig, others: Others, client: ModelClient | None = None) -> None:
+    def __init__(
+        self, config: SelectConfig, others: Others, client: ModelClient | None = None
+    ) -> None:
         self._name = config.selector
         self._max_chars = config.max_prompt_chars
         self._judge = Judge(
-            config, ANSWER_SCHEMA, lambda text, question: read_answer(text, question.steps, question.budget), complaint_message, client
+            config,
+            ANSWER_SCHEMA,
+            lambda text, question: read_answer(text, question.steps, question.budget),
+            complaint_message,
+            client,
         )
         self._digest = prompt_digest()
 
@@ -57,9 +63,19 @@ class OracleSelector:
         """
         if budget == 0 or not trajectory.steps:
             return selection_of(trajectory, self._name, budget)
-        verdict = await self._judge.ask(lambda: oracle_questions(trajectory, budget, self._max_chars))
+        verdict = await self._judge.ask(
+            lambda: oracle_questions(trajectory, budget, self._max_chars)
+        )
         steps = merge_answers(verdict.answers, budget) if verdict.problem is None else []
-        return selection_of(trajectory, self._name, budget, steps, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest)
+        return selection_of(
+            trajectory,
+            self._name,
+            budget,
+            steps,
+            problem=verdict.problem,
+            usage=verdict.usage,
+            prompt_digest=self._digest,
+        )
 
     def tell_payments(self, pay: Callable[[Usage], None]) -> None:
         self._judge.pay = pay

@@ -24,7 +24,10 @@ def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
     Raises:
         AnswerError: no such object or several, an index out of range or named twice, an unknown kind, more than `budget` steps.
     """
-    found = [_critical_step(entry, place, steps) for place, entry in enumerate(answer_list(text, "critical_steps"))]
+    found = [
+        _critical_step(entry, place, steps)
+        for place, entry in enumerate(answer_list(text, "critical_steps"))
+    ]
     refuse_repeats([step.index for step in found])
     if len(found) > budget:
         raise AnswerError(f"it names {len(found)} steps, at most {budget} are allowed")
@@ -73,12 +76,18 @@ def refuse_repeats(indices: Iterable[int]) -> None:
 def read_index(entry: Any, place: int, name: str, steps: range) -> int:
     """The index of one entry of the list `name`, which has to be one of `steps`."""
     if not isinstance(entry, dict):
-        raise AnswerError(f"entry {place} of {name} is {entry!r:.60}, expected an object with an index")
+        raise AnswerError(
+            f"entry {place} of {name} is {entry!r:.60}, expected an object with an index"
+        )
     index = entry.get("index")
     if not isinstance(index, int) or isinstance(index, bool):
-        raise AnswerError(f"entry {place} of {name} has index {index!r:.60}, expected a whole number")
+        raise AnswerError(
+            f"entry {place} of {name} has index {index!r:.60}, expected a whole number"
+        )
     if index not in steps:
-        raise AnswerError(f"index {index} is out of range, steps are numbered {steps[0]} to {steps[-1]}")
+        raise AnswerError(
+            f"index {index} is out of range, steps are numbered {steps[0]} to {steps[-1]}"
+        )
     return index
 
 
@@ -104,7 +113,9 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             end, num_others = position + 1, num_others + 1
             if num_others > MOST_BRACES:
-                raise AnswerError(f"it holds more than {MOST_BRACES:,} braces that begin no JSON object") from None
+                raise AnswerError(
+                    f"it holds more than {MOST_BRACES:,} braces that begin no JSON object"
+                ) from None
         else:
             yield value
         position = text.find("{", end)
@@ -113,7 +124,9 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
 def _without_thoughts(text: str) -> str:
     """The text without what stands between think tags; in one pass, where a regular expression would start again at each tag."""
     kept, position = [], 0
-    while (start := text.find("<think>", position)) >= 0 and (end := text.find("</think>", start)) >= 0:
+    while (start := text.find("<think>", position)) >= 0 and (
+        end := text.find("</think>", start)
+    ) >= 0:
         kept.append(text[position:start])
         position = end + len("</think>")
     return "".join(kept) + text[position:]
@@ -122,9 +135,20 @@ def _without_thoughts(text: str) -> str:
 def _critical_step(entry: Any, place: int, steps: range) -> CriticalStep:
     index = read_index(entry, place, "critical_steps", steps)
     confidence = entry.get("confidence")
-    if confidence is not None and (isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1):
-        raise AnswerError(f"the confidence of step {index} is {confidence!r:.60}, expected a number from 0 to 1")
-    return CriticalStep(index=index, kinds=(_kind(entry.get("kind"), index),), reason=read_reason(entry, index), score=confidence)
+    if confidence is not None and (
+        isinstance(confidence, bool)
+        or not isinstance(confidence, int | float)
+        or not 0 <= confidence <= 1
+    ):
+        raise AnswerError(
+            f"the confidence of step {index} is {confidence!r:.60}, expected a number from 0 to 1"
+        )
+    return CriticalStep(
+        index=index,
+        kinds=(_kind(entry.get("kind"), index),),
+        reason=read_reason(entry, index),
+        score=confidence,
+    )
 
 
 def _kind(given: Any, index: int) -> CriticalKind:
@@ -132,7 +156,9 @@ def _kind(given: Any, index: int) -> CriticalKind:
     for kind in CRITICAL_KINDS:
         if written == kind:
             return kind
-    raise AnswerError(f"the kind of step {index} is {given!r:.60}, expected one of {', '.join(CRITICAL_KINDS)}")
+    raise AnswerError(
+        f"the kind of step {index} is {given!r:.60}, expected one of {', '.join(CRITICAL_KINDS)}"
+    )
 
 
 def _refuse_constant(constant: str) -> Any:

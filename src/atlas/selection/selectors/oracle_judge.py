@@ -13,18 +13,20 @@ from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError
 from atlas.models.base import ModelClient, Sampling
-from atlas.models.batches.ledger import ledger_folder
 from atlas.models.connect import connect
-from atlas.models.endpoints import Batching
+from atlas.models.endpoints.batches.ledger import ledger_folder
+from atlas.models.endpoints.endpoint import Batching
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle_answer import AnswerError
 from atlas.selection.selectors.oracle_prompt import Question
-from atlas.store import read_manifest
+from atlas.store.run_folders import read_manifest
 
 ATTEMPTS = 2  # the answer, and one more after being told what was wrong
 LONGEST_SAID = 20_000  # characters of a wrong answer that are sent back; nobody wants to pay for a runaway one twice
-CHARS_PER_TOKEN = 4  # about right for English in every tokenizer of today; forecasts use it, bills do not
+CHARS_PER_TOKEN = (
+    4  # about right for English in every tokenizer of today; forecasts use it, bills do not
+)
 
 AnswerT = TypeVar("AnswerT")
 Questions = Callable[[], Iterable[Question]]  # raises DataError where a trajectory fits no question
@@ -61,7 +63,9 @@ class Judge(Generic[AnswerT]):
         self._complain = complain
         self._client = client
         self._sampling = Sampling(
-            temperature=config.temperature, max_tokens=config.max_tokens, response_schema=schema if config.structured else None
+            temperature=config.temperature,
+            max_tokens=config.max_tokens,
+            response_schema=schema if config.structured else None,
         )
         self.pay: Callable[[Usage], None] = lambda usage: None  # told of every answer as it comes
 
@@ -104,7 +108,9 @@ class Judge(Generic[AnswerT]):
             try:
                 return Verdict((self._read(completion.text, question),), None, usage)
             except AnswerError as error:
-                cut = completion.finish_reason == "length"  # after how many tokens an answer from the cache could not tell
+                cut = (
+                    completion.finish_reason == "length"
+                )  # after how many tokens an answer from the cache could not tell
                 complaint = "it was cut off at the limit of its length" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
             messages = (*messages, said, self._complain(complaint, question))
@@ -114,8 +120,13 @@ class Judge(Generic[AnswerT]):
         if not self._config.batch:
             return None
         folder = None
-        if self._config.retry_problems_of is not None:  # what became a problem there is to be answered anew, not found again
-            folder = ledger_folder() / f"retry-{read_manifest(Path(self._config.retry_problems_of), ('select',)).digest[:16]}"
+        if (
+            self._config.retry_problems_of is not None
+        ):  # what became a problem there is to be answered anew, not found again
+            folder = (
+                ledger_folder()
+                / f"retry-{read_manifest(Path(self._config.retry_problems_of), ('select',)).digest[:16]}"
+            )
         return Batching(self._config.batch_size, self._config.batch_poll_seconds, folder)
 
     def _connected(self) -> ModelClient:

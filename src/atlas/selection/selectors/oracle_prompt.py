@@ -69,7 +69,10 @@ at most {budget} steps, each index once and between {first} and {last}.
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "plan": {"type": "string", "description": "the plan that the trajectory follows, with its sub-goals"},
+        "plan": {
+            "type": "string",
+            "description": "the plan that the trajectory follows, with its sub-goals",
+        },
         "critical_steps": {
             "type": "array",
             "items": {
@@ -89,7 +92,13 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-LAYOUT = (BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP))  # what else decides how a trajectory is shown
+LAYOUT = (
+    BEGIN,
+    END,
+    str(SHORTEST_OBSERVATION),
+    str(WINDOW_OBSERVATION),
+    str(OVERLAP),
+)  # what else decides how a trajectory is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,15 @@ class Question:
 
 def prompt_digest() -> str:
     """SHA-256 of all that is fixed in the prompt: two runs with the same digest asked the same question."""
-    return digest_of(PROMPT_VERSION, RUBRIC, REQUEST, PART_REQUEST, COMPLAINT, json.dumps(ANSWER_SCHEMA, sort_keys=True), *LAYOUT)
+    return digest_of(
+        PROMPT_VERSION,
+        RUBRIC,
+        REQUEST,
+        PART_REQUEST,
+        COMPLAINT,
+        json.dumps(ANSWER_SCHEMA, sort_keys=True),
+        *LAYOUT,
+    )
 
 
 def digest_of(version: int, *fixed: str) -> str:
@@ -118,12 +135,17 @@ def oracle_questions(trajectory: Trajectory, budget: int, max_chars: int) -> lis
     """
 
     def request(steps: range) -> str:
-        return _request(len(trajectory.steps), steps, share_of_budget(budget, steps, len(trajectory.steps)))
+        return _request(
+            len(trajectory.steps), steps, share_of_budget(budget, steps, len(trajectory.steps))
+        )
 
     parts = transcribe(trajectory, lambda steps: max_chars - len(RUBRIC) - len(request(steps)))
     return [
         Question(
-            messages=(Message(role="system", content=RUBRIC), Message(role="user", content=request(part.steps) + part.text)),
+            messages=(
+                Message(role="system", content=RUBRIC),
+                Message(role="user", content=request(part.steps) + part.text),
+            ),
             steps=part.steps,
             budget=share_of_budget(budget, part.steps, len(trajectory.steps)),
         )
@@ -139,9 +161,16 @@ def share_of_budget(budget: int, steps: range, num_steps: int) -> int:
 def complaint_message(complaint: str, question: Question) -> Message:
     """What is said to an answer that cannot be used."""
     first, last = question.steps[0], question.steps[-1]
-    return Message(role="user", content=COMPLAINT.format(complaint=complaint, budget=question.budget, first=first, last=last))
+    return Message(
+        role="user",
+        content=COMPLAINT.format(
+            complaint=complaint, budget=question.budget, first=first, last=last
+        ),
+    )
 
 
 def _request(num_steps: int, steps: range, budget: int) -> str:
     wording = REQUEST if len(steps) == num_steps else PART_REQUEST
-    return wording.format(num_steps=num_steps, last_step=num_steps - 1, first=steps[0], last=steps[-1], budget=budget)
+    return wording.format(
+        num_steps=num_steps, last_step=num_steps - 1, first=steps[0], last=steps[-1], budget=budget
+    )

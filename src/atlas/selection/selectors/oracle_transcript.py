@@ -18,13 +18,19 @@ from atlas.records import Message, Trajectory
 
 BEGIN = "=====BEGIN TRAJECTORY====="
 END = "=====END TRAJECTORY====="
-SHORTEST_OBSERVATION = 200  # characters; below that a shortened observation says too little to judge by
+SHORTEST_OBSERVATION = (
+    200  # characters; below that a shortened observation says too little to judge by
+)
 WINDOW_OBSERVATION = 1_000  # characters that an observation gets where windows are laid out; more if there is room in the end
-SLACK = 8  # characters; the numbers in what is said about one window may be longer than about another
+SLACK = (
+    8  # characters; the numbers in what is said about one window may be longer than about another
+)
 OVERLAP = 0.2  # the share of a window's steps that the next one shows again
 
 _LOOK_ALIKE = re.compile(r"\b(BEGIN|END)[^\S\n]+TRAJECTORY\b", re.IGNORECASE)
-_SPECIAL_TOKEN = re.compile(r"<(?=\||/?s>|/?(start|end)_of_turn>|/?think>)|\[(?=/?INST\])|(?<=\|)(?=>)", re.IGNORECASE)
+_SPECIAL_TOKEN = re.compile(
+    r"<(?=\||/?s>|/?(start|end)_of_turn>|/?think>)|\[(?=/?INST\])|(?<=\|)(?=>)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,22 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
     fitted = _fit(trajectory, whole, room(whole))
     if fitted is not None:
         return [Part(whole, fitted)]
-    return [Part(steps, _fit_window(trajectory, steps, room(steps))) for steps in _windows(trajectory, room)]
+    return [
+        Part(steps, _fit_window(trajectory, steps, room(steps)))
+        for steps in _windows(trajectory, room)
+    ]
 
 
 def disarm(text: str) -> str:
     """Lines behind bars, without control characters, look-alike markers or special tokens of chat templates."""
     clean = text.removesuffix("\n")
     if not clean.replace("\n", "").isprintable():  # as a line break other than \n is not
-        clean = "\n".join(_printable(line) for line in text.splitlines())  # at every one, as whoever reads the prompt may
-    if "trajectory" in clean.lower():  # a search for words is many times faster than an expression that finds nothing
+        clean = "\n".join(
+            _printable(line) for line in text.splitlines()
+        )  # at every one, as whoever reads the prompt may
+    if (
+        "trajectory" in clean.lower()
+    ):  # a search for words is many times faster than an expression that finds nothing
         clean = _LOOK_ALIKE.sub("[marker removed]", clean)
     if "<" in clean or "[" in clean or "|>" in clean:
         clean = _SPECIAL_TOKEN.sub(lambda match: match[0] + " ", clean)
@@ -67,15 +80,23 @@ def disarm(text: str) -> str:
 def _printable(line: str) -> str:
     if line.isprintable():
         return line
-    return "".join(char for char in line if char == "\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    return "".join(
+        char
+        for char in line
+        if char == "\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
 
 
 def _windows(trajectory: Trajectory, room: Callable[[range], int]) -> list[range]:
     """As many steps in each as fit with short observations; neighbours share some, so that no step is judged at an edge alone."""
     num_steps = len(trajectory.steps)
     space_in_one = room(range(num_steps - 1, num_steps)) - SLACK
-    frame = len(_render(trajectory, range(0), SHORTEST_OBSERVATION)) + len(_render_end(trajectory, SHORTEST_OBSERVATION))
-    lengths = [len(_render_step(trajectory, index, WINDOW_OBSERVATION)) + 1 for index in range(num_steps)]
+    frame = len(_render(trajectory, range(0), SHORTEST_OBSERVATION)) + len(
+        _render_end(trajectory, SHORTEST_OBSERVATION)
+    )
+    lengths = [
+        len(_render_step(trajectory, index, WINDOW_OBSERVATION)) + 1 for index in range(num_steps)
+    ]
     windows: list[range] = []
     start = 0
     while True:
@@ -138,7 +159,9 @@ def _render_end(trajectory: Trajectory, longest: int | None) -> str:
 
 
 def _parts(heading: str, messages: Sequence[Message], longest: int | None) -> list[str]:
-    return [f"## {heading}\n{disarm(_cut(_message_text(message), longest))}" for message in messages]
+    return [
+        f"## {heading}\n{disarm(_cut(_message_text(message), longest))}" for message in messages
+    ]
 
 
 def _message_text(message: Message) -> str:

@@ -16,4 +16,6 @@ class RandomSelector:
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         drawn = draw_steps(range(len(trajectory.steps)), budget, self._seed, trajectory.id)
-        return selection_of(trajectory, self._name, budget, (CriticalStep(index=index) for index in drawn))
+        return selection_of(
+            trajectory, self._name, budget, (CriticalStep(index=index) for index in drawn)
+        )

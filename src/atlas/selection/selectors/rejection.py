@@ -23,7 +23,7 @@ from atlas.selection.selectors.rejection_prompt import (
     read_labels,
     rejection_questions,
 )
-from atlas.store import Input
+from atlas.store.run_folders import Input
 
 Labels = dict[int, tuple[Label, str | None]]
 BAD: tuple[Label, ...] = ("unnecessary", "mistake")
@@ -33,20 +33,31 @@ TOKENS_OF_A_LABEL = 30  # of an answer, for forecasts
 class RejectionSelector:
     """Asks the same kind of model as the oracle for a label of each step. `recover` is told as the kind self_correction."""
 
-    def __init__(self, config: SelectConfig, others: Others, client: ModelClient | None = None) -> None:
+    def __init__(
+        self, config: SelectConfig, others: Others, client: ModelClient | None = None
+    ) -> None:
         self._name = config.selector
         self._max_chars = config.max_prompt_chars
-        self._judge = Judge(config, ANSWER_SCHEMA, lambda text, question: read_labels(text, question.steps), complaint_message, client)
+        self._judge = Judge(
+            config,
+            ANSWER_SCHEMA,
+            lambda text, question: read_labels(text, question.steps),
+            complaint_message,
+            client,
+        )
         self._digest = prompt_digest()
 
     def inputs(self) -> dict[str, Input]:
-        return {"prompt": Input(path=f"atlas rejection prompt {PROMPT_VERSION}", digest=self._digest)}
+        return {
+            "prompt": Input(path=f"atlas rejection prompt {PROMPT_VERSION}", digest=self._digest)
+        }
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         if not trajectory.steps:
             return Usage()
         return forecast_usage(
-            lambda: rejection_questions(trajectory, self._max_chars), lambda question: TOKENS_OF_A_LABEL * question.budget
+            lambda: rejection_questions(trajectory, self._max_chars),
+            lambda question: TOKENS_OF_A_LABEL * question.budget,
         )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
@@ -60,9 +71,17 @@ class RejectionSelector:
             return selection_of(trajectory, self._name, 0)
         verdict = await self._judge.ask(lambda: rejection_questions(trajectory, self._max_chars))
         labels: Labels = reduce(merge_labels, verdict.answers, {})
-        kept = [_kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD]
+        kept = [
+            _kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD
+        ]
         return selection_of(
-            trajectory, self._name, len(kept), kept, problem=verdict.problem, usage=verdict.usage, prompt_digest=self._digest
+            trajectory,
+            self._name,
+            len(kept),
+            kept,
+            problem=verdict.problem,
+            usage=verdict.usage,
+            prompt_digest=self._digest,
         )
 
     def tell_payments(self, pay: Callable[[Usage], None]) -> None:
@@ -74,10 +93,14 @@ class RejectionSelector:
 
 def merge_labels(earlier: Labels, later: Labels) -> Labels:
     """The labels of two windows; a step in both is bad if either says so, else the later window, which saw what followed, is right."""
-    return later | {index: found for index, found in earlier.items() if index not in later or found[0] in BAD}
+    return later | {
+        index: found for index, found in earlier.items() if index not in later or found[0] in BAD
+    }
 
 
 def _kept(index: int, label: Label, reason: str | None) -> CriticalStep:
     return CriticalStep(
-        index=index, kinds=("self_correction",) if label == "recover" else (), reason=f"{label}: {reason}" if reason else label
+        index=index,
+        kinds=("self_correction",) if label == "recover" else (),
+        reason=f"{label}: {reason}" if reason else label,
     )

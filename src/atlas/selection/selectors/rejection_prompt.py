@@ -9,7 +9,13 @@ import json
 from typing import Any, Literal
 
 from atlas.records import Message, Trajectory
-from atlas.selection.selectors.oracle_answer import AnswerError, answer_list, read_index, read_reason, refuse_repeats
+from atlas.selection.selectors.oracle_answer import (
+    AnswerError,
+    answer_list,
+    read_index,
+    read_reason,
+    refuse_repeats,
+)
 from atlas.selection.selectors.oracle_prompt import LAYOUT, Question, digest_of
 from atlas.selection.selectors.oracle_transcript import BEGIN, END, transcribe
 
@@ -73,7 +79,14 @@ ANSWER_SCHEMA: dict[str, Any] = {
 
 def prompt_digest() -> str:
     """SHA-256 of all that is fixed in the prompt."""
-    return digest_of(PROMPT_VERSION, RUBRIC, REQUEST, COMPLAINT, json.dumps(ANSWER_SCHEMA, sort_keys=True), *LAYOUT)
+    return digest_of(
+        PROMPT_VERSION,
+        RUBRIC,
+        REQUEST,
+        COMPLAINT,
+        json.dumps(ANSWER_SCHEMA, sort_keys=True),
+        *LAYOUT,
+    )
 
 
 def rejection_questions(trajectory: Trajectory, max_chars: int) -> list[Question]:
@@ -89,7 +102,10 @@ def rejection_questions(trajectory: Trajectory, max_chars: int) -> list[Question
     parts = transcribe(trajectory, lambda steps: max_chars - len(RUBRIC) - len(request(steps)))
     return [
         Question(
-            messages=(Message(role="system", content=RUBRIC), Message(role="user", content=request(part.steps) + part.text)),
+            messages=(
+                Message(role="system", content=RUBRIC),
+                Message(role="user", content=request(part.steps) + part.text),
+            ),
             steps=part.steps,
             budget=len(part.steps),
         )
@@ -99,7 +115,12 @@ def rejection_questions(trajectory: Trajectory, max_chars: int) -> list[Question
 
 def complaint_message(complaint: str, question: Question) -> Message:
     """What is said to an answer that cannot be used."""
-    return Message(role="user", content=COMPLAINT.format(complaint=complaint, first=question.steps[0], last=question.steps[-1]))
+    return Message(
+        role="user",
+        content=COMPLAINT.format(
+            complaint=complaint, first=question.steps[0], last=question.steps[-1]
+        ),
+    )
 
 
 def read_labels(text: str, steps: range) -> dict[int, tuple[Label, str | None]]:
@@ -112,8 +133,13 @@ def read_labels(text: str, steps: range) -> dict[int, tuple[Label, str | None]]:
     indices = [read_index(entry, place, "labels", steps) for place, entry in enumerate(given)]
     refuse_repeats(indices)
     if missing := sorted(set(steps) - set(indices)):
-        raise AnswerError(f"it labels {len(indices)} of {len(steps)} steps; step {missing[0]} has no label")
-    return {index: (_label(entry.get("label"), index), read_reason(entry, index)) for index, entry in zip(indices, given, strict=True)}
+        raise AnswerError(
+            f"it labels {len(indices)} of {len(steps)} steps; step {missing[0]} has no label"
+        )
+    return {
+        index: (_label(entry.get("label"), index), read_reason(entry, index))
+        for index, entry in zip(indices, given, strict=True)
+    }
 
 
 def _label(given: Any, index: int) -> Label:
@@ -121,4 +147,6 @@ def _label(given: Any, index: int) -> Label:
     for label in LABELS:
         if written == label:
             return label
-    raise AnswerError(f"the label of step {index} is {given!r:.60}, expected one of {', '.join(LABELS)}")
+    raise AnswerError(
+        f"the label of step {index} is {given!r:.60}, expected one of {', '.join(LABELS)}"
+    )

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from atlas.environments.base import ENVIRONMENTS, Environment, make_environment
 from atlas.environments.episode import Episode
-from atlas.environments.play_batch import Opening, play_batch
+from atlas.environments.play import Opening, play_batch
 from atlas.errors import ConfigError
-from atlas.models.local import load_model, load_renderer, locate_model, resolve_precision
+from atlas.models.local.load import load_model, load_renderer, locate_model, resolve_precision
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, Scores
 
 if TYPE_CHECKING:
-    from atlas.models.chat_batch import ChatBatch
+    from atlas.models.local.chat_batch import ChatBatch
 
 SOURCE = Source(name="rollout")
 
@@ -57,10 +57,15 @@ class RolloutValueSelector:
         """
         if trajectory.task.environment not in ENVIRONMENTS:
             known = ", ".join(sorted(ENVIRONMENTS))
-            return _problem(trajectory, f"environment '{trajectory.task.environment}' cannot be played here. Known: {known}")
+            return _problem(
+                trajectory,
+                f"environment '{trajectory.task.environment}' cannot be played here. Known: {known}",
+            )
         if not trajectory.steps:
             return []
-        final = _replay(self._free_environments(trajectory, 1)[0], trajectory, len(trajectory.steps))
+        final = _replay(
+            self._free_environments(trajectory, 1)[0], trajectory, len(trajectory.steps)
+        )
         if (difference := _difference(final, trajectory)) is not None:
             return _problem(trajectory, difference)
         values = self._values(trajectory, final.outcome)
@@ -84,18 +89,32 @@ class RolloutValueSelector:
             valid = [outcome for outcome in outcomes[state] if outcome.is_valid]
             if not valid:
                 where = f"after step {state - 1}" if state else "from the start"
-                return _problem(trajectory, f"all {len(outcomes[state])} rollouts {where} broke; the last: {outcomes[state][-1].reason}")
+                return _problem(
+                    trajectory,
+                    f"all {len(outcomes[state])} rollouts {where} broke; the last: {outcomes[state][-1].reason}",
+                )
             values.append(sum(outcome.status == "success" for outcome in valid) / len(valid))
         return values if end is None else [*values, float(end.status == "success")]
 
     def _play(self, trajectory: Trajectory, states: Sequence[int]) -> list[list[Outcome]]:
         """The outcomes of the rollouts from each state. A player of its own for each trajectory: what was played before has no say."""
         number = self._rollouts.number
-        state_of = {f"{trajectory.id} {state} {rollout}": state for state in states for rollout in range(number)}
-        openings = [Opening(name, partial(_replay, trajectory=trajectory, num_steps=state)) for name, state in state_of.items()]
-        environments = self._free_environments(trajectory, min(self._rollouts.batch_size, len(openings)))
+        state_of = {
+            f"{trajectory.id} {state} {rollout}": state
+            for state in states
+            for rollout in range(number)
+        }
+        openings = [
+            Opening(name, partial(_replay, trajectory=trajectory, num_steps=state))
+            for name, state in state_of.items()
+        ]
+        environments = self._free_environments(
+            trajectory, min(self._rollouts.batch_size, len(openings))
+        )
         outcomes: list[list[Outcome]] = [[] for _ in states]
-        for name, episode in play_batch(openings, environments, self._player(), "no room left in the context"):
+        for name, episode in play_batch(
+            openings, environments, self._player(), "no room left in the context"
+        ):
             assert episode.outcome is not None
             outcomes[state_of[name]].append(episode.outcome)
         return outcomes
@@ -112,21 +131,30 @@ class RolloutValueSelector:
             while len(pool) < number:
                 pool.append(make_environment(name, max_steps=self._rollouts.max_steps))
         except TypeError as error:
-            raise ConfigError(f"environment '{name}' cannot be made: {error}. It has to take max_steps.") from error
+            raise ConfigError(
+                f"environment '{name}' cannot be made: {error}. It has to take max_steps."
+            ) from error
         return pool[:number]
 
 
 def _load(config: SelectConfig) -> Callable[[], ChatBatch]:
     place = locate_model(config.model)
     renderer = load_renderer(place)
-    model = load_model(place, "bfloat16" if resolve_precision(config.precision) == "bf16" else "float32")
-    from atlas.models.chat_batch import ChatBatch
+    model = load_model(
+        place, "bfloat16" if resolve_precision(config.precision) == "bf16" else "float32"
+    )
+    from atlas.models.local.chat_batch import ChatBatch
 
     rollouts = config.rollouts
     known = getattr(model.config, "max_position_embeddings", None)
     max_context = min(rollouts.max_context, known or rollouts.max_context)
     return lambda: ChatBatch(
-        model, renderer, temperature=rollouts.temperature, max_tokens=rollouts.max_new_tokens, max_context=max_context, seed=config.seed
+        model,
+        renderer,
+        temperature=rollouts.temperature,
+        max_tokens=rollouts.max_new_tokens,
+        max_context=max_context,
+        seed=config.seed,
     )
 
 

@@ -26,13 +26,19 @@ def _phrases(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b({pattern})\b", re.IGNORECASE)
 
 
-_PLAN = _phrases(r"plan|sub-?goals?|strategy|first(ly)?,? (i|we|let)|break (it|this|the task) down|step by step|in order to")
+_PLAN = _phrases(
+    r"plan|sub-?goals?|strategy|first(ly)?,? (i|we|let)|break (it|this|the task) down|step by step|in order to"
+)
 _ERROR = _phrases(
     r"could not|couldn't|cannot|can't|unable|invalid|error|failed|failure|denied|nothing happens|no known action"
     r"|not (recognized|valid|found|allowed|possible)"
 )
-_SUCCESS = _phrases(r"success\w*|completed?|done|crafted|got \d+|you (pick|put|open|unlock|take|move)\w*|passed")
-_RECONSIDER = _phrases(r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust|correct (it|this|that)")
+_SUCCESS = _phrases(
+    r"success\w*|completed?|done|crafted|got \d+|you (pick|put|open|unlock|take|move)\w*|passed"
+)
+_RECONSIDER = _phrases(
+    r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust|correct (it|this|that)"
+)
 _WORD = re.compile(r"\w+")
 
 
@@ -52,16 +58,27 @@ class RulesSelector:
             if signs := _signs(trajectory, index, novelty):
                 kinds = tuple(dict.fromkeys(kind for kind, _, _ in signs))
                 score = round(sum(weight for _, weight, _ in signs), 3)
-                found.append(CriticalStep(index=index, kinds=kinds, reason="; ".join(why for _, _, why in signs), score=score))
+                found.append(
+                    CriticalStep(
+                        index=index,
+                        kinds=kinds,
+                        reason="; ".join(why for _, _, why in signs),
+                        score=score,
+                    )
+                )
         best = sorted(found, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
         return selection_of(trajectory, self._name, budget, best)
 
 
-def _signs(trajectory: Trajectory, index: int, novelty: float) -> list[tuple[CriticalKind, float, str]]:
+def _signs(
+    trajectory: Trajectory, index: int, novelty: float
+) -> list[tuple[CriticalKind, float, str]]:
     """What speaks for a step: kind, weight, and why."""
     step, steps = trajectory.steps[index], trajectory.steps
     response, observation = step.response.content, _text(step.observation)
-    after = _text(steps[index + 1].observation if index + 1 < len(steps) else trajectory.final_observation)
+    after = _text(
+        steps[index + 1].observation if index + 1 < len(steps) else trajectory.final_observation
+    )
     last = index + 1 == len(steps)
     signs: list[tuple[CriticalKind, float, str]] = []
     if index == 0:
@@ -69,7 +86,13 @@ def _signs(trajectory: Trajectory, index: int, novelty: float) -> list[tuple[Cri
     if _PLAN.search(response):
         signs.append(("plan_creation", 0.5, "speaks of a plan"))
     if novelty >= NEW_ENOUGH and not _ERROR.search(observation):
-        signs.append(("critical_observation", 0.6 * novelty, f"{novelty:.0%} of the observation's words are new"))
+        signs.append(
+            (
+                "critical_observation",
+                0.6 * novelty,
+                f"{novelty:.0%} of the observation's words are new",
+            )
+        )
     if step.reward is not None and step.reward > 0:
         signs.append(("critical_action", 0.8, "brought a reward"))
     elif _SUCCESS.search(after) and not _ERROR.search(after):
@@ -91,5 +114,8 @@ def _action(step: Step) -> object:
     return (
         step.action
         if step.action is not None
-        else (step.response.content, tuple((call.name, call.arguments) for call in step.response.tool_calls))
+        else (
+            step.response.content,
+            tuple((call.name, call.arguments) for call in step.response.tool_calls),
+        )
     )

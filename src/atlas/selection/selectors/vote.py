@@ -40,11 +40,19 @@ class VoteSelector:
             problem = f"none of the {len(given)} selections votes here; the first has a problem: {given[0].problem}"
             return selection_of(trajectory, self._name, budget, problem=problem)
         weights = [_weights(voter) for voter in voters]
-        votes = {index: sum(index in weight for weight in weights) for index in range(len(trajectory.steps))}
-        weight_of = {index: sum((weight.get(index, Fraction()) for weight in weights), Fraction()) for index in votes}
+        votes = {
+            index: sum(index in weight for weight in weights)
+            for index in range(len(trajectory.steps))
+        }
+        weight_of = {
+            index: sum((weight.get(index, Fraction()) for weight in weights), Fraction())
+            for index in votes
+        }
         if self._majority:
             chosen = [index for index in votes if 2 * votes[index] > len(voters)]
-            best = sorted(chosen, key=lambda index: (-votes[index], -weight_of[index], index))[:budget]
+            best = sorted(chosen, key=lambda index: (-votes[index], -weight_of[index], index))[
+                :budget
+            ]
         else:
             chosen = [index for index in votes if votes[index]]
             best = sorted(chosen, key=lambda index: (-weight_of[index], index))[:budget]
@@ -53,7 +61,13 @@ class VoteSelector:
                 index=index,
                 kinds=_kinds(voters, index),
                 reason=f"{votes[index]} of {len(voters)}: {', '.join(voter.selector for voter in voters if index in voter.indices)}",
-                score=round(float((votes[index] if self._majority else weight_of[index]) / Fraction(len(voters))), 6),
+                score=round(
+                    float(
+                        (votes[index] if self._majority else weight_of[index])
+                        / Fraction(len(voters))
+                    ),
+                    6,
+                ),
             )
             for index in best
         )
@@ -62,8 +76,14 @@ class VoteSelector:
 
 def _weights(selection: Selection) -> dict[int, Fraction]:
     """Each chosen step's share of the chosen steps that it is no worse than."""
-    scores = {step.index: -math.inf if step.score is None else step.score for step in selection.critical_steps}
-    return {index: Fraction(sum(other <= score for other in scores.values()), len(scores)) for index, score in scores.items()}
+    scores = {
+        step.index: -math.inf if step.score is None else step.score
+        for step in selection.critical_steps
+    }
+    return {
+        index: Fraction(sum(other <= score for other in scores.values()), len(scores))
+        for index, score in scores.items()
+    }
 
 
 def _kinds(voters: Sequence[Selection], index: int) -> tuple[CriticalKind, ...]:

@@ -66,7 +66,10 @@ class _Run:
 
 
 def plan_calls(
-    nodes: Sequence[Node], queries: Sequence[NDArray[np.int64]] | None, window: int | None, device: torch.device | str
+    nodes: Sequence[Node],
+    queries: Sequence[NDArray[np.int64]] | None,
+    window: int | None,
+    device: torch.device | str,
 ) -> tuple[AttentionCall, ...]:
     """The calls of one attention; the first takes all queries in their order.
 
@@ -78,17 +81,29 @@ def plan_calls(
         pieces = [([run.queries], _reach(nodes, run, window)) for run in runs]
         return (_make_call(pieces, device, window=window),)
     own: list[Piece] = [([run.queries], [(run.start, run.end)]) for run in runs]
-    before: list[Piece] = [([run.queries], [(nodes[run.node].start, run.start)]) for run in runs if run.start > nodes[run.node].start]
+    before: list[Piece] = [
+        ([run.queries], [(nodes[run.node].start, run.start)])
+        for run in runs
+        if run.start > nodes[run.node].start
+    ]
     calls = [_make_call(own, device, causal=True)]
-    return (*calls, *(_make_call(pieces, device) for pieces in (before, _families(nodes, runs)) if pieces))
+    return (
+        *calls,
+        *(_make_call(pieces, device) for pieces in (before, _families(nodes, runs)) if pieces),
+    )
 
 
 def _find_runs(nodes: Sequence[Node], queries: Sequence[NDArray[np.int64]] | None) -> list[_Run]:
     if queries is None:
-        return [_Run(node.start, node.start, node.end - node.start, index) for index, node in enumerate(nodes)]
+        return [
+            _Run(node.start, node.start, node.end - node.start, index)
+            for index, node in enumerate(nodes)
+        ]
     runs, first = [], 0
     for index, places in enumerate(queries):
-        for part in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []:
+        for part in (
+            np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []
+        ):
             runs.append(_Run(first, int(part[0]), len(part), index))
             first += len(part)
     return runs
@@ -103,7 +118,9 @@ def _families(nodes: Sequence[Node], runs: Sequence[_Run]) -> list[Piece]:
         if above and above == last:
             families[-1][0].append(run.queries)
         elif above:
-            families.append(([run.queries], [(nodes[index].start, nodes[index].end) for index in above]))
+            families.append(
+                ([run.queries], [(nodes[index].start, nodes[index].end) for index in above])
+            )
         last = above
     return families
 
@@ -111,7 +128,10 @@ def _families(nodes: Sequence[Node], runs: Sequence[_Run]) -> list[Piece]:
 def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[tuple[int, int]]:
     """The tokens of the path of a run that its first query sees, and those after it up to the run's last."""
     node = nodes[run.node]
-    path = [*((nodes[index].start, nodes[index].end) for index in node.ancestors), (node.start, run.end)]
+    path = [
+        *((nodes[index].start, nodes[index].end) for index in node.ancestors),
+        (node.start, run.end),
+    ]
     unseen = max(0, sum(end - start for start, end in path) - run.length - window + 1)
     reached = []
     for start, end in path:
@@ -122,7 +142,12 @@ def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[tuple[int, int
     return reached
 
 
-def _make_call(pieces: Sequence[Piece], device: torch.device | str, causal: bool = False, window: int | None = None) -> AttentionCall:
+def _make_call(
+    pieces: Sequence[Piece],
+    device: torch.device | str,
+    causal: bool = False,
+    window: int | None = None,
+) -> AttentionCall:
     query_edges, key_edges = (_edges([piece[side] for piece in pieces]) for side in (0, 1))
     return AttentionCall(
         queries=_places([part for piece in pieces for part in piece[0]], device),
@@ -139,7 +164,12 @@ def _make_call(pieces: Sequence[Piece], device: torch.device | str, causal: bool
 
 
 def _edges(ranges_of_pieces: Sequence[list[tuple[int, int]]]) -> tuple[int, ...]:
-    return (0, *itertools.accumulate(sum(end - start for start, end in ranges) for ranges in ranges_of_pieces))
+    return (
+        0,
+        *itertools.accumulate(
+            sum(end - start for start, end in ranges) for ranges in ranges_of_pieces
+        ),
+    )
 
 
 def _places(ranges: Sequence[tuple[int, int]], device: torch.device | str) -> slice | torch.Tensor:

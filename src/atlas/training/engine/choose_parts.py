@@ -38,7 +38,11 @@ class ChosenEngine:
 
 
 def choose_parts(
-    model: Any, config: EngineConfig, window: int | None = None, autocast: torch.dtype | None = None, base: BaseModel | None = None
+    model: Any,
+    config: EngineConfig,
+    window: int | None = None,
+    autocast: torch.dtype | None = None,
+    base: BaseModel | None = None,
 ) -> ChosenEngine:
     """Put every part that `config` asks for and that `model` does alike into the model, and into its `base` if there is one.
 
@@ -68,7 +72,9 @@ def choose_parts(
                 chosen.append(part)
         if window is not None and "packing" not in chosen:
             reason = left_out.get("packing", "engine.packing is off")
-            raise ModelError(f"context_gradient needs packing, which this model does not have: {reason}. Set context_gradient=full.")
+            raise ModelError(
+                f"context_gradient needs packing, which this model does not have: {reason}. Set context_gradient=full."
+            )
         engine.put_in(chosen)
         if "packing" in chosen:
             flash_problem = _try_flash(engine, model, autocast)
@@ -85,16 +91,25 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
     """What speaks against these parts in this model, in one sentence; None if nothing does."""
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     engine.put_in(())
-    plain_loss = sum_cross_entropy(model, {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()})
+    plain_loss = sum_cross_entropy(
+        model, {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()}
+    )
     plain = engine.hidden_states(probes)
     try:
         engine.put_in(parts)
         loss, hidden = engine.loss(model, probes), engine.hidden_states(probes)
-    except Exception as error:  # an architecture fails at what it does not know in whatever way it likes
+    except (
+        Exception
+    ) as error:  # an architecture fails at what it does not know in whatever way it likes
         engine.put_in(())
         return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-    quantization = getattr(engine.model.config, "quantization_config", None)  # its layers compute in a type of their own
-    tolerance = max(TOLERANCES[plain.dtype], TOLERANCES[getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)])
+    quantization = getattr(
+        engine.model.config, "quantization_config", None
+    )  # its layers compute in a type of their own
+    tolerance = max(
+        TOLERANCES[plain.dtype],
+        TOLERANCES[getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)],
+    )
     if not (hidden - plain).abs().max() <= tolerance * plain.abs().max():
         return "its hidden states would not be the same"
     if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
@@ -113,14 +128,26 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
             with torch.autocast(engine.model.device.type, autocast, enabled=autocast is not None):
                 loss = engine.loss(model, probes)
             # The first layers come first: this gradient has been through the attention of all.
-            gradient = torch.autograd.grad(loss, min(trained[:16], key=torch.Tensor.numel), allow_unused=True)[0] if trained else None
-        except Exception as error:  # a kernel that was not built for this device, a driver that is too old, …
+            gradient = (
+                torch.autograd.grad(
+                    loss, min(trained[:16], key=torch.Tensor.numel), allow_unused=True
+                )[0]
+                if trained
+                else None
+            )
+        except (
+            Exception
+        ) as error:  # a kernel that was not built for this device, a driver that is too old, …
             if not engine.uses_flash:
                 raise
             return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-        found.append((loss.detach(), torch.zeros((), device=loss.device) if gradient is None else gradient))
+        found.append(
+            (loss.detach(), torch.zeros((), device=loss.device) if gradient is None else gradient)
+        )
     tolerance = TOLERANCES[autocast or engine.model.dtype]
-    for name, (masked, flash), allowed in zip(("loss", "gradient"), zip(*found, strict=True), (tolerance, 5 * tolerance), strict=True):
+    for name, (masked, flash), allowed in zip(
+        ("loss", "gradient"), zip(*found, strict=True), (tolerance, 5 * tolerance), strict=True
+    ):
         if not (flash - masked).norm() <= allowed * masked.norm():
             return f"its {name} would not be the same"
     return None
@@ -131,7 +158,9 @@ def _probes(vocabulary: int) -> list[TrainingExample]:
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
     tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
-    sequences = [np.concatenate([prompt, tail]) for tail in tails] + [rng.integers(0, vocabulary, 21)]
+    sequences = [np.concatenate([prompt, tail]) for tail in tails] + [
+        rng.integers(0, vocabulary, 21)
+    ]
     probes = []
     for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):
         labels = np.where(rng.random(len(ids)) < 0.4, ids, IGNORED_LABEL)

@@ -42,11 +42,18 @@ def sum_chunked_cross_entropy(
     def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
         return sum_of(head(part), targets[rows], weights[rows])
 
-    return _ChunkedSum.apply(hidden, loss_of, _rows(chunk_logits(hidden.device.type), vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedSum.apply(
+        hidden, loss_of, _rows(chunk_logits(hidden.device.type), vocabulary), *parameters
+    )  # type: ignore[no-any-return, no-untyped-call]
 
 
 def sum_chunked_divergence(
-    hidden: torch.Tensor, base_hidden: torch.Tensor, head: Head, base_head: Head, parameters: Sequence[torch.Tensor], vocabulary: int
+    hidden: torch.Tensor,
+    base_hidden: torch.Tensor,
+    head: Head,
+    base_head: Head,
+    parameters: Sequence[torch.Tensor],
+    vocabulary: int,
 ) -> torch.Tensor:
     """Σ KL(base ‖ tuned) over the anchored tokens; a scalar that carries gradient to `hidden` and `parameters`.
 
@@ -63,7 +70,9 @@ def sum_chunked_divergence(
         return sum_divergence(head(part), base_logits)
 
     # Half the rows: there are two sets of logits.
-    return _ChunkedSum.apply(hidden, loss_of, _rows(chunk_logits(hidden.device.type) // 2, vocabulary), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedSum.apply(
+        hidden, loss_of, _rows(chunk_logits(hidden.device.type) // 2, vocabulary), *parameters
+    )  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _rows(entries: int, vocabulary: int) -> int:
@@ -77,13 +86,19 @@ def chunk_logits(device: str) -> int:
 
 class _ChunkedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, loss_of: LossOfChunk, chunk: int, *parameters: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, loss_of: LossOfChunk, chunk: int, *parameters: torch.Tensor
+    ) -> torch.Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
         # Summed in float32 or better: many small chunks would be lost in the sum of a bfloat16 head.
         types = [torch.promote_types(one.dtype, torch.float32) for one in parameters]
-        of_parameters = [torch.zeros_like(one, dtype=dtype) for one, dtype in zip(parameters, types, strict=True) if wants_gradient]
+        of_parameters = [
+            torch.zeros_like(one, dtype=dtype)
+            for one, dtype in zip(parameters, types, strict=True)
+            if wants_gradient
+        ]
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             part = hidden[rows].detach().requires_grad_(wants_gradient)
@@ -94,7 +109,13 @@ class _ChunkedSum(torch.autograd.Function):
                 of_hidden[rows], *of_head = torch.autograd.grad(loss, [part, *parameters])
                 for gathered, gradient in zip(of_parameters, of_head, strict=True):
                     gathered += gradient
-        ctx.save_for_backward(of_hidden, *(gathered.to(one.dtype) for gathered, one in zip(of_parameters, parameters, strict=False)))
+        ctx.save_for_backward(
+            of_hidden,
+            *(
+                gathered.to(one.dtype)
+                for gathered, one in zip(of_parameters, parameters, strict=False)
+            ),
+        )
         return total
 
     @staticmethod

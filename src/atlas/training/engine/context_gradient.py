@@ -14,7 +14,12 @@ from atlas.training.engine.packed_attention import AttentionPlan
 
 
 def run_live(
-    decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, plan: AttentionPlan, live: torch.Tensor, live_plan: AttentionPlan
+    decoder: Any,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    plan: AttentionPlan,
+    live: torch.Tensor,
+    live_plan: AttentionPlan,
 ) -> torch.Tensor:
     """The last hidden states of the live tokens, shape [1, L, H].
 
@@ -25,7 +30,13 @@ def run_live(
     """
     context = _Context()
     with torch.no_grad():
-        decoder(input_ids=input_ids, position_ids=position_ids, plan=plan, past_key_values=context, use_cache=False)
+        decoder(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            plan=plan,
+            past_key_values=context,
+            use_cache=False,
+        )
     torch.clear_autocast_cache()  # it holds weights that were cast without gradient, and would hand them to the live tokens
     states = decoder(
         input_ids=input_ids[:, live],
@@ -44,7 +55,9 @@ class _Context:
     def __init__(self) -> None:
         self.states: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def update(self, key: torch.Tensor, value: torch.Tensor, layer_index: int, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer_index: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         self.states[layer_index] = (key, value)
         return key, value
 
@@ -59,6 +72,8 @@ class _LiveInContext:
         self._context = context
         self._live = live
 
-    def update(self, key: torch.Tensor, value: torch.Tensor, layer_index: int, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer_index: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self._context.states[layer_index]
         return keys.index_copy(2, self._live, key), values.index_copy(2, self._live, value)

@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
-from atlas.training.engine.chunked_loss import Head, sum_chunked_cross_entropy, sum_chunked_divergence
+from atlas.training.engine.chunked_loss import (
+    Head,
+    sum_chunked_cross_entropy,
+    sum_chunked_divergence,
+)
 from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
@@ -64,12 +68,16 @@ class Engine:
         base: the model before training, where the loss has a KL to it.
     """
 
-    def __init__(self, model: Any, window: int | None = None, base: BaseModel | None = None) -> None:
+    def __init__(
+        self, model: Any, window: int | None = None, base: BaseModel | None = None
+    ) -> None:
         self.parts: tuple[str, ...] = ()
         self.window = window
         self.base = base
         self._of_base = Engine(base.model) if base is not None and base.is_copy else self
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps the model
+        self.model = (
+            model.get_base_model() if hasattr(model, "get_base_model") else model
+        )  # PEFT wraps the model
         self._decoder = self.model.get_decoder()
         self._implementation = self.model.config._attn_implementation
         self._plain_forward = self.model.forward
@@ -106,7 +114,9 @@ class Engine:
         for each in getattr(self._decoder, "layers", None) or ():
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
-                each._can_checkpoint_with_cache = True  # the caches of context_gradient.py may be read twice
+                each._can_checkpoint_with_cache = (
+                    True  # the caches of context_gradient.py may be read twice
+                )
         if "last_layer" in self.parts:
             if layer is None:
                 raise ValueError("its decoder has no list of layers")
@@ -121,23 +131,41 @@ class Engine:
         layers = getattr(self._decoder, "layers", None)
         return layers[self.model.config.get_text_config().num_hidden_layers - 1] if layers else None
 
-    def _forward(self, *arguments: Any, supervised: Supervised | None = None, anchored: Anchored | None = None, **options: Any) -> Any:
+    def _forward(
+        self,
+        *arguments: Any,
+        supervised: Supervised | None = None,
+        anchored: Anchored | None = None,
+        **options: Any,
+    ) -> Any:
         """Stands in for the model's own forward pass, so that whatever wraps the model (DDP, FSDP, autocast) sees one call."""
         if supervised is None:
             return self._plain_forward(*arguments, **options)
         base_hidden = None if anchored is None else self._base_hidden(anchored)
         hidden = self._hidden(supervised.kept, **options)
-        head, vocabulary = self.model.get_output_embeddings(), self.model.config.get_text_config().vocab_size
+        head, vocabulary = (
+            self.model.get_output_embeddings(),
+            self.model.config.get_text_config().vocab_size,
+        )
         trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
-        answers, targets, weights = hidden[supervised.kept_of_target], supervised.targets, supervised.weights
+        answers, targets, weights = (
+            hidden[supervised.kept_of_target],
+            supervised.targets,
+            supervised.weights,
+        )
         chunks = "chunked_loss" in self.parts
         if chunks:
-            cross_entropy = sum_chunked_cross_entropy(answers, targets, weights, self._logits_of(head), trained, vocabulary)
+            cross_entropy = sum_chunked_cross_entropy(
+                answers, targets, weights, self._logits_of(head), trained, vocabulary
+            )
         else:
             cross_entropy = sum_of(self._logits_of(head)(answers), targets, weights)
         if self.base is None or anchored is None or base_hidden is None:
             return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
-        held, heads = hidden[anchored.kept_of_anchor], (self._logits_of(head), self._logits_of(self.base.head))
+        held, heads = (
+            hidden[anchored.kept_of_anchor],
+            (self._logits_of(head), self._logits_of(self.base.head)),
+        )
         if chunks:
             divergence = sum_chunked_divergence(held, base_hidden, *heads, trained, vocabulary)
         else:
@@ -166,7 +194,9 @@ class Engine:
 
     def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
-        options = {name: option for name, option in options.items() if option is not None}  # PEFT adds its own, all None
+        options = {
+            name: option for name, option in options.items() if option is not None
+        }  # PEFT adds its own, all None
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
         hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
@@ -174,12 +204,18 @@ class Engine:
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """What `_forward` is given: tokens, positions and plans of the pass, and where its losses are."""
-        return self._packed_inputs(examples) if "packing" in self.parts else self._padded_inputs(examples)
+        return (
+            self._packed_inputs(examples)
+            if "packing" in self.parts
+            else self._padded_inputs(examples)
+        )
 
     def _padded_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
         batch = pad(examples)
-        predicts = predicting_places(batch["labels"])  # found on the host: on a GPU it would wait for their number
+        predicts = predicting_places(
+            batch["labels"]
+        )  # found on the host: on a GPU it would wait for their number
         places = torch.arange(predicts.numel())
         kept = places[(predicts if self.base is None else predicts | batch["anchors"]).flatten()]
         kept_of_target = torch.searchsorted(kept, places[predicts.flatten()])
@@ -192,8 +228,17 @@ class Engine:
         if self.base is not None:
             base_kept = places[batch["anchors"].flatten()]
             of_anchor = torch.arange(len(base_kept))
-            inputs["anchored"] = Anchored(put(torch.searchsorted(kept, base_kept)), put(base_kept), put(of_anchor), dict(inputs))
-        return inputs | {"supervised": Supervised(put(kept), put(kept_of_target), put(targets), put(batch["weights"]))}
+            inputs["anchored"] = Anchored(
+                put(torch.searchsorted(kept, base_kept)),
+                put(base_kept),
+                put(of_anchor),
+                dict(inputs),
+            )
+        return inputs | {
+            "supervised": Supervised(
+                put(kept), put(kept_of_target), put(targets), put(batch["weights"])
+            )
+        }
 
     def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
@@ -207,7 +252,11 @@ class Engine:
         row = pack_row(sequences, "shared_prompts" in self.parts, self.window, anchors)
         weights = np.concatenate([examples[index].target_weights for index in row.order])
         plan = plan_all(row, *attention)
-        tokens = {"input_ids": put(row.token_ids)[None], "position_ids": put(row.position_ids)[None], "plan": plan}
+        tokens = {
+            "input_ids": put(row.token_ids)[None],
+            "position_ids": put(row.position_ids)[None],
+            "plan": plan,
+        }
         inputs, kept = dict(tokens), row.kept
         if self.window is not None:
             kept = np.searchsorted(row.live, row.kept)
@@ -215,9 +264,20 @@ class Engine:
         elif "last_layer" in self.parts:
             inputs |= {"kept": put(kept), "kept_plan": plan_for(row, kept, *attention)}
         if self.base is not None:
-            base_kept = np.unique(row.kept[row.kept_of_anchor]) if len(row.kept_of_anchor) else row.kept[:1]
+            base_kept = (
+                np.unique(row.kept[row.kept_of_anchor]) if len(row.kept_of_anchor) else row.kept[:1]
+            )
             of_anchor = np.searchsorted(base_kept, row.kept[row.kept_of_anchor])
             if "last_layer" in self.parts:
-                tokens |= {"kept": put(base_kept), "kept_plan": plan_for(row, base_kept, *attention)}
-            inputs["anchored"] = Anchored(put(row.kept_of_anchor), put(base_kept), put(of_anchor), tokens)
-        return inputs | {"supervised": Supervised(put(kept), put(row.kept_of_target), put(row.targets), put(weights))}
+                tokens |= {
+                    "kept": put(base_kept),
+                    "kept_plan": plan_for(row, base_kept, *attention),
+                }
+            inputs["anchored"] = Anchored(
+                put(row.kept_of_anchor), put(base_kept), put(of_anchor), tokens
+            )
+        return inputs | {
+            "supervised": Supervised(
+                put(kept), put(row.kept_of_target), put(row.targets), put(weights)
+            )
+        }

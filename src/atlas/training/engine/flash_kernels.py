@@ -30,7 +30,12 @@ class FlashKernels(Protocol):
         ...
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: AttentionCall, scaling: float
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        call: AttentionCall,
+        scaling: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Fresh output [Q, H, D] and log-sum-exp [H, Q]."""
         ...
@@ -55,7 +60,11 @@ def kernels_for(device: torch.device) -> FlashKernels | None:
     """The one place where the device decides; None: the general way alone."""
     if device.type == "cpu":
         return CpuFlash()
-    if device.type != "cuda" or torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0):
+    if (
+        device.type != "cuda"
+        or torch.version.hip is not None
+        or torch.cuda.get_device_capability(device) < (8, 0)
+    ):
         return None
     # With this module came the log-sum-exp without padding (torch 2.10).
     return CudaFlash() if importlib.util.find_spec("torch.nn.attention.varlen") else None
@@ -74,7 +83,12 @@ class CudaFlash:
         return query.dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: AttentionCall, scaling: float
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        call: AttentionCall,
+        scaling: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         left, right = _window(call)
         output, logsumexp, *_ = torch.ops.aten._flash_attention_forward(
@@ -106,7 +120,9 @@ class CudaFlash:
         scaling: float,
     ) -> Gradients:
         left, right = _window(call)
-        no_dropout = torch.zeros(2, dtype=torch.uint64, device=query.device)  # the state of its generator, which nothing reads
+        no_dropout = torch.zeros(
+            2, dtype=torch.uint64, device=query.device
+        )  # the state of its generator, which nothing reads
         of_query, of_key, of_value = torch.ops.aten._flash_attention_backward(
             gradient,
             query,
@@ -145,14 +161,21 @@ class CpuFlash:
         return window is None
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: AttentionCall, scaling: float
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        call: AttentionCall,
+        scaling: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         output = torch.empty_like(query)
         wide = torch.promote_types(query.dtype, torch.float32)
         sums = query.new_empty((query.shape[1], query.shape[0]), dtype=wide)
         for asked, keys in _pieces(call):
             given = (_heads_first(query[asked]), _heads_first(key[keys]), _heads_first(value[keys]))
-            part, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*given, 0.0, call.causal, scale=scaling)
+            part, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                *given, 0.0, call.causal, scale=scaling
+            )
             output[asked], sums[:, asked] = _tokens_first(part), logsumexp[0]
         return output, sums
 
@@ -170,7 +193,10 @@ class CpuFlash:
         gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         for asked, keys in _pieces(call):
             places = (asked, asked, keys, keys, asked)
-            given = [_heads_first(tensor[at]) for tensor, at in zip((gradient, query, key, value, output), places, strict=True)]
+            given = [
+                _heads_first(tensor[at])
+                for tensor, at in zip((gradient, query, key, value, output), places, strict=True)
+            ]
             parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 *given, logsumexp[None, :, asked], 0.0, call.causal, scale=scaling
             )
@@ -180,7 +206,10 @@ class CpuFlash:
 
 
 def _pieces(call: AttentionCall) -> list[tuple[slice, slice]]:
-    queries, keys = (itertools.starmap(slice, itertools.pairwise(edges)) for edges in (call.query_edges, call.key_edges))
+    queries, keys = (
+        itertools.starmap(slice, itertools.pairwise(edges))
+        for edges in (call.query_edges, call.key_edges)
+    )
     return list(zip(queries, keys, strict=True))
 
 

@@ -17,7 +17,12 @@ from atlas.training.engine.flash_kernels import FlashKernels
 
 
 def attend_jointly(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, calls: Sequence[AttentionCall], kernels: FlashKernels, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    calls: Sequence[AttentionCall],
+    kernels: FlashKernels,
+    scaling: float,
 ) -> torch.Tensor:
     """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], as `plan_calls` has cut it."""
     return _JoinedAttention.apply(query, key, value, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
@@ -38,9 +43,13 @@ class _JoinedAttention(torch.autograd.Function):
         output, sums = kernels.forward(query, key[first.keys], value[first.keys], first, scaling)
         for call in calls[1:]:
             asked = call.queries
-            part, logsumexp = kernels.forward(query[asked], key[call.keys], value[call.keys], call, scaling)
+            part, logsumexp = kernels.forward(
+                query[asked], key[call.keys], value[call.keys], call, scaling
+            )
             joint = torch.logaddexp(sums[:, asked], logsumexp)
-            share, share_of_part = ((one - joint).exp_().T[..., None] for one in (sums[:, asked], logsumexp))
+            share, share_of_part = (
+                (one - joint).exp_().T[..., None] for one in (sums[:, asked], logsumexp)
+            )
             output[asked] = (share * output[asked] + share_of_part * part).to(output.dtype)
             sums[:, asked] = joint
         ctx.save_for_backward(query, key, value, output, sums)
@@ -51,19 +60,35 @@ class _JoinedAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, output, sums = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        wide = torch.promote_types(query.dtype, torch.float32)  # a key that many attend to gathers many small gradients
+        wide = torch.promote_types(
+            query.dtype, torch.float32
+        )  # a key that many attend to gathers many small gradients
         totals: list[torch.Tensor | None] = [None, None, None]
         for call in ctx.calls:
             asked, keys = call.queries, call.keys
-            given = (gradient[asked], query[asked], key[keys], value[keys], output[asked], sums[:, asked].contiguous())
+            given = (
+                gradient[asked],
+                query[asked],
+                key[keys],
+                value[keys],
+                output[asked],
+                sums[:, asked].contiguous(),
+            )
             parts = ctx.kernels.backward(*given, call, ctx.scaling)
-            for index, (part, places, whole) in enumerate(zip(parts, (asked, keys, keys), (query, key, value), strict=True)):
+            for index, (part, places, whole) in enumerate(
+                zip(parts, (asked, keys, keys), (query, key, value), strict=True)
+            ):
                 totals[index] = _add(totals[index], part, places, whole, wide, len(ctx.calls) == 1)
         return (*(total.to(query.dtype) for total in totals if total is not None), None, None, None)
 
 
 def _add(
-    total: torch.Tensor | None, part: torch.Tensor, places: slice | torch.Tensor, whole: torch.Tensor, wide: torch.dtype, alone: bool
+    total: torch.Tensor | None,
+    part: torch.Tensor,
+    places: slice | torch.Tensor,
+    whole: torch.Tensor,
+    wide: torch.dtype,
+    alone: bool,
 ) -> torch.Tensor:
     """`total` (none: zeros like `whole`) with `part` added at `places`."""
     if total is None and isinstance(places, slice) and len(part) == len(whole):

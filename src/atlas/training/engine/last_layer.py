@@ -21,13 +21,20 @@ def prune_layer(layer: Any) -> None:
     forward = inspect.unwrap(type(layer).forward)
 
     def forward_kept(
-        hidden_states: torch.Tensor, *arguments: Any, kept: torch.Tensor, kept_plan: AttentionPlan, plan: AttentionPlan, **options: Any
+        hidden_states: torch.Tensor,
+        *arguments: Any,
+        kept: torch.Tensor,
+        kept_plan: AttentionPlan,
+        plan: AttentionPlan,
+        **options: Any,
     ) -> Any:
         options.pop("past_key_values", None)
         states = _Reader()
         try:
             forward(layer, hidden_states, *arguments, past_key_values=states, plan=plan, **options)
-            raise RuntimeError(f"{type(layer).__name__} wrote no keys and values, expected one call of past_key_values.update.")
+            raise RuntimeError(
+                f"{type(layer).__name__} wrote no keys and values, expected one call of past_key_values.update."
+            )
         except _Read:
             pass
         length = hidden_states.shape[1]
@@ -35,7 +42,14 @@ def prune_layer(layer: Any) -> None:
         assert states.key is not None
         assert states.value is not None
         given = _Giver(states.key, states.value)
-        return forward(layer, hidden_states[:, kept], *arguments, past_key_values=given, plan=kept_plan, **chosen)
+        return forward(
+            layer,
+            hidden_states[:, kept],
+            *arguments,
+            past_key_values=given,
+            plan=kept_plan,
+            **chosen,
+        )
 
     layer.forward = forward_kept
 
@@ -54,7 +68,9 @@ class _Reader:
     key: torch.Tensor | None = None
     value: torch.Tensor | None = None
 
-    def update(self, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         self.key, self.value = key, value
         raise _Read
 

@@ -36,7 +36,9 @@ def attend_with_masks(
     lengths = [node.end - node.start for node in nodes]
     keys, values = torch.split(key, lengths, dim=2), torch.split(value, lengths, dim=2)
     pieces = []
-    asked_of_node = zip(torch.split(query, list(counts), dim=2), torch.split(positions, list(counts)), strict=True)
+    asked_of_node = zip(
+        torch.split(query, list(counts), dim=2), torch.split(positions, list(counts)), strict=True
+    )
     for index, (node, (asked, places)) in enumerate(zip(nodes, asked_of_node, strict=True)):
         if not counts[index]:
             continue
@@ -47,7 +49,9 @@ def attend_with_masks(
         mask = answers <= asks if window is None else (answers <= asks) & (answers > asks - window)
         repeats = query.shape[1] // groups  # heads that share keys are folded into the queries
         folded = asked.reshape(1, groups, repeats * counts[index], -1)
-        piece = _masked(folded, own_keys, own_values, mask.repeat(repeats, 1), scaling, dropout, softcap)
+        piece = _masked(
+            folded, own_keys, own_values, mask.repeat(repeats, 1), scaling, dropout, softcap
+        )
         pieces.append(piece.reshape(1, query.shape[1], counts[index], -1))
     return torch.cat(pieces, dim=2)
 
@@ -62,7 +66,11 @@ def _masked(
     softcap: float | None,
 ) -> torch.Tensor:
     if softcap is None:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+        )
     scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
-    shares = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1, dtype=torch.promote_types(query.dtype, torch.float32))
+    shares = scores.masked_fill(~mask, float("-inf")).softmax(
+        dim=-1, dtype=torch.promote_types(query.dtype, torch.float32)
+    )
     return functional.dropout(shares.to(query.dtype), dropout) @ value

@@ -32,12 +32,20 @@ def cut_into_micro_batches(
     """
     if not tokens:
         return []
-    order = lexicographic_order(tokens) if share_prompts else sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
+    order = (
+        lexicographic_order(tokens)
+        if share_prompts
+        else sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
+    )
     lengths = [len(tokens[index]) for index in order]
     if padded:
         ends = _fill_padded(lengths, max_tokens, max_examples)
     else:
-        common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
+        common = (
+            common_beginnings([tokens[index] for index in order])
+            if share_prompts
+            else [0] * len(tokens)
+        )
         ends = _part_cheapest(lengths, common, max_tokens, max_examples)
     batches = [order[start:end] for start, end in itertools.pairwise([0, *ends])]
     while len(batches) < min(at_least, len(tokens)):
@@ -58,13 +66,22 @@ def _fill_padded(lengths: Sequence[int], max_tokens: int, max_examples: int | No
     return [*ends, len(lengths)]
 
 
-def _part_cheapest(lengths: Sequence[int], common: Sequence[int], max_tokens: int, max_examples: int | None) -> list[int]:
+def _part_cheapest(
+    lengths: Sequence[int], common: Sequence[int], max_tokens: int, max_examples: int | None
+) -> list[int]:
     """Where passes end so that the fewest tokens are run, in as few passes as that takes.
 
     Each cut runs again what the example after it has in common with the one before it.
     """
-    added = [0, *itertools.accumulate(length - shared for length, shared in zip(lengths, common, strict=True))]
-    best: list[tuple[int, int, int]] = [(0, 0, 0)]  # of the examples so far: tokens run, passes, where the last pass starts
+    added = [
+        0,
+        *itertools.accumulate(
+            length - shared for length, shared in zip(lengths, common, strict=True)
+        ),
+    ]
+    best: list[tuple[int, int, int]] = [
+        (0, 0, 0)
+    ]  # of the examples so far: tokens run, passes, where the last pass starts
     for end in range(1, len(lengths) + 1):
         choices = []
         for start in range(end - 1, -1, -1):

@@ -64,7 +64,11 @@ class AttentionPlan:
     @property
     def counts(self) -> list[int]:
         """Queries of each node."""
-        return [node.end - node.start for node in self.nodes] if self.queries is None else [len(places) for places in self.queries]
+        return (
+            [node.end - node.start for node in self.nodes]
+            if self.queries is None
+            else [len(places) for places in self.queries]
+        )
 
     def calls(self, window: int | None) -> tuple[AttentionCall, ...]:
         """The calls of a flash kernel under this sliding window."""
@@ -73,13 +77,19 @@ class AttentionPlan:
         return self._calls[window]
 
 
-def plan_all(row: PackedRow, device: torch.device, kernels: FlashKernels | None, ways: set[str]) -> AttentionPlan:
+def plan_all(
+    row: PackedRow, device: torch.device, kernels: FlashKernels | None, ways: set[str]
+) -> AttentionPlan:
     """Every token asks."""
     return AttentionPlan(row, device, kernels, ways)
 
 
 def plan_for(
-    row: PackedRow, places: NDArray[np.int64], device: torch.device, kernels: FlashKernels | None, ways: set[str]
+    row: PackedRow,
+    places: NDArray[np.int64],
+    device: torch.device,
+    kernels: FlashKernels | None,
+    ways: set[str],
 ) -> AttentionPlan:
     """Only the tokens at `places` ask, ascending."""
     edges = np.searchsorted(places, [node.end for node in row.nodes])
@@ -108,8 +118,14 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """transformers' interface of attention functions: query [1, H, Q, D], key and value [1, G, T, D] -> [1, Q, H, D]."""
     if plan is None:
-        raise RuntimeError("attention over packed rows was called without a plan, expected one: this model does not hand it down.")
-    dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
+        raise RuntimeError(
+            "attention over packed rows was called without a plan, expected one: this model does not hand it down."
+        )
+    dtype = (
+        torch.get_autocast_dtype(query.device.type)
+        if torch.is_autocast_enabled(query.device.type)
+        else value.dtype
+    )
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = None if sliding_window is None or sliding_window >= plan.longest else sliding_window
@@ -120,5 +136,16 @@ def attend(
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         return attend_jointly(query, key, value, plan.calls(window), kernels, scaling)[None], None
     plan.ways.add(GENERAL)
-    attended = attend_with_masks(query, key, value, plan.nodes, plan.counts, plan.positions, scaling, dropout, window, softcap)
+    attended = attend_with_masks(
+        query,
+        key,
+        value,
+        plan.nodes,
+        plan.counts,
+        plan.positions,
+        scaling,
+        dropout,
+        window,
+        softcap,
+    )
     return attended.transpose(1, 2).contiguous(), None

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
 
-MIN_SHARED_TOKENS = 32  # a shorter common beginning of two sequences saves less than the extra attention calls cost
+MIN_SHARED_TOKENS = (
+    32  # a shorter common beginning of two sequences saves less than the extra attention calls cost
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,11 @@ def pack_row(
     """
     tokens = [ids for ids, _ in sequences]
     order = lexicographic_order(tokens) if share_prompts else list(range(len(tokens)))
-    common = common_beginnings([tokens[index] for index in order]) if share_prompts else [0] * len(tokens)
+    common = (
+        common_beginnings([tokens[index] for index in order])
+        if share_prompts
+        else [0] * len(tokens)
+    )
     nodes, paths = _build_forest([tokens[index] for index in order], common)
     token_ids = np.empty(nodes[-1].end, dtype=np.int64)
     position_ids = np.empty(nodes[-1].end, dtype=np.int64)
@@ -85,7 +91,11 @@ def pack_row(
         predicts.append(places[supervised])
         targets.append(labels[1:][supervised])
         anchored.append(places[held])
-        live.append(places if window is None else places[_within(window, np.concatenate([supervised, held]), len(ids))])
+        live.append(
+            places
+            if window is None
+            else places[_within(window, np.concatenate([supervised, held]), len(ids))]
+        )
     all_predicts, all_anchored = np.concatenate(predicts), np.concatenate(anchored)
     kept = np.unique(np.concatenate([all_predicts, all_anchored]))
     kept = kept if len(kept) else np.zeros(1, dtype=np.int64)
@@ -135,16 +145,24 @@ def _within(window: int, ends: NDArray[np.int64], length: int) -> NDArray[np.boo
     return np.asarray(edges.cumsum()[:-1] > 0)
 
 
-def _build_forest(tokens: Sequence[NDArray[np.integer]], common: Sequence[int]) -> tuple[list[Node], list[list[int]]]:
+def _build_forest(
+    tokens: Sequence[NDArray[np.integer]], common: Sequence[int]
+) -> tuple[list[Node], list[list[int]]]:
     """Nodes level by level (so that siblings are neighbours), and the path of node indices of each sequence."""
     paths: list[list[int]] = [[] for _ in tokens]
     nodes: list[Node] = []
-    level: list[tuple[range, int, tuple[int, ...]]] = [(group, 0, ()) for group in _split(range(len(tokens)), common, 0)]
+    level: list[tuple[range, int, tuple[int, ...]]] = [
+        (group, 0, ()) for group in _split(range(len(tokens)), common, 0)
+    ]
     end = 0
     while level:
         below: list[tuple[range, int, tuple[int, ...]]] = []
         for group, position, ancestors in level:
-            stop = len(tokens[group[0]]) if len(group) == 1 else min(common[index] for index in group[1:])
+            stop = (
+                len(tokens[group[0]])
+                if len(group) == 1
+                else min(common[index] for index in group[1:])
+            )
             if stop == position:  # a sequence that is whole already: others go on where it ends
                 continue
             nodes.append(Node(end, end + stop - position, position, ancestors))
@@ -152,7 +170,10 @@ def _build_forest(tokens: Sequence[NDArray[np.integer]], common: Sequence[int]) 
             for index in group:
                 paths[index].append(len(nodes) - 1)
             if len(group) > 1:
-                below += [(part, stop, (*ancestors, len(nodes) - 1)) for part in _split(group, common, stop)]
+                below += [
+                    (part, stop, (*ancestors, len(nodes) - 1))
+                    for part in _split(group, common, stop)
+                ]
         level = below
     return nodes, paths
 

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
-from atlas.trajectories.formats.conventions import ID_KEYS, details_of_row, is_acknowledgement, outcome_of_row, task_of_row
+from atlas.trajectories.formats.conventions import (
+    ID_KEYS,
+    details_of_row,
+    is_acknowledgement,
+    outcome_of_row,
+    task_of_row,
+)
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS, split_conversation
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
@@ -37,7 +43,9 @@ def is_agenttraj(row: Any) -> bool:
     if not isinstance(turns, list) or not turns:
         return False
     return all(
-        isinstance(turn, dict) and {"from", "value", "loss"} <= turn.keys() and turn["from"] == _expected(index)
+        isinstance(turn, dict)
+        and {"from", "value", "loss"} <= turn.keys()
+        and turn["from"] == _expected(index)
         for index, turn in enumerate(turns)
     )
 
@@ -48,7 +56,9 @@ def _trajectory(row: Row, file_name: str) -> Trajectory:
         raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
     given = fields["conversations"]
     if not isinstance(given, list) or not given:
-        raise BadRowError("'conversations' is empty, expected a list of turns. Is this a list of evaluation tasks?")
+        raise BadRowError(
+            "'conversations' is empty, expected a list of turns. Is this a list of evaluation tasks?"
+        )
     turns = [_turn(turn, index) for index, turn in enumerate(given)]
     digest = row.content_hash
     task = task_of_row(fields, otherwise=f"agenttraj-{digest}", item_keys=("item_id", "id"))
@@ -60,7 +70,9 @@ def _trajectory(row: Row, file_name: str) -> Trajectory:
         prompt=conversation.prompt,
         steps=conversation.steps,
         final_observation=conversation.final_observation,
-        outcome=outcome_of_row(fields) if says_outcome else Outcome(status="unknown", reason="AgentTraj records no outcome"),
+        outcome=outcome_of_row(fields)
+        if says_outcome
+        else Outcome(status="unknown", reason="AgentTraj records no outcome"),
         source=Source(
             name="agenttraj",
             path=file_name,
@@ -75,22 +87,31 @@ def _opens_with_acknowledgement(turns: Sequence[Turn]) -> bool:
     """Turn 1 is untrained and reads like an acknowledgement, or is the only untrained one, as no selection of steps would have it."""
     if len(turns) < 2 or turns[1].is_trained:
         return False
-    return is_acknowledgement(turns[1].message.content) or all(turn.is_trained for turn in turns[3::2])
+    return is_acknowledgement(turns[1].message.content) or all(
+        turn.is_trained for turn in turns[3::2]
+    )
 
 
 def _turn(turn: Any, index: int) -> Turn:
     expected = _expected(index)
     if not isinstance(turn, dict):
-        raise BadRowError(f"{turn!r:.60} is no turn, expected an object with 'from', 'loss' and 'value'", index)
+        raise BadRowError(
+            f"{turn!r:.60} is no turn, expected an object with 'from', 'loss' and 'value'", index
+        )
     if turn.get("from") != expected:
         raise BadRowError(f"role {turn.get('from')!r:.60} where '{expected}' was expected", index)
     if not isinstance(turn.get("value"), str):
         raise BadRowError(f"value is {turn.get('value')!r:.60}, expected a text", index)
     if expected == "gpt" and not isinstance(turn.get("loss"), bool):
-        raise BadRowError(f"loss is {turn.get('loss')!r:.60} on a gpt turn, expected true or false", index)
+        raise BadRowError(
+            f"loss is {turn.get('loss')!r:.60} on a gpt turn, expected true or false", index
+        )
     if expected == "human" and turn.get("loss"):
         raise BadRowError(f"loss is {turn.get('loss')!r:.60} on a human turn, expected null", index)
-    return Turn(Message(role="assistant" if expected == "gpt" else "user", content=turn["value"]), turn.get("loss"))
+    return Turn(
+        Message(role="assistant" if expected == "gpt" else "user", content=turn["value"]),
+        turn.get("loss"),
+    )
 
 
 def _expected(index: int) -> str:

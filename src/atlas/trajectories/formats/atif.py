@@ -15,12 +15,25 @@ from typing import Any
 from atlas.records import Outcome, Problem, Role, Source, Task, Trajectory
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
 from atlas.trajectories.formats.conversations import split_conversation
-from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, read_one_message, text_or_none
+from atlas.trajectories.formats.fields import (
+    list_of_objects,
+    object_or_empty,
+    read_one_message,
+    text_or_none,
+)
 from atlas.trajectories.formats.messages import Turn, read_tool_call
 from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "agent": "assistant"}
-DETAILS = ("schema_version", "session_id", "trajectory_id", "notes", "final_metrics", "continued_trajectory_ref", "extra")
+DETAILS = (
+    "schema_version",
+    "session_id",
+    "trajectory_id",
+    "notes",
+    "final_metrics",
+    "continued_trajectory_ref",
+    "extra",
+)
 _VERSION = re.compile(r"ATIF-v1\.\d+")
 
 
@@ -28,7 +41,11 @@ class ATIFFormat:
     """Reads ATIF documents, alone in a file or as rows."""
 
     def matches(self, row: Any) -> bool:
-        return isinstance(row, dict) and _is_atif(row.get("schema_version")) and isinstance(row.get("steps"), list)
+        return (
+            isinstance(row, dict)
+            and _is_atif(row.get("schema_version"))
+            and isinstance(row.get("steps"), list)
+        )
 
     def convert(self, row: Row, path: Path) -> list[Trajectory]:
         return _trajectories(row, path.name, None)
@@ -53,8 +70,13 @@ def _trajectories(row: Row, file_name: str, parent: str | None) -> list[Trajecto
     start = _num_prompt_steps(given)
     turns = [_turns(step, index) for index, step in enumerate(given)]
     if not start:
-        start = next((index for index, step in enumerate(given) if step.get("source") != "system"), len(given))
-    conversation = split_conversation([turn for step in turns for turn in step], sum(map(len, turns[:start])))
+        start = next(
+            (index for index, step in enumerate(given) if step.get("source") != "system"),
+            len(given),
+        )
+    conversation = split_conversation(
+        [turn for step in turns for turn in step], sum(map(len, turns[:start]))
+    )
     name = _name(document)
     agent = object_or_empty(document.get("agent"))
     trajectory = Trajectory(
@@ -65,18 +87,33 @@ def _trajectories(row: Row, file_name: str, parent: str | None) -> list[Trajecto
         steps=conversation.steps,
         final_observation=conversation.final_observation,
         outcome=Outcome(status="unknown", reason="ATIF records no outcome"),
-        source=Source(name="atif", path=file_name, row=row.index, line=row.line, details=_details(document, given, parent)),
+        source=Source(
+            name="atif",
+            path=file_name,
+            row=row.index,
+            line=row.line,
+            details=_details(document, given, parent),
+        ),
     )
     trajectories = [trajectory]
     for embedded in list_of_objects(document.get("subagent_trajectories"), "subagent_trajectories"):
-        trajectories += _trajectories(dataclasses.replace(row, value=embedded, known_hash=None), file_name, trajectory.id)
+        trajectories += _trajectories(
+            dataclasses.replace(row, value=embedded, known_hash=None), file_name, trajectory.id
+        )
     return trajectories
 
 
 def _num_prompt_steps(steps: Sequence[Mapping[str, Any]]) -> int:
     """The steps up to the last copied one before the agent's first own step."""
     copied = [step.get("is_copied_context") is True for step in steps]
-    first = next((index for index, step in enumerate(steps) if step.get("source") == "agent" and not copied[index]), len(steps))
+    first = next(
+        (
+            index
+            for index, step in enumerate(steps)
+            if step.get("source") == "agent" and not copied[index]
+        ),
+        len(steps),
+    )
     for index in range(first, len(steps)):
         if copied[index] and steps[index].get("source") == "agent":
             raise BadRowError(
@@ -91,20 +128,37 @@ def _turns(step: Mapping[str, Any], index: int) -> list[Turn]:
     """The step's message, then the results in its observation."""
     role = ROLES.get(step["source"]) if isinstance(step.get("source"), str) else None
     if role is None:
-        raise BadRowError(f"source is {step.get('source')!r:.60}, expected one of {', '.join(ROLES)}", index)
+        raise BadRowError(
+            f"source is {step.get('source')!r:.60}, expected one of {', '.join(ROLES)}", index
+        )
     calls = [
-        read_tool_call({"id": call.get("tool_call_id"), "name": call.get("function_name"), "arguments": call.get("arguments")}, index)
+        read_tool_call(
+            {
+                "id": call.get("tool_call_id"),
+                "name": call.get("function_name"),
+                "arguments": call.get("arguments"),
+            },
+            index,
+        )
         for call in list_of_objects(step.get("tool_calls"), "tool_calls", index)
     ]
     if calls and role != "assistant":
         raise BadRowError("tool_calls stand on agent steps alone", index)
-    message = read_one_message(role, step.get("message"), index, reasoning_content=step.get("reasoning_content"))
+    message = read_one_message(
+        role, step.get("message"), index, reasoning_content=step.get("reasoning_content")
+    )
     is_models_own = False if step.get("llm_call_count") == 0 else None
     turns = [Turn(message.model_copy(update={"tool_calls": tuple(calls)}), is_models_own)]
-    for result in list_of_objects(object_or_empty(step.get("observation")).get("results"), "the results of an observation", index):
+    for result in list_of_objects(
+        object_or_empty(step.get("observation")).get("results"),
+        "the results of an observation",
+        index,
+    ):
         id_ = result.get("source_call_id")
         # a result that names no call answers the text of the turn, as a user does
-        answer = read_one_message("tool" if id_ or calls else "user", result.get("content"), index, tool_call_id=id_)
+        answer = read_one_message(
+            "tool" if id_ or calls else "user", result.get("content"), index, tool_call_id=id_
+        )
         if not answer.content:
             answer = answer.model_copy(update={"content": _references(result)})
         turns.append(Turn(answer))
@@ -114,7 +168,10 @@ def _turns(step: Mapping[str, Any], index: int) -> list[Turn]:
 def _references(result: Mapping[str, Any]) -> str:
     """Marks for the sub-agents that gave a result which has no text of its own."""
     given = result.get("subagent_trajectory_ref") or []
-    return "".join(f"[sub-agent {_name(object_or_empty(each))}]" for each in (given if isinstance(given, list) else [given]))
+    return "".join(
+        f"[sub-agent {_name(object_or_empty(each))}]"
+        for each in (given if isinstance(given, list) else [given])
+    )
 
 
 def _name(document: Mapping[str, Any]) -> str:
@@ -124,11 +181,21 @@ def _name(document: Mapping[str, Any]) -> str:
     return "unnamed"
 
 
-def _details(document: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], parent: str | None) -> dict[str, Any]:
+def _details(
+    document: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], parent: str | None
+) -> dict[str, Any]:
     details = {key: document[key] for key in DETAILS if document.get(key) is not None}
-    if agent := {key: value for key, value in object_or_empty(document.get("agent")).items() if key != "tool_definitions"}:
+    if agent := {
+        key: value
+        for key, value in object_or_empty(document.get("agent")).items()
+        if key != "tool_definitions"
+    }:
         details["agent"] = agent
-    extras = {str(step.get("step_id", index + 1)): step["extra"] for index, step in enumerate(steps) if step.get("extra")}
+    extras = {
+        str(step.get("step_id", index + 1)): step["extra"]
+        for index, step in enumerate(steps)
+        if step.get("extra")
+    }
     if extras:
         details["step_extra"] = extras
     if parent is not None:

@@ -30,7 +30,11 @@ class AtlasFormat:
 
 def _trajectory(row: Row) -> Trajectory:
     if not isinstance(row.value, dict) or not row.value.keys() >= KEYS:
-        raise BadRowError(f"not a trajectory of ours, expected an object with {', '.join(sorted(KEYS))}")
+        raise BadRowError(
+            f"not a trajectory of ours, expected an object with {', '.join(sorted(KEYS))}"
+        )
     if row.value["version"] != SCHEMA_VERSION:
-        raise BadRowError(f"version is {row.value['version']!r:.60}, expected {SCHEMA_VERSION}. Read it with the release that wrote it")
+        raise BadRowError(
+            f"version is {row.value['version']!r:.60}, expected {SCHEMA_VERSION}. Read it with the release that wrote it"
+        )
     return Trajectory.model_validate(row.value)

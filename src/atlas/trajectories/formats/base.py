@@ -54,7 +54,9 @@ def make_format(name: str) -> Format:
     try:
         made: Format = kind()
     except TypeError as error:
-        raise ConfigError(f"format '{name}' cannot be made: {error}. Expected a class that takes no arguments.") from error
+        raise ConfigError(
+            f"format '{name}' cannot be made: {error}. Expected a class that takes no arguments."
+        ) from error
     return made
 
 
@@ -66,7 +68,11 @@ def detect_format(path: Path) -> str:
         DataError: no row can be read, or no format recognises any of the first ones.
     """
     formats = {name: make_format(name) for name in FORMATS}
-    claiming = [name for name, format_ in formats.items() if isinstance(format_, ClaimsFiles) and format_.claims(path)]
+    claiming = [
+        name
+        for name, format_ in formats.items()
+        if isinstance(format_, ClaimsFiles) and format_.claims(path)
+    ]
     if claiming:
         return _only(claiming, path.name)
     first: Row | None = None
@@ -94,16 +100,24 @@ def detect_format(path: Path) -> str:
 
 def _only(names: Sequence[str], where: str) -> str:
     if len(names) > 1:
-        raise ConfigError(f"{where} looks like several formats: {', '.join(names)}. Say which it is with --format.")
+        raise ConfigError(
+            f"{where} looks like several formats: {', '.join(names)}. Say which it is with --format."
+        )
     return names[0]
 
 
 def describe(value: Any) -> str:
     """A decoded JSON value in a few words, for an error message."""
     if isinstance(value, dict):
-        return f"an object with the keys {_short(sorted(map(str, value)))}" if value else "an empty object"
+        return (
+            f"an object with the keys {_short(sorted(map(str, value)))}"
+            if value
+            else "an empty object"
+        )
     if isinstance(value, list):
-        return f"a list of {len(value)}, the first {describe(value[0])}" if value else "an empty list"
+        return (
+            f"a list of {len(value)}, the first {describe(value[0])}" if value else "an empty list"
+        )
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     return f"{value!r}"[:60]

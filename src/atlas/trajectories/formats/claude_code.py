@@ -19,7 +19,15 @@ from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError, Row, read_rows
 
-NOTICES = ("summary", "file-history-snapshot", "queue-operation", "permission-mode", "custom-title", "ai-title", "last-prompt")
+NOTICES = (
+    "summary",
+    "file-history-snapshot",
+    "queue-operation",
+    "permission-mode",
+    "custom-title",
+    "ai-title",
+    "last-prompt",
+)
 SYNTHETIC = "<synthetic>"  # the model of assistant lines that the harness wrote
 HIDDEN_BLOCKS = ("redacted_thinking",)
 
@@ -48,7 +56,11 @@ class _Line:
     @property
     def blocks(self) -> list[Mapping[str, Any]]:
         content = self.message.get("content")
-        return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+        return (
+            [block for block in content if isinstance(block, dict)]
+            if isinstance(content, list)
+            else []
+        )
 
 
 class ClaudeCodeFormat:
@@ -76,10 +88,15 @@ class ClaudeCodeFormat:
             made += 1
             yield item
         if not made:
-            yield Problem(where=path.name, reason="the log holds no conversation, expected lines of type 'user' and 'assistant'")
+            yield Problem(
+                where=path.name,
+                reason="the log holds no conversation, expected lines of type 'user' and 'assistant'",
+            )
 
 
-def _line(row: Row, lines: Mapping[str, _Line], latest: Mapping[tuple[str, str | None], str]) -> _Line | Problem | None:
+def _line(
+    row: Row, lines: Mapping[str, _Line], latest: Mapping[tuple[str, str | None], str]
+) -> _Line | Problem | None:
     """The line, linked to its parent, or to the line before it in its thread where the parent is missing (a damaged line)."""
     value = row.value
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
@@ -109,7 +126,9 @@ def _trajectories(lines: Sequence[_Line], file_name: str) -> Iterator[Trajectory
     parents = {line.uuid: line.parent for line in lines}
     roots: dict[str, str] = {}
     for line in lines:  # a parent stands above its children, or is no parent
-        roots[line.uuid] = roots.get(line.parent, line.uuid) if line.parent is not None else line.uuid
+        roots[line.uuid] = (
+            roots.get(line.parent, line.uuid) if line.parent is not None else line.uuid
+        )
     trees: dict[str, list[_Line]] = {}
     for line in lines:
         trees.setdefault(roots[line.uuid], []).append(line)
@@ -125,7 +144,11 @@ def _trajectories(lines: Sequence[_Line], file_name: str) -> Iterator[Trajectory
                 trajectory = _trajectory(way, file_name, _caller(way, made) if is_side else None)
             except (BadRowError, RecursionError) as error:
                 row = way[(error.message if isinstance(error, BadRowError) else None) or 0].row
-                reason = str(error) if isinstance(error, BadRowError) else "not usable: nested too deeply"
+                reason = (
+                    str(error)
+                    if isinstance(error, BadRowError)
+                    else "not usable: nested too deeply"
+                )
                 yield Problem(where=row.where, reason=reason, item=way[0].thread[0])
                 continue
             if not is_side:
@@ -148,8 +171,17 @@ def _way_to_last_leaf(tree: Sequence[_Line], parents: Mapping[str, str | None]) 
         at = parents.get(at)
     turns = {line.turn_id for line in spoken if line.uuid in on_way} - {None}
     on_way |= {line.uuid for line in spoken if line.turn_id in turns}
-    calls = {_text(block, "tool_use", "id") for line in spoken if line.uuid in on_way for block in line.blocks} - {None}
-    on_way |= {line.uuid for line in spoken if any(_text(block, "tool_result", "tool_use_id") in calls for block in line.blocks)}
+    calls = {
+        _text(block, "tool_use", "id")
+        for line in spoken
+        if line.uuid in on_way
+        for block in line.blocks
+    } - {None}
+    on_way |= {
+        line.uuid
+        for line in spoken
+        if any(_text(block, "tool_result", "tool_use_id") in calls for block in line.blocks)
+    }
     return [line for line in spoken if line.uuid in on_way]
 
 
@@ -161,8 +193,14 @@ def _text(block: Mapping[str, Any], kind: str, key: str) -> str | None:
 def _is_hidden(line: _Line) -> bool:
     """Whether no model wrote or saw it: an error that the harness tells as an answer, or a text for the transcript alone."""
     if line.kind == "assistant":
-        return line.message.get("model") == SYNTHETIC or line.row.value.get("isApiErrorMessage") is True
-    return line.row.value.get("isVisibleInTranscriptOnly") is True and line.row.value.get("isCompactSummary") is not True
+        return (
+            line.message.get("model") == SYNTHETIC
+            or line.row.value.get("isApiErrorMessage") is True
+        )
+    return (
+        line.row.value.get("isVisibleInTranscriptOnly") is True
+        and line.row.value.get("isCompactSummary") is not True
+    )
 
 
 def _trajectory(way: Sequence[_Line], file_name: str, parent: str | None) -> Trajectory:
@@ -184,10 +222,25 @@ def _trajectory(way: Sequence[_Line], file_name: str, parent: str | None) -> Tra
     conversation = split_conversation(turns, start)
     first = way[0].row.value
     session, agent = way[0].thread
-    digest = hashlib.sha256("".join(line.row.content_hash for line in way).encode()).hexdigest()[:12]
-    name = session if agent is None else f"{session}-{text_or_none(first.get('agentId')) or 'agent'}"
-    details = {key: text for key in ("cwd", "gitBranch", "version") if (text := text_or_none(first.get(key)))}
-    if model := next((text for line in way if line.kind == "assistant" and (text := text_or_none(line.message.get("model")))), None):
+    digest = hashlib.sha256("".join(line.row.content_hash for line in way).encode()).hexdigest()[
+        :12
+    ]
+    name = (
+        session if agent is None else f"{session}-{text_or_none(first.get('agentId')) or 'agent'}"
+    )
+    details = {
+        key: text
+        for key in ("cwd", "gitBranch", "version")
+        if (text := text_or_none(first.get(key)))
+    }
+    if model := next(
+        (
+            text
+            for line in way
+            if line.kind == "assistant" and (text := text_or_none(line.message.get("model")))
+        ),
+        None,
+    ):
         details["model"] = model
     if agent is not None:
         details["parent"] = parent or session
@@ -198,7 +251,13 @@ def _trajectory(way: Sequence[_Line], file_name: str, parent: str | None) -> Tra
         steps=conversation.steps,
         final_observation=conversation.final_observation,
         outcome=Outcome(status="unknown", reason="a session log records no outcome"),
-        source=Source(name="claude_code", path=file_name, row=way[0].row.index, line=way[0].row.line, details=details),
+        source=Source(
+            name="claude_code",
+            path=file_name,
+            row=way[0].row.index,
+            line=way[0].row.line,
+            details=details,
+        ),
     )
 
 
@@ -206,7 +265,11 @@ def _visible(line: _Line) -> dict[str, Any]:
     """The message without what only the service can read."""
     content = line.message.get("content")
     if isinstance(content, list):
-        content = [block for block in content if not (isinstance(block, dict) and block.get("type") in HIDDEN_BLOCKS)]
+        content = [
+            block
+            for block in content
+            if not (isinstance(block, dict) and block.get("type") in HIDDEN_BLOCKS)
+        ]
     return {"role": line.kind, "content": content}
 
 
@@ -216,8 +279,12 @@ def _joined(first: Message, second: Message) -> Message:
     return first.model_copy(
         update={
             "content": first.content + second.content,
-            "reasoning": "".join(text for text in (first.reasoning, second.reasoning) if text) or None,
-            "tool_calls": (*first.tool_calls, *(call for call in second.tool_calls if call.id not in known)),
+            "reasoning": "".join(text for text in (first.reasoning, second.reasoning) if text)
+            or None,
+            "tool_calls": (
+                *first.tool_calls,
+                *(call for call in second.tool_calls if call.id not in known),
+            ),
         }
     )
 
@@ -225,13 +292,19 @@ def _joined(first: Message, second: Message) -> Message:
 def _caller(way: Sequence[_Line], mains: Sequence[tuple[Trajectory, list[_Line]]]) -> str | None:
     """The conversation that started a side chain: whose results name the agent, whose call has its prompt, or the last one before it."""
     session, agent = way[0].thread
-    candidates = [(trajectory, lines) for trajectory, lines in mains if lines[0].thread[0] == session]
+    candidates = [
+        (trajectory, lines) for trajectory, lines in mains if lines[0].thread[0] == session
+    ]
     prompt = way[0].message.get("content")
     for trajectory, lines in candidates:
         for line in lines:
             if agent == object_or_empty(line.row.value.get("toolUseResult")).get("agentId"):
                 return trajectory.id
-            if prompt and any(object_or_empty(block.get("input")).get("prompt") == prompt for block in line.blocks):
+            if prompt and any(
+                object_or_empty(block.get("input")).get("prompt") == prompt for block in line.blocks
+            ):
                 return trajectory.id
-    before = [trajectory for trajectory, lines in candidates if lines[0].row.index < way[0].row.index]
+    before = [
+        trajectory for trajectory, lines in candidates if lines[0].row.index < way[0].row.index
+    ]
     return before[-1].id if before else None

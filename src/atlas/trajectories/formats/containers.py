@@ -48,8 +48,12 @@ def kind_of_bytes(start: bytes) -> Kind:
     for magic, kind in MAGIC.items():
         if start.startswith(magic):
             return kind
-    alternates = len(start) >= 4 and any(start[at] == start[at + 2] == 0 and start[1 - at] and start[3 - at] for at in (0, 1))
-    return "utf-16" if alternates else "plain"  # without a mark of its own, every ASCII character still has a zero byte
+    alternates = len(start) >= 4 and any(
+        start[at] == start[at + 2] == 0 and start[1 - at] and start[3 - at] for at in (0, 1)
+    )
+    return (
+        "utf-16" if alternates else "plain"
+    )  # without a mark of its own, every ASCII character still has a zero byte
 
 
 @contextmanager
@@ -98,7 +102,9 @@ def _open_zstd(path: Path) -> BinaryIO:
         import zstandard
     except ImportError:
         raise DependencyError("zstandard", "import") from None
-    return io.BufferedReader(_ZstdStream(path, zstandard.ZstdDecompressor(max_window_size=1 << 27)), buffer_size=1 << 16)
+    return io.BufferedReader(
+        _ZstdStream(path, zstandard.ZstdDecompressor(max_window_size=1 << 27)), buffer_size=1 << 16
+    )
 
 
 class _ZstdStream(io.RawIOBase):

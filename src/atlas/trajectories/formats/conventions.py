@@ -50,13 +50,22 @@ def environment_of_item(item_id: str) -> str:
     return "alfworld" if _ALFWORLD_GAME.fullmatch(item_id) else UNKNOWN_ENVIRONMENT
 
 
-def task_of_row(row: Mapping[str, Any], otherwise: str, item_keys: Sequence[str] = ITEM_KEYS) -> Task:
+def task_of_row(
+    row: Mapping[str, Any], otherwise: str, item_keys: Sequence[str] = ITEM_KEYS
+) -> Task:
     """The task that a row names by an item's id, or by another (which says nothing about the environment), or the id `otherwise`.
 
     Raises:
         BadRowError: an item's id is neither a text nor a whole number.
     """
-    environment = next((row[key] for key in ("environment", "task_name") if isinstance(row.get(key), str) and row[key]), None)
+    environment = next(
+        (
+            row[key]
+            for key in ("environment", "task_name")
+            if isinstance(row.get(key), str) and row[key]
+        ),
+        None,
+    )
     for key in item_keys:
         given = row.get(key)
         if given is None:
@@ -81,20 +90,31 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
         raise BadRowError(f"success is {success!r:.60}, expected true or false")
     score = None if reward is None else float(reward)
     if success is None:
-        return Outcome(status="unknown", score=score, reason="the row does not say whether it succeeded")
+        return Outcome(
+            status="unknown", score=score, reason="the row does not say whether it succeeded"
+        )
     if not success and score is not None and score > 0:
-        return Outcome(status="unknown", score=score, reason=f"the row says success false and reward {reward}")
+        return Outcome(
+            status="unknown", score=score, reason=f"the row says success false and reward {reward}"
+        )
     return Outcome(status="success" if success else "failure", score=score)
 
 
 def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
     """The plain fields of a row that have no place of their own in a trajectory."""
-    return {key: value for key, value in row.items() if key not in used and (isinstance(value, bool | str) or is_number(value))}
+    return {
+        key: value
+        for key, value in row.items()
+        if key not in used and (isinstance(value, bool | str) or is_number(value))
+    }
 
 
 def is_simulation(row: Any) -> bool:
     """Whether a row is one simulation of tau2-bench, whose messages look like OpenAI's but are not all the agent's."""
-    return isinstance(row, dict) and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
+    return (
+        isinstance(row, dict)
+        and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
+    )
 
 
 def is_mini_swe_agent(row: Any) -> bool:
@@ -102,13 +122,16 @@ def is_mini_swe_agent(row: Any) -> bool:
     if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
         return False
     written, info = row.get("trajectory_format"), row.get("info")
-    return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (isinstance(info, dict) and "mini_version" in info)
+    return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (
+        isinstance(info, dict) and "mini_version" in info
+    )
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that every reader of JSON reads alike."""
     return not isinstance(value, bool) and (
-        (isinstance(value, int) and abs(value) < 2**53) or (isinstance(value, float) and math.isfinite(value))
+        (isinstance(value, int) and abs(value) < 2**53)
+        or (isinstance(value, float) and math.isfinite(value))
     )
 
 

@@ -14,7 +14,14 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-NESTED_KEYS = ("messages", "conversations", "conversation", "tools", "functions", "trajectory")  # JSON within a text, in tables of old
+NESTED_KEYS = (
+    "messages",
+    "conversations",
+    "conversation",
+    "tools",
+    "functions",
+    "trajectory",
+)  # JSON within a text, in tables of old
 
 
 class Constant:
@@ -42,7 +49,9 @@ def decode_text(data: bytes) -> Any:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}. Save the file as UTF-8.") from None
+        raise ValueError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}. Save the file as UTF-8."
+        ) from None
     try:
         return json.loads(text, parse_constant=Constant)
     except json.JSONDecodeError as error:
@@ -55,7 +64,11 @@ def decode_text(data: bytes) -> Any:
 
 def explain(error: json.JSONDecodeError, text: str) -> str:
     """The decoder's complaint with its place."""
-    place = f"line {error.lineno} column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+    place = (
+        f"line {error.lineno} column {error.colno}"
+        if "\n" in text.strip()
+        else f"column {error.colno}"
+    )
     return f"not JSON: {error.msg.removesuffix(' at')} at {place}"
 
 
@@ -66,7 +79,9 @@ def finish(value: Any, data: bytes) -> tuple[Any, str]:
         ValueError: the value is one that a record cannot hold, or an object has a key twice.
     """
     canonical = canonical_bytes(value)
-    if canonical.count(b":") != data.count(b":"):  # as a rule equal: a key less is a key that stood twice
+    if canonical.count(b":") != data.count(
+        b":"
+    ):  # as a rule equal: a key less is a key that stood twice
         _refuse_repeated_keys(data)
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in NESTED_KEYS):
         value = _with_nested(value)
@@ -86,10 +101,14 @@ def canonical_bytes(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         pass
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_refuse)
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_refuse
+        )
         canonical = text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"a text holds {error.object[error.start]!r}, half of a surrogate pair") from None
+        raise ValueError(
+            f"a text holds {error.object[error.start]!r}, half of a surrogate pair"
+        ) from None
     except RecursionError:
         raise ValueError("not usable JSON: nested too deeply") from None
     if _depth_exceeds(value, 200):
@@ -99,7 +118,11 @@ def canonical_bytes(value: Any) -> bytes:
 
 def _refuse(value: Any) -> Any:
     name = value.name if isinstance(value, Constant) else type(value).__name__
-    raise ValueError(f"not JSON: {name} is no JSON number" if isinstance(value, Constant) else f"not JSON: a value of type {name}")
+    raise ValueError(
+        f"not JSON: {name} is no JSON number"
+        if isinstance(value, Constant)
+        else f"not JSON: a value of type {name}"
+    )
 
 
 def _refuse_repeated_keys(data: bytes) -> None:
@@ -108,7 +131,9 @@ def _refuse_repeated_keys(data: bytes) -> None:
         if len(made) < len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"the key {twice!r:.60} stands twice in one object, so it is not clear which value counts")
+            raise ValueError(
+                f"the key {twice!r:.60} stands twice in one object, so it is not clear which value counts"
+            )
         return made
 
     try:
@@ -118,7 +143,10 @@ def _refuse_repeated_keys(data: bytes) -> None:
 
 
 def _with_nested(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: _nested(value) if key in NESTED_KEYS and isinstance(value, str) else value for key, value in row.items()}
+    return {
+        key: _nested(value) if key in NESTED_KEYS and isinstance(value, str) else value
+        for key, value in row.items()
+    }
 
 
 def _nested(text: str) -> Any:

@@ -32,7 +32,11 @@ class InspectFormat:
     """Reads the evaluation logs of Inspect."""
 
     def matches(self, row: Any) -> bool:
-        return isinstance(row, dict) and {"version", "status", "eval"} <= row.keys() and isinstance(row["eval"], dict)
+        return (
+            isinstance(row, dict)
+            and {"version", "status", "eval"} <= row.keys()
+            and isinstance(row["eval"], dict)
+        )
 
     def claims(self, path: Path) -> bool:
         """Whether the file is an archive with the parts of a log, or begins as its JSON does (a NaN in it hides it from the rows)."""
@@ -64,21 +68,41 @@ class InspectFormat:
                     place = where if error.message is None else f"{where}, message {error.message}"
                     yield Problem(where=place, reason=str(error), item=str(item.id))
                 except (ValidationError, UnicodeEncodeError, RecursionError) as error:
-                    yield Problem(where=where, reason=f"not a trajectory: {str(error).splitlines()[0]}")
+                    yield Problem(
+                        where=where, reason=f"not a trajectory: {str(error).splitlines()[0]}"
+                    )
 
 
 def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
     """First the log without its samples, then each sample with its place, or why it cannot be read."""
     try:
-        from inspect_ai.log import read_eval_log, read_eval_log_sample, read_eval_log_sample_summaries
+        from inspect_ai.log import (
+            read_eval_log,
+            read_eval_log_sample,
+            read_eval_log_sample_summaries,
+        )
     except ImportError:
         raise DependencyError("inspect_ai", "inspect") from None
     file, is_archive = str(path.resolve()), zipfile.is_zipfile(path)
     try:
-        header = read_eval_log(file, header_only=is_archive, resolve_attachments=True, format="eval" if is_archive else "json")
-        samples = read_eval_log_sample_summaries(file, format="eval") if is_archive else header.samples or []
+        header = read_eval_log(
+            file,
+            header_only=is_archive,
+            resolve_attachments=True,
+            format="eval" if is_archive else "json",
+        )
+        samples = (
+            read_eval_log_sample_summaries(file, format="eval")
+            if is_archive
+            else header.samples or []
+        )
     except Exception as error:  # whatever the reader stumbles over in a damaged log
-        yield path.name, Problem(where=path.name, reason=f"not a log that Inspect can read: {_first_line(error)}")
+        yield (
+            path.name,
+            Problem(
+                where=path.name, reason=f"not a log that Inspect can read: {_first_line(error)}"
+            ),
+        )
         return
     yield path.name, header
     for sample in samples:
@@ -87,13 +111,27 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
             yield where, sample
             continue
         try:
-            whole = read_eval_log_sample(file, id=sample.id, epoch=sample.epoch, resolve_attachments=True, format="eval")
+            whole = read_eval_log_sample(
+                file, id=sample.id, epoch=sample.epoch, resolve_attachments=True, format="eval"
+            )
         except Exception as error:  # as above, for one sample alone
-            yield where, Problem(where=where, reason=f"not a sample that Inspect can read: {_first_line(error)}", item=str(sample.id))
+            yield (
+                where,
+                Problem(
+                    where=where,
+                    reason=f"not a sample that Inspect can read: {_first_line(error)}",
+                    item=str(sample.id),
+                ),
+            )
             continue
         yield where, whole
     if not samples:
-        yield path.name, Problem(where=path.name, reason=f"the log holds no samples, its status is '{header.status}'")
+        yield (
+            path.name,
+            Problem(
+                where=path.name, reason=f"the log holds no samples, its status is '{header.status}'"
+            ),
+        )
 
 
 def _trajectory(header: Any, sample: Any, file_name: str, index: int) -> Trajectory:
@@ -104,11 +142,15 @@ def _trajectory(header: Any, sample: Any, file_name: str, index: int) -> Traject
         turns += read_message(_fields(message), place)
         if message["role"] == "assistant" and message.get("source") == "input":
             start = len(turns)
-    start = start or next((place for place, turn in enumerate(turns) if turn.message.role != "system"), len(turns))
+    start = start or next(
+        (place for place, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
+    )
     conversation = split_conversation(turns, start)
     task = Task(id=str(sample.id), environment=str(header.eval.task))
     scores = {name: score.value for name, score in (sample.scores or {}).items()}
-    text = json.dumps([task.environment, task.id, sample.epoch, messages, scores], sort_keys=True, default=str)
+    text = json.dumps(
+        [task.environment, task.id, sample.epoch, messages, scores], sort_keys=True, default=str
+    )
     metadata = details_of_row(sample.metadata or {}, ())
     details = {
         "model": header.eval.model,
@@ -137,9 +179,15 @@ def _fields(message: Mapping[str, Any]) -> dict[str, Any]:
     if not content and isinstance(message.get("error"), dict):
         content = message["error"].get("message")
     calls = [
-        {"id": call.get("id"), "name": call.get("function"), "arguments": call.get("arguments")} for call in message.get("tool_calls") or []
+        {"id": call.get("id"), "name": call.get("function"), "arguments": call.get("arguments")}
+        for call in message.get("tool_calls") or []
     ]
-    kept = {"role": message["role"], "content": content, "tool_call_id": message.get("tool_call_id"), "name": message.get("function")}
+    kept = {
+        "role": message["role"],
+        "content": content,
+        "tool_call_id": message.get("tool_call_id"),
+        "name": message.get("function"),
+    }
     return kept | ({"tool_calls": calls} if calls else {})
 
 
@@ -170,7 +218,11 @@ def _outcome(header: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
         return Outcome(status="error", score=score, reason=_first_line(sample.error.message))
     if sample.limit is not None:
         return Outcome(status="truncated", score=score, reason=f"{sample.limit.type} limit")
-    verdicts = {name: verdict for name, value in scores.items() if (verdict := _verdict(name, value, header)) is not None}
+    verdicts = {
+        name: verdict
+        for name, value in scores.items()
+        if (verdict := _verdict(name, value, header)) is not None
+    }
     if score is None and len(verdicts) == 1:
         score = float(next(iter(verdicts.values())))
     if len(set(verdicts.values())) == 1:
@@ -185,7 +237,9 @@ def _verdict(name: str, value: Any, header: Any) -> bool | None:
         return value
     if isinstance(value, str):
         return VERDICTS.get(value)
-    measured = str(next((scorer.metrics for scorer in header.eval.scorers or [] if scorer.name == name), ""))
+    measured = str(
+        next((scorer.metrics for scorer in header.eval.scorers or [] if scorer.name == name), "")
+    )
     return bool(value) if value in (0, 1) and "accuracy" in measured else None
 
 

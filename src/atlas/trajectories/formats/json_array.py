@@ -87,7 +87,10 @@ def read_elements(file: BinaryIO) -> Iterator[Element]:
     while (char := window.skip_space()) != "]":
         if not first:
             if char != ",":
-                yield Element(window.line, reason=CUT_OFF if not char else f"not JSON: {char!r} where ',' was expected")
+                yield Element(
+                    window.line,
+                    reason=CUT_OFF if not char else f"not JSON: {char!r} where ',' was expected",
+                )
                 if not _find_next(window, indent):
                     return
                 char = window.skip_space()
@@ -106,7 +109,9 @@ def read_elements(file: BinaryIO) -> Iterator[Element]:
         first = element.endless  # after a leap there is no comma to expect
     window.position += 1
     if char := window.skip_space():
-        yield Element(window.line, reason=f"not JSON: {char!r} after the end of the list", endless=True)
+        yield Element(
+            window.line, reason=f"not JSON: {char!r} after the end of the list", endless=True
+        )
 
 
 def _next_element(window: _Text, line: int) -> Element:
@@ -121,10 +126,16 @@ def _next_element(window: _Text, line: int) -> Element:
             if window.ended or not cut:
                 start = window.text[window.position : error.pos + 1]
                 shown = json.JSONDecodeError(error.msg, start, len(start) - 1)
-                ends = error.msg.startswith("Unterminated string") or error.pos >= len(window.text.rstrip())
-                return Element(line, reason=CUT_OFF if ends else explain(shown, start), endless=True)
+                ends = error.msg.startswith("Unterminated string") or error.pos >= len(
+                    window.text.rstrip()
+                )
+                return Element(
+                    line, reason=CUT_OFF if ends else explain(shown, start), endless=True
+                )
         except ValueError:
-            return Element(line, reason="not usable JSON: a number with thousands of digits", endless=True)
+            return Element(
+                line, reason="not usable JSON: a number with thousands of digits", endless=True
+            )
         except RecursionError:
             return Element(line, reason="not usable JSON: nested too deeply", endless=True)
         if len(window.text) - window.position > MAX_ROW_BYTES:
@@ -135,7 +146,10 @@ def _next_element(window: _Text, line: int) -> Element:
     try:
         value, content_hash = finish(value, raw.encode())
     except UnicodeEncodeError as error:
-        return Element(line, reason=f"not UTF-8: byte 0x{ord(raw[error.start]) & 0xFF:02x}. Save the file as UTF-8.")
+        return Element(
+            line,
+            reason=f"not UTF-8: byte 0x{ord(raw[error.start]) & 0xFF:02x}. Save the file as UTF-8.",
+        )
     except ValueError as error:
         return Element(line, reason=str(error))
     return Element(line, value, content_hash)

@@ -32,13 +32,24 @@ ROLES: dict[str, Role] = {
     "tool_response": "tool",
 }
 ROLE_AND_CONTENT = ("role", "content")
-CALL_ROLES = ("function_call", "tool_call")  # an assistant turn whose content is the JSON of its calls
+CALL_ROLES = (
+    "function_call",
+    "tool_call",
+)  # an assistant turn whose content is the JSON of its calls
 FLAG_KEYS = ("weight", "loss", "train", "trainable")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-PART_NAMES = {"image_url": "image", "input_image": "image", "input_audio": "audio", "audio_url": "audio", "video_url": "video"}
+PART_NAMES = {
+    "image_url": "image",
+    "input_image": "image",
+    "input_audio": "audio",
+    "audio_url": "audio",
+    "video_url": "video",
+}
 
 
-_messages = TypeAdapter(list[Message]).validate_python  # many at once, which takes half the time of one by one
+_messages = TypeAdapter(
+    list[Message]
+).validate_python  # many at once, which takes half the time of one by one
 
 
 class Turn(NamedTuple):
@@ -61,7 +72,9 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
     plain: list[dict[str, str]] = []
     who, what = keys
     for index, message in enumerate(given):
-        if isinstance(message, dict) and len(message) == 2:  # a role and a text and no more, as most are
+        if (
+            isinstance(message, dict) and len(message) == 2
+        ):  # a role and a text and no more, as most are
             spelt, content = message.get(who), message.get(what)
             if isinstance(spelt, str) and isinstance(content, str) and (role := ROLES.get(spelt)):
                 plain.append({"role": role, "content": content})
@@ -77,15 +90,22 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
     return turns
 
 
-def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTENT) -> Iterator[Turn]:
+def read_message(
+    given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTENT
+) -> Iterator[Turn]:
     """One message as a turn; several turns where a user message carries tool results."""
     if not isinstance(given, dict):
-        raise BadRowError(f"{given!r:.60} is no message, expected an object with '{keys[0]}' and '{keys[1]}'", index)
+        raise BadRowError(
+            f"{given!r:.60} is no message, expected an object with '{keys[0]}' and '{keys[1]}'",
+            index,
+        )
     spelt, content = (given.get(key) for key in keys)
     name = spelt.lower() if isinstance(spelt, str) else ""
     role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
     if role is None:
-        raise BadRowError(f"role is {spelt!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index)
+        raise BadRowError(
+            f"role is {spelt!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index
+        )
     flag = _flag(given, index)
     calls = _tool_calls(given, index)
     if calls and role != "assistant":
@@ -94,8 +114,13 @@ def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTEN
         yield Turn(Message(role="assistant", tool_calls=(*calls, *told)), flag, is_call=True)
         return
     parts = _Parts(given, content, role, index)
-    if keys[1] not in given and not (parts.text or calls or any(given.get(key) for key in REASONING_KEYS)):
-        raise BadRowError(f"no '{keys[1]}', expected the text of the message (its keys: {', '.join(map(str, given))[:80]})", index)
+    if keys[1] not in given and not (
+        parts.text or calls or any(given.get(key) for key in REASONING_KEYS)
+    ):
+        raise BadRowError(
+            f"no '{keys[1]}', expected the text of the message (its keys: {', '.join(map(str, given))[:80]})",
+            index,
+        )
     for result in parts.results:
         yield Turn(result)
     if parts.results and not parts.text:
@@ -104,7 +129,9 @@ def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTEN
         Message(
             role=role,
             content=parts.text,
-            reasoning=_optional_text(given, REASONING_KEYS, index) if parts.reasoning is None else parts.reasoning,
+            reasoning=_optional_text(given, REASONING_KEYS, index)
+            if parts.reasoning is None
+            else parts.reasoning,
             tool_calls=(*calls, *parts.calls),
             tool_call_id=_optional_text(given, ("tool_call_id", "call_id"), index),
             name=_optional_text(given, ("name",), index),
@@ -116,17 +143,32 @@ def read_message(given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTEN
 def read_tool_call(call: Any, index: int) -> ToolCall:
     """`{"id", "function": {"name", "arguments"}}`, the same without the inner object, or a custom tool's `{"name", "input"}`."""
     given = call if isinstance(call, dict) else {}
-    function = next((given[key] for key in ("function", "custom") if isinstance(given.get(key), dict)), given)
+    function = next(
+        (given[key] for key in ("function", "custom") if isinstance(given.get(key), dict)), given
+    )
     if not isinstance(function.get("name"), str):
-        raise BadRowError("a tool call has no function name, expected {'id', 'function': {'name', 'arguments'}}", index)
-    arguments = next((function[key] for key in ("arguments", "parameters", "input") if function.get(key) is not None), "{}")
+        raise BadRowError(
+            "a tool call has no function name, expected {'id', 'function': {'name', 'arguments'}}",
+            index,
+        )
+    arguments = next(
+        (
+            function[key]
+            for key in ("arguments", "parameters", "input")
+            if function.get(key) is not None
+        ),
+        "{}",
+    )
     if isinstance(arguments, dict):
         arguments = json.dumps(arguments, ensure_ascii=False)
     if not isinstance(arguments, str):
         raise BadRowError(
-            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, expected a JSON text or an object", index
+            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, expected a JSON text or an object",
+            index,
         )
-    return ToolCall(id=_optional_text(given, ("id",), index), name=function["name"], arguments=arguments)
+    return ToolCall(
+        id=_optional_text(given, ("id",), index), name=function["name"], arguments=arguments
+    )
 
 
 def decode_nested(value: Any) -> Any:
@@ -135,7 +177,9 @@ def decode_nested(value: Any) -> Any:
         return value
     try:
         decoded = json.loads(value, parse_constant=_refuse_constant)
-        json.dumps(decoded, ensure_ascii=False).encode()  # half of a surrogate pair has no place in a record
+        json.dumps(
+            decoded, ensure_ascii=False
+        ).encode()  # half of a surrogate pair has no place in a record
     except (ValueError, RecursionError):
         return value
     return decoded
@@ -156,7 +200,9 @@ class _Parts:
         elif isinstance(content, dict) and role == "tool":
             self.text = json.dumps(content, ensure_ascii=False)
         elif content is not None:
-            raise BadRowError(f"content is {content!r:.60}, expected a text or a list of parts", index)
+            raise BadRowError(
+                f"content is {content!r:.60}, expected a text or a list of parts", index
+            )
         if not self.text and isinstance(given.get("refusal"), str):
             self.text = given["refusal"]
         if not self.text and isinstance(given.get("audio"), dict):
@@ -166,14 +212,25 @@ class _Parts:
         if isinstance(part, str):
             return part
         if not isinstance(part, dict):
-            raise BadRowError(f"content has a part {part!r:.60}, expected a text or an object with 'type'", index)
+            raise BadRowError(
+                f"content has a part {part!r:.60}, expected a text or an object with 'type'", index
+            )
         kind = part.get("type")
-        if kind in ("text", "input_text", "output_text", None) and isinstance(part.get("text"), str):
+        if kind in ("text", "input_text", "output_text", None) and isinstance(
+            part.get("text"), str
+        ):
             return str(part["text"])
         if kind == "refusal" and isinstance(part.get("refusal"), str):
             return str(part["refusal"])
         if kind in ("thinking", "reasoning") and role == "assistant":
-            thought = next((part[key] for key in ("thinking", "reasoning", "text") if isinstance(part.get(key), str)), "")
+            thought = next(
+                (
+                    part[key]
+                    for key in ("thinking", "reasoning", "text")
+                    if isinstance(part.get(key), str)
+                ),
+                "",
+            )
             self.reasoning = (self.reasoning or "") + thought
             return ""
         if kind == "tool_use" and role == "assistant":
@@ -181,15 +238,26 @@ class _Parts:
             return ""
         if kind == "tool_result" and role == "user":
             inner = _Parts({}, part.get("content"), "tool", index).text
-            self.results.append(Message(role="tool", content=inner, tool_call_id=_optional_text(part, ("tool_use_id",), index)))
+            self.results.append(
+                Message(
+                    role="tool",
+                    content=inner,
+                    tool_call_id=_optional_text(part, ("tool_use_id",), index),
+                )
+            )
             return ""
         if not isinstance(kind, str) or kind in ("text", "input_text", "output_text"):
-            raise BadRowError(f"content has a part of type {kind!r:.60} without text, expected a 'text' in it", index)
+            raise BadRowError(
+                f"content has a part of type {kind!r:.60} without text, expected a 'text' in it",
+                index,
+            )
         return f"[{PART_NAMES.get(kind, kind)}]"
 
 
 def _joined(first: Turn, second: Turn) -> Turn:
-    message = first.message.model_copy(update={"tool_calls": (*first.message.tool_calls, *second.message.tool_calls)})
+    message = first.message.model_copy(
+        update={"tool_calls": (*first.message.tool_calls, *second.message.tool_calls)}
+    )
     flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
     return Turn(message, any(flags) if flags else None, is_call=first.is_call)
 
@@ -209,7 +277,9 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
     if not isinstance(calls, list):
         raise BadRowError("tool_calls are a list and stand on assistant messages alone", index)
     legacy = given.get("function_call")
-    return tuple(read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy]))
+    return tuple(
+        read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy])
+    )
 
 
 def _calls_in_text(content: Any) -> list[ToolCall]:

@@ -31,7 +31,9 @@ class OpenAIFormat:
         return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
 
     def convert(self, row: Row, path: Path) -> Trajectory:
-        return chat_trajectory(row, path.name, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS))
+        return chat_trajectory(
+            row, path.name, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS)
+        )
 
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
         return convert_rows(path, lambda row: self.convert(row, path))
@@ -40,11 +42,16 @@ class OpenAIFormat:
 def _turns(value: Any) -> list[Turn]:
     messages = _messages_of(value)
     if not messages:
-        raise BadRowError("no messages, expected a list of them, bare or under 'messages' or 'conversations'")
+        raise BadRowError(
+            "no messages, expected a list of them, bare or under 'messages' or 'conversations'"
+        )
     turns = read_turns(messages)
     if isinstance(value, dict) and not any(key in value for key in MESSAGE_KEYS):
         num_prompt = len(read_turns(decode_nested(value["prompt"])))
-        return [*with_default_flags(turns[:num_prompt], False), *with_default_flags(turns[num_prompt:], True)]
+        return [
+            *with_default_flags(turns[:num_prompt], False),
+            *with_default_flags(turns[num_prompt:], True),
+        ]
     return turns
 
 
@@ -55,4 +62,8 @@ def _messages_of(row: Any) -> list[Any]:
         lists = [decode_nested(row.get(key)) for key in (PARTS_KEYS if key is None else (key,))]
     else:
         lists = [row]
-    return [message for messages in lists for message in messages] if all(isinstance(each, list) for each in lists) else []
+    return (
+        [message for messages in lists for message in messages]
+        if all(isinstance(each, list) for each in lists)
+        else []
+    )

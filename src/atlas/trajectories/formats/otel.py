@@ -28,7 +28,9 @@ class OTelFormat:
     """Reads GenAI spans, one export a file or a line."""
 
     def matches(self, row: Any) -> bool:
-        return isinstance(row, dict) and isinstance(row.get("resourceSpans", row.get("resource_spans")), list)
+        return isinstance(row, dict) and isinstance(
+            row.get("resourceSpans", row.get("resource_spans")), list
+        )
 
     def read(self, path: Path) -> Iterator[Trajectory | Problem]:
         calls: list[Call] = []
@@ -40,7 +42,10 @@ class OTelFormat:
                 continue
             if not self.matches(row.value):
                 num_problems += 1
-                yield Problem(where=row.where, reason="no export of spans, expected an object with 'resourceSpans'")
+                yield Problem(
+                    where=row.where,
+                    reason="no export of spans, expected an object with 'resourceSpans'",
+                )
                 continue
             for call in calls_of_document(row):
                 if isinstance(call, Problem):
@@ -49,7 +54,10 @@ class OTelFormat:
                 else:
                     calls.append(call)
         if not calls and not num_problems:
-            yield Problem(where=path.name, reason="no span holds messages. Was the content of messages captured?")
+            yield Problem(
+                where=path.name,
+                reason="no span holds messages. Was the content of messages captured?",
+            )
         yield from _trajectories(calls, path.name)
 
 
@@ -88,13 +96,20 @@ def _conversations(calls: Sequence[Call]) -> list[_Conversation]:
     answers: set[Key] = set()
     for call in calls:
         keys = [_key(message) for message in call.input]
-        extended = [each for each in conversations if [_key(message) for message in each.messages] == keys[: len(each.messages)]]
+        extended = [
+            each
+            for each in conversations
+            if [_key(message) for message in each.messages] == keys[: len(each.messages)]
+        ]
         if extended:
             found = max(extended, key=lambda each: len(each.messages))
             found.messages += [*call.input[len(found.messages) :], *call.output]
         elif conversations and _sends_only_new(call, conversations[-1]):
             found = conversations[-1]
-            found.messages += [*(message for message in call.input if message.role != "system"), *call.output]
+            found.messages += [
+                *(message for message in call.input if message.role != "system"),
+                *call.output,
+            ]
         else:
             copied = [index + 1 for index, key in enumerate(keys) if key in answers]
             found = _Conversation([*call.input, *call.output], copied[-1] if copied else 0)
@@ -114,22 +129,46 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 def _key(message: Message) -> Key:
     """What stays the same of a message when a later call repeats it; its reasoning and the spelling of arguments may not."""
-    return message.role, message.content.strip(), message.tool_call_id, tuple((call.id, call.name) for call in message.tool_calls)
+    return (
+        message.role,
+        message.content.strip(),
+        message.tool_call_id,
+        tuple((call.id, call.name) for call in message.tool_calls),
+    )
 
 
 def _trajectory(group: str, conversation: _Conversation, file_name: str) -> Trajectory:
     turns = [Turn(message) for message in conversation.messages]
-    num_system = next((index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns))
+    num_system = next(
+        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
+    )
     parts = split_conversation(turns, max(num_system, conversation.num_copied))
     first, last = conversation.calls[0], conversation.calls[-1]
-    digest = hashlib.sha256("".join(message.model_dump_json() for message in conversation.messages).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(
+        "".join(message.model_dump_json() for message in conversation.messages).encode()
+    ).hexdigest()[:12]
     details: dict[str, Any] = {"trace_id": first.trace, "calls": len(conversation.calls)}
-    details |= {key: text for key in ("gen_ai.request.model", "gen_ai.agent.name") if (text := text_or_none(first.attributes.get(key)))}
+    details |= {
+        key: text
+        for key in ("gen_ai.request.model", "gen_ai.agent.name")
+        if (text := text_or_none(first.attributes.get(key)))
+    }
     return Trajectory(
         id=f"{group}-{digest}",
-        task=Task(id=group, environment=text_or_none(first.attributes.get("gen_ai.agent.name")) or UNKNOWN_ENVIRONMENT),
+        task=Task(
+            id=group,
+            environment=text_or_none(first.attributes.get("gen_ai.agent.name"))
+            or UNKNOWN_ENVIRONMENT,
+        ),
         prompt=parts.prompt,
-        tools=next((tools for call in conversation.calls if (tools := read_tools(call.attributes.get("gen_ai.tool.definitions")))), ()),
+        tools=next(
+            (
+                tools
+                for call in conversation.calls
+                if (tools := read_tools(call.attributes.get("gen_ai.tool.definitions")))
+            ),
+            (),
+        ),
         steps=parts.steps,
         final_observation=parts.final_observation,
         outcome=_outcome(last),
@@ -141,5 +180,7 @@ def _outcome(last: Call) -> Outcome:
     if last.error is not None:
         return Outcome(status="error", reason=last.error)
     if last.finish_reason in CUT_SHORT:
-        return Outcome(status="truncated", reason=f"the last answer ended with '{last.finish_reason}'")
+        return Outcome(
+            status="truncated", reason=f"the last answer ended with '{last.finish_reason}'"
+        )
     return Outcome(status="unknown", reason="spans record no outcome")

@@ -12,7 +12,11 @@ from atlas.trajectories.formats.messages import decode_nested, read_message, rea
 from atlas.trajectories.formats.rows import BadRowError, Row
 
 CALLS = ("chat", "text_completion", "generate_content")
-INPUT, OUTPUT, SYSTEM = "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"
+INPUT, OUTPUT, SYSTEM = (
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+)
 EVENT_ROLES = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -50,7 +54,9 @@ def calls_of_document(row: Row) -> Iterator[Call | Problem]:
         attributes = _attributes(span)
         if not _holds_messages(attributes, span):
             continue
-        where = f"{row.where}, span {text_or_none(span.get('spanId') or span.get('span_id')) or '?'}"
+        where = (
+            f"{row.where}, span {text_or_none(span.get('spanId') or span.get('span_id')) or '?'}"
+        )
         try:
             yield _call(span, attributes, row, where)
         except BadRowError as error:
@@ -76,7 +82,11 @@ def _attributes(owner: Mapping[str, Any]) -> dict[str, Any]:
     given = owner.get("attributes")
     if isinstance(given, dict):
         return given
-    pairs = {each["key"]: _plain(each.get("value")) for each in _objects(owner, "attributes") if isinstance(each.get("key"), str)}
+    pairs = {
+        each["key"]: _plain(each.get("value"))
+        for each in _objects(owner, "attributes")
+        if isinstance(each.get("key"), str)
+    }
     for event in _objects(owner, "events"):
         if event.get("name") == "gen_ai.client.inference.operation.details":
             pairs |= _attributes(event)
@@ -95,12 +105,20 @@ def _plain(value: Any) -> Any:
         )
     if kind == "kvlistValue":
         pairs = _objects(object_or_empty(inner), "values")
-        return {each["key"]: _plain(each.get("value")) for each in pairs if isinstance(each.get("key"), str)}
+        return {
+            each["key"]: _plain(each.get("value"))
+            for each in pairs
+            if isinstance(each.get("key"), str)
+        }
     return inner if kind in ("stringValue", "intValue", "doubleValue", "boolValue") else value
 
 
 def _holds_messages(attributes: Mapping[str, Any], span: Mapping[str, Any]) -> bool:
-    return INPUT in attributes or OUTPUT in attributes or any(event.get("name") == CHOICE for event in _objects(span, "events"))
+    return (
+        INPUT in attributes
+        or OUTPUT in attributes
+        or any(event.get("name") == CHOICE for event in _objects(span, "events"))
+    )
 
 
 def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, where: str) -> Call:
@@ -111,11 +129,19 @@ def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, wher
     if not sent and not answered:
         sent, answered, reason = _from_events(span, reason)
     if system:
-        sent = [*_messages([{"role": "system", "parts": system}] if isinstance(system, list) else str(system), "system"), *sent]
+        sent = [
+            *_messages(
+                [{"role": "system", "parts": system}] if isinstance(system, list) else str(system),
+                "system",
+            ),
+            *sent,
+        ]
     status = object_or_empty(span.get("status"))
     failed = status.get("code") in (2, "STATUS_CODE_ERROR", "ERROR")
     if not answered and not failed:
-        raise BadRowError("no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice")
+        raise BadRowError(
+            "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
+        )
     trace = text_or_none(span.get("traceId") or span.get("trace_id")) or "trace"
     conversation = text_or_none(attributes.get("gen_ai.conversation.id"))
     start = span.get("startTimeUnixNano", span.get("start_time_unix_nano"))
@@ -123,12 +149,21 @@ def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, wher
         group=conversation or trace,
         is_agent=attributes.get("gen_ai.operation.name", "chat") not in CALLS,
         trace=trace,
-        start=int(start) if isinstance(start, int | str) and str(start).isdecimal() and len(str(start)) < 30 else 0,
+        start=int(start)
+        if isinstance(start, int | str) and str(start).isdecimal() and len(str(start)) < 30
+        else 0,
         input=tuple(sent),
         output=tuple(answered),
-        is_continuation=conversation is not None and not any(message.role == "assistant" for message in sent),
+        is_continuation=conversation is not None
+        and not any(message.role == "assistant" for message in sent),
         finish_reason=reason,
-        error=(text_or_none(status.get("message")) or text_or_none(attributes.get("error.type")) or "error") if failed else None,
+        error=(
+            text_or_none(status.get("message"))
+            or text_or_none(attributes.get("error.type"))
+            or "error"
+        )
+        if failed
+        else None,
         attributes=attributes,
         where=where,
         row=row.index,
@@ -149,7 +184,9 @@ def _messages(given: Any, role: str) -> list[Message]:
 
 def _message(given: Any, role: str, index: int) -> list[Message]:
     if not isinstance(given, dict):
-        raise BadRowError(f"{given!r:.60} is no message, expected an object with 'role' and 'parts'", index)
+        raise BadRowError(
+            f"{given!r:.60} is no message, expected an object with 'role' and 'parts'", index
+        )
     fields = {"role": role, **given}
     parts = fields.get("parts")
     if not isinstance(parts, list):
@@ -160,9 +197,16 @@ def _message(given: Any, role: str, index: int) -> list[Message]:
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in ("text", "reasoning"):
-            content.append({"type": kind if kind == "text" else "thinking", **{key: part.get("content") for key in ("text", "thinking")}})
+            content.append(
+                {
+                    "type": kind if kind == "text" else "thinking",
+                    **{key: part.get("content") for key in ("text", "thinking")},
+                }
+            )
         elif kind == "tool_call":
-            calls.append(read_tool_call({key: part.get(key) for key in ("id", "name", "arguments")}, index))
+            calls.append(
+                read_tool_call({key: part.get(key) for key in ("id", "name", "arguments")}, index)
+            )
         elif kind == "tool_call_response":
             results += _results(part, index)
         elif kind in ("blob", "uri", "file"):
@@ -175,24 +219,33 @@ def _message(given: Any, role: str, index: int) -> list[Message]:
     if calls:
         if messages[-1].role != "assistant":
             raise BadRowError("tool calls stand in an assistant's message alone", index)
-        messages[-1] = messages[-1].model_copy(update={"tool_calls": (*messages[-1].tool_calls, *calls)})
+        messages[-1] = messages[-1].model_copy(
+            update={"tool_calls": (*messages[-1].tool_calls, *calls)}
+        )
     return [*results, *messages]
 
 
 def _results(part: Mapping[str, Any], index: int) -> list[Message]:
-    content = next((part[key] for key in ("response", "result", "content") if part.get(key) is not None), None)
+    content = next(
+        (part[key] for key in ("response", "result", "content") if part.get(key) is not None), None
+    )
     if isinstance(content, bool | int | float):
         content = str(content)
     fields = {"role": "tool", "content": content, "tool_call_id": part.get("id")}
     return [turn.message for turn in read_message(fields, index)]
 
 
-def _from_events(span: Mapping[str, Any], reason: str | None) -> tuple[list[Message], list[Message], str | None]:
+def _from_events(
+    span: Mapping[str, Any], reason: str | None
+) -> tuple[list[Message], list[Message], str | None]:
     """The older form: an event for each message, and one for each choice."""
     sent: list[Message] = []
     answered: list[Message] = []
     for index, event in enumerate(_objects(span, "events")):
-        fields = {key: decode_nested(value) if key in ("tool_calls", "message") else value for key, value in _attributes(event).items()}
+        fields = {
+            key: decode_nested(value) if key in ("tool_calls", "message") else value
+            for key, value in _attributes(event).items()
+        }
         role = EVENT_ROLES.get(str(event.get("name")))
         if role is not None:
             if role == "tool":
@@ -200,7 +253,12 @@ def _from_events(span: Mapping[str, Any], reason: str | None) -> tuple[list[Mess
             sent += _message({**fields, "role": role}, role, index)
         elif event.get("name") == CHOICE and not answered:  # further choices were not taken
             message = fields.get("message", fields.get("content"))
-            answered = _messages([message] if isinstance(message, dict) else message or [{**fields, "role": "assistant"}], "assistant")
+            answered = _messages(
+                [message]
+                if isinstance(message, dict)
+                else message or [{**fields, "role": "assistant"}],
+                "assistant",
+            )
             reason = text_or_none(fields.get("finish_reason")) or reason
     return sent, answered, reason
 
@@ -210,4 +268,8 @@ def _finish_reason(attributes: Mapping[str, Any]) -> str | None:
     if isinstance(reasons, list) and reasons:
         return text_or_none(reasons[0])
     output = decode_nested(attributes.get(OUTPUT))
-    return text_or_none(output[-1].get("finish_reason")) if isinstance(output, list) and output and isinstance(output[-1], dict) else None
+    return (
+        text_or_none(output[-1].get("finish_reason"))
+        if isinstance(output, list) and output and isinstance(output[-1], dict)
+        else None
+    )

@@ -44,7 +44,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if not _is_missing(inner)}
     if isinstance(value, list):
-        if value and all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value):  # a map
+        if value and all(
+            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+            for pair in value
+        ):  # a map
             return {key: _plain(inner) for key, inner in value}
         return [_plain(inner) for inner in value]
     if isinstance(value, tuple):

@@ -18,7 +18,14 @@ from typing import Any, BinaryIO, Literal
 from pydantic import ValidationError
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.containers import TornFileError, kind_of, kind_of_bytes, open_plain, plain_suffix, read_up_to
+from atlas.trajectories.formats.containers import (
+    TornFileError,
+    kind_of,
+    kind_of_bytes,
+    open_plain,
+    plain_suffix,
+    read_up_to,
+)
 from atlas.trajectories.formats.decoding import canonical_bytes, content_hash, decode, finish
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
 from atlas.trajectories.formats.parquet import read_parquet
@@ -53,7 +60,9 @@ class BadRowError(Exception):
         self.message = message
 
 
-def convert_rows(path: Path, convert: Callable[[Row], Trajectory | Iterable[Trajectory | Problem]]) -> Iterator[Trajectory | Problem]:
+def convert_rows(
+    path: Path, convert: Callable[[Row], Trajectory | Iterable[Trajectory | Problem]]
+) -> Iterator[Trajectory | Problem]:
     """Each row of the file through `convert`, which may find several trajectories in it.
 
     What cannot be converted becomes a problem that names row and message.
@@ -62,7 +71,8 @@ def convert_rows(path: Path, convert: Callable[[Row], Trajectory | Iterable[Traj
 
 
 def convert_each(
-    rows: Iterable[Row | Problem], convert: Callable[[Row], Trajectory | Iterable[Trajectory | Problem]]
+    rows: Iterable[Row | Problem],
+    convert: Callable[[Row], Trajectory | Iterable[Trajectory | Problem]],
 ) -> Iterator[Trajectory | Problem]:
     """`convert_rows` for rows that are there already."""
     for row in rows:
@@ -79,11 +89,17 @@ def convert_each(
             place = row.where if error.message is None else f"{row.where}, message {error.message}"
             yield Problem(where=place, reason=_printable(str(error)), item=_item(row.value))
         except RecursionError:
-            yield Problem(where=row.where, reason="not usable: nested too deeply", item=_item(row.value))
+            yield Problem(
+                where=row.where, reason="not usable: nested too deeply", item=_item(row.value)
+            )
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            yield Problem(where=row.where, reason=_printable(f"not a trajectory: {place}: {first['msg']}"), item=_item(row.value))
+            yield Problem(
+                where=row.where,
+                reason=_printable(f"not a trajectory: {place}: {first['msg']}"),
+                item=_item(row.value),
+            )
 
 
 def read_rows(path: Path) -> Iterator[Row | Problem]:
@@ -99,12 +115,22 @@ def read_rows(path: Path) -> Iterator[Row | Problem]:
             yield last
     except TornFileError as error:
         after = f", after {last.where.removeprefix(f'{name} ')}" if last else ""
-        yield Problem(where=name, reason=f"{error}{after}. What follows is lost." if last else f"{error}. Get the file again.")
+        yield Problem(
+            where=name,
+            reason=f"{error}{after}. What follows is lost."
+            if last
+            else f"{error}. Get the file again.",
+        )
 
 
 def is_message(value: Any) -> bool:
     """Whether a decoded value looks like one chat message of some dialect."""
-    return isinstance(value, dict) and ("role" in value or "from" in value) and "messages" not in value and "conversations" not in value
+    return (
+        isinstance(value, dict)
+        and ("role" in value or "from" in value)
+        and "messages" not in value
+        and "conversations" not in value
+    )
 
 
 def _rows_of_text(path: Path) -> Iterator[Row | Problem]:
@@ -112,13 +138,22 @@ def _rows_of_text(path: Path) -> Iterator[Row | Problem]:
         start = read_up_to(file, 64)
     inner = kind_of_bytes(start)
     if inner == "utf-16":
-        yield Problem(where=path.name, reason="the file is UTF-16, expected UTF-8. Convert it, with iconv say.")
+        yield Problem(
+            where=path.name,
+            reason="the file is UTF-16, expected UTF-8. Convert it, with iconv say.",
+        )
     elif inner != "plain":
-        yield Problem(where=path.name, reason=f"the file is {inner} data, expected JSON text or a compressed file of it. Unpack it first.")
+        yield Problem(
+            where=path.name,
+            reason=f"the file is {inner} data, expected JSON text or a compressed file of it. Unpack it first.",
+        )
     elif (shape := _shape(path)) == "empty":
         yield Problem(where=path.name, reason="the file is empty, expected rows of JSON")
     elif shape == "foreign":
-        yield Problem(where=path.name, reason=f"not JSON: it starts with {start.lstrip()[:20].decode('utf-8', 'replace')!a}")
+        yield Problem(
+            where=path.name,
+            reason=f"not JSON: it starts with {start.lstrip()[:20].decode('utf-8', 'replace')!a}",
+        )
     elif shape == "lines":
         yield from _rows_of_lines(path)
     elif shape == "list":
@@ -186,7 +221,9 @@ def _rows_of_document(path: Path, may_be_lines: bool) -> Iterator[Row | Problem]
             read_up_to(file, 1)  # meets the tear of a file that was cut off
     try:
         if len(data) > MAX_ROW_BYTES:
-            raise ValueError(f"one JSON object of more than {MAX_ROW_BYTES >> 20} MiB. Split it into rows.")
+            raise ValueError(
+                f"one JSON object of more than {MAX_ROW_BYTES >> 20} MiB. Split it into rows."
+            )
         value, known_hash = decode(data.removeprefix(codecs.BOM_UTF8).strip())
     except ValueError as error:
         if may_be_lines:
@@ -209,7 +246,10 @@ def _rows_of_parquet(path: Path) -> Iterator[Row | Problem]:
                 continue
             yield Row(index, value, where, None, known_hash)
     except ValueError as error:
-        yield Problem(where=path.name, reason=_printable(f"{error}{f', after row {index}' if index >= 0 else ''}"))
+        yield Problem(
+            where=path.name,
+            reason=_printable(f"{error}{f', after row {index}' if index >= 0 else ''}"),
+        )
         return
     if index < 0:
         yield Problem(where=path.name, reason="the file is empty, expected rows")
@@ -224,7 +264,9 @@ def _shape(path: Path) -> Shape:
             return "lines"  # nothing but white space so far: pass over it line by line
     lines = [line.strip() for line in head.lstrip().split(b"\n", LINES_TO_LOOK_AT)]
     if cut and len(lines) == 1:  # the first line goes on past the head
-        return "list" if head.lstrip().startswith(b"[") and not _opens_with_message(head) else "lines"
+        return (
+            "list" if head.lstrip().startswith(b"[") and not _opens_with_message(head) else "lines"
+        )
     first, *others = [line for line in lines if line] or [b""]
     if not first:
         return "empty"
@@ -238,13 +280,17 @@ def _shape(path: Path) -> Shape:
 
 
 def _is_named_lines(path: Path, first: bytes) -> bool:
-    return plain_suffix(path) in (".jsonl", ".ndjson") and not (first.startswith(b"[") and first.endswith(b","))
+    return plain_suffix(path) in (".jsonl", ".ndjson") and not (
+        first.startswith(b"[") and first.endswith(b",")
+    )
 
 
 def _opens_with_message(head: bytes) -> bool:
     text = head.decode("utf-8", "replace").lstrip()
     try:
-        return is_message(json.JSONDecoder().raw_decode(text, len(text) - len(text[1:].lstrip()))[0])
+        return is_message(
+            json.JSONDecoder().raw_decode(text, len(text) - len(text[1:].lstrip()))[0]
+        )
     except (ValueError, RecursionError):
         return False
 
@@ -271,7 +317,11 @@ def _lines(file: BinaryIO, first: bool) -> Iterator[bytes | None]:
 
 def _item(value: Any) -> str | None:
     """What the row calls itself, for the list of problems."""
-    item = value.get("item_id", value.get("task_id", value.get("id"))) if isinstance(value, dict) else None
+    item = (
+        value.get("item_id", value.get("task_id", value.get("id")))
+        if isinstance(value, dict)
+        else None
+    )
     return _printable(str(item)) if isinstance(item, str | int) else None
 
 

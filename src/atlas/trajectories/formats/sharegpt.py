@@ -24,7 +24,12 @@ class ShareGPTFormat:
 
     def matches(self, row: Any) -> bool:
         turns = _turns_of(row)
-        return bool(turns) and isinstance(turns[0], dict) and {"from", "value"} <= turns[0].keys() and not is_agenttraj(row)
+        return (
+            bool(turns)
+            and isinstance(turns[0], dict)
+            and {"from", "value"} <= turns[0].keys()
+            and not is_agenttraj(row)
+        )
 
     def convert(self, row: Row, path: Path) -> Trajectory:
         return chat_trajectory(row, path.name, "sharegpt", _turns(row.value), TURN_KEYS)
@@ -41,6 +46,8 @@ def _turns(value: Any) -> list[Turn]:
 
 
 def _turns_of(row: Any) -> list[Any]:
-    given = next((row[key] for key in TURN_KEYS if key in row), None) if isinstance(row, dict) else row
+    given = (
+        next((row[key] for key in TURN_KEYS if key in row), None) if isinstance(row, dict) else row
+    )
     turns = decode_nested(given)
     return turns if isinstance(turns, list) else []

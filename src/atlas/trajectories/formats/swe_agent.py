@@ -45,7 +45,10 @@ class SWEAgentFormat:
             return "role" in history[0] and bool({"message_type", "agent"} & history[0].keys())
         executed = row.get("trajectory")
         return (
-            isinstance(executed, list) and bool(executed) and isinstance(executed[0], dict) and {"action", "response"} <= executed[0].keys()
+            isinstance(executed, list)
+            and bool(executed)
+            and isinstance(executed[0], dict)
+            and {"action", "response"} <= executed[0].keys()
         )
 
     def convert(self, row: Row, path: Path) -> Trajectory:
@@ -60,8 +63,14 @@ def _trajectory(row: Row, path: Path) -> Trajectory:
     if not isinstance(document, dict):
         raise BadRowError("no run, expected an object with 'history', 'trajectory' or 'messages'")
     info = object_or_empty(document.get("info"))
-    given = list_of_objects(document.get("messages" if is_mini_swe_agent(document) else "history"), "the history")
-    told, start = _history(given) if given else _executed(list_of_objects(document.get("trajectory"), "trajectory"))
+    given = list_of_objects(
+        document.get("messages" if is_mini_swe_agent(document) else "history"), "the history"
+    )
+    told, start = (
+        _history(given)
+        if given
+        else _executed(list_of_objects(document.get("trajectory"), "trajectory"))
+    )
     conversation = split_conversation([turn for turn, _ in told], start)
     actions = [action for turn, action in told[start:] if turn.message.role == "assistant"]
     task = Task(id=_task_id(document, path), environment="swe")
@@ -70,10 +79,19 @@ def _trajectory(row: Row, path: Path) -> Trajectory:
         task=task,
         prompt=conversation.prompt,
         tools=read_tools(document.get("tools")) or (),
-        steps=tuple(_with_action(step, action) for step, action in zip(conversation.steps, actions, strict=True)),
+        steps=tuple(
+            _with_action(step, action)
+            for step, action in zip(conversation.steps, actions, strict=True)
+        ),
         final_observation=conversation.final_observation or _last_observation(document),
         outcome=_outcome(info),
-        source=Source(name="swe_agent", path=path.name, row=row.index, line=row.line, details=_details(document, info)),
+        source=Source(
+            name="swe_agent",
+            path=path.name,
+            row=row.index,
+            line=row.line,
+            details=_details(document, info),
+        ),
     )
 
 
@@ -86,7 +104,9 @@ def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
     start = 0
     for index, message in enumerate(given):
         told += _message(message, index)
-        if message.get("is_demo") or (start == len(told) - 1 and told[-1][0].message.role == "system"):
+        if message.get("is_demo") or (
+            start == len(told) - 1 and told[-1][0].message.role == "system"
+        ):
             start = len(told)
     return told, start
 
@@ -96,32 +116,54 @@ def _message(given: Mapping[str, Any], index: int) -> list[Told]:
     if given.get("object") == "response":
         fields = _of_response(given, index)
     elif given.get("type") == "function_call_output":
-        fields = {"role": "tool", "content": given.get("output"), "tool_call_id": given.get("call_id")}
+        fields = {
+            "role": "tool",
+            "content": given.get("output"),
+            "tool_call_id": given.get("call_id"),
+        }
     if given.get("role") == "exit":  # mini-SWE-agent's last word about why it stopped
         fields["role"] = "user"
     ids = given.get("tool_call_ids")
     if isinstance(ids, list) and ids:
         fields["tool_call_id"] = ids[0]
-    thoughts = [block.get("thinking") for block in list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)]
+    thoughts = [
+        block.get("thinking")
+        for block in list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)
+    ]
     if thoughts and given.get("reasoning_content") is None:
-        fields["reasoning_content"] = "".join(thought for thought in thoughts if isinstance(thought, str)) or None
+        fields["reasoning_content"] = (
+            "".join(thought for thought in thoughts if isinstance(thought, str)) or None
+        )
     return [(turn, _action(given)) for turn in read_message(fields, index)]
 
 
 def _of_response(given: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The fields of a chat message from an answer of OpenAI's Responses API, which mini-SWE-agent keeps as it came."""
     items = list_of_objects(given.get("output"), "output", index)
-    said = [part for item in items if item.get("type") == "message" for part in list_of_objects(item.get("content"), "content", index)]
+    said = [
+        part
+        for item in items
+        if item.get("type") == "message"
+        for part in list_of_objects(item.get("content"), "content", index)
+    ]
     calls = [
         {"id": item.get("call_id"), "name": item.get("name"), "arguments": item.get("arguments")}
         for item in items
         if item.get("type") == "function_call"
     ]
     thoughts = [
-        part for item in items if item.get("type") == "reasoning" for part in list_of_objects(item.get("summary"), "summary", index)
+        part
+        for item in items
+        if item.get("type") == "reasoning"
+        for part in list_of_objects(item.get("summary"), "summary", index)
     ]
     reasoning = "".join(part["text"] for part in thoughts if isinstance(part.get("text"), str))
-    return {"role": "assistant", "content": said, "reasoning_content": reasoning or None, **({"tool_calls": calls} if calls else {})}
+    return {
+        "role": "assistant",
+        "content": said,
+        "reasoning_content": reasoning or None,
+        **({"tool_calls": calls} if calls else {}),
+    }
 
 
 def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
@@ -133,17 +175,32 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
         query = list_of_objects(step.get("query"), "query", index)
         shown, num_prompt = _history([message for message in query if message])
         if not told:
-            answered = [place + 1 for place, (turn, _) in enumerate(shown) if turn.message.role == "assistant"]
+            answered = [
+                place + 1
+                for place, (turn, _) in enumerate(shown)
+                if turn.message.role == "assistant"
+            ]
             start = max([num_prompt, *answered])
             told += shown
         else:
-            last = max((place for place, (turn, _) in enumerate(shown) if turn.message.role == "assistant"), default=-1)
+            last = max(
+                (
+                    place
+                    for place, (turn, _) in enumerate(shown)
+                    if turn.message.role == "assistant"
+                ),
+                default=-1,
+            )
             told += shown[last + 1 :] if last >= 0 else seen
         if not isinstance(step.get("response"), str):
             raise BadRowError(f"response is {step.get('response')!r:.60}, expected a text", index)
         told.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
         observation = step.get("observation")
-        seen = [(Turn(Message(role="user", content=observation)), None)] if isinstance(observation, str) else []
+        seen = (
+            [(Turn(Message(role="user", content=observation)), None)]
+            if isinstance(observation, str)
+            else []
+        )
     return told + seen, start
 
 
@@ -157,7 +214,12 @@ def _action(given: Mapping[str, Any]) -> str | None:
         return str(given["action"])
     extra = given.get("extra")
     actions = extra.get("actions") if isinstance(extra, dict) else None
-    if isinstance(actions, list) and len(actions) == 1 and isinstance(actions[0], dict) and isinstance(actions[0].get("command"), str):
+    if (
+        isinstance(actions, list)
+        and len(actions) == 1
+        and isinstance(actions[0], dict)
+        and isinstance(actions[0].get("command"), str)
+    ):
         return str(actions[0]["command"])
     return None
 
@@ -179,7 +241,10 @@ def _outcome(info: Mapping[str, Any]) -> Outcome:
     if status in LIMITS:
         return Outcome(status="truncated", reason=given)
     if status in ENDS:
-        return Outcome(status="unknown", reason=f"exit status '{given}'; the file does not say whether the issue is solved")
+        return Outcome(
+            status="unknown",
+            reason=f"exit status '{given}'; the file does not say whether the issue is solved",
+        )
     return Outcome(status="error", reason=given)
 
 
@@ -193,5 +258,9 @@ def _task_id(document: Mapping[str, Any], path: Path) -> str:
 
 def _details(document: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: info[key] for key in DETAILS if info.get(key)}
-    kept |= {key: text for key in ("environment", "trajectory_format") if (text := text_or_none(document.get(key)))}
+    kept |= {
+        key: text
+        for key in ("environment", "trajectory_format")
+        if (text := text_or_none(document.get(key)))
+    }
     return kept

@@ -39,7 +39,9 @@ class TauFormat:
     def matches(self, row: Any) -> bool:
         if not isinstance(row, dict):
             return False
-        if is_simulation(row) or (isinstance(row.get("simulations"), list) and isinstance(row.get("tasks"), list)):
+        if is_simulation(row) or (
+            isinstance(row.get("simulations"), list) and isinstance(row.get("tasks"), list)
+        ):
             return True
         return isinstance(row.get("traj"), list) and {"task_id", "reward"} <= row.keys()
 
@@ -51,8 +53,13 @@ class TauFormat:
 
 
 def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:
-    if not isinstance(row.value, dict) or not {"traj", "messages", "ticks", "simulations"} & row.value.keys():
-        raise BadRowError("neither 'traj' of tau-bench nor 'simulations' of tau2-bench. Is this a list of tasks?")
+    if (
+        not isinstance(row.value, dict)
+        or not {"traj", "messages", "ticks", "simulations"} & row.value.keys()
+    ):
+        raise BadRowError(
+            "neither 'traj' of tau-bench nor 'simulations' of tau2-bench. Is this a list of tasks?"
+        )
     if "traj" in row.value:
         yield _tau_trajectory(row, file_name)
         return
@@ -61,15 +68,25 @@ def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:
         return
     simulations, tasks = row.value["simulations"], row.value.get("tasks")
     if not isinstance(simulations, list) or not simulations:
-        raise BadRowError("'simulations' is empty, expected a list of them. Are they in files of their own beside this one?")
-    by_id = {str(task.get("id")): task for task in tasks if isinstance(task, dict)} if isinstance(tasks, list) else {}
+        raise BadRowError(
+            "'simulations' is empty, expected a list of them. Are they in files of their own beside this one?"
+        )
+    by_id = (
+        {str(task.get("id")): task for task in tasks if isinstance(task, dict)}
+        if isinstance(tasks, list)
+        else {}
+    )
     for index, simulation in enumerate(simulations):
         name = str(simulation.get("task_id")) if isinstance(simulation, dict) else None
         try:
             part = replace(row, value=simulation, known_hash=None)
-            yield _tau2_trajectory(part, _object(row.value, "info"), by_id.get(name or ""), file_name)
+            yield _tau2_trajectory(
+                part, _object(row.value, "info"), by_id.get(name or ""), file_name
+            )
         except BadRowError as error:  # the others are good
-            place = f"{row.where}, simulation {index}" + ("" if error.message is None else f", message {error.message}")
+            place = f"{row.where}, simulation {index}" + (
+                "" if error.message is None else f", message {error.message}"
+            )
             yield Problem(where=place, reason=str(error), item=name)
 
 
@@ -77,29 +94,53 @@ def _tau_trajectory(row: Row, file_name: str) -> Trajectory:
     fields, info = row.value, _object(row.value, "info")
     broke = info.get("error")
     if not isinstance(fields["traj"], list) or not fields["traj"]:
-        raise BadRowError(f"'traj' holds no messages{f', the run broke: {broke!s:.200}' if broke else ''}")
+        raise BadRowError(
+            f"'traj' holds no messages{f', the run broke: {broke!s:.200}' if broke else ''}"
+        )
     turns = read_turns(fields["traj"])
     opening = turns[0].message
     domain = _DOMAIN.search(opening.content) if opening.role == "system" else None
     instruction = _object(info, "task").get("instruction")
     outcome = _outcome(fields.get("reward"), None)
     if broke:
-        outcome = Outcome(status="error", score=outcome.score, reason=f"the run broke: {broke!s:.200}")
+        outcome = Outcome(
+            status="error", score=outcome.score, reason=f"the run broke: {broke!s:.200}"
+        )
     return _trajectory(
         row,
         turns,
-        _task("tau_bench", domain[1].lower() if domain else "", fields.get("task_id"), goal=instruction),
+        _task(
+            "tau_bench",
+            domain[1].lower() if domain else "",
+            fields.get("task_id"),
+            goal=instruction,
+        ),
         outcome,
-        Source(name="tau", path=file_name, row=row.index, line=row.line, details=details_of_row(fields, ("task_id", "reward"))),
+        Source(
+            name="tau",
+            path=file_name,
+            row=row.index,
+            line=row.line,
+            details=details_of_row(fields, ("task_id", "reward")),
+        ),
     )
 
 
-def _tau2_trajectory(row: Row, info: Mapping[str, Any], task: Mapping[str, Any] | None, file_name: str) -> Trajectory:
+def _tau2_trajectory(
+    row: Row, info: Mapping[str, Any], task: Mapping[str, Any] | None, file_name: str
+) -> Trajectory:
     fields, environment = row.value, _object(info, "environment_info")
     messages = fields.get("messages") if isinstance(fields, dict) else None
     if not isinstance(messages, list) or not messages:
-        raise BadRowError("the simulation has no 'messages'. Voice simulations have 'ticks' alone, which are not read")
-    turns = [turn for index, message in enumerate(messages) for part in _as_chat(message, index) for turn in read_message(part, index)]
+        raise BadRowError(
+            "the simulation has no 'messages'. Voice simulations have 'ticks' alone, which are not read"
+        )
+    turns = [
+        turn
+        for index, message in enumerate(messages)
+        for part in _as_chat(message, index)
+        for turn in read_message(part, index)
+    ]
     instructions = _object(_object(task or {}, "user_scenario"), "instructions")
     details = details_of_row(fields, ("task_id", "policy"))
     for key, name in (("agent_info", "model"), ("user_info", "user_model")):
@@ -109,7 +150,13 @@ def _tau2_trajectory(row: Row, info: Mapping[str, Any], task: Mapping[str, Any] 
     return _trajectory(
         row,
         with_system(turns, fields.get("policy") or environment.get("policy")),
-        _task("tau2_bench", environment.get("domain_name"), fields.get("task_id"), instructions.get("reason_for_call"), fields.get("seed")),
+        _task(
+            "tau2_bench",
+            environment.get("domain_name"),
+            fields.get("task_id"),
+            instructions.get("reason_for_call"),
+            fields.get("seed"),
+        ),
         _outcome(_object(fields, "reward_info").get("reward"), fields.get("termination_reason")),
         Source(name="tau", path=file_name, row=row.index, line=row.line, details=details),
         num_greetings=_is_greeting(messages[0]),
@@ -128,7 +175,9 @@ def _trajectory(
     tools: tuple[dict[str, Any], ...] = (),
 ) -> Trajectory:
     """The record; its prompt is what stands before the user speaks: the policy, and tau2's canned greeting."""
-    num_system = next((index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns))
+    num_system = next(
+        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
+    )
     conversation = split_conversation(turns, num_system + num_greetings)
     return Trajectory(
         id=f"{task.id}-{row.content_hash}",
@@ -179,11 +228,16 @@ def _as_chat(message: Any, index: int) -> list[Any]:
         return [{"role": "user", "content": f"[tool result] {content or ''}"}]
     if message.get("role") == "user" and isinstance(message.get("tool_calls"), list):
         calls = (read_tool_call(call, index) for call in message["tool_calls"])
-        lines = [*([content] if content else []), *(f"[tool call] {call.name} {call.arguments}" for call in calls)]
+        lines = [
+            *([content] if content else []),
+            *(f"[tool call] {call.name} {call.arguments}" for call in calls),
+        ]
         return [{"role": "user", "content": "\n".join(map(str, lines))}]
     if message.get("role") == "tool":
         return [{"role": "tool", "content": content, "tool_call_id": message.get("id")}]
-    return [{"role": message.get("role"), "content": content, "tool_calls": message.get("tool_calls")}]
+    return [
+        {"role": message.get("role"), "content": content, "tool_calls": message.get("tool_calls")}
+    ]
 
 
 def _is_greeting(message: Any) -> bool:

@@ -1,0 +1,252 @@
+"""minigrid's BabyAIBot, and what its plan is in words.
+
+The bot keeps a stack of sub-goals, the last of which is worked on, and suggests one primitive at a time. It plans with all
+that it has seen, never with what is hidden.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from minigrid.core.world_object import WorldObj
+from minigrid.envs.babyai.core.verifier import ObjDesc
+from minigrid.utils.baby_ai_bot import (
+    BabyAIBot,
+    CloseSubgoal,
+    DisappearedBoxError,
+    DropSubgoal,
+    GoNextToSubgoal,
+    OpenSubgoal,
+    PickupSubgoal,
+)
+
+from atlas.environments.babyai.actions import DIRECTIONS
+from atlas.environments.babyai.view import Cell, describe
+
+# What the bot raises where it loses its way: its own assertions, and uses of positions that it failed to find.
+BOT_FAULTS = (AssertionError, DisappearedBoxError, IndexError, TypeError)
+MAX_SEARCHES = 2_000  # path searches of one replanning; beyond it the bot runs in circles (a key locked in behind its own door)
+RING: tuple[Cell, ...] = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0))
+LOCATIONS = {
+    "left": " on the left",
+    "right": " on the right",
+    "front": " in front",
+    "behind": " behind",
+}
+
+
+class Bot(BabyAIBot):
+    """minigrid's bot with an end to its search for a plan, a simpler choice of where to put things down, and words."""
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        self.suggestion: int | None = None
+        self.mission_goals = tuple(self.stack)
+        self.places = {
+            below: above.datum
+            for below, above in pairwise(self.stack)
+            if getattr(above, "reason", None) == "PutNext"
+        }
+        self.fetches: list[
+            Any
+        ] = []  # the pick-ups of things that are needed for themselves, not because they are in the way
+        self.carried: list[Any] = []
+
+    # ---- planning ----
+
+    def replan(self, action_taken: int | None = None) -> None:
+        """Take in what is seen and update the stack; `suggestion` is then the next primitive.
+
+        Raises:
+            one of BOT_FAULTS: the bot has lost its way.
+        """
+        self.bfs_counter = 0
+        suggestion = super().replan(action_taken)
+        self.suggestion = None if suggestion is None else int(suggestion)
+        if (
+            len(self.stack) > 1
+            and isinstance(self.stack[-1], CloseSubgoal)
+            and not isinstance(self.stack[-2], OpenSubgoal)
+        ):
+            self.stack.pop()  # it would close a door that was opened by mistake; that helps nobody
+        self.fetches += [
+            below
+            for below, above in pairwise(self.stack)
+            if isinstance(below, PickupSubgoal) and isinstance(above.datum, ObjDesc)
+        ]
+        if (carrying := self.mission.carrying) is not None:
+            self.carried.append(carrying)
+
+    def look_around(self) -> None:
+        """Take in what is seen and nothing else."""
+        self._process_obs()
+
+    def renew_drop_position(self) -> None:
+        """An errand through a door leaves the place that was chosen for the key behind: choose again, unless the plan returns there."""
+        if (
+            len(self.stack) < 2
+            or not isinstance(self.stack[-1], GoNextToSubgoal)
+            or not isinstance(self.stack[-2], DropSubgoal)
+        ):
+            return
+        place, carrying = self.stack[-1].datum, self.mission.carrying
+        if isinstance(place, ObjDesc | WorldObj) or carrying is None or carrying.type != "key":
+            return
+        if (
+            abs(place[0] - self.mission.agent_pos[0]) + abs(place[1] - self.mission.agent_pos[1])
+            <= 2
+        ):
+            return
+        if any(
+            _is_cell(goal.datum) and tuple(goal.datum) == tuple(place) for goal in self.stack[:-1]
+        ):
+            return
+        nearer = self._find_drop_pos()
+        if nearer is not None and tuple(nearer) != tuple(place):
+            self.stack[-1] = GoNextToSubgoal(self, nearer)
+            self.replan()
+
+    def path_to(self, cell: Cell) -> list[Cell]:
+        """The cells of the bot's way, empty where there is none."""
+        path, _, _ = self._shortest_path(lambda place, _: place == cell)
+        return [(int(x), int(y)) for x, y in path or ()]
+
+    def _breadth_first_search(self, *arguments: Any, **settings: Any) -> Any:
+        if self.bfs_counter > MAX_SEARCHES:
+            raise AssertionError("no end to replanning")
+        return super()._breadth_first_search(*arguments, **settings)
+
+    def _find_drop_pos(self, except_pos: Any = None) -> Any:
+        """A free cell to one side, or ahead where that leaves a way around it, or else the bot's own, often farther, choice."""
+        (x, y), (dx, dy) = self.mission.agent_pos, self.mission.dir_vec
+        for cell in ((x + dx, y + dy), (x - dy, y + dx), (x + dy, y - dx)):
+            place = (int(cell[0]), int(cell[1]))
+            ahead = cell == (x + dx, y + dy)
+            if (except_pos is None or tuple(except_pos) != place) and self._is_spare(place, ahead):
+                return place
+        return super()._find_drop_pos(except_pos)
+
+    def _is_spare(self, place: Cell, ahead: bool) -> bool:
+        """Whether a cell is free and no doorway; the one ahead only if the free cells around it stay connected without it."""
+        grid = self.mission.grid
+        if not self.vis_mask[place] or grid.get(*place) is not None:
+            return False
+        if any(
+            getattr(grid.get(place[0] + i, place[1] + j), "type", None) == "door"
+            for i, j in DIRECTIONS
+        ):
+            return False
+        if not ahead:
+            return True
+        free = [
+            self.vis_mask[cell] and grid.get(*cell) is None
+            for cell in ((place[0] + i, place[1] + j) for i, j in RING)
+        ]
+        changes: int = sum(
+            here != following for here, following in zip(free, free[1:] + free[:1], strict=True)
+        )
+        return changes <= 2
+
+    # ---- the plan in words ----
+
+    @property
+    def pickups(self) -> list[Any]:
+        """The pick-ups that are planned; a new one means a new plan (a key to fetch, a thing to move)."""
+        return [goal for goal in self.stack if isinstance(goal, PickupSubgoal)]
+
+    @property
+    def needed(self) -> list[ObjDesc]:
+        """What the plan still asks for, the nearest purpose first."""
+        stacked = [goal.datum for goal in reversed(self.stack) if isinstance(goal.datum, ObjDesc)]
+        return stacked + [
+            place
+            for drop, place in self.places.items()
+            if drop in self.stack and place not in stacked
+        ]
+
+    @property
+    def mission_objects(self) -> list[Any]:
+        """Every object that the goal or the plan speaks of, whatever is done with it."""
+        descriptions = [
+            goal.datum
+            for goal in (*self.mission_goals, *self.stack)
+            if isinstance(goal.datum, ObjDesc)
+        ]
+        doors = [goal.datum for goal in self.stack if isinstance(goal.datum, WorldObj)]
+        return [thing for description in descriptions for thing in description.obj_set] + doors
+
+    @property
+    def noun(self) -> str:
+        """What is wanted now: `the red key`."""
+        needed = self.needed
+        return noun_of(needed[0]) if needed else "my goal"
+
+    @property
+    def locked_door(self) -> Any | None:
+        """The locked door that the plan has to open, if there is one."""
+        doors = [
+            goal.datum
+            for goal in reversed(self.stack)
+            if isinstance(goal.datum, WorldObj) and goal.datum.type == "door"
+        ]
+        return next((door for door in doors if door.is_locked), None)
+
+    def acts(self) -> list[str]:
+        """The plan as a list of `pick up the red key`, `open the red door`, the next first."""
+        acts: list[str] = []
+        stack = list(self.stack)
+        while stack:
+            goal = stack.pop()
+            below = stack[-1] if stack else None
+            if isinstance(goal, GoNextToSubgoal) and not goal.is_exploratory():
+                noun = self.noun_at(goal)
+                if isinstance(below, PickupSubgoal | OpenSubgoal | DropSubgoal):
+                    stack.pop()
+                    acts.append(_act(below, noun, goal.reason == "PutNext"))
+                elif noun:
+                    acts.append(f"go to {noun}")
+            elif isinstance(goal, PickupSubgoal | OpenSubgoal):
+                acts.append(_act(goal, _the(self.mission.grid.get(*self.mission.front_pos)), False))
+        return acts
+
+    def thing_at(self, goal: Any) -> Any:
+        """The object that a go-next-to sub-goal is about; None for an empty cell, and for what was not seen yet."""
+        if isinstance(goal.datum, ObjDesc):
+            return self._find_obj_pos(goal.datum, goal.reason == "PutNext")[0]
+        return (
+            goal.datum if isinstance(goal.datum, WorldObj) else self.mission.grid.get(*goal.datum)
+        )
+
+    def cell_at(self, goal: Any) -> Cell | None:
+        """The cell that a go-next-to sub-goal leads to, if it is known."""
+        if isinstance(goal.datum, ObjDesc):
+            cell = self._find_obj_pos(goal.datum, goal.reason == "PutNext")[1]
+        else:
+            cell = goal.datum.cur_pos if isinstance(goal.datum, WorldObj) else goal.datum
+        return None if cell is None else (int(cell[0]), int(cell[1]))
+
+    def noun_at(self, goal: Any) -> str | None:
+        return noun_of(goal.datum) if isinstance(goal.datum, ObjDesc) else _the(self.thing_at(goal))
+
+
+def noun_of(description: Any) -> str:
+    """`the red key`, `a ball on the left`"""
+    words = " ".join(filter(None, (description.color, description.type or "object")))
+    return f"{'the' if len(description.obj_set) == 1 else 'a'} {words}{LOCATIONS.get(description.loc, '')}"
+
+
+def _the(thing: Any) -> str | None:
+    return None if thing is None or thing.type == "wall" else f"the {describe(thing)}"
+
+
+def _act(goal: Any, noun: str | None, placing: bool) -> str:
+    if isinstance(goal, DropSubgoal):
+        return f"put it next to {noun}" if placing else "free my hands"
+    if isinstance(goal, PickupSubgoal):
+        return f"pick up {noun}" if noun else "pick it up again"
+    return f"open {noun or 'the door'}"
+
+
+def _is_cell(datum: Any) -> bool:
+    return datum is not None and not isinstance(datum, ObjDesc | WorldObj)

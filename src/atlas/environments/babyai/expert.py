@@ -1,0 +1,273 @@
+"""An expert for BabyAI in words: what the plan is comes from minigrid's bot, why it is so from the changes between turns.
+
+Whatever is newly planned, comes into view, is decided or went wrong on purpose becomes the thought of a step and its hidden
+labels. Plain walking, turning and looking around carry no label.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+from atlas.environments.babyai.bot import BOT_FAULTS
+from atlas.environments.babyai.planner import Move, MovePlanner
+from atlas.environments.babyai.thoughts import (
+    ACTS,
+    CORRECTIONS,
+    LOCKED,
+    OBSERVED,
+    PLANS,
+    REPLANS,
+    SLIPS,
+    START_SEARCH,
+    say,
+)
+from atlas.environments.babyai.view import SeenObject
+from atlas.environments.base import ExpertTurn
+from atlas.errors import EpisodeError
+from atlas.records import Annotation, CriticalKind
+
+if TYPE_CHECKING:
+    from atlas.environments.babyai.environment import BabyAIEnvironment
+
+# How much a step decides, by what it does: the highest row that applies is its score, and a step without a row scores 0.
+SCORES: dict[str, float] = {
+    "final": 1.0,  # the act that reaches the goal
+    "self_correction": 0.95,
+    "unlock": 0.9,
+    "fetch": 0.85,  # picking up what the plan needs
+    "reach": 0.85,  # one part of a goal with several
+    "open": 0.85,
+    "place": 0.85,
+    "plan": 0.8,
+    "observe": 0.7,
+    "clear": 0.6,
+    "open_way": 0.5,  # an unexplored door, which may or may not be the right one
+    "begin": 0.4,  # the goal's object is not in view, so the plan is to look for it
+}
+DECISIVE = ("unlock", "fetch", "reach", "open", "place", "clear", "open_way")
+MAX_ACTS = 4
+RESERVE_TURNS = 12  # no slip when fewer turns are left
+
+
+class BabyAIExpert:
+    """Plays the episode that `environment` was just reset to. The same seed gives the same words and the same slips."""
+
+    def __init__(
+        self, environment: BabyAIEnvironment, seed: int, detour_rate: float, mistake_rate: float
+    ) -> None:
+        self._environment = environment
+        self._planner = MovePlanner(environment)
+        self._bot = self._planner.bot
+        self._rng = random.Random(seed)
+        self._detour_rate = detour_rate
+        self._mistake_rate = mistake_rate
+        self._goal = _first_person(environment.world.mission)
+        self._slip: Move | None = None
+        self._known_things: list[Any] = []
+        self._known_pickups: list[Any] = []
+        self._slips_made: set[tuple[str, str]] = set()
+        self._has_acted = False
+
+    def respond(self) -> ExpertTurn:
+        """The next thought and action, with the labels of the step.
+
+        Raises:
+            EpisodeError: the bot has lost its way.
+        """
+        try:
+            return self._next_turn()
+        except BOT_FAULTS as error:
+            raise EpisodeError(
+                f"babyai: the expert lost its way ({type(error).__name__}: {error})."
+            ) from error
+
+    def _next_turn(self) -> ExpertTurn:
+        move = self._planner.next_move()
+        slip = self._make_slip(move)
+        if slip is None:
+            turn = self._act(move)
+            self._known_pickups = self._bot.pickups
+            self._has_acted = True
+        else:
+            self._slips_made.add((slip.situation, slip.action))
+            turn = _turn(
+                say(self._rng, SLIPS[slip.situation], **self._words(slip)), slip.action, (), 0.0
+            )
+        self._slip = slip
+        self._known_things += [item.thing for item in self._environment.view.objects]
+        return turn
+
+    def _act(self, move: Move) -> ExpertTurn:
+        sentences: list[str] = []
+        kinds: list[CriticalKind] = []
+        rows: list[str] = []
+        situation = move.situation
+        observed = self._new_needed_object()
+        # A slip that showed what was needed, or went where the plan leads on, was none.
+        if self._slip is not None and observed is None and move.action != self._slip.action:
+            sentences.append(
+                say(self._rng, CORRECTIONS[self._slip.situation], **self._words(self._slip))
+            )
+            kinds.append("self_correction")
+            rows.append("self_correction")
+        if (plan := self._new_plan(move)) is not None:
+            sentence, row = plan
+            sentences.append(sentence)
+            kinds.append("plan_creation")
+            rows.append(row)
+            if row == "begin" and situation in ("look", "search"):
+                situation = f"begin_{situation}"
+        if observed is not None:
+            sentences.append(say(self._rng, OBSERVED, **self._words(move, observed)))
+            kinds.append("critical_observation")
+            rows.append("observe")
+        if move.final or move.situation in DECISIVE:
+            kinds.append("critical_action")
+            rows.append("final" if move.final else move.situation)
+        sentences.append(say(self._rng, ACTS[situation], **self._words(move)))
+        return _turn(
+            " ".join(sentences),
+            move.action,
+            tuple(kinds),
+            max((SCORES[row] for row in rows), default=0.0),
+        )
+
+    def _new_plan(self, move: Move) -> tuple[str, str] | None:
+        """A sentence that states the plan where one was made at this turn, and its row of SCORES."""
+        acts = self._bot.acts()
+        words = {**self._words(move), "acts": ", then ".join(acts[:MAX_ACTS])}
+        if not self._has_acted:
+            door = self._bot.locked_door
+            if len(acts) >= 2:
+                return self._locked(door, words) if door is not None else say(
+                    self._rng, PLANS, **words
+                ), "plan"
+            if move.target is None:
+                return say(self._rng, START_SEARCH, **words), "begin"
+            return None
+        if all(pickup in self._known_pickups for pickup in self._bot.pickups):
+            return None
+        door = self._bot.locked_door
+        key_in_hand = door is not None and self._environment.view.carrying == f"{door.color} key"
+        return say(self._rng, REPLANS, **words) if door is None or key_in_hand else self._locked(
+            door, words
+        ), "plan"
+
+    def _locked(self, door: Any, words: dict[str, str]) -> str:
+        return say(
+            self._rng, LOCKED, **{**words, "door": f"the {door.color} door", "color": door.color}
+        )
+
+    def _new_needed_object(self) -> SeenObject | None:
+        """What the plan needs and now is in view for the first time; the first view is no discovery."""
+        if self._environment.num_turns == 0:
+            return None
+        needed = [thing for description in self._bot.needed for thing in description.obj_set]
+        for item in self._environment.view.objects:
+            if item.thing in needed and item.thing not in self._known_things:
+                return item
+        return None
+
+    def _words(self, move: Move, target: SeenObject | None = None) -> dict[str, str]:
+        target = target or move.target
+        return {
+            "goal": self._goal,
+            "noun": move.noun or self._bot.noun,
+            "label": target.label if target else "",
+            "where": target.where if target else "",
+            "color": target.thing.color if target else "",
+            "side": move.action.removeprefix("turn "),
+        }
+
+    # ---- slips ----
+
+    def _make_slip(self, move: Move) -> Move | None:
+        """A detour or a mistake, at the configured rates: only on the way, with turns to spare, and never two in a row."""
+        detour, mistake = (
+            self._rng.random() < self._detour_rate,
+            self._rng.random() < self._mistake_rate,
+        )
+        turns_left = self._environment.max_steps - self._environment.num_turns
+        if (
+            not (detour or mistake)
+            or self._slip is not None
+            or turns_left < RESERVE_TURNS
+            or not self._planner.walking
+        ):
+            return None
+        options = [
+            option
+            for option in (self._mistakes(move) if mistake else self._detours())
+            if option.situation in ("look", "wander")
+            or (option.situation, option.action) not in self._slips_made
+        ]
+        return self._rng.choice(options) if options else None
+
+    def _detours(self) -> list[Move]:
+        suggested = self._bot.suggestion
+        options = [
+            Move(action, "look")
+            for number, action in enumerate(("turn left", "turn right"))
+            if number != suggested
+        ]
+        return options + [
+            Move(f"go to {item.label}", "wander", item)
+            for item in self._strangers()
+            if item.thing.type != "door"
+        ]
+
+    def _mistakes(self, move: Move) -> list[Move]:
+        view = self._environment.view
+        options = []
+        for item in self._strangers():
+            if item.thing.type != "door":
+                options.append(Move(f"pickup {item.label}", "wrong_object", item))
+            elif move.target is not None and not move.action.startswith(
+                "go through"
+            ):  # otherwise any door may be the right one
+                options.append(Move(f"toggle and go through {item.label}", "wrong_door", item))
+        options = [option for option in options if self._planner.works(option.action)]
+        locked = [
+            item for item in view.objects if item.thing.type == "door" and item.thing.is_locked
+        ]
+        options += [Move(f"toggle and go through {item.label}", "locked", item) for item in locked]
+        if move.target is None and self._bot.needed:
+            wanted = self._bot.needed[0]
+            options.append(
+                Move(
+                    f"go to {' '.join(filter(None, (wanted.color, wanted.type or 'object')))} 1",
+                    "unseen",
+                )
+            )
+        refused = [
+            option
+            for option in options
+            if option.situation in ("locked", "unseen") and not self._planner.works(option.action)
+        ]
+        return [
+            option for option in options if option.situation not in ("locked", "unseen")
+        ] + refused
+
+    def _strangers(self) -> list[SeenObject]:
+        """Objects in view that neither goal nor plan speaks of, and to which there is a way of some length."""
+        needed = self._bot.mission_objects
+        strangers = [item for item in self._environment.view.objects if item.thing not in needed]
+        return [
+            item
+            for item in strangers
+            if (item.ahead, item.right) != (1, 0) and self._planner.works(f"go to {item.label}")
+        ]
+
+
+def _first_person(mission: str) -> str:
+    """`open the door on your left` -> `open the door on my left`"""
+    mission = re.sub(r"\bafter you\b", "after I", mission)
+    return re.sub(r"\byou\b", "me", re.sub(r"\byour\b", "my", mission))
+
+
+def _turn(thought: str, action: str, kinds: tuple[CriticalKind, ...], score: float) -> ExpertTurn:
+    return ExpertTurn(
+        f"Thought:\n{thought}\n\nAction:\n{action}", Annotation(kinds=kinds, score=score)
+    )

@@ -1,0 +1,154 @@
+"""Which BabyAI levels there are, how they are split, and how one is built.
+
+A task is a level and a seed. The seeds of a split come from a range of its own, so that no test task can be a training
+task; the held-out levels ask for the same skills in combinations that no training level has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from atlas.errors import ConfigError, EpisodeError
+from atlas.lookup import look_up, nearest
+from atlas.records import Task
+
+SEEDS_PER_SPLIT = 1_000_000
+FIRST_SEED: dict[str, int] = {"train": 0, "held_in_test": 1_000_000, "held_out_test": 2_000_000}
+NEVER = (
+    10**9
+)  # the level's own limit of primitive moves; the limit of text turns is the environment's
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level: the class of the minigrid package that generates it, and with what sizes."""
+
+    target: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    held_out: bool = False
+
+
+GENERATED = "minigrid.envs.babyai.core.levelgen:LevelGen"
+TWO_BY_TWO: dict[str, Any] = {
+    "room_size": 5,
+    "num_rows": 2,
+    "num_cols": 2,
+    "num_dists": 5,
+    "locked_room_prob": 0,
+    "locations": False,
+    "unblocking": False,
+}
+
+# Sizes are chosen so that the expert needs 2 to 10 turns on average and a path is short enough to be read. Left out: KeyInBox,
+# which minigrid's bot cannot play, and GoToImpUnlock, which in small mazes often locks the key in with its own door.
+LEVELS: dict[str, Level] = {
+    "GoToLocal": Level("minigrid.envs.babyai.goto:GoToLocal", {"room_size": 8, "num_dists": 6}),
+    "PickupLoc": Level("minigrid.envs.babyai.pickup:PickupLoc", {"room_size": 8}),
+    "GoToRooms": Level(
+        "minigrid.envs.babyai.goto:GoTo",
+        {"room_size": 5, "num_rows": 2, "num_cols": 3, "num_dists": 6},
+    ),
+    "PickupRooms": Level(
+        GENERATED,
+        {
+            **TWO_BY_TWO,
+            "num_cols": 3,
+            "num_dists": 6,
+            "action_kinds": ["pickup"],
+            "instr_kinds": ["action"],
+        },
+    ),
+    "FindObj": Level("minigrid.envs.babyai.other:FindObjS5"),
+    "OpenTwoDoors": Level("minigrid.envs.babyai.open:OpenTwoDoors"),
+    "UnlockLocal": Level("minigrid.envs.babyai.unlock:UnlockLocal", {"room_size": 8}),
+    "UnlockPickup": Level("minigrid.envs.babyai.unlock:UnlockPickup"),
+    "PutNextLocal": Level(
+        "minigrid.envs.babyai.putnext:PutNextLocal", {"room_size": 6, "num_objs": 4}
+    ),
+    "PutNextAcross": Level(
+        "minigrid.envs.babyai.putnext:PutNext", {"room_size": 5, "objs_per_room": 2}
+    ),
+    "OpenDoorsOrder": Level(
+        "minigrid.envs.babyai.open:OpenDoorsOrder", {"num_doors": 4}, held_out=True
+    ),
+    "GoToSeq": Level(
+        GENERATED, {**TWO_BY_TWO, "action_kinds": ["goto"], "instr_kinds": ["seq"]}, held_out=True
+    ),
+    "PutNextRooms": Level(
+        GENERATED,
+        {**TWO_BY_TWO, "num_rows": 1, "action_kinds": ["putnext"], "instr_kinds": ["action"]},
+        held_out=True,
+    ),
+    "MixedSeq": Level(
+        GENERATED,
+        {**TWO_BY_TWO, "action_kinds": ["goto", "pickup", "open"], "instr_kinds": ["seq"]},
+        held_out=True,
+    ),
+    "KeyCorridor": Level(
+        "minigrid.envs.babyai.other:KeyCorridor", {"room_size": 4, "num_rows": 1}, held_out=True
+    ),
+}
+
+
+def level_names(split: str) -> tuple[str, ...]:
+    """The levels of a split, in the order of the table.
+
+    Raises:
+        ConfigError: no such split.
+    """
+    if split not in FIRST_SEED:
+        raise ConfigError(f"babyai: split '{split}' is not known. {nearest(split, FIRST_SEED)}")
+    return tuple(
+        name for name, level in LEVELS.items() if level.held_out == (split == "held_out_test")
+    )
+
+
+def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
+    """`num_tasks` different tasks of a split, one level after the other; `seed` chooses where in the split's range they start."""
+    names = level_names(split)
+    if num_tasks > len(names) * SEEDS_PER_SPLIT:
+        raise ConfigError(
+            f"babyai: {num_tasks} tasks asked of split '{split}', which holds {len(names) * SEEDS_PER_SPLIT}. Ask for fewer."
+        )
+    tasks = []
+    for index in range(num_tasks):
+        name = names[index % len(names)]
+        task_seed = FIRST_SEED[split] + (seed * 100_003 + index // len(names)) % SEEDS_PER_SPLIT
+        tasks.append(
+            Task(
+                id=f"babyai/{name}/{task_seed}",
+                environment="babyai",
+                group=name,
+                split=split,
+                seed=task_seed,
+            )
+        )
+    return tasks
+
+
+def make_level(task: Task) -> Any:
+    """The minigrid environment of a task, reset with its seed.
+
+    Raises:
+        EpisodeError: the task names no level of the table, or no seed.
+    """
+    level = LEVELS.get(task.group)
+    if level is None or task.seed is None:
+        raise EpisodeError(
+            f"task '{task.id}' has level '{task.group}' and seed {task.seed}, expected a level and a seed. Known: {', '.join(LEVELS)}."
+        )
+    os.environ.setdefault(
+        "PYGAME_HIDE_SUPPORT_PROMPT", "1"
+    )  # minigrid imports pygame, which greets on stdout
+    from minigrid.envs.babyai.core import roomgrid_level
+
+    roomgrid_level.print = lambda *_: None  # upstream prints every rejected sample to stdout
+    world = look_up("level", task.group, {task.group: level.target})(
+        max_steps=NEVER, **level.settings
+    )
+    world.reset(seed=task.seed)
+    world.gen_obs = dict  # the picture is not read by anyone; without it a move takes half the time
+    return world

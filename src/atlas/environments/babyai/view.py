@@ -1,0 +1,157 @@
+"""What the agent sees, as data and as text.
+
+Coordinates are the agent's own: `ahead` counts cells in its direction (0 is its own row), `right` cells to its right
+(negative: left). Objects of one description are numbered by their distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Cell = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """One visible object; `thing` is the minigrid object itself, `cell` where it stands in the grid."""
+
+    name: str
+    number: int
+    cell: Cell
+    ahead: int
+    right: int
+    thing: Any
+
+    @property
+    def label(self) -> str:
+        """How actions and observations name it: `red ball 1`."""
+        return f"{self.name} {self.number}"
+
+    @property
+    def where(self) -> str:
+        """`2 ahead, 1 left`"""
+        parts = [f"{self.ahead} ahead"] if self.ahead else []
+        if self.right:
+            parts.append(f"{abs(self.right)} {'right' if self.right > 0 else 'left'}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that is visible now: the objects by distance, the cells, and what bounds the agent's own row and column."""
+
+    objects: tuple[SeenObject, ...]
+    cells: frozenset[Cell]
+    front: str
+    free_left: int
+    free_right: int
+    carrying: str | None
+
+    @property
+    def text(self) -> str:
+        seen = ", ".join(f"{item.label} ({item.where})" for item in self.objects) or "no objects"
+        carried = f"a {self.carrying}" if self.carrying else "nothing"
+        return f"You see {seen}. {self.front}; free steps: {self.free_left} left, {self.free_right} right. You carry {carried}."
+
+    def find(self, name: str, number: int) -> SeenObject | None:
+        """The object called `name` `number`. A door may be named without its state: then all doors of that color count together."""
+        for item in self.objects:
+            if item.name == name and item.number == number:
+                return item
+        color, _, kind = name.partition(" ")
+        doors = [
+            item
+            for item in self.objects
+            if kind == "door" and item.thing.type == "door" and item.thing.color == color
+        ]
+        return doors[number - 1] if 0 < number <= len(doors) else None
+
+    def of(self, thing: Any) -> SeenObject | None:
+        """The visible object that is `thing`, if it is in view."""
+        return next((item for item in self.objects if item.thing is thing), None)
+
+
+def look(world: Any) -> View:
+    """The view of the agent in a minigrid environment."""
+    visible = dict(_visible(world))
+    bare = [
+        (ahead, right, cell, thing)
+        for (ahead, right), (cell, thing) in visible.items()
+        if thing is not None and thing.type != "wall"
+    ]
+    bare.sort(key=lambda item: (item[0] + abs(item[1]), item[0], item[1]))
+    objects: list[SeenObject] = []
+    counts: dict[str, int] = {}
+    for ahead, right, cell, thing in bare:
+        name = describe(thing)
+        counts[name] = counts.get(name, 0) + 1
+        objects.append(SeenObject(name, counts[name], cell, ahead, right, thing))
+    return View(
+        objects=tuple(objects),
+        cells=frozenset(cell for cell, _ in visible.values()),
+        front=_front(world, visible, objects),
+        free_left=_free(visible, -1),
+        free_right=_free(visible, 1),
+        carrying=describe(world.carrying) if world.carrying else None,
+    )
+
+
+def visible_cells(world: Any) -> Iterator[Cell]:
+    """The cells in view, for the memory of what was seen on the way."""
+    return (cell for _, (cell, _) in _visible(world))
+
+
+def describe(thing: Any) -> str:
+    """`red ball`, `grey locked door`"""
+    if thing.type == "door":
+        state = "open" if thing.is_open else "locked" if thing.is_locked else "closed"
+        return f"{thing.color} {state} door"
+    return f"{thing.color} {thing.type}"
+
+
+def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
+    """Each visible cell but the agent's own objects: (ahead, right) -> (cell, what stands there)."""
+    grid, mask = world.gen_obs_grid()
+    size = world.agent_view_size
+    (x, y), (dx, dy) = (
+        (int(value) for value in world.agent_pos),
+        (int(value) for value in world.dir_vec),
+    )
+    for row in range(size):
+        ahead = size - 1 - row
+        for column in range(size):
+            if mask[column, row]:
+                right = column - size // 2
+                cell = (x + dx * ahead - dy * right, y + dy * ahead + dx * right)
+                if 0 <= cell[0] < world.width and 0 <= cell[1] < world.height:
+                    own = ahead == 0 and right == 0  # minigrid draws the carried object there
+                    yield (ahead, right), (cell, None if own else grid.get(column, row))
+
+
+def _free(visible: dict[tuple[int, int], tuple[Cell, Any]], side: int) -> int:
+    """How many cells of the agent's own row it could walk to one side, as far as it sees."""
+    steps = 0
+    while (0, side * (steps + 1)) in visible and _passable(visible[0, side * (steps + 1)][1]):
+        steps += 1
+    return steps
+
+
+def _front(
+    world: Any, visible: dict[tuple[int, int], tuple[Cell, Any]], objects: list[SeenObject]
+) -> str:
+    for ahead in range(1, world.agent_view_size):
+        if (ahead, 0) not in visible:
+            return f"The way is free for {ahead - 1} steps"
+        _, thing = visible[ahead, 0]
+        if thing is not None and thing.type == "wall":
+            return f"You face a wall, {ahead} ahead"
+        if thing is not None:
+            label = next(item.label for item in objects if item.thing is thing)
+            return f"You face {label}, {ahead} ahead"
+    return f"The way is free for {world.agent_view_size - 1} steps"
+
+
+def _passable(thing: Any) -> bool:
+    return thing is None or (thing.type == "door" and thing.is_open)

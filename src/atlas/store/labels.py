@@ -1,0 +1,186 @@
+"""People's labels of steps: `a file -> labels, with the line of each, and what is wrong with the others`.
+
+    trajectory_id, step, type, annotator, note     one label a line, as JSON Lines or as CSV with these names in its first line
+
+Selection reads them and viewing writes them, and stages do not know each other; so they live on the ground. Whoever labels
+a trajectory labels all of it: a step without a label of theirs is not critical.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from atlas.errors import ConfigError, DataError
+from atlas.lookup import nearest
+from atlas.records import Label, Problem
+
+COLUMNS = tuple(Label.model_fields)
+SEPARATORS = ",;\t"  # a spreadsheet's own choice depends on the language of its machine
+BYTE_ORDER_MARK = "\ufeff"
+
+Row = dict[str, Any] | str  # what a line holds, or why it cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLabel:
+    """A label and where it stands: `file.jsonl line 3`."""
+
+    label: Label
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """The labels of a file in the order of their lines, and a problem for each line that is none or that cannot count."""
+
+    labels: tuple[PlacedLabel, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_labels(path: Path) -> LabelFile:
+    """The labels in a `.jsonl` or `.csv` file.
+
+    A line that says again what another said counts once. Where one annotator calls a step critical and not critical, neither counts.
+
+    Raises:
+        ConfigError: the file cannot be read, or its name ends otherwise.
+        DataError: the file is not UTF-8, or is a CSV file without the columns trajectory_id and step.
+    """
+    rows = {".jsonl": _json_rows, ".csv": _csv_rows}.get(path.suffix.lower())
+    if rows is None:
+        raise ConfigError(
+            f"labels {path}: a file of labels is JSON Lines or CSV, so its name ends in .jsonl or .csv. Rename it."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+    except OSError as error:
+        raise ConfigError(
+            f"labels {path}: the file cannot be read ({error.strerror}). Check the path; docs/formats.md says what such a file holds."
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"labels {path} line {line}: not UTF-8. Save the file as UTF-8.") from None
+    labels: list[PlacedLabel] = []
+    problems: list[Problem] = []
+    for line, row in rows(path, text):
+        where = f"{path.name} line {line}"
+        label = row if isinstance(row, str) else _parse(row)
+        if isinstance(label, Label):
+            labels.append(PlacedLabel(label, where))
+        else:
+            problems.append(Problem(where=where, reason=label))
+    kept, dropped = _without_repetitions(labels)
+    return LabelFile(tuple(kept), (*problems, *dropped))
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    """Each line's object, or what is wrong with it."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"no JSON: {error}"
+            continue
+        yield (
+            number,
+            row
+            if isinstance(row, dict)
+            else f"a {type(row).__name__}, expected an object with trajectory_id and step",
+        )
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    """Each row by the names of the first line; empty cells are left out. A row that spans lines is named by its first."""
+    first = text.split("\n", 1)[0]
+    separator = max(SEPARATORS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"no CSV: {error}"
+            continue
+        if names is None:
+            names = _column_names(path, cells)
+        elif len(cells) > len(names):
+            yield (
+                line,
+                f"{len(cells)} cells where the first line names {len(names)} columns. Put a text with a '{separator}' in quotes",
+            )
+        elif any(cells):
+            yield line, {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+
+
+def _column_names(path: Path, cells: list[str]) -> list[str]:
+    for cell in cells:
+        if cell not in COLUMNS:
+            raise DataError(
+                f"labels {path} line 1: the column '{cell}' is not known. {nearest(cell, COLUMNS)}"
+            )
+        if cells.count(cell) > 1:
+            raise DataError(
+                f"labels {path} line 1: the column '{cell}' is there twice, expected once."
+            )
+    if missing := [name for name in ("trajectory_id", "step") if name not in cells]:
+        raise DataError(
+            f"labels {path} line 1: no column {' or '.join(missing)}, expected at least trajectory_id and step."
+        )
+    return cells
+
+
+def _parse(row: dict[str, Any]) -> Label | str:
+    """A label, or what is wrong with it."""
+    if "type" in row and isinstance(row["type"], str):
+        row = {**row, "type": row["type"].strip().lower().replace(" ", "_").replace("-", "_")}
+    if isinstance(step := row.get("step"), bool | float):
+        return f"step is {step!r}, expected a whole number"
+    try:
+        return Label.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            return f"the field '{name}' is not known. {nearest(name, COLUMNS)}"
+        if first["type"] == "missing":
+            return f"no {name}"
+        if name == "step":
+            return f"step is {first['input']!r}, expected a whole number from 0 on. Turns of the prompt (a canned 'OK.') are no steps"
+        return f"{name} is {first['input']!r}: {first['msg']}"
+
+
+def _without_repetitions(labels: list[PlacedLabel]) -> tuple[list[PlacedLabel], list[Problem]]:
+    said: dict[tuple[str, str, int], list[PlacedLabel]] = defaultdict(list)
+    problems: list[Problem] = []
+    for placed in labels:
+        label = placed.label
+        earlier = said[label.annotator, label.trajectory_id, label.step]
+        same = next((other for other in earlier if other.label.type == label.type), None)
+        if same is not None:
+            reason = f"{label.annotator} says of step {label.step} what {same.where} says already; it counts once"
+            problems.append(Problem(where=placed.where, reason=reason, item=label.trajectory_id))
+        else:
+            earlier.append(placed)
+    kept = []
+    for (annotator, id_, step), group in said.items():
+        if len(group) > 1 and any(placed.label.type == "none" for placed in group):
+            both = " and ".join(placed.where.rpartition("line ")[2] for placed in group)
+            reason = f"{annotator} calls step {step} both critical and 'none' (lines {both}); none of these lines counts"
+            problems.append(Problem(where=group[-1].where, reason=reason, item=id_))
+        else:
+            kept += group
+    return kept, problems

@@ -1,0 +1,265 @@
+"""Run folders: what a command writes, whole or resumable, and how the next command reads it.
+
+    RUN/config.yaml      the resolved config
+    RUN/manifest.json    command, status, inputs with digests, outputs with digests, versions, counts
+    RUN/<name>.jsonl     records, one a line, in a deterministic order
+    RUN/problems.jsonl   what was left out, and why
+
+The manifest is written last: a run folder without a finished one is unfinished work, which the same command goes on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from atlas.config import Config, complete_config, write_yaml
+from atlas.errors import RunError
+from atlas.records import Problem
+from atlas.store.record_files import RecordLog, file_digest, hold_lock, write_records, write_text
+from atlas.store.versions import installed_versions
+
+MANIFEST_FILE = "manifest.json"
+OWN_FILES = (
+    MANIFEST_FILE,
+    "config.yaml",
+    ".lock",
+)  # what start_run writes; everything else is output
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+class Input(BaseModel):
+    """One thing a run was made from. `path` is relative to the run folder; a hub id has no digest of its own."""
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    digest: str | None = None
+
+
+class Manifest(BaseModel):
+    """What made a run folder, and what is in it."""
+
+    model_config = ConfigDict(frozen=True)
+    version: int = 1
+    command: str
+    status: str = "running"
+    config: dict[str, Any]
+    inputs: dict[str, Input] = {}
+    outputs: dict[str, str] = {}
+    summary: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    wall_seconds: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """One hash over all outputs: what a later run stores to prove which data it was made from."""
+        return hashlib.sha256(json.dumps(self.outputs, sort_keys=True).encode()).hexdigest()
+
+
+class Run:
+    """A run folder under way: holds the lock, knows whether it is finished already, hands out record logs."""
+
+    def __init__(self, path: Path, manifest: Manifest, lock: BinaryIO) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+        self._started = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == "finished"
+
+    def log(
+        self, name: str, kind: type[RecordT], key: Callable[[RecordT], str]
+    ) -> RecordLog[RecordT]:
+        """The growing file of one kind of record, opened where an interrupted run left it."""
+        return RecordLog(self.path / f"{name}.jsonl", kind, key)
+
+    def write_problems(self, problems: Iterable[Problem]) -> None:
+        write_records(self.path / "problems.jsonl", problems)
+
+    def finish(self, summary: Mapping[str, Any]) -> Manifest:
+        """Hash the outputs and mark the run finished; the manifest is the last thing written."""
+        outputs = {
+            file.relative_to(self.path).as_posix(): file_digest(file)
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and _is_output(file.relative_to(self.path))
+        }
+        wall_seconds = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+        self.manifest = self.manifest.model_copy(
+            update={
+                "status": "finished",
+                "outputs": outputs,
+                "summary": dict(summary),
+                "wall_seconds": wall_seconds,
+            }
+        )
+        _write_manifest(self.path, self.manifest)
+        return self.manifest
+
+    def close(self) -> None:
+        try:
+            if not self.finished:  # keep the time spent so far for the next attempt
+                spent = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+                _write_manifest(self.path, self.manifest.model_copy(update={"wall_seconds": spent}))
+        finally:
+            self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def start_run(
+    path: Path,
+    command: str,
+    config: Config,
+    inputs: Mapping[str, Input] | None = None,
+    *,
+    keeps_unfinished: bool = True,
+) -> Run:
+    """Open a run folder for writing: new, or the same run interrupted or finished earlier.
+
+    A run that stopped before it made anything (a mistake in its settings, say) holds no claim: other settings may start over there.
+    Neither does what an interrupted run left whose command starts over (not `keeps_unfinished`).
+
+    Raises:
+        RunError: the folder belongs to another command, other settings or other inputs, is in use, or is no run folder.
+    """
+    inputs = dict(inputs or {})
+    settings = config.model_dump(mode="json")
+    manifest = Manifest(
+        command=command, config=settings, inputs=inputs, versions=installed_versions()
+    )
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
+    if path.is_dir() and not (path / MANIFEST_FILE).exists():
+        foreign = (
+            any(path.iterdir()) and not (path / ".lock").exists()
+        )  # the lock is a run's first file
+        if foreign or _holds_work(path):
+            raise RunError(
+                f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out."
+            )
+    path.mkdir(parents=True, exist_ok=True)
+    lock = hold_lock(path / ".lock", path)
+    try:
+        if (path / MANIFEST_FILE).exists():
+            earlier = _read_manifest(path)
+            if earlier.status == "finished" or (
+                (keeps_unfinished or earlier.command != command) and _holds_work(path)
+            ):
+                _check_same_run(path, earlier, manifest, type(config))
+                return Run(path, earlier, lock)
+        write_text(path / "config.yaml", write_yaml(config))
+        _write_manifest(path, manifest)
+        return Run(path, manifest, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
+    """The manifest of a finished run folder made by one of `commands` (any, if empty).
+
+    Raises:
+        RunError: the folder is missing, unfinished or of another kind.
+    """
+    if not path.exists():
+        maker = f"atlas {commands[0]}" if commands else "an atlas command"
+        raise RunError(
+            f"run folder {path} does not exist. Check the path, or make it first with {maker} … --out {path}"
+        )
+    if not (path / MANIFEST_FILE).exists():
+        raise RunError(
+            f"{path} is not a run folder: it has no {MANIFEST_FILE}. Give a folder that an atlas command wrote."
+        )
+    manifest = _read_manifest(path)
+    if commands and manifest.command not in commands:
+        raise RunError(
+            f"{path} was written by 'atlas {manifest.command}', expected one of: {', '.join(commands)}."
+        )
+    if manifest.status != "finished":
+        raise RunError(
+            f"{path} is not finished. Run its 'atlas {manifest.command}' command again: it goes on where it stopped."
+        )
+    return manifest
+
+
+def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
+    """A finished run folder as an input of the run at `out`."""
+    return Input(path=relative_path(path, out), digest=read_manifest(path, commands).digest)
+
+
+def relative_path(path: Path, start: Path) -> str:
+    """`path` as seen from the folder `start`: run folders that move together keep finding each other."""
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+
+
+def _is_output(file: Path) -> bool:
+    unfinished = any(part.endswith((".partial", ".tmp")) for part in file.parts)
+    return not unfinished and file.as_posix() not in OWN_FILES
+
+
+def _holds_work(path: Path) -> bool:
+    """Whether a folder holds anything that would be a loss: more than a run's own files, half-written ones and empty ones."""
+    mine = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
+    return any(
+        file.name not in mine and not (file.is_file() and file.stat().st_size == 0)
+        for file in path.iterdir()
+    )
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    write_text(path / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            f"{path / MANIFEST_FILE} cannot be read: {error}. Remove the folder and make the run again."
+        ) from None
+
+
+def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Config]) -> None:
+    advice = "Choose another --out, or remove the folder to start over."
+    if earlier.command != now.command:
+        raise RunError(
+            f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. {advice}"
+        )
+    before = complete_config(kind, earlier.config)
+    changed = [
+        f"{key}: {before.get(key)!r} there, {now.config.get(key)!r} now"
+        for key in sorted((before.keys() | now.config.keys()) - kind.machine_fields)
+        if before.get(key) != now.config.get(key)
+    ]
+    changed += [
+        f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"
+        for name in sorted(earlier.inputs.keys() | now.inputs.keys())
+        if not _is_same(earlier.inputs.get(name), now.inputs.get(name))
+    ]
+    if changed:
+        raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
+
+
+def _is_same(earlier: Input | None, now: Input | None) -> bool:
+    if earlier is None or now is None:
+        return earlier is now
+    return earlier.digest == now.digest and (now.digest is not None or earlier.path == now.path)
+
+
+def _content(given: Input | None) -> str:
+    if given is None:
+        return "none"
+    return f"content {given.digest[:12]}" if given.digest else given.path

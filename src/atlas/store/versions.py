@@ -1,0 +1,40 @@
+"""Which code made a run: versions of the packages that results depend on, and a digest of our own source."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "atlas-tuning",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "minigrid",
+)
+
+
+def installed_versions() -> dict[str, str]:
+    """Python, this code, and each of PACKAGES that is installed."""
+    versions = {"python": platform.python_version(), "code": _code_digest()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def _code_digest() -> str:
+    """Where the version alone does not say (a working copy): the beginning of a SHA-256 over the source files."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,115 @@
+"""What long work shows: a bar on the terminal, or, in a process that works for another one, reports to that one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from atlas.terminal.visible_text import visible
+
+SECONDS_PER_REFRESH = 0.2
+
+_console = Console(stderr=True)
+_report: Callable[[Shown | str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How far a piece of work is. `total` is None where it is not known beforehand."""
+
+    title: str
+    done: int
+    total: int | None
+    note: str
+
+
+class Bar:
+    """Says how far the work is, a few times a second at most, so that it may be told of every small piece."""
+
+    def __init__(self, shown: Shown, show: Callable[[Shown], None]) -> None:
+        self._shown = shown
+        self._show = show
+        self._last = time.monotonic()
+
+    def advance(self, note: str | None = None) -> None:
+        """One piece more."""
+        self.update(self._shown.done + 1, note)
+
+    def update(self, done: int, note: str | None = None) -> None:
+        """So many pieces are done; a note stays until another one comes."""
+        self._shown = Shown(
+            self._shown.title, done, self._shown.total, self._shown.note if note is None else note
+        )
+        if done == self._shown.total or time.monotonic() - self._last > SECONDS_PER_REFRESH:
+            self._last = time.monotonic()
+            self._show(self._shown)
+
+
+@contextmanager
+def show_progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+    """A bar for the work inside, gone when that ends."""
+    start = Shown(title, done, total, "")
+    if _report is not None:
+        _report(start)
+        yield Bar(start, _report)
+        return
+    with Progress(
+        *columns(total is not None),
+        console=_console,
+        transient=True,
+        disable=not _console.is_terminal,
+    ) as progress:
+        row = progress.add_task(title, total=total, completed=done, note="")
+        yield Bar(start, lambda shown: progress.update(row, completed=shown.done, note=shown.note))
+
+
+def say(line: str) -> None:
+    """A line that stays, above any bar."""
+    if _report is not None:
+        _report(line)
+    else:
+        _console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def report_to(report: Callable[[Shown | str], None]) -> None:
+    """From now on this process shows nothing itself: bars and lines go to `report`."""
+    global _report
+    _report = report
+
+
+@contextmanager
+def quiet_unless(speaks: bool) -> Iterator[None]:
+    """Shows nothing meanwhile, of processes that do the same together all but one."""
+    global _report
+    before = _report
+    if not speaks:
+        _report = _ignore
+    try:
+        yield
+    finally:
+        _report = before
+
+
+def _ignore(shown: Shown | str) -> None:
+    pass
+
+
+def columns(has_total: bool = True) -> tuple[ProgressColumn, ...]:
+    """How a bar looks; its row needs a field `note`."""
+    title, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    if not has_total:
+        return SpinnerColumn(), title, TextColumn("{task.completed:,.0f}"), note
+    return title, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn()

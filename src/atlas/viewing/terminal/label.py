@@ -1,0 +1,140 @@
+"""Label: `trajectories + a person -> a file of labels`. A trajectory as `atlas show` prints it, then one key a step.
+
+Nothing of what an expert or another annotator marked is shown. What was answered is safe on disk at once; the next sitting goes
+on at the same step.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from atlas.errors import ConfigError
+from atlas.records import Label, LabelType, Trajectory
+from atlas.store.readers import read_trajectories
+from atlas.terminal.visible_text import one_line
+from atlas.viewing.terminal.keyboard import END, Keyboard, terminal_keyboard
+from atlas.viewing.terminal.label_book import LabelBook
+from atlas.viewing.terminal.show import find_trajectory, print_step, print_trajectory
+
+TYPES: dict[str, LabelType] = {
+    "p": "plan_creation",
+    "o": "critical_observation",
+    "a": "critical_action",
+    "s": "self_correction",
+    "c": "critical",
+    "n": "none",
+}
+QUESTION = (
+    "[p]lan creation  critical [o]bservation  critical [a]ction  [s]elf correction  [c]ritical, no such kind  [n]ot critical\n"
+    "[w]rite a note first  [v]iew the step whole  [b]ack  s[k]ip this trajectory  [q]uit"
+)
+CONFIRMATION = "[y]es, keep it  [b]ack  s[k]ip this trajectory  [q]uit"
+SKIP, QUIT = "k", ("q", END)
+
+
+def label_trajectories(
+    console: Console,
+    run: Path,
+    out: Path,
+    annotator: str,
+    id_prefix: str | None = None,
+    keyboard: Keyboard | None = None,
+) -> int:
+    """Ask about the trajectories of `run` that `annotator` has not labelled in `out` yet. Returns how many were finished.
+
+    Args:
+        id_prefix: ask about this trajectory alone (the beginning of an id that no other begins with).
+        keyboard: where answers come from; the terminal, if none.
+
+    Raises:
+        ConfigError: standard input is no terminal, `annotator` is empty, or `out` is no .jsonl file in a folder that exists.
+        DataError: `out` holds something else than labels, or there is no such trajectory.
+        RunError: `run` is no finished run with trajectories, or `out` is being written by another process.
+    """
+    if not annotator.strip():
+        raise ConfigError(
+            "--annotator is empty, and the labels of several people are told apart by it. Give a name."
+        )
+    trajectories = read_trajectories(run)
+    asked = (
+        trajectories if id_prefix is None else iter([find_trajectory(trajectories, id_prefix, run)])
+    )
+    answers: AbstractContextManager[Keyboard] = (
+        terminal_keyboard(console) if keyboard is None else nullcontext(keyboard)
+    )
+    num_finished = 0
+    with LabelBook(out, annotator.strip()) as book, answers as keys:
+        for trajectory in asked:
+            if not trajectory.steps or book.is_finished(trajectory.id):
+                continue
+            pressed = _label(console, trajectory, book, keys)
+            if pressed in QUIT:
+                break
+            num_finished += pressed != SKIP
+    return num_finished
+
+
+def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyboard) -> str:
+    """The key that ended it: "y" (finished), `SKIP` or one of `QUIT`."""
+    console.rule()
+    print_trajectory(console, trajectory, None)
+    console.rule()
+    note: str | None = None
+    shown = -1
+    while True:
+        labels = book.drafts(trajectory.id)
+        index = len(labels)
+        if index == len(trajectory.steps):
+            _say(console, f"\n{_summary(labels)}. {CONFIRMATION}")
+            key = _press(keys, ("y", "b", SKIP, *QUIT))
+            if key == "y":
+                book.finish(trajectory.id)
+        else:
+            if index != shown:
+                print_step(console, index, trajectory.steps[index])
+                _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
+                shown = index
+            key = _press(keys, (*TYPES, "w", "v", "b", SKIP, *QUIT))
+        if key in (SKIP, *QUIT, "y"):
+            return key
+        if key in TYPES:
+            _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")
+            book.add(
+                Label(
+                    trajectory_id=trajectory.id,
+                    step=index,
+                    type=TYPES[key],
+                    annotator=book.annotator,
+                    note=note,
+                )
+            )
+            note = None
+        elif key == "w":
+            note = keys.line("note: ").strip() or None
+        elif key == "v":
+            print_step(console, index, trajectory.steps[index], whole=True)
+        elif labels:
+            book.drop_last(trajectory.id)
+
+
+def _press(keys: Keyboard, known: tuple[str, ...]) -> str:
+    """The next key that means something."""
+    while (key := keys.key()) not in known:
+        pass
+    return key
+
+
+def _summary(labels: list[Label]) -> str:
+    critical = [
+        f"{label.step} ({label.type.replace('_', ' ')})" for label in labels if label.type != "none"
+    ]
+    share = f"{len(critical)} of {len(labels)} steps, {len(critical) / len(labels):.0%}"
+    return f"critical: {one_line(', '.join(critical), 400) or 'no step'} ({share})"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text, style="bold cyan"), soft_wrap=True)

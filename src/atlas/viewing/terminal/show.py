@@ -1,0 +1,233 @@
+"""Show: `trajectory (+ selection, + tokenizer) -> a page in the terminal`, to look before one trains.
+
+Works in a pipe too: critical steps have a sign (▶) besides their colour, supervised tokens stand between ⟦ and ⟧.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from atlas.errors import DataError
+from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
+from atlas.rendering.renderer import Renderer
+from atlas.store.readers import read_selections, read_trajectories
+from atlas.terminal.visible_text import one_line, print_whole, shortened, visible
+from atlas.viewing.terminal.show_tokens import print_tokens
+
+NUM_LISTED = 20
+CRITICAL, PLAIN = "▶", " "
+
+
+def show_trajectories(
+    console: Console, run: Path, selection: Path | None = None, num: int = NUM_LISTED
+) -> None:
+    """A table of the first trajectories of a run: their ids are what `--trajectory` takes.
+
+    Raises:
+        RunError: an input is no finished run of its kind.
+    """
+    selections = read_selections(selection, run) if selection else {}
+    table = Table(
+        "trajectory",
+        "task",
+        Column("steps", justify="right"),
+        "outcome",
+        *(["critical steps"] if selection else []),
+        box=None,
+    )
+    trajectories = read_trajectories(run)
+    for trajectory in islice(trajectories, num):
+        cells = [
+            one_line(trajectory.id, 400),
+            one_line(trajectory.task.id, 80),
+            str(len(trajectory.steps)),
+            trajectory.outcome.status,
+        ]
+        if selection:
+            cells.append(
+                one_line(
+                    ", ".join(str(step.index) for step in selections[trajectory.id].critical_steps)
+                    or "none",
+                    80,
+                )
+            )
+        table.add_row(*(Text(cell) for cell in cells))
+    print_whole(console, table)
+    if left := sum(1 for _ in trajectories):
+        console.print(
+            Text(f"… and {left:,} more. Show one with --trajectory and the beginning of its id.")
+        )
+
+
+def show_trajectory(
+    console: Console,
+    run: Path,
+    id_prefix: str,
+    selection: Path | None = None,
+    renderer: Renderer | None = None,
+    max_tokens: int | None = None,
+) -> None:
+    """One trajectory: header, prompt, numbered steps with the critical ones lit, and with a renderer its tokens.
+
+    Raises:
+        DataError: no id begins so, or several do.
+        RunError: an input is no finished run of its kind.
+    """
+    trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
+    chosen = read_selections(selection, run)[trajectory.id] if selection else None
+    print_trajectory(console, trajectory, chosen)
+    if renderer is not None:
+        print_tokens(console, trajectory, chosen, renderer, max_tokens)
+
+
+def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) -> Trajectory:
+    """The trajectory of this id, or the one whose id begins so."""
+    found: list[Trajectory] = []
+    for trajectory in trajectories:
+        if trajectory.id == prefix:
+            return trajectory
+        if trajectory.id.startswith(prefix) and len(found) < 4:
+            found.append(trajectory)
+    if not found:
+        raise DataError(
+            f"{run} has no trajectory '{prefix}'. Leave --trajectory out to see the ids."
+        )
+    if len(found) > 1:
+        names = ", ".join(trajectory.id for trajectory in found[:3]) + (
+            ", …" if len(found) > 3 else ""
+        )
+        raise DataError(
+            f"'{prefix}' is the beginning of several ids in {run}: {names}. Give more of it."
+        )
+    return found[0]
+
+
+def print_trajectory(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
+    """Everything but tokens."""
+    _print_header(console, trajectory, selection)
+    chosen: Mapping[int, CriticalStep] = (
+        {step.index: step for step in selection.critical_steps} if selection else {}
+    )
+    for message in trajectory.prompt:
+        console.print(
+            Text(f"  {message.role}: {one_line(message.content, 160)}", style="dim"), soft_wrap=True
+        )
+    for index, step in enumerate(trajectory.steps):
+        print_step(console, index, step, chosen.get(index))
+    for message in trajectory.final_observation:
+        console.print()
+        _print_block(
+            console,
+            f"at the end, {_speaker(message)}",
+            shortened(_body(message), max_lines=6, max_chars=600),
+            "dim",
+        )
+
+
+def print_step(
+    console: Console,
+    index: int,
+    step: Step,
+    critical: CriticalStep | None = None,
+    *,
+    whole: bool = False,
+) -> None:
+    """One step: what was seen (its beginning, unless `whole`) and what was answered."""
+    console.print()
+    _print_step_title(console, index, critical, step.reward)
+    for message in step.observation:
+        body = _body(message)
+        _print_block(
+            console,
+            _speaker(message),
+            visible(body) if whole else shortened(body, max_lines=6, max_chars=600),
+            "dim",
+        )
+    _print_block(
+        console, "assistant", visible(_body(step.response)), "bold yellow" if critical else ""
+    )
+
+
+def _print_header(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
+    task, source = trajectory.task, trajectory.source
+    place = f", {source.path}" if source.path else ""
+    place += (
+        f" line {source.line}"
+        if source.line is not None
+        else f" row {source.row}"
+        if source.row is not None
+        else ""
+    )
+    lines = [
+        ("trajectory", trajectory.id),
+        (
+            "task",
+            f"{task.id} ({', '.join(filter(None, (task.environment, task.group, task.split)))})",
+        ),
+        ("goal", task.goal or ""),
+        ("outcome", _outcome(trajectory)),
+        ("source", f"{source.name}{place}"),
+        (
+            "steps",
+            f"{len(trajectory.steps)}"
+            + (f", {len(trajectory.tools)} tools" if trajectory.tools else ""),
+        ),
+        ("selection", _selection(selection) if selection else ""),
+    ]
+    for name, value in lines:
+        if value:
+            console.print(
+                Text.assemble((f"{name:11}", "bold"), one_line(value, 200)), soft_wrap=True
+            )
+    if trajectory.prompt:
+        console.print(Text("prompt", style="bold"))
+
+
+def _print_step_title(
+    console: Console, index: int, critical: CriticalStep | None, reward: float | None
+) -> None:
+    title = f"{CRITICAL if critical else PLAIN} step {index}"
+    title += f"  reward {reward:g}" if reward is not None else ""
+    if critical:
+        title += f"  critical: {', '.join(critical.kinds).replace('_', ' ') or 'no kind given'}"
+        title += f"  score {critical.score:g}" if critical.score is not None else ""
+    console.print(Text(title, style="bold reverse yellow" if critical else "bold"), soft_wrap=True)
+    if critical and critical.reason:
+        console.print(
+            Text(f"    because: {one_line(critical.reason, 400)}", style="yellow"), soft_wrap=True
+        )
+
+
+def _print_block(console: Console, name: str, text: str, style: str) -> None:
+    body = "\n".join(f"    {line}" for line in text.split("\n"))
+    console.print(Text(f"  {name}:\n{body}", style=style), soft_wrap=True)
+
+
+def _speaker(message: Message) -> str:
+    details = ", ".join(one_line(part, 60) for part in (message.name, message.tool_call_id) if part)
+    return f"{message.role} ({details})" if details else message.role
+
+
+def _body(message: Message) -> str:
+    parts = [f"[reasoning] {message.reasoning}"] if message.reasoning is not None else []
+    parts += [message.content] if message.content or not message.tool_calls else []
+    parts += [f"[calls] {call.name}({call.arguments})" for call in message.tool_calls]
+    return "\n".join(parts)
+
+
+def _outcome(trajectory: Trajectory) -> str:
+    outcome = trajectory.outcome
+    score = f", score {outcome.score:g}" if outcome.score is not None else ""
+    return f"{outcome.status}{score}{f' ({outcome.reason})' if outcome.reason else ''}"
+
+
+def _selection(selection: Selection) -> str:
+    indices = ", ".join(str(step.index) for step in selection.critical_steps) or "none"
+    problem = f"; {selection.problem}" if selection.problem else ""
+    return f"by {selection.selector}: critical steps {indices} (at most {selection.budget} of {selection.num_steps} steps){problem}"

@@ -1,0 +1,209 @@
+"""The command line as a user meets it: messages, exit codes, and what a mistake leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("minigrid", reason="the babyai extra is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def atlas(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "atlas", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "trajectories"
+    done = atlas(
+        "collect", "--env", "babyai", "--split", "train", "--episodes", "12", "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["in", "out", "left out"]
+    return out
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_help_names_every_command() -> None:
+    done = atlas("--help")
+    assert done.returncode == 0
+    for command in ("collect", "import", "select", "train", "evaluate", "report", "demo"):
+        assert command in done.stdout
+
+
+def test_select_ends_with_what_came_in_and_out(collected: Path, tmp_path: Path) -> None:
+    done = atlas(
+        "select",
+        "--trajectories",
+        str(collected),
+        "--out",
+        str(tmp_path / "s"),
+        "--selector",
+        "annotated",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "selected steps" in done.stdout
+    assert json.loads((tmp_path / "s" / "manifest.json").read_text())["config"]["ratio"] == 0.3
+
+
+def test_an_unknown_key_is_named_with_the_nearest_right_one(
+    collected: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "select.yaml"
+    recipe.write_text("selectr: random\n")
+    refused(
+        atlas(
+            "select", str(recipe), "--trajectories", str(collected), "--out", str(tmp_path / "s")
+        ),
+        "selectr",
+        "'selector'",
+        "select.yaml",
+    )
+
+
+def test_a_missing_run_folder_says_how_to_make_one(tmp_path: Path) -> None:
+    refused(
+        atlas("select", "--trajectories", str(tmp_path / "no"), "--out", str(tmp_path / "s")),
+        "does not exist",
+        "atlas collect",
+    )
+
+
+def test_a_folder_made_with_other_settings_is_not_overwritten(collected: Path) -> None:
+    before = (collected / "manifest.json").read_bytes()
+    refused(
+        atlas("collect", "--episodes", "13", "--out", str(collected)), "episodes: 12 there, 13 now"
+    )
+    assert (collected / "manifest.json").read_bytes() == before
+
+
+def test_a_recipe_that_is_no_yaml_or_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    refused(atlas("collect", str(tmp_path / "bad.yaml"), "--out", str(tmp_path / "o")), "bad.yaml")
+    refused(
+        atlas("collect", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "o")),
+        "none.yaml",
+        "does not exist",
+    )
+
+
+def test_an_oracle_without_key_or_endpoint_is_refused_before_anything_is_sent(
+    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    refused(
+        atlas(
+            "select",
+            "--selector",
+            "oracle",
+            "--trajectories",
+            str(collected),
+            "--out",
+            str(tmp_path / "s"),
+        ),
+        "OPENAI_API_KEY",
+    )
+
+
+def test_a_wrong_key_deep_in_the_demo_recipe_is_found_before_the_first_stage(
+    tmp_path: Path,
+) -> None:
+    done = atlas(
+        "demo",
+        str(ROOT / "recipes/demo/babyai.yaml"),
+        "--out",
+        str(tmp_path / "d"),
+        "train.learning_rat=1",
+        cwd=ROOT,
+    )
+    refused(done, "train", "learning_rat", "'learning_rate'")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    sorted((ROOT / "recipes").rglob("*.yaml")),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_every_shipped_recipe_is_valid(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atlas.config import load_config
+    from atlas.experiments.plan_experiment import ExperimentConfig, plan_experiment
+
+    monkeypatch.chdir(ROOT)
+    assert "collect" in yaml.safe_load(recipe.read_text())
+    stages = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
+    assert stages[-1].title == "report"
+
+
+def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(
+    collected: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(
+        json.dumps({"trajectory_id": "x\x1b[2J", "step": 0, "annotator": "\x1b[31meve"}) + "\n",
+        encoding="utf-8",
+    )
+    given = (
+        "select",
+        "--trajectories",
+        str(collected),
+        "--selector",
+        "annotated",
+        f"labels={labels}",
+        "--out",
+        str(tmp_path / "s"),
+    )
+    refused(atlas(*given, "annotator=bob"), "has no label in", "Known: \\x1b[31meve")
+    nothing = atlas(*given)
+    refused(nothing, "selected no step of 12 trajectories", "trajectory 'x\\x1b[2J' is not among")
+    assert "\x1b" not in nothing.stderr
+
+
+def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(
+    collected: Path, tmp_path: Path
+) -> None:
+    given = (
+        "select",
+        "--trajectories",
+        str(collected),
+        "--selector",
+        "random",
+        "--out",
+        str(tmp_path / "s"),
+    )
+    for option in (
+        ("--model", "m"),
+        ("--base-url", "http://127.0.0.1:1"),
+        ("--max-cost", "3"),
+        ("voting=weighted",),
+        ("rollouts.number=2",),
+    ):
+        done = atlas(*given, *option)
+        refused(done, "error: command line: ", "not by random; leave it out.")
+        assert "{" not in done.stderr
+    assert not (tmp_path / "s").exists()
+    assert (
+        atlas(*given, "voting=majority", "model=openai/gpt-4o").returncode == 0
+    )  # what would be so anyway does no harm

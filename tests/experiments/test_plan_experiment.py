@@ -1,0 +1,173 @@
+"""The whole walk at the smallest size: the same stages, functions and files as the demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("minigrid", reason="the babyai extra is not installed")
+pytest.importorskip("matplotlib", reason="the report extra is not installed")
+
+from atlas.config import check_config, load_config
+from atlas.errors import ConfigError
+from atlas.experiments.plan_experiment import ExperimentConfig, plan_experiment
+from atlas.experiments.run_stages import run_stages
+from atlas.store.run_folders import read_manifest
+from tests.models.endpoints.chat_server import completion, serve
+from tests.selection.oracle_answers import answer_of, num_allowed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tiny(model: Path, **changes: Any) -> ExperimentConfig:
+    settings: dict[str, Any] = {
+        "collect": {"episodes": 12, "workers": 1},
+        "arms": {
+            "all": {"selector": "all"},
+            "critical": {"selector": "critical"},
+            "other": {"selector": "complement", "of": "critical"},
+        },
+        "train": {"model": str(model), "batch_size": 4, "micro_batch_size": 2, "precision": "fp32"},
+        "evaluate": {"episodes": 4, "max_steps": 2, "max_new_tokens": 4, "precision": "fp32"},
+    }
+    return check_config(ExperimentConfig, settings | changes, "test")
+
+
+def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_walk_is_free(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stages = plan_experiment(tiny(tiny_model_folder), tmp_path / "demo", "test")
+    manifests = [manifest for _, manifest in run_stages(stages)]
+    assert [stage.title for stage in stages][:4] == [
+        "collect expert episodes",
+        "select: all",
+        "select: critical",
+        "select: other",
+    ]
+    report = tmp_path / "demo" / "report"
+    assert (report / "report.html").exists()
+    assert len(read_manifest(report).inputs) >= 3 + 2 * 4
+    assert [manifest for _, manifest in run_stages(stages)] == manifests
+    assert (
+        read_manifest(tmp_path / "demo" / "selections" / "critical").config["selector"]
+        == "annotated"
+    )
+    assert "annotat" in (report / "report.md").read_text().lower(), (
+        "the report says that no oracle was asked"
+    )
+
+
+def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    with serve(lambda body, _: completion(answer_of(range(num_allowed(body))))) as server:
+        config = tiny(
+            tiny_model_folder, oracle={"model": "tester", "base_url": server.url, "max_retries": 0}
+        )
+        stages = [
+            stage
+            for stage in plan_experiment(config, tmp_path, "test")
+            if stage.title in ("collect expert episodes", "select: critical")
+        ]
+        manifests = [manifest for _, manifest in run_stages(stages)]
+    assert manifests[-1].config["selector"] == "oracle"
+    assert (
+        json.loads(
+            (tmp_path / "selections" / "critical" / "selections.jsonl").read_text().splitlines()[0]
+        )["usage"]["requests"]
+        >= 1
+    )
+
+
+def test_side_by_side_the_stages_make_the_same_bytes(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    outputs = []
+    for processes in (1, 2):
+        config = tiny(
+            tiny_model_folder,
+            arms={"all": {"selector": "all"}},
+            splits=["held_in_test"],
+            processes=processes,
+        )
+        stages = plan_experiment(config, tmp_path / str(processes), "test")
+        made = {stage.title: manifest for stage, manifest in run_stages(stages, config.processes)}
+        outputs.append(
+            {title: manifest.outputs for title, manifest in made.items() if title != "report"}
+        )
+        assert (stages[-1].out / "report.html").exists()
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(ROOT.glob("recipes/**/*.yaml")), ids=lambda recipe: recipe.stem
+)
+def test_every_recipe_here_can_be_planned(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    stages = plan_experiment(load_config(ExperimentConfig, recipe, [], {}), tmp_path, recipe.name)
+    assert stages[-1].title == "report"
+
+
+def test_arms_may_differ_in_their_training_and_then_share_their_selection(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    arms = {
+        "all": {"selector": "all"},
+        "stop": {"selector": "all", "train": {"context_gradient": "stop", "epochs": 2}},
+    }
+    stages = plan_experiment(tiny(tiny_model_folder, arms=arms), tmp_path, "test")
+    assert [stage.title for stage in stages if stage.title.startswith("select")] == ["select: all"]
+    trainings = [stage.arguments for stage in stages if stage.title.startswith("train")]
+    assert [(config.context_gradient, config.epochs) for config, _, _ in trainings] == [
+        ("full", 1.0),
+        ("stop", 2.0),
+    ]
+    assert trainings[0][2] == trainings[1][2]
+
+
+def test_several_seeds_train_each_arm_once_per_seed(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stages = plan_experiment(tiny(tiny_model_folder, seeds=[0, 1]), tmp_path, "test")
+    assert sum(stage.title.startswith("train: ") for stage in stages) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "al"}, "reference 'al'"),
+        (
+            {"arms": {"all": {"selector": "all"}, "base": {"selector": "all"}}},
+            "cannot be called 'base'",
+        ),
+        ({"train": {"batch_size": 4}}, "'model' is required"),
+        ({"train": {"model": "m", "seed": 3}}, "'train.seed' is set by 'seeds'"),
+        (
+            {"arms": {"all": {"selector": "all"}, "rest": {"selector": "complement", "of": "al"}}},
+            "neither an arm before this one",
+        ),
+        ({"seeds": [1, 1]}, "twice"),
+        (
+            {"arms": {"all": {"selector": "all", "train": {"epohcs": 2}}}},
+            r"arms\.all\.train.*epohcs",
+        ),
+        (
+            {"arms": {"all": {"selector": "all", "train": {"seed": 2}}}},
+            r"arms\.all\.train\.seed would differ",
+        ),
+        ({"arms": {"all": {"selector": "all", "train": 2}}}, "expected settings of 'atlas train'"),
+        ({"labels": {"al": "all steps"}}, "Did you mean 'all'"),
+        ({"evaluate": {"episods": 3}}, "episods"),
+        ({"arms": {"all": {"selector": "all", "ratoi": 0.3}}}, "ratoi"),
+    ],
+)
+def test_mistakes_in_any_section_are_found_before_the_first_stage(
+    tiny_model_folder: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan_experiment(tiny(tiny_model_folder, **changes), tmp_path, "test")

@@ -1,0 +1,93 @@
+"""A hub that is not there is told in seconds; one that answers, and what is in the cache, go their usual way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+NOWHERE = "http://127.0.0.1:1"
+LOAD = """
+import sys
+from atlas.errors import ModelError
+from atlas.models.local.load import load_renderer, locate_model
+try:
+    print(load_renderer(locate_model(sys.argv[1])).tokenizer.__class__.__name__)
+except ModelError as error:
+    print(error)
+"""
+
+
+def load(name: str, endpoint: str, home: Path) -> str:
+    """What loading the tokenizer of a hub id says."""
+    environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    return subprocess.run(
+        [sys.executable, "-c", LOAD, name],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.fixture
+def empty_hub() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_name_that_is_nowhere_is_told_in_seconds_where_there_is_no_network(
+    tmp_path: Path,
+) -> None:
+    began = time.monotonic()
+    assert (
+        f"nobody/nothing is no folder here and not in the cache, and {NOWHERE} cannot be reached"
+        in load("nobody/nothing", NOWHERE, tmp_path)
+    )
+    assert time.monotonic() - began < 30, "the hub's own client takes 46 s of pauses alone"
+
+
+def test_a_hub_that_answers_says_itself_what_is_wrong(empty_hub: str, tmp_path: Path) -> None:
+    said = load("nobody/nothing", empty_hub, tmp_path)
+    assert "the tokenizer of nobody/nothing cannot be loaded" in said
+    assert "cannot be reached" not in said
+
+
+def test_what_is_in_the_cache_is_loaded_without_a_network(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    cached = tmp_path / "hub" / "models--somebody--tiny"
+    (cached / "snapshots").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    (cached / "snapshots" / ("0" * 40)).symlink_to(tiny_model_folder)
+    began = time.monotonic()
+    assert "Tokenizer" in load("somebody/tiny", NOWHERE, tmp_path)
+    assert time.monotonic() - began < 30, (
+        "files that a model need not have are not looked for over and over"
+    )
