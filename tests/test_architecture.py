@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("statistics", "workers"),
     ("store",),
     ("terminal",),
+    ("kinds",),
     ("config",),
     ("lookup", "records"),
     ("errors",),

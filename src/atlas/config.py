@@ -1,4 +1,4 @@
-"""Recipes: one YAML file is one run. Each stage owns a small frozen Config; unknown keys fail with the nearest right one.
+"""Recipes: one YAML file is one run. Each stage owns a small frozen Config.
 
 `load_config(TrainConfig, "train.yaml", ["seed=3", "lora.rank=8"])` reads, overrides, checks.
 """
@@ -7,28 +7,60 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
 
-SECRET = (
-    "secret"  # the type of a validator's PydanticCustomError whose message does not quote the value
-)
+# The type of a validator's PydanticCustomError whose message does not quote the value.
+SECRET = "secret"
+
+
+class Mark(Enum):
+    """What a rerun of the same run may change: `timeout: Annotated[float, SPEED_ONLY] = 120.0`."""
+
+    SPEED_ONLY = "changes how fast or how safely a run is made, never what comes out"
+    BY_CONTENT = "names an input of the run, which is compared by its content and not by its name"
+
+
+SPEED_ONLY, BY_CONTENT = Mark.SPEED_ONLY, Mark.BY_CONTENT
 
 
 class Config(BaseModel):
-    """Base of every config: frozen, unknown keys refused. `machine_fields` change how fast, never what comes out."""
+    """Base of every config: frozen, unknown keys refused, defaults checked like given values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    machine_fields: ClassVar[frozenset[str]] = frozenset()
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+class Section:
+    """A field whose settings depend on its value, such as a selector's: see `atlas.kinds.Kind`."""
+
+    def settings_class(self, value: Any) -> type[Config] | None:
+        """The Config of what `value` (as in a recipe) names, or None if it names nothing known."""
+        raise NotImplementedError
+
+    def owners(self, key: str) -> list[str]:
+        """What else has a setting of that name, in words."""
+        raise NotImplementedError
+
+    def written(self, value: Any) -> Any:
+        """`value` as a mapping of a recipe, to which settings can be added."""
+        raise NotImplementedError
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """`later` on top of `earlier`: the settings of another choice are forgotten."""
+        raise NotImplementedError
 
 
 def load_config(
@@ -37,7 +69,11 @@ def load_config(
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> ConfigT:
-    """A checked config from a recipe file, then `key=value` overrides (dots reach into sections, values are YAML).
+    """A checked config from a recipe file, then `key=value` overrides.
+
+    In an override, dots reach into sections and the value is YAML. A key that the stage does not
+    have is looked for among the settings of what the stage's sections name: `--selector oracle
+    window_tokens=8000` sets `selector.window_tokens`.
 
     Args:
         kind: the Config class of the stage.
@@ -46,32 +82,30 @@ def load_config(
         base: values from named command-line options; they win over the file.
 
     Raises:
-        ConfigError: unreadable file, unknown key, or a value of the wrong kind; the message names the place.
+        ConfigError: unreadable file, unknown key, or a value of the wrong kind; the message names
+            the place.
     """
     values = read_recipe(recipe) if recipe else {}
-    values = {**values, **{key: value for key, value in (base or {}).items() if value is not None}}
+    sections = sections_of(kind)
+    for key, value in (base or {}).items():
+        if value is not None:
+            merge = sections[key].merge if key in sections else _later
+            values[key] = merge(values.get(key), value)
     for override in overrides:
-        _apply(values, override)
+        _apply(kind, values, override)
     return check_config(kind, values, where=str(recipe) if recipe else "command line")
 
 
 def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> ConfigT:
-    """`values` as a `kind`, or one ConfigError that names the key, the value and what was expected."""
+    """`values` as a `kind`.
+
+    Raises:
+        ConfigError: all that is wrong, each with the key, the value and what was expected.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, error, where)) from None
-
-
-def complete_config(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as an earlier version stored it, with today's defaults for the keys that it did not know: they change nothing.
-
-    What cannot be read any more (a key is gone, say) stays as it was stored.
-    """
-    try:
-        return kind.model_validate(stored).model_dump(mode="json")
-    except ValidationError:
-        return dict(stored)
+        raise ConfigError(_explain(kind, values, error, where)) from None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -80,13 +114,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"recipe {path} does not exist. Give the path of a YAML file, or key=value settings alone."
+            f"recipe {path} does not exist. "
+            "Give the path of a YAML file, or only key=value settings."
         ) from None
-    except (
-        OSError,
-        ValueError,
-        yaml.YAMLError,
-    ) as error:  # ValueError: no UTF-8, or a date that does not exist
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        # ValueError: not UTF-8, or a date that does not exist.
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     if values is None:
         return {}
@@ -102,7 +134,49 @@ def write_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def result_settings(config: Config) -> dict[str, Any]:
+    """The settings that decide what comes out: all without a Mark, by dotted name, as JSON values."""
+    found: dict[str, Any] = {}
+    written = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        if not any(isinstance(mark, Mark) for mark in field.metadata):
+            _flatten(name, getattr(config, name), written[name], found)
+    return found
+
+
+def sections_of(kind: type[BaseModel]) -> dict[str, Section]:
+    """The fields of a config whose settings depend on their value."""
+    return {
+        name: mark
+        for name, field in kind.model_fields.items()
+        for mark in _metadata(field)
+        if isinstance(mark, Section)
+    }
+
+
+def _metadata(field: FieldInfo) -> list[Any]:
+    """The marks of a field, also of one that may be None (`Annotated[Choice, …] | None`)."""
+    found = list(field.metadata)
+    for inner in get_args(field.annotation):
+        found += getattr(inner, "__metadata__", ())
+    return found
+
+
+def _flatten(name: str, value: Any, written: Any, found: dict[str, Any]) -> None:
+    inner = value if isinstance(value, Config) else getattr(value, "settings", None)
+    if not isinstance(inner, Config):
+        found[name] = written
+        return
+    if inner is not value:
+        found[name] = value.name
+    found.update((f"{name}.{key}", given) for key, given in result_settings(inner).items())
+
+
+def _later(_: Any, later: Any) -> Any:
+    return later
+
+
+def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"'{override}' is not a setting, expected key=value.")
@@ -110,54 +184,99 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"setting '{override}': the value is not YAML: {error}") from error
-    if isinstance(value, str) and re.fullmatch(
-        r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value
-    ):  # YAML 1.1 reads 1e-4 as a string
+    # YAML 1.1 reads 1e-4 as a string.
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         value = float(value)
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
+    sections = sections_of(kind)
+    *path, last = key.split(".")
+    head = (path or [last])[0]
+    if head not in kind.model_fields:
+        owners = [
+            name
+            for name, section in sections.items()
+            if (owner := section.settings_class(_value_of(kind, values, name))) is not None
+            and head in owner.model_fields
+        ]
+        if len(owners) > 1:
+            ways = " or ".join(f"{owner}.{key}=…" for owner in owners)
+            raise ConfigError(f"setting '{override}' is ambiguous. Write {ways}.")
+        path = [*owners, *path]
+    for depth, section_name in enumerate(path):
+        if depth == 0 and section_name in sections:
+            inner = sections[section_name].written(_value_of(kind, values, section_name))
+            values[section_name] = inner
+        else:
+            inner = values.setdefault(section_name, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"setting '{override}': '{section}' is a value, not a section.")
+            raise ConfigError(f"setting '{override}': '{section_name}' is a value, not a section.")
         values = inner
     values[last] = value
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
+def _value_of(kind: type[BaseModel], values: Mapping[str, Any], name: str) -> Any:
+    """A field as given so far, or its default."""
+    return values.get(name, kind.model_fields[name].get_default(call_default_factory=True))
+
+
+def _explain(
+    kind: type[BaseModel], values: Mapping[str, Any], error: ValidationError, where: str
+) -> str:
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         name = ".".join(path) or "recipe"
         if problem["type"] == "extra_forbidden":
-            known = _fields_at(kind, path[:-1])
-            lines.append(
-                f"{where}: unknown key '{name}'. {nearest(path[-1], known)}"
-                if known
-                else f"{where}: unknown key '{name}'."
-            )
+            lines.append(f"{where}: unknown key '{name}'.{_advice(kind, values, path)}")
         elif problem["type"] == "missing":
             lines.append(
-                f"{where}: '{name}' is required. Add '{name}: …' to the recipe, or {name}=… to the command."
+                f"{where}: '{name}' is required. "
+                f"Add '{name}: …' to the recipe, or {path[-1]}=… to the command."
             )
         elif problem["type"] == SECRET:
             lines.append(f"{where}: '{name}' {problem['msg']}.")
         else:
-            said = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
-            lines.append(
-                f"{where}: '{name}' is {problem.get('input')!r}: {said}."
-                if path
-                else f"{where}: {said}."
-            )
+            said = problem["msg"].removeprefix("Value error, ")
+            said = said.replace("a valid tuple", "a list").rstrip(".")
+            value = problem.get("input")
+            # A whole section is not quoted.
+            quoted = "" if isinstance(value, dict | BaseModel) else f" is {value!r}"
+            lines.append(f"{where}: '{name}'{quoted}: {said}." if path else f"{where}: {said}.")
     return "\n".join(lines)
 
 
-def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str]) -> str:
+    """Where an unknown key belongs, if that is known."""
+    sections = sections_of(kind)
+    chosen = {
+        name: section.settings_class(_value_of(kind, values, name))
+        for name, section in sections.items()
+    }
+    key = path[-1]
+    if len(path) == 1:
+        for name, owner in chosen.items():
+            if owner is not None and key in owner.model_fields:
+                return f" It is a setting of the {name}: write it under '{name}:'."
+    if len(path) == 1 or path[-2] in sections:
+        others = {who for section in sections.values() for who in section.owners(key)}
+        if others:
+            return f" It is a setting of {', '.join(sorted(others))}; leave it out."
+        known = list(kind.model_fields)
+        for owner in chosen.values():
+            known += owner.model_fields if owner is not None else ()
+    else:
+        known = _fields_at(kind, path[:-1], chosen)
+    return f" {nearest(key, known)}" if known else ""
+
+
+def _fields_at(
+    kind: type[BaseModel], path: Sequence[str], chosen: Mapping[str, type[Config] | None]
+) -> list[str]:
     """The field names of the section at `path`; list indices and mapping keys are stepped over."""
-    for part in path:
+    for depth, part in enumerate(path):
         field = kind.model_fields.get(part)
         if field is None:
             continue
-        section = _model_in(field.annotation)
+        section = chosen[part] if depth == 0 and part in chosen else _model_in(field.annotation)
         if section is None:
             return []
         kind = section

@@ -79,12 +79,14 @@ class Step(Record):
 
     `observation` holds the messages between the previous response and this one (several when parallel tool calls
     answered). `response` is verbatim; `action` is the part of it that the environment executed, where known.
+    `is_invalid` says that the environment could not carry it out; None where nobody said.
     """
 
     observation: tuple[Message, ...]
     response: Message
     action: str | None = None
     reward: float | None = None
+    is_invalid: bool | None = None
     annotation: Annotation | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.models import inspect_api, retries
+from atlas.models.endpoints import inspect_api, retries
 from tests.models.endpoints.batch_dialects import DIALECTS, Dialect
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
-from atlas.models import inspect_api
+from atlas.models.endpoints import inspect_api
 from atlas.records import Selection, Usage
 from atlas.selection.costs import Price, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps

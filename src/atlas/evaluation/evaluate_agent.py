@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.environments.base import Environment, make_environment
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_batch
@@ -38,11 +38,9 @@ EPISODES_FILE = "episodes.jsonl"
 class EvaluateConfig(Config):
     """Which model plays which tasks, and how it answers."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"model", "batch_size"}
-    )  # the model is an input with a digest
-
-    model: str = Field(description="a hub id, a model folder, or a run folder of train")
+    model: Annotated[str, BY_CONTENT] = Field(
+        description="a hub id, a model folder, or a run folder of train"
+    )
     environment: str = Field(
         "babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
     )
@@ -62,7 +60,7 @@ class EvaluateConfig(Config):
     precision: Precision = Field(
         "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
     )
-    batch_size: int = Field(64, ge=1, description="episodes at a time")
+    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="episodes at a time")
 
 
 def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from atlas.errors import DependencyError
 from atlas.models.base import ModelClient
 from atlas.models.endpoints.answer_cache import CachedClient
-from atlas.models.endpoints.endpoint import Batching
+from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.models.endpoints.schema_fallback import SchemaFallback
 
 if TYPE_CHECKING:
@@ -25,17 +25,14 @@ PREFIXES = {
 
 def connect(
     model: str,
+    endpoint: Endpoint,
     *,
-    base_url: str | None = None,
-    api_key_variable: str | None = None,
-    timeout_seconds: float = 120.0,
-    max_retries: int = 5,
     batching: Batching | None = None,
     cache: bool = False,
 ) -> ModelClient:
     """A client of `model`, which is asked in words where it refuses schemas.
 
-    Without `base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
+    Without `endpoint.base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
     server at that address is asked for the name as it stands, slashes and all, except behind one of PREFIXES.
 
     Args:
@@ -46,33 +43,33 @@ def connect(
         DependencyError: the extra `oracle` is not installed.
     """
     client: ModelClient
-    if base_url is not None:
+    if endpoint.base_url is not None:
         try:
             from atlas.models.endpoints.openai_api import ChatClient
         except ModuleNotFoundError:
             raise DependencyError("aiohttp", "oracle") from None
         client = ChatClient(
             name_at_server(model),
-            base_url,
-            api_key_variable=api_key_variable,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
+            endpoint.base_url,
+            api_key_variable=endpoint.api_key_variable,
+            timeout_seconds=endpoint.timeout_seconds,
+            max_retries=endpoint.max_retries,
             wire=None
             if batching is None
-            else _open_batches(batching, max_retries, timeout_seconds),
+            else _open_batches(batching, endpoint.max_retries, endpoint.timeout_seconds),
         )
     else:
         from atlas.models.endpoints.inspect_api import InspectClient
 
         client = InspectClient(
             model,
-            api_key_variable=api_key_variable,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
+            api_key_variable=endpoint.api_key_variable,
+            timeout_seconds=endpoint.timeout_seconds,
+            max_retries=endpoint.max_retries,
             batching=batching,
         )
     client = SchemaFallback(client, model)
-    return CachedClient(client, [model, base_url]) if cache else client
+    return CachedClient(client, [model, endpoint.base_url]) if cache else client
 
 
 def name_at_server(model: str) -> str:

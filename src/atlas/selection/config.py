@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from atlas.config import SECRET, Config
+from atlas.config import BY_CONTENT, SECRET, SPEED_ONLY, Config
 from atlas.models.endpoints.endpoint import takes_batches
 from atlas.models.local.load import Precision
 from atlas.selection.budget import Rounding
@@ -59,7 +59,7 @@ class RolloutConfig(Config):
         ge=1,
         description="turns of an episode, the replayed ones included, as when the data was made",
     )
-    batch_size: int = Field(64, ge=1, description="rollouts at a time")
+    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="rollouts at a time")
 
     @model_validator(mode="after")
     def _rollouts_differ(self) -> RolloutConfig:
@@ -72,29 +72,6 @@ class RolloutConfig(Config):
 
 class SelectConfig(Config):
     """Which selector, under which budget; below that, the model that a selector asks."""
-
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {
-            "of",
-            "reference_model",
-            "retry_problems_of",
-            "base_url",
-            "reference_base_url",
-            "api_key_variable",
-            "max_in_flight",
-        }
-        | {
-            "timeout_seconds",
-            "max_retries",
-            "prices",
-            "max_cost_usd",
-            "accept_unanswered",
-            "batch",
-            "batch_size",
-            "batch_poll_seconds",
-        }
-        | {"cache", "labels", "embedding_model"}
-    )  # `of`, the models, `retry_problems_of` and `labels` are inputs with digests of their own
 
     selector: str = Field("annotated", description="a row of SELECTORS or package.module:Selector")
     ratio: float = Field(
@@ -111,10 +88,10 @@ class SelectConfig(Config):
         description="whose steps the ratio is of: each trajectory's, or dataset: all (selectors with scores)",
     )
     seed: int = Field(0, description="drives the selectors that draw")
-    of: tuple[str, ...] = Field(
+    of: Annotated[tuple[str, ...], BY_CONTENT] = Field(
         (), description="other selection runs: the one whose complement is taken, those that vote"
     )
-    labels: str | None = Field(
+    labels: Annotated[str | None, BY_CONTENT] = Field(
         None,
         description="for annotated: a file of people's labels (.jsonl, .csv); None: the source's own marks",
     )
@@ -136,11 +113,11 @@ class SelectConfig(Config):
         min_length=1,
         description="the model that is asked (provider/model, or a server's name) or run",
     )
-    base_url: str | None = Field(
+    base_url: Annotated[str | None, SPEED_ONLY] = Field(
         None,
         description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, asked for that name; None: the provider's own",
     )
-    api_key_variable: str | None = Field(
+    api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
         None,
         description="the environment variable that holds the key; None: the provider's own, OPENAI_API_KEY for a base_url",
     )
@@ -153,10 +130,10 @@ class SelectConfig(Config):
     structured: bool = Field(
         True, description="ask for the answer by JSON schema; servers that refuse are asked without"
     )
-    reference_model: str | None = Field(
+    reference_model: Annotated[str | None, BY_CONTENT] = Field(
         None, description="for excess-loss: the model whose loss is subtracted"
     )
-    reference_base_url: str | None = Field(
+    reference_base_url: Annotated[str | None, SPEED_ONLY] = Field(
         None, description="for excess-loss: a server that scores with it; None: where model is"
     )
     tokenizer: str | None = Field(
@@ -168,7 +145,7 @@ class SelectConfig(Config):
         ge=1,
         description="for entropy at a base_url: tokens named for a position (all others count as one; servers cap it)",
     )
-    embedding_model: str | None = Field(
+    embedding_model: Annotated[str | None, BY_CONTENT] = Field(
         None,
         description="for diversity: a hub id, a model folder or a run folder of train, whose mean hidden states are compared; None: TF-IDF",
     )
@@ -188,46 +165,46 @@ class SelectConfig(Config):
         ge=4_000,
         description="observations are shortened in the middle to fit, responses never",
     )
-    max_in_flight: int = Field(
+    max_in_flight: Annotated[int, SPEED_ONLY] = Field(
         8,
         ge=1,
         description="requests at a time, at most; fewer while the server says that it is too much",
     )
-    batch: bool = Field(
+    batch: Annotated[bool, SPEED_ONLY] = Field(
         False,
         description="for oracle and rejection: ask through the provider's batch endpoint, cheaper and within a day",
     )
     batch_size: int = Field(
         1_000, ge=1, le=50_000, description="questions in one batch, which are in flight together"
     )
-    batch_poll_seconds: float = Field(
+    batch_poll_seconds: Annotated[float, SPEED_ONLY] = Field(
         30.0, gt=0, description="how often to look whether a batch is done"
     )
-    cache: bool = Field(
+    cache: Annotated[bool, SPEED_ONLY] = Field(
         False,
         description="for oracle and rejection: keep answers beyond the run folder, and never pay for the same question twice",
     )
-    timeout_seconds: float = Field(
+    timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
         120.0,
         gt=0,
         description="how long one try may take; of a provider's, rounded up to whole seconds",
     )
-    max_retries: int = Field(
+    max_retries: Annotated[int, SPEED_ONLY] = Field(
         5, ge=0, description="tries after the first, where the server is busy or breaks"
     )
-    prices: str | None = Field(
+    prices: Annotated[str | None, SPEED_ONLY] = Field(
         None,
         description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens",
     )
-    max_cost_usd: float | None = Field(
+    max_cost_usd: Annotated[float | None, SPEED_ONLY] = Field(
         None,
         gt=0,
         description="ask nothing that, as estimated, could cost this run more than that in all",
     )
-    accept_unanswered: bool = Field(
+    accept_unanswered: Annotated[bool, SPEED_ONLY] = Field(
         False, description="finish though some trajectories got no answer; each becomes a problem"
     )
-    retry_problems_of: str | None = Field(
+    retry_problems_of: Annotated[str | None, BY_CONTENT] = Field(
         None,
         description="an earlier run of this selector: keep its selections, ask for its problems alone",
     )

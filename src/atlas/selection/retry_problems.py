@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.config import complete_config
 from atlas.errors import ConfigError
 from atlas.records import Selection
 from atlas.selection.config import SelectConfig
@@ -32,7 +31,7 @@ def read_kept_selections(
         ConfigError: the earlier run has another selector or budget, or no problem to try again.
         RunError: it is no finished selection of these trajectories.
     """
-    before = complete_config(SelectConfig, read_manifest(earlier, ("select",)).config)
+    before = read_manifest(earlier, ("select",)).config
     now = config.model_dump(mode="json")
     changed = [
         f"{name}: {before.get(name)!r} there, {now[name]!r} now"

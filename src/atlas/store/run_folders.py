@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from atlas.config import Config, complete_config, write_yaml
-from atlas.errors import RunError
+from atlas.config import Config, result_settings, write_yaml
+from atlas.errors import AtlasError, RunError
 from atlas.records import Problem
 from atlas.store.record_files import RecordLog, file_digest, hold_lock, write_records, write_text
 from atlas.store.versions import installed_versions
@@ -238,11 +238,11 @@ def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Con
         raise RunError(
             f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. {advice}"
         )
-    before = complete_config(kind, earlier.config)
+    before, after = _result_settings(kind, earlier.config), _result_settings(kind, now.config)
     changed = [
-        f"{key}: {before.get(key)!r} there, {now.config.get(key)!r} now"
-        for key in sorted((before.keys() | now.config.keys()) - kind.machine_fields)
-        if before.get(key) != now.config.get(key)
+        f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
     ]
     changed += [
         f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"
@@ -251,6 +251,18 @@ def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Con
     ]
     if changed:
         raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
+
+
+def _result_settings(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a manifest that decide what came out.
+
+    A setting that was added since the run was made has its default there: it changes nothing. What
+    cannot be read any more (a key is gone, say) stays as it was stored.
+    """
+    try:
+        return result_settings(kind.model_validate(stored))
+    except (AtlasError, ValidationError):
+        return dict(stored)
 
 
 def _is_same(earlier: Input | None, now: Input | None) -> bool:

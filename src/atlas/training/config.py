@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.local.load import Precision
 from atlas.rendering.truncation import Truncation
 
@@ -64,12 +64,9 @@ class EngineConfig(Config):
 class TrainConfig(Config):
     """How an agent is tuned. The defaults are AgentGym's behaviour-cloning recipe, which the paper builds on."""
 
-    # The model is an input with a digest; the engine is exact.
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"model", "save_every", "report_to", "engine", "push_to_hub", "hub_private"}
+    model: Annotated[str, BY_CONTENT] = Field(
+        description="a hub id, a model folder, or a run folder of train"
     )
-
-    model: str = Field(description="a hub id, a model folder, or a run folder of train")
     epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
     lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
@@ -120,24 +117,24 @@ class TrainConfig(Config):
         description="of KL(base model ‖ tuned model) on the responses of steps that are not selected; 0: off, nothing is computed",
     )
     lora: LoraConfig | None = Field(None, description="adapters instead of full fine-tuning")
-    engine: EngineConfig = Field(
+    engine: Annotated[EngineConfig, SPEED_ONLY] = Field(
         default_factory=EngineConfig, description="how the loss is computed, see below"
     )
     seed: int = Field(0, description="order of the trajectories, and dropout if any")
-    save_every: int = Field(
+    save_every: Annotated[int, SPEED_ONLY] = Field(
         50,
         ge=1,
         description="optimiser steps between the states that an interrupted run goes on from",
     )
     log_every: int = Field(1, ge=1, description="optimiser steps between rows of metrics.jsonl")
-    report_to: tuple[str, ...] = Field(
+    report_to: Annotated[tuple[str, ...], SPEED_ONLY] = Field(
         (), description="trackers of Hugging Face's Trainer, such as trackio or wandb"
     )
-    push_to_hub: str | None = Field(
+    push_to_hub: Annotated[str | None, SPEED_ONLY] = Field(
         None,
         description="a repository of the hub, owner/name, that gets the checkpoint once the run is finished",
     )
-    hub_private: bool = Field(
+    hub_private: Annotated[bool, SPEED_ONLY] = Field(
         True, description="whether that repository is private, where it is made anew"
     )
 

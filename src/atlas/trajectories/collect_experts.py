@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, make_environment
 from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
@@ -35,8 +35,6 @@ CHUNK = 8  # episodes per message to a worker: few enough to lose little to an i
 class CollectConfig(Config):
     """What to collect. The same settings give the same bytes, however many workers play."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset({"workers"})
-
     environment: str = Field(
         "babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
     )
@@ -50,7 +48,9 @@ class CollectConfig(Config):
         0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
     )
     max_steps: int = Field(20, ge=1, description="steps after which an episode is truncated")
-    workers: int | None = Field(None, ge=1, description="processes; by default one per CPU")
+    workers: Annotated[int | None, SPEED_ONLY] = Field(
+        None, ge=1, description="processes; by default one per CPU"
+    )
 
 
 def collect_experts(config: CollectConfig, out: Path) -> Manifest:

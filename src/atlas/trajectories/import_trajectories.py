@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError
 from atlas.records import Problem
 from atlas.store.record_files import RecordWriter
@@ -42,11 +42,7 @@ OBJECTS_PER_COLLECTION = (
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"paths"}
-    )  # the inputs' digests say what was read
-
-    paths: tuple[str, ...] = Field(
+    paths: Annotated[tuple[str, ...], BY_CONTENT] = Field(
         min_length=1,
         description="files, folders, run folders or patterns to read, in this order; - is stdin",
     )

@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.connect import connect
-from atlas.models.endpoints.endpoint import Batching
+from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.records import Message
-from tests.models import batch_server
+from tests.models.endpoints import batch_server
 from tests.models.endpoints.batch_dialects import Dialect
 from tests.models.endpoints.batch_server import BatchServer
 from tests.models.endpoints.chat_server import Reply, completion
@@ -37,9 +37,8 @@ def open_client(
     with patch.dict(os.environ, variables):
         return connect(
             dialect.model,
-            base_url=None if dialect.address_variable else url,
+            Endpoint(base_url=None if dialect.address_variable else url, **settings),
             batching=batching,
-            **settings,
         )
 
 

@@ -9,7 +9,7 @@ from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.models import provider_answers
+from tests.models.endpoints import provider_answers
 from tests.models.endpoints.chat_server import Reply, failure
 
 if TYPE_CHECKING:

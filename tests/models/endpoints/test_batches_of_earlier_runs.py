@@ -82,7 +82,7 @@ def test_a_batch_that_is_being_made_when_a_run_is_stopped_is_found_by_the_next(
 KILLED = """
 import os, pathlib, sys
 from atlas.models.endpoints.batches import ledger, openai
-from atlas.models import inspect_api
+from atlas.models.endpoints import inspect_api
 from tests.models.endpoints.batch_asking import ask
 from tests.models.endpoints.batch_dialects import DIALECTS
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from atlas.errors import ConfigError, DependencyError, EndpointError, ModelError
-from atlas.models import json_endpoint
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
+from atlas.models.endpoints import json_endpoint
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
@@ -43,7 +44,8 @@ def ask(
 ) -> Completion:
     async def run() -> Completion:
         client = connect(
-            model, base_url=url, **{"max_retries": 0, "timeout_seconds": 5.0, **settings}
+            model,
+            Endpoint(base_url=url, **{"max_retries": 0, "timeout_seconds": 5.0, **settings}),
         )
         try:
             return await client.complete(
@@ -268,9 +270,9 @@ def test_hundreds_are_in_flight_at_a_time() -> None:
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     for module in ("openai_api", "json_endpoint"):
-        monkeypatch.delitem(sys.modules, f"atlas.models.{module}", raising=False)
+        monkeypatch.delitem(sys.modules, f"atlas.models.endpoints.{module}", raising=False)
     with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):
-        connect("test-model", base_url="http://127.0.0.1:1/v1")
+        connect("test-model", Endpoint(base_url="http://127.0.0.1:1/v1"))
 
 
 @pytest.mark.parametrize("status", [409, 425, 429, 500, 503])

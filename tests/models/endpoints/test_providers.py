@@ -13,8 +13,8 @@ from unittest.mock import patch
 import pytest
 
 from atlas.errors import ConfigError, EndpointError, ModelError
-from atlas.models import inspect_api, retries
 from atlas.models.base import Completion, Sampling
+from atlas.models.endpoints import inspect_api, retries
 from atlas.models.endpoints.inspect_api import InspectClient
 from atlas.records import Message, Usage
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve

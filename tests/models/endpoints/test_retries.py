@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from atlas.errors import EndpointError
-from atlas.models import retries
 from atlas.models.base import Completion, Sampling
+from atlas.models.endpoints import retries
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.models.endpoints.retries import BusyError, Retries
 from atlas.records import Message

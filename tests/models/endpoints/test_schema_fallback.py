@@ -8,6 +8,7 @@ import pytest
 
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.records import Message
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
@@ -18,7 +19,7 @@ def ask(url: str, times: int) -> Completion:
     """The last of `times` answers from one client."""
 
     async def run() -> Completion:
-        client = connect("test-model", base_url=url, max_retries=0)
+        client = connect("test-model", Endpoint(base_url=url, max_retries=0))
         try:
             for _ in range(times):
                 answer = await client.complete(

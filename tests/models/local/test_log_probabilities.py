@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atlas.errors import DataError
-from atlas.models import log_probabilities
+from atlas.models.local import log_probabilities
 from atlas.models.local.load import load_model, locate_model
 from atlas.models.local.log_probabilities import LocalScorer
 from atlas.records import Message

@@ -12,8 +12,13 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from atlas.config import SECRET, SPEED_ONLY, Config
 from atlas.errors import ConfigError
 from atlas.terminal.visible_text import visible
 
@@ -41,6 +46,63 @@ BATCHES = (
 REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
 BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
 TOO_MUCH = (429, 503, 529)  # asked for more than it gives
+
+
+class Endpoint(Config):
+    """Where a model is asked over a network, and how patiently. It travels as one value."""
+
+    base_url: Annotated[str | None, SPEED_ONLY] = Field(
+        None,
+        description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; "
+        "None: the provider's own",
+    )
+    api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
+        None,
+        description="the environment variable that holds the key; "
+        "None: the provider's own, OPENAI_API_KEY for a base_url",
+    )
+    timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
+        120.0,
+        gt=0,
+        description="how long one try may take; of a provider's, rounded up to whole seconds",
+    )
+    max_retries: Annotated[int, SPEED_ONLY] = Field(
+        5, ge=0, description="tries after the first, where the server is busy or breaks"
+    )
+    max_in_flight: Annotated[int, SPEED_ONLY] = Field(
+        8,
+        ge=1,
+        description="requests at a time, at most; fewer while the server says that it is too much",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, base_url: str | None) -> str | None:
+        if base_url is None:
+            return None
+        parts = urlsplit(base_url)
+        if "@" in base_url or parts.query:
+            raise PydanticCustomError(
+                SECRET,
+                "is a URL with a login or a query: it may hold a secret, and configs are saved. "
+                "Give the key by api_key_variable",
+            )
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected a URL that begins with http:// or https://")
+        return base_url
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _names_a_variable(cls, name: str | None) -> str | None:
+        # Keys have small letters or hyphens.
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            raise PydanticCustomError(
+                SECRET,
+                "is not the name of an environment variable in capitals, such as OPENAI_API_KEY. "
+                "If it is the key itself: put it into a variable and give the variable's name, "
+                "because configs are saved",
+            )
+        return name
 
 
 @dataclass(frozen=True, slots=True)

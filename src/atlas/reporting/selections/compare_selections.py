@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError
 from atlas.models.local.load import load_renderer, locate_model
 from atlas.records import CRITICAL_KINDS, CriticalKind, Message, Problem, Selection, Trajectory
@@ -55,18 +55,14 @@ Lengths = tuple[float, ...]  # how much of each step would be supervised
 class CompareConfig(Config):
     """Which selections are compared."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"selections", "trajectories"}
-    )  # inputs, with digests of their own
-
-    selections: tuple[Path, ...] = Field(
+    selections: Annotated[tuple[Path, ...], BY_CONTENT] = Field(
         description="run folders of select, all made from the same trajectories"
     )
     names: tuple[str, ...] = Field(
         (),
         description="how the selections are called, in their order; the names of the folders, if none",
     )
-    trajectories: Path | None = Field(
+    trajectories: Annotated[Path | None, BY_CONTENT] = Field(
         None,
         description="the run that they were made from; where the first selection says, if none",
     )

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError, DependencyError
 from atlas.models.local.load import Precision, model_input
 from atlas.records import Problem, Trajectory
@@ -65,10 +65,6 @@ Floats = NDArray[np.float64]
 class SelectTrainConfig(Config):
     """How a selector is distilled from labels."""
 
-    machine_fields: ClassVar[frozenset[str]] = frozenset(
-        {"encoder"}
-    )  # an input with a digest of its own
-
     held_out: float = Field(
         0.25,
         gt=0,
@@ -80,7 +76,7 @@ class SelectTrainConfig(Config):
         ge=0,
         description="the most frequent words are features; 0: position, lengths and errors alone",
     )
-    encoder: str | None = Field(
+    encoder: Annotated[str | None, BY_CONTENT] = Field(
         None,
         description="a hub id, a model folder or a run folder of train, whose mean hidden states (frozen) are features besides the words",
     )

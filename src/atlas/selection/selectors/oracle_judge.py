@@ -15,7 +15,7 @@ from atlas.errors import DataError
 from atlas.models.base import ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
-from atlas.models.endpoints.endpoint import Batching
+from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.records import Message, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.oracle_answer import AnswerError
@@ -134,10 +134,12 @@ class Judge(Generic[AnswerT]):
             config = self._config
             self._client = connect(
                 config.model,
-                base_url=config.base_url,
-                api_key_variable=config.api_key_variable,
-                timeout_seconds=config.timeout_seconds,
-                max_retries=config.max_retries,
+                Endpoint(
+                    base_url=config.base_url,
+                    api_key_variable=config.api_key_variable,
+                    timeout_seconds=config.timeout_seconds,
+                    max_retries=config.max_retries,
+                ),
                 batching=self._batching(),
                 cache=config.cache,
             )

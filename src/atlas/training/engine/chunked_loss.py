@@ -42,9 +42,8 @@ def sum_chunked_cross_entropy(
     def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
         return sum_of(head(part), targets[rows], weights[rows])
 
-    return _ChunkedSum.apply(
-        hidden, loss_of, _rows(chunk_logits(hidden.device.type), vocabulary), *parameters
-    )  # type: ignore[no-any-return, no-untyped-call]
+    rows = _rows(chunk_logits(hidden.device.type), vocabulary)
+    return _chunked_sum(hidden, loss_of, rows, *parameters)
 
 
 def sum_chunked_divergence(
@@ -70,9 +69,12 @@ def sum_chunked_divergence(
         return sum_divergence(head(part), base_logits)
 
     # Half the rows: there are two sets of logits.
-    return _ChunkedSum.apply(
-        hidden, loss_of, _rows(chunk_logits(hidden.device.type) // 2, vocabulary), *parameters
-    )  # type: ignore[no-any-return, no-untyped-call]
+    rows = _rows(chunk_logits(hidden.device.type) // 2, vocabulary)
+    return _chunked_sum(hidden, loss_of, rows, *parameters)
+
+
+def _chunked_sum(hidden: torch.Tensor, loss_of: Any, rows: int, *parameters: Any) -> torch.Tensor:
+    return _ChunkedSum.apply(hidden, loss_of, rows, *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _rows(entries: int, vocabulary: int) -> int:

@@ -1,0 +1,152 @@
+"""Kinds that own their settings: a selector, an environment, a format, a dialect, a player, an expert.
+
+    class RandomConfig(Config):
+        "Settings of `random`."
+
+    class RandomSelector:
+        "Random steps under the same budget: the control."
+        Config = RandomConfig
+
+    SELECTOR = Kind("selector", {"random": "atlas.selection.selectors.random:RandomSelector"})
+
+    class SelectConfig(Config):
+        selector: Annotated[Choice, SELECTOR] = Choice("annotated")
+
+The class says in the first line of its docstring what it is. A class without `Config` has no settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import CoreSchema, core_schema
+
+from atlas.config import Config, Section
+from atlas.errors import AtlasError
+from atlas.lookup import look_up
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice by name, with settings of its own: `Choice("oracle", {"model": "openai/gpt-4o"})`.
+
+    Attributes:
+        settings: a mapping as in a recipe; once the config that holds the choice is checked, the
+            Config of what was chosen.
+    """
+
+    name: str
+    settings: Any = field(default_factory=dict)
+
+
+class NoConfig(Config):
+    """Settings of what has none."""
+
+
+class Kind(Section):
+    """A table of named classes with settings of their own.
+
+    Args:
+        noun: what a row is called, "selector".
+        table: name -> "module:Class". Outsiders name their own "package.module:Class".
+    """
+
+    def __init__(self, noun: str, table: Mapping[str, str]) -> None:
+        self.noun = noun
+        self.table = table
+
+    def find(self, name: str) -> Any:
+        """The class that `name` stands for, imported now.
+
+        Raises:
+            ConfigError: the name is neither a row nor an importable object.
+        """
+        return look_up(self.noun, name, self.table)
+
+    def configure(self, name: str, settings: Mapping[str, Any] | Config) -> Choice:
+        """A choice with checked settings.
+
+        Raises:
+            ConfigError: no such choice.
+            ValidationError: a setting is unknown or wrong.
+        """
+        return Choice(name, config_class(self.find(name)).model_validate(settings))
+
+    def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
+        """An instance of what was chosen: `Class(settings, *arguments, **named)`."""
+        checked = choice if isinstance(choice.settings, Config) else self._validate(choice)
+        return self.find(choice.name)(checked.settings, *arguments, **named)
+
+    def describe(self, name: str) -> str:
+        """What it is, in one sentence: the first line of the class's docstring."""
+        return (self.find(name).__doc__ or "").strip().partition("\n")[0]
+
+    def settings_class(self, value: Any) -> type[Config] | None:
+        name = value.name if isinstance(value, Choice) else _split(value)[0] if value else None
+        try:
+            return None if name is None else config_class(self.find(name))
+        except (AtlasError, ValueError):
+            return None
+
+    def owners(self, key: str) -> list[str]:
+        return [
+            f"{self.noun} '{name}'"
+            for name in self.table
+            if key in config_class(self.find(name)).model_fields
+        ]
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        before, after = _as_mapping(earlier), _as_mapping(later)
+        if before is not None and after is not None and before.get("name") == after.get("name"):
+            return {**before, **after}
+        return later
+
+    def written(self, value: Any) -> Any:
+        mapping = _as_mapping(value)
+        return {} if mapping is None else mapping
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(_written),
+        )
+
+    def _validate(self, value: Any) -> Choice:
+        if isinstance(value, Choice):
+            settings = value.settings
+            if isinstance(settings, Config) and isinstance(
+                settings, config_class(self.find(value.name))
+            ):
+                return value
+            return self.configure(value.name, settings)
+        return self.configure(*_split(value))
+
+
+def config_class(found: Any) -> type[Config]:
+    """The settings that a class of a kind owns."""
+    kind: type[Config] = getattr(found, "Config", NoConfig)
+    return kind
+
+
+def _split(value: Any) -> tuple[str, dict[str, Any]]:
+    """The name and the settings in a value of a recipe: `oracle`, or `{name: oracle, …}`."""
+    written = _as_mapping(value)
+    if written is None or not isinstance(name := written.pop("name", None), str) or not name:
+        raise ValueError("expected a name, or {name: …} with settings beside it")
+    return name, written
+
+
+def _as_mapping(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Choice):
+        return dict(_written(value))
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _written(choice: Choice) -> dict[str, Any]:
+    settings = choice.settings
+    values = settings.model_dump(mode="json") if isinstance(settings, Config) else settings
+    return {"name": choice.name, **values}
