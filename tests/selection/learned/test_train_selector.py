@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import shutil
 from collections.abc import Sequence
@@ -13,20 +14,20 @@ from numpy.typing import NDArray
 from atlas.errors import ConfigError, DataError, ModelError
 from atlas.models.local.embeddings import load_embedder
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.learned.model import (
-    MODEL_FILE,
-    LearnedModel,
-    best_steps,
-    read_model,
-    step_probabilities,
+from atlas.selection.learned.fit_regression import (
+    STRENGTHS,
+    embedding_scale,
+    fit_regression,
+    split_folds,
 )
-from atlas.selection.learned.step_features import step_numbers, step_words
+from atlas.selection.learned.measure_quality import best_steps
+from atlas.selection.learned.model import MODEL_FILE, StepScorer, read_model
+from atlas.selection.learned.step_embeddings import step_embeddings
+from atlas.selection.learned.step_features import step_numbers, step_words, word_vectorizer
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.base import make_selector
-from atlas.selection.step_embeddings import center_and_scale, step_embeddings
-from atlas.statistics.agreement import Agreement
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.local.other_model import other_model
@@ -86,9 +87,9 @@ def test_a_word_that_the_labels_go_by_is_learned_and_shown_on_held_out_tasks(lea
     assert model.agreement.precision.value == 1.0
     assert model.agreement.num_units == 20
     assert model.agreement.is_better_than_chance
-    assert max(model.weights, key=lambda name: model.weights[name]) == "r:unlock"
-    assert model.brier.value is not None
-    assert model.brier.value < 0.5 * model.base_brier
+    weights = model.regression.weights
+    assert max(weights, key=lambda name: weights[name]) == "r:unlock"
+    assert model.brier < 0.5 * model.base_brier
     manifest = json.loads((learned / "manifest.json").read_text())
     assert manifest["summary"]["better_than_chance"] == "yes"
     assert set(manifest["inputs"]) == {"trajectories", "selection"}
@@ -134,7 +135,7 @@ def test_a_model_no_better_than_chance_is_refused_unless_allowed(tmp_path: Path)
 
 
 def test_no_trajectory_of_a_held_out_task_is_trained_on(tmp_path: Path) -> None:
-    """The same 12 tasks, five trajectories each, labelled by a word of their own: knowing the word takes having seen the task."""
+    """Each of 12 tasks has five trajectories and a word that only its labels go by."""
     pairs = []
     for number in range(60):
         trajectory, place = speaking(number, key=f"word{chr(97 + number % 12)}")
@@ -152,7 +153,7 @@ def test_no_trajectory_of_a_held_out_task_is_trained_on(tmp_path: Path) -> None:
         model.agreement.num_trajectories,
         model.num_trained_trajectories,
     ) == (3, 15, 45)
-    learned_words = {name for name in model.weights if name.startswith("r:word")}
+    learned_words = {name for name in model.regression.weights if name.startswith("r:word")}
     assert len(learned_words) == 9
 
 
@@ -181,6 +182,16 @@ def test_labels_that_teach_nothing_are_refused(tmp_path: Path) -> None:
         train_selector(SelectTrainConfig(), run, tmp_path / "all", tmp_path / "m")
 
 
+def test_labels_in_one_task_only_are_refused(tmp_path: Path) -> None:
+    pairs = [speaking(number) for number in range(20)]
+    run = write_trajectories(tmp_path / "t", [trajectory for trajectory, _ in pairs])
+    labels = [label(trajectory, place) for trajectory, place in pairs]
+    nothing = [one.model_copy(update={"critical_steps": ()}) for one in labels]
+    selection = write_selections(tmp_path / "s", [*nothing[:-1], labels[-1]], run)
+    with pytest.raises(DataError, match="choose no step of nearly all tasks"):
+        train_selector(SelectTrainConfig(), run, selection, tmp_path / "m")
+
+
 def test_a_model_that_is_no_run_of_select_train_is_explained(tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
     with pytest.raises(ConfigError, match="Give model=RUN"):
@@ -197,22 +208,73 @@ def test_a_damaged_or_older_model_is_refused(learned: Path, tmp_path: Path) -> N
         read_model(tmp_path / MODEL_FILE)
 
 
+def test_a_model_file_runs_no_code(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "attacked",)
+
+    (tmp_path / MODEL_FILE).write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(DataError, match="Train it again"):
+        read_model(tmp_path / MODEL_FILE)
+    assert not (tmp_path / "attacked").exists()
+
+
 def test_features_are_one_row_a_step_and_numbers_are_one_word() -> None:
     trajectory = make_trajectory(3)
-    assert len(step_words(trajectory)) == len(step_numbers(trajectory)) == 3
-    assert step_words(trajectory)[1]["r:#"] > 1
-    assert not [word for word in step_words(trajectory)[1] if word[2:].isdigit()]
+    words = list(step_words(trajectory))
+    assert len(words) == len(step_numbers(trajectory)) == 3
+    assert "r:#" in words[1]
+    assert not [word for word in words[1] if word[2:].isdigit()]
     assert [row["first"] for row in step_numbers(trajectory)] == [1.0, 0.0, 0.0]
-    assert step_words(make_trajectory(0)) == step_numbers(make_trajectory(0)) == []
+    assert list(step_words(make_trajectory(0))) == step_numbers(make_trajectory(0)) == []
 
 
 def test_of_equal_probabilities_the_earlier_step_is_taken(learned: Path) -> None:
     assert best_steps([0.5, 0.7, 0.5, 0.5], 2) == {0, 1}
-    model: LearnedModel = read_model(learned / MODEL_FILE)
-    assert all(
-        0 <= probability <= 1 for probability in step_probabilities(model, make_trajectory(5))
+    scorer = StepScorer(read_model(learned / MODEL_FILE).regression)
+    assert all(0 <= probability <= 1 for probability in scorer.score(make_trajectory(5)))
+    assert scorer.score(make_trajectory(0)) == []
+
+
+def test_probabilities_are_those_of_the_calibrated_classifier_of_scikit_learn() -> None:
+    from scipy.sparse import hstack
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    pairs = [speaking(number) for number in range(40)]
+    trajectories = [trajectory for trajectory, _ in pairs]
+    chosen = np.array(
+        [index == place for one, place in pairs for index in range(len(one.steps))], dtype=np.bool_
     )
-    assert isinstance(model.agreement, Agreement)
+    tasks = [one.task.id for one in trajectories for _ in one.steps]
+    folds = split_folds(tasks, chosen)
+    regression = fit_regression(trajectories, chosen, folds, max_words=1_000)
+    words = word_vectorizer(min_df=3).fit_transform(
+        words for one in trajectories for words in step_words(one)
+    )
+    numbers = DictVectorizer().fit_transform(
+        [numbers for one in trajectories for numbers in step_numbers(one)]
+    )
+    features = hstack([numbers, words], format="csr")
+    expected = [
+        CalibratedClassifierCV(
+            LogisticRegression(C=strength, max_iter=2_000), cv=folds, ensemble=False
+        )
+        .fit(features, chosen)
+        .predict_proba(features)[:, 1]
+        for strength in STRENGTHS
+    ]
+    given = [value for one in trajectories for value in StepScorer(regression).score(one)]
+    assert min(np.abs(np.array(given) - one).max() for one in expected) < 1e-5
+
+
+def test_a_model_without_words_scores_by_the_numbers(tmp_path: Path) -> None:
+    pairs = [speaking(number) for number in range(40)]
+    model = read_model(train(tmp_path, pairs, SelectTrainConfig(max_words=0)) / MODEL_FILE)
+    assert model.regression.inverse_frequency == {}
+    assert {"position", "first", "reward"} < set(model.regression.weights)
+    assert len(StepScorer(model.regression).score(pairs[0][0])) == len(pairs[0][0].steps)
 
 
 def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
@@ -222,26 +284,24 @@ def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
     pairs = [speaking(number) for number in range(40)]
     folder = train(tmp_path, pairs, SelectTrainConfig(encoder=str(encoder), max_words=0))
     model = read_model(folder / MODEL_FILE)
+    weights = model.regression.embedding_weights
+    assert (len(weights), any(weights)) == (3 * 32, True)
     assert model.encoder is not None
-    assert (model.encoder.name, len(model.encoder.weights), any(model.encoder.weights)) == (
-        "../encoder",
-        3 * 32,
-        True,
-    )
-    told = json.loads((folder / "manifest.json").read_text())["inputs"]["encoder"]
-    assert told == {"path": "../encoder", "digest": model.encoder.digest}
+    assert model.encoder.digest
+    recorded = json.loads((folder / "manifest.json").read_text())["inputs"]["encoder"]
+    assert recorded == {"path": "../encoder", "digest": model.encoder.digest}
 
     config = SelectConfig(selector="learned", model=str(folder), allow_chance=True)
     select_steps(config, tmp_path / "t", tmp_path / "selected")
     scores = [
         score.scores for score in read_records(tmp_path / "selected" / "scores.jsonl", StepScores)
     ]
-    embedder = load_embedder(str(encoder))
+    scorer = StepScorer(model.regression, load_embedder(str(encoder)))
     assert [list(given) for given in scores] == [
-        step_probabilities(model, trajectory, embedder) for trajectory, _ in pairs
+        scorer.score(trajectory) for trajectory, _ in pairs
     ]
-    without = model.model_copy(update={"encoder": None})
-    assert list(scores[0]) != step_probabilities(without, pairs[0][0])
+    without = model.regression.model_copy(update={"embedding_weights": ()})
+    assert list(scores[0]) != StepScorer(without).score(pairs[0][0])
 
     other_model(tiny_model_folder, tmp_path / "encoder", seed=2)
     with pytest.raises(ModelError, match=r"is not the one that .* was trained with"):
@@ -265,4 +325,7 @@ def test_embeddings_of_a_step_are_of_its_response_and_what_was_seen_before_and_a
         update={"steps": steps, "final_observation": (Message(role="user", content="x" * 4),)}
     )
     assert step_embeddings(trajectory, Lengths()).tolist() == [[0, 1, 2], [10, 2, 3], [20, 3, 4]]
-    assert center_and_scale(np.ones((3, 2)))[1] == 1.0
+
+
+def test_equal_embeddings_are_not_scaled() -> None:
+    assert embedding_scale(np.ones((3, 2))) == 1.0

@@ -1,0 +1,1 @@
+"""Distill: `trajectories + selection -> learned selector`."""

@@ -1,32 +1,71 @@
-"""The learned selector as data: weights of named features, a calibration, and how it did on held-out trajectories.
+"""A learned selector as plain JSON: a regression by name, and how it did on held-out tasks.
 
-One readable JSON file without code in it: loading one from a stranger runs nothing.
+Pickle would run code from the file. skops writes other bytes each time, and asks to trust private
+classes of scikit-learn.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from atlas.errors import DataError, ModelError
 from atlas.records import Record, Trajectory
-from atlas.selection.learned.step_features import FEATURES_VERSION, step_numbers, step_words, weigh
-from atlas.selection.step_embeddings import Embeds, EncoderPart, step_embeddings
-from atlas.statistics.agreement import Agreement, Estimate
+from atlas.selection.learned.step_embeddings import Embeds, step_embeddings
+from atlas.selection.learned.step_features import (
+    FEATURES_VERSION,
+    step_numbers,
+    step_words,
+    word_vectorizer,
+)
+from atlas.statistics.agreement import Agreement
 from atlas.store.record_files import write_text
+from atlas.store.run_folders import Input
 
 MODEL_FILE = "selector.json"
-DIGITS = 9  # scores closer than that are equal: rounding in the last place must not decide
+# Closer probabilities are equal, so that rounding in the last place does not decide.
+DIGITS = 9
 
 
-class LearnedModel(Record):
-    """A logistic regression: probability = sigmoid(slope * (intercept + features @ weights + encoder's score) + offset).
+class StepRegression(Record):
+    """A calibrated logistic regression: probability = sigmoid(intercept + features @ weights).
 
-    `agreement` is with the labels of trajectories that it was not trained on: its own choice first, the labels second.
-    `calibration_error` is the mean distance between predicted and observed shares there, in ten bins; `brier` the mean
-    squared error of the probabilities, `base_brier` that of always saying the labels' share.
+    Attributes:
+        inverse_frequency: of each word, for TF-IDF.
+        weights: of each word and of each number by name.
+        embedding_weights: of each dimension of `step_embeddings`; empty without an encoder.
+    """
+
+    inverse_frequency: dict[str, float]
+    weights: dict[str, float]
+    embedding_weights: tuple[float, ...] = ()
+    intercept: float
+
+
+class HeldOutQuality(Record):
+    """How a learned selector does on trajectories of tasks that it was not trained on.
+
+    Attributes:
+        agreement: of its choice (first) with the labels (second), at the budget of the labels.
+        brier: mean squared error of the probabilities.
+        base_brier: the same if every probability were the share of labeled steps.
+        calibration_error: mean distance of predicted and observed shares in ten bins.
+    """
+
+    agreement: Agreement
+    brier: float
+    base_brier: float
+    calibration_error: float
+
+
+class LearnedModel(HeldOutQuality):
+    """A learned selector.
+
+    Attributes:
+        labels: the selector that it was trained on.
+        encoder: its path is a hub id, or a folder relative to the run folder.
     """
 
     version: int = 1
@@ -34,78 +73,70 @@ class LearnedModel(Record):
     labels: str
     num_trained_trajectories: int
     num_trained_steps: int
-    inverse_frequency: dict[str, float]
-    weights: dict[str, float]
-    encoder: EncoderPart | None = None
-    intercept: float
-    slope: float
-    offset: float
-    agreement: Agreement
-    brier: Estimate
-    base_brier: float
-    calibration_error: float
+    encoder: Input | None
+    regression: StepRegression
 
 
-def step_probabilities(
-    model: LearnedModel, trajectory: Trajectory, embedder: Embeds | None = None
-) -> list[float]:
-    """How likely each step is one that the labels would choose. `embedder` is the model's encoder, where it has one."""
-    of_encoder = [0.0] * len(trajectory.steps)
-    if model.encoder is not None and trajectory.steps:
-        assert embedder is not None, "a model with an encoder needs it loaded"
-        of_encoder = model.encoder.score(step_embeddings(trajectory, embedder))
-    probabilities = []
-    for words, numbers, more in zip(
-        step_words(trajectory), step_numbers(trajectory), of_encoder, strict=True
-    ):
-        features = {**weigh(words, model.inverse_frequency), **numbers}
-        score = (
-            model.intercept
-            + more
-            + math.fsum(value * model.weights.get(name, 0.0) for name, value in features.items())
-        )
-        probabilities.append(round(sigmoid(model.slope * score + model.offset), DIGITS))
-    return probabilities
+class StepScorer:
+    """A regression in memory, with the vectorizer of scikit-learn restored from its names.
 
-
-def best_steps(probabilities: list[float], budget: int) -> frozenset[int]:
-    """The `budget` most likely steps, the earlier of equals."""
-    return frozenset(
-        sorted(range(len(probabilities)), key=lambda index: (-probabilities[index], index))[:budget]
-    )
-
-
-def sigmoid(value: float) -> float:
-    """1 / (1 + exp(-value)), without overflow.
-
-    >>> [sigmoid(value) for value in (-1e9, 0, 1e9)]
-    [0.0, 0.5, 1.0]
+    Raises:
+        DependencyError: scikit-learn is not installed.
     """
-    if value >= 0:
-        return 1 / (1 + math.exp(-value))
-    grown = math.exp(value)
-    return grown / (1 + grown)
+
+    def __init__(self, regression: StepRegression, embedder: Embeds | None = None) -> None:
+        self._regression = regression
+        self._embedder = embedder
+        words = regression.inverse_frequency
+        self._word_weights = np.array([regression.weights.get(word, 0.0) for word in words])
+        self._words = word_vectorizer(vocabulary=list(words))
+        # scikit-learn refuses an empty vocabulary.
+        if words:
+            self._words.idf_ = np.array(list(words.values()))
+
+    def score(self, trajectory: Trajectory) -> list[float]:
+        """Return for each step the probability that the labels would choose it."""
+        from scipy.special import expit
+
+        if not trajectory.steps:
+            return []
+        scores = np.full(len(trajectory.steps), self._regression.intercept)
+        for index, numbers in enumerate(step_numbers(trajectory)):
+            for name, value in numbers.items():
+                scores[index] += self._regression.weights.get(name, 0.0) * value
+        if self._word_weights.size:
+            scores += self._words.transform(step_words(trajectory)) @ self._word_weights
+        if self._regression.embedding_weights:
+            assert self._embedder is not None, "a regression on embeddings needs its encoder"
+            scores += step_embeddings(trajectory, self._embedder) @ np.array(
+                self._regression.embedding_weights
+            )
+        probabilities: list[float] = expit(scores).round(DIGITS).tolist()
+        return probabilities
 
 
 def write_model(path: Path, model: LearnedModel) -> None:
+    """Write a trained selector as JSON."""
     write_text(path, model.model_dump_json(indent=1) + "\n")
 
 
 def read_model(path: Path) -> LearnedModel:
-    """A trained selector.
+    """Read a trained selector.
 
     Raises:
-        DataError: the file is missing or no such model.
-        ModelError: it was trained on features that this version does not make.
+        DataError: the file is missing or does not hold a trained selector.
+        ModelError: it was trained on features of another version.
     """
     try:
         model = LearnedModel.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(
-            f"{path} cannot be read as a learned selector: {error}. Train it again with atlas select-train."
+            f"{path} cannot be read as a learned selector: {error}. "
+            "Train it again with 'atlas select-train'."
         ) from None
     if model.features_version != FEATURES_VERSION:
         raise ModelError(
-            f"{path} was trained on features of version {model.features_version}, this is version {FEATURES_VERSION}. Train it again."
+            f"{path} was trained on features of version {model.features_version}, expected "
+            f"version {FEATURES_VERSION}. Train it again with 'atlas select-train'."
         )
     return model

@@ -1,55 +1,63 @@
-"""What the learned selector sees of a step: `trajectory -> sparse features of each step`, by name.
+"""The features of a step that the learned selector reads: words, and a few numbers.
 
-Words of the response, of what was seen before it and of what was seen after it (the whole trajectory is known when steps
-are selected, as it is to an oracle), weighed by TF-IDF; and a few numbers: position, lengths, errors, news, rewards.
-Plain names and numbers, so that a trained selector is a readable file.
+The words are those of the response and of the observations before and after it. The whole
+trajectory is known when steps are selected, as it is to an oracle.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from atlas.records import Message, Trajectory
 from atlas.selection.error_turns import error_turns
+from atlas.selection.text_features import feature_extraction, message_text
 
 FEATURES_VERSION = 1
-WORDS_PER_TEXT = 2_000  # a huge observation must not cost more than it tells
+# This bounds the cost of a huge observation.
+MAX_WORDS_PER_MESSAGE = 2_000
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-Words = dict[str, float]
 
 
-def step_words(trajectory: Trajectory) -> list[Words]:
-    """For each step, how often each word stands in its response (`r:`), before it (`b:`) and after it (`a:`), sublinear.
+def word_vectorizer(**settings: Any) -> Any:
+    """A TfidfVectorizer of what `step_words` returns.
 
-    A number is the word `#`: numbers name objects and pages, and say nothing about the next trajectory.
+    Raises:
+        DependencyError: scikit-learn is not installed.
+    """
+    return feature_extraction().text.TfidfVectorizer(analyzer=list, sublinear_tf=True, **settings)
+
+
+def step_words(trajectory: Trajectory) -> Iterator[list[str]]:
+    """Yield for each step the words of its response (`r:`), before it (`b:`) and after it (`a:`).
+
+    A number is the word `#`: it names an object or a page, which the next trajectory does not have.
     """
     before = [_words(step.observation) for step in trajectory.steps]
     after = [*before[1:], _words(trajectory.final_observation)]
-    responses = [_words((step.response,)) for step in trajectory.steps]
-    return [
-        {
-            f"{place}:{word}": 1 + math.log(count)
-            for place, words in (("r", responses[index]), ("b", before[index]), ("a", after[index]))
-            for word, count in words.items()
-        }
-        for index in range(len(trajectory.steps))
-    ]
+    for index, step in enumerate(trajectory.steps):
+        yield [
+            *(f"r:{word}" for word in _words((step.response,))),
+            *(f"b:{word}" for word in before[index]),
+            *(f"a:{word}" for word in after[index]),
+        ]
 
 
 def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
-    """For each step, what is no word, each roughly between 0 and 1."""
+    """Return the other features of each step by name, each roughly between 0 and 1."""
     errors = error_turns(trajectory)
     num_steps = len(trajectory.steps)
-    seen: set[str] = set()
-    done: set[str] = set()
+    earlier_words: set[str] = set()
+    earlier_actions: set[str] = set()
     numbers = []
     for index, step in enumerate(trajectory.steps):
         words = set(_words(step.observation))
-        act = step.action if step.action is not None else message_text(step.response)
+        response = message_text(step.response)
+        action = step.action if step.action is not None else response
+        observation_length = sum(len(message_text(message)) for message in step.observation)
         numbers.append(
             {
                 "position": index / max(1, num_steps - 1),
@@ -57,63 +65,23 @@ def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
                 "second": float(index == 1),
                 "last": float(index == num_steps - 1),
                 "steps": math.log1p(num_steps) / 5,
-                "response_length": math.log1p(len(message_text(step.response))) / 10,
-                "observation_length": math.log1p(
-                    sum(len(message_text(message)) for message in step.observation)
-                )
-                / 10,
-                "news": len(words - seen) / len(words) if words and index else 0.0,
+                "response_length": math.log1p(len(response)) / 10,
+                "observation_length": math.log1p(observation_length) / 10,
+                "news": len(words - earlier_words) / len(words) if words and index else 0.0,
                 "error_before": float(index > 0 and errors[index - 1] is not None),
                 "error_after": float(errors[index] is not None),
-                "repeated": float(act in done),
+                "repeated": float(action in earlier_actions),
                 "reward": float((step.reward or 0) > 0),
             }
         )
-        seen |= words
-        done.add(act)
+        earlier_words |= words
+        earlier_actions.add(action)
     return numbers
 
 
-def weigh(words: Words, inverse_frequency: Mapping[str, float]) -> Words:
-    """The known words times their inverse document frequency, brought to length 1."""
-    weighed = {
-        word: count * inverse_frequency[word]
-        for word, count in words.items()
-        if word in inverse_frequency
-    }
-    length = math.sqrt(math.fsum(value * value for value in weighed.values()))
-    return {word: value / length for word, value in weighed.items()} if length else {}
-
-
-def inverse_frequencies(steps: Sequence[Words], max_words: int, min_steps: int = 3) -> Words:
-    """Smoothed inverse document frequency of the `max_words` words that stand in the most steps, in at least `min_steps`."""
-    frequency = Counter(word for words in steps for word in words)
-    kept = sorted(
-        (word for word, count in frequency.items() if count >= min_steps),
-        key=lambda word: (-frequency[word], word),
-    )
-    return {
-        word: math.log((1 + len(steps)) / (1 + frequency[word])) + 1
-        for word in sorted(kept[:max_words])
-    }
-
-
-def _words(messages: Sequence[Message]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for message in messages:
-        found.update(_first_words(message_text(message)))
-    return found
-
-
-def _first_words(text: str) -> Iterator[str]:
-    for number, match in enumerate(_WORD.finditer(text)):
-        if number == WORDS_PER_TEXT:
-            return
-        word = match.group()
-        yield "#" if word[0].isdigit() else word.lower()
-
-
-def message_text(message: Message) -> str:
-    """All that a message says: thinking, content and calls."""
-    calls = [f"{call.name} {call.arguments}" for call in message.tool_calls]
-    return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
+def _words(messages: Sequence[Message]) -> list[str]:
+    return [
+        "#" if word.isdecimal() else word
+        for message in messages
+        for word in _WORD.findall(message_text(message).lower())[:MAX_WORDS_PER_MESSAGE]
+    ]

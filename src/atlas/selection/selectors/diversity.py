@@ -1,9 +1,10 @@
-"""Steps that say something about the goal and nothing twice: relevance and diversity under a budget, offline.
+"""Steps that relate to the goal and not to each other: relevance and diversity under a budget.
 
-After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings; here greedily by maximal
-marginal relevance (Carbonell and Goldstein 1998). The vectors are those of `embedding_model`, or TF-IDF of the words where
-none is given, fitted on each trajectory alone: words that stand in all of its steps count for little. Either way no other
-trajectory matters to the choice.
+After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings;
+here greedily by maximal marginal relevance (Carbonell and Goldstein 1998). The vectors are those of
+`embedding_model`, or TF-IDF of the words where none is given, fitted on each trajectory by itself:
+words that stand in all of its steps count for little. Either way no other trajectory matters to the
+choice.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import DependencyError
-from atlas.records import CriticalStep, Message, Selection, Trajectory
+from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.text_features import feature_extraction, join_texts
 
 if TYPE_CHECKING:
     from atlas.models.local.embeddings import Embedder
 
-RELEVANCE = 0.5  # how much relevance to the goal weighs against likeness to what is taken already
-DIGITS = 9  # likenesses closer than that are equal: rounding in the last place must not decide
+# How much relevance to the goal weighs against likeness to what is taken already.
+RELEVANCE = 0.5
+# Likenesses closer than that are equal: rounding in the last place must not decide.
+DIGITS = 9
 
 Floats = NDArray[np.float64]
 
 
 class DiversitySelector:
-    """Takes step after step: each time the one most like the goal and least like those taken before, the earlier of equals."""
+    """The steps most like the goal and least like each other, taken one after the other.
+
+    Of equals the earlier step is taken.
+    """
 
     def __init__(self, config: SelectConfig, others: Others) -> None:
         self._name = config.selector
@@ -88,7 +94,13 @@ class DiversitySelector:
 
 
 def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, float]]:
-    """The steps in the order of being taken, each with its marginal relevance. relevance [S], likeness [S, S]."""
+    """The steps as they are taken, each with its marginal relevance.
+
+    Args:
+        relevance: [S], likeness of each step to the goal.
+        likeness: [S, S], of each step to each other.
+        budget: how many steps are taken at most.
+    """
     closest = np.zeros(len(relevance))
     free = list(range(len(relevance)))
     taken: list[tuple[int, float]] = []
@@ -106,39 +118,21 @@ def _goal(trajectory: Trajectory) -> str:
     if trajectory.task.goal:
         return trajectory.task.goal
     first = trajectory.steps[0].observation
-    return _text(
+    return join_texts(
         [message for message in (*trajectory.prompt, *first) if message.role == "user"]
         or [*trajectory.prompt, *first]
     )
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
-    """What each step said and saw; what the first one saw is the task in most data, and would be most like itself.
+    """What each step said and saw.
 
+    What the first one saw is the task in most data, and would be most like itself.
     The response comes first: an embedding model that cannot read all of it cuts the end.
     """
     for index, step in enumerate(trajectory.steps):
-        yield _text([step.response] if index == 0 else [step.response, *step.observation])
-
-
-def _text(messages: list[Message]) -> str:
-    calls = [f"{call.name} {call.arguments}" for message in messages for call in message.tool_calls]
-    return "\n".join(
-        [
-            *(
-                part
-                for message in messages
-                for part in (message.reasoning, message.content)
-                if part
-            ),
-            *calls,
-        ]
-    )
+        yield join_texts([step.response] if index == 0 else [step.response, *step.observation])
 
 
 def _import_vectorizer() -> Any:
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError:
-        raise DependencyError("scikit-learn", "select") from None
-    return TfidfVectorizer
+    return feature_extraction().text.TfidfVectorizer

@@ -1,0 +1,73 @@
+"""The quality of a learned selector: `probabilities + labels of held-out tasks -> numbers`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.records import Trajectory
+from atlas.selection.learned.model import HeldOutQuality
+from atlas.statistics.agreement import Overlap, measure_agreement
+
+BINS = 10
+DIGITS = 6
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledTrajectory:
+    """A trajectory with the steps that the labels chose, and how many they could have chosen."""
+
+    trajectory: Trajectory
+    chosen: frozenset[int]
+    budget: int
+
+    @property
+    def is_chosen(self) -> list[bool]:
+        """One for each step."""
+        return [index in self.chosen for index in range(len(self.trajectory.steps))]
+
+
+def measure_quality(
+    examples: Sequence[LabeledTrajectory], probabilities: Sequence[Sequence[float]], seed: int
+) -> HeldOutQuality:
+    """Measure on held-out trajectories, each at the budget that its labels had.
+
+    Args:
+        probabilities: of each trajectory, for each step.
+        seed: of the bootstrap over tasks.
+    """
+    tasks = [example.trajectory.task.id for example in examples]
+    agreement = measure_agreement(
+        (
+            Overlap(task, best_steps(given, example.budget), example.chosen, len(given))
+            for task, example, given in zip(tasks, examples, probabilities, strict=True)
+        ),
+        seed,
+    )
+    predicted = np.concatenate(probabilities)
+    labels = np.concatenate([example.is_chosen for example in examples]).astype(np.float64)
+    share = agreement.num_second / agreement.num_steps
+    return HeldOutQuality(
+        agreement=agreement,
+        brier=round(float(np.mean((predicted - labels) ** 2)), DIGITS),
+        base_brier=round(share * (1 - share), DIGITS),
+        calibration_error=round(_calibration_error(predicted, labels), DIGITS),
+    )
+
+
+def best_steps(probabilities: Sequence[float], budget: int) -> frozenset[int]:
+    """The `budget` most likely steps, the earlier of equals."""
+    ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
+    return frozenset(ranked[:budget])
+
+
+def _calibration_error(predicted: Floats, labels: Floats) -> float:
+    """Mean distance of predicted and observed shares over bins, weighted by their size."""
+    bins = np.minimum((predicted * BINS).astype(np.int64), BINS - 1)
+    return math.fsum(np.abs(np.bincount(bins, predicted - labels))) / len(predicted)
