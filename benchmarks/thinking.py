@@ -1,9 +1,12 @@
-"""A template that strips earlier thinking: one example per step, each with its history, against a trunk with branches.
+"""Training with a template that strips earlier thinking, with and without shared prompts.
 
-The trajectories are random tokens in the shape of agent chats: a prompt, then observation, thinking and answer per step; three
-steps in ten are supervised, their thinking included. Both ways train the same examples with the same random Llama through the
-same engine, one pass, in turn; the one has `shared_prompts` off, the other on. Processor seconds of forward and backward passes
-alone; the loss shows that both do the same.
+Without shared prompts each step is an example with its whole history. With shared prompts the steps
+of a trajectory are branches of one trunk.
+
+The trajectories are random tokens in the shape of agent chats: a prompt, then observation, thinking
+and answer for each step. Three steps in ten are supervised, their thinking included. Both ways
+train the same examples with the same random Llama and the same engine, one pass, in turn. Only
+forward and backward passes count, in processor seconds. The loss shows that both do the same.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import count_row_tokens
 from atlas.training.examples import TrainingExample
 
+# Mean numbers of tokens, and the share of the steps that are supervised.
 PROMPT, OBSERVATION, THINKING, ANSWER, SELECTED = (
     438,
     40,
     120,
     30,
     0.3,
-)  # tokens; lengths are drawn around them
+)
 WAYS = {"one example per step": PARTS[:2] + PARTS[3:], "trunk with branches": PARTS}
 
 
@@ -74,7 +78,7 @@ def passes_of(
 def train(
     engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], batch: int, max_tokens: int
 ) -> dict[str, float]:
-    """Forward and backward passes over all trajectories, `batch` in an optimiser step."""
+    """Forward and backward passes over all trajectories, `batch` in an optimizer step."""
     shares = "shared_prompts" in engine.parts
     loss, num_tokens, started = 0.0, 0, time.process_time()
     for start in range(0, len(trajectories), batch):
@@ -94,7 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--trajectories", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=4, help="trajectories of an optimiser step")
+    parser.add_argument("--batch", type=int, default=4, help="trajectories of an optimizer step")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=16_000)
@@ -126,7 +130,8 @@ def main() -> None:
     supervised = sum(one.num_supervised_tokens for of_one in trajectories for one in of_one)
     selected = sum(map(len, trajectories))
     print(
-        f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, {supervised:,} tokens supervised"
+        f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, "
+        f"{supervised:,} tokens supervised"
     )
     print(f"{'':24}{'tokens run':>12}{'cpu s':>8}{'ratio':>7}{'loss':>14}")
     results = {
@@ -135,7 +140,8 @@ def main() -> None:
     first = next(iter(results.values()))
     for way, figure in results.items():
         print(
-            f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}"
+            f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}"
+            f"{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}"
         )
     settings = {name: value for name, value in vars(given).items() if name != "out"}
     given.out.write_text(

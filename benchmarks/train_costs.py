@@ -1,4 +1,4 @@
-"""The operations that each way of `train.py` performs, and those that the loss and its gradients need, from the shapes alone."""
+"""The operations that each way of `train.py` performs and the fewest that are needed, by shape."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
         _example(chat, cut=is_ours and not way.whole)
         for chat in (sort_within_steps(chats, preset.batch) if way.sort else chats)
     ]
-    size = (
-        preset.batch if is_ours else min(way.examples, preset.batch)
-    )  # what a peer takes into one forward pass stays together
+    # What a peer takes into one forward pass stays together.
+    size = preset.batch if is_ours else min(way.examples, preset.batch)
     steps = [examples[start : start + size] for start in range(0, len(examples), size)]
     costs = count_costs(_shape(preset), config, steps)
     if not is_ours:
@@ -60,7 +59,10 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
 
 
 def needed_operations(preset: Preset, chats: list[Chat], micro_batch_tokens: int) -> float:
-    """Of the exact engine with all its parts, without recomputation: the fewest known to give the same gradients."""
+    """The fewest operations known to give the same gradients.
+
+    They are those of the exact engine with all its parts, without recomputation.
+    """
     way = Way("ours", parts=PARTS)
     return operations_of(
         way, dataclasses.replace(preset, checkpointing=False), chats, micro_batch_tokens
@@ -86,6 +88,7 @@ def _shape(preset: Preset) -> ModelShape:
         key_width=key_width,
         linear_weights=layer_weights,
         layer_weights=layer_weights,
-        layer_outputs=0,  # of memory, which is measured here
+        # Memory is measured and not computed.
+        layer_outputs=0,
         num_parameters=preset.layers * layer_weights + preset.vocabulary * preset.hidden,
     )

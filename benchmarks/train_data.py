@@ -1,4 +1,7 @@
-"""The chats and the models that `train.py` trains: ReAct chats of the statistics of ScienceWorld's gold paths, Llamas by shape."""
+"""The chats and the models that `train.py` trains.
+
+The ReAct chats have the statistics of ScienceWorld's gold paths. The models are Llamas by shape.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import numpy as np
 
 PROMPT_TOKENS, MAX_TOKENS, SELECTED = 438, 3000, 0.3
 
-Chat = tuple[np.ndarray, np.ndarray]  # token ids and labels, -100 where nothing is supervised
+# Token ids and labels, -100 where nothing is supervised.
+Chat = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A random Llama and the pass over it: `examples` chats after those of `warm_up` optimiser steps of `batch` chats."""
+    """A random Llama and its pass over the chats.
+
+    The pass has `examples` chats, after the chats of `warm_up` optimizer steps of `batch` chats.
+    """
 
     vocabulary: int
     hidden: int
@@ -25,7 +32,8 @@ class Preset:
     batch: int = 8
     warm_up: int = 0
     lora: bool = False
-    checkpointing: bool = False  # ours too: it does not fit the card otherwise
+    # Also for the exact engine, where the model does not fit the card otherwise.
+    checkpointing: bool = False
 
 
 PRESETS = {
@@ -50,7 +58,7 @@ PRESETS = {
 
 
 def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:
-    """Each chat whole: a prompt that all share, then steps of an observation and a response, of which some are supervised."""
+    """Chats of a prompt that all share, then of steps; the response of some steps is supervised."""
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, vocabulary, PROMPT_TOKENS)
     chats = []
@@ -71,6 +79,6 @@ def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:
 
 
 def sort_within_steps(chats: list[Chat], batch: int) -> list[Chat]:
-    """By length, within each optimiser step, so that its examples stay the same."""
+    """By length, within each optimizer step, so that its examples stay the same."""
     steps = [chats[start : start + batch] for start in range(0, len(chats), batch)]
     return [chat for step in steps for chat in sorted(step, key=lambda chat: len(chat[0]))]

@@ -1,4 +1,7 @@
-"""Each way to train of `train.py`: one pass in this process, with what it costs; and the matrix-multiplication peak of the device."""
+"""The ways to train that `train.py` compares: one pass in this process, with its costs.
+
+Also the matrix-multiplication peak of the device.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +155,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def stopwatch(warm_up: int, device: str) -> Any:
-    """A callback of the Trainer that measures from the end of the warm-up to the end of the last optimiser step."""
+    """A callback of the Trainer that measures from the end of the warm-up to the last step."""
     import torch
     from transformers import TrainerCallback
 
@@ -173,9 +176,8 @@ def stopwatch(warm_up: int, device: str) -> Any:
             wall, cpu = self.now()
             if state.global_step <= warm_up:
                 self.wall, self.cpu = wall, cpu
-            held = (
-                self.before if device == "cpu" else 0.0
-            )  # of a process on a CPU, the interpreter's share is left out
+            # On a CPU the memory of the interpreter is left out.
+            held = self.before if device == "cpu" else 0.0
             self.done = wall - self.wall, cpu - self.cpu, peak_mib(device) - held
 
         def figures(self, history: Any) -> dict[str, Any]:
@@ -208,9 +210,8 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
         **(FLASH if "flash_attn" in way.needs else {}),
     )
     with torch.device(given.device):
-        kept = (
-            torch.bfloat16 if preset.lora and given.bf16 else torch.float32
-        )  # updates of full tuning vanish in bf16 weights
+        # Updates of full tuning vanish in bf16 weights.
+        kept = torch.bfloat16 if preset.lora and given.bf16 else torch.float32
         return transformers.LlamaForCausalLM._from_config(config, dtype=kept)
 
 
@@ -328,7 +329,7 @@ def our_trainer(
 def llamafactory(
     way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    """Its own entry point, given the model as a folder and the chats as its own tokenised data set."""
+    """Its own entry point, with the model as a folder and the chats as a tokenized data set."""
     import datasets
     from llamafactory.train.tuner import run_exp
 
@@ -423,7 +424,10 @@ def peak_mib(device: str) -> float:
 
 
 def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
-    """Operations per second of large square matrix products in the precision of training, the best of several; the device's name."""
+    """Operations per second of large square matrix products, and the device's name.
+
+    In the precision of training, the best of several.
+    """
     import torch
 
     torch.set_num_threads(given.threads)

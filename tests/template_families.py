@@ -1,4 +1,7 @@
-"""Chat templates of model families after their published behaviour (tests/chat_templates), each with what is special about it."""
+"""Chat templates of model families, and what is special about each.
+
+The templates (tests/chat_templates) follow the published behavior.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,10 @@ def with_thinking(trajectory: Trajectory, thought: str = "Hm") -> Trajectory:
 
 
 def tool_trajectory(family: Family) -> Trajectory:
-    """A question, a turn of two calls (one, where the family has no more), their results, another call, its result, an answer."""
+    """A question, a turn of two calls, their results, another call, its result, an answer.
+
+    The first turn has one call where the family does not allow two.
+    """
     schema = {
         "type": "function",
         "function": {"name": "open", "parameters": {"type": "object", "properties": {}}},
