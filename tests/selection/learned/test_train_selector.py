@@ -16,7 +16,7 @@ from atlas.models.local.embeddings import load_embedder
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.learned.fit_regression import (
     STRENGTHS,
-    embedding_scale,
+    center_and_scale,
     fit_regression,
     split_folds,
 )
@@ -277,6 +277,17 @@ def test_a_model_without_words_scores_by_the_numbers(tmp_path: Path) -> None:
     assert len(StepScorer(model.regression).score(pairs[0][0])) == len(pairs[0][0].steps)
 
 
+def test_trajectories_without_a_word_are_scored_by_the_numbers(tmp_path: Path) -> None:
+    silent = Step(observation=(), response=Message(role="assistant", content="…"))
+    pairs = [
+        (trajectory.model_copy(update={"steps": (silent,) * len(trajectory.steps)}), 1)
+        for trajectory, _ in map(speaking, range(40))
+    ]
+    model = read_model(train(tmp_path, pairs) / MODEL_FILE)
+    assert model.regression.inverse_frequency == {}
+    assert model.agreement.precision.value == 1.0
+
+
 def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -328,4 +339,4 @@ def test_embeddings_of_a_step_are_of_its_response_and_what_was_seen_before_and_a
 
 
 def test_equal_embeddings_are_not_scaled() -> None:
-    assert embedding_scale(np.ones((3, 2))) == 1.0
+    assert center_and_scale(np.ones((3, 2)))[1] == 1.0

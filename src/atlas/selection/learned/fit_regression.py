@@ -75,10 +75,10 @@ def fit_regression(
     words, frequencies = _fit_words(chain.from_iterable(map(step_words, trajectories)), max_words)
     if frequencies:
         parts.append(words)
-    scale = 1.0
+    center, scale = np.zeros(0), 1.0
     if embeddings is not None:
-        scale = embedding_scale(embeddings)
-        parts.append(embeddings / scale)
+        center, scale = center_and_scale(embeddings)
+        parts.append((embeddings - center) / scale)
     weights, intercept = _fit(parts, chosen, folds)
     names = [*numbers.feature_names_, *frequencies]
     by_name, rest = weights[: len(names)], weights[len(names) :] / scale
@@ -86,7 +86,7 @@ def fit_regression(
         inverse_frequency=frequencies,
         weights=dict(zip(names, by_name.round(SAVED_DIGITS).tolist(), strict=True)),
         embedding_weights=tuple(rest.round(SAVED_DIGITS).tolist()),
-        intercept=round(intercept, SAVED_DIGITS),
+        intercept=round(intercept - float(center @ rest), SAVED_DIGITS),
     )
 
 
@@ -104,14 +104,14 @@ def _fit_words(steps: Iterable[list[str]], max_words: int) -> tuple[Any, dict[st
     return matrix, dict(zip(vectorizer.get_feature_names_out().tolist(), frequencies, strict=True))
 
 
-def embedding_scale(embeddings: Floats) -> float:
-    """The root mean square distance of the rows from their mean, or 1 where all are equal.
+def center_and_scale(embeddings: Floats) -> tuple[Floats, float]:
+    """The mean row, and the root mean square distance from it (1 where all rows are equal).
 
-    The vectors of most models share a large part and differ little in each direction. Divided by
-    the scale, they differ as much as the rows of words do.
+    The vectors of most models share a large part and differ little in each direction. Centered and
+    scaled, they are as long as the rows of words, and the fit converges in fewer steps.
     """
     scale = math.sqrt(float(embeddings.var(axis=0).sum()))
-    return scale if scale > 1e-9 else 1.0
+    return embeddings.mean(axis=0), scale if scale > 1e-9 else 1.0
 
 
 def _fit(parts: Sequence[Any], chosen: NDArray[np.bool_], folds: Folds) -> tuple[Floats, float]:
