@@ -1,9 +1,10 @@
-"""Read exported files with the trainers' own code and compare the supervised tokens with ours.
+"""Read exported files with the trainers' own code and compare the supervised tokens with atlas's.
 
     python benchmarks/export_dialects.py [--out FILE.json] [DIALECT…]
 
-Needs whichever trainers are to be checked (each is passed over with a word if it is not installed), and no network: the
-tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML as its template.
+Needs the trainers that are to be checked (one that is not installed is skipped and named), but not
+the network: the tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML as
+its template.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from atlas.store.record_files import write_records
 from atlas.store.run_folders import run_input, start_run
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# Qwen's markers that are not special tokens.
 MARKERS = [
     "<tool_call>",
     "</tool_call>",
@@ -38,8 +41,9 @@ MARKERS = [
     "</tool_response>",
     "<think>",
     "</think>",
-]  # Qwen's, no special tokens
-Supervised = list[list[int]]  # per row of the file, the ids of its supervised tokens in order
+]
+# For each row of the file, the ids of its supervised tokens in order.
+Supervised = list[list[int]]
 
 
 def main() -> None:
@@ -190,11 +194,11 @@ def make_tokenizer(folder: Path) -> Any:
 
 
 def lines(file: Path) -> Iterator[dict[str, Any]]:
-    with open(file, encoding="utf-8") as rows:
+    with file.open(encoding="utf-8") as rows:
         yield from map(json.loads, rows)
 
 
-def labelled(labels: Any) -> list[int]:
+def labeled(labels: Any) -> list[int]:
     return [int(label) for label in labels if int(label) != -100]
 
 
@@ -225,7 +229,7 @@ def read_trl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     trainer = SFTTrainer(model, settings, train_dataset=data, processing_class=tokenizer)
     for row in trainer.train_dataset:
         batch = trainer.data_collator([row])
-        yield labelled(batch["labels"][0].tolist())
+        yield labeled(batch["labels"][0].tolist())
 
 
 def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
@@ -246,11 +250,14 @@ def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     }
     strategy = StrategyLoader()(tokenizer, settings, DictDefault(data))
     for row in lines(file):
-        yield labelled(strategy.tokenize_prompt(row)["labels"])
+        yield labeled(strategy.tokenize_prompt(row)["labels"])
 
 
 def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The template `chatml` in training mode, loss scale as by default, on rows as the data set's preprocessor leaves them."""
+    """The template `chatml` in training mode, on rows of the data set's preprocessor.
+
+    The loss scale is the default.
+    """
     from types import SimpleNamespace
 
     import datasets
@@ -267,11 +274,14 @@ def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
         "json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache")
     )
     for row in AutoPreprocessor()(data):
-        yield without_newlines(tokenizer, labelled(template.encode(row)["labels"]))
+        yield without_newlines(tokenizer, labeled(template.encode(row)["labels"]))
 
 
 def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Without the newline after each end of turn, which ms-swift, LLaMA-Factory and verl train too (their notes say so)."""
+    """Remove the newline after each end of turn.
+
+    ms-swift, LLaMA-Factory and verl train it too (their notes say so).
+    """
     end, newline = tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
     return [
         token
@@ -281,7 +291,10 @@ def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
 
 
 def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """SFTTransform's labels on messages made by the printed transform, tokenised as torchtune's Qwen tokenizer writes ChatML."""
+    """SFTTransform's labels on messages made by the printed transform.
+
+    They are tokenized as torchtune's Qwen tokenizer writes ChatML.
+    """
     from torchtune.data import Message as TuneMessage
     from torchtune.datasets._sft import SFTTransform
 
@@ -306,11 +319,14 @@ def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
     prepare = SFTTransform(message_transform=Messages(), model_transform=ChatMl())
     for row in lines(file):
-        yield labelled(prepare(row)["labels"])
+        yield labeled(prepare(row)["labels"])
 
 
 def read_tinker(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The ChatML renderer of tinker-cookbook with TrainOnWhat.CUSTOMIZED, on rows as its file builder's table returns them."""
+    """The ChatML renderer of tinker-cookbook with TrainOnWhat.CUSTOMIZED.
+
+    It reads rows as the table of its file builder returns them.
+    """
     import datasets
     from tinker_cookbook.renderers import TrainOnWhat, get_renderer
 
@@ -339,9 +355,8 @@ def read_renderers(file: Path, tokenizer: Any) -> Iterator[list[int]]:
             tools=row.get("tools"),
             message_loss_mask=row["message_loss_mask"],
         )
-        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)[
-            "input_ids"
-        ]  # Qwen3's template opens the last turn with it
+        # Qwen3's template opens the last turn with it.
+        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)["input_ids"]
         found = [
             token
             for token, supervised in zip(sample.token_ids, sample.loss_mask, strict=True)
@@ -377,7 +392,7 @@ def read_llamafactory(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     for row in lines(file):
         example = convert(row)
         made = processor.preprocess_dataset({key: [value] for key, value in example.items()})
-        yield without_newlines(tokenizer, labelled(made["labels"][0]))
+        yield without_newlines(tokenizer, labeled(made["labels"][0]))
 
 
 def read_verl(file: Path, tokenizer: Any) -> Iterator[list[int]]:

@@ -121,7 +121,7 @@ def test_training_twice_writes_the_same_bytes(learned: Path, tmp_path: Path) -> 
     assert (again / MODEL_FILE).read_bytes() == (learned / MODEL_FILE).read_bytes()
 
 
-def test_a_model_no_better_than_chance_is_refused_unless_allowed(tmp_path: Path) -> None:
+def test_a_model_not_better_than_chance_is_refused_unless_allowed(tmp_path: Path) -> None:
     model = train(tmp_path, [at_random(number) for number in range(40)])
     assert not read_model(model / MODEL_FILE).agreement.is_better_than_chance
     config = SelectConfig(selector="learned", model=str(model))
@@ -192,7 +192,7 @@ def test_labels_in_one_task_only_are_refused(tmp_path: Path) -> None:
         train_selector(SelectTrainConfig(), run, selection, tmp_path / "m")
 
 
-def test_a_model_that_is_no_run_of_select_train_is_explained(tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_run_of_select_train_is_explained(tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
     with pytest.raises(ConfigError, match="Give model=RUN"):
         select_steps(SelectConfig(selector="learned", model="nowhere"), run, tmp_path / "s")
