@@ -121,6 +121,25 @@ def test_training_twice_writes_the_same_bytes(learned: Path, tmp_path: Path) -> 
     assert (again / MODEL_FILE).read_bytes() == (learned / MODEL_FILE).read_bytes()
 
 
+def test_an_interrupted_training_goes_on_and_a_finished_one_is_kept(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pairs = [speaking(number) for number in range(80)]
+    with monkeypatch.context() as patch:
+        patch.setattr("atlas.selection.learned.train_selector.write_model", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, pairs)
+    arguments = (SelectTrainConfig(), tmp_path / "t", tmp_path / "s", tmp_path / "m")
+    train_selector(*arguments)
+    made = (tmp_path / "m" / MODEL_FILE).stat()
+    assert (tmp_path / "m" / MODEL_FILE).read_bytes() == (learned / MODEL_FILE).read_bytes()
+    train_selector(*arguments)
+    assert (tmp_path / "m" / MODEL_FILE).stat().st_mtime_ns == made.st_mtime_ns
+
+
 def test_a_model_not_better_than_chance_is_refused_unless_allowed(tmp_path: Path) -> None:
     model = train(tmp_path, [at_random(number) for number in range(40)])
     assert not read_model(model / MODEL_FILE).agreement.is_better_than_chance
