@@ -476,7 +476,7 @@ def test_errors_are_a_caution_and_never_failures(make_runs: Callable[..., RunFol
 def test_report_says_that_no_oracle_was_used_when_the_labels_are_the_experts_own(
     report: Report,
 ) -> None:
-    assert report.label_origin[0].startswith("No LLM oracle was used.")
+    assert report.label_origin[0].startswith("No LLM oracle was used")
     assert any(note.text == report.label_origin[0] for note in report.notes)
     assert any("that the selection of 'annotated' left" in line for line in report.label_origin)
 

@@ -148,7 +148,7 @@ def compare_selections(
         compare_selections,
         read_comparison,
     )
-    from atlas.reporting.selections.comparison_text import print_comparison
+    from atlas.reporting.selections.selection_tables import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
     selections = [given for given in runs if given not in settings]

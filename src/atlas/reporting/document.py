@@ -1,36 +1,34 @@
-"""Report -> document: what is said, in which order. Page and Markdown are two ways of writing the same document."""
+"""Report -> document: what is said, in which order.
+
+The page and the Markdown file are two forms of the same document.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from atlas.presenting.svg import Plot
+from atlas.presenting.tables import Table
+from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
 from atlas.reporting import tables, training_tables
-from atlas.reporting.marks import arm_styles
 from atlas.reporting.plots import (
-    Plot,
+    plot_arm_positions,
     plot_differences,
     plot_groups,
     plot_losses,
-    plot_positions,
     plot_success,
 )
-from atlas.reporting.report import Comparison, Report
-from atlas.reporting.tables import Table
-from atlas.reporting.wording import (
-    VERDICTS,
-    join_words,
-    p_text,
-    points,
-    points_interval,
-    split_label,
-    thousands,
-)
+from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.verdicts import VERDICTS, split_label
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The focus against the reference on one split, large; positions of the interval bar are shares of its width."""
+    """The focus against the reference on one split, in large type.
+
+    `low`, `estimate`, `high` and `zero` are places on the interval's bar, as shares of its width.
+    """
 
     split: str
     value: str
@@ -45,7 +43,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A part of the report: a lead in words, then plots and tables."""
 
     id: str
@@ -58,13 +56,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Everything that is shown. `arm_marks` holds the colour variable and the shape of each arm, by position."""
+    """Everything that is shown."""
 
     report: Report
     tiles: tuple[Tile, ...]
     facts: str
-    sections: tuple[Section, ...]
-    arm_marks: tuple[tuple[str, str], ...]
+    sections: tuple[ReportSection, ...]
 
     @property
     def plots(self) -> tuple[Plot, ...]:
@@ -74,35 +71,19 @@ class Document:
 def write_document(report: Report) -> Document:
     """The document of a report; sections without content are left out."""
     sections = [section for write in SECTIONS if (section := write(report)).plots or section.tables]
-    marks = tuple(
-        (f"arm-{_variable(report, position)}", style.mark)
-        for position, style in enumerate(arm_styles(report))
-    )
-    return Document(report, _tiles(report), _facts(report), tuple(sections), marks)
-
-
-def _variable(report: Report, position: int) -> str:
-    arm = report.arms[position]
-    if arm.role != "control":
-        return arm.role
-    return f"control-{sum(other.role == 'control' for other in report.arms[:position]) % 5 + 1}"
+    return Document(report, _tiles(report), _facts(report), tuple(sections))
 
 
 def _tiles(report: Report) -> tuple[Tile, ...]:
     rows = [
         row for row in report.comparisons if row.family == "reference" and row.arm == report.focus
     ]
-    limits = [
-        abs(limit)
-        for row in rows
-        for limit in (row.success_difference.low, row.success_difference.high)
-        if limit is not None
-    ]
+    limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
     return tuple(_tile(row, reach) for row in rows)
 
 
-def _tile(row: Comparison, reach: float) -> Tile:
+def _tile(row: ArmComparison, reach: float) -> Tile:
     difference = row.success_difference
     tone = {"better": "good", "worse": "bad"}.get(row.verdict, "muted")
 
@@ -128,28 +109,29 @@ def _facts(report: Report) -> str:
         int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results
     )
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})
-    told = [
+    facts = [
         f"{len(report.arms)} {'arms' if len(report.arms) > 1 else 'arm'}",
         f"{len(report.splits)} {'splits' if len(report.splits) > 1 else 'split'}",
         f"{thousands(episodes)} episodes",
     ]
     if seeds:
         low, high = seeds[0], seeds[-1]
-        told.append(
-            f"{low if low == high else f'{low} to {high}'} training {'seed' if high == 1 else 'seeds'} per arm"
-        )
-    return join_words(told)
+        number = low if low == high else f"{low} to {high}"
+        facts.append(f"{number} training {'seed' if high == 1 else 'seeds'} per arm")
+    return join_words(facts)
 
 
-def _success(report: Report) -> Section:
+def _success(report: Report) -> ReportSection:
     several = any(arm.num_runs > 1 for arm in report.arms)
-    return Section(
+    return ReportSection(
         "success",
         "Success",
-        "Success is the environment's own verdict on an episode. The rate is over valid episodes: a truncated one is no success, one "
-        "that broke is left out and stands under errors. Brackets hold intervals, in the unit of the number before them."
+        "The environment decides whether an episode is a success. The rate is over valid "
+        "episodes: a truncated one is not a success, one that broke is left out and counted under "
+        "errors. Brackets hold intervals, in the unit of the number before them."
         + (
-            " Where an arm has several training seeds, each task counts once, by its mean over them."
+            " Where an arm has several training seeds, each task counts once, by its mean over "
+            "them."
             if several
             else ""
         ),
@@ -159,13 +141,14 @@ def _success(report: Report) -> Section:
     )
 
 
-def _differences(report: Report) -> Section:
+def _differences(report: Report) -> ReportSection:
     plot = plot_differences(report)
-    return Section(
+    return ReportSection(
         "differences",
         "Paired differences",
-        "Every arm met the same tasks, so arms are compared task by task, which takes the difficulty of the tasks out of the noise. "
-        f"Intervals and p-values come from {thousands(report.resamples)} bootstrap resamples of the tasks"
+        "Every arm met the same tasks, so arms are compared task by task, which removes the "
+        "difficulty of the tasks from the noise. Intervals and p-values come from "
+        f"{thousands(report.resamples)} bootstrap resamples of the tasks"
         + (
             ", and of the runs of an arm that has several"
             if any(arm.num_runs > 1 for arm in report.arms)
@@ -178,24 +161,26 @@ def _differences(report: Report) -> Section:
     )
 
 
-def _budgets(report: Report) -> Section:
-    return Section(
+def _budgets(report: Report) -> ReportSection:
+    return ReportSection(
         "budgets",
         "Arms and budgets",
-        "What each arm was trained on. The loss was computed on supervised steps and tokens; the rest of each trajectory was context.",
+        "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
+        "rest of each trajectory was context.",
         (),
         (),
         (training_tables.budget_table(report),),
     )
 
 
-def _groups(report: Report) -> Section:
+def _groups(report: Report) -> ReportSection:
     plots = [plot for split in report.splits if (plot := plot_groups(report, split)) is not None]
-    return Section(
+    return ReportSection(
         "groups",
         "Task groups",
-        f"The same success rates by group of tasks, the easiest for {report.arm(report.reference).label} first. Few tasks per group make "
-        "wide intervals, and nothing is tested here: this is for looking, not for claiming.",
+        "The same success rates by group of tasks, the easiest for "
+        f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
+        "nothing is tested here: this is for exploring, not for claims.",
         (),
         tuple(plots),
         tuple(
@@ -206,11 +191,11 @@ def _groups(report: Report) -> Section:
     )
 
 
-def _selections(report: Report) -> Section:
-    plot = plot_positions(report)
+def _selections(report: Report) -> ReportSection:
+    plot = plot_arm_positions(report)
     who, *arms = report.label_origin
     shown = (training_tables.kind_table(report), training_tables.position_table(report))
-    return Section(
+    return ReportSection(
         "selections",
         "Where the critical steps lie",
         who,
@@ -220,19 +205,19 @@ def _selections(report: Report) -> Section:
     )
 
 
-def _losses(report: Report) -> Section:
+def _losses(report: Report) -> ReportSection:
     plot = plot_losses(report)
     lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
-    return Section("losses", "Training loss", lead, (), (plot,) if plot else (), ())
+    return ReportSection("losses", "Training loss", lead, (), (plot,) if plot else (), ())
 
 
-def _provenance(report: Report) -> Section:
+def _provenance(report: Report) -> ReportSection:
     versions = {training_tables.versions_text(run) for run in report.runs}
-    return Section(
+    return ReportSection(
         "provenance",
         "Provenance",
-        "Every number of this report stands in report.json with the run, the file and the field that it was computed from. "
-        f"Resampling used seed {report.seed}."
+        "report.json holds every number of this report with the run, the file and the field that "
+        f"it was computed from. Resampling used seed {report.seed}."
         + (f" All runs were made with {versions.pop()}." if len(versions) == 1 else ""),
         (),
         (),
@@ -240,7 +225,7 @@ def _provenance(report: Report) -> Section:
     )
 
 
-SECTIONS: tuple[Callable[[Report], Section], ...] = (
+SECTIONS: tuple[Callable[[Report], ReportSection], ...] = (
     _success,
     _differences,
     _budgets,

@@ -14,7 +14,8 @@ from atlas.errors import DataError, ModelError
 from atlas.records import Record, Trajectory
 from atlas.selection.learned.step_features import FEATURES_VERSION, step_numbers, step_words, weigh
 from atlas.selection.step_embeddings import Embeds, EncoderPart, step_embeddings
-from atlas.statistics.agreement import Agreement, Estimate
+from atlas.statistics.agreement import Agreement
+from atlas.statistics.estimate import Estimate
 from atlas.store.record_files import write_text
 
 MODEL_FILE = "selector.json"

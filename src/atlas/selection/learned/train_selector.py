@@ -41,7 +41,8 @@ from atlas.selection.learned.step_features import (
     weigh,
 )
 from atlas.selection.step_embeddings import Embeds, EncoderPart, center_and_scale, step_embeddings
-from atlas.statistics.agreement import Overlap, bootstrap_mean, measure_agreement
+from atlas.statistics.agreement import Overlap, measure_agreement
+from atlas.statistics.bootstrap import bootstrap_ratio
 from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
 
@@ -250,7 +251,7 @@ def _train(
         slope=round(fit.slope, DIGITS),
         offset=round(fit.offset, DIGITS),
         agreement=measure_agreement(()),
-        brier=bootstrap_mean(np.zeros(0), np.zeros(0), 0),
+        brier=bootstrap_ratio(np.zeros(0), np.zeros(0), 0),
         base_brier=0.0,
         calibration_error=0.0,
     )
@@ -340,7 +341,7 @@ def _measured(
     return model.model_copy(
         update={
             "agreement": agreement,
-            "brier": bootstrap_mean(squares, counts, seed),
+            "brier": bootstrap_ratio(squares, counts, seed),
             "base_brier": round(share * (1 - share), DIGITS),
             "calibration_error": round(_calibration_error(said, true), DIGITS),
         }

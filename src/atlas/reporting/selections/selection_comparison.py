@@ -1,22 +1,26 @@
-"""What `atlas compare-selections` finds, as records: each selection by itself, and each pair of them."""
+"""What `atlas compare-selections` finds, as records: each selection, and each pair of them."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
-from atlas.statistics.agreement import Agreement, Estimate
+from atlas.statistics.agreement import Agreement
+from atlas.statistics.estimate import Estimate
 
-BINS = 10  # of the position in the trajectory, for the plot
-PARTS = ("start", "middle", "end")  # thirds of the trajectory, for the agreement by position
+# Equal parts of the trajectory, for the plot.
+BINS = 10
+# Thirds of the trajectory, for the agreement by position.
+PARTS = ("start", "middle", "end")
 
 Measure = Literal["characters", "tokens"]
 
 
 class PositionBin(Record):
-    """A tenth of the trajectory: its steps, those selected, how many blind draws would select, and the kinds of those selected.
+    """A tenth of the trajectory: its steps, and those selected.
 
-    A step with several kinds counts under each; `no_kind` counts those without any.
+    `expected_selected` is how many blind draws would select. A step with several kinds counts under
+    each; `no_kind` counts those without any.
     """
 
     num_steps: int
@@ -26,8 +30,8 @@ class PositionBin(Record):
     no_kind: int
 
 
-class Profile(Record):
-    """One selection by itself, and beside it what blind draws of as many steps in each trajectory would give.
+class ComparedSelection(Record):
+    """One selection, beside blind draws of as many steps from each trajectory.
 
     `mean_position` is that of the selected steps, from 0 (start) to 1 (end); blind draws have 0.5.
     """
@@ -46,7 +50,10 @@ class Profile(Record):
 
 
 class KindOverlap(Record):
-    """Of the steps to which `of` gives this kind: how many `by` chose too, and how many blind draws would."""
+    """The steps to which `of` gives this kind, and how many of them `by` chose too.
+
+    `expected_found` is how many blind draws would choose.
+    """
 
     of: str
     by: str
@@ -56,7 +63,7 @@ class KindOverlap(Record):
     expected_found: float
 
 
-class Pair(Record):
+class SelectionPair(Record):
     """Two selections, over the trajectories on which neither has a problem."""
 
     first: str
@@ -66,13 +73,13 @@ class Pair(Record):
     by_kind: tuple[KindOverlap, ...]
 
 
-class Comparison(Record):
-    """All of it."""
+class SelectionComparison(Record):
+    """Everything in comparison.json."""
 
     version: Literal[1] = 1
     num_trajectories: int
     num_steps: int
     measure: Measure
     confidence: float
-    profiles: tuple[Profile, ...]
-    pairs: tuple[Pair, ...]
+    profiles: tuple[ComparedSelection, ...]
+    pairs: tuple[SelectionPair, ...]
