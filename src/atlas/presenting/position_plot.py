@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas.presenting.marks import DOTTED, WIDTH, add_axes, draw_legend, new_figure, write_title
 from atlas.presenting.svg import INK, RULE, Plot, drawing, write_svg
@@ -42,7 +42,8 @@ def draw_positions(
     title: str,
     caption: str,
     description: str,
-    colors: dict[str, str] | None = None,
+    legend: dict[str, str] | None = None,
+    line_label: str = "",
 ) -> Plot:
     """The panels under one another, all with the same height of the axis.
 
@@ -51,11 +52,12 @@ def draw_positions(
         title: of the plot.
         caption: below the plot.
         description: what a screen reader says of the numbers.
-        colors: label by stand-in color, for a legend; none, if None.
+        legend: label by stand-in color; no legend, if None.
+        line_label: label of the dotted line in the legend.
     """
     columns = max(2, min(PANELS_PER_ROW, len(panels)))
     num_rows = math.ceil(len(panels) / columns)
-    height = num_rows * ROW_HEIGHT + (LEGEND_HEIGHT if colors else 0.0)
+    height = num_rows * ROW_HEIGHT + (LEGEND_HEIGHT if legend else 0.0)
     width = (WIDTH - LEFT - GAP * (columns - 1)) / columns
     top = min(1.0, max(0.05, *(panel.top for panel in panels)) * 1.12)
     with drawing("positions"):
@@ -68,13 +70,18 @@ def draw_positions(
             _draw_panel(axes, panel)
             axes.set_ylim(0, top)
             axes.tick_params(axis="y", labelleft=column == 0, labelsize=7.5)
-        if colors:
-            from matplotlib.patches import Patch
-
-            handles = [Patch(color=color, label=label) for color, label in colors.items()]
-            draw_legend(figure, handles, columns=len(handles))
+        if legend:
+            draw_legend(figure, _legend_handles(legend, line_label), columns=len(legend) + 1)
         svg = write_svg(figure, "positions", title, description)
     return Plot("positions", title, caption, svg)
+
+
+def _legend_handles(legend: dict[str, str], line_label: str) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Patch(color=color, label=label) for color, label in legend.items()]
+    return [*handles, Line2D([0], [0], color=INK, linestyle=DOTTED, label=line_label)]
 
 
 def _draw_panel(axes: Axes, panel: PositionPanel) -> None:

@@ -162,9 +162,10 @@ def _write(
         ),
     )
     write_text(run.path / COMPARISON_FILE, comparison.model_dump_json(indent=1) + "\n")
-    write_text(run.path / "comparison.md", comparison_markdown(comparison))
-    if config.plot:
-        write_text(run.path / "positions.svg", for_file(plot_selected_positions(comparison).svg))
+    plot = plot_selected_positions(comparison) if config.plot else None
+    write_text(run.path / "comparison.md", comparison_markdown(comparison, plot))
+    if plot is not None:
+        write_text(run.path / f"{plot.name}.svg", for_file(plot.svg))
     run.write_problems(_problems(selections))
     return run.finish(
         {

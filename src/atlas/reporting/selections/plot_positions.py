@@ -30,13 +30,14 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
         panels,
         "Where the selected steps lie, and of what kind",
         "Share of the steps in each tenth of the trajectory that were selected. A step with "
-        "several kinds is divided among them. Dotted: blind draws of as many.",
+        "several kinds is divided among them.",
         "The numbers are in comparison.json.",
         {
             color: labels[kind]
             for kind, color in KIND_COLORS.items()
             if any(any(panel.bars[color]) for panel in panels)
         },
+        "blind draws of as many",
     )
 
 

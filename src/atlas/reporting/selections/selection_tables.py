@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from atlas.presenting.markdown import escape_markdown, markdown_table
+from atlas.presenting.markdown import escape_markdown, markdown_plot, markdown_table
+from atlas.presenting.svg import Plot
 from atlas.presenting.tables import Table, terminal_table, text_table
 from atlas.presenting.wording import DASH, KIND_LABELS, decimal, decimal_interval
 from atlas.reporting.selections.selection_comparison import (
@@ -85,8 +86,8 @@ def print_comparison(console: Console, comparison: SelectionComparison) -> None:
     console.print(Text(NOTES, style="dim"))
 
 
-def comparison_markdown(comparison: SelectionComparison) -> str:
-    """All tables as a Markdown document, and how to read them."""
+def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = None) -> str:
+    """All tables and the plot as a Markdown document, and how to read them."""
     lines = [
         "# Selections compared",
         "",
@@ -97,6 +98,8 @@ def comparison_markdown(comparison: SelectionComparison) -> str:
     ]
     for table in comparison_tables(comparison):
         lines += markdown_table(table)
+    if plot is not None:
+        lines += markdown_plot(plot.title, plot.caption, f"{plot.name}.svg")
     return "\n".join([*lines, escape_markdown(NOTES)]) + "\n"
 
 
