@@ -119,6 +119,28 @@ def test_every_episode_is_counted_once_and_groups_sum_to_the_whole(
         )
 
 
+def test_invalid_steps_are_counted_over_valid_episodes_where_it_is_known() -> None:
+    flags = ((True, False, None), (None,) * 3, (True,) * 3)
+    episodes = [
+        episode.model_copy(
+            update={
+                "steps": tuple(
+                    step.model_copy(update={"is_invalid": flag})
+                    for step, flag in zip(episode.steps, known, strict=True)
+                )
+            }
+        )
+        for episode, known in zip(
+            [_episode(0, "success"), _episode(1, "failure"), _episode(2, "error")],
+            flags,
+            strict=True,
+        )
+    ]
+    metrics = summarize_episodes(episodes)
+    assert (metrics.num_invalid_steps, metrics.invalid_step_share) == (1, 0.5)
+    assert summarize_episodes(episodes[1:2]).invalid_step_share is None
+
+
 def test_groups_stand_in_alphabetical_order_and_metrics_survive_the_disk() -> None:
     metrics = summarize_episodes(
         [_episode(0, "success", group="open"), _episode(1, "failure", 0.0, group="goto")]

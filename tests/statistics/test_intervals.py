@@ -225,15 +225,14 @@ def test_training_noise_widens_the_interval_once_there_are_several_runs() -> Non
 
 
 def test_variance_between_few_runs_is_not_underestimated() -> None:
-    runs = np.array(
-        [[0.0] * 20, [1.0] * 20]
-    )  # s² = 1/2, so the standard error of the mean is 1/2: drawing 2 of 2 would give 0.35
+    # s² = 1/2, so the standard error of the mean is 1/2: drawing 2 of 2 would give 0.35.
+    runs = np.array([[0.0] * 20, [1.0] * 20])
     interval = bootstrap_interval(runs, seed=0)
     assert (interval.low, interval.high) == (0.0, 1.0)
 
 
 def _share_covering(num_runs: int, run_noise: float) -> float:
-    """How often a 95 % interval holds the true difference, over 300 simulated experiments on 60 tasks."""
+    """How often a 95 % interval holds the truth, in 300 simulated experiments on 60 tasks."""
     rng = np.random.default_rng(11)
     covered = 0
     for experiment in range(300):

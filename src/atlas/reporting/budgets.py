@@ -118,7 +118,7 @@ def loss_curves(arm: Arm) -> tuple[LossCurve, ...]:
 
 
 def _bin(index: int, num_steps: int) -> int:
-    """The tenth of the trajectory in which the middle of step `index` lies."""
+    """The tenth of the trajectory that holds the middle of step `index`."""
     return (2 * index + 1) * NUM_BINS // (2 * num_steps)
 
 

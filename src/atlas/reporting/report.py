@@ -98,7 +98,7 @@ class SelectionProfile(Record):
 
 
 class LossCurve(Record):
-    """The training loss of one run at its optimiser steps."""
+    """The training loss of one run at its optimizer steps."""
 
     run: str
     steps: tuple[int, ...]

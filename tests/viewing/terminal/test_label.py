@@ -173,16 +173,16 @@ def test_a_crash_while_a_trajectory_goes_over_makes_no_label_twice(run: Path) ->
 def test_a_file_of_something_else_is_not_written_to(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     file.write_text('{"id": "t3"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"labels.jsonl line 1: .*Mend the file"):
+    with pytest.raises(DataError, match=r"labels.jsonl line 1: .*Fix the file"):
         label(run, "n")
     assert file.read_text(encoding="utf-8") == '{"id": "t3"}\n'
     file.unlink()
     file.with_suffix(".jsonl.partial").write_text("[]\n", encoding="utf-8")
-    with pytest.raises(DataError, match="something else than labels"):
+    with pytest.raises(DataError, match="something other than labels"):
         label(run, "n")
     with pytest.raises(ConfigError, match="does not end in"):
         LabelBook(tmp_path / "labels.csv", "ann")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         LabelBook(tmp_path / "nowhere" / "labels.jsonl", "ann")
     with pytest.raises(ConfigError, match="--annotator is empty"):
         label(run, "n", annotator=" ")
@@ -266,7 +266,7 @@ def test_a_sitting_without_a_finished_trajectory_names_no_file_to_use(run: Path)
         read_until(screen, "[q]uit")
         os.write(screen, b"q")
         assert "Use them" not in read_until(
-            screen, "There is no such file until a whole trajectory is labelled"
+            screen, "The file is written once a whole trajectory is labeled"
         )
         assert process.wait(timeout=20) == 0
     finally:
@@ -289,4 +289,4 @@ def test_without_a_terminal_the_command_says_so(run: Path) -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr.startswith("error: label asks a person")) == (2, True)
+    assert (done.returncode, done.stderr.startswith("error: label reads single keys")) == (2, True)
