@@ -8,7 +8,7 @@ import re
 from rich.console import Console
 
 from atlas.presenting.markdown import markdown_list, markdown_plot, markdown_table
-from atlas.presenting.tables import Cell, RowGroup, Table, TableRow, terminal_table, text_table
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, terminal_table, text_table
 from atlas.presenting.wording import join_words, percent, percent_interval, signed
 from atlas.statistics.estimate import Estimate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from atlas.presenting.tables import Table
+from atlas.presenting.table import Table
 from atlas.presenting.wording import MAX_TEXT
 from atlas.terminal.visible_text import one_line
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atlas.presenting.svg import Plot
-from atlas.presenting.tables import Table
+from atlas.presenting.table import Table
 from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
 from atlas.reporting import tables, training_tables
 from atlas.reporting.plots import (

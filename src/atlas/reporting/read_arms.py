@@ -70,7 +70,7 @@ class _RunFiles:
         return tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
 
 
-class _Reader:
+class _RunReader:
     """Run folders by path, so that arms that share a run read it once."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
             or an arm mixes runs that do not belong together.
         DataError: a file of a run cannot be read.
     """
-    reader = _Reader()
+    reader = _RunReader()
     arms = tuple(
         Arm(
             arm,
@@ -145,7 +145,7 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
 
 
-def _read_run(reader: _Reader, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
+def _read_run(reader: _RunReader, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
     training = reader.read_training(name, run.training) if run.training else None
     evaluations = {}
     for split, path in run.evaluations.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.presenting.tables import Cell, RowGroup, Table, TableRow, Tone
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
 from atlas.presenting.wording import (
     MAX_LABEL,
     PERCENT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas.presenting.tables import Cell, RowGroup, Table, TableRow
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow
 from atlas.presenting.wording import (
     DASH,
     KIND_LABELS,

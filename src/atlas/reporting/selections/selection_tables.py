@@ -9,7 +9,7 @@ from rich.text import Text
 
 from atlas.presenting.markdown import escape_markdown, markdown_plot, markdown_table
 from atlas.presenting.svg import Plot
-from atlas.presenting.tables import Table, terminal_table, text_table
+from atlas.presenting.table import Table, terminal_table, text_table
 from atlas.presenting.wording import DASH, KIND_LABELS, decimal, decimal_interval
 from atlas.reporting.selections.selection_comparison import (
     ComparedSelection,
