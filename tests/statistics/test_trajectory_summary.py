@@ -16,9 +16,7 @@ def trajectory(
 ) -> Trajectory:
     steps = tuple(
         Step(
-            observation=(),
-            response=Message(role="assistant", content="go"),
-            is_invalid=is_invalid,
+            observation=(), response=Message(role="assistant", content="go"), is_invalid=is_invalid
         )
         for is_invalid in invalid
     )

@@ -43,8 +43,7 @@ class ReportConfig(Config):
     reference: str = Field("all", description="the arm that every other one is compared with")
     base: str | None = Field(None, description="the arm of the untuned model")
     focus: str | None = Field(
-        None,
-        description="the arm of the headline; if none, the first that has no other role",
+        None, description="the arm of the headline; if none, the first that has no other role"
     )
     seed: int = Field(0, description="of the resampling")
     resamples: int = Field(10_000, ge=100, description="of each bootstrap")

@@ -5,13 +5,12 @@ The page and the Markdown file are two forms of the same document.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atlas.presenting.svg import Plot
 from atlas.presenting.table import Table
 from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
-from atlas.reporting import tables, training_tables
 from atlas.reporting.plots import (
     plot_arm_positions,
     plot_differences,
@@ -20,6 +19,14 @@ from atlas.reporting.plots import (
     plot_success,
 )
 from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.tables import difference_tables, group_table, main_table
+from atlas.reporting.training_tables import (
+    budget_table,
+    kind_table,
+    position_table,
+    provenance_table,
+    versions_text,
+)
 from atlas.reporting.verdicts import VERDICTS, split_label
 
 
@@ -121,108 +128,92 @@ def _facts(report: Report) -> str:
     return join_words(facts)
 
 
-def _success(report: Report) -> ReportSection:
-    several = any(arm.num_runs > 1 for arm in report.arms)
+def _section(
+    id_: str,
+    title: str,
+    lead: str,
+    plots: Sequence[Plot | None] = (),
+    tables: Sequence[Table] = (),
+    items: Sequence[str] = (),
+) -> ReportSection:
+    """A section without its missing plots and its empty tables."""
     return ReportSection(
-        "success",
-        "Success",
-        "The environment decides whether an episode is a success. The rate is over valid "
-        "episodes: a truncated one is not a success, one that broke is left out and counted under "
-        "errors. Brackets hold intervals, in the unit of the number before them."
-        + (
-            " Where an arm has several training seeds, each task counts once, by its mean over "
-            "them."
-            if several
-            else ""
-        ),
-        (),
-        (plot_success(report),),
-        (tables.main_table(report),),
+        id_,
+        title,
+        lead,
+        tuple(items),
+        tuple(plot for plot in plots if plot is not None),
+        tuple(table for table in tables if not table.is_empty),
     )
+
+
+def _success(report: Report) -> ReportSection:
+    lead = (
+        "The environment decides whether an episode is a success. The rate is over valid episodes: "
+        "a truncated one is not a success, one that broke is left out and counted under errors. "
+        "Brackets hold intervals, in the unit of the number before them."
+    )
+    if _has_several_seeds(report):
+        lead += " Where an arm has several training seeds, each task counts once, by its mean."
+    return _section("success", "Success", lead, [plot_success(report)], [main_table(report)])
 
 
 def _differences(report: Report) -> ReportSection:
-    plot = plot_differences(report)
-    return ReportSection(
-        "differences",
-        "Paired differences",
+    runs = ", and of the runs of an arm that has several" if _has_several_seeds(report) else ""
+    lead = (
         "Every arm met the same tasks, so arms are compared task by task, which removes the "
         "difficulty of the tasks from the noise. Intervals and p-values come from "
-        f"{thousands(report.resamples)} bootstrap resamples of the tasks"
-        + (
-            ", and of the runs of an arm that has several"
-            if any(arm.num_runs > 1 for arm in report.arms)
-            else ""
-        )
-        + ". The verdict follows the p-value that is adjusted for all comparisons of its table.",
-        (),
-        (plot,) if plot else (),
-        tables.difference_tables(report),
+        f"{thousands(report.resamples)} bootstrap resamples of the tasks{runs}. The verdict "
+        "follows the p-value that is adjusted for all comparisons of its table."
     )
+    plots, tables = [plot_differences(report)], difference_tables(report)
+    return _section("differences", "Paired differences", lead, plots, tables)
 
 
 def _budgets(report: Report) -> ReportSection:
-    return ReportSection(
-        "budgets",
-        "Arms and budgets",
+    lead = (
         "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
-        "rest of each trajectory was context.",
-        (),
-        (),
-        (training_tables.budget_table(report),),
+        "rest of each trajectory was context."
     )
+    return _section("budgets", "Arms and budgets", lead, tables=[budget_table(report)])
 
 
 def _groups(report: Report) -> ReportSection:
-    plots = [plot for split in report.splits if (plot := plot_groups(report, split)) is not None]
-    return ReportSection(
-        "groups",
-        "Task groups",
+    lead = (
         "The same success rates by group of tasks, the easiest for "
         f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
-        "nothing is tested here: this is for exploring, not for claims.",
-        (),
-        tuple(plots),
-        tuple(
-            table
-            for split in report.splits
-            if not (table := tables.group_table(report, split)).is_empty
-        ),
+        "nothing is tested here: this is for exploring, not for claims."
     )
+    plots = [plot_groups(report, split) for split in report.splits]
+    tables = [group_table(report, split) for split in report.splits]
+    return _section("groups", "Task groups", lead, plots, tables)
 
 
 def _selections(report: Report) -> ReportSection:
-    plot = plot_arm_positions(report)
-    who, *arms = report.label_origin
-    shown = (training_tables.kind_table(report), training_tables.position_table(report))
-    return ReportSection(
-        "selections",
-        "Where the critical steps lie",
-        who,
-        tuple(arms),
-        (plot,) if plot else (),
-        tuple(table for table in shown if not table.is_empty),
-    )
+    lead, *items = report.label_origin
+    plots = [plot_arm_positions(report)]
+    tables = [kind_table(report), position_table(report)]
+    return _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 
 
 def _losses(report: Report) -> ReportSection:
-    plot = plot_losses(report)
     lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
-    return ReportSection("losses", "Training loss", lead, (), (plot,) if plot else (), ())
+    return _section("losses", "Training loss", lead, [plot_losses(report)])
 
 
 def _provenance(report: Report) -> ReportSection:
-    versions = {training_tables.versions_text(run) for run in report.runs}
-    return ReportSection(
-        "provenance",
-        "Provenance",
+    lead = (
         "report.json holds every number of this report with the run, the file and the field that "
         f"it was computed from. Resampling used seed {report.seed}."
-        + (f" All runs were made with {versions.pop()}." if len(versions) == 1 else ""),
-        (),
-        (),
-        (training_tables.provenance_table(report),),
     )
+    versions = {versions_text(run) for run in report.runs}
+    if len(versions) == 1:
+        lead += f" All runs were made with {versions.pop()}."
+    return _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
+
+
+def _has_several_seeds(report: Report) -> bool:
+    return any(arm.num_runs > 1 for arm in report.arms)
 
 
 SECTIONS: tuple[Callable[[Report], ReportSection], ...] = (

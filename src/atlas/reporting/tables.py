@@ -90,10 +90,9 @@ def difference_table(report: Report, family: Family) -> Table:
 
 
 def difference_tables(report: Report) -> tuple[Table, ...]:
-    """The tables of differences that have rows."""
+    """The tables of all families of comparisons."""
     families: tuple[Family, ...] = ("reference", "focus", "base")
-    tables = [difference_table(report, family) for family in families]
-    return tuple(table for table in tables if not table.is_empty)
+    return tuple(difference_table(report, family) for family in families)
 
 
 def group_table(report: Report, split: str) -> Table:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from atlas.presenting.markdown import (
-    escape_markdown,
-    markdown_list,
-    markdown_plot,
-    markdown_table,
-)
+from atlas.presenting.markdown import escape_markdown, markdown_list, markdown_plot, markdown_table
 from atlas.reporting.document import Document
 
 PLOTS_FOLDER = "plots"

@@ -55,8 +55,7 @@ class CompareConfig(Config):
         description="run folders of select, all made from the same trajectories"
     )
     names: tuple[str, ...] = Field(
-        (),
-        description="names of the selections, in their order; those of the folders, if none",
+        (), description="names of the selections, in their order; those of the folders, if none"
     )
     trajectories: Annotated[Path | None, BY_CONTENT] = Field(
         None,
