@@ -56,7 +56,7 @@ def test_one_seed_is_a_caution_and_several_widen_what_the_intervals_cover(
     assert thrice.arm("critical").budget.train_seconds.low == 612.4  # type: ignore[union-attr]
 
 
-def test_one_arm_alone_is_reported_without_comparisons(
+def test_a_single_arm_is_reported_without_comparisons(
     make_runs: Callable[..., RunFolders],
 ) -> None:
     folders = make_runs(arms=("critical",), num_tasks=16)

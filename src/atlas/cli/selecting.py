@@ -140,7 +140,7 @@ def compare_selections(
         typer.Option(help="Count supervised tokens of this model instead of characters."),
     ] = None,
 ) -> None:
-    """Show how far selections of the same trajectories agree, beyond chance, by kind and by position."""
+    """Show how far selections agree beyond chance, by kind and by position."""
     from rich.console import Console
 
     from atlas.reporting.selections.compare_selections import (

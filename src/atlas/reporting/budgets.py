@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
+from atlas.reporting.position_bins import count_positions
 from atlas.reporting.report import (
     Budget,
     LossCurve,
-    SelectedTenth,
     SelectionProfile,
     SourcedEstimate,
 )
 
-NUM_BINS = 10
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
 
@@ -63,35 +61,23 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
     )
     if not data:
         return None
-    steps, selected = Counter[int](), Counter[int]()
-    kinds = Counter[str]()
     num_annotated = num_selected_annotated = 0
     for part in data:
         for selection in part.selections.values():
             annotated = part.annotated_steps.get(selection.trajectory_id, frozenset())
             num_annotated += len(annotated)
             num_selected_annotated += len(annotated & selection.indices)
-            steps.update(_bin(index, selection.num_steps) for index in range(selection.num_steps))
-            selected.update(_bin(index, selection.num_steps) for index in selection.indices)
-            kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
     selections = [selection for part in data for selection in part.selections.values()]
+    bins = count_positions(selections)
     return SelectionProfile(
         num_trajectories=len(selections),
-        num_steps=steps.total(),
-        num_selected=selected.total(),
+        num_steps=sum(part.num_steps for part in bins),
+        num_selected=sum(part.num_selected for part in bins),
         num_problems=sum(selection.problem is not None for selection in selections),
         num_annotated=num_annotated,
         num_selected_annotated=num_selected_annotated,
-        bins=tuple(
-            SelectedTenth(
-                low=index / NUM_BINS,
-                high=(index + 1) / NUM_BINS,
-                num_steps=steps[index],
-                num_selected=selected[index],
-            )
-            for index in range(NUM_BINS)
-        ),
-        kinds={kind: kinds[kind] for kind in CRITICAL_KINDS},
+        bins=bins,
+        kinds={kind: sum(part.kinds[kind] for part in bins) for kind in CRITICAL_KINDS},
         sources=tuple(
             source
             for part in data
@@ -115,11 +101,6 @@ def loss_curves(arm: Arm) -> tuple[LossCurve, ...]:
         for training in arm.trainings
         if training.losses
     )
-
-
-def _bin(index: int, num_steps: int) -> int:
-    """The tenth of the trajectory that holds the middle of step `index`."""
-    return (2 * index + 1) * NUM_BINS // (2 * num_steps)
 
 
 def _selector(data: TrainingData) -> str:

@@ -150,12 +150,7 @@ def plot_arm_positions(report: Report) -> Plot | None:
     panels = [
         PositionPanel(
             arm.label,
-            {
-                style.color: tuple(
-                    part.num_selected / part.num_steps if part.num_steps else 0.0
-                    for part in arm.selection.bins
-                )
-            },
+            {style.color: tuple(part.selected_share for part in arm.selection.bins)},
             (arm.selection.num_selected / arm.selection.num_steps,) * len(arm.selection.bins),
         )
         for arm, style in zip(report.arms, arm_styles(report), strict=True)

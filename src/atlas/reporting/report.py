@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
+from atlas.reporting.position_bins import PositionBin
 from atlas.statistics.estimate import Estimate
 
 Role = Literal["base", "reference", "focus", "control"]
@@ -71,18 +72,6 @@ class Budget(Record):
     final_loss: SourcedEstimate
 
 
-class SelectedTenth(Record):
-    """A tenth of the trajectory, [low, high) of its length.
-
-    A step belongs to the tenth that holds its middle.
-    """
-
-    low: float
-    high: float
-    num_steps: int
-    num_selected: int
-
-
 class SelectionProfile(Record):
     """Where the selected steps of an arm lie and what kind they are."""
 
@@ -92,7 +81,7 @@ class SelectionProfile(Record):
     num_problems: int
     num_annotated: int
     num_selected_annotated: int
-    bins: tuple[SelectedTenth, ...]
+    bins: tuple[PositionBin, ...]
     kinds: dict[CriticalKind, int]
     sources: tuple[str, ...]
 

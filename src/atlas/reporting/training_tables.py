@@ -69,8 +69,7 @@ def kind_table(report: Report) -> Table:
 def position_table(report: Report) -> Table:
     """The share of steps that were selected, for each tenth of the trajectory."""
     profiles = _profiles(report)
-    bins = profiles[0][2].bins if profiles else ()
-    tenths = (f"{100 * part.low:.0f}{DASH}{100 * part.high:.0f}{PERCENT}" for part in bins)
+    tenths = (f"{low}{DASH}{low + 10}{PERCENT}" for low in range(0, 100, 10))
     rows = tuple(
         TableRow(
             (

@@ -104,7 +104,8 @@ def test_the_next_sitting_goes_on_at_the_step_where_the_last_one_stopped(
             label(run, "pn!")
     else:
         label(run, "pn" + stop)
-    assert not (run.parent / "labels.jsonl").exists()  # half a trajectory is no label of it
+    # Half a trajectory is not written to the file.
+    assert not (run.parent / "labels.jsonl").exists()
     assert "step 2 of 0 to 2" in label(run, "sy")[1]
     assert labels_in(run) == [
         ("t3", 0, "plan_creation"),
@@ -132,7 +133,7 @@ def test_a_skipped_trajectory_is_asked_about_again_and_people_do_not_see_each_ot
     }
 
 
-def test_a_note_goes_with_the_next_label_alone(run: Path) -> None:
+def test_a_note_goes_only_with_the_next_label(run: Path) -> None:
     label(run, "wpnny", " why \u2028 so ")
     notes = [one.label.note for one in read_labels(run.parent / "labels.jsonl").labels]
     assert notes == ["why \u2028 so", None, None]
@@ -155,7 +156,7 @@ def test_what_others_wrote_stays_as_it_is_and_a_missing_line_end_is_added(run: P
     label(run, "nny")
     assert (run.parent / "labels.jsonl").read_text(
         encoding="utf-8"
-    ) == theirs  # "y" is no answer about the last step
+    ) == theirs  # "y" does not answer for the last step
     label(run, "ny")
     assert (run.parent / "labels.jsonl").read_text(encoding="utf-8").startswith(theirs + "\n{")
     assert len(labels_in(run)) == 4

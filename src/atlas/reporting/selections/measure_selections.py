@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from atlas.errors import DataError
-from atlas.records import CRITICAL_KINDS, CriticalKind, Selection
+from atlas.records import CRITICAL_KINDS, Selection
+from atlas.reporting.position_bins import count_positions, part_of
 from atlas.reporting.selections.selection_comparison import (
-    BINS,
     PARTS,
     ComparedSelection,
     KindOverlap,
-    PositionBin,
     SelectionPair,
 )
 from atlas.statistics.agreement import Overlap, measure_agreement
@@ -64,33 +63,7 @@ def measure_selection(
         supervised_share=bootstrap_ratio(sums[:, 0], sums[:, 1], seed),
         random_supervised_share=round(float(sums[:, 2].sum() / total), 6) if total else None,
         mean_position=bootstrap_ratio(sums[:, 3], sums[:, 4], seed),
-        bins=_bins([selection for selection, _ in known]),
-    )
-
-
-def _bins(selections: Sequence[Selection]) -> tuple[PositionBin, ...]:
-    num_steps, num_selected, expected, no_kind = ([0.0] * BINS for _ in range(4))
-    kinds: list[dict[CriticalKind, int]] = [dict.fromkeys(CRITICAL_KINDS, 0) for _ in range(BINS)]
-    for selection in selections:
-        for index in range(selection.num_steps):
-            place = _part(index, selection.num_steps, BINS)
-            num_steps[place] += 1
-            expected[place] += len(selection.indices) / selection.num_steps
-        for step in selection.critical_steps:
-            place = _part(step.index, selection.num_steps, BINS)
-            num_selected[place] += 1
-            no_kind[place] += not step.kinds
-            for kind in step.kinds:
-                kinds[place][kind] += 1
-    return tuple(
-        PositionBin(
-            num_steps=int(num_steps[place]),
-            num_selected=int(num_selected[place]),
-            expected_selected=round(expected[place], 6),
-            kinds=kinds[place],
-            no_kind=int(no_kind[place]),
-        )
-        for place in range(BINS)
+        bins=count_positions(selection for selection, _ in known),
     )
 
 
@@ -118,7 +91,7 @@ def measure_pair(
             inside = frozenset(
                 index
                 for index in range(one.num_steps)
-                if part is None or _part(index, one.num_steps, len(PARTS)) == part
+                if part is None or part_of(index, one.num_steps, len(PARTS)) == part
             )
             yield Overlap(
                 one.trajectory_id, one.indices & inside, other.indices & inside, len(inside)
@@ -163,8 +136,3 @@ def _kind_overlaps(
 def _position(index: int, num_steps: int) -> float:
     """The middle of a step, from 0 (start) to 1 (end)."""
     return (index + 0.5) / num_steps
-
-
-def _part(index: int, num_steps: int, num_parts: int) -> int:
-    """Which of `num_parts` equal parts of the trajectory holds the middle of a step."""
-    return (2 * index + 1) * num_parts // (2 * num_steps)

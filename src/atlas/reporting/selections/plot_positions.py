@@ -5,11 +5,8 @@ from __future__ import annotations
 from atlas.presenting.position_plot import PositionPanel, draw_positions
 from atlas.presenting.svg import BASE, CONTROLS, FOCUS, Plot
 from atlas.presenting.wording import KIND_LABELS
-from atlas.reporting.selections.selection_comparison import (
-    BINS,
-    ComparedSelection,
-    SelectionComparison,
-)
+from atlas.reporting.position_bins import PositionBin
+from atlas.reporting.selections.selection_comparison import ComparedSelection, SelectionComparison
 
 NO_KIND = "no_kind"
 # Steps without a kind are gray.
@@ -42,23 +39,16 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
 
 
 def _panel(profile: ComparedSelection) -> PositionPanel:
-    parts = [_kind_shares(profile, place) for place in range(BINS)]
+    parts = [_kind_shares(part) for part in profile.bins]
     return PositionPanel(
         profile.name,
         {color: tuple(part[kind] for part in parts) for kind, color in KIND_COLORS.items()},
-        tuple(
-            part.expected_selected / part.num_steps if part.num_steps else 0.0
-            for part in profile.bins
-        ),
+        tuple(part.expected_selected / (part.num_steps or 1) for part in profile.bins),
     )
 
 
-def _kind_shares(profile: ComparedSelection, place: int) -> dict[str, float]:
+def _kind_shares(part: PositionBin) -> dict[str, float]:
     """The selected share of the steps in a tenth, divided among kinds."""
-    part = profile.bins[place]
     marks = {**{str(kind): count for kind, count in part.kinds.items()}, NO_KIND: part.no_kind}
-    total = sum(marks.values())
-    return {
-        kind: part.num_selected / part.num_steps * count / total if total else 0.0
-        for kind, count in marks.items()
-    }
+    total = sum(marks.values()) or 1
+    return {kind: part.selected_share * count / total for kind, count in marks.items()}

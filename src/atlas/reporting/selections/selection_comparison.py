@@ -5,29 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
+from atlas.reporting.position_bins import PositionBin
 from atlas.statistics.agreement import Agreement
 from atlas.statistics.estimate import Estimate
 
-# Equal parts of the trajectory, for the plot.
-BINS = 10
 # Thirds of the trajectory, for the agreement by position.
 PARTS = ("start", "middle", "end")
 
 Measure = Literal["characters", "tokens"]
-
-
-class PositionBin(Record):
-    """A tenth of the trajectory: its steps, and those selected.
-
-    `expected_selected` is how many blind draws would select. A step with several kinds counts under
-    each; `no_kind` counts those without any.
-    """
-
-    num_steps: int
-    num_selected: int
-    expected_selected: float
-    kinds: dict[CriticalKind, int]
-    no_kind: int
 
 
 class ComparedSelection(Record):
