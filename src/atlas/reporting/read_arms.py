@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from atlas.errors import RunError
-from atlas.records import Trajectory
 from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.selections.read_selections import read_selections_of
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
-from atlas.store.run_folders import Manifest, read_manifest
+from atlas.store.run_folders import read_manifest
 
 
 class _LossRow(BaseModel):
@@ -34,85 +32,57 @@ class _LossRow(BaseModel):
     loss: float
 
 
-@dataclass(frozen=True)
-class _RunFiles:
-    """The files of one run folder, each parsed at its first use."""
-
-    path: Path
-    manifest: Manifest
-
-    @cached_property
-    def episodes(self) -> dict[str, TrajectoryFacts]:
-        episodes: dict[str, TrajectoryFacts] = {}
-        for trajectory in read_trajectories(self.path):
-            facts = TrajectoryFacts.of(trajectory)
-            if facts.task_id in episodes:
-                raise RunError(
-                    f"{self.path} holds two episodes of task '{facts.task_id}', expected one each. "
-                    "Give each repetition as a separate run."
-                )
-            episodes[facts.task_id] = facts
-        return episodes
-
-    @cached_property
-    def training_steps(self) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
-        """The annotated steps by trajectory id, and the ids of the tasks."""
-        annotated: dict[str, frozenset[int]] = {}
-        task_ids = set()
-        for trajectory in read_trajectories(self.path):
-            annotated[trajectory.id] = _annotated_steps(trajectory)
-            task_ids.add(trajectory.task.id)
-        return annotated, frozenset(task_ids)
-
-    @cached_property
-    def losses(self) -> tuple[tuple[int, float], ...]:
-        rows = read_records(self.path / "metrics.jsonl", _LossRow)
-        return tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
-
-
 class _RunReader:
-    """Run folders by path, so that arms that share a run read it once."""
+    """Reads each file of the runs once, however many arms share it."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, _RunFiles] = {}
-        self._data: dict[tuple[Path, Path], TrainingData] = {}
+        self.manifest = cache(read_manifest)
+        self.episodes = cache(_read_episodes)
+        self.annotations = cache(_read_annotations)
+        self.selections = cache(read_selections_of)
 
-    def open(self, path: Path, commands: tuple[str, ...] = ()) -> _RunFiles:
-        key = path.resolve()
-        if key not in self._files:
-            self._files[key] = _RunFiles(path, read_manifest(path, commands))
-        return self._files[key]
+    def read_run(self, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
+        training = self._read_training(name, run.training) if run.training else None
+        evaluations = {}
+        for split, path in run.evaluations.items():
+            manifest = self.manifest(path, ("evaluate",))
+            folder = RunFolder(f"{name}/evaluate/{split}", path, manifest)
+            evaluations[split] = Evaluation(folder, self.episodes(path))
+            model = manifest.inputs.get("model")
+            if training is None or model is None or model.digest is None:
+                continue
+            if model.digest != training.folder.manifest.digest:
+                raise RunError(
+                    f"arm '{arm.name}', split '{split}': {path} did not evaluate the checkpoint of "
+                    f"{run.training}, but {model.path} (relative to it). Give the evaluation of "
+                    "this training, or evaluate it."
+                )
+        return SeedRun(training, evaluations)
 
-    def read_training(self, name: str, path: Path) -> Training:
-        files = self.open(path, ("train",))
-        folder = RunFolder(f"{name}/train", path, files.manifest)
-        inputs = files.manifest.inputs
-        if "selection" not in inputs or "trajectories" not in inputs:
-            return Training(folder, files.losses, None)
+    def _read_training(self, name: str, path: Path) -> Training:
+        folder = RunFolder(f"{name}/train", path, self.manifest(path, ("train",)))
+        rows = read_records(path / "metrics.jsonl", _LossRow)
+        losses = tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
         selection = self._open_input(folder, "selection", f"{name}/select")
         trajectories = self._open_input(folder, "trajectories", f"{name}/trajectories")
-        other = (
-            self._open_input(selection, "of", f"{name}/select/of")
-            if "of" in selection.manifest.inputs
-            else None
+        if selection is None or trajectories is None:
+            return Training(folder, losses, None)
+        data = TrainingData(
+            selection,
+            trajectories,
+            self._open_input(selection, "of", f"{name}/select/of"),
+            self.selections(selection.path, trajectories.path),
+            *self.annotations(trajectories.path),
         )
-        annotated, task_ids = self.open(trajectories.path).training_steps
-        key = (selection.path, trajectories.path)
-        shared = self._data.get(key)
-        selections = (
-            read_selections_of(selection.path, trajectories.path)
-            if shared is None
-            else shared.selections
-        )
-        data = TrainingData(selection, trajectories, other, selections, annotated, task_ids)
-        self._data[key] = data
-        return Training(folder, files.losses, data)
+        return Training(folder, losses, data)
 
-    def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder:
-        """A run that `folder` was made from, unchanged since then."""
-        given = folder.manifest.inputs[key]
+    def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder | None:
+        """A run that `folder` was made from, unchanged since then; None if it has no such input."""
+        given = folder.manifest.inputs.get(key)
+        if given is None:
+            return None
         path = (folder.path.resolve() / given.path).resolve()
-        manifest = self.open(path).manifest
+        manifest = self.manifest(path)
         if given.digest is not None and given.digest != manifest.digest:
             raise RunError(
                 f"{path} was made again after {folder.path} had been made from it, so it does not "
@@ -131,45 +101,40 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
         DataError: a file of a run cannot be read.
     """
     reader = _RunReader()
-    arms = tuple(
-        Arm(
-            arm,
-            tuple(
-                _read_run(reader, arm, run, f"{arm.name}/{number}")
-                for number, run in enumerate(arm.runs, start=1)
-            ),
-        )
-        for arm in config.arms
-    )
+    arms = []
+    for arm in config.arms:
+        numbered = enumerate(arm.runs, start=1)
+        runs = [reader.read_run(arm, run, f"{arm.name}/{number}") for number, run in numbered]
+        arms.append(Arm(arm, tuple(runs)))
     expected = next(arm for arm in arms if arm.name == config.reference).runs[0].evaluations
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
 
 
-def _read_run(reader: _RunReader, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
-    training = reader.read_training(name, run.training) if run.training else None
-    evaluations = {}
-    for split, path in run.evaluations.items():
-        files = reader.open(path, ("evaluate",))
-        folder = RunFolder(f"{name}/evaluate/{split}", path, files.manifest)
-        evaluations[split] = Evaluation(folder, files.episodes)
-        model = files.manifest.inputs.get("model")
-        if training is None or model is None or model.digest is None:
-            continue
-        if model.digest != training.folder.manifest.digest:
+def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
+    """The facts of the episodes of an evaluation, by task id."""
+    episodes: dict[str, TrajectoryFacts] = {}
+    for trajectory in read_trajectories(path):
+        facts = TrajectoryFacts.of(trajectory)
+        if facts.task_id in episodes:
             raise RunError(
-                f"arm '{arm.name}', split '{split}': {path} did not evaluate the checkpoint of "
-                f"{run.training}, but {model.path} (relative to it). Give the evaluation of this "
-                "training, or evaluate it."
+                f"{path} holds two episodes of task '{facts.task_id}', expected one each. "
+                "Give each repetition as a separate run."
             )
-    return SeedRun(training, evaluations)
+        episodes[facts.task_id] = facts
+    return episodes
 
 
-def _annotated_steps(trajectory: Trajectory) -> frozenset[int]:
-    return frozenset(
-        index
-        for index, step in enumerate(trajectory.steps)
-        if step.annotation is not None and step.annotation.kinds
-    )
+def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
+    """The annotated steps by trajectory id, and the ids of the tasks."""
+    annotated: dict[str, frozenset[int]] = {}
+    task_ids = set()
+    for trajectory in read_trajectories(path):
+        steps = enumerate(trajectory.steps)
+        annotated[trajectory.id] = frozenset(
+            index for index, step in steps if step.annotation is not None and step.annotation.kinds
+        )
+        task_ids.add(trajectory.task.id)
+    return annotated, frozenset(task_ids)
 
 
 def _align_arm(arm: Arm, reference: str, expected: dict[str, Evaluation]) -> Arm:
