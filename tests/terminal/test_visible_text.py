@@ -67,7 +67,12 @@ def outputs(text: str) -> dict[str, str]:
         "Markdown": markdown,
         "Markdown as HTML": MarkdownIt("commonmark").enable("table").render(markdown),
         "HTML": render_page(
-            "atlas.presenting", "page.html.j2", title=text, sections=[], marks=[], highlighted=[]
+            "atlas.presenting",
+            "page.html.j2",
+            title=text,
+            sections=[ReportSection("id", text, text, (text,), (), (table,))],
+            marks=[],
+            highlighted=[],
         ),
     }
 
