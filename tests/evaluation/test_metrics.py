@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
+from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
 from atlas.records import Message, Outcome, OutcomeStatus, Source, Step, Task, Trajectory
 
 statuses = st.lists(
@@ -35,7 +35,7 @@ def _episode(
 
 
 def test_errors_are_shown_and_never_counted_as_failures() -> None:
-    metrics = summarise_episodes(
+    metrics = summarize_episodes(
         [_episode(0, "success", 1.0), _episode(1, "failure", 0.0), _episode(2, "error", 0.0)]
     )
     assert (metrics.num_episodes, metrics.num_valid, metrics.num_errors) == (3, 2, 1)
@@ -45,7 +45,7 @@ def test_errors_are_shown_and_never_counted_as_failures() -> None:
 
 
 def test_truncated_episodes_are_valid_and_no_success() -> None:
-    metrics = summarise_episodes([_episode(0, "success"), _episode(1, "truncated")])
+    metrics = summarize_episodes([_episode(0, "success"), _episode(1, "truncated")])
     assert (metrics.success_rate.value, metrics.num_truncated, metrics.invalid_share) == (
         0.5,
         1,
@@ -54,12 +54,12 @@ def test_truncated_episodes_are_valid_and_no_success() -> None:
 
 
 def test_success_is_the_environments_verdict_and_not_a_full_score() -> None:
-    metrics = summarise_episodes([_episode(0, "success", 0.62), _episode(1, "failure", 1.0)])
+    metrics = summarize_episodes([_episode(0, "success", 0.62), _episode(1, "failure", 1.0)])
     assert metrics.num_success == 1
 
 
 def test_success_rate_carries_its_wilson_interval() -> None:
-    rate = summarise_episodes(
+    rate = summarize_episodes(
         [_episode(index, "success" if index < 81 else "failure") for index in range(263)]
     ).success_rate
     assert (rate.low, rate.high) == (
@@ -69,7 +69,7 @@ def test_success_rate_carries_its_wilson_interval() -> None:
 
 
 def test_mean_steps_is_over_valid_episodes_only() -> None:
-    metrics = summarise_episodes(
+    metrics = summarize_episodes(
         [
             _episode(0, "success", num_steps=2),
             _episode(1, "failure", num_steps=6),
@@ -81,17 +81,17 @@ def test_mean_steps_is_over_valid_episodes_only() -> None:
 
 def test_scores_that_are_absent_are_left_out_and_not_zero() -> None:
     assert (
-        summarise_episodes(
+        summarize_episodes(
             [_episode(0, "success", 0.8), _episode(1, "failure", None)]
         ).mean_score.value
         == 0.8
     )
-    assert summarise_episodes([_episode(0, "failure", None)]).mean_score.value is None
+    assert summarize_episodes([_episode(0, "failure", None)]).mean_score.value is None
 
 
 @pytest.mark.parametrize("episodes", [[], [_episode(0, "error"), _episode(1, "unknown")]])
 def test_zero_valid_episodes_give_no_rate_instead_of_zero(episodes: list[Trajectory]) -> None:
-    metrics = summarise_episodes(episodes)
+    metrics = summarize_episodes(episodes)
     assert (
         metrics.success_rate.value is metrics.mean_score.value is metrics.mean_steps.value is None
     )
@@ -102,7 +102,7 @@ def test_zero_valid_episodes_give_no_rate_instead_of_zero(episodes: list[Traject
 def test_every_episode_is_counted_once_and_groups_sum_to_the_whole(
     drawn: list[OutcomeStatus],
 ) -> None:
-    metrics = summarise_episodes(
+    metrics = summarize_episodes(
         [_episode(index, status, group="ab"[index % 2]) for index, status in enumerate(drawn)]
     )
     assert metrics.num_valid + metrics.num_errors + metrics.num_unknown == len(drawn)
@@ -119,8 +119,30 @@ def test_every_episode_is_counted_once_and_groups_sum_to_the_whole(
         )
 
 
+def test_invalid_steps_are_counted_over_valid_episodes_where_it_is_known() -> None:
+    flags = ((True, False, None), (None,) * 3, (True,) * 3)
+    episodes = [
+        episode.model_copy(
+            update={
+                "steps": tuple(
+                    step.model_copy(update={"is_invalid": flag})
+                    for step, flag in zip(episode.steps, known, strict=True)
+                )
+            }
+        )
+        for episode, known in zip(
+            [_episode(0, "success"), _episode(1, "failure"), _episode(2, "error")],
+            flags,
+            strict=True,
+        )
+    ]
+    metrics = summarize_episodes(episodes)
+    assert (metrics.num_invalid_steps, metrics.invalid_step_share) == (1, 0.5)
+    assert summarize_episodes(episodes[1:2]).invalid_step_share is None
+
+
 def test_groups_stand_in_alphabetical_order_and_metrics_survive_the_disk() -> None:
-    metrics = summarise_episodes(
+    metrics = summarize_episodes(
         [_episode(0, "success", group="open"), _episode(1, "failure", 0.0, group="goto")]
     )
     assert list(metrics.groups) == ["goto", "open"]
@@ -129,8 +151,8 @@ def test_groups_stand_in_alphabetical_order_and_metrics_survive_the_disk() -> No
 
 def test_same_episodes_and_seed_give_the_same_metrics() -> None:
     episodes = [_episode(index, "failure", index / 10) for index in range(10)]
-    assert summarise_episodes(episodes, seed=4) == summarise_episodes(episodes, seed=4)
+    assert summarize_episodes(episodes, seed=4) == summarize_episodes(episodes, seed=4)
     assert (
-        summarise_episodes(episodes, seed=4).mean_score
-        != summarise_episodes(episodes, seed=5).mean_score
+        summarize_episodes(episodes, seed=4).mean_score
+        != summarize_episodes(episodes, seed=5).mean_score
     )

@@ -1,4 +1,4 @@
-"""Run folders as the other stages write them, small and made up: what a report is built from."""
+"""Synthetic run folders as the other stages write them: the input of a report."""
 
 from __future__ import annotations
 
@@ -25,17 +25,22 @@ from atlas.records import (
     Task,
     Trajectory,
 )
+from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.report import Report
 from atlas.store.record_files import write_records
 from atlas.store.run_folders import Input, run_input, start_run
 
-# Difficulty of each task group (log-odds), and what each way of training adds to the log-odds of success.
+# Difficulty of each task group (log-odds), and what each arm adds to the log-odds of success.
 GROUPS = {
     "held_in_test": {
-        "GoToRedBall": 1.6, "GoToLocal": 1.0, "PickupDist": 0.8, "OpenDoor": 0.9, "UnlockLocal": -0.4, "PutNextLocal": -0.9,
-        "FindObj": -0.2, "UnlockPickup": -1.2,
+        "GoToRedBall": 1.6, "GoToLocal": 1.0, "PickupDist": 0.8, "OpenDoor": 0.9,
+        "UnlockLocal": -0.4, "PutNextLocal": -0.9, "FindObj": -0.2, "UnlockPickup": -1.2,
     },
-    "held_out_test": {"ActionObjDoor": 0.1, "OpenDoorsOrder": -0.7, "GoToSeq": -0.5, "KeyCorridor": -1.6, "MiniBoss": -1.9},
+    "held_out_test": {
+        "ActionObjDoor": 0.1, "OpenDoorsOrder": -0.7, "GoToSeq": -0.5, "KeyCorridor": -1.6,
+        "MiniBoss": -1.9,
+    },
 }  # fmt: skip
 GAINS = {
     "base": {"held_in_test": -2.6, "held_out_test": -1.9},
@@ -50,6 +55,12 @@ LABELS = {
     "critical": "Critical 30 %",
     "random": "Random 30 %",
     "complement": "Non-critical 30 %",
+}
+SENTENCES = {
+    "all": "every step, nothing was selected",
+    "annotated": "the steps that the expert's own annotations mark as critical",
+    "random": "steps drawn at random",
+    "complement": "steps drawn at random from those that the selection of 'annotated' left",
 }
 SELECTORS = {"all": "all", "critical": "annotated", "random": "random", "complement": "complement"}
 
@@ -75,6 +86,12 @@ class RunFolders:
             .splitlines()
         )
         return [Trajectory.model_validate_json(line) for line in lines]
+
+
+def read_built(folders: RunFolders, name: str = "report", **changes: Any) -> Report:
+    """The report of `folders`, made in a folder beside them with some settings changed."""
+    build_report(folders.config.model_copy(update=changes), folders.root.parent / name)
+    return Report.model_validate_json((folders.root.parent / name / "report.json").read_bytes())
 
 
 def write_run(
@@ -129,7 +146,7 @@ def make_episodes(
     group_name: str | None = None,
     leaked_tasks: int = 0,
 ) -> list[Trajectory]:
-    """Episodes whose success follows the arm, the group and the task, so that pairing has something to find."""
+    """Episodes whose success depends on the arm, the group and the task."""
     groups = list(GROUPS[split].items())
     episodes = []
     for index in range(num_tasks):
@@ -198,8 +215,9 @@ def make_run_folders(
     group_name: str | None = None,
     leaked_tasks: int = 0,
     settings_of: dict[str, dict[str, Any]] | None = None,
+    asked_model: str | None = None,
 ) -> RunFolders:
-    """Trajectories, selections, trainings and evaluations under `root`, and a config that reports on them."""
+    """Runs of all stages under `root`, and a config that reports on them."""
     rng = random.Random(0)
     trajectories = []
     for index in range(num_trajectories):
@@ -237,7 +255,15 @@ def make_run_folders(
             training = (
                 None
                 if arm == "base"
-                else _train(root, paths, arm, seed, trajectories, (settings_of or {}).get(arm, {}))
+                else _train(
+                    root,
+                    paths,
+                    arm,
+                    seed,
+                    trajectories,
+                    (settings_of or {}).get(arm, {}),
+                    asked_model,
+                )
             )
             evaluations = {}
             for split in splits:
@@ -276,6 +302,7 @@ def _train(
     seed: int,
     trajectories: list[Trajectory],
     settings: dict[str, Any],
+    asked_model: str | None,
 ) -> Path:
     selector = SELECTORS[arm]
     select = root / f"select-{selector}"
@@ -284,9 +311,19 @@ def _train(
         inputs = {"trajectories": run_input(paths["trajectories"], select)}
         if selector == "complement" and "annotated" in paths:
             inputs["of"] = run_input(paths["annotated"], select)
-        config = {"selector": selector, "ratio": 0.3, "model": "gpt-4o"}
+        chosen_by = {
+            "selector": selector,
+            "sentence": SENTENCES[selector],
+            "asks_a_model": asked_model is not None and selector == "annotated",
+            "model": asked_model,
+        }
         paths[selector] = write_run(
-            select, "select", config, inputs, {"selections.jsonl": selections}, {}
+            select,
+            "select",
+            {"selector": {"name": selector}, "ratio": 0.3},
+            inputs,
+            {"selections.jsonl": selections},
+            {"chosen_by": chosen_by},
         )
     path = root / f"train-{arm}-{seed}"
     num_steps = sum(selection.num_steps for selection in selections)
@@ -303,12 +340,19 @@ def _train(
         }
         for step in range(1, 121)
     ]
+    tokens_per_step = {"all": 31.0, "critical": 34.2, "random": 31.4, "complement": 29.8}[arm]
     summary = {
-        "num_trajectories": len(trajectories), "num_examples": len(trajectories), "num_tokens": num_steps * 118, "num_steps": num_steps,
-        "num_supervised_tokens": round(supervised * {"all": 31.0, "critical": 34.2, "random": 31.4, "complement": 29.8}[arm]),
-        "num_supervised_steps": supervised, "num_dropped_steps": 0, "optimizer_steps": 120,
-        "final_loss": round(sum(row["loss"] for row in rows[-10:]) / 10, 4), "train_seconds": 612.4 + 10 * seed,
-    }  # fmt: skip
+        "num_trajectories": len(trajectories),
+        "num_examples": len(trajectories),
+        "num_tokens": num_steps * 118,
+        "num_steps": num_steps,
+        "num_supervised_tokens": round(supervised * tokens_per_step),
+        "num_supervised_steps": supervised,
+        "num_dropped_steps": 0,
+        "optimizer_steps": 120,
+        "final_loss": round(sum(row["loss"] for row in rows[-10:]) / 10, 4),
+        "train_seconds": 612.4 + 10 * seed,
+    }
     inputs = {
         "trajectories": run_input(paths["trajectories"], path),
         "selection": run_input(paths[selector], path),

@@ -18,8 +18,8 @@ from atlas.reporting.selections.compare_selections import (
     compare_selections,
     read_comparison,
 )
-from atlas.reporting.selections.comparison import Comparison
-from atlas.reporting.selections.comparison_text import print_comparison, write_markdown
+from atlas.reporting.selections.selection_comparison import SelectionComparison
+from atlas.reporting.selections.selection_tables import comparison_markdown, print_comparison
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
 
@@ -55,7 +55,9 @@ def run(tmp_path: Path) -> Path:
     return write_trajectories(tmp_path / "t", TRAJECTORIES)
 
 
-def compare(run: Path, given: Mapping[str, list[Selection]], **settings: Any) -> Comparison:
+def compare(
+    run: Path, given: Mapping[str, list[Selection]], **settings: Any
+) -> SelectionComparison:
     runs = tuple(
         write_selections(run.parent / name, selections, run) for name, selections in given.items()
     )
@@ -92,7 +94,7 @@ def test_each_selection_has_its_share_its_kinds_and_its_place_beside_blind_draws
     assert a.random_supervised_share == pytest.approx(0.2)
 
 
-def test_agreement_is_told_by_kind_and_by_third(run: Path) -> None:
+def test_agreement_is_measured_by_kind_and_by_third(run: Path) -> None:
     given = {"a": choosing((0, 9), "critical_action"), "b": choosing((0, 5))}
     [pair] = compare(run, given).pairs
     assert [
@@ -160,16 +162,15 @@ def test_tokens_are_counted_where_a_tokenizer_is_named(run: Path, tiny_model_fol
 
 def test_the_tables_say_the_same_in_the_terminal_and_in_markdown(run: Path) -> None:
     comparison = compare(run, {"[b]a|b": choosing((0, 1), "plan_creation"), "c": choosing((0,))})
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=200, record=True, file=io.StringIO())
     print_comparison(console, comparison)
-    told, written = console.export_text(), write_markdown(comparison)
-    console.file.close()
-    assert "[b]a|b" in told
-    assert "[b]a/b" in written
+    shown, written = console.export_text(), comparison_markdown(comparison)
+    assert "[b]a|b" in shown
+    assert r"\[b\]a\|b" in written
     numbers = re.compile(r"\d\.\d\d")
-    assert sorted(numbers.findall(told)) == sorted(numbers.findall(written))
+    assert sorted(numbers.findall(shown)) == sorted(numbers.findall(written))
     lines = [line for line in written.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in lines if "plan creation" in line} == {6}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines if "plan creation" in line} == {6}
 
 
 def test_a_narrow_terminal_or_a_pipe_cuts_no_number(run: Path) -> None:
@@ -185,25 +186,27 @@ def test_a_narrow_terminal_or_a_pipe_cuts_no_number(run: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_fewer_than_two_selections_are_no_comparison(number: int) -> None:
+def test_fewer_than_two_selections_are_refused(number: int) -> None:
     with pytest.raises(ConfigError, match="two or more selection runs"):
         load_config(CompareConfig, None, [], {"selections": ["a"] * number})
 
 
 def test_the_plot_is_the_same_bytes_each_time_and_names_every_selection(run: Path) -> None:
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
-    from atlas.reporting.selections.plot_positions import plot_positions
+    from atlas.presenting.svg import for_file
+    from atlas.reporting.selections.plot_positions import plot_selected_positions
 
     comparison = compare(
         run, {"first $x$": choosing((0, 1), "plan_creation"), "second": choosing((0,))}, plot=True
     )
     written = (run.parent / "out" / "positions.svg").read_text()
-    assert written == plot_positions(comparison)
+    assert written == for_file(plot_selected_positions(comparison).svg)
+    assert "positions.svg" in (run.parent / "out" / "comparison.md").read_text()
     for word in ("first $x$", "second", "plan creation", "no kind given", "blind draws of as many"):
         assert word in written
 
 
 def test_the_numbers_are_a_file_that_others_can_read(run: Path) -> None:
     compare(run, {"a": choosing((0,)), "b": choosing((1,))})
-    told = json.loads((run.parent / "out" / "comparison.json").read_text())
-    assert told["pairs"][0]["agreement"]["kappa"]["value"] is not None
+    written = json.loads((run.parent / "out" / "comparison.json").read_text())
+    assert written["pairs"][0]["agreement"]["kappa"]["value"] is not None

@@ -94,7 +94,7 @@ def test_few_units_are_never_called_better_than_chance() -> None:
     assert measure(*[({0}, {0}, 9)] * 6).is_better_than_chance
 
 
-def test_what_is_not_defined_is_none_and_not_nought() -> None:
+def test_what_is_not_defined_is_none_and_not_zero() -> None:
     nothing = measure_agreement(())
     assert nothing.kappa.value is nothing.jaccard.value is nothing.precision.value is None
     everything = measure(({0, 1}, {0, 1}, 2))
@@ -104,7 +104,7 @@ def test_what_is_not_defined_is_none_and_not_nought() -> None:
 
 
 def test_trajectories_of_one_task_are_resampled_together() -> None:
-    alone = measure(*drawn(1, 40))
+    single = measure(*drawn(1, 40))
     pairs = [pair for pair in drawn(1, 40) for _ in range(5)]
     together = measure_agreement(
         Overlap(str(number // 5), frozenset(a), frozenset(b), n)
@@ -112,5 +112,5 @@ def test_trajectories_of_one_task_are_resampled_together() -> None:
     )
     assert together.num_units == 40
     assert (together.beyond_chance.low, together.beyond_chance.high) == pytest.approx(
-        (alone.beyond_chance.low, alone.beyond_chance.high), abs=1e-5
+        (single.beyond_chance.low, single.beyond_chance.high), abs=1e-5
     )

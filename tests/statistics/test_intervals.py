@@ -9,12 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.statistics.intervals import (
-    bootstrap_interval,
-    holm_adjust,
-    paired_bootstrap,
-    wilson_interval,
-)
+from atlas.statistics.estimate import Estimate
+from atlas.statistics.intervals import bootstrap_interval, wilson_interval
+from atlas.statistics.paired_difference import holm_adjust, paired_bootstrap
 
 rates = st.integers(1, 400).flatmap(
     lambda trials: st.tuples(st.integers(0, trials), st.just(trials))
@@ -46,7 +43,7 @@ def test_wilson_limits_solve_the_score_equation(counts: tuple[int, int]) -> None
     interval = wilson_interval(successes, trials)
     z = 1.959963984540054
     for limit in (interval.low, interval.high):
-        assert (interval.estimate - limit) ** 2 == pytest.approx(
+        assert (interval.value - limit) ** 2 == pytest.approx(
             z * z * limit * (1 - limit) / trials, abs=1e-9
         )
 
@@ -57,14 +54,12 @@ def test_wilson_interval_holds_the_rate_within_zero_and_one_and_grows_with_confi
 ) -> None:
     narrow = wilson_interval(*counts, confidence=confidence)
     wide = wilson_interval(*counts, confidence=0.99)
-    assert 0 <= wide.low <= narrow.low <= narrow.estimate <= narrow.high <= wide.high <= 1
+    assert 0 <= wide.low <= narrow.low <= narrow.value <= narrow.high <= wide.high <= 1
     assert narrow.low < narrow.high
 
 
-def test_no_trials_leave_everything_possible() -> None:
-    interval = wilson_interval(0, 0)
-    assert math.isnan(interval.estimate)
-    assert (interval.low, interval.high) == (0.0, 1.0)
+def test_no_trials_leave_everything_unknown() -> None:
+    assert wilson_interval(0, 0) == Estimate()
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(-1, 3), (4, 3)])
@@ -88,7 +83,7 @@ def test_bootstrap_of_a_mean_equals_the_normal_theory_interval_on_many_values() 
     values = np.random.default_rng(3).normal(5.0, 2.0, size=400)
     interval = bootstrap_interval(values, seed=1)
     half_width = 1.96 * values.std() / math.sqrt(400)
-    assert interval.estimate == pytest.approx(values.mean())
+    assert interval.value == pytest.approx(values.mean())
     assert interval.low == pytest.approx(values.mean() - half_width, abs=0.02)
     assert interval.high == pytest.approx(values.mean() + half_width, abs=0.02)
 
@@ -99,9 +94,10 @@ def test_bootstrap_interval_stays_within_the_values_and_is_the_same_for_the_same
     values: list[float], seed: int
 ) -> None:
     interval = bootstrap_interval(values, seed, resamples=200)
-    assert math.isnan(interval.low) == math.isnan(interval.high) == (len(set(values)) == 1)
-    if len(set(values)) > 1:
-        assert min(values) <= interval.low <= interval.high <= max(values)
+    assert (interval.limits is None) == (len(set(values)) == 1)
+    if interval.limits is not None:
+        low, high = interval.limits
+        assert min(values) <= low <= high <= max(values)
     assert repr(interval) == repr(bootstrap_interval(values, seed, resamples=200))
 
 
@@ -113,15 +109,15 @@ def test_a_missing_value_is_left_out_and_never_counted_as_zero(values: list[floa
     )
     assert bootstrap_interval(
         [values, [math.nan] * len(values)], seed=0, resamples=50
-    ).estimate == pytest.approx(np.mean(values))
+    ).value == pytest.approx(np.mean(values))
 
 
-def test_nothing_to_estimate_from_gives_nan_and_no_warning() -> None:
-    assert math.isnan(bootstrap_interval([], seed=0).estimate)
-    assert math.isnan(bootstrap_interval([math.nan, math.nan], seed=0).low)
+def test_nothing_to_estimate_from_gives_none_and_no_warning() -> None:
+    assert bootstrap_interval([], seed=0) == Estimate()
+    assert bootstrap_interval([math.nan, math.nan], seed=0) == Estimate()
     nothing = paired_bootstrap([1.0, math.nan], [math.nan, 0.0], seed=0)
     assert nothing.num_tasks == 0
-    assert math.isnan(nothing.p_value)
+    assert nothing.p_value is None
 
 
 def test_resamples_do_not_depend_on_how_they_are_cut_into_blocks(
@@ -129,7 +125,7 @@ def test_resamples_do_not_depend_on_how_they_are_cut_into_blocks(
 ) -> None:
     values = np.random.default_rng(0).normal(size=30)
     whole = bootstrap_interval(values, seed=2, resamples=500)
-    monkeypatch.setattr("atlas.statistics.intervals.CHUNK_ELEMENTS", 300)
+    monkeypatch.setattr("atlas.statistics.bootstrap.CHUNK_ELEMENTS", 300)
     assert bootstrap_interval(values, seed=2, resamples=500) == whole
 
 
@@ -140,8 +136,8 @@ def test_paired_difference_is_far_narrower_than_unpaired_arms_when_tasks_differ_
     difficulty = rng.normal(0, 1, size=200)
     a, b = difficulty + 0.1 + rng.normal(0, 0.1, 200), difficulty + rng.normal(0, 0.1, 200)
     paired = paired_bootstrap(a, b, seed=0).difference
-    alone = bootstrap_interval(a, seed=0)
-    assert paired.high - paired.low < 0.25 * (alone.high - alone.low)
+    unpaired = bootstrap_interval(a, seed=0)
+    assert paired.high - paired.low < 0.25 * (unpaired.high - unpaired.low)
     assert paired.low > 0
 
 
@@ -165,8 +161,12 @@ def test_swapping_the_arms_turns_the_sign_and_keeps_the_p_value(
         paired_bootstrap(a, b, seed=0, resamples=300),
         paired_bootstrap(b, a, seed=0, resamples=300),
     )
-    assert forward.difference.estimate == pytest.approx(-backward.difference.estimate)
-    assert forward.difference.low == pytest.approx(-backward.difference.high, nan_ok=True)
+    assert forward.difference.value == pytest.approx(-backward.difference.value)
+    if forward.difference.limits is None:
+        assert backward.difference.limits is None
+    else:
+        low, high = forward.difference.limits
+        assert backward.difference.limits == pytest.approx((-high, -low))
     assert forward.p_value == backward.p_value
     assert (forward.num_higher, forward.num_lower, forward.num_tied) == (
         backward.num_lower,
@@ -188,8 +188,8 @@ def test_p_value_is_small_exactly_where_the_interval_excludes_zero() -> None:
 
 def test_arms_that_never_differ_show_no_difference_and_no_certainty() -> None:
     result = paired_bootstrap([1.0, 0.0, 1.0], [1.0, 0.0, 1.0], seed=0, resamples=100)
-    assert (result.difference.estimate, result.p_value, result.num_tied) == (0.0, 1.0, 3)
-    assert math.isnan(result.difference.low)
+    assert (result.difference.value, result.p_value, result.num_tied) == (0.0, 1.0, 3)
+    assert result.difference.limits is None
 
 
 def test_a_few_tasks_that_all_agree_are_no_proof() -> None:
@@ -208,7 +208,7 @@ def test_p_value_of_a_clear_difference_is_never_zero() -> None:
 
 def test_a_task_without_a_valid_episode_in_one_arm_is_left_out_of_both() -> None:
     result = paired_bootstrap([1.0, 1.0, math.nan], [0.0, math.nan, 0.0], seed=0, resamples=50)
-    assert (result.num_tasks, result.difference.estimate) == (1, 1.0)
+    assert (result.num_tasks, result.difference.value) == (1, 1.0)
 
 
 def test_different_tasks_in_the_arms_are_refused() -> None:
@@ -225,15 +225,14 @@ def test_training_noise_widens_the_interval_once_there_are_several_runs() -> Non
 
 
 def test_variance_between_few_runs_is_not_underestimated() -> None:
-    runs = np.array(
-        [[0.0] * 20, [1.0] * 20]
-    )  # s² = 1/2, so the standard error of the mean is 1/2: drawing 2 of 2 would give 0.35
+    # s² = 1/2, so the standard error of the mean is 1/2: drawing 2 of 2 would give 0.35.
+    runs = np.array([[0.0] * 20, [1.0] * 20])
     interval = bootstrap_interval(runs, seed=0)
     assert (interval.low, interval.high) == (0.0, 1.0)
 
 
 def _share_covering(num_runs: int, run_noise: float) -> float:
-    """How often a 95 % interval holds the true difference, over 300 simulated experiments on 60 tasks."""
+    """How often a 95 % interval holds the truth, in 300 simulated experiments on 60 tasks."""
     rng = np.random.default_rng(11)
     covered = 0
     for experiment in range(300):
@@ -279,6 +278,6 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values: list[float]
 
 
 def test_a_comparison_that_could_not_be_made_is_not_counted() -> None:
-    first, nothing = holm_adjust([0.03, math.nan])
+    first, nothing = holm_adjust([0.03, None])
     assert first == 0.03
-    assert math.isnan(nothing)
+    assert nothing is None

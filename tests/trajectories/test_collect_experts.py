@@ -16,13 +16,13 @@ pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.errors import ConfigError, RunError
 from atlas.records import Problem, Task, Trajectory
+from atlas.statistics.trajectory_summary import summarise
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from atlas.trajectories.collect_experts import (
     CollectConfig,
     collect_experts,
     episode_seed,
-    summarise,
 )
 
 FILE = "trajectories.jsonl"

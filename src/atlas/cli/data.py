@@ -105,12 +105,14 @@ def show(
     trajectory: Annotated[
         str | None,
         typer.Option(
-            "--trajectory", help="An id, or its beginning; left out: a table of the first."
+            "--trajectory", help="An id or its beginning; without it, a list of the first."
         ),
     ] = None,
     selection: Annotated[
         Path | None,
-        typer.Option("--selection", help="A run folder of select: its critical steps are lit."),
+        typer.Option(
+            "--selection", help="A run folder of select, to highlight its critical steps."
+        ),
     ] = None,
     tokens: Annotated[
         bool,
@@ -126,7 +128,7 @@ def show(
         int | None, typer.Option(help="For --tokens: cut the sequence there, as training would.")
     ] = None,
 ) -> None:
-    """Look at a trajectory in the terminal, before training on it."""
+    """Show a trajectory in the terminal, before training on it."""
     from rich.console import Console
 
     from atlas.models.local.load import load_renderer_named
@@ -134,13 +136,14 @@ def show(
 
     if tokens != (tokenizer is not None):
         raise ConfigError(
-            "--tokens and --tokenizer NAME go together: tokens are those of the model to be trained."
+            "--tokens and --tokenizer NAME go together: the tokens are those of the model to train."
         )
     console = Console(highlight=False)
     if trajectory is None:
         if tokens:
             raise ConfigError(
-                "--tokens shows one trajectory, so it needs --trajectory ID. Leave both out to see the ids."
+                "--tokens shows one trajectory, so it needs --trajectory ID. "
+                "Leave both out to see the ids."
             )
         show_trajectories(console, run, selection)
         return
@@ -157,16 +160,16 @@ def label(
         Path,
         typer.Option(
             "--out",
-            help="The file of labels (.jsonl) to write or to go on with.",
+            help="The file of labels (.jsonl) to write or to continue.",
             show_default=False,
         ),
     ],
-    annotator: Annotated[str, typer.Option(help="Whose labels they are.")] = "unnamed",
+    annotator: Annotated[str, typer.Option(help="The name of the person who labels.")] = "unnamed",
     trajectory: Annotated[
-        str | None, typer.Option("--trajectory", help="This one alone: an id, or its beginning.")
+        str | None, typer.Option("--trajectory", help="Only this one: an id or its beginning.")
     ] = None,
 ) -> None:
-    """Mark critical steps by hand: read a trajectory, then press one key a step."""
+    """Mark critical steps by hand: read a trajectory, then press one key for each step."""
     from rich.console import Console
 
     from atlas.viewing.terminal.label import label_trajectories
@@ -175,6 +178,6 @@ def label(
     use = (
         f"Use them: atlas select --trajectories {run} --selector annotated labels={out} --out RUN"
         if out.exists()
-        else "There is no such file until a whole trajectory is labelled"
+        else "The file is written once a whole trajectory is labeled"
     )
     say(f"out:       {out}: {num_finished} trajectories more, by {annotator}. {use}")

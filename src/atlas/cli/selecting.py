@@ -140,7 +140,7 @@ def compare_selections(
         typer.Option(help="Count supervised tokens of this model instead of characters."),
     ] = None,
 ) -> None:
-    """Show how far selections of the same trajectories agree, beyond chance, by kind and by position."""
+    """Show how far selections agree beyond chance, by kind and by position."""
     from rich.console import Console
 
     from atlas.reporting.selections.compare_selections import (
@@ -148,7 +148,7 @@ def compare_selections(
         compare_selections,
         read_comparison,
     )
-    from atlas.reporting.selections.comparison_text import print_comparison
+    from atlas.reporting.selections.selection_tables import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
     selections = [given for given in runs if given not in settings]

@@ -18,7 +18,7 @@ from atlas.environments.base import Environment, make_environment
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_batch
 from atlas.errors import ConfigError
-from atlas.evaluation.metrics import EpisodeMetrics, summarise_episodes
+from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
 from atlas.models.local.load import (
     Precision,
     load_model,
@@ -82,7 +82,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
             finally:
                 log.close()
         episodes = list(read_records(out / EPISODES_FILE, Trajectory))
-        metrics = summarise_episodes(episodes, config.seed)
+        metrics = summarize_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
             _left_out(episode) for episode in episodes if not episode.outcome.is_valid

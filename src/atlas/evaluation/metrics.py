@@ -1,31 +1,26 @@
-"""Episodes of one evaluation run -> its metrics, with intervals, and the same for each task group.
+"""Episodes of one evaluation run -> its metrics with intervals, and the same for each task group.
 
-An episode that broke (status "error") or whose end is unknown is no failure: it is counted, shown, and left out of
-every rate and mean. A truncated episode is valid and no success.
+An episode that broke (status "error") or whose end is unknown is not a failure: it is counted and
+shown, and left out of every rate and mean. A truncated episode is valid, and not a success.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from atlas.records import Record, Trajectory
-from atlas.statistics.intervals import Interval, bootstrap_interval, wilson_interval
-
-
-class Estimate(Record):
-    """A number with its 95 % interval; `value` is None where no episode could say anything, the limits where all said the same."""
-
-    value: float | None
-    low: float | None
-    high: float | None
+from atlas.statistics.estimate import Estimate
+from atlas.statistics.intervals import bootstrap_interval, wilson_interval
+from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories
 
 
 class GroupMetrics(Record):
-    """What a set of episodes shows. The intervals cover the sampling of tasks, not the noise of training."""
+    """What a set of episodes shows.
+
+    The intervals cover the sampling of tasks, and not the noise of training.
+    """
 
     num_episodes: int
     num_valid: int
@@ -43,6 +38,12 @@ class GroupMetrics(Record):
     mean_steps: Estimate = Field(
         description="mean number of steps of valid episodes, bootstrap interval"
     )
+    num_invalid_steps: int = Field(
+        description="steps of valid episodes that the environment could not carry out"
+    )
+    invalid_step_share: float | None = Field(
+        description="the same, as a share of the steps for which the environment said so or not"
+    )
 
 
 class EpisodeMetrics(GroupMetrics):
@@ -51,37 +52,38 @@ class EpisodeMetrics(GroupMetrics):
     groups: dict[str, GroupMetrics] = Field(default_factory=dict)
 
 
-def summarise_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:
-    """The metrics of `episodes`, over all and for each `task.group` in alphabetical order; `seed` drives the resampling."""
-    groups: dict[str, list[Trajectory]] = {}
-    for episode in episodes:
-        groups.setdefault(episode.task.group, []).append(episode)
+def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:
+    """The metrics over all episodes and for each `task.group`, in alphabetical order.
+
+    Args:
+        episodes: of one run.
+        seed: of the resampling.
+    """
+    facts = [TrajectoryFacts.of(episode) for episode in episodes]
+    groups: dict[str, list[TrajectoryFacts]] = {}
+    for fact in facts:
+        groups.setdefault(fact.group, []).append(fact)
     return EpisodeMetrics(
-        **_measure(episodes, seed).model_dump(),
+        **_measure(facts, seed).model_dump(),
         groups={group: _measure(groups[group], seed) for group in sorted(groups)},
     )
 
 
-def _measure(episodes: Sequence[Trajectory], seed: int) -> GroupMetrics:
-    statuses = Counter(episode.outcome.status for episode in episodes)
-    valid = [episode for episode in episodes if episode.outcome.is_valid]
-    scores = [episode.outcome.score for episode in valid if episode.outcome.score is not None]
+def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
+    valid = [episode for episode in episodes if episode.is_valid]
+    counts, valid_counts = count_trajectories(episodes), count_trajectories(valid)
+    scores = [episode.score for episode in valid if episode.score is not None]
     return GroupMetrics(
         num_episodes=len(episodes),
         num_valid=len(valid),
-        num_success=statuses["success"],
-        num_truncated=statuses["truncated"],
-        num_errors=statuses["error"],
-        num_unknown=statuses["unknown"],
+        num_success=counts.num_success,
+        num_truncated=counts.statuses["truncated"],
+        num_errors=counts.statuses["error"],
+        num_unknown=counts.statuses["unknown"],
         invalid_share=1 - len(valid) / len(episodes) if episodes else None,
-        success_rate=_estimate(wilson_interval(statuses["success"], len(valid))),
-        mean_score=_estimate(bootstrap_interval(scores, seed)),
-        mean_steps=_estimate(bootstrap_interval([len(episode.steps) for episode in valid], seed)),
+        success_rate=wilson_interval(counts.num_success, len(valid)),
+        mean_score=bootstrap_interval(scores, seed),
+        mean_steps=bootstrap_interval([episode.num_steps for episode in valid], seed),
+        num_invalid_steps=valid_counts.num_invalid_steps,
+        invalid_step_share=valid_counts.invalid_step_share,
     )
-
-
-def _estimate(interval: Interval) -> Estimate:
-    if math.isnan(interval.estimate):
-        return Estimate(value=None, low=None, high=None)
-    low, high = (None if math.isnan(limit) else limit for limit in (interval.low, interval.high))
-    return Estimate(value=interval.estimate, low=low, high=high)

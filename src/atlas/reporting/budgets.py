@@ -1,15 +1,19 @@
-"""Trainings of an arm -> what each was given (its budget), where its selected steps lie, and how its loss fell."""
+"""Trainings of an arm -> its budget, where its selected steps lie, and its loss curves."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
-from atlas.reporting.report import Budget, LossCurve, Number, PositionBin, SelectionProfile
+from atlas.reporting.position_bins import count_positions
+from atlas.reporting.report import (
+    Budget,
+    LossCurve,
+    SelectionProfile,
+    SourcedEstimate,
+)
 
-NUM_BINS = 10
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
 
@@ -44,7 +48,10 @@ RECORDED = (
 
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:
-    """Where the selected steps lie and of what kind they are, over the arm's distinct selections; None where it has none."""
+    """Where the selected steps lie and of what kind they are.
+
+    Counts are over the distinct selections of the arm; None where it has none.
+    """
     data = list(
         {
             training.data.selection_folder.path.resolve(): training.data
@@ -54,35 +61,23 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
     )
     if not data:
         return None
-    steps, selected = Counter[int](), Counter[int]()
-    kinds = Counter[str]()
     num_annotated = num_selected_annotated = 0
     for part in data:
         for selection in part.selections.values():
-            annotated = part.annotated_steps[selection.trajectory_id]
+            annotated = part.annotated_steps.get(selection.trajectory_id, frozenset())
             num_annotated += len(annotated)
             num_selected_annotated += len(annotated & selection.indices)
-            steps.update(_bin(index, selection.num_steps) for index in range(selection.num_steps))
-            selected.update(_bin(index, selection.num_steps) for index in selection.indices)
-            kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
     selections = [selection for part in data for selection in part.selections.values()]
+    bins = count_positions(selections)
     return SelectionProfile(
         num_trajectories=len(selections),
-        num_steps=steps.total(),
-        num_selected=selected.total(),
+        num_steps=sum(part.num_steps for part in bins),
+        num_selected=sum(part.num_selected for part in bins),
         num_problems=sum(selection.problem is not None for selection in selections),
         num_annotated=num_annotated,
         num_selected_annotated=num_selected_annotated,
-        bins=tuple(
-            PositionBin(
-                low=index / NUM_BINS,
-                high=(index + 1) / NUM_BINS,
-                num_steps=steps[index],
-                num_selected=selected[index],
-            )
-            for index in range(NUM_BINS)
-        ),
-        kinds={kind: kinds[kind] for kind in CRITICAL_KINDS},
+        bins=bins,
+        kinds={kind: sum(part.kinds[kind] for part in bins) for kind in CRITICAL_KINDS},
         sources=tuple(
             source
             for part in data
@@ -108,25 +103,20 @@ def loss_curves(arm: Arm) -> tuple[LossCurve, ...]:
     )
 
 
-def _bin(index: int, num_steps: int) -> int:
-    """The tenth of the trajectory in which the middle of step `index` lies."""
-    return (2 * index + 1) * NUM_BINS // (2 * num_steps)
-
-
 def _selector(data: TrainingData) -> str:
-    """As the selections themselves name it, which holds for any layout of the config."""
+    """The selector as the selections themselves name it."""
     return next(iter(data.selections.values())).selector
 
 
 def _ratio(data: TrainingData) -> float | None:
-    """The share of steps that could be selected; a selector with a budget of its own does not use the ratio in its config."""
+    """The share of steps that could be selected, None where the selector set its own budget."""
     if all(selection.budget == selection.num_steps for selection in data.selections.values()):
         return None
     ratio = (data.complement_of or data.selection_folder).manifest.config.get("ratio")
     return float(ratio) if isinstance(ratio, int | float) else None
 
 
-def _recorded(trainings: Sequence[Training], field: str) -> Number:
+def _recorded(trainings: Sequence[Training], field: str) -> SourcedEstimate:
     values = [training.folder.manifest.summary.get(field) for training in trainings]
     return _over_runs(
         values,
@@ -134,7 +124,7 @@ def _recorded(trainings: Sequence[Training], field: str) -> Number:
     )
 
 
-def _share(trainings: Sequence[Training], part: str, whole: str) -> Number:
+def _share(trainings: Sequence[Training], part: str, whole: str) -> SourcedEstimate:
     shares: list[float | None] = []
     for training in trainings:
         summary = training.folder.manifest.summary
@@ -150,13 +140,13 @@ def _share(trainings: Sequence[Training], part: str, whole: str) -> Number:
     )
 
 
-def _over_runs(values: Sequence[object], sources: tuple[str, ...]) -> Number:
+def _over_runs(values: Sequence[object], sources: tuple[str, ...]) -> SourcedEstimate:
     known = [value for value in values if isinstance(value, int | float)]
     if not known:
-        return Number(value=None, method=SINGLE, sources=sources)
+        return SourcedEstimate(value=None, method=SINGLE, sources=sources)
     if min(known) == max(known):
-        return Number(value=known[0], method=SINGLE, sources=sources)
-    return Number(
+        return SourcedEstimate(value=known[0], method=SINGLE, sources=sources)
+    return SourcedEstimate(
         value=sum(known) / len(known),
         low=min(known),
         high=max(known),

@@ -1,6 +1,6 @@
-"""Report: `evaluations + trainings -> report`. Did it help, and how sure is that?
+"""Report: `evaluations + trainings -> report`: did it help, and how sure is that?
 
-OUT/report.html   one file with everything in it
+OUT/report.html   one file that needs no other
 OUT/report.md     the same, with the plots in OUT/plots/
 OUT/report.json   every number with the run, file and field that it came from
 """
@@ -10,35 +10,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from atlas.presenting.page import render_page
+from atlas.presenting.svg import for_file
 from atlas.records import Problem
-from atlas.reporting.arms import Arm, RunFolder, read_arms
+from atlas.reporting.arm_styles import page_marks
+from atlas.reporting.arms import Arm, RunFolder
 from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
-from atlas.reporting.comparison import compare_arms
-from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.reporting.document import write_document
+from atlas.reporting.compare_arms import compare_arms
+from atlas.reporting.config import ReportConfig
+from atlas.reporting.document import Document, write_document
 from atlas.reporting.headline import write_findings, write_headline
 from atlas.reporting.measure import measure_split
 from atlas.reporting.notes import write_notes
 from atlas.reporting.origins import describe_origins
+from atlas.reporting.read_arms import read_arms
 from atlas.reporting.report import ArmReport, Report, Role, RunReport
-from atlas.reporting.svg import for_file
-from atlas.reporting.wording import clean
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
-from atlas.reporting.write_page import write_page
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
-
-__all__ = ["ArmConfig", "ArmRun", "ReportConfig", "build_report", "compute_report"]
+from atlas.terminal.visible_text import one_line
 
 REPORT_FILE = "report.json"
+MAX_TITLE = 200
 
 
 def build_report(config: ReportConfig, out: Path) -> Manifest:
     """Compare the arms of `config` and write the report into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, arms were evaluated on different tasks, or an arm mixes runs that do not
-            belong together.
+        RunError: a run is missing or unfinished, arms were evaluated on different tasks, or an arm
+            mixes runs that do not belong together.
         DataError: a file of a run cannot be read.
         DependencyError: matplotlib is not installed.
     """
@@ -52,7 +53,7 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
         (out / PLOTS_FOLDER).mkdir(exist_ok=True)
         for plot in document.plots:
             write_text(out / PLOTS_FOLDER / f"{plot.name}.svg", for_file(plot.svg))
-        write_text(out / "report.html", write_page(document))
+        write_text(out / "report.html", _render(document))
         write_text(out / "report.md", write_markdown(document))
         write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
         problems = list(_left_out(arms))
@@ -76,13 +77,13 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
 
 
 def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
-    """All numbers and words of the report; `out` is where the paths of the runs are seen from."""
+    """All numbers and words of the report; paths of runs are relative to `out`."""
     splits = tuple(arms[0].runs[0].evaluations)
     comparisons = compare_arms(arms, splits, config)
     origins = describe_origins(arms)
     reports = tuple(_describe_arm(arm, splits, config) for arm in arms)
     return Report(
-        title=clean(config.title, 200),
+        title=one_line(config.title, MAX_TITLE),
         headline=write_headline(reports, comparisons, config.focus_arm, config.reference),
         findings=write_findings(
             reports, comparisons, config.focus_arm, config.reference, config.base
@@ -102,6 +103,20 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
     )
 
 
+def _render(document: Document) -> str:
+    report = document.report
+    return render_page(
+        "atlas.reporting",
+        "report.html.j2",
+        title=report.title,
+        sections=document.sections,
+        marks=page_marks(report),
+        highlighted=[index for index, arm in enumerate(report.arms) if arm.role == "focus"],
+        document=document,
+        report=report,
+    )
+
+
 def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:
     roles: dict[str | None, Role] = {
         config.focus_arm: "focus",
@@ -110,7 +125,7 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
     }
     return ArmReport(
         name=arm.name,
-        label=clean(arm.config.label or arm.name),
+        label=arm.label,
         role=roles.get(arm.name, "control"),
         num_runs=len(arm.runs),
         budget=measure_budget(arm),
@@ -141,7 +156,7 @@ def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
 
 
 def _describe_runs(folders: Iterable[RunFolder], out: Path) -> tuple[RunReport, ...]:
-    """One row for each folder; several names where several runs share it (one set of trajectories, say)."""
+    """One row for each folder, with several names where several runs share it."""
     by_path: dict[str, list[RunFolder]] = {}
     for folder in folders:
         by_path.setdefault(relative_path(folder.path, out), []).append(folder)
@@ -156,11 +171,7 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
         command=manifest.command,
         path=path,
         digest=manifest.digest,
-        model=None
-        if model is None
-        else model.path
-        if model.digest is None
-        else Path(model.path).name,
+        model=None if model is None else Path(model.path).name if model.digest else model.path,
         seed=seed if isinstance(seed, int) else None,
         versions=manifest.versions,
         wall_seconds=manifest.wall_seconds,
@@ -168,13 +179,14 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
 
 
 def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
-    for arm in arms:
-        for run in arm.runs:
-            for evaluation in run.evaluations.values():
-                for episode in evaluation.episodes.values():
-                    if not episode.is_valid:
-                        yield Problem(
-                            where=evaluation.folder.name,
-                            reason=f"the episode ended as '{episode.status}', not counted",
-                            item=episode.task_id,
-                        )
+    evaluations = (
+        evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
+    )
+    for evaluation in evaluations:
+        for episode in evaluation.episodes.values():
+            if not episode.is_valid:
+                yield Problem(
+                    where=evaluation.folder.name,
+                    reason=f"the episode ended as '{episode.status}', not counted",
+                    item=episode.task_id,
+                )

@@ -1,4 +1,4 @@
-"""What a report compares: arms, each a way of choosing steps, trained once or with several seeds and evaluated on splits."""
+"""What a report compares: arms, each trained with one or several seeds and evaluated on splits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from atlas.store.run_folders import relative_path
 
 
 class ArmRun(Config):
-    """One training of an arm (one seed) and where it was evaluated; the untuned base model has no training."""
+    """One training of an arm (one seed) and its evaluations.
+
+    The untuned base model has no training.
+    """
 
     training: Path | None = Field(
         None, description="the run folder of train; none for the untuned model"
@@ -25,10 +28,10 @@ class ArmRun(Config):
 
 
 class ArmConfig(Config):
-    """One arm: a name, a label for people, and its runs, one per training seed."""
+    """One arm: a name, a label for the report, and its runs, one per training seed."""
 
-    name: str = Field(min_length=1, description="how recipes call it")
-    label: str | None = Field(None, description="how people call it; the name, if none")
+    name: str = Field(min_length=1, description="its name in recipes")
+    label: str | None = Field(None, description="its name in the report; the name, if none")
     runs: tuple[ArmRun, ...] = Field(min_length=1, description="one per training seed")
 
 
@@ -40,8 +43,7 @@ class ReportConfig(Config):
     reference: str = Field("all", description="the arm that every other one is compared with")
     base: str | None = Field(None, description="the arm of the untuned model")
     focus: str | None = Field(
-        None,
-        description="the arm of the headline; if none, the first that is neither reference nor base",
+        None, description="the arm of the headline; if none, the first that has no other role"
     )
     seed: int = Field(0, description="of the resampling")
     resamples: int = Field(10_000, ge=100, description="of each bootstrap")
@@ -53,15 +55,15 @@ class ReportConfig(Config):
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(
-                f"two arms are named '{repeated[0]}', expected a name of its own for each"
+                f"two arms are named '{repeated[0]}', expected a different name for each"
             )
         labels = [arm.label or arm.name for arm in self.arms]
         if len(set(labels)) < len(labels):
-            raise ValueError("two arms have the same label, expected one of its own for each")
+            raise ValueError("two arms have the same label, expected a different one for each")
         for role in ("reference", "base", "focus"):
             name = getattr(self, role)
             if name is not None and name not in names:
-                raise ValueError(f"the {role} '{name}' is none of the arms. {nearest(name, names)}")
+                raise ValueError(f"the {role} '{name}' is not an arm. {nearest(name, names)}")
         given = [name for name in (self.reference, self.base, self.focus) if name is not None]
         if len(set(given)) < len(given):
             raise ValueError("reference, base and focus must be different arms")
@@ -69,13 +71,13 @@ class ReportConfig(Config):
 
     @property
     def focus_arm(self) -> str | None:
-        """The arm that the headline is about; None where there is only the reference (and the base)."""
+        """The arm of the headline; None where there is only the reference (and the base)."""
         return self.focus or next(
             (arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None
         )
 
     def named_runs(self) -> Iterator[tuple[str, Path, str]]:
-        """Every run folder given: its name in the report, its path, and the command that must have written it."""
+        """Every run folder: its name in the report, its path, and the command that wrote it."""
         for arm in self.arms:
             for number, run in enumerate(arm.runs, start=1):
                 if run.training is not None:
@@ -84,7 +86,7 @@ class ReportConfig(Config):
                     yield f"{arm.name}/{number}/evaluate/{split}", path, "evaluate"
 
     def relative_to(self, folder: Path) -> ReportConfig:
-        """The same config with every path as seen from `folder`, as a run folder stores it: no path of a machine in it."""
+        """The same config with paths relative to `folder`, as a run folder stores it."""
         arms = tuple(
             arm.model_copy(update={"runs": tuple(_relative_run(run, folder) for run in arm.runs)})
             for arm in self.arms

@@ -1,36 +1,41 @@
-"""Report -> document: what is said, in which order. Page and Markdown are two ways of writing the same document."""
+"""Report -> document: what is said, in which order.
+
+The page and the Markdown file are two forms of the same document.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from atlas.reporting import tables, training_tables
-from atlas.reporting.marks import arm_styles
+from atlas.presenting.svg import Plot
+from atlas.presenting.table import Table
+from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
 from atlas.reporting.plots import (
-    Plot,
+    plot_arm_positions,
     plot_differences,
     plot_groups,
     plot_losses,
-    plot_positions,
     plot_success,
 )
-from atlas.reporting.report import Comparison, Report
-from atlas.reporting.tables import Table
-from atlas.reporting.wording import (
-    VERDICTS,
-    join_words,
-    p_text,
-    points,
-    points_interval,
-    split_label,
-    thousands,
+from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.tables import difference_tables, group_table, main_table
+from atlas.reporting.training_tables import (
+    budget_table,
+    kind_table,
+    position_table,
+    provenance_table,
+    versions_text,
 )
+from atlas.reporting.verdicts import VERDICTS, split_label
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The focus against the reference on one split, large; positions of the interval bar are shares of its width."""
+    """The focus against the reference on one split, in large type.
+
+    `low`, `estimate`, `high` and `zero` are places on the interval's bar, as shares of its width.
+    """
 
     split: str
     value: str
@@ -45,7 +50,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A part of the report: a lead in words, then plots and tables."""
 
     id: str
@@ -58,13 +63,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Everything that is shown. `arm_marks` holds the colour variable and the shape of each arm, by position."""
+    """Everything that is shown."""
 
     report: Report
     tiles: tuple[Tile, ...]
     facts: str
-    sections: tuple[Section, ...]
-    arm_marks: tuple[tuple[str, str], ...]
+    sections: tuple[ReportSection, ...]
 
     @property
     def plots(self) -> tuple[Plot, ...]:
@@ -74,35 +78,19 @@ class Document:
 def write_document(report: Report) -> Document:
     """The document of a report; sections without content are left out."""
     sections = [section for write in SECTIONS if (section := write(report)).plots or section.tables]
-    marks = tuple(
-        (f"arm-{_variable(report, position)}", style.mark)
-        for position, style in enumerate(arm_styles(report))
-    )
-    return Document(report, _tiles(report), _facts(report), tuple(sections), marks)
-
-
-def _variable(report: Report, position: int) -> str:
-    arm = report.arms[position]
-    if arm.role != "control":
-        return arm.role
-    return f"control-{sum(other.role == 'control' for other in report.arms[:position]) % 5 + 1}"
+    return Document(report, _tiles(report), _facts(report), tuple(sections))
 
 
 def _tiles(report: Report) -> tuple[Tile, ...]:
     rows = [
         row for row in report.comparisons if row.family == "reference" and row.arm == report.focus
     ]
-    limits = [
-        abs(limit)
-        for row in rows
-        for limit in (row.success_difference.low, row.success_difference.high)
-        if limit is not None
-    ]
+    limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
     return tuple(_tile(row, reach) for row in rows)
 
 
-def _tile(row: Comparison, reach: float) -> Tile:
+def _tile(row: ArmComparison, reach: float) -> Tile:
     difference = row.success_difference
     tone = {"better": "good", "worse": "bad"}.get(row.verdict, "muted")
 
@@ -128,119 +116,107 @@ def _facts(report: Report) -> str:
         int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results
     )
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})
-    told = [
+    facts = [
         f"{len(report.arms)} {'arms' if len(report.arms) > 1 else 'arm'}",
         f"{len(report.splits)} {'splits' if len(report.splits) > 1 else 'split'}",
         f"{thousands(episodes)} episodes",
     ]
     if seeds:
         low, high = seeds[0], seeds[-1]
-        told.append(
-            f"{low if low == high else f'{low} to {high}'} training {'seed' if high == 1 else 'seeds'} per arm"
-        )
-    return join_words(told)
+        number = low if low == high else f"{low} to {high}"
+        facts.append(f"{number} training {'seed' if high == 1 else 'seeds'} per arm")
+    return join_words(facts)
 
 
-def _success(report: Report) -> Section:
-    several = any(arm.num_runs > 1 for arm in report.arms)
-    return Section(
-        "success",
-        "Success",
-        "Success is the environment's own verdict on an episode. The rate is over valid episodes: a truncated one is no success, one "
-        "that broke is left out and stands under errors. Brackets hold intervals, in the unit of the number before them."
-        + (
-            " Where an arm has several training seeds, each task counts once, by its mean over them."
-            if several
-            else ""
-        ),
-        (),
-        (plot_success(report),),
-        (tables.main_table(report),),
+def _section(
+    id_: str,
+    title: str,
+    lead: str,
+    plots: Sequence[Plot | None] = (),
+    tables: Sequence[Table] = (),
+    items: Sequence[str] = (),
+) -> ReportSection:
+    """A section without its missing plots and its empty tables."""
+    return ReportSection(
+        id_,
+        title,
+        lead,
+        tuple(items),
+        tuple(plot for plot in plots if plot is not None),
+        tuple(table for table in tables if not table.is_empty),
     )
 
 
-def _differences(report: Report) -> Section:
-    plot = plot_differences(report)
-    return Section(
-        "differences",
-        "Paired differences",
-        "Every arm met the same tasks, so arms are compared task by task, which takes the difficulty of the tasks out of the noise. "
-        f"Intervals and p-values come from {thousands(report.resamples)} bootstrap resamples of the tasks"
-        + (
-            ", and of the runs of an arm that has several"
-            if any(arm.num_runs > 1 for arm in report.arms)
-            else ""
-        )
-        + ". The verdict follows the p-value that is adjusted for all comparisons of its table.",
-        (),
-        (plot,) if plot else (),
-        tables.difference_tables(report),
+def _success(report: Report) -> ReportSection:
+    lead = (
+        "The environment decides whether an episode is a success. The rate is over valid episodes: "
+        "a truncated one is not a success, one that broke is left out and counted under errors. "
+        "Brackets hold intervals, in the unit of the number before them."
     )
+    if _has_several_seeds(report):
+        lead += " Where an arm has several training seeds, each task counts once, by its mean."
+    return _section("success", "Success", lead, [plot_success(report)], [main_table(report)])
 
 
-def _budgets(report: Report) -> Section:
-    return Section(
-        "budgets",
-        "Arms and budgets",
-        "What each arm was trained on. The loss was computed on supervised steps and tokens; the rest of each trajectory was context.",
-        (),
-        (),
-        (training_tables.budget_table(report),),
+def _differences(report: Report) -> ReportSection:
+    runs = ", and of the runs of an arm that has several" if _has_several_seeds(report) else ""
+    lead = (
+        "Every arm met the same tasks, so arms are compared task by task, which removes the "
+        "difficulty of the tasks from the noise. Intervals and p-values come from "
+        f"{thousands(report.resamples)} bootstrap resamples of the tasks{runs}. The verdict "
+        "follows the p-value that is adjusted for all comparisons of its table."
     )
+    plots, tables = [plot_differences(report)], difference_tables(report)
+    return _section("differences", "Paired differences", lead, plots, tables)
 
 
-def _groups(report: Report) -> Section:
-    plots = [plot for split in report.splits if (plot := plot_groups(report, split)) is not None]
-    return Section(
-        "groups",
-        "Task groups",
-        f"The same success rates by group of tasks, the easiest for {report.arm(report.reference).label} first. Few tasks per group make "
-        "wide intervals, and nothing is tested here: this is for looking, not for claiming.",
-        (),
-        tuple(plots),
-        tuple(
-            table
-            for split in report.splits
-            if not (table := tables.group_table(report, split)).is_empty
-        ),
+def _budgets(report: Report) -> ReportSection:
+    lead = (
+        "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
+        "rest of each trajectory was context."
     )
+    return _section("budgets", "Arms and budgets", lead, tables=[budget_table(report)])
 
 
-def _selections(report: Report) -> Section:
-    plot = plot_positions(report)
-    who, *arms = report.label_origin
-    shown = (training_tables.kind_table(report), training_tables.position_table(report))
-    return Section(
-        "selections",
-        "Where the critical steps lie",
-        who,
-        tuple(arms),
-        (plot,) if plot else (),
-        tuple(table for table in shown if not table.is_empty),
+def _groups(report: Report) -> ReportSection:
+    lead = (
+        "The same success rates by group of tasks, the easiest for "
+        f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
+        "nothing is tested here: this is for exploring, not for claims."
     )
+    plots = [plot_groups(report, split) for split in report.splits]
+    tables = [group_table(report, split) for split in report.splits]
+    return _section("groups", "Task groups", lead, plots, tables)
 
 
-def _losses(report: Report) -> Section:
-    plot = plot_losses(report)
+def _selections(report: Report) -> ReportSection:
+    lead, *items = report.label_origin
+    plots = [plot_arm_positions(report)]
+    tables = [kind_table(report), position_table(report)]
+    return _section("selections", "Where the critical steps lie", lead, plots, tables, items)
+
+
+def _losses(report: Report) -> ReportSection:
     lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
-    return Section("losses", "Training loss", lead, (), (plot,) if plot else (), ())
+    return _section("losses", "Training loss", lead, [plot_losses(report)])
 
 
-def _provenance(report: Report) -> Section:
-    versions = {training_tables.versions_text(run) for run in report.runs}
-    return Section(
-        "provenance",
-        "Provenance",
-        "Every number of this report stands in report.json with the run, the file and the field that it was computed from. "
-        f"Resampling used seed {report.seed}."
-        + (f" All runs were made with {versions.pop()}." if len(versions) == 1 else ""),
-        (),
-        (),
-        (training_tables.provenance_table(report),),
+def _provenance(report: Report) -> ReportSection:
+    lead = (
+        "report.json holds every number of this report with the run, the file and the field that "
+        f"it was computed from. Resampling used seed {report.seed}."
     )
+    versions = {versions_text(run) for run in report.runs}
+    if len(versions) == 1:
+        lead += f" All runs were made with {versions.pop()}."
+    return _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
 
 
-SECTIONS: tuple[Callable[[Report], Section], ...] = (
+def _has_several_seeds(report: Report) -> bool:
+    return any(arm.num_runs > 1 for arm in report.arms)
+
+
+SECTIONS: tuple[Callable[[Report], ReportSection], ...] = (
     _success,
     _differences,
     _budgets,

@@ -1,29 +1,27 @@
-"""The report's numbers -> its headline and findings in plain words. Every sentence follows from a verdict; none is written by hand."""
+"""Comparisons -> the headline and the findings in words. Every sentence follows from a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from atlas.reporting.report import ArmReport, Comparison, Verdict
-from atlas.reporting.wording import (
-    difference_text,
-    join_words,
-    percent,
-    percent_interval,
-    split_label,
-)
+from atlas.presenting.wording import join_words, percent, percent_interval
+from atlas.reporting.report import ArmComparison, ArmReport, ArmVerdict
+from atlas.reporting.verdicts import difference_text, split_label
 
-# How the headline says a verdict: in its first clause, which names both arms, and in those after it.
-CLAUSES: dict[Verdict, tuple[str, str]] = {
+# The words of a verdict in the headline: in its first clause, which names both arms, and in later
+# clauses.
+CLAUSES: dict[ArmVerdict, tuple[str, str]] = {
     "better": ("{arm} beats {against} on {where}: {how}", "on {where} it is better: {how}"),
     "worse": (
         "{arm} falls behind {against} on {where}: {how}",
         "on {where} it falls behind: {how}",
     ),
     "not_corrected": (
-        "{arm} and {against} are apart on {where} ({how}), though not after correction for the number of comparisons",
-        "on {where} they are apart ({how}), though not after correction for the number of comparisons",
+        "{arm} and {against} are apart on {where} ({how}), though not after correction for the "
+        "number of comparisons",
+        "on {where} they are apart ({how}), though not after correction for the number of "
+        "comparisons",
     ),
     "none": (
         "no difference between {arm} and {against} could be shown on {where} ({how})",
@@ -34,36 +32,47 @@ CLAUSES: dict[Verdict, tuple[str, str]] = {
         "on {where} they have no task with a valid episode in both",
     ),
 }
-# How a finding says a verdict that several arms share: of one arm against others, and of others against one arm.
-ONE_AGAINST_SEVERAL: dict[Verdict, str] = {
+# The words of a verdict that several arms share: one arm against others, and others against one.
+ONE_AGAINST_SEVERAL: dict[ArmVerdict, str] = {
     "better": "{one} is better than {several} on {where}.",
     "worse": "{one} is worse than {several} on {where}.",
-    "not_corrected": "{one} is apart from {several} on {where}, though not after correction for the number of comparisons.",
+    "not_corrected": "{one} is apart from {several} on {where}, though not after correction for "
+    "the number of comparisons.",
     "none": "No difference between {one} and {several} could be shown on {where}.",
     "untested": "{one} has no task with a valid episode in common with {several} on {where}.",
 }
-SEVERAL_AGAINST_ONE: dict[Verdict, str] = {
+SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
     "better": "Better than {one} on {where}: {several}.",
     "worse": "Worse than {one} on {where}: {several}.",
-    "not_corrected": "Apart from {one} on {where}, though not after correction for the number of comparisons: {several}.",
+    "not_corrected": "Apart from {one} on {where}, though not after correction for the number of "
+    "comparisons: {several}.",
     "none": "No difference to {one} could be shown on {where}: {several}.",
     "untested": "No task with a valid episode in common with {one} on {where}: {several}.",
 }
 
 
 def write_headline(
-    arms: Sequence[ArmReport], comparisons: Sequence[Comparison], focus: str | None, reference: str
+    arms: Sequence[ArmReport],
+    comparisons: Sequence[ArmComparison],
+    focus: str | None,
+    reference: str,
 ) -> str:
-    """One sentence: what the focus did against the reference on each split, or the reference's own numbers if it is alone."""
+    """One sentence: the focus against the reference on each split.
+
+    Without a focus the sentence holds the numbers of the reference.
+    """
     labels = {arm.name: arm.label for arm in arms}
     if focus is None:
-        alone = next(arm for arm in arms if arm.name == reference)
+        only = next(arm for arm in arms if arm.name == reference)
         rates = [
-            f"{percent(result.total.success_rate)} {percent_interval(result.total.success_rate)}".strip()
-            + f" of the episodes on {split_label(result.split)}"
-            for result in alone.results
+            f"{percent(result.total.success_rate)} {percent_interval(result.total.success_rate)}"
+            f" of the episodes on {split_label(result.split)}".replace("  ", " ")
+            for result in only.results
         ]
-        return f"{alone.label} succeeds in {join_words(rates)}. There is no other tuned arm to compare it with."
+        return (
+            f"{only.label} succeeds in {join_words(rates)}. "
+            "There is no other tuned arm to compare it with."
+        )
     rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
     clauses = [
         CLAUSES[row.verdict][min(index, 1)].format(
@@ -79,12 +88,12 @@ def write_headline(
 
 def write_findings(
     arms: Sequence[ArmReport],
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[ArmComparison],
     focus: str | None,
     reference: str,
     base: str | None,
 ) -> tuple[str, ...]:
-    """The other comparisons in words: focus against the controls, controls against the reference, all against the base."""
+    """The other comparisons: focus and controls, controls and reference, all and base."""
     labels = {arm.name: arm.label for arm in arms}
     controls = [row for row in comparisons if row.family == "focus"]
     to_reference = [row for row in comparisons if row.family == "reference" and row.arm != focus]
@@ -97,8 +106,8 @@ def write_findings(
 
 
 def _share(
-    sentences: dict[Verdict, str],
-    rows: Sequence[Comparison],
+    sentences: dict[ArmVerdict, str],
+    rows: Sequence[ArmComparison],
     labels: dict[str, str],
     one: str | None,
     side: Literal["arm", "against"],

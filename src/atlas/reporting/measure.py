@@ -1,47 +1,61 @@
-"""Episodes of an arm -> its numbers on a split, whole and by task group, with intervals that name what they cover."""
+"""Episodes of an arm -> its numbers on a split, whole and by task group, with intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.reporting.arms import Arm, Episode
+from atlas.reporting.arms import Arm
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.report import EpisodeCounts, Number, SplitResult
-from atlas.statistics.intervals import Floats, Interval, bootstrap_interval, wilson_interval
+from atlas.reporting.report import EpisodeCounts, SourcedEstimate, SplitResult
+from atlas.statistics.bootstrap import Floats
+from atlas.statistics.estimate import Estimate
+from atlas.statistics.intervals import bootstrap_interval, wilson_interval
+from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories
 
 COUNT = "count"
+STEP_SHARE = "share of the steps of valid episodes for which it is known"
 WILSON = "Wilson score interval over tasks"
 ALL_EQUAL = "all values are equal, which leaves nothing to resample"
 OVER_TASKS = "bootstrap over tasks"
 OVER_TASKS_AND_RUNS = "bootstrap over tasks and runs"
 
+FIELDS: dict[str, Callable[[TrajectoryFacts], float]] = {
+    "success": lambda episode: float(episode.status == "success"),
+    "score": lambda episode: math.nan if episode.score is None else episode.score,
+    "num_steps": lambda episode: float(episode.num_steps),
+}
+
 
 def measure_split(arm: Arm, split: str, config: ReportConfig) -> SplitResult:
-    """What `arm` did on `split`; groups in alphabetical order, none where the tasks carry no group."""
+    """The numbers of `arm` on `split`.
+
+    Groups are in alphabetical order; there are none where the tasks carry no group.
+    """
     runs = [tuple(run.evaluations[split].episodes.values()) for run in arm.runs]
     groups = sorted({episode.group for episode in runs[0] if episode.group})
     return SplitResult(
         split=split,
         num_tasks=len(runs[0]),
-        total=_measure(arm, split, runs, config, where=""),
+        total=_Episodes(arm, split, runs, config).measure(),
         groups={
-            group: _measure(
+            group: _Episodes(
                 arm,
                 split,
                 [[episode for episode in episodes if episode.group == group] for episodes in runs],
                 config,
-                where=f"[task.group={group}]",
-            )
+                f"[task.group={group}]",
+            ).measure()
             for group in groups
         },
     )
 
 
-def episode_values(runs: Sequence[Sequence[Episode]], field: str) -> Floats:
-    """(R, T) values of one field: "success" as 0 or 1, "score", "num_steps"; NaN for an invalid episode or a missing score."""
+def episode_values(runs: Sequence[Sequence[TrajectoryFacts]], field: str) -> Floats:
+    """Values of one of `FIELDS` [R, T]; NaN for an invalid episode or a missing score."""
     read = FIELDS[field]
     return np.array(
         [
@@ -52,77 +66,75 @@ def episode_values(runs: Sequence[Sequence[Episode]], field: str) -> Floats:
     )
 
 
-def number(interval: Interval, method: str, sources: tuple[str, ...]) -> Number:
-    """An interval as a number of the report; NaN becomes None."""
-    if math.isnan(interval.estimate):
-        return Number(value=None, method=method, sources=sources)
-    if math.isnan(interval.low):
-        return Number(value=interval.estimate, method=ALL_EQUAL, sources=sources)
-    return Number(
-        value=interval.estimate,
-        low=interval.low,
-        high=interval.high,
-        method=method,
-        sources=sources,
-    )
+def sourced(estimate: Estimate, method: str, sources: tuple[str, ...]) -> SourcedEstimate:
+    """An estimate with its method and sources."""
+    if estimate.value is not None and estimate.limits is None:
+        method = ALL_EQUAL
+    return SourcedEstimate(**estimate.model_dump(), method=method, sources=sources)
 
 
 def episode_sources(arm: Arm, split: str, field: str) -> tuple[str, ...]:
+    """Where a field of the episodes was read, one source per run."""
     return tuple(f"{run.evaluations[split].folder.name}/episodes.jsonl#{field}" for run in arm.runs)
 
 
-FIELDS: dict[str, Callable[[Episode], float]] = {
-    "success": lambda episode: float(episode.status == "success"),
-    "score": lambda episode: math.nan if episode.score is None else episode.score,
-    "num_steps": lambda episode: float(episode.num_steps),
-}
+@dataclass(frozen=True, slots=True)
+class _Episodes:
+    """Episodes [R][T] of an arm on a split; `where` names the task group in their sources."""
 
+    arm: Arm
+    split: str
+    runs: Sequence[Sequence[TrajectoryFacts]]
+    config: ReportConfig
+    where: str = ""
 
-def _measure(
-    arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str
-) -> EpisodeCounts:
-    def count(claim: Callable[[Episode], bool]) -> Number:
-        total = sum(claim(episode) for episodes in runs for episode in episodes)
-        return Number(
-            value=total, method=COUNT, sources=episode_sources(arm, split, "outcome.status" + where)
+    def measure(self) -> EpisodeCounts:
+        counts = count_trajectories(episode for run in self.runs for episode in run)
+        valid = count_trajectories(
+            episode for run in self.runs for episode in run if episode.is_valid
+        )
+        return EpisodeCounts(
+            num_episodes=self._count(counts.num_trajectories),
+            num_valid=self._count(counts.num_valid),
+            num_success=self._count(counts.num_success),
+            num_truncated=self._count(counts.statuses["truncated"]),
+            num_invalid=self._count(counts.num_trajectories - counts.num_valid),
+            success_rate=self._success_rate(),
+            mean_score=self._mean("score", "outcome.score"),
+            mean_steps=self._mean("num_steps", "steps"),
+            invalid_step_share=SourcedEstimate(
+                value=valid.invalid_step_share,
+                method=STEP_SHARE,
+                sources=self._sources("steps.is_invalid"),
+            ),
         )
 
-    def mean(field: str, source: str) -> Number:
-        interval = bootstrap_interval(
-            episode_values(runs, field), config.seed, config.resamples, config.confidence
-        )
-        method = OVER_TASKS if len(runs) == 1 else OVER_TASKS_AND_RUNS
-        return number(interval, method, episode_sources(arm, split, source + where))
+    def _sources(self, field: str) -> tuple[str, ...]:
+        return episode_sources(self.arm, self.split, field + self.where)
 
-    return EpisodeCounts(
-        num_episodes=count(lambda episode: True),
-        num_valid=count(lambda episode: episode.is_valid),
-        num_success=count(lambda episode: episode.status == "success"),
-        num_truncated=count(lambda episode: episode.status == "truncated"),
-        num_invalid=count(lambda episode: not episode.is_valid),
-        success_rate=_success_rate(arm, split, runs, config, where),
-        mean_score=mean("score", "outcome.score"),
-        mean_steps=mean("num_steps", "steps"),
-    )
+    def _count(self, value: int) -> SourcedEstimate:
+        return SourcedEstimate(value=value, method=COUNT, sources=self._sources("outcome.status"))
 
+    def _bootstrap(self, values: Floats) -> Estimate:
+        config = self.config
+        return bootstrap_interval(values, config.seed, config.resamples, config.confidence)
 
-def _success_rate(
-    arm: Arm, split: str, runs: Sequence[Sequence[Episode]], config: ReportConfig, where: str
-) -> Number:
-    sources = episode_sources(arm, split, "outcome.status" + where)
-    values = episode_values(runs, "success")
-    known = values[~np.isnan(values)]
-    num_tasks = int((~np.isnan(values).all(axis=0)).sum())
-    if num_tasks == 0:
-        return Number(value=None, method=WILSON, sources=sources)
-    # Where all episodes came out alike there is nothing to resample: the tasks are counted once each, as with a single run.
-    if len(runs) == 1 or known.min() == known.max():
-        successes = known.sum() if len(runs) == 1 else known.min() * num_tasks
-        return number(
-            wilson_interval(float(successes), num_tasks, config.confidence), WILSON, sources
-        )
-    return number(
-        bootstrap_interval(values, config.seed, config.resamples, config.confidence),
-        OVER_TASKS_AND_RUNS,
-        sources,
-    )
+    def _mean(self, field: str, source: str) -> SourcedEstimate:
+        method = OVER_TASKS if len(self.runs) == 1 else OVER_TASKS_AND_RUNS
+        values = episode_values(self.runs, field)
+        return sourced(self._bootstrap(values), method, self._sources(source))
+
+    def _success_rate(self) -> SourcedEstimate:
+        sources = self._sources("outcome.status")
+        values = episode_values(self.runs, "success")
+        known = values[~np.isnan(values)]
+        num_tasks = int((~np.isnan(values).all(axis=0)).sum())
+        if num_tasks == 0:
+            return SourcedEstimate(method=WILSON, sources=sources)
+        # Where all episodes came out alike, nothing can be resampled: each task counts once, as
+        # with a single run.
+        if len(self.runs) == 1 or known.min() == known.max():
+            successes = known.sum() if len(self.runs) == 1 else known.min() * num_tasks
+            rate = wilson_interval(float(successes), num_tasks, self.config.confidence)
+            return sourced(rate, WILSON, sources)
+        return sourced(self._bootstrap(values), OVER_TASKS_AND_RUNS, sources)

@@ -1,77 +1,60 @@
-"""How the steps of each arm were chosen, in plain words: above all whether a language model named them or the expert itself."""
+"""How the steps of each arm were chosen, in the words of the selection runs themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.reporting.arms import Arm, RunFolder
-from atlas.reporting.wording import clean, join_words
+from pydantic import BaseModel, ConfigDict
 
-ORIGINS: dict[str, str] = {
-    "all": "every step, nothing was selected",
-    "annotated": "the steps that the expert's own annotations mark as critical",
-    "oracle": "the steps that a language model ({model}) named as critical after reading the transcript",
-    "random": "steps drawn at random",
-    "complement": "steps drawn at random from those that the selection of {other} left",
-    "rules": "steps picked by fixed rules, without a model",
-    "errors": "every step but those that ended in an error",
-    "rejection": "every step but those that a language model ({model}) judged bad",
-    "perplexity": "the steps that {model} finds most (or, as set, least) surprising",
-    "entropy": "the steps where {model} is least certain what to say",
-    "excess-loss": "the steps whose loss under {model} exceeds that under a reference model most",
-    "rollout-value": "the steps that raise the success of rollouts by {model} most",
-    "diversity": "steps that are like the goal and unlike each other, without a model",
-    "learned": "the steps that a small model, distilled from other labels, finds most likely critical",
-    "vote": "the steps that several selections agree on",
-}
+from atlas.presenting.wording import MAX_TEXT, join_words
+from atlas.reporting.arms import Arm, TrainingData
+from atlas.terminal.visible_text import one_line
+
+
+class ChosenBy(BaseModel):
+    """The entry `chosen_by` in the summary of a selection run."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    selector: str
+    sentence: str
+    asks_a_model: bool = False
+    model: str | None = None
 
 
 def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """First who named the critical steps, over all arms; then a line for each trained arm."""
+    """First whether a model named the critical steps, over all arms; then a line for each arm."""
     lines: list[str] = []
-    selectors: set[str] = set()
     models: set[str] = set()
     for arm in arms:
         if not arm.trainings:
             continue
         data = arm.trainings[0].data
-        folders = [
-            folder
-            for folder in (data and data.selection_folder, data and data.complement_of)
-            if folder
-        ]
-        selectors.update(_selector(folder) for folder in folders)
-        models.update(
-            clean(str(folder.manifest.config.get("model")))
-            for folder in folders
-            if _selector(folder) == "oracle"
-        )
-        lines.append(f"{clean(arm.config.label or arm.name)}: {_describe(folders)}.")
-    return (*_who(selectors, sorted(models)), *lines)
+        chosen = [] if data is None else _chosen_by(data)
+        models.update(one_line(one.model or one.selector) for one in chosen if one.asks_a_model)
+        sentence = chosen[0].sentence if chosen else "every step, nothing was selected"
+        lines.append(f"{arm.label}: {one_line(sentence, MAX_TEXT).removesuffix('.')}.")
+    return (_who(sorted(models)), *lines)
 
 
-def _describe(folders: Sequence[RunFolder]) -> str:
-    if not folders:
-        return ORIGINS["all"]
-    selector = _selector(folders[0])
-    template = ORIGINS.get(selector)
-    if template is None:
-        return f"steps chosen by the selector '{clean(selector)}'"
-    other = f"'{clean(_selector(folders[1]))}'" if len(folders) > 1 else "another run"
-    return template.format(model=clean(str(folders[0].manifest.config.get("model"))), other=other)
+def _chosen_by(data: TrainingData) -> list[ChosenBy]:
+    """How the selection was made, and the one that it is the complement of."""
+    found = []
+    for folder in (data.selection_folder, data.complement_of):
+        if folder is None:
+            continue
+        given = folder.manifest.summary.get("chosen_by")
+        name = next(iter(data.selections.values())).selector
+        sentence = f"the steps that the selector '{name}' chose"
+        found.append(ChosenBy.model_validate(given or {"selector": name, "sentence": sentence}))
+    return found
 
 
-def _who(selectors: set[str], models: list[str]) -> list[str]:
+def _who(models: list[str]) -> str:
+    how = "the section on the selected steps says how each arm chose"
     if models:
-        return [f"Critical steps were named by an LLM oracle: {join_words(models)}."]
-    if "annotated" in selectors:
-        return [
-            "No LLM oracle was used. What counts as critical here comes from the expert's own annotations, written while it acted and "
-            "with knowledge of the environment's inside. The paper asks a language model that sees the transcript alone "
-            "(arXiv 2503.02197), so this report does not show how well such an oracle would have chosen."
-        ]
-    return ["No LLM oracle was used."]
-
-
-def _selector(folder: RunFolder) -> str:
-    return str(folder.manifest.config.get("selector"))
+        return f"Steps were chosen with a language model ({join_words(models)}); {how}."
+    return (
+        f"No LLM oracle was used; {how}. The paper asks a language model that sees only the "
+        "transcript (arXiv 2503.02197), so this report does not show how well such an oracle would "
+        "have chosen."
+    )

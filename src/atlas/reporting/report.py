@@ -1,7 +1,7 @@
-"""The records of report.json: every number with the run, file and field that it was computed from.
+"""The records of report.json: every number with the run, file and field it was computed from.
 
-A source reads `critical/1/evaluate/held_in/episodes.jsonl#outcome.status`: the name of a run, which `Report.runs` resolves to a
-folder and a digest, then the file in it and the field.
+A source is written `critical/1/evaluate/held_in/episodes.jsonl#outcome.status`: the name of a run,
+which `Report.runs` resolves to a folder and a digest, then the file in it and the field.
 """
 
 from __future__ import annotations
@@ -9,32 +9,36 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
+from atlas.reporting.position_bins import PositionBin
+from atlas.statistics.estimate import Estimate
 
 Role = Literal["base", "reference", "focus", "control"]
-Verdict = Literal["better", "worse", "not_corrected", "none", "untested"]
+Family = Literal["reference", "base", "focus"]
+ArmVerdict = Literal["better", "worse", "not_corrected", "none", "untested"]
 
 
-class Number(Record):
-    """A number, its interval where it has one, how it was computed and from what; `value` is None where nothing is known."""
+class SourcedEstimate(Estimate):
+    """An estimate with how it was computed and from what."""
 
-    value: int | float | None
-    low: float | None = None
-    high: float | None = None
     method: str
     sources: tuple[str, ...]
 
 
 class EpisodeCounts(Record):
-    """What a set of episodes of one arm shows. Counts are over all runs of the arm, means over its tasks."""
+    """What a set of episodes of one arm shows.
 
-    num_episodes: Number
-    num_valid: Number
-    num_success: Number
-    num_truncated: Number
-    num_invalid: Number
-    success_rate: Number
-    mean_score: Number
-    mean_steps: Number
+    Counts are over all runs of the arm, means over its tasks.
+    """
+
+    num_episodes: SourcedEstimate
+    num_valid: SourcedEstimate
+    num_success: SourcedEstimate
+    num_truncated: SourcedEstimate
+    num_invalid: SourcedEstimate
+    success_rate: SourcedEstimate
+    mean_score: SourcedEstimate
+    mean_steps: SourcedEstimate
+    invalid_step_share: SourcedEstimate
 
 
 class SplitResult(Record):
@@ -47,31 +51,25 @@ class SplitResult(Record):
 
 
 class Budget(Record):
-    """What a training was given and what it took; means over the arm's runs, with the smallest and largest where they differ."""
+    """What a training was given and what it took.
+
+    Numbers are means over the arm's runs, with the smallest and largest where they differ.
+    """
 
     selector: str
     ratio: float | None
-    num_trajectories: Number
-    num_examples: Number
-    num_steps: Number
-    num_supervised_steps: Number
-    supervised_step_share: Number
-    num_tokens: Number
-    num_supervised_tokens: Number
-    supervised_token_share: Number
-    num_dropped_steps: Number
-    optimizer_steps: Number
-    train_seconds: Number
-    final_loss: Number
-
-
-class PositionBin(Record):
-    """A stretch of the trajectory, [low, high) of its length, and how many steps with their middle in it were selected."""
-
-    low: float
-    high: float
-    num_steps: int
-    num_selected: int
+    num_trajectories: SourcedEstimate
+    num_examples: SourcedEstimate
+    num_steps: SourcedEstimate
+    num_supervised_steps: SourcedEstimate
+    supervised_step_share: SourcedEstimate
+    num_tokens: SourcedEstimate
+    num_supervised_tokens: SourcedEstimate
+    supervised_token_share: SourcedEstimate
+    num_dropped_steps: SourcedEstimate
+    optimizer_steps: SourcedEstimate
+    train_seconds: SourcedEstimate
+    final_loss: SourcedEstimate
 
 
 class SelectionProfile(Record):
@@ -89,7 +87,7 @@ class SelectionProfile(Record):
 
 
 class LossCurve(Record):
-    """The training loss of one run at its optimiser steps."""
+    """The training loss of one run at its optimizer steps."""
 
     run: str
     steps: tuple[int, ...]
@@ -110,22 +108,25 @@ class ArmReport(Record):
     losses: tuple[LossCurve, ...]
 
 
-class Comparison(Record):
-    """Arm minus `against` on the tasks of one split. `p_adjusted` is Holm's over the comparisons of the same family."""
+class ArmComparison(Record):
+    """Arm minus `against` on the tasks of one split.
+
+    `p_adjusted` is Holm's over the comparisons of the same family.
+    """
 
     arm: str
     against: str
     split: str
-    family: Literal["reference", "base", "focus"]
-    success_difference: Number
-    score_difference: Number
+    family: Family
+    success_difference: SourcedEstimate
+    score_difference: SourcedEstimate
     p_value: float | None
     p_adjusted: float | None
     num_tasks: int
     num_higher: int
     num_lower: int
     num_tied: int
-    verdict: Verdict
+    verdict: ArmVerdict
 
 
 class Note(Record):
@@ -136,7 +137,10 @@ class Note(Record):
 
 
 class RunReport(Record):
-    """One run folder that the report was made from; `names` are what sources call it, `path` is seen from the report."""
+    """One run folder that the report was made from.
+
+    `names` are what sources call it. `path` is relative to the report.
+    """
 
     names: tuple[str, ...]
     command: str
@@ -165,8 +169,9 @@ class Report(Record):
     resamples: int
     confidence: float
     arms: tuple[ArmReport, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ArmComparison, ...]
     runs: tuple[RunReport, ...]
 
     def arm(self, name: str) -> ArmReport:
+        """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)

@@ -1,15 +1,13 @@
-"""Report -> tables, once for all three places where they are shown: the page, the Markdown and the terminal."""
+"""Report -> tables: success, differences and task groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from atlas.reporting.report import ArmReport, Comparison, EpisodeCounts, Number, Report
-from atlas.reporting.wording import (
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
+from atlas.presenting.wording import (
+    MAX_LABEL,
     PERCENT,
-    VERDICTS,
-    clean,
     count,
     decimal,
     decimal_interval,
@@ -18,64 +16,26 @@ from atlas.reporting.wording import (
     percent_interval,
     points,
     points_interval,
-    split_label,
 )
+from atlas.reporting.report import ArmComparison, ArmReport, EpisodeCounts, Family, Report
+from atlas.reporting.verdicts import VERDICTS, split_label
+from atlas.statistics.estimate import Estimate
+from atlas.terminal.visible_text import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-Tone = Literal["", "good", "bad", "caution", "muted"]
 ROLE_LABELS = {"base": "untuned", "reference": "reference", "focus": "", "control": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What stands in one place of a table: a text, a smaller note under it (an interval, mostly), and its tone."""
-
-    text: str
-    note: str = ""
-    tone: Tone = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row; its first cell is its heading. `arm` gives it the colour and the mark of that arm, by position in the report."""
-
-    cells: tuple[Cell, ...]
-    arm: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """Rows under a heading of their own (a split); no heading, if it is empty."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with a caption; all columns but the first hold numbers, except those in `text_columns`."""
-
-    caption: str
-    columns: tuple[str, ...]
-    groups: tuple[RowGroup, ...]
-    text_columns: frozenset[int] = field(default_factory=frozenset)
-    compact: bool = False  # small type, for long lists
-
-    @property
-    def is_empty(self) -> bool:
-        return not any(group.rows for group in self.groups)
-
-
-def cell_text(cell: Cell) -> str:
-    """A cell as plain text; an interval has brackets of its own, any other note gets parentheses."""
-    note = cell.note if not cell.note or cell.note.startswith("[") else f"({cell.note})"
-    return f"{cell.text} {note}".strip()
+INVALID_STEPS = "Invalid steps"
+# Columns of the main table that a terminal of 80 columns has no room for.
+PAGE_ONLY = ("Successes", INVALID_STEPS)
 
 
 def main_table(report: Report) -> Table:
     """Success, score, steps and what went wrong: each arm on each split."""
+    totals = [result.total for arm in report.arms for result in arm.results]
+    has_invalid_steps = any(total.invalid_step_share.value is not None for total in totals)
+    extra = (INVALID_STEPS,) if has_invalid_steps else ()
     return Table(
         caption=f"Success on each split, with {_confidence(report)} intervals",
         columns=(
@@ -84,14 +44,15 @@ def main_table(report: Report) -> Table:
             "Successes",
             "Mean score",
             "Mean steps",
+            *extra,
             "Truncated",
             "Errors",
         ),
         groups=tuple(
             RowGroup(
-                f"{split_label(split)}, {_num_tasks(report, index)} tasks",
+                f"{split_label(split)}, {report.arms[0].results[index].num_tasks} tasks",
                 tuple(
-                    _main_row(arm, position, arm.results[index].total)
+                    _main_row(arm, position, arm.results[index].total, has_invalid_steps)
                     for position, arm in enumerate(report.arms)
                 ),
             )
@@ -100,7 +61,7 @@ def main_table(report: Report) -> Table:
     )
 
 
-def difference_table(report: Report, family: str) -> Table:
+def difference_table(report: Report, family: Family) -> Table:
     """The paired differences of one family, split by split."""
     rows = [comparison for comparison in report.comparisons if comparison.family == family]
     against = {"reference": report.reference, "base": report.base, "focus": report.focus}[family]
@@ -129,40 +90,31 @@ def difference_table(report: Report, family: str) -> Table:
 
 
 def difference_tables(report: Report) -> tuple[Table, ...]:
-    """The tables of differences that have rows."""
-    tables = [difference_table(report, family) for family in ("reference", "focus", "base")]
-    return tuple(table for table in tables if not table.is_empty)
+    """The tables of all families of comparisons."""
+    families: tuple[Family, ...] = ("reference", "focus", "base")
+    return tuple(difference_table(report, family) for family in families)
 
 
 def group_table(report: Report, split: str) -> Table:
     """Success per task group and arm on one split."""
     index = report.splits.index(split)
-    groups = report.arms[0].results[index].groups
-    in_order = groups_in_order(report, split)
+    first = report.arms[0]
+
+    def row(group: str) -> TableRow:
+        num_episodes = first.results[index].groups[group].num_episodes.value or 0
+        rates = (arm.results[index].groups[group].success_rate for arm in report.arms)
+        return TableRow(
+            (
+                Cell(one_line(group, MAX_LABEL)),
+                Cell(f"{round(num_episodes / first.num_runs)}", tone="muted"),
+                *(_rate_cell(rate, digits=0) for rate in rates),
+            )
+        )
+
     return Table(
         caption=f"Success per task group, {split_label(split)}",
         columns=("Task group", "Tasks", *(arm.label for arm in report.arms)),
-        groups=(
-            RowGroup(
-                "",
-                tuple(
-                    Row(
-                        (
-                            Cell(clean(group)),
-                            Cell(
-                                f"{round((groups[group].num_episodes.value or 0) / report.arms[0].num_runs)}",
-                                tone="muted",
-                            ),
-                            *(
-                                _rate_cell(arm.results[index].groups[group].success_rate, digits=0)
-                                for arm in report.arms
-                            ),
-                        )
-                    )
-                    for group in in_order
-                ),
-            ),
-        ),
+        groups=(RowGroup("", tuple(map(row, groups_in_order(report, split)))),),
         compact=True,
     )
 
@@ -174,15 +126,15 @@ def groups_in_order(report: Report, split: str) -> list[str]:
 
 
 def format_main_table(report: Report) -> RichTable:
-    """The main table for a terminal of 80 columns: intervals at the success rate alone."""
+    """The main table for a terminal of 80 columns: only the success rate has its interval."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     table = main_table(report)
-    columns = [index for index, column in enumerate(table.columns) if column != "Successes"]
+    columns = [index for index, column in enumerate(table.columns) if column not in PAGE_ONLY]
     shown = RichTable(
-        title=Text(clean(report.headline, 600)),
+        title=Text(one_line(report.headline)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         pad_edge=False,
@@ -198,7 +150,7 @@ def format_main_table(report: Report) -> RichTable:
         for row in group.rows:
             shown.add_row(
                 *(
-                    Text(cell_text(row.cells[index]) if index == 1 else row.cells[index].text)
+                    Text(row.cells[index].plain if index == 1 else row.cells[index].text)
                     for index in columns
                 )
             )
@@ -206,14 +158,18 @@ def format_main_table(report: Report) -> RichTable:
     return shown
 
 
-def _main_row(arm: ArmReport, position: int, counts: EpisodeCounts) -> Row:
-    return Row(
+def _main_row(
+    arm: ArmReport, position: int, counts: EpisodeCounts, has_invalid_steps: bool
+) -> TableRow:
+    invalid = counts.invalid_step_share
+    return TableRow(
         (
             Cell(arm.label, ROLE_LABELS[arm.role]),
             _rate_cell(counts.success_rate),
             Cell(f"{count(counts.num_success)} / {count(counts.num_valid)}"),
             Cell(decimal(counts.mean_score), decimal_interval(counts.mean_score)),
             Cell(decimal(counts.mean_steps, 1), decimal_interval(counts.mean_steps, 1)),
+            *((Cell(percent(invalid), tone="muted"),) if has_invalid_steps else ()),
             _event_cell(counts.num_truncated, "muted"),
             _event_cell(counts.num_invalid, "caution"),
         ),
@@ -221,11 +177,11 @@ def _main_row(arm: ArmReport, position: int, counts: EpisodeCounts) -> Row:
     )
 
 
-def _difference_row(report: Report, row: Comparison) -> Row:
+def _difference_row(report: Report, row: ArmComparison) -> TableRow:
     shown = row.against if row.family == "focus" else row.arm
     position = next(index for index, arm in enumerate(report.arms) if arm.name == shown)
     tones: dict[str, Tone] = {"better": "good", "worse": "bad", "not_corrected": "caution"}
-    return Row(
+    return TableRow(
         (
             Cell(report.arms[position].label),
             Cell(points(row.success_difference), points_interval(row.success_difference)),
@@ -242,7 +198,7 @@ def _difference_row(report: Report, row: Comparison) -> Row:
     )
 
 
-def _rate_cell(rate: Number, digits: int = 1) -> Cell:
+def _rate_cell(rate: Estimate, digits: int = 1) -> Cell:
     return Cell(
         percent(rate, digits),
         percent_interval(rate, digits),
@@ -250,12 +206,8 @@ def _rate_cell(rate: Number, digits: int = 1) -> Cell:
     )
 
 
-def _event_cell(number: Number, tone: Tone) -> Cell:
+def _event_cell(number: Estimate, tone: Tone) -> Cell:
     return Cell(count(number), tone=tone if number.value else "muted")
-
-
-def _num_tasks(report: Report, index: int) -> int:
-    return report.arms[0].results[index].num_tasks
 
 
 def _confidence(report: Report) -> str:

@@ -1,0 +1,1 @@
+"""Statistics: intervals of numbers, agreement of selections, and counts of trajectories."""

@@ -1,47 +1,47 @@
-"""How far two selections of the same trajectories agree, beyond what their budgets alone would bring about.
+"""How far two selections of the same trajectories agree, beyond what their budgets explain.
 
-Chance is exact: two selectors that draw `a` and `b` of a trajectory's `n` steps blindly share x of them with the
-hypergeometric probability, a * b / n on average. Everything is measured per trajectory at the number of steps that each
-selection did choose there, so that a selection with another budget is compared fairly. Intervals answer "what if other
-trajectories (or tasks) had been drawn?": percentiles of a bootstrap over them.
+Chance is exact. Two selectors that draw `a` and `b` of a trajectory's `n` steps blindly share x of
+them with the hypergeometric probability, a * b / n on average. Everything is measured per
+trajectory at the number of steps that each selection chose there, so a selection with another
+budget is compared fairly. Intervals answer "what if other trajectories (or tasks) had been drawn?".
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from atlas.records import Record
+from atlas.statistics.bootstrap import Floats, divide, estimate_statistics, round_known
+from atlas.statistics.estimate import Estimate
 
-RESAMPLES = 2_000
-CONFIDENCE = 0.95
-CHUNK_ELEMENTS = 2_000_000  # bounds the memory of one block of resamples; fixed, so that the draws never depend on the machine
-FEWEST_UNITS = (
-    6  # below that no interval can say that something is better than chance: 2 / 2**5 > 0.05
-)
-
-Floats = NDArray[np.float64]
-Statistic = Callable[[Floats], Floats]  # sums over units [..., K] -> values [...]
+# Below this no interval can say that something is better than chance: 2 / 2**5 > 0.05.
+FEWEST_UNITS = 6
 
 BOTH, FIRST, SECOND, STEPS, EXPECTED, MOST, JACCARD, CHANCE_JACCARD, HAS_JACCARD = range(9)
 
 
-class Estimate(Record):
-    """A number with its interval; None where it is not defined, or where there was nothing to resample."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
 class Agreement(Record):
-    """Two selections side by side. `units` is what was resampled: trajectories, or tasks where several share one."""
+    """Two selections side by side.
+
+    `num_units` counts what was resampled: trajectories, or tasks where several share one.
+
+    Attributes:
+        kappa: Cohen's, over all steps pooled: chosen or not, by the one and by the other.
+        chance_kappa: of blind draws. It is above 0 where both choose a larger share of the same
+            trajectories (the short ones, by a least budget).
+        jaccard: the mean over trajectories of common steps / steps of either, over the trajectories
+            where any step is chosen.
+        precision: the share of the first selection's steps that the second chose too.
+        recall: the share of the second selection's steps that the first chose too.
+        beyond_chance: (common - expected) / (most possible - expected). 0 is chance, 1 is the most
+            that the two budgets allow.
+    """
 
     num_units: int
     num_trajectories: int
@@ -62,7 +62,7 @@ class Agreement(Record):
 
     @property
     def is_better_than_chance(self) -> bool:
-        """Whether the whole interval of `beyond_chance` is above 0 (or all of its units agree in being above)."""
+        """Whether the interval of `beyond_chance` is above 0, or all units agree in being above."""
         value, low = self.beyond_chance.value, self.beyond_chance.low
         return (
             self.num_units >= FEWEST_UNITS
@@ -74,7 +74,10 @@ class Agreement(Record):
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Two sets of chosen steps of one trajectory (or of a part of it) with `num_steps`, and the unit it is resampled with."""
+    """Two sets of chosen steps of one trajectory, or of a part of it with `num_steps`.
+
+    Overlaps with the same `unit` are resampled together.
+    """
 
     unit: str
     first: frozenset[int]
@@ -83,14 +86,7 @@ class Overlap:
 
 
 def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
-    """Agreement over trajectories.
-
-    kappa          Cohen's, over all steps pooled: chosen or not, by the one and by the other. Blind draws have `chance_kappa`:
-                   more than 0 where both choose a larger share of the same trajectories (the short ones, by a least budget)
-    jaccard        the mean over trajectories of common steps / steps of either; of trajectories where any is chosen
-    precision      the share of the first selection's steps that the second chose too; recall the other way round
-    beyond_chance  (common - expected) / (most possible - expected): 0 is chance, 1 the most that the two budgets allow
-    """
+    """Agreement over trajectories."""
     by_unit: dict[str, Floats] = defaultdict(lambda: np.zeros(9))
     num_trajectories = 0
     for overlap in overlaps:
@@ -103,11 +99,19 @@ def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
         num_trajectories += 1
     units = np.stack(list(by_unit.values())) if by_unit else np.zeros((0, 9))
     total = units.sum(axis=0)
-    drawn = _resample(units, seed)
-
-    def estimate(statistic: Statistic) -> Estimate:
-        return _estimate(statistic, total, drawn)
-
+    kappa, jaccard, precision, recall, beyond_chance = estimate_statistics(
+        units,
+        [
+            cohen_kappa,
+            lambda sums: divide(sums[..., JACCARD], sums[..., HAS_JACCARD]),
+            lambda sums: divide(sums[..., BOTH], sums[..., FIRST]),
+            lambda sums: divide(sums[..., BOTH], sums[..., SECOND]),
+            lambda sums: divide(
+                sums[..., BOTH] - sums[..., EXPECTED], sums[..., MOST] - sums[..., EXPECTED]
+            ),
+        ],
+        seed,
+    )
     return Agreement(
         num_units=len(units),
         num_trajectories=num_trajectories,
@@ -116,40 +120,37 @@ def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
         num_second=int(total[SECOND]),
         num_both=int(total[BOTH]),
         expected_both=round(float(total[EXPECTED]), 6),
-        kappa=estimate(cohen_kappa),
-        chance_kappa=_number(
-            cohen_kappa(total[[EXPECTED, FIRST, SECOND, STEPS]])
-        ),  # it is linear in BOTH, so this is its mean
-        jaccard=estimate(lambda sums: _ratio(sums[..., JACCARD], sums[..., HAS_JACCARD])),
-        chance_jaccard=_number(_ratio(total[CHANCE_JACCARD], total[HAS_JACCARD])),
-        precision=estimate(lambda sums: _ratio(sums[..., BOTH], sums[..., FIRST])),
-        chance_precision=_number(_ratio(total[EXPECTED], total[FIRST])),
-        recall=estimate(lambda sums: _ratio(sums[..., BOTH], sums[..., SECOND])),
-        chance_recall=_number(_ratio(total[EXPECTED], total[SECOND])),
-        beyond_chance=estimate(
-            lambda sums: _ratio(
-                sums[..., BOTH] - sums[..., EXPECTED], sums[..., MOST] - sums[..., EXPECTED]
-            )
-        ),
+        kappa=kappa,
+        # Kappa is linear in BOTH, so kappa at the expected value is the mean of kappa.
+        chance_kappa=round_known(cohen_kappa(total[[EXPECTED, FIRST, SECOND, STEPS]])),
+        jaccard=jaccard,
+        chance_jaccard=round_known(divide(total[CHANCE_JACCARD], total[HAS_JACCARD])),
+        precision=precision,
+        chance_precision=round_known(divide(total[EXPECTED], total[FIRST])),
+        recall=recall,
+        chance_recall=round_known(divide(total[EXPECTED], total[SECOND])),
+        beyond_chance=beyond_chance,
     )
 
 
 def cohen_kappa(sums: Floats) -> Floats:
-    """Cohen's kappa (1960) of two yes/no judgements; columns BOTH, FIRST, SECOND, STEPS. NaN where both are constant.
+    """Cohen's kappa (1960) of two yes/no judgements, NaN where both are constant.
+
+    The columns are BOTH, FIRST, SECOND, STEPS.
 
     >>> round(float(cohen_kappa(np.array([20.0, 25.0, 30.0, 50.0]))), 6)
     0.4
     """
     both, first, second, steps = (sums[..., column] for column in (BOTH, FIRST, SECOND, STEPS))
-    observed = _ratio(steps - first - second + 2 * both, steps)
-    share, other = _ratio(first, steps), _ratio(second, steps)
+    observed = divide(steps - first - second + 2 * both, steps)
+    share, other = divide(first, steps), divide(second, steps)
     by_chance = share * other + (1 - share) * (1 - other)
-    return _ratio(observed - by_chance, 1 - by_chance)
+    return divide(observed - by_chance, 1 - by_chance)
 
 
 @lru_cache(maxsize=65_536)
 def expected_jaccard(num_first: int, num_second: int, num_steps: int) -> float:
-    """The mean Jaccard index of two blind draws of that many of `num_steps`; at least one must draw.
+    """The mean Jaccard index of two blind draws of `num_steps` steps; at least one must draw.
 
     >>> expected_jaccard(1, 1, 4)
     0.25
@@ -166,14 +167,6 @@ def expected_jaccard(num_first: int, num_second: int, num_steps: int) -> float:
     )
 
 
-def bootstrap_mean(values: Floats, weights: Floats, seed: int) -> Estimate:
-    """Sum of values / sum of weights over units [U], with its interval."""
-    units = np.stack([values, weights], axis=1) if len(values) else np.zeros((0, 2))
-    return _estimate(
-        lambda sums: _ratio(sums[..., 0], sums[..., 1]), units.sum(axis=0), _resample(units, seed)
-    )
-
-
 def _measures(both: int, first: int, second: int, steps: int) -> Floats:
     """What one trajectory adds to the sums, in the order of the columns."""
     either = first + second - both
@@ -185,41 +178,3 @@ def _measures(both: int, first: int, second: int, steps: int) -> Floats:
         [both, first, second, steps, expected, min(first, second), jaccard, chance, has],
         dtype=np.float64,
     )
-
-
-def _resample(units: Floats, seed: int) -> Floats:
-    """[U, K] -> [RESAMPLES, K]: sums over as many units, drawn with replacement."""
-    if len(units) == 0:
-        return np.full((RESAMPLES, units.shape[1]), np.nan)
-    rng = np.random.default_rng(seed)
-    return np.concatenate(
-        [
-            rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=size) @ units
-            for size in _sizes(len(units))
-        ]
-    )
-
-
-def _sizes(num_units: int) -> Iterator[int]:
-    size = max(1, CHUNK_ELEMENTS // num_units)
-    for start in range(0, RESAMPLES, size):
-        yield min(size, RESAMPLES - start)
-
-
-def _estimate(statistic: Statistic, total: Floats, drawn: Floats) -> Estimate:
-    value = _number(statistic(total))
-    values = statistic(drawn)
-    known = values[~np.isnan(values)]
-    if value is None or known.size == 0 or known.max() - known.min() < 1e-12:
-        return Estimate(value=value)
-    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value=value, low=_number(low), high=_number(high))
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(np.abs(whole) > 1e-12, part / whole, np.nan)
-
-
-def _number(value: Floats | float) -> float | None:
-    return None if math.isnan(float(value)) else round(float(value), 6)

@@ -1,0 +1,1 @@
+"""Terminal: progress bars, and text that is safe to show."""

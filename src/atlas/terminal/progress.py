@@ -1,4 +1,4 @@
-"""What long work shows: a bar on the terminal, or, in a process that works for another one, reports to that one."""
+"""Progress of long work: a bar on the terminal, or reports to a parent process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _report: Callable[[Shown | str], None] | None = None
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How far a piece of work is. `total` is None where it is not known beforehand."""
+    """How far a piece of work is; `total` is None where it is unknown."""
 
     title: str
     done: int
@@ -37,7 +37,7 @@ class Shown:
 
 
 class Bar:
-    """Says how far the work is, a few times a second at most, so that it may be told of every small piece."""
+    """Shows how far the work is, at most a few times a second, so every small piece may report."""
 
     def __init__(self, shown: Shown, show: Callable[[Shown], None]) -> None:
         self._shown = shown
@@ -45,11 +45,11 @@ class Bar:
         self._last = time.monotonic()
 
     def advance(self, note: str | None = None) -> None:
-        """One piece more."""
+        """One more piece is done."""
         self.update(self._shown.done + 1, note)
 
     def update(self, done: int, note: str | None = None) -> None:
-        """So many pieces are done; a note stays until another one comes."""
+        """`done` pieces are done; a note stays until the next one."""
         self._shown = Shown(
             self._shown.title, done, self._shown.total, self._shown.note if note is None else note
         )
@@ -60,7 +60,7 @@ class Bar:
 
 @contextmanager
 def show_progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
-    """A bar for the work inside, gone when that ends."""
+    """A bar for the work inside, removed when it ends."""
     start = Shown(title, done, total, "")
     if _report is not None:
         _report(start)
@@ -77,7 +77,7 @@ def show_progress(title: str, total: int | None = None, done: int = 0) -> Iterat
 
 
 def say(line: str) -> None:
-    """A line that stays, above any bar."""
+    """A line that stays above the bars."""
     if _report is not None:
         _report(line)
     else:
@@ -85,14 +85,14 @@ def say(line: str) -> None:
 
 
 def report_to(report: Callable[[Shown | str], None]) -> None:
-    """From now on this process shows nothing itself: bars and lines go to `report`."""
+    """From now on bars and lines of this process go to `report`."""
     global _report
     _report = report
 
 
 @contextmanager
 def quiet_unless(speaks: bool) -> Iterator[None]:
-    """Shows nothing meanwhile, of processes that do the same together all but one."""
+    """Show nothing meanwhile, unless `speaks`: of processes that work together one speaks."""
     global _report
     before = _report
     if not speaks:
@@ -108,7 +108,7 @@ def _ignore(shown: Shown | str) -> None:
 
 
 def columns(has_total: bool = True) -> tuple[ProgressColumn, ...]:
-    """How a bar looks; its row needs a field `note`."""
+    """The columns of a bar; its row needs a field `note`."""
     title, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
     if not has_total:
         return SpinnerColumn(), title, TextColumn("{task.completed:,.0f}"), note

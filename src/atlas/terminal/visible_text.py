@@ -1,35 +1,52 @@
-"""Text of trajectories for a terminal: what could move its cursor, change its colours or be taken for markup is made visible first."""
+r"""The one sanitizer of text that others wrote: trajectories, ids, reasons, answers of servers.
+
+Characters that a reader cannot see, or that change how other text is shown, are written as escapes
+(`\u202e`). They are control characters, zero-width and bidirectional characters, variation
+selectors, Unicode tags, separators of lines other than a newline, lone surrogates, private use
+and unassigned characters. Terminal, errors, Markdown and HTML all use these functions; what is
+syntax of Markdown or HTML is escaped on top of them.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# C0 and C1 controls, line and paragraph separators, and the marks that reverse the direction of writing.
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+_PLAIN = "\x20-\x7e"
+_OTHER = re.compile(f"[^{_PLAIN}]")
+_NOT_LAYOUT = re.compile(f"[^{_PLAIN}\n\t]")
+# Letters and marks that Unicode calls "default ignorable": they print as nothing.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
+# No-break spaces stay: they keep a number and its unit on one line.
+_BLANKS = re.compile("[^\\S\u00a0\u202f]+")
 
 
 def visible(text: str) -> str:
-    """The text with control characters written as escapes; newlines and tabs stay.
+    r"""The text with invisible and control characters as escapes; newlines and tabs stay.
 
-    >>> visible("a\\x1b[31m\\n")
-    'a\\\\x1b[31m\\n'
+    >>> visible("a\x1b[31m\n")
+    'a\\x1b[31m\n'
     """
-    return _CONTROLS.sub(
-        lambda match: match[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n")
-    )
+    return _NOT_LAYOUT.sub(lambda match: _spell(match[0]), text.replace("\r\n", "\n"))
 
 
-def one_line(text: str, limit: int) -> str:
-    """The text in one line of at most `limit` characters."""
-    line = " ".join(visible(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+def visible_line(text: str) -> str:
+    """The text on one line with its blanks as they are: newlines and tabs are escapes, too."""
+    return _OTHER.sub(lambda match: _spell(match[0]), text)
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """The text on one line of at most `limit` characters, each run of blanks as one blank."""
+    line = _BLANKS.sub(" ", visible(text)).strip(" ")
+    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 
 def shortened(text: str, max_lines: int, max_chars: int) -> str:
@@ -42,7 +59,7 @@ def shortened(text: str, max_lines: int, max_chars: int) -> str:
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """In a narrow terminal or a pipe lines go on beyond the edge: a number cut to "0.…" says nothing, a torn id finds nothing."""
+    """Print a table without cutting a cell: in a narrow terminal its lines go beyond the edge."""
     from rich.measure import Measurement
 
     narrow = console.width
@@ -50,3 +67,12 @@ def print_whole(console: Console, table: Table) -> None:
     console.width = max(narrow, Measurement.get(console, console.options, table).maximum)
     console.print(table, soft_wrap=True)
     console.width = narrow
+
+
+@lru_cache(maxsize=4096)
+def _spell(character: str) -> str:
+    """The character, or its escape if it cannot be seen."""
+    is_seen = character.isprintable() or unicodedata.category(character) == "Zs"
+    if is_seen and not _IGNORABLE.match(character):
+        return character
+    return character.encode("unicode_escape").decode()

@@ -10,6 +10,7 @@ import yaml
 
 from atlas.models.local.load import ModelPlace
 from atlas.store.run_folders import Manifest
+from atlas.terminal.visible_text import one_line
 from atlas.training.config import TrainConfig
 
 METHOD = "https://arxiv.org/abs/2503.02197"
@@ -145,7 +146,7 @@ def _name(value: Any) -> str:
 
 def _code(value: Any) -> str:
     """Text from outside, inert in a table cell: one line of code, without what would end the code or the cell."""
-    text = "".join(character if character.isprintable() else " " for character in str(value))
+    text = one_line(str(value))
     return f"`{text.replace('`', chr(39)).replace('|', '/').strip() or '-'}`"
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -22,7 +21,8 @@ from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, make_environment
 from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
-from atlas.records import Message, Problem, Source, Task, Trajectory
+from atlas.records import Message, Source, Task, Trajectory
+from atlas.statistics.trajectory_summary import summarise
 from atlas.store.record_files import RecordLog, read_records
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import show_progress
@@ -102,45 +102,6 @@ def episode_seed(task: Task, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{task.id}/{seed}".encode()).digest()[:6], "big")
 
 
-def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[Problem]]:
-    """Counts by status and by group with mean steps, and one problem for each episode that ended as an error."""
-    problems: list[Problem] = []
-    statuses: Counter[str] = Counter()
-    groups: dict[str, dict[str, int]] = {}
-    for trajectory in trajectories:
-        outcome = trajectory.outcome
-        statuses[outcome.status] += 1
-        group = groups.setdefault(
-            trajectory.task.group, {"episodes": 0, "successes": 0, "steps": 0}
-        )
-        group["episodes"] += 1
-        group["successes"] += outcome.status == "success"
-        group["steps"] += len(trajectory.steps)
-        if outcome.status == "error":
-            problems.append(
-                Problem(
-                    where="collect", item=trajectory.id, reason=outcome.reason or "no reason given"
-                )
-            )
-    episodes, steps = statuses.total(), sum(group["steps"] for group in groups.values())
-    per_group: dict[str, Mapping[str, Any]] = {
-        name: {
-            "episodes": group["episodes"],
-            "success_rate": _rate(group["successes"], group["episodes"]),
-            "mean_steps": _rate(group["steps"], group["episodes"]),
-        }
-        for name, group in groups.items()
-    }
-    summary = {
-        "episodes": episodes,
-        "by_status": dict(sorted(statuses.items())),
-        "steps": steps,
-        "mean_steps": _rate(steps, episodes),
-        "groups": per_group,
-    }
-    return summary, problems
-
-
 def _source(config: CollectConfig) -> Source:
     return Source(
         name="expert",
@@ -150,10 +111,6 @@ def _source(config: CollectConfig) -> Source:
             "mistake_rate": config.mistake_rate,
         },
     )
-
-
-def _rate(part: int, whole: int) -> float:
-    return round(part / whole, 4) if whole else 0.0
 
 
 def _make(config: CollectConfig) -> Environment:

@@ -5,7 +5,6 @@ Names and reasons come from strangers' files: they are shown, never obeyed.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlas.store.run_folders import Manifest
+from atlas.terminal.visible_text import visible_line
 
 ROWS_SHOWN = 12
 BAR_WIDTH = 40
@@ -30,16 +30,8 @@ def print_import(manifest: Manifest, out: Path, console: Console) -> None:
 
 
 def plain(text: str) -> Text:
-    """A text without markup, its control characters spelt out."""
-    return Text(
-        "".join(
-            char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text
-        )
-    )
-
-
-def _is_harmless(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) == "Zs"
+    """A text without markup, its control characters written as escapes."""
+    return Text(visible_line(text))
 
 
 def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from atlas.records import Problem, Trajectory
+from atlas.statistics.trajectory_summary import TrajectoryCounts
 
 MAX_ROWS = 500  # of a table of the summary: groups, reasons, remarks; what goes past it is counted together
 MAX_BARS = 10
@@ -67,11 +68,11 @@ class Tally:
 
     def __init__(self, with_tokens: bool = False) -> None:
         self._with_tokens = with_tokens
-        self._statuses: Counter[str] = Counter()
+        self._all = TrajectoryCounts()
         self._steps: Counter[int] = Counter()
         self._characters: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
-        self._groups: dict[str, list[int]] = {}
+        self._groups: dict[str, TrajectoryCounts] = {}
         self._reasons: Counter[str] = Counter()
         self._filtered: Counter[str] = Counter()
         self._remarks: Counter[str] = Counter()
@@ -80,16 +81,12 @@ class Tally:
     def add(self, facts: Facts) -> None:
         """A trajectory that is kept."""
         num_steps, status, environment, task_group, characters, tokens = facts
-        self._statuses[status] += 1
+        self._all.add(status, num_steps)
         self._steps[num_steps] += 1
         name = f"{environment} {task_group}".rstrip()
         if name not in self._groups and len(self._groups) >= MAX_ROWS:
             name = OTHERS
-        group = self._groups.setdefault(name, [0, 0, 0, 0])
-        group[0] += 1
-        group[1] += num_steps
-        group[2] += status == "success"
-        group[3] += status in ("success", "failure", "truncated")
+        self._groups.setdefault(name, TrajectoryCounts()).add(status, num_steps)
         for role, size in characters.items():
             self._characters[role] += size
         for role, size in tokens.items():
@@ -113,7 +110,7 @@ class Tally:
 
     @property
     def num_kept(self) -> int:
-        return self._steps.total()
+        return self._all.num_trajectories
 
     @property
     def filtered(self) -> dict[str, int]:
@@ -121,24 +118,22 @@ class Tally:
 
     def summary(self) -> dict[str, Any]:
         """All counts, in the order in which people want to read them."""
-        statuses = self._statuses
-        judged = statuses["success"] + statuses["failure"] + statuses["truncated"]
         environments: Counter[str] = Counter()
         for name, group in self._groups.items():
-            environments[name.partition(" ")[0]] += group[0]
+            environments[name.partition(" ")[0]] += group.num_trajectories
         made: dict[str, Any] = {
             "trajectories": self.num_kept,
-            "steps": sum(number * count for number, count in self._steps.items()),
-            "success_rate": round(statuses["success"] / judged, 4) if judged else None,
-            "outcomes": dict(sorted(statuses.items())),
+            "steps": self._all.num_steps,
+            "success_rate": _success_rate(self._all),
+            "outcomes": dict(sorted(self._all.statuses.items())),
             "environments": dict(sorted(environments.items())),
             "groups": {
                 name: {
-                    "trajectories": count,
-                    "mean_steps": round(steps / count, 2),
-                    "success_rate": round(won / of, 4) if of else None,
+                    "trajectories": group.num_trajectories,
+                    "mean_steps": round(group.num_steps / group.num_trajectories, 2),
+                    "success_rate": _success_rate(group),
                 }
-                for name, (count, steps, won, of) in sorted(self._groups.items())
+                for name, group in sorted(self._groups.items())
             },
             "steps_per_trajectory": _spread(self._steps),
             "characters": dict(sorted(self._characters.items())),
@@ -152,6 +147,10 @@ class Tally:
             "filtered": dict(self._filtered),
             "notes": dict(sorted(self._remarks.items())),
         }
+
+
+def _success_rate(counts: TrajectoryCounts) -> float | None:
+    return round(counts.num_success / counts.num_valid, 4) if counts.num_valid else None
 
 
 def _count(counter: Counter[str], key: str) -> None:

@@ -1,0 +1,1 @@
+"""Viewing: `trajectories + selections -> what a person sees and labels`."""

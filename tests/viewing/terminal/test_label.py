@@ -104,7 +104,8 @@ def test_the_next_sitting_goes_on_at_the_step_where_the_last_one_stopped(
             label(run, "pn!")
     else:
         label(run, "pn" + stop)
-    assert not (run.parent / "labels.jsonl").exists()  # half a trajectory is no label of it
+    # Half a trajectory is not written to the file.
+    assert not (run.parent / "labels.jsonl").exists()
     assert "step 2 of 0 to 2" in label(run, "sy")[1]
     assert labels_in(run) == [
         ("t3", 0, "plan_creation"),
@@ -132,7 +133,7 @@ def test_a_skipped_trajectory_is_asked_about_again_and_people_do_not_see_each_ot
     }
 
 
-def test_a_note_goes_with_the_next_label_alone(run: Path) -> None:
+def test_a_note_goes_only_with_the_next_label(run: Path) -> None:
     label(run, "wpnny", " why \u2028 so ")
     notes = [one.label.note for one in read_labels(run.parent / "labels.jsonl").labels]
     assert notes == ["why \u2028 so", None, None]
@@ -155,7 +156,7 @@ def test_what_others_wrote_stays_as_it_is_and_a_missing_line_end_is_added(run: P
     label(run, "nny")
     assert (run.parent / "labels.jsonl").read_text(
         encoding="utf-8"
-    ) == theirs  # "y" is no answer about the last step
+    ) == theirs  # "y" does not answer for the last step
     label(run, "ny")
     assert (run.parent / "labels.jsonl").read_text(encoding="utf-8").startswith(theirs + "\n{")
     assert len(labels_in(run)) == 4
@@ -173,16 +174,16 @@ def test_a_crash_while_a_trajectory_goes_over_makes_no_label_twice(run: Path) ->
 def test_a_file_of_something_else_is_not_written_to(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     file.write_text('{"id": "t3"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"labels.jsonl line 1: .*Mend the file"):
+    with pytest.raises(DataError, match=r"labels.jsonl line 1: .*Fix the file"):
         label(run, "n")
     assert file.read_text(encoding="utf-8") == '{"id": "t3"}\n'
     file.unlink()
     file.with_suffix(".jsonl.partial").write_text("[]\n", encoding="utf-8")
-    with pytest.raises(DataError, match="something else than labels"):
+    with pytest.raises(DataError, match="something other than labels"):
         label(run, "n")
     with pytest.raises(ConfigError, match="does not end in"):
         LabelBook(tmp_path / "labels.csv", "ann")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         LabelBook(tmp_path / "nowhere" / "labels.jsonl", "ann")
     with pytest.raises(ConfigError, match="--annotator is empty"):
         label(run, "n", annotator=" ")
@@ -266,7 +267,7 @@ def test_a_sitting_without_a_finished_trajectory_names_no_file_to_use(run: Path)
         read_until(screen, "[q]uit")
         os.write(screen, b"q")
         assert "Use them" not in read_until(
-            screen, "There is no such file until a whole trajectory is labelled"
+            screen, "The file is written once a whole trajectory is labeled"
         )
         assert process.wait(timeout=20) == 0
     finally:
@@ -289,4 +290,4 @@ def test_without_a_terminal_the_command_says_so(run: Path) -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr.startswith("error: label asks a person")) == (2, True)
+    assert (done.returncode, done.stderr.startswith("error: label reads single keys")) == (2, True)

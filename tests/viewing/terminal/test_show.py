@@ -68,7 +68,7 @@ def test_a_trajectory_reads_as_in_the_golden_file(runs: tuple[Path, Path]) -> No
     assert shown == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_the_beginning_of_an_id_is_enough_if_it_is_of_one_alone(runs: tuple[Path, Path]) -> None:
+def test_the_beginning_of_an_id_is_enough_if_only_one_id_has_it(runs: tuple[Path, Path]) -> None:
     console = piped()
     show_trajectory(console, runs[0], "o")
     assert "other" in text_of(console)

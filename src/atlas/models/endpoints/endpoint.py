@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from atlas.config import SECRET, SPEED_ONLY, Config
 from atlas.errors import ConfigError
-from atlas.terminal.visible_text import visible
+from atlas.terminal.visible_text import one_line, visible
 
 DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
 KEYLESS = "no-key"  # local servers ask for none, SDKs do
@@ -188,8 +188,7 @@ class Censor:
         for key in self._keys:
             if len(key) < SHORTEST_SECRET:
                 text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "[key]", text)
-        text = " ".join(text.split())
-        return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+        return one_line(text, LONGEST_QUOTE)
 
 
 def _proxy_logins() -> Iterator[str]:

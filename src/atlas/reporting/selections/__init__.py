@@ -1,0 +1,1 @@
+"""Comparison of selections: `selections of the same trajectories -> how far they agree`."""

@@ -1,0 +1,1 @@
+"""Viewing in a terminal: show trajectories and label steps by hand."""

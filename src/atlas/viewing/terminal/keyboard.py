@@ -1,4 +1,4 @@
-"""A person at a terminal: one key at a time, without Enter, or a line of text."""
+"""Input of a person at a terminal: one key at a time, without Enter, or a line of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from atlas.errors import ConfigError
 
-END = "\x04"  # Ctrl-D, and what is read where the terminal is gone
+# Ctrl-D, and what a closed terminal returns.
+END = "\x04"
 ESCAPE = b"\x1b"
 
 
@@ -21,7 +22,7 @@ class Keyboard(Protocol):
     """Where answers come from."""
 
     def key(self) -> str:
-        """The next key; `END` where there is none any more."""
+        """The next key; `END` where no more come."""
         ...
 
     def line(self, question: str) -> str:
@@ -31,14 +32,15 @@ class Keyboard(Protocol):
 
 @contextmanager
 def terminal_keyboard(console: Console) -> Iterator[Keyboard]:
-    """The terminal, back in its own state afterwards, whatever happens. Ctrl-C stops as ever.
+    """The terminal, restored afterwards whatever happens. Ctrl-C still stops the command.
 
     Raises:
-        ConfigError: standard input is no terminal.
+        ConfigError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         raise ConfigError(
-            "label asks a person key by key, and standard input is no terminal. Run it in one, or write the file by other means."
+            "label reads single keys, and standard input is not a terminal. Run it in a terminal, "
+            "or write the file of labels by other means."
         )
     import termios
     import tty
@@ -54,7 +56,7 @@ def terminal_keyboard(console: Console) -> Iterator[Keyboard]:
             return first.decode("ascii", "replace") or END
 
         def _pass_sequence(self) -> None:
-            """An arrow key is one key, not the letters of its sequence: ESC [ … final, or ESC O final."""
+            """Skip the rest of an arrow key's sequence: ESC [ … final, or ESC O final."""
             introduced = False
             while select.select([descriptor], [], [], 0.01)[0]:
                 byte = os.read(descriptor, 1)
@@ -68,7 +70,8 @@ def terminal_keyboard(console: Console) -> Iterator[Keyboard]:
             termios.tcsetattr(descriptor, termios.TCSADRAIN, normal)
             try:
                 console.print(question, markup=False, end="")
-                return sys.stdin.readline().rstrip("\n").encode("utf-8", "replace").decode("utf-8")
+                line = sys.stdin.readline().rstrip("\n")
+                return line.encode("utf-8", "replace").decode("utf-8")
             finally:
                 tty.setcbreak(descriptor, termios.TCSADRAIN)
 

@@ -1,7 +1,8 @@
-"""Label: `trajectories + a person -> a file of labels`. A trajectory as `atlas show` prints it, then one key a step.
+"""Label: `trajectories + a person -> a file of labels`.
 
-Nothing of what an expert or another annotator marked is shown. What was answered is safe on disk at once; the next sitting goes
-on at the same step.
+A trajectory is shown as `atlas show` prints it, then one key labels each step. Marks of an expert
+or of another annotator are not shown. Every answer is on disk at once, and the next session
+continues at the same step.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ TYPES: dict[str, LabelType] = {
     "n": "none",
 }
 QUESTION = (
-    "[p]lan creation  critical [o]bservation  critical [a]ction  [s]elf correction  [c]ritical, no such kind  [n]ot critical\n"
-    "[w]rite a note first  [v]iew the step whole  [b]ack  s[k]ip this trajectory  [q]uit"
+    "[p]lan creation  critical [o]bservation  critical [a]ction  [s]elf correction  "
+    "[c]ritical, another kind  [n]ot critical\n"
+    "[w]rite a note first  [v]iew the whole step  [b]ack  s[k]ip this trajectory  [q]uit"
 )
 CONFIRMATION = "[y]es, keep it  [b]ack  s[k]ip this trajectory  [q]uit"
 SKIP, QUIT = "k", ("q", END)
@@ -44,20 +46,28 @@ def label_trajectories(
     id_prefix: str | None = None,
     keyboard: Keyboard | None = None,
 ) -> int:
-    """Ask about the trajectories of `run` that `annotator` has not labelled in `out` yet. Returns how many were finished.
+    """Ask about the trajectories of `run` that `annotator` has not labeled in `out` yet.
 
     Args:
-        id_prefix: ask about this trajectory alone (the beginning of an id that no other begins with).
+        console: where the trajectories are printed.
+        run: a finished run with trajectories.
+        out: the file of labels.
+        annotator: name of the person.
+        id_prefix: ask only about this trajectory (the beginning of an id, unique in the run).
         keyboard: where answers come from; the terminal, if none.
 
+    Returns:
+        How many trajectories were finished.
+
     Raises:
-        ConfigError: standard input is no terminal, `annotator` is empty, or `out` is no .jsonl file in a folder that exists.
-        DataError: `out` holds something else than labels, or there is no such trajectory.
-        RunError: `run` is no finished run with trajectories, or `out` is being written by another process.
+        ConfigError: standard input is not a terminal, `annotator` is empty, or `out` is not a
+            .jsonl file in an existing folder.
+        DataError: `out` holds something other than labels, or the trajectory does not exist.
+        RunError: `run` is not a finished run with trajectories, or another process writes `out`.
     """
     if not annotator.strip():
         raise ConfigError(
-            "--annotator is empty, and the labels of several people are told apart by it. Give a name."
+            "--annotator is empty: it distinguishes the labels of several people. Give a name."
         )
     trajectories = read_trajectories(run)
     asked = (
@@ -79,7 +89,7 @@ def label_trajectories(
 
 
 def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyboard) -> str:
-    """The key that ended it: "y" (finished), `SKIP` or one of `QUIT`."""
+    """Label one trajectory; returns the key that ended it: "y", `SKIP` or one of `QUIT`."""
     console.rule()
     print_trajectory(console, trajectory, None)
     console.rule()
@@ -122,7 +132,7 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
 
 
 def _press(keys: Keyboard, known: tuple[str, ...]) -> str:
-    """The next key that means something."""
+    """The next key that has a meaning."""
     while (key := keys.key()) not in known:
         pass
     return key

@@ -1,9 +1,10 @@
-"""The file that a person's labels go to, a trajectory at a time, so that it never holds half of what they think of one.
+"""The file of labels, written one whole trajectory at a time.
 
     FILE.jsonl            labels of whole trajectories (docs/formats.md), of any number of people
-    FILE.jsonl.partial    labels of the trajectories that are not finished, one flushed line each
+    FILE.jsonl.partial    labels of unfinished trajectories, one flushed line each
 
-A label is safe on disk as soon as it is given. A finished trajectory goes over to FILE by an atomic replacement.
+A label is on disk as soon as it is given. The labels of a finished trajectory move to FILE by an
+atomic replacement.
 """
 
 from __future__ import annotations
@@ -21,28 +22,30 @@ ENDING = ".jsonl"
 
 
 class LabelBook:
-    """One annotator's way through a file of labels; what others wrote there stays as it is. To be used in a `with`.
+    """One annotator's labels in a file, used in a `with`; labels of others stay unchanged.
 
     Raises:
         ConfigError: the file's name does not end in .jsonl.
-        DataError: the file holds something else than labels.
-        RunError: it is being written by another process.
+        DataError: the file holds something other than labels.
+        RunError: another process writes it.
     """
 
     def __init__(self, path: Path, annotator: str) -> None:
         if path.suffix.lower() != ENDING:
             raise ConfigError(
-                f"labels are written as JSON Lines, and {path} does not end in {ENDING}. Choose another --out."
+                f"{path} does not end in {ENDING}: labels are written as JSON Lines. "
+                "Choose another --out."
             )
         if not path.parent.is_dir():
             raise ConfigError(
-                f"{path.parent} is no folder, so {path.name} cannot be written there. Make it first, or choose another --out."
+                f"{path.parent} is not a folder, so {path.name} cannot be written there. "
+                "Create it first, or choose another --out."
             )
         self.path = path
         self.annotator = annotator
         self._lock = hold_lock(path.with_name(f".{path.name}.lock"), path)
         try:
-            self._finished = _labelled(path, annotator)
+            self._finished = _find_labeled(path, annotator)
             self._partial = path.with_name(path.name + ".partial")
             self._drafts = [
                 label for label in _read_drafts(self._partial) if not self._is_stale(label)
@@ -52,7 +55,7 @@ class LabelBook:
             raise
 
     def is_finished(self, trajectory_id: str) -> bool:
-        """Whether this annotator has labelled the trajectory."""
+        """Whether this annotator has labeled the trajectory."""
         return trajectory_id in self._finished
 
     def drafts(self, trajectory_id: str) -> list[Label]:
@@ -65,17 +68,17 @@ class LabelBook:
 
     def add(self, label: Label) -> None:
         """Keep the label of the next step of a trajectory."""
-        with open(self._partial, "ab") as file:
+        with self._partial.open("ab") as file:
             file.write(to_json(label) + b"\n")
         self._drafts.append(label)
 
     def drop_last(self, trajectory_id: str) -> None:
-        """Take the last label of a trajectory back."""
+        """Remove the last label of a trajectory."""
         self._drafts.remove(self.drafts(trajectory_id)[-1])
         write_records(self._partial, self._drafts)
 
     def finish(self, trajectory_id: str) -> None:
-        """The trajectory is labelled whole: its labels go over to the file."""
+        """All steps are labeled: the labels move to the file."""
         labels = self.drafts(trajectory_id)
         earlier = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         if earlier and not earlier.endswith("\n"):
@@ -86,7 +89,7 @@ class LabelBook:
         write_records(self._partial, self._drafts)
 
     def _is_stale(self, draft: Label) -> bool:
-        """Whether its trajectory went over to the file, and a crash left the draft."""
+        """Whether its trajectory is in the file already, and a crash left the draft."""
         return draft.annotator == self.annotator and self.is_finished(draft.trajectory_id)
 
     def __enter__(self) -> LabelBook:
@@ -98,14 +101,15 @@ class LabelBook:
         self._lock.close()
 
 
-def _labelled(path: Path, annotator: str) -> set[str]:
+def _find_labeled(path: Path, annotator: str) -> set[str]:
     if not path.exists():
         return set()
     file = read_labels(path)
     if file.problems:
         first = file.problems[0]
         raise DataError(
-            f"{path.parent / first.where}: {first.reason}. Mend the file before more labels are added, or choose another --out."
+            f"{path.parent / first.where}: {first.reason}. Fix the file before adding labels, or "
+            "choose another --out."
         )
     return {
         placed.label.trajectory_id for placed in file.labels if placed.label.annotator == annotator
@@ -113,7 +117,7 @@ def _labelled(path: Path, annotator: str) -> set[str]:
 
 
 def _read_drafts(partial: Path) -> list[Label]:
-    """What an earlier sitting left; a last line torn by a crash is cut."""
+    """Labels that an earlier session left; a last line torn by a crash is cut."""
     if not partial.exists():
         return []
     kept, newline, torn = partial.read_bytes().rpartition(b"\n")
@@ -123,6 +127,6 @@ def _read_drafts(partial: Path) -> list[Label]:
         return [Label.model_validate_json(line) for line in kept.split(b"\n") if line]
     except ValidationError as error:
         raise DataError(
-            f"{partial} holds something else than labels ({error.errors()[0]['msg']}). Remove it: the trajectories that were not "
-            "finished are then labelled from their first step."
+            f"{partial} holds something other than labels ({error.errors()[0]['msg']}). Remove it: "
+            "unfinished trajectories are then labeled from their first step."
         ) from None

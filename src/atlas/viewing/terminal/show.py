@@ -1,6 +1,7 @@
-"""Show: `trajectory (+ selection, + tokenizer) -> a page in the terminal`, to look before one trains.
+"""Show: `trajectory (+ selection, + tokenizer) -> text in the terminal`, to look before training.
 
-Works in a pipe too: critical steps have a sign (▶) besides their colour, supervised tokens stand between ⟦ and ⟧.
+It works in a pipe, too: critical steps have a sign (▶) besides their color, and supervised tokens
+are between ⟦ and ⟧.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ CRITICAL, PLAIN = "▶", " "
 def show_trajectories(
     console: Console, run: Path, selection: Path | None = None, num: int = NUM_LISTED
 ) -> None:
-    """A table of the first trajectories of a run: their ids are what `--trajectory` takes.
+    """A table of the first trajectories of a run, with the ids that `--trajectory` takes.
 
     Raises:
-        RunError: an input is no finished run of its kind.
+        RunError: an input is not a finished run of its kind.
     """
     selections = read_selections(selection, run) if selection else {}
     table = Table(
@@ -73,11 +74,13 @@ def show_trajectory(
     renderer: Renderer | None = None,
     max_tokens: int | None = None,
 ) -> None:
-    """One trajectory: header, prompt, numbered steps with the critical ones lit, and with a renderer its tokens.
+    """One trajectory: header, prompt, and numbered steps with the critical ones highlighted.
+
+    With a renderer its tokens follow.
 
     Raises:
-        DataError: no id begins so, or several do.
-        RunError: an input is no finished run of its kind.
+        DataError: no id begins with `id_prefix`, or several do.
+        RunError: an input is not a finished run of its kind.
     """
     trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
     chosen = read_selections(selection, run)[trajectory.id] if selection else None
@@ -87,7 +90,11 @@ def show_trajectory(
 
 
 def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) -> Trajectory:
-    """The trajectory of this id, or the one whose id begins so."""
+    """The trajectory of this id, or the one whose id begins with it.
+
+    Raises:
+        DataError: there is none, or several ids begin with it.
+    """
     found: list[Trajectory] = []
     for trajectory in trajectories:
         if trajectory.id == prefix:
@@ -109,7 +116,7 @@ def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) 
 
 
 def print_trajectory(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
-    """Everything but tokens."""
+    """A whole trajectory without its tokens."""
     _print_header(console, trajectory, selection)
     chosen: Mapping[int, CriticalStep] = (
         {step.index: step for step in selection.critical_steps} if selection else {}
@@ -138,7 +145,7 @@ def print_step(
     *,
     whole: bool = False,
 ) -> None:
-    """One step: what was seen (its beginning, unless `whole`) and what was answered."""
+    """One step: the observation (its beginning, unless `whole`) and the response."""
     console.print()
     _print_step_title(console, index, critical, step.reward)
     for message in step.observation:
@@ -230,4 +237,5 @@ def _outcome(trajectory: Trajectory) -> str:
 def _selection(selection: Selection) -> str:
     indices = ", ".join(str(step.index) for step in selection.critical_steps) or "none"
     problem = f"; {selection.problem}" if selection.problem else ""
-    return f"by {selection.selector}: critical steps {indices} (at most {selection.budget} of {selection.num_steps} steps){problem}"
+    budget = f"at most {selection.budget} of {selection.num_steps} steps"
+    return f"by {selection.selector}: critical steps {indices} ({budget}){problem}"

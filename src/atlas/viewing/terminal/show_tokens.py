@@ -1,4 +1,4 @@
-"""The tokens of a trajectory as a trainer sees them: each coloured by supervised or not, counts per step, and what looks wrong."""
+"""The tokens of a trajectory as a trainer sees them: supervised or not, counts, and warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def print_tokens(
     renderer: Renderer,
     max_tokens: int | None,
 ) -> None:
-    """All examples of the trajectory, then a table of counts and the warnings. Without a selection every step is supervised."""
+    """All examples of the trajectory, then a table of counts and the warnings.
+
+    Without a selection every step is supervised.
+    """
     chosen = selection.indices if selection else frozenset(range(len(trajectory.steps)))
     examples = renderer.tokenize_trajectory(trajectory, max_tokens, chosen)
     for number, example in enumerate(examples, start=1):
@@ -47,23 +50,31 @@ def print_tokens(
 def warnings_of(
     renderer: Renderer, examples: list[TokenizedExample], chosen: frozenset[int]
 ) -> Iterator[str]:
-    """What would make the training of this trajectory worthless, or less than it seems."""
+    """What would make training on this trajectory useless, or less than it seems."""
     masks = [loss_mask(example, chosen) for example in examples]
     if not any(mask.any() for mask in masks):
         yield "no token is supervised, so this trajectory teaches nothing"
     if len(examples) > 1:
-        yield "the chat template rewrites history (it strips earlier thinking, perhaps): one example per critical step"
+        yield (
+            "the chat template rewrites history (for example, it strips earlier thinking): one "
+            "example per critical step"
+        )
     yield from renderer.notes
     for example in examples:
         if example.unwritten_thinking:
-            yield f"the chat template does not write the thinking of steps {', '.join(map(str, example.unwritten_thinking))}"
+            steps = ", ".join(map(str, example.unwritten_thinking))
+            yield f"the chat template does not write the thinking of steps {steps}"
         if example.dropped_steps:
             steps = ", ".join(map(str, example.dropped_steps))
-            yield f"critical steps beyond the token limit, left out: {steps} ({len(example.token_ids):,} tokens are kept)"
+            kept = f"{len(example.token_ids):,} tokens are kept"
+            yield f"critical steps beyond the token limit, left out: {steps} ({kept})"
         for step in example.steps:
             owned = example.token_ids[loss_mask(example, [step])]
             if len(owned) and int(owned[-1]) not in renderer.stop_ids:
-                yield f"step {step}: its end of turn is not supervised, so the model would not learn to stop there"
+                yield (
+                    f"step {step}: its end of turn is not supervised, so the model would not learn "
+                    "to stop there"
+                )
 
 
 def _counts(

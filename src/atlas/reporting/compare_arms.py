@@ -1,41 +1,36 @@
-"""Arms -> paired differences, in three families: against the reference, against the base model, and focus against controls.
+"""Arms -> paired differences, in three families.
 
-Each family asks its question of several arms and splits at once, so its p-values are adjusted together (Holm 1979);
-the verdict follows the adjusted one.
+The families are: each arm against the reference, each arm against the base model, and the focus
+against each control. A family asks its question of several arms and splits at once, so its p-values
+are adjusted together (Holm 1979), and the verdict follows the adjusted one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
-from atlas.reporting.arms import Arm, Episode
+from atlas.reporting.arms import Arm
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.measure import (
     OVER_TASKS,
     OVER_TASKS_AND_RUNS,
     episode_sources,
     episode_values,
-    number,
+    sourced,
 )
-from atlas.reporting.report import Comparison, Number, Verdict
-from atlas.statistics.intervals import (
-    PairedDifference,
-    holm_adjust,
-    paired_bootstrap,
-    wilson_interval,
-)
+from atlas.reporting.report import ArmComparison, ArmVerdict, Family, SourcedEstimate
+from atlas.statistics.intervals import wilson_interval
+from atlas.statistics.paired_difference import PairedDifference, holm_adjust, paired_bootstrap
+from atlas.statistics.trajectory_summary import TrajectoryFacts
 
-Family = Literal["reference", "base", "focus"]
 ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
 FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
 
 
 def compare_arms(
     arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
-) -> tuple[Comparison, ...]:
-    """All paired comparisons of the report, family by family, then arm by arm and split by split."""
+) -> tuple[ArmComparison, ...]:
+    """All paired comparisons of the report, by family, then by arm, then by split."""
     return tuple(
         comparison
         for family in FAMILIES
@@ -45,7 +40,7 @@ def compare_arms(
 
 def _compare_family(
     family: Family, arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
-) -> list[Comparison]:
+) -> list[ArmComparison]:
     pairs = [
         (arm, against, split) for arm, against in _pairs(family, arms, config) for split in splits
     ]
@@ -82,7 +77,7 @@ def _difference(
     return paired_bootstrap(a, b, config.seed, config.resamples, config.confidence)
 
 
-def _episodes(arm: Arm, split: str) -> list[list[Episode]]:
+def _episodes(arm: Arm, split: str) -> list[list[TrajectoryFacts]]:
     return [list(run.evaluations[split].episodes.values()) for run in arm.runs]
 
 
@@ -92,12 +87,12 @@ def _describe(
     against: Arm,
     split: str,
     result: PairedDifference,
-    p_adjusted: float,
+    p_adjusted: float | None,
     config: ReportConfig,
-) -> Comparison:
+) -> ArmComparison:
     method = OVER_TASKS if len(arm.runs) == len(against.runs) == 1 else OVER_TASKS_AND_RUNS
     both = [(arm, split), (against, split)]
-    return Comparison(
+    return ArmComparison(
         arm=arm.name,
         against=against.name,
         split=split,
@@ -105,13 +100,13 @@ def _describe(
         success_difference=_success_difference(
             result, method, _sources(both, "outcome.status"), config.confidence
         ),
-        score_difference=number(
+        score_difference=sourced(
             _difference(arm, against, split, "score", config).difference,
             method,
             _sources(both, "outcome.score"),
         ),
-        p_value=None if math.isnan(result.p_value) else result.p_value,
-        p_adjusted=None if math.isnan(p_adjusted) else p_adjusted,
+        p_value=result.p_value,
+        p_adjusted=p_adjusted,
         num_tasks=result.num_tasks,
         num_higher=result.num_higher,
         num_lower=result.num_lower,
@@ -122,27 +117,30 @@ def _describe(
 
 def _success_difference(
     result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float
-) -> Number:
-    """The bootstrap's interval; where every task came out the same way, how often another outcome may still be (Wilson).
+) -> SourcedEstimate:
+    """The bootstrap's interval, or where every task came out alike a limit from Wilson's.
 
-    A task that comes out otherwise moves the difference by 1, or by 2 at most where the arm won or lost them all.
+    Where all tasks came out alike, the limit says how often another outcome is still possible. A
+    task that comes out otherwise moves the difference by 1, or by at most 2 where the arm won or
+    lost all of them.
     """
-    estimate = result.difference.estimate
-    if not math.isnan(result.difference.low) or result.num_tasks == 0:
-        return number(result.difference, method, sources)
-    share = wilson_interval(0, result.num_tasks, confidence).high
-    low = max(-1.0, estimate - share * (2 if estimate > 0 else 1))
-    high = min(1.0, estimate + share * (2 if estimate < 0 else 1))
-    return Number(value=estimate, low=low, high=high, method=ALL_ALIKE, sources=sources)
+    value = result.difference.value
+    if value is None or result.difference.limits is not None:
+        return sourced(result.difference, method, sources)
+    share = wilson_interval(0, result.num_tasks, confidence).high or 0.0
+    low = max(-1.0, value - share * (2 if value > 0 else 1))
+    high = min(1.0, value + share * (2 if value < 0 else 1))
+    return SourcedEstimate(value=value, low=low, high=high, method=ALL_ALIKE, sources=sources)
 
 
 def _sources(arms: list[tuple[Arm, str]], field: str) -> tuple[str, ...]:
     return tuple(source for arm, split in arms for source in episode_sources(arm, split, field))
 
 
-def _judge(result: PairedDifference, p_adjusted: float, alpha: float) -> Verdict:
-    if math.isnan(result.p_value):
+def _judge(result: PairedDifference, p_adjusted: float | None, alpha: float) -> ArmVerdict:
+    value = result.difference.value
+    if result.p_value is None or p_adjusted is None or value is None:
         return "untested"
     if p_adjusted < alpha:
-        return "better" if result.difference.estimate > 0 else "worse"
+        return "better" if value > 0 else "worse"
     return "not_corrected" if result.p_value < alpha else "none"

@@ -1,0 +1,1 @@
+"""Presenting: tables, plots, Markdown and pages that reports and comparisons share."""

@@ -1,0 +1,59 @@
+"""Parts of a Markdown document. Text from records is escaped: it cannot be a table or a link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from atlas.presenting.table import Table
+from atlas.presenting.wording import MAX_TEXT
+from atlas.terminal.visible_text import one_line
+
+
+def escape_markdown(text: str) -> str:
+    """One line in which no character is markup: not HTML, not Markdown, not a table border."""
+    line = one_line(text, MAX_TEXT)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", line)
+    # An interval stays readable; it cannot be a link.
+    line = re.sub(r"\\\[([−+\d., ]+)\\\](?![(:\[\\])", r"[\1]", line)
+    # A bare address does not become a link.
+    line = re.sub(r"(?i)\b(https?|ftp|mailto):", r"\1&#58;", line)
+    line = re.sub(r"(?i)\bwww\.", "www&#46;", line)
+    # The line does not become a list or a heading.
+    return re.sub(
+        r"^(#+|[-+=]|\d+[.)])(?=\s|$|[-=])",
+        lambda marker: marker[1][:-1] + "\\" + marker[1][-1],
+        line,
+    )
+
+
+def markdown_list(items: Iterable[str]) -> list[str]:
+    """Lines of a list, with an empty line after it; nothing where there is no item."""
+    lines = [f"- {escape_markdown(item)}" for item in items]
+    return [*lines, ""] if lines else []
+
+
+def markdown_plot(title: str, caption: str, path: str) -> list[str]:
+    """Lines of a plot in a file beside the document, with its caption."""
+    return [f"![{escape_markdown(title)}]({path})", "", f"*{escape_markdown(caption)}*", ""]
+
+
+def markdown_table(table: Table) -> list[str]:
+    """Lines of the caption, the header and the rows; the heading of a group becomes a row."""
+    columns = range(len(table.columns))
+    lines = [
+        f"**{escape_markdown(table.caption)}**",
+        "",
+        _line(map(escape_markdown, table.columns)),
+        _line(":--" if table.is_text(column) else "--:" for column in columns),
+    ]
+    for group in table.groups:
+        if group.title and group.rows:
+            lines.append(_line([f"**{escape_markdown(group.title)}**", *[""] * len(columns[1:])]))
+        lines += [_line(escape_markdown(cell.plain) for cell in row.cells) for row in group.rows]
+    return [*lines, ""]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

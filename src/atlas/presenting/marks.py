@@ -1,0 +1,147 @@
+"""Marks and axes of all plots: a dot with its interval, bare axes, rows with names, a legend.
+
+Colors can be told apart by color-blind readers, and color is never the only sign: each series also
+has its own mark, and its name is beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atlas.presenting.svg import INK, PAPER, RULE
+from atlas.presenting.wording import PERCENT
+from atlas.statistics.estimate import Estimate
+from atlas.terminal.visible_text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Inches. The page shows a plot about 1.5 times as large, so that type of 8 points reads like text.
+WIDTH = 9.2
+LABEL_CHARS = 26
+DOTTED = (0, (2, 3))
+# Factors that make all marks look the same size.
+MARK_SIZES = {"^": 1.15, "v": 1.15, "D": 0.88, "s": 0.94}
+
+
+@dataclass(frozen=True, slots=True)
+class MarkStyle:
+    """How a series looks: a stand-in color (see svg.py), a matplotlib marker, filled or hollow."""
+
+    color: str
+    mark: str
+    hollow: bool = False
+
+
+def new_figure(height: float) -> Figure:
+    """A figure of the page's width, `height` in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height))
+
+
+def add_axes(
+    figure: Figure, height: float, left: float, bottom: float, width: float, tall: float
+) -> Axes:
+    """Bare axes at a place that is given in inches; `height` is that of the figure."""
+    axes = figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, tall / height))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(axis="x", length=0, labelsize=7.5, pad=5)
+    axes.tick_params(axis="y", length=0, labelsize=8, pad=7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size: float) -> None:
+    """A mark at the value on a line from low to high; nothing where there is no value."""
+    if number.value is None:
+        return
+    if number.limits is not None:
+        axes.plot(
+            number.limits,
+            [y, y],
+            color=style.color,
+            linewidth=size * 0.34,
+            solid_capstyle="round",
+            zorder=3,
+        )
+    face, edge, edge_width = (
+        (PAPER, style.color, 0.24) if style.hollow else (style.color, PAPER, 0.13)
+    )
+    axes.plot(
+        [number.value],
+        [y],
+        marker=style.mark,
+        markersize=size * MARK_SIZES.get(style.mark, 1.0),
+        color=style.color,
+        markerfacecolor=face,
+        markeredgecolor=edge,
+        markeredgewidth=size * edge_width,
+        zorder=4,
+    )
+
+
+def mark_handle(label: str, style: MarkStyle, is_line: bool = False) -> Any:
+    """An entry of a legend: a mark on a short line, or only a line."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [0],
+        [0],
+        color=style.color,
+        linewidth=1.7,
+        marker="" if is_line else style.mark,
+        markersize=5.5,
+        markerfacecolor=PAPER if style.hollow else style.color,
+        markeredgecolor=style.color,
+        label=one_line(label, LABEL_CHARS),
+    )
+
+
+def draw_legend(figure: Figure, handles: Sequence[Any], columns: int = 5) -> None:
+    """The entries in a row at the upper right."""
+    figure.legend(
+        handles=list(handles),
+        loc="upper right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=columns,
+        frameon=False,
+        borderpad=0.1,
+        borderaxespad=0,
+        handlelength=1.7,
+        handletextpad=0.6,
+        columnspacing=1.5,
+    )
+
+
+def write_title(axes: Axes, title: str) -> None:
+    """A title above the axes, flush left."""
+    axes.set_title(
+        one_line(title, LABEL_CHARS), loc="left", fontsize=8.5, fontweight="bold", color=INK, pad=8
+    )
+
+
+def use_percent_axis(axes: Axes) -> None:
+    """0 to 100 %, with room for a mark at either end."""
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{PERCENT}"])
+    axes.xaxis.grid(True, color=RULE, linewidth=0.7)
+
+
+def name_rows(axes: Axes, names: Sequence[str], column: float) -> None:
+    """The rows from top to bottom, their names flush left `column` inches before the axes."""
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    labels = [one_line(name, LABEL_CHARS) for name in names]
+    axes.set_yticks(range(len(names)), labels, color=INK)
+    axes.tick_params(axis="y", pad=column * 72)
+    for label in axes.get_yticklabels():
+        label.set_horizontalalignment("left")
+
+
+def name_column(names: Sequence[str]) -> float:
+    """Inches that the longest name needs in type of 8 points, with some space."""
+    return 0.068 * max(len(one_line(name, LABEL_CHARS)) for name in names) + 0.22

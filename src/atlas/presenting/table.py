@@ -1,0 +1,103 @@
+"""The one table of reports and comparisons, shown on a page, in Markdown and on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from atlas.terminal.visible_text import one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+Tone = Literal["", "good", "bad", "caution", "muted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of a table: a text, a smaller note beside it (mostly an interval), and its tone."""
+
+    text: str
+    note: str = ""
+    tone: Tone = ""
+
+    @property
+    def plain(self) -> str:
+        """The cell as plain text: an interval has brackets already, other notes get parentheses."""
+        note = self.note if not self.note or self.note.startswith("[") else f"({self.note})"
+        return f"{self.text} {note}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row; its first cell is its heading.
+
+    Attributes:
+        mark: position in the page's list of marks (the color and the shape of an arm).
+    """
+
+    cells: tuple[Cell, ...]
+    mark: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows under a heading, such as a split; an empty title shows no heading."""
+
+    title: str
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a caption.
+
+    All columns but the first hold numbers, except those in `text_columns`. A compact table has
+    small type.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    groups: tuple[RowGroup, ...]
+    text_columns: frozenset[int] = field(default_factory=frozenset)
+    compact: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(group.rows for group in self.groups)
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column is flush left."""
+        return column == 0 or column in self.text_columns
+
+
+def text_table(
+    caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1
+) -> Table:
+    """A table of plain texts; the first `num_names` columns are names, the others are numbers."""
+    made = tuple(TableRow(tuple(map(Cell, row))) for row in rows)
+    names = frozenset(range(1, num_names))
+    return Table(caption, tuple(columns), (RowGroup("", made),), text_columns=names)
+
+
+def terminal_table(table: Table) -> RichTable:
+    """The table for a terminal: nothing in it is markup or moves the cursor."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    def text(given: str) -> Text:
+        return Text(one_line(given))
+
+    shown = RichTable(
+        title=text(table.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+    )
+    for place, column in enumerate(table.columns):
+        shown.add_column(text(column), justify="left" if table.is_text(place) else "right")
+    for group in table.groups:
+        if group.title and group.rows:
+            shown.add_row(text(group.title))
+        for row in group.rows:
+            shown.add_row(*(text(cell.plain) for cell in row.cells))
+    return shown

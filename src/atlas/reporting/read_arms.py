@@ -1,0 +1,182 @@
+"""Run folders -> arms. All reading happens here, each file once; everything after it is pure.
+
+Comparisons are paired, so the arms must have met the same tasks. An arm must be what its name says,
+so each evaluation must be of the checkpoint of its training, and each training of the selection
+that is still there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from atlas.errors import RunError
+from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
+from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.selections.read_selections import read_selections_of
+from atlas.statistics.trajectory_summary import TrajectoryFacts
+from atlas.store.readers import read_trajectories
+from atlas.store.record_files import read_records
+from atlas.store.run_folders import read_manifest
+
+
+class _LossRow(BaseModel):
+    """One row of a training's metrics.jsonl; the report ignores other columns."""
+
+    model_config = ConfigDict(extra="ignore")
+    step: int
+    loss: float
+
+
+class _RunReader:
+    """Reads each file of the runs once, however many arms share it."""
+
+    def __init__(self) -> None:
+        self.manifest = cache(read_manifest)
+        self.episodes = cache(_read_episodes)
+        self.annotations = cache(_read_annotations)
+        self.selections = cache(read_selections_of)
+
+    def read_run(self, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
+        training = self._read_training(name, run.training) if run.training else None
+        evaluations = {}
+        for split, path in run.evaluations.items():
+            manifest = self.manifest(path, ("evaluate",))
+            folder = RunFolder(f"{name}/evaluate/{split}", path, manifest)
+            evaluations[split] = Evaluation(folder, self.episodes(path))
+            model = manifest.inputs.get("model")
+            if training is None or model is None or model.digest is None:
+                continue
+            if model.digest != training.folder.manifest.digest:
+                raise RunError(
+                    f"arm '{arm.name}', split '{split}': {path} did not evaluate the checkpoint of "
+                    f"{run.training}, but {model.path} (relative to it). Give the evaluation of "
+                    "this training, or evaluate it."
+                )
+        return SeedRun(training, evaluations)
+
+    def _read_training(self, name: str, path: Path) -> Training:
+        folder = RunFolder(f"{name}/train", path, self.manifest(path, ("train",)))
+        rows = read_records(path / "metrics.jsonl", _LossRow)
+        losses = tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
+        selection = self._open_input(folder, "selection", f"{name}/select")
+        trajectories = self._open_input(folder, "trajectories", f"{name}/trajectories")
+        if selection is None or trajectories is None:
+            return Training(folder, losses, None)
+        data = TrainingData(
+            selection,
+            trajectories,
+            self._open_input(selection, "of", f"{name}/select/of"),
+            self.selections(selection.path, trajectories.path),
+            *self.annotations(trajectories.path),
+        )
+        return Training(folder, losses, data)
+
+    def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder | None:
+        """A run that `folder` was made from, unchanged since then; None if it has no such input."""
+        given = folder.manifest.inputs.get(key)
+        if given is None:
+            return None
+        path = (folder.path.resolve() / given.path).resolve()
+        manifest = self.manifest(path)
+        if given.digest is not None and given.digest != manifest.digest:
+            raise RunError(
+                f"{path} was made again after {folder.path} had been made from it, so it does not "
+                f"say what that run saw. Run 'atlas {folder.manifest.command}' again into a new "
+                f"folder, or restore the input '{key}'."
+            )
+        return RunFolder(name, path, manifest)
+
+
+def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
+    """Every arm with its episodes, loss curves and selections, proven to be comparable.
+
+    Raises:
+        RunError: a run is missing or unfinished, arms were evaluated on different tasks or splits,
+            or an arm mixes runs that do not belong together.
+        DataError: a file of a run cannot be read.
+    """
+    reader = _RunReader()
+    arms = []
+    for arm in config.arms:
+        numbered = enumerate(arm.runs, start=1)
+        runs = [reader.read_run(arm, run, f"{arm.name}/{number}") for number, run in numbered]
+        arms.append(Arm(arm, tuple(runs)))
+    expected = next(arm for arm in arms if arm.name == config.reference).runs[0].evaluations
+    return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
+
+
+def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
+    """The facts of the episodes of an evaluation, by task id."""
+    episodes: dict[str, TrajectoryFacts] = {}
+    for trajectory in read_trajectories(path):
+        facts = TrajectoryFacts.of(trajectory)
+        if facts.task_id in episodes:
+            raise RunError(
+                f"{path} holds two episodes of task '{facts.task_id}', expected one each. "
+                "Give each repetition as a separate run."
+            )
+        episodes[facts.task_id] = facts
+    return episodes
+
+
+def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
+    """The annotated steps by trajectory id, and the ids of the tasks."""
+    annotated: dict[str, frozenset[int]] = {}
+    task_ids = set()
+    for trajectory in read_trajectories(path):
+        steps = enumerate(trajectory.steps)
+        annotated[trajectory.id] = frozenset(
+            index for index, step in steps if step.annotation is not None and step.annotation.kinds
+        )
+        task_ids.add(trajectory.task.id)
+    return annotated, frozenset(task_ids)
+
+
+def _align_arm(arm: Arm, reference: str, expected: dict[str, Evaluation]) -> Arm:
+    """The same arm with every split's episodes in the order of the reference's tasks.
+
+    Raises:
+        RunError: it lacks a split, or its tasks are not those of the reference.
+    """
+    runs = []
+    for number, run in enumerate(arm.runs, start=1):
+        where = f"arm '{arm.name}'" + (f", run {number}" if len(arm.runs) > 1 else "")
+        if run.evaluations.keys() != expected.keys():
+            raise RunError(
+                f"{where} was evaluated on {_quote(run.evaluations)}, arm '{reference}' on "
+                f"{_quote(expected)}: expected the same splits. Evaluate it on the others too, or "
+                "leave them out for all arms."
+            )
+        aligned = {
+            split: _align_tasks(
+                f"{where}, split '{split}'", run.evaluations[split], expected[split]
+            )
+            for split in expected
+        }
+        runs.append(SeedRun(run.training, aligned))
+    return Arm(arm.config, tuple(runs))
+
+
+def _align_tasks(where: str, evaluation: Evaluation, expected: Evaluation) -> Evaluation:
+    extra = evaluation.episodes.keys() - expected.episodes.keys()
+    missing = expected.episodes.keys() - evaluation.episodes.keys()
+    if extra or missing:
+        example = sorted(extra or missing)[0]
+        raise RunError(
+            f"{where}: {len(extra | missing)} tasks differ from those of {expected.folder.path} "
+            f"({len(missing)} missing, {len(extra)} additional, such as '{example}'), so the arms "
+            "cannot be compared task by task. Evaluate all arms with the same split, number of "
+            "tasks and seed."
+        )
+    return Evaluation(
+        evaluation.folder, {task: evaluation.episodes[task] for task in expected.episodes}
+    )
+
+
+def _quote(splits: Iterable[str]) -> str:
+    return ", ".join(f"'{split}'" for split in splits)

@@ -1,0 +1,138 @@
+"""Selections -> numbers: each selection beside blind draws, and each pair of selections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from atlas.errors import DataError
+from atlas.records import CRITICAL_KINDS, Selection
+from atlas.reporting.position_bins import count_positions, part_of
+from atlas.reporting.selections.selection_comparison import (
+    PARTS,
+    ComparedSelection,
+    KindOverlap,
+    SelectionPair,
+)
+from atlas.statistics.agreement import Overlap, measure_agreement
+from atlas.statistics.bootstrap import bootstrap_ratio
+
+# By trajectory id.
+Selections = Mapping[str, Selection]
+# How much of each step would be supervised.
+Lengths = tuple[float, ...]
+
+
+def measure_selection(
+    name: str, selections: Selections, lengths: Mapping[str, Lengths], seed: int
+) -> ComparedSelection:
+    """One selection beside blind draws; `lengths` are those of the steps, by trajectory id."""
+    known = [
+        (selection, lengths[id_])
+        for id_, selection in selections.items()
+        if selection.problem is None
+    ]
+    sums = np.array(
+        [
+            (
+                sum(sizes[index] for index in selection.indices),
+                sum(sizes),
+                len(selection.indices) / len(sizes) * sum(sizes) if sizes else 0.0,
+                sum(_position(index, len(sizes)) for index in selection.indices),
+                len(selection.indices),
+            )
+            for selection, sizes in known
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 5)
+    steps = [step for selection, _ in known for step in selection.critical_steps]
+    total = sums[:, 1].sum()
+    return ComparedSelection(
+        name=name,
+        selector=next(iter(selections.values())).selector,
+        num_trajectories=len(known),
+        num_problems=len(selections) - len(known),
+        num_steps=sum(len(sizes) for _, sizes in known),
+        num_selected=len(steps),
+        kinds={
+            kind: count
+            for kind in CRITICAL_KINDS
+            if (count := sum(kind in step.kinds for step in steps))
+        },
+        supervised_share=bootstrap_ratio(sums[:, 0], sums[:, 1], seed),
+        random_supervised_share=round(float(sums[:, 2].sum() / total), 6) if total else None,
+        mean_position=bootstrap_ratio(sums[:, 3], sums[:, 4], seed),
+        bins=count_positions(selection for selection, _ in known),
+    )
+
+
+def measure_pair(
+    first: str, second: str, selections: Mapping[str, Selections], seed: int
+) -> SelectionPair:
+    """Two selections, over the trajectories where neither has a problem.
+
+    Raises:
+        DataError: there is no such trajectory.
+    """
+    both = [
+        (one, other)
+        for id_, one in selections[first].items()
+        if one.problem is None and (other := selections[second][id_]).problem is None
+    ]
+    if not both:
+        raise DataError(
+            f"{first} and {second} have no trajectory with a selection without a problem in both, "
+            "so they cannot be compared. Leave one of them out, or select again."
+        )
+
+    def overlaps(part: int | None) -> Iterator[Overlap]:
+        for one, other in both:
+            inside = frozenset(
+                index
+                for index in range(one.num_steps)
+                if part is None or part_of(index, one.num_steps, len(PARTS)) == part
+            )
+            yield Overlap(
+                one.trajectory_id, one.indices & inside, other.indices & inside, len(inside)
+            )
+
+    return SelectionPair(
+        first=first,
+        second=second,
+        agreement=measure_agreement(overlaps(None), seed),
+        by_position={
+            name: measure_agreement(overlaps(part), seed) for part, name in enumerate(PARTS)
+        },
+        by_kind=(
+            *_kind_overlaps(first, second, both),
+            *_kind_overlaps(second, first, [(other, one) for one, other in both]),
+        ),
+    )
+
+
+def _kind_overlaps(
+    of: str, by: str, both: Sequence[tuple[Selection, Selection]]
+) -> Iterator[KindOverlap]:
+    for kind in CRITICAL_KINDS:
+        found = [
+            (step.index in other.indices, len(other.indices) / other.num_steps)
+            for one, other in both
+            for step in one.critical_steps
+            if kind in step.kinds
+        ]
+        if found:
+            expected = round(sum(chance for _, chance in found), 6)
+            yield KindOverlap(
+                of=of,
+                by=by,
+                kind=kind,
+                num_steps=len(found),
+                num_found=sum(hit for hit, _ in found),
+                expected_found=expected,
+            )
+
+
+def _position(index: int, num_steps: int) -> float:
+    """The middle of a step, from 0 (start) to 1 (end)."""
+    return (index + 0.5) / num_steps

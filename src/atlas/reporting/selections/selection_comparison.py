@@ -1,0 +1,70 @@
+"""What `atlas compare-selections` finds, as records: each selection, and each pair of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from atlas.records import CriticalKind, Record
+from atlas.reporting.position_bins import PositionBin
+from atlas.statistics.agreement import Agreement
+from atlas.statistics.estimate import Estimate
+
+# Thirds of the trajectory, for the agreement by position.
+PARTS = ("start", "middle", "end")
+
+Measure = Literal["characters", "tokens"]
+
+
+class ComparedSelection(Record):
+    """One selection, beside blind draws of as many steps from each trajectory.
+
+    `mean_position` is that of the selected steps, from 0 (start) to 1 (end); blind draws have 0.5.
+    """
+
+    name: str
+    selector: str
+    num_trajectories: int
+    num_problems: int
+    num_steps: int
+    num_selected: int
+    kinds: dict[CriticalKind, int]
+    supervised_share: Estimate
+    random_supervised_share: float | None
+    mean_position: Estimate
+    bins: tuple[PositionBin, ...]
+
+
+class KindOverlap(Record):
+    """The steps to which `of` gives this kind, and how many of them `by` chose too.
+
+    `expected_found` is how many blind draws would choose.
+    """
+
+    of: str
+    by: str
+    kind: CriticalKind
+    num_steps: int
+    num_found: int
+    expected_found: float
+
+
+class SelectionPair(Record):
+    """Two selections, over the trajectories on which neither has a problem."""
+
+    first: str
+    second: str
+    agreement: Agreement
+    by_position: dict[str, Agreement]
+    by_kind: tuple[KindOverlap, ...]
+
+
+class SelectionComparison(Record):
+    """Everything in comparison.json."""
+
+    version: Literal[1] = 1
+    num_trajectories: int
+    num_steps: int
+    measure: Measure
+    confidence: float
+    profiles: tuple[ComparedSelection, ...]
+    pairs: tuple[SelectionPair, ...]

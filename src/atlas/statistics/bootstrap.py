@@ -1,0 +1,154 @@
+"""The bootstrap: what would the number be if other tasks, trajectories or runs had been drawn?
+
+Everything that resamples uses this module: the same blocks, the same seeds, and one rule for the
+limits of an interval. Arrays carry the axes R (training runs), T (tasks), U (units), K (sums)
+and C (resamples of one block).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.statistics.estimate import Estimate
+
+CONFIDENCE = 0.95
+# Resamples of a statistic of sums.
+NUM_RESAMPLES = 2_000
+# Bounds the memory of one block of resamples. It is fixed, so the draws are the same everywhere.
+CHUNK_ELEMENTS = 2_000_000
+# Sums of tenths and thirds miss 0 by a rounding error.
+TINY = 1e-12
+
+Floats = NDArray[np.float64]
+# Sums over units [..., K] -> values [...].
+Statistic = Callable[[Floats], Floats]
+
+
+def resample_tasks(
+    seed: int, num_resamples: int, num_tasks: int
+) -> Iterator[tuple[np.random.Generator, NDArray[np.int64]]]:
+    """Blocks of resamples: the generator, and the indices of the tasks that were drawn [C, T]."""
+    rng = np.random.default_rng(seed)
+    for count in _block_sizes(num_resamples, num_tasks):
+        yield rng, rng.integers(0, num_tasks, size=(count, num_tasks))
+
+
+def resample_runs(rng: np.random.Generator, count: int, num_runs: int) -> Floats:
+    """How often each run is drawn in each resample [C, R]: R - 1 draws with replacement.
+
+    R - 1 draws make the variance between few runs unbiased (Rao and Wu 1988). A single run is not
+    resampled: the result has the shape [1, 1].
+    """
+    if num_runs == 1:
+        return np.ones((1, 1))
+    draws = rng.multinomial(num_runs - 1, np.full(num_runs, 1 / num_runs), size=count)
+    return draws.astype(np.float64)
+
+
+def mean_over_runs(values: Floats, draws: Floats) -> Floats:
+    """The mean of each task over the drawn runs, NaN where none of them is valid.
+
+    Args:
+        values: [R, T], NaN for an invalid episode.
+        draws: [C, R], how often each run is drawn.
+
+    Returns:
+        [C, T].
+    """
+    valid = ~np.isnan(values)
+    return divide(draws @ np.where(valid, values, 0.0), draws @ valid)
+
+
+def mean_over_tasks(per_task: Floats, tasks: NDArray[np.int64]) -> Floats:
+    """The mean of the drawn tasks [C], NaN where none of them has a value.
+
+    Args:
+        per_task: [C, T], or [1, T] where all resamples have the same values.
+        tasks: [C, T], the indices of the drawn tasks.
+    """
+    drawn = per_task[0][tasks] if len(per_task) == 1 else np.take_along_axis(per_task, tasks, 1)
+    valid = ~np.isnan(drawn)
+    return divide(np.where(valid, drawn, 0.0).sum(axis=1), valid.sum(axis=1))
+
+
+def estimate_statistics(units: Floats, statistics: list[Statistic], seed: int) -> list[Estimate]:
+    """The value of each statistic of the sums over units [U, K], with its 95 % interval.
+
+    All statistics see the same resamples. Numbers are rounded to six digits.
+    """
+    total, drawn = units.sum(axis=0), _resample_sums(units, seed)
+    return [_estimate(statistic, total, drawn) for statistic in statistics]
+
+
+def bootstrap_ratio(parts: Floats, wholes: Floats, seed: int) -> Estimate:
+    """Sum of parts / sum of wholes over units [U], with its 95 % interval."""
+    units = np.stack([parts, wholes], axis=1) if len(parts) else np.zeros((0, 2))
+    [estimate] = estimate_statistics(units, [lambda sums: divide(sums[..., 0], sums[..., 1])], seed)
+    return estimate
+
+
+def percentile_interval(value: float, drawn: Floats, confidence: float) -> Estimate:
+    """The value with the percentiles of its resamples [C], NaN left out (Efron 1979).
+
+    Equal resamples give no limits: a single point would claim a certainty that does not exist.
+    """
+    known = drawn[~np.isnan(drawn)]
+    if known.size == 0 or known.max() - known.min() < TINY:
+        return Estimate(value=value)
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value=value, low=float(low), high=float(high))
+
+
+def divide(part: Floats, whole: Floats | NDArray[np.int64]) -> Floats:
+    """Part / whole, NaN where the whole is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.abs(whole) > TINY, part / whole, np.nan)
+
+
+def round_known(value: Floats | float) -> float | None:
+    """A number with six digits, None for NaN."""
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse what is not a share.
+
+    Raises:
+        ValueError: `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: expected a share between 0 and 1, such as 0.95")
+
+
+def _resample_sums(units: Floats, seed: int) -> Floats:
+    """[U, K] -> [NUM_RESAMPLES, K]: sums over as many units, drawn with replacement."""
+    num_units = len(units)
+    if num_units == 0:
+        return np.full((NUM_RESAMPLES, units.shape[1]), np.nan)
+    rng = np.random.default_rng(seed)
+    shares = np.full(num_units, 1 / num_units)
+    return np.concatenate(
+        [
+            rng.multinomial(num_units, shares, size=count) @ units
+            for count in _block_sizes(NUM_RESAMPLES, num_units)
+        ]
+    )
+
+
+def _estimate(statistic: Statistic, total: Floats, drawn: Floats) -> Estimate:
+    value = round_known(statistic(total))
+    if value is None:
+        return Estimate()
+    limits = percentile_interval(value, statistic(drawn), CONFIDENCE).limits
+    if limits is None:
+        return Estimate(value=value)
+    return Estimate(value=value, low=round_known(limits[0]), high=round_known(limits[1]))
+
+
+def _block_sizes(num_resamples: int, num_units: int) -> Iterator[int]:
+    size = max(1, CHUNK_ELEMENTS // max(1, num_units))
+    for start in range(0, num_resamples, size):
+        yield min(size, num_resamples - start)

@@ -1,0 +1,22 @@
+"""The one record of a measured number with its interval."""
+
+from __future__ import annotations
+
+from atlas.records import Record
+
+
+class Estimate(Record):
+    """A number with the limits of its interval.
+
+    `value` is None where nothing is known. The limits are None where there is no interval, for
+    example because all values are equal and nothing can be resampled.
+    """
+
+    value: int | float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Both limits, or None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)

@@ -1,0 +1,128 @@
+"""The one summary of trajectories: counts by outcome, of steps, and of invalid steps.
+
+Counts are added one trajectory at a time, so memory does not grow with their number. Collect,
+import, evaluate and report all count with `TrajectoryCounts`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from atlas.records import OutcomeStatus, Problem, Trajectory
+
+VALID_STATUSES: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryFacts:
+    """What counts of one trajectory, without its text.
+
+    `num_judged_steps` counts the steps for which the environment said whether they were valid.
+    """
+
+    task_id: str
+    group: str
+    status: OutcomeStatus
+    score: float | None
+    num_steps: int
+    num_judged_steps: int = 0
+    num_invalid_steps: int = 0
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> TrajectoryFacts:
+        """The facts of a trajectory."""
+        judged = [step.is_invalid for step in trajectory.steps if step.is_invalid is not None]
+        return cls(
+            trajectory.task.id,
+            trajectory.task.group,
+            trajectory.outcome.status,
+            trajectory.outcome.score,
+            len(trajectory.steps),
+            len(judged),
+            sum(judged),
+        )
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the episode says something about the agent (see `Outcome.is_valid`)."""
+        return self.status in VALID_STATUSES
+
+
+@dataclass(slots=True)
+class TrajectoryCounts:
+    """Counts of a set of trajectories."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    num_steps: int = 0
+    num_judged_steps: int = 0
+    num_invalid_steps: int = 0
+
+    def add(
+        self, status: str, num_steps: int, num_judged_steps: int = 0, num_invalid_steps: int = 0
+    ) -> None:
+        """Count one trajectory."""
+        self.statuses[status] += 1
+        self.num_steps += num_steps
+        self.num_judged_steps += num_judged_steps
+        self.num_invalid_steps += num_invalid_steps
+
+    @property
+    def num_trajectories(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def num_valid(self) -> int:
+        return sum(self.statuses[status] for status in VALID_STATUSES)
+
+    @property
+    def num_success(self) -> int:
+        return self.statuses["success"]
+
+    @property
+    def invalid_step_share(self) -> float | None:
+        """Invalid steps among those that were judged, None where none was."""
+        return self.num_invalid_steps / self.num_judged_steps if self.num_judged_steps else None
+
+
+def count_trajectories(facts: Iterable[TrajectoryFacts]) -> TrajectoryCounts:
+    """The counts of all of them."""
+    counts = TrajectoryCounts()
+    for fact in facts:
+        counts.add(fact.status, fact.num_steps, fact.num_judged_steps, fact.num_invalid_steps)
+    return counts
+
+
+def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[Problem]]:
+    """Counts by status and by group, and a problem for each episode that ended as an error."""
+    problems: list[Problem] = []
+    total = TrajectoryCounts()
+    groups: dict[str, TrajectoryCounts] = {}
+    for trajectory in trajectories:
+        outcome = trajectory.outcome
+        for counts in (total, groups.setdefault(trajectory.task.group, TrajectoryCounts())):
+            counts.add(outcome.status, len(trajectory.steps))
+        if outcome.status == "error":
+            reason = outcome.reason or "no reason given"
+            problems.append(Problem(where="collect", item=trajectory.id, reason=reason))
+    summary = {
+        "episodes": total.num_trajectories,
+        "by_status": dict(sorted(total.statuses.items())),
+        "steps": total.num_steps,
+        "mean_steps": _ratio(total.num_steps, total.num_trajectories),
+        "groups": {
+            name: {
+                "episodes": counts.num_trajectories,
+                "success_rate": _ratio(counts.num_success, counts.num_trajectories),
+                "mean_steps": _ratio(counts.num_steps, counts.num_trajectories),
+            }
+            for name, counts in groups.items()
+        },
+    }
+    return summary, problems
+
+
+def _ratio(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0

@@ -1,0 +1,103 @@
+"""The headline and the notes follow from the verdicts and the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atlas.reporting.report import Report
+from tests.reporting.synthetic_runs import RunFolders, make_run_folders, read_built
+
+pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
+
+
+def test_headline_says_better_only_after_correction_and_none_where_nothing_was_shown(
+    report: Report,
+) -> None:
+    rows = {
+        row.split: row
+        for row in report.comparisons
+        if row.family == "reference" and row.arm == "critical"
+    }
+    assert rows["held_in_test"].verdict == "better"
+    assert rows["held_out_test"].verdict == "none"
+    assert report.headline.startswith(
+        "Critical 30 % beats All steps on held-in test: +22.5 points [+"
+    )
+    assert "on held-out test no difference could be shown" in report.headline
+    for row in report.comparisons:
+        assert row.p_value is not None
+        assert row.p_adjusted is not None
+        assert row.p_adjusted >= row.p_value
+        assert (row.verdict in ("better", "worse")) == (row.p_adjusted < 0.05)
+
+
+def test_one_seed_is_a_caution_and_several_widen_what_the_intervals_cover(
+    make_runs: Callable[..., RunFolders], tmp_path: Path
+) -> None:
+    once = read_built(make_runs(arms=("all", "critical"), num_tasks=40))
+    assert any(
+        note.level == "caution" and "one training seed per arm" in note.text for note in once.notes
+    )
+    thrice = read_built(
+        make_run_folders(
+            tmp_path / "thrice" / "runs", arms=("all", "critical"), num_tasks=40, num_seeds=3
+        )
+    )
+    assert not any("one training seed per arm" in note.text for note in thrice.notes)
+    result = thrice.arm("critical").results[0].total
+    assert result.success_rate.method == "bootstrap over tasks and runs"
+    assert result.num_episodes.value == 120
+    assert len(result.success_rate.sources) == 3
+    assert len(thrice.arm("critical").losses) == 3
+    assert thrice.arm("critical").budget is not None
+    assert thrice.arm("critical").budget.train_seconds.low == 612.4  # type: ignore[union-attr]
+
+
+def test_a_single_arm_is_reported_without_comparisons(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    folders = make_runs(arms=("critical",), num_tasks=16)
+    report = read_built(folders)
+    assert report.comparisons == ()
+    assert "There is no other tuned arm to compare it with." in report.headline
+    assert not (folders.root.parent / "report" / "plots" / "differences.svg").exists()
+
+
+def test_report_says_that_no_oracle_was_used_when_the_labels_are_the_experts_own(
+    report: Report,
+) -> None:
+    assert report.label_origin[0].startswith("No LLM oracle was used")
+    assert any(note.text == report.label_origin[0] for note in report.notes)
+    assert any("that the selection of 'annotated' left" in line for line in report.label_origin)
+
+
+def test_training_tasks_in_an_evaluation_are_a_caution(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    report = read_built(make_runs(arms=("all", "critical"), num_tasks=8, leaked_tasks=3))
+    assert any(
+        "3 of the 8 tasks of held-in test are also training tasks" in note.text
+        for note in report.notes
+    )
+
+
+def test_unequal_settings_and_budgets_are_cautions(make_runs: Callable[..., RunFolders]) -> None:
+    folders = make_runs(num_tasks=8, settings_of={"critical": {"learning_rate": 3e-5}})
+    cautions = [note.text for note in read_built(folders).notes if note.level == "caution"]
+    assert any("learning_rate (1e-05, 3e-05)" in text for text in cautions)
+    assert any("more supervised tokens than" in text for text in cautions)
+
+
+def test_a_model_that_chose_steps_is_named_and_sentences_come_from_the_selection_runs(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    folders = make_runs(arms=("all", "critical"), num_tasks=8, asked_model="openai/gpt-4o")
+    report = read_built(folders)
+    assert "language model (openai/gpt-4o)" in report.label_origin[0]
+    assert report.label_origin[1:] == (
+        "All steps: every step, nothing was selected.",
+        "Critical 30 %: the steps that the expert's own annotations mark as critical.",
+    )
