@@ -118,6 +118,43 @@ def test_tool_calls_and_their_answers_are_sent_in_full(ask: Ask) -> None:
     assert second == {"role": "tool", "content": "a door", "tool_call_id": "c1"}
 
 
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "Look at a thing.",
+        "parameters": {
+            "type": "object",
+            "properties": {"at": {"type": "string"}},
+            "required": ["at"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_tools_are_offered_and_the_calls_of_the_answer_come_back(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    calls = [
+        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
+        for arguments in ('{"at": "door"}', json.dumps({"at": KEY}))
+    ]
+    with serve(lambda body, number: completion(None, tool_calls=calls)) as server:
+        answer = ask(server.url, Sampling(tools=(TOOL,)))
+        ask(server.url)
+    asked, plain = server.requests
+    assert asked["tools"][0]["function"]["parameters"] == TOOL["function"]["parameters"]
+    assert asked["tools"][0]["function"]["name"] == "look"
+    assert "tools" not in plain
+    assert (answer.text, answer.finish_reason, answer.refusal) == ("", "tool_calls", None)
+    assert answer.tool_calls == (
+        ToolCall(id="c1", name="look", arguments='{"at": "door"}'),
+        ToolCall(id="c1", name="look", arguments='{"at": "[key]"}'),
+    )
+
+
 def test_a_busy_server_is_asked_again_when_it_says(ask: Ask) -> None:
     with serve(
         lambda body, number: (

@@ -39,9 +39,12 @@ def completion(
     finish_reason: str = "stop",
     delay: float = 0.0,
     tokens: tuple[int, int] = (100, 7),
+    tool_calls: list[dict[str, Any]] | None = None,
 ) -> Reply:
     """An answer that took so many `tokens`: sent, received."""
-    message = {"role": "assistant", "content": text, "refusal": refusal}
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if tool_calls is not None:
+        message["tool_calls"], finish_reason = tool_calls, "tool_calls"
     body = {
         "id": "chatcmpl-1",
         "object": "chat.completion",

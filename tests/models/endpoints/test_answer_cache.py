@@ -14,7 +14,7 @@ import pytest
 from atlas.errors import RunError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.answer_cache import CachedClient
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 HELLO = Message(role="user", content="hello")
 PAID = Usage(requests=1, input_tokens=10, output_tokens=2)
@@ -76,9 +76,10 @@ def test_whatever_decides_the_answer_makes_another_question(tmp_path: Path) -> N
         {"max_tokens": 9},
         {"seed": 3},
         {"response_schema": {"type": "object"}},
+        {"tools": ({"type": "function", "function": {"name": "look"}},)},
     ):
         ask(file, client, sampling=replace(Sampling(), **change))  # type: ignore[arg-type]
-    assert client.times == 11
+    assert client.times == 12
 
 
 def test_what_was_declined_is_asked_again(tmp_path: Path) -> None:
@@ -122,6 +123,18 @@ asyncio.run(run())
         == "question 299"
     )
     assert client.times == 0
+
+
+def test_the_tool_calls_of_an_answer_are_kept(tmp_path: Path) -> None:
+    calls = (ToolCall(id="c1", name="look", arguments='{"at":  1}'), ToolCall(name="wait"))
+
+    class Calling(Counting):
+        async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+            return Completion(text="", usage=PAID, finish_reason="tool_calls", tool_calls=calls)
+
+    answers = [ask(tmp_path / "answers.sqlite", Calling()) for _ in range(2)]
+    assert [answer.tool_calls for answer in answers] == [calls, calls]
+    assert answers[1].usage == Usage()
 
 
 def test_a_text_that_no_file_can_hold_comes_back_as_it_was(tmp_path: Path) -> None:

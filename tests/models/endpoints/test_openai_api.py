@@ -123,6 +123,32 @@ def test_an_answer_without_a_word_is_empty() -> None:
         assert ask(server.url) == Completion(text="", usage=Usage(requests=1), finish_reason="stop")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"at":  "the \\u0064oor"}', '{"at":  "the \\u0064oor"}'),
+        ("{not JSON", "{not JSON"),
+        ({"at": "door"}, '{"at": "door"}'),
+        (None, "{}"),
+    ],
+)
+def test_the_arguments_of_a_call_come_back_verbatim(arguments: Any, expected: str) -> None:
+    call = {"type": "function", "function": {"name": "look", "arguments": arguments}}
+    with serve(lambda body, number: completion("a", tool_calls=[call])) as server:
+        answer = ask(server.url)
+    assert answer.text == "a"
+    assert answer.tool_calls == (ToolCall(name="look", arguments=expected),)
+
+
+@pytest.mark.parametrize("calls", [3, "x", [None], [{}], [{"function": None}]])
+def test_tool_calls_that_are_not_calls_are_not_an_answer(calls: Any) -> None:
+    with (
+        serve(lambda body, number: answering("hi", tool_calls=calls)) as server,
+        pytest.raises(EndpointError, match="expected function calls"),
+    ):
+        ask(server.url)
+
+
 @pytest.mark.parametrize("told", [{"prompt_tokens": -3, "completion_tokens": "x"}, [], "none", 3])
 def test_nonsense_about_usage_is_no_usage(told: Any) -> None:
     body = json.loads(completion("hi").body) | {"usage": told}

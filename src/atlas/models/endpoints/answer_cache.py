@@ -17,7 +17,7 @@ from pathlib import Path
 from atlas.errors import RunError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.endpoints.endpoint import cache_folder
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,18 @@ class CachedClient:
             ).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from None
-        return None if row is None else Completion(usage=Usage(), **json.loads(row[0]))
+        if row is None:
+            return None
+        kept = json.loads(row[0])
+        calls = tuple(ToolCall.model_validate(call) for call in kept.pop("tool_calls"))
+        return Completion(usage=Usage(), tool_calls=calls, **kept)
 
     def _keep(self, question: str, answer: Completion) -> None:
         """An answer that cannot be kept is paid for, so it is given all the same: the next question fails."""
-        row = json.dumps({"text": answer.text, "finish_reason": answer.finish_reason})
+        calls = [call.model_dump() for call in answer.tool_calls]
+        row = json.dumps(
+            {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
+        )
         try:
             self._database.execute("insert or ignore into answers values (?, ?)", [question, row])
         except sqlite3.Error as error:
