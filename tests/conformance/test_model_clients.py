@@ -1,4 +1,4 @@
-"""What every client of a model over a network must hold, whoever speaks to the server: against one on loopback that misbehaves."""
+"""What every client of a remote model must hold, against a loopback server that misbehaves."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import pytest
 
 from atlas.errors import EndpointError, ModelError
 from atlas.models.base import Completion, ModelClient, Sampling
-from atlas.models.endpoints.inspect_api import InspectClient
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
 from atlas.selection.selectors import oracle_prompt, rejection_prompt
+from tests.models.endpoints.ask_inspect import open_inspect
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 KEY = "sk-very-secret-0123456789"
 CLIENTS: dict[str, Callable[..., ModelClient]] = {
-    "openai_api": lambda url, **settings: ChatClient("test-model", url, **settings),
-    "inspect_api": lambda url, **settings: InspectClient(
-        "openai-api/server/test-model", base_url=url, **settings
+    "openai_api": lambda url, **settings: ChatClient(
+        "test-model", Endpoint(base_url=url, **settings)
     ),
+    "inspect_api": open_inspect,
 }
 
 Ask = Callable[..., Completion]

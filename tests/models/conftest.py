@@ -14,9 +14,7 @@ def own_providers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(dialect.key_variable, raising=False)
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.02)
     # The addresses of the providers are variables here, which is what users are kept from.
-    monkeypatch.setattr(
-        inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
-    )
+    monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name: None)
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)

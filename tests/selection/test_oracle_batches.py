@@ -119,7 +119,7 @@ def test_every_provider_selects_the_same(
         select_steps(oracle(server.url), run, tmp_path / "single")
     with serve_batches(answer, dialect=dialect) as batches:
         monkeypatch.setattr(
-            inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
+            inspect_api, "_refuse_addresses_in_the_environment", lambda name: None
         )
         monkeypatch.setenv(dialect.address_variable or "UNUSED", batches.url)
         monkeypatch.setenv(dialect.key_variable, "sk-very-secret-0123456789")

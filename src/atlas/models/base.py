@@ -14,7 +14,7 @@ class Sampling:
     """How one answer is drawn. None leaves a setting to the model's own default.
 
     `response_schema` is a JSON schema that the answer has to follow. `tools` are the schemas of the
-    functions that the model may call, in OpenAI's form: {"type": "function", "function": {"name", …}}.
+    functions that the model may call, in OpenAI's form: {"type": "function", "function": {…}}.
     """
 
     temperature: float | None = 0.0

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from atlas.errors import EndpointError, ModelError
@@ -95,11 +94,11 @@ pytestmark = pytest.mark.usefixtures("own_providers")
 def test_the_address_of_batches_is_read_off_a_question(
     protocol: Any, url: str, base: str, group: str
 ) -> None:
-    route = protocol.route(httpx2.Request("POST", url))
+    route = protocol.route(url, {})
     assert (route.base, route.group) == (base, group)
     assert route.query == ("api-version=2025-03-01-preview" if "api-version" in url else "")
-    with pytest.raises(ValueError, match="takes no batches, expected an address"):
-        protocol.route(httpx2.Request("POST", "https://api.x.com/v1/embeddings"))
+    with pytest.raises(ValueError, match="does not take batches, expected an address"):
+        protocol.route("https://api.x.com/v1/embeddings", {})
 
 
 @pytest.mark.parametrize(
@@ -162,7 +161,7 @@ def test_of_batches_without_names_none_is_taken_for_ours_when_it_may_be_anothers
     assert lose_the_word(ANTHROPIC, tmp_path / "alone", 0)[1] == 1
     answers, num_batches = lose_the_word(ANTHROPIC, tmp_path / "crowded", 1)
     assert {type(answer) for answer in answers} == {EndpointError}
-    assert "it may be any of batch_1, batch_0, and nothing tells which" in str(answers[0])
+    assert "it may be any of batch_1, batch_0, and nothing shows which one" in str(answers[0])
     assert num_batches == 2, "not paid for again, either"
 
 

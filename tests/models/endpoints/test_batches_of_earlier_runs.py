@@ -91,7 +91,7 @@ def kill(*_):
 
 name, url, folder, where = sys.argv[1:]
 setattr(*((ledger.BatchLedger, "add") if where == "after" else (openai.OpenAIBatches, "make")), kill)
-inspect_api._refuse_addresses_in_the_environment = lambda name, base_url: None
+inspect_api._refuse_addresses_in_the_environment = lambda name: None
 dialect = next(dialect for dialect in DIALECTS if dialect.name == name)
 ask(dialect, url, pathlib.Path(folder), ["a", "b", "c"])
 """

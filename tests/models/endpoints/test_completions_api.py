@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import DataError, EndpointError, ModelError
 from atlas.models.endpoints.completions_api import CompletionsScorer, read_log_probs
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.local.load import load_model, locate_model
 from atlas.models.local.log_probabilities import LocalScorer
 from atlas.models.local.step_tokens import StepTokens
@@ -53,12 +54,10 @@ def read(
     """What one client reads in the last of the trajectories."""
 
     async def run() -> list[StepTokens]:
-        scorer = CompletionsScorer(
-            "tiny",
-            url,
-            renderer,
-            **{"num_likeliest": 5, "max_retries": 2, "timeout_seconds": 5.0, **settings},
-        )
+        values = {"max_retries": 2, "timeout_seconds": 5.0, **settings}
+        num_likeliest = values.pop("num_likeliest", 5)
+        endpoint = Endpoint(base_url=url, **values)
+        scorer = CompletionsScorer("tiny", endpoint, renderer, num_likeliest=num_likeliest)
         try:
             for trajectory in trajectories or (TRAJECTORY,):
                 found = await scorer.read(trajectory)
@@ -234,7 +233,7 @@ def test_a_server_that_stays_broken_gave_no_answer(engine: TinyEngine, renderer:
         (without(token_logprobs=["-1"] * 999), "the log-probability '-1'"),
         (without(token_logprobs=[0.5] * 999), "the log-probability 0.5"),
         (without(token_logprobs=[float("nan")] * 999), "the log-probability nan"),
-        (without(top_logprobs=None), "no likeliest tokens"),
+        (without(top_logprobs=None), "the answer lacks the likeliest tokens"),
         (without(top_logprobs=[None] * 999), "the likeliest tokens None"),
         (without(top_logprobs=[{"a": "b"}] * 999), "the log-probability 'b'"),
     ],
@@ -264,7 +263,7 @@ def shifted(answer: dict[str, Any], how: str, num_tokens: int) -> dict[str, Any]
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("first left out", "the first can have none"),
+        ("first left out", "though the first token has none"),
         ("one more", "and the one after it"),
         ("one more, nothing generated", "the server read"),
     ],

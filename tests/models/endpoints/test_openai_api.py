@@ -12,7 +12,7 @@ import pytest
 from atlas.errors import ConfigError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
-from atlas.models.endpoints import json_endpoint
+from atlas.models.endpoints import connections
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
@@ -90,6 +90,15 @@ def test_the_name_goes_to_the_server_whole_but_for_the_prefixes_of_servers(
     with serve(lambda body, number: completion("hi")) as server:
         assert ask(server.url, model=model).text == "hi"
     assert server.requests[0]["model"] == asked_for
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "INSPECT_EVAL_MODEL_BASE_URL"])
+def test_the_environment_does_not_choose_the_server(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1/v1")
+    with serve(lambda body, number: completion("hi")) as server:
+        assert ask(server.url).text == "hi"
 
 
 def test_an_address_may_end_in_a_slash() -> None:
@@ -173,7 +182,7 @@ def test_a_redirect_is_not_followed_and_says_where_it_goes(monkeypatch: pytest.M
         moved = Reply("moved", 307, {"Location": f"{other.url}/chat/completions"})
         with (
             serve(lambda body, number: moved) as server,
-            pytest.raises(ModelError, match=f"sends elsewhere.*{other.url}") as caught,
+            pytest.raises(ModelError, match=f"redirects.*{other.url}") as caught,
         ):
             ask(server.url, max_retries=2)
     assert not isinstance(caught.value, EndpointError)
@@ -181,7 +190,7 @@ def test_a_redirect_is_not_followed_and_says_where_it_goes(monkeypatch: pytest.M
 
 
 def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_endpoint, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(connections, "LARGEST_ANSWER", 100_000)
     with (
         serve(lambda body, number: completion("x" * 1_000_000)) as server,
         pytest.raises(EndpointError, match="more than 100,000 bytes"),
@@ -192,7 +201,7 @@ def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch
 def test_json_nested_without_end_is_no_answer() -> None:
     with (
         serve(lambda body, number: Reply("[" * 200_000)) as server,
-        pytest.raises(EndpointError, match="no JSON"),
+        pytest.raises(EndpointError, match="not JSON"),
     ):
         ask(server.url)
 
@@ -277,7 +286,7 @@ def test_a_password_in_a_netrc_is_not_sent(tmp_path: Any, monkeypatch: pytest.Mo
 
 def test_hundreds_are_in_flight_at_a_time() -> None:
     async def run(url: str) -> list[Completion]:
-        client = ChatClient("test-model", url)
+        client = ChatClient("test-model", Endpoint(base_url=url))
         try:
             return await asyncio.gather(
                 *[
@@ -295,9 +304,9 @@ def test_hundreds_are_in_flight_at_a_time() -> None:
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    for module in ("openai_api", "json_endpoint"):
+    for module in ("openai_api", "json_endpoint", "connections", "batches.transport"):
         monkeypatch.delitem(sys.modules, f"atlas.models.endpoints.{module}", raising=False)
-    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):
+    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[endpoint\]'"):
         connect("test-model", Endpoint(base_url="http://127.0.0.1:1/v1"))
 
 

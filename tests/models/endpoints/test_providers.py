@@ -15,6 +15,7 @@ import pytest
 from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints import inspect_api, retries
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.inspect_api import InspectClient
 from atlas.records import Message, Usage
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
@@ -112,9 +113,8 @@ def ask(
             patch.dict(os.environ, variables),
             patch.object(inspect_api, "_refuse_addresses_in_the_environment"),
         ):
-            client = InspectClient(
-                provider.model, **{"max_retries": 2, "timeout_seconds": 5.0, **settings}
-            )
+            endpoint = Endpoint(**{"max_retries": 2, "timeout_seconds": 5.0, **settings})
+            client = InspectClient(provider.model, endpoint)
             try:
                 messages = (
                     Message(role="system", content="be brief"),
@@ -320,7 +320,7 @@ def test_the_environment_does_not_choose_who_is_asked(
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=variable):
-        InspectClient(model)
+        InspectClient(model, Endpoint())
 
 
 def test_a_token_in_the_environment_does_not_take_the_place_of_the_key_that_was_named(
@@ -328,10 +328,8 @@ def test_a_token_in_the_environment_does_not_take_the_place_of_the_key_that_was_
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "another")
-    with pytest.raises(
-        ConfigError, match="ANTHROPIC_AUTH_TOKEN would take the place of the key in MY_KEY"
-    ):
-        InspectClient("anthropic/claude-test", api_key_variable="MY_KEY")
+    with pytest.raises(ConfigError, match="ANTHROPIC_AUTH_TOKEN would replace the key in MY_KEY"):
+        InspectClient("anthropic/claude-test", Endpoint(api_key_variable="MY_KEY"))
 
 
 def test_nothing_is_printed_and_no_file_is_made(

@@ -13,6 +13,7 @@ import pytest
 from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints import retries
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.models.endpoints.retries import BusyError, Retries
 from atlas.records import Message
@@ -52,7 +53,7 @@ def ask_many(
     attempt: Callable[[], Awaitable[str]], times: int, in_flight: int, max_retries: int
 ) -> list[str | BaseException]:
     async def run() -> list[str | BaseException]:
-        several = Retries(max_retries, "the server")
+        several = Retries(Endpoint(max_retries=max_retries), "the server")
         left = iter(range(times))
         found: list[str | BaseException] = []
 
@@ -75,7 +76,7 @@ def test_a_server_that_bears_few_answers_all_in_the_end(caplog: pytest.LogCaptur
     assert server.peak == 4
     assert server.num_refused < 150, "without a limit each round would be refused, 60 at a time"
     assert [record.message for record in caplog.records] == [
-        "the server is asked for more than it gives; it is asked for less at a time from now on"
+        "the server is overloaded; fewer requests are sent to it at a time from now on"
     ]
 
 
@@ -147,7 +148,7 @@ def test_the_last_failure_is_told_and_another_error_at_once() -> None:
 
 def test_who_is_cancelled_while_waiting_takes_no_place() -> None:
     async def run() -> None:
-        several = Retries(0, "the server")
+        several = Retries(Endpoint(max_retries=0), "the server")
         server = Server(most=1, seconds=0.05)
         with pytest.raises(EndpointError):
             await asyncio.gather(*[several.run(server) for _ in range(3)])
@@ -176,7 +177,7 @@ def test_a_real_server_with_a_limit_answers_all_of_many() -> None:
             places.release()
 
     async def run(url: str) -> list[Completion]:
-        client = ChatClient("test-model", url, max_retries=5)
+        client = ChatClient("test-model", Endpoint(base_url=url, max_retries=5))
         try:
             return await asyncio.gather(
                 *[
@@ -193,7 +194,7 @@ def test_a_real_server_with_a_limit_answers_all_of_many() -> None:
 
 def few_at_a_time() -> Retries:
     """One at a time, and it stays so."""
-    several = Retries(0, "the server")
+    several = Retries(Endpoint(max_retries=0), "the server")
     several._limit = 1.0
     return several
 

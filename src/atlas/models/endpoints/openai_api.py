@@ -1,7 +1,7 @@
-"""A model on a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, LiteLLM, OpenRouter and many more.
+"""A model on a server with OpenAI's chat completions: vLLM, SGLang, llama.cpp and others.
 
-Spoken here without an SDK, for what one question costs: hundreds in flight are asked by one processor that way
-(benchmarks/selection.py). Providers with protocols and habits of their own are asked through inspect_ai (inspect_api.py).
+It works without an SDK, which would cost several times the processor time per question
+(benchmarks/clients.py). Providers with protocols of their own are asked by inspect_api.py.
 """
 
 from __future__ import annotations
@@ -12,40 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 from atlas.models.base import Completion, Sampling
-from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, Wire
+from atlas.models.endpoints.connections import Transport
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
 from atlas.records import Message, ToolCall, Usage
 
 
 class ChatClient:
-    """Asks the server at `base_url` for `model`, by its name there; over `wire`, if not over connections of its own."""
+    """Asks the server at `endpoint.base_url` for `model`, by its name there."""
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        *,
-        api_key_variable: str | None = None,
-        timeout_seconds: float = 120.0,
-        max_retries: int = 5,
-        wire: Wire | None = None,
-    ) -> None:
+    def __init__(self, model: str, endpoint: Endpoint, transport: Transport | None = None) -> None:
         self._model = model
-        self._endpoint = JsonEndpoint(
-            base_url.rstrip("/") + "/chat/completions",
-            model,
-            api_key_variable=api_key_variable,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            wire=wire,
-        )
+        self._endpoint = JsonEndpoint("/chat/completions", model, endpoint, transport)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """One answer; a request that the server declines as such is a Completion with a `refusal`.
-
-        Raises:
-            EndpointError: no answer after all retries, or something that is no answer.
-            ModelError: the server does not know the model or does not accept the key.
-        """
+        """One answer. A request that the server declines gives a Completion with a `refusal`."""
         try:
             return await self._endpoint.ask(
                 chat_request(self._model, messages, sampling), self._read
@@ -62,11 +43,11 @@ class ChatClient:
         read = read_chat_answer(answer)
         censor = self._endpoint.censor
         calls = tuple(
-            ToolCall(id=call.id, name=call.name, arguments=censor.strike(call.arguments))
+            ToolCall(id=call.id, name=call.name, arguments=censor.redact(call.arguments))
             for call in read.tool_calls
         )
         refusal = None if read.refusal is None else censor.quote(read.refusal)
-        return replace(read, text=censor.strike(read.text), refusal=refusal, tool_calls=calls)
+        return replace(read, text=censor.redact(read.text), refusal=refusal, tool_calls=calls)
 
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
