@@ -82,7 +82,7 @@ def test_an_answer_comes_with_its_usage(ask: Ask) -> None:
     ]
 
 
-def test_a_server_may_keep_silent_about_usage(ask: Ask) -> None:
+def test_a_server_may_report_no_usage(ask: Ask) -> None:
     body = json.loads(completion("hi").body)
     del body["usage"]
     reply = Reply(json.dumps(body))
@@ -239,12 +239,13 @@ def test_no_server_at_all_gave_no_answer(ask: Ask) -> None:
         ),
         Reply('{"choices": [{"message": null}]}'),
         Reply(
-            '{"choices": [{"message": {"role": "assistant", "content": [1]}, "finish_reason": "stop"}]}'
+            '{"choices": [{"message": {"role": "assistant", "content": [1]}, '
+            '"finish_reason": "stop"}]}'
         ),
     ],
     ids=lambda reply: reply.body[:40],
 )
-def test_what_is_no_chat_completion_is_no_answer(ask: Ask, reply: Reply) -> None:
+def test_what_is_not_a_chat_completion_is_not_an_answer(ask: Ask, reply: Reply) -> None:
     with (
         serve(lambda body, number: reply) as server,
         pytest.raises(EndpointError, match=r"Check .*the key in"),
@@ -293,7 +294,7 @@ def test_the_key_comes_from_the_named_variable(ask: Ask, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
-def test_a_key_that_the_endpoint_repeats_is_struck_out(
+def test_a_key_that_the_endpoint_repeats_is_redacted(
     ask: Ask, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -310,14 +311,14 @@ def test_a_key_that_the_endpoint_repeats_is_struck_out(
     assert KEY not in caplog.text
 
 
-def test_a_key_in_an_answer_is_struck_out(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_an_answer_is_redacted(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serve(lambda body, number: completion(f"your key is {KEY}")) as server:
         assert ask(server.url).text == "your key is [key]"
 
 
 @pytest.mark.parametrize("stand_in", ["x", "0", "index", "EMPTY"])
-def test_a_stand_in_for_a_key_spoils_no_answer_and_is_no_part_of_an_error(
+def test_a_stand_in_for_a_key_spoils_no_answer_and_is_not_part_of_an_error(
     ask: Ask, stand_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", stand_in)

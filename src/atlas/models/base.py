@@ -34,6 +34,11 @@ class Completion:
     refusal: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
 
+    @classmethod
+    def rejected(cls, words: str) -> Completion:
+        """The answer to a request that the endpoint declined, in its own words."""
+        return cls("", Usage(requests=1), finish_reason="rejected", refusal=words)
+
 
 class ModelClient(Protocol):
     """Answers conversations, many at a time."""

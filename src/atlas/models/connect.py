@@ -68,4 +68,4 @@ def _connect_server(model: str, endpoint: Endpoint, batching: Batching | None) -
         raise DependencyError("aiohttp", "endpoint") from None
     if batching is None:
         return ChatClient(model, endpoint)
-    return ChatClient(model, endpoint, BatchTransport(OpenAIBatches(), batching, endpoint))
+    return ChatClient(model, endpoint, BatchTransport(OpenAIBatches, batching, endpoint))

@@ -21,7 +21,7 @@ PAID = Usage(requests=1, input_tokens=10, output_tokens=2)
 
 
 class Counting:
-    """Answers with how often it was asked, and refuses where it is told to."""
+    """Answers with the number of questions so far, or with `refusal`."""
 
     def __init__(self, refusal: str | None = None) -> None:
         self.times = 0
@@ -103,7 +103,8 @@ class Client:
 async def run():
     cached = CachedClient(Client(), ["m"], Path(sys.argv[1]))
     for number in range(300):
-        answer = await cached.complete([Message(role="user", content=f"question {number}")], Sampling())
+        question = Message(role="user", content=f"question {number}")
+        answer = await cached.complete([question], Sampling())
         assert answer.text == f"question {number}"
     await cached.close()
 asyncio.run(run())
@@ -145,7 +146,7 @@ def test_a_text_that_no_file_can_hold_comes_back_as_it_was(tmp_path: Path) -> No
     assert [ask(tmp_path / "answers.sqlite", Odd()).text for _ in range(2)] == ["\ud800\x00"] * 2
 
 
-def test_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_cache_is_named_in_the_error(tmp_path: Path) -> None:
     file = tmp_path / "answers.sqlite"
     file.write_text("something else " * 100)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Scoring over a network: the same figures as on this machine, and a clear word for each way in which a server misbehaves."""
+"""Scoring over a network: the same figures as on this machine, a clear error for each fault."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read(
 def asked(
     engine: TinyEngine, renderer: Renderer, misbehave: Misbehave, **settings: Any
 ) -> tuple[str, int]:
-    """The message of the error, of the kind `settings["error"]`, and how often the server was asked."""
+    """The message of the error `settings["error"]`, and the number of requests."""
     error = settings.pop("error")
     with serve_scores(engine, misbehave) as server, pytest.raises(error) as caught:
         read(server.url, renderer, **settings)
@@ -102,7 +102,8 @@ def test_a_server_tells_what_the_model_itself_tells_here(
     thinking: bool, engine: TinyEngine, renderer: Renderer, tiny_model_folder: Path
 ) -> None:
     trajectory = make_trajectory(4)
-    if thinking:  # a template that rewrites history: one question a step
+    if thinking:
+        # A template that rewrites history: one prompt a step.
         steps = [
             step.model_copy(
                 update={"response": step.response.model_copy(update={"reasoning": "Hm."})}
@@ -228,7 +229,7 @@ def test_a_server_that_stays_broken_gave_no_answer(engine: TinyEngine, renderer:
         (
             without(token_logprobs=[-0.5]),
             "1 log-probabilities for a prompt of",
-        ),  # llama.cpp: of what was generated alone
+        ),  # llama.cpp: only of generated tokens
         (without(token_logprobs=[None] * 999), "the log-probability None"),
         (without(token_logprobs=["-1"] * 999), "the log-probability '-1'"),
         (without(token_logprobs=[0.5] * 999), "the log-probability 0.5"),
@@ -268,7 +269,7 @@ def shifted(answer: dict[str, Any], how: str, num_tokens: int) -> dict[str, Any]
         ("one more, nothing generated", "the server read"),
     ],
 )
-def test_log_probabilities_of_neighbouring_tokens_are_refused(
+def test_log_probabilities_of_neighboring_tokens_are_refused(
     how: str, expected: str, engine: TinyEngine, renderer: Renderer
 ) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
@@ -337,7 +338,7 @@ def test_a_redirect_is_not_followed_with_the_key(engine: TinyEngine, renderer: R
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
-def test_a_key_that_the_server_repeats_is_struck_out(
+def test_a_key_that_the_server_repeats_is_redacted(
     status: int, engine: TinyEngine, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

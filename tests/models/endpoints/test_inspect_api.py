@@ -48,7 +48,8 @@ def test_a_slow_server_did_not_answer_in_time() -> None:
         serve(lambda body, number: completion("hi", delay=1.5)) as server,
         pytest.raises(EndpointError, match="in time"),
     ):
-        ask(server.url, max_retries=0, timeout_seconds=0.1)  # rounded up to a second
+        # It is rounded up to a second.
+        ask(server.url, max_retries=0, timeout_seconds=0.1)
 
 
 def test_a_redirect_is_not_followed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +89,8 @@ def test_a_provider_whose_package_is_missing_names_it_and_its_extra(
 def test_without_a_key_openai_itself_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".env").write_text(
-        f"OPENAI_API_KEY={KEY}\n"
-    )  # inspect_ai's own commands would read it
+    # inspect_ai's own commands would read it.
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="No OPENAI_API_KEY"):
         InspectClient("openai/gpt-4o", Endpoint())

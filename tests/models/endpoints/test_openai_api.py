@@ -1,4 +1,7 @@
-"""What is special about speaking to a server ourselves; what every client holds is in tests/conformance/test_model_clients.py."""
+"""What only ChatClient must hold.
+
+What every client must hold is in tests/conformance/test_model_clients.py.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ def test_an_address_may_end_in_a_slash() -> None:
         assert ask(f"{server.url}/").text == "hi"
 
 
-def test_a_call_without_arguments_or_a_name_of_its_own_is_one_that_servers_take() -> None:
+def test_a_call_without_arguments_or_id_is_sent_in_a_form_that_servers_take() -> None:
     call = Message(role="assistant", tool_calls=(ToolCall(name="look", arguments=""),))
     with serve(lambda body, number: completion("hi")) as server:
         ask(server.url, call)
@@ -127,7 +130,7 @@ def test_an_answer_in_parts_is_its_text_without_thoughts() -> None:
         assert ask(server.url).refusal == "No."
 
 
-def test_an_answer_without_a_word_is_empty() -> None:
+def test_an_answer_without_content_is_empty() -> None:
     with serve(lambda body, number: answering(None, reasoning_content="hm")) as server:
         assert ask(server.url) == Completion(text="", usage=Usage(requests=1), finish_reason="stop")
 
@@ -158,9 +161,11 @@ def test_tool_calls_that_are_not_calls_are_not_an_answer(calls: Any) -> None:
         ask(server.url)
 
 
-@pytest.mark.parametrize("told", [{"prompt_tokens": -3, "completion_tokens": "x"}, [], "none", 3])
-def test_nonsense_about_usage_is_no_usage(told: Any) -> None:
-    body = json.loads(completion("hi").body) | {"usage": told}
+@pytest.mark.parametrize(
+    "reported", [{"prompt_tokens": -3, "completion_tokens": "x"}, [], "none", 3]
+)
+def test_nonsense_about_usage_counts_as_none(reported: Any) -> None:
+    body = json.loads(completion("hi").body) | {"usage": reported}
     with serve(lambda _, number: Reply(json.dumps(body))) as server:
         assert ask(server.url).usage == Usage(requests=1)
 
@@ -189,7 +194,7 @@ def test_a_redirect_is_not_followed_and_says_where_it_goes(monkeypatch: pytest.M
     assert (len(server.requests), len(other.requests)) == (1, 0)
 
 
-def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LARGEST_ANSWER", 100_000)
     with (
         serve(lambda body, number: completion("x" * 1_000_000)) as server,
@@ -198,7 +203,7 @@ def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch
         ask(server.url)
 
 
-def test_json_nested_without_end_is_no_answer() -> None:
+def test_json_nested_without_end_is_not_an_answer() -> None:
     with (
         serve(lambda body, number: Reply("[" * 200_000)) as server,
         pytest.raises(EndpointError, match="not JSON"),
@@ -227,7 +232,7 @@ def test_a_proxy_of_the_environment_is_asked_in_its_place(monkeypatch: pytest.Mo
         ("socks5://me:s3cret%21@127.0.0.1:1", "expected http"),
     ],
 )
-def test_a_proxy_that_cannot_be_is_told_without_its_password(
+def test_an_unusable_proxy_is_named_without_its_password(
     proxy: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy)
@@ -237,12 +242,11 @@ def test_a_proxy_that_cannot_be_is_told_without_its_password(
     assert "127.0.0.1" in str(caught.value)
 
 
-def test_a_proxy_that_refuses_its_password_is_told_without_it(
+def test_a_proxy_that_refuses_its_password_is_named_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with serve(
-        lambda body, number: completion("hi")
-    ) as proxy:  # knows no CONNECT: 501, which aiohttp tells with the proxy's address
+    # It has no CONNECT: 501, which aiohttp reports with the proxy's address.
+    with serve(lambda body, number: completion("hi")) as proxy:
         monkeypatch.setenv(
             "https_proxy", proxy.url.replace("//", "//me:s3cret%21@").removesuffix("/v1")
         )
@@ -254,7 +258,7 @@ def test_a_proxy_that_refuses_its_password_is_told_without_it(
 @pytest.mark.parametrize(
     "url", ["http://.invalid/v1", "http://127.0.0.1:99999/v1", f"http://{'a' * 100}/v1"]
 )
-def test_an_address_that_cannot_be_is_said_at_once(url: str) -> None:
+def test_an_unusable_address_is_reported_at_once(url: str) -> None:
     with pytest.raises(ModelError, match=r"cannot be asked: (Unicode|InvalidU).*Check base_url"):
         ask(url, max_retries=5)
 
@@ -268,7 +272,8 @@ def test_a_key_that_cannot_be_sent_is_not_tried(key: str, monkeypatch: pytest.Mo
 
 
 def test_what_a_server_says_can_be_shown_and_written_to_a_file() -> None:
-    unwritable = '{"error": {"message": "no \\ud800\\u001b here"}}'  # a lone surrogate, and what moves a terminal's cursor
+    # A lone surrogate, and a character that moves a terminal's cursor.
+    unwritable = '{"error": {"message": "no \\ud800\\u001b here"}}'
     with serve(lambda body, number: Reply(unwritable, 400 if number == 0 else 500)) as server:
         refused = ask(server.url)
         with pytest.raises(EndpointError, match=r"500 no \\ud800\\x1b here"):

@@ -1,4 +1,4 @@
-"""What all clients of remote models share: the endpoint, its key, which failures to retry, quoting.
+"""What all clients of remote models share: the endpoint, its key and how to quote it.
 
 A key comes from an environment variable; a `.env` file is not read. It is redacted in all that an
 endpoint says before that can reach a record or an error message.
@@ -32,16 +32,6 @@ SHORTEST_SECRET = 8
 LONGEST_QUOTE = 300
 # Seconds before a retry, unless the server names a time.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-# Seconds. A server that asks for a longer pause is retried after the usual one.
-LONGEST_WAIT = 120.0
-# HTTP statuses: this request is at fault, another may not be.
-REFUSED_REQUEST = (400, 413, 422)
-# No request can succeed.
-REFUSED_ACCESS = (401, 402, 403, 404)
-# Worth a retry, as is every 5xx.
-BUSY = (408, 409, 425, 429)
-# The server is overloaded.
-TOO_MUCH = (429, 503, 529)
 # Providers, and other companies' services for them, whose batches are supported.
 BATCHES = (("openai", ""), ("openai", "azure"), ("anthropic", ""), ("google", ""))
 
@@ -143,17 +133,6 @@ def read_key(endpoint: Endpoint) -> str | None:
             "expected ASCII letters, digits and signs on one line. Copy the key again."
         )
     return key or KEYLESS
-
-
-def retry_after_seconds(error: object) -> float | None:
-    """The pause that an SDK's error or a response asks for; None if over LONGEST_WAIT."""
-    headers = getattr(getattr(error, "response", error), "headers", None) or {}
-    try:
-        seconds = float(headers["retry-after"])
-    except (KeyError, ValueError):
-        # It is absent, or a date.
-        return None
-    return seconds if 0 <= seconds <= LONGEST_WAIT else None
 
 
 def takes_batches(model: str, base_url: str | None) -> bool:

@@ -16,24 +16,15 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import ConfigError, DataError, DependencyError, EndpointError, ModelError
+from atlas.errors import ConfigError, DependencyError
 from atlas.models.base import Completion, Sampling
-from atlas.models.endpoints.endpoint import (
-    BUSY,
-    REFUSED_ACCESS,
-    REFUSED_REQUEST,
-    TOO_MUCH,
-    Batching,
-    Censor,
-    Endpoint,
-    read_key,
-    retry_after_seconds,
-)
-from atlas.models.endpoints.retries import BusyError, Retries
+from atlas.models.endpoints.endpoint import Batching, Censor, Endpoint, read_key
+from atlas.models.endpoints.http_error import SPENT, HttpError, retry_after_seconds
+from atlas.models.endpoints.retries import Retries
 from atlas.records import Message, ToolCall, Usage
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
+    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
     from inspect_ai.tool import ToolInfo
 
     from atlas.models.endpoints.batches.transport import BatchTransport
@@ -87,19 +78,22 @@ class InspectClient:
         """One answer. A request that the provider declines gives a Completion with a `refusal`."""
         from inspect_ai.model import GenerateConfig
 
-        asked = [_chat_message(message) for message in messages]
-        schema = (
-            None if sampling.response_schema is None else _response_schema(sampling.response_schema)
+        from atlas.models.endpoints.inspect_messages import (
+            inspect_message,
+            inspect_schema,
+            inspect_tool,
         )
+
+        asked = [inspect_message(message) for message in messages]
+        tools = [inspect_tool(schema) for schema in sampling.tools]
         config = GenerateConfig(
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
             seed=sampling.seed,
-            response_schema=schema,
-            # inspect_ai would ask a question of its own to learn whether gpt-5 gives a summary.
+            response_schema=inspect_schema(sampling.response_schema),
+            # Otherwise inspect_ai asks an extra question to learn whether gpt-5 gives one.
             reasoning_summary="none",
         )
-        tools = [_tool(schema) for schema in sampling.tools]
         return await self._retries.run(lambda: self._try(asked, tools, config))
 
     async def close(self) -> None:
@@ -127,25 +121,25 @@ class InspectClient:
 
         last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
         error = last or failure
-        status = _status(error)
         said = self._censor.quote(getattr(error, "provider_message", None) or error)
         said = said or type(error).__name__
-        is_final = status in REFUSED_ACCESS or any(words in str(error) for words in NO_KEY)
-        if status in REFUSED_REQUEST and not is_final:
-            return _rejected(said)
+        has_no_key = any(words in str(error) for words in NO_KEY)
+        headers = getattr(getattr(error, "response", error), "headers", None) or {}
+        failed = HttpError(
+            said,
+            _status(error),
+            is_spent=has_no_key or getattr(error, "code", None) == SPENT,
+            wait_seconds=retry_after_seconds(headers),
+        )
+        if failed.is_rejected:
+            return Completion.rejected(said)
         message = f"{ADDRESS} gave no answer from model '{self._name}': {said.rstrip('.')}. "
         message += self._advice
         if "Timeout" in type(error).__name__:
             message = (
                 f"{ADDRESS} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
             )
-        # "insufficient_quota" is a 429 that waiting does not help.
-        if is_final or getattr(error, "code", None) == "insufficient_quota":
-            return ModelError(message)
-        if status is None or status >= 500 or status in BUSY:
-            is_too_much = status in TOO_MUCH and self._batches is None
-            return BusyError(message, retry_after_seconds(error), is_too_much)
-        return EndpointError(message)
+        return failed.as_error(message, self._batches is not None)
 
     def _open(self, key: str | None, endpoint: Endpoint, batching: Batching | None) -> Model:
         provider = self._name.partition("/")[0]
@@ -157,13 +151,15 @@ class InspectClient:
         _refuse_addresses_in_the_environment(self._name)
         attempt_seconds: int | None = math.ceil(endpoint.timeout_seconds)
         arguments: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if batching is not None:
-            from atlas.models.endpoints.batches.under_inspect import model_arguments, open_batches
-
+            try:
+                from atlas.models.endpoints.batches.under_inspect import open_batches
+            except ModuleNotFoundError as error:
+                raise DependencyError(error.name or "httpx2", "providers") from None
             # A batch takes up to a day.
             attempt_seconds = None
-            self._batches = open_batches(provider, batching, endpoint)
-            arguments = model_arguments(provider, self._batches)
+            self._batches, arguments, options = open_batches(provider, batching, endpoint)
         config = GenerateConfig(
             max_retries=0, attempt_timeout=attempt_seconds, max_connections=UNLIMITED
         )
@@ -178,10 +174,8 @@ class InspectClient:
                 "OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
         _try_once(model.api)
-        if self._batches is not None:
-            from atlas.models.endpoints.batches.under_inspect import put_under
-
-            put_under(provider, model.api, self._batches)
+        if provider == "google":
+            _set_google_options(model.api, options)
         return model
 
     def _read(self, output: ModelOutput) -> Completion:
@@ -193,7 +187,7 @@ class InspectClient:
             raise ValueError("an answer without content")
         # inspect_ai reports some refused requests in this form.
         if output.usage is None and choice.stop_reason == "model_length":
-            return _rejected(self._censor.quote(text))
+            return Completion.rejected(self._censor.quote(text))
         content = choice.message.content
         is_refused = isinstance(content, list) and any(
             getattr(part, "refusal", None) for part in content
@@ -218,10 +212,6 @@ class InspectClient:
                 for call in choice.message.tool_calls or ()
             ),
         )
-
-
-def _rejected(words: str) -> Completion:
-    return Completion(text="", usage=Usage(requests=1), finish_reason="rejected", refusal=words)
 
 
 def _import_packages(provider: str) -> None:
@@ -254,20 +244,15 @@ def _try_once(api: Any) -> None:
     api.retry_wait = wait_none
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
-    if type(api).__name__ == "GoogleGenAIAPI":
-        _try_google_once(api)
 
 
-def _try_google_once(api: Any) -> None:
-    """Google's SDK makes a client, with options, for each question."""
+def _set_google_options(api: Any, options: dict[str, Any]) -> None:
+    """Change the HTTP options of Google's SDK, which makes a client for each question."""
     from google.genai.types import HttpRetryOptions
 
     usual = api._http_options
-
-    def http_options(*arguments: Any) -> Any:
-        return usual(*arguments).model_copy(update={"retry_options": HttpRetryOptions(attempts=1)})
-
-    api._http_options = http_options
+    update = {"retry_options": HttpRetryOptions(attempts=1), **options}
+    api._http_options = lambda *arguments: usual(*arguments).model_copy(update=update)
 
 
 def _status(error: BaseException) -> int | None:
@@ -294,58 +279,3 @@ def _usage(output: ModelOutput) -> Usage:
         input_tokens=max(0, used.input_tokens + cached),
         output_tokens=max(0, used.output_tokens),
     )
-
-
-def _response_schema(schema: dict[str, Any]) -> ResponseSchema:
-    from inspect_ai.model import ResponseSchema
-    from inspect_ai.util import JSONSchema
-
-    return ResponseSchema(name="answer", json_schema=JSONSchema.model_validate(schema), strict=True)
-
-
-def _tool(schema: dict[str, Any]) -> ToolInfo:
-    from inspect_ai.tool import ToolInfo
-
-    function = schema.get("function", schema)
-    return ToolInfo.model_validate({"description": "", "parameters": {}} | function)
-
-
-def _chat_message(message: Message) -> ChatMessage:
-    from inspect_ai.model import (
-        ChatMessageAssistant,
-        ChatMessageSystem,
-        ChatMessageTool,
-        ChatMessageUser,
-    )
-    from inspect_ai.tool import ToolCall as InspectToolCall
-
-    if message.role == "system":
-        return ChatMessageSystem(content=message.content)
-    if message.role == "user":
-        return ChatMessageUser(content=message.content)
-    if message.role == "tool":
-        return ChatMessageTool(
-            content=message.content, tool_call_id=message.tool_call_id, function=message.name
-        )
-    calls = [
-        InspectToolCall(
-            id=call.id or f"call_{index}",
-            function=call.name,
-            arguments=_arguments(call.name, call.arguments),
-        )
-        for index, call in enumerate(message.tool_calls)
-    ]
-    return ChatMessageAssistant(content=message.content, tool_calls=calls or None)
-
-
-def _arguments(tool: str, text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise DataError(
-            f"a call of tool '{tool}' has the arguments {text!r:.60}, expected a JSON object. "
-            "Fix the message that is sent."
-        )
-    return arguments

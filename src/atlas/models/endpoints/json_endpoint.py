@@ -13,19 +13,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from atlas.errors import EndpointError, ModelError
+from atlas.errors import ModelError
 from atlas.models.endpoints.connections import Connections, HttpReply, Transport
-from atlas.models.endpoints.endpoint import (
-    BUSY,
-    DEFAULT_VARIABLE,
-    REFUSED_ACCESS,
-    REFUSED_REQUEST,
-    TOO_MUCH,
-    Censor,
-    Endpoint,
-    read_key,
-    retry_after_seconds,
-)
+from atlas.models.endpoints.endpoint import DEFAULT_VARIABLE, Censor, Endpoint, read_key
+from atlas.models.endpoints.http_error import error_of
 from atlas.models.endpoints.retries import BusyError, Retries
 
 ReadT = TypeVar("ReadT")
@@ -78,7 +69,8 @@ class JsonEndpoint:
             why = "not JSON"
         except ValueError as error:
             why = self.censor.quote(error)
-        raise BusyError(self._no_answer(f"{why}: {self._quote(reply.body)}"))
+        words = self.censor.quote(error_of(None, {}, reply.body))
+        raise BusyError(self._no_answer(f"{why}: {words}"))
 
     async def _post(self, data: bytes) -> HttpReply:
         try:
@@ -101,38 +93,17 @@ class JsonEndpoint:
         await self._transport.close()
 
     def _failure_of(self, reply: HttpReply) -> Exception:
-        status, words = reply.status, self._quote(reply.body)
-        if status in REFUSED_REQUEST:
+        status = reply.status
+        error = error_of(status, reply.headers, reply.body)
+        words = self.censor.quote(error.words)
+        if error.is_rejected:
             return RejectedError(words)
-        message = self._no_answer(f"{status} {words}")
-        if status in REFUSED_ACCESS or _is_spent(reply.body):
-            return ModelError(message)
-        # Following a redirect could hand the key, or the trajectories, to somebody else.
+        # Following a redirect could hand the key, or the trajectories, to another server.
         if 300 <= status < 400:
             target = self.censor.quote(reply.headers.get("Location", "another address"))
             return ModelError(f"{self.url} redirects ({status}) to {target}. {self._advice}")
-        if status >= 500 or status in BUSY:
-            is_too_much = status in TOO_MUCH and not self._transport.is_batched
-            return BusyError(message, retry_after_seconds(reply), is_too_much)
-        return EndpointError(message)
+        message = self._no_answer(f"{status} {words}")
+        return error.as_error(message, self._transport.is_batched)
 
     def _no_answer(self, why: str) -> str:
         return f"{self._failure}: {why.rstrip('. ')}. {self._advice}"
-
-    def _quote(self, body: bytes) -> str:
-        """The endpoint's error message, or the whole body where there is none."""
-        text = body.decode("utf-8", "replace")
-        try:
-            error = json.loads(text)["error"]
-            text = str(error["message"] if isinstance(error, dict) else error)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass
-        return self.censor.quote(text)
-
-
-def _is_spent(body: bytes) -> bool:
-    """Whether a 429 means that no credit is left, so that waiting does not help."""
-    try:
-        return bool(json.loads(body)["error"]["code"] == "insufficient_quota")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False

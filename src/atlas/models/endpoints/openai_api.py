@@ -1,7 +1,7 @@
 """A model on a server with OpenAI's chat completions: vLLM, SGLang, llama.cpp and others.
 
 It works without an SDK, which would cost several times the processor time per question
-(benchmarks/clients.py). Providers with protocols of their own are asked by inspect_api.py.
+(benchmarks/clients.py). Providers with other protocols are asked by inspect_api.py.
 """
 
 from __future__ import annotations
@@ -27,14 +27,11 @@ class ChatClient:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer. A request that the server declines gives a Completion with a `refusal`."""
+        body = chat_request(self._model, messages, sampling)
         try:
-            return await self._endpoint.ask(
-                chat_request(self._model, messages, sampling), self._read
-            )
+            return await self._endpoint.ask(body, self._read)
         except RejectedError as error:
-            return Completion(
-                text="", usage=Usage(requests=1), finish_reason="rejected", refusal=str(error)
-            )
+            return Completion.rejected(str(error))
 
     async def close(self) -> None:
         await self._endpoint.close()
@@ -43,7 +40,7 @@ class ChatClient:
         read = read_chat_answer(answer)
         censor = self._endpoint.censor
         calls = tuple(
-            ToolCall(id=call.id, name=call.name, arguments=censor.redact(call.arguments))
+            call.model_copy(update={"arguments": censor.redact(call.arguments)})
             for call in read.tool_calls
         )
         refusal = None if read.refusal is None else censor.quote(read.refusal)
@@ -52,13 +49,16 @@ class ChatClient:
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
     """The body of a request, without the settings that `sampling` leaves to the model."""
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
         "tools": list(sampling.tools) or None,
     }
-    body = {"model": model, "messages": [_wire_message(message) for message in messages]}
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_wire_message(message) for message in messages],
+    }
     body |= {name: value for name, value in settings.items() if value is not None}
     if sampling.response_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": sampling.response_schema}

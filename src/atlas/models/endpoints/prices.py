@@ -20,7 +20,7 @@ from pydantic import Field
 from atlas.config import Config, check_config, read_recipe
 from atlas.errors import ConfigError
 
-# Their names hold a "/" only for another company's service, with names and prices of its own.
+# A "/" in a name of theirs means another company's service, which has its own prices.
 OWN_MODELS = ("openai", "anthropic", "google", "mistral")
 
 

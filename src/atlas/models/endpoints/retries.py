@@ -1,7 +1,8 @@
 """Retries: the pause before the next try, and the number of tries under way at a time.
 
 An overloaded server says so (429, 503, 529). Then the number of tries at a time is halved, and
-grows by one for each round of answers: additive increase, multiplicative decrease, as in TCP (RFC 5681).
+grows by one for each round of answers: additive increase, multiplicative decrease, as in TCP
+(RFC 5681).
 No try starts before the time that the server's Retry-After names.
 """
 

@@ -58,7 +58,7 @@ class LocalScorer:
         output = self.model(input_ids=ids[None], logits_to_keep=positions - 1, use_cache=False)
         logits, targets = output.logits[0], ids[positions]
         log_probs, entropies = [], []
-        for rows, wanted in zip(logits.split(ROWS), targets.split(ROWS), strict=True):
+        for rows, wanted in zip(torch.split(logits, ROWS), torch.split(targets, ROWS), strict=True):
             of_all = torch.log_softmax(rows.float(), dim=-1)
             log_probs.append(of_all.gather(1, wanted[:, None])[:, 0])
             entropies.append(torch.special.entr(of_all.exp()).sum(dim=-1))

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
-from atlas.models.endpoints.batches.batch_requests import BatchRequestError, BatchRequests
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.protocol import (
     UNANSWERED,
     BatchAnswer,
@@ -18,6 +18,7 @@ from atlas.models.endpoints.batches.protocol import (
     no_answer,
     read_answers,
 )
+from atlas.models.endpoints.http_error import HttpError
 
 PATH = "/v1/messages"
 # The number of batches in a list, newest first.
@@ -48,6 +49,9 @@ class AnthropicBatches:
     # 256 MB are taken, and 100,000 questions.
     largest_batch = 240_000_000
 
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
+
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
         if not parts.path.endswith(PATH):
@@ -60,50 +64,43 @@ class AnthropicBatches:
     def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         return json.dumps({"custom_id": key, "params": body}).encode()
 
-    async def prepare(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes]
-    ) -> str:
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
         """The id of the newest batch. Batches have no names: a new one is newer, and as large."""
-        return next((str(batch["id"]) for batch in await _list(requests, route, 1)), "")
+        return next((str(batch["id"]) for batch in await self._list(route, 1)), "")
 
-    async def make(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes], handle: str
-    ) -> str:
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         headers = {"Content-Type": "application/json"}
         if betas := route.group.removeprefix(PATH).strip():
             headers["anthropic-beta"] = betas
         content = b'{"requests": [' + b", ".join(lines) + b"]}"
         url = f"{route.base}{PATH}/batches"
-        return str((await requests.ask("POST", url, headers=headers, data=content))["id"])
+        return str((await self._requests.ask("POST", url, headers=headers, data=content))["id"])
 
-    async def find(
-        self, requests: BatchRequests, route: BatchRoute, num_questions: int, handle: str
-    ) -> list[str]:
-        batches = await _list(requests, route, PAGE)
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
+        batches = await self._list(route, PAGE)
         return [
             str(batch["id"])
             for batch in takewhile(lambda batch: batch["id"] != handle, batches)
             if sum(batch["request_counts"].values()) == num_questions
         ]
 
-    async def look(
-        self, requests: BatchRequests, route: BatchRoute, id_: str
-    ) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
         url = f"{route.base}{PATH}/batches/{id_}"
-        state = await requests.repeat(lambda: requests.ask("GET", url))
+        state = await self._requests.get(url)
         if state["processing_status"] != "ended":
             return None
         if not state.get("results_url"):
-            raise BatchRequestError("its results are no longer kept", 404)
-        answers, num_unreadable = read_answers([await requests.fetch(f"{url}/results")], _read)
+            raise HttpError("its results are no longer kept", 404)
+        answers, num_unreadable = read_answers(
+            [await self._requests.fetch(f"{url}/results")], _read
+        )
         num_promised = sum(state["request_counts"].values())
         is_torn = num_unreadable > 0 or len(answers) < num_promised
         return EndedBatch(answers, "ended", is_torn)
 
-
-async def _list(requests: BatchRequests, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
-    url = f"{route.base}{PATH}/batches?limit={limit}"
-    return list((await requests.repeat(lambda: requests.ask("GET", url)))["data"])
+    async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
+        url = f"{route.base}{PATH}/batches?limit={limit}"
+        return list((await self._requests.get(url))["data"])
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:

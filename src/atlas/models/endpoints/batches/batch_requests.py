@@ -11,13 +11,8 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from atlas.models.endpoints.connections import Connections, HttpReply
-from atlas.models.endpoints.endpoint import (
-    BUSY,
-    REFUSED_ACCESS,
-    REFUSED_REQUEST,
-    Endpoint,
-    retry_after_seconds,
-)
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.http_error import HttpError, error_of
 from atlas.models.endpoints.retries import BusyError, Retries
 
 MOST_REDIRECTS = 5
@@ -27,34 +22,6 @@ LARGEST_FILE = 2**30
 UNUSABLE = 404
 
 T = TypeVar("T")
-
-
-class BatchRequestError(Exception):
-    """A failed request. `status` is None where there was no response that can be read."""
-
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        code: object = None,
-        wait_seconds: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        # A 429 that waiting does not help.
-        self.is_spent = code == "insufficient_quota"
-        self.wait_seconds = wait_seconds
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether the same request may succeed later."""
-        is_busy = self.status is None or self.status in BUSY or self.status >= 500
-        return is_busy and not self.is_spent
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no other request can succeed either."""
-        return self.is_spent or self.status in REFUSED_ACCESS + REFUSED_REQUEST
 
 
 class BatchRequests:
@@ -81,7 +48,7 @@ class BatchRequests:
             has_key: whether to send the key; not to an address that a response named.
 
         Raises:
-            BatchRequestError: no response, or one with an error.
+            HttpError: no response, or one with an error.
         """
         own = self.headers if has_key else {}
         reply = await self._request(method, url, {**own, **(headers or {})}, data)
@@ -94,6 +61,10 @@ class BatchRequests:
             options["headers"] = {"Content-Type": "application/json"}
         return read_object(await self.send(method, url, **options))
 
+    async def get(self, url: str) -> dict[str, Any]:
+        """The JSON object at an address, with retries."""
+        return await self.repeat(lambda: self.ask("GET", url))
+
     async def repeat(self, request: Callable[[], Awaitable[T]]) -> T:
         """The result of `request`, which is retried after failures that may pass.
 
@@ -104,7 +75,7 @@ class BatchRequests:
         async def attempt() -> T:
             try:
                 return await request()
-            except BatchRequestError as error:
+            except HttpError as error:
                 if not error.may_pass:
                     raise
                 raise BusyError(str(error), error.wait_seconds) from None
@@ -140,20 +111,23 @@ class BatchRequests:
         try:
             return await self._connections.send(method, url, headers, body)
         except ValueError as error:
-            raise BatchRequestError(f"{type(error).__name__}: {error}", UNUSABLE) from None
+            raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise BatchRequestError(str(error) or type(error).__name__) from None
+            raise HttpError(str(error) or type(error).__name__) from None
 
 
 def read_object(reply: HttpReply) -> dict[str, Any]:
     """The JSON object in a response.
 
     Raises:
-        BatchRequestError: there is none; another time there may be one.
+        HttpError: there is none; another time there may be one.
     """
-    row = _json(reply)
+    try:
+        row = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        row = None
     if not isinstance(row, dict):
-        raise BatchRequestError(f"not a JSON object: {reply.body.decode('utf-8', 'replace')}")
+        raise HttpError(f"not a JSON object: {reply.body.decode('utf-8', 'replace')}")
     return row
 
 
@@ -161,17 +135,4 @@ def _insist(reply: HttpReply) -> HttpReply:
     """Raise the error in a response that has one."""
     if 200 <= reply.status < 300:
         return reply
-    row = _json(reply)
-    error = row.get("error") if isinstance(row, dict) else None
-    detail = error if isinstance(error, dict) else {"message": error}
-    words = detail.get("message") or reply.body.decode("utf-8", "replace") or "(no message)"
-    raise BatchRequestError(
-        f"{reply.status} {words}", reply.status, detail.get("code"), retry_after_seconds(reply)
-    )
-
-
-def _json(reply: HttpReply) -> Any:
-    try:
-        return json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return None
+    raise error_of(reply.status, reply.headers, reply.body)

@@ -12,11 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from atlas.models.endpoints.batches.batch_requests import (
-    BatchRequestError,
-    BatchRequests,
-    read_object,
-)
+from atlas.models.endpoints.batches.batch_requests import BatchRequests, read_object
 from atlas.models.endpoints.batches.protocol import (
     BatchAnswer,
     BatchRoute,
@@ -25,6 +21,7 @@ from atlas.models.endpoints.batches.protocol import (
     json_lines,
     read_answers,
 )
+from atlas.models.endpoints.http_error import HttpError
 
 METHOD = ":generateContent"
 ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "CANCELLED", "EXPIRED")
@@ -42,6 +39,9 @@ class GoogleBatches:
     # 2 GB are taken.
     largest_batch = 190_000_000
 
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
+
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
         match = re.fullmatch(rf"(.*)/(models/[^/]+){METHOD}", parts.path)
@@ -55,9 +55,7 @@ class GoogleBatches:
     def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         return json.dumps({"key": key, "request": body}).encode()
 
-    async def prepare(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes]
-    ) -> str:
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
         """The name of the file of questions."""
         content = json_lines(lines)
         parts = urlsplit(route.base)
@@ -73,30 +71,28 @@ class GoogleBatches:
         named = b'{"file": {"displayName": "questions"}}'
 
         async def upload() -> str:
-            begun = await requests.send("POST", url, headers=begin, data=named)
+            begun = await self._requests.send("POST", url, headers=begin, data=named)
             target = begun.headers.get("x-goog-upload-url")
             if target is None:
-                raise BatchRequestError("the answer names no address for the file of questions")
-            ended = await requests.send("POST", target, headers=end, data=content, has_key=False)
+                raise HttpError("the answer names no address for the file of questions")
+            ended = await self._requests.send(
+                "POST", target, headers=end, data=content, has_key=False
+            )
             return str(read_object(ended)["file"]["name"])
 
-        return await requests.repeat(upload)
+        return await self._requests.repeat(upload)
 
-    async def make(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes], handle: str
-    ) -> str:
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         batch = {"displayName": _title(handle), "inputConfig": {"fileName": handle}}
         url = f"{route.base}/{route.group}:batchGenerateContent"
-        return str((await requests.ask("POST", url, {"batch": batch}))["name"])
+        return str((await self._requests.ask("POST", url, {"batch": batch}))["name"])
 
-    async def find(
-        self, requests: BatchRequests, route: BatchRoute, num_questions: int, handle: str
-    ) -> list[str]:
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         found: list[str] = []
         query: dict[str, Any] = {"pageSize": 100}
         while True:
             url = f"{route.base}/batches?{urlencode(query)}"
-            page = await requests.repeat(lambda url=url: requests.ask("GET", url))
+            page = await self._requests.get(url)
             found += [
                 str(batch["name"])
                 for batch in page.get("operations") or []
@@ -106,10 +102,8 @@ class GoogleBatches:
             if found or not query["pageToken"]:
                 return found
 
-    async def look(
-        self, requests: BatchRequests, route: BatchRoute, id_: str
-    ) -> EndedBatch | RefusedBatch | None:
-        state = await requests.repeat(lambda: requests.ask("GET", f"{route.base}/{id_}"))
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+        state = await self._requests.get(f"{route.base}/{id_}")
         metadata = state.get("metadata") or {}
         how = re.sub("^(BATCH|JOB)_STATE_", "", str(metadata.get("state")))
         if how == "FAILED":
@@ -122,7 +116,7 @@ class GoogleBatches:
         texts = [json.dumps(row).encode() for row in inlined]
         if output.get("responsesFile"):
             url = f"{route.base}/{output['responsesFile']}:download?alt=media"
-            texts.append(await requests.fetch(url))
+            texts.append(await self._requests.fetch(url))
         answers, num_unreadable = read_answers(texts, _read)
         counts = metadata.get("batchStats") or {}
         names = ("successfulRequestCount", "failedRequestCount")

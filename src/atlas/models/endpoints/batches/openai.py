@@ -38,6 +38,9 @@ class OpenAIBatches:
     # OpenAI and Azure take 200 MB.
     largest_batch = 190_000_000
 
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
+
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
         endpoint = next((each for each in ENDPOINTS if parts.path.endswith(each)), None)
@@ -55,21 +58,17 @@ class OpenAIBatches:
             {"custom_id": key, "method": "POST", "url": route.group, "body": body}
         ).encode()
 
-    async def prepare(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes]
-    ) -> str:
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
         content = json_lines(lines)
 
         async def upload() -> dict[str, Any]:
             form = aiohttp.FormData({"purpose": "batch"})
             form.add_field("file", content, filename="questions.jsonl")
-            return await requests.ask("POST", _url(route, "/files"), data=form)
+            return await self._requests.ask("POST", _url(route, "/files"), data=form)
 
-        return str((await requests.repeat(upload))["id"])
+        return str((await self._requests.repeat(upload))["id"])
 
-    async def make(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes], handle: str
-    ) -> str:
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         host = urlsplit(route.base).hostname or ""
         is_azure = bool(route.query) or host.endswith(AZURE_HOSTS)
         batch = {
@@ -77,20 +76,16 @@ class OpenAIBatches:
             "endpoint": "/chat/completions" if is_azure else route.group,
             "completion_window": "24h",
         }
-        return str((await requests.ask("POST", _url(route, "/batches"), batch))["id"])
+        return str((await self._requests.ask("POST", _url(route, "/batches"), batch))["id"])
 
-    async def find(
-        self, requests: BatchRequests, route: BatchRoute, num_questions: int, handle: str
-    ) -> list[str]:
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         url = _url(route, "/batches", limit=100)
-        page = await requests.repeat(lambda: requests.ask("GET", url))
+        page = await self._requests.get(url)
         return [str(batch["id"]) for batch in page["data"] if batch.get("input_file_id") == handle]
 
-    async def look(
-        self, requests: BatchRequests, route: BatchRoute, id_: str
-    ) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
         url = _url(route, f"/batches/{id_}")
-        state = await requests.repeat(lambda: requests.ask("GET", url))
+        state = await self._requests.get(url)
         how = str(state["status"]).lower()
         if how == "failed":
             errors = (state.get("errors") or {}).get("data") or []
@@ -99,10 +94,13 @@ class OpenAIBatches:
         if how not in ENDED:
             return None
         files = [file for file in (state.get("output_file_id"), state.get("error_file_id")) if file]
-        texts = [await requests.fetch(_url(route, f"/files/{file}/content")) for file in files]
+        texts = [
+            await self._requests.fetch(_url(route, f"/files/{file}/content")) for file in files
+        ]
         answers, num_unreadable = read_answers(texts, _read)
         num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        return EndedBatch(answers, how, is_torn=num_unreadable > 0 or len(answers) < num_promised)
+        is_torn = num_unreadable > 0 or len(answers) < num_promised
+        return EndedBatch(answers, how, is_torn)
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:

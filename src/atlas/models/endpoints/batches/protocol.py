@@ -1,4 +1,4 @@
-"""What a provider's batches have to offer, whoever waits for them."""
+"""The interface of a provider's batches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from atlas.models.endpoints.batches.batch_requests import BatchRequests
 
 # The status of a question without an answer.
 UNANSWERED = 410
@@ -51,7 +49,7 @@ class RefusedBatch:
 
 
 class BatchProtocol(Protocol):
-    """One provider's batches. Failed requests raise BatchRequestError or EndpointError."""
+    """One provider's batches. Failed requests raise HttpError or EndpointError."""
 
     @property
     def headers(self) -> tuple[str, ...]:
@@ -75,27 +73,19 @@ class BatchProtocol(Protocol):
         """A question as a part of a batch, in JSON without a line break."""
         ...
 
-    async def prepare(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes]
-    ) -> str:
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
         """Do what costs nothing yet: a handle for `make`, by which `find` finds the batch again."""
         ...
 
-    async def make(
-        self, requests: BatchRequests, route: BatchRoute, lines: Sequence[bytes], handle: str
-    ) -> str:
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         """The id of a new batch. Tried once; after a failure, `find` shows whether it exists."""
         ...
 
-    async def find(
-        self, requests: BatchRequests, route: BatchRoute, num_questions: int, handle: str
-    ) -> list[str]:
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         """The ids of batches that `make` may have made with this handle; usually none or one."""
         ...
 
-    async def look(
-        self, requests: BatchRequests, route: BatchRoute, id_: str
-    ) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
         """The result of a batch; None while it runs."""
         ...
 

@@ -16,16 +16,12 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from atlas.errors import EndpointError
-from atlas.models.endpoints.batches.batch_requests import (
-    UNUSABLE,
-    BatchRequestError,
-    BatchRequests,
-)
-from atlas.models.endpoints.batches.ledger import BatchLedger, SentBatch, ledger_folder
+from atlas.models.endpoints.batches.batch_maker import BatchMaker
+from atlas.models.endpoints.batches.batch_requests import UNUSABLE, BatchRequests
+from atlas.models.endpoints.batches.ledger import BatchLedger, NotedBatch, ledger_folder
 from atlas.models.endpoints.batches.protocol import (
     UNANSWERED,
     BatchAnswer,
@@ -37,28 +33,29 @@ from atlas.models.endpoints.batches.protocol import (
 )
 from atlas.models.endpoints.connections import HttpReply
 from atlas.models.endpoints.endpoint import Batching, Endpoint
+from atlas.models.endpoints.http_error import HttpError
 
 # A batch that is not full is sent when no question has come for so long.
 GATHER_SECONDS = 2.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
-    """A batch that was sent. `unclaimed` are its questions whose answer nobody has taken yet.
+    """A batch that was made. `unclaimed` are its questions whose answer was not taken yet.
 
-    `answers` is None while it runs. With `is_earlier` another process sent it.
+    `answers` is None while it runs. With `is_earlier` another process made it.
     """
 
-    id: str
+    noted: NotedBatch
     unclaimed: set[str]
+    is_earlier: bool
     route: BatchRoute | None = None
-    is_earlier: bool = False
     answers: Mapping[str, BatchAnswer] | None = None
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A question that somebody waits for."""
+    """A question that a caller waits for."""
 
     route: BatchRoute
     line: bytes
@@ -78,21 +75,25 @@ class BatchTransport:
 
     is_batched = True
 
-    def __init__(self, protocol: BatchProtocol, batching: Batching, endpoint: Endpoint) -> None:
-        self._protocol = protocol
+    def __init__(
+        self,
+        protocol: Callable[[BatchRequests], BatchProtocol],
+        batching: Batching,
+        endpoint: Endpoint,
+    ) -> None:
+        self._requests = BatchRequests(endpoint)
+        self._protocol = protocol(self._requests)
         self._size = batching.size
         self._poll_seconds = batching.poll_seconds
         self._folder = batching.folder or ledger_folder()
-        self._requests = BatchRequests(endpoint)
         self._ledger: BatchLedger | None = None
+        self._maker: BatchMaker | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._queues: dict[BatchRoute, _Queue] = defaultdict(_Queue)
         # The batch that holds a question, if one does; while it runs, or until its answer is taken.
         self._holder: dict[str, _Batch] = {}
-        self._open: dict[str, _Batch] = {}
+        self._open: list[_Batch] = []
         self._ended: list[_Batch] = []
-        # Batches that an earlier process may have made when it was killed.
-        self._planned: list[SentBatch] = []
         self._worker: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -118,22 +119,23 @@ class BatchTransport:
         if self._sending is not None:
             await self._sending
         for batch in self._ended:
-            self._opened_ledger().keep(batch.id, batch.unclaimed)
+            assert self._ledger is not None
+            self._ledger.keep(batch.noted, batch.unclaimed)
         self._ended.clear()
         await self._requests.close()
 
-    def _opened_ledger(self, address: str = "") -> BatchLedger:
+    def _open_ledger(self, address: str) -> BatchLedger:
         """The ledger of the first question's address, with the batches of earlier processes."""
-        if self._ledger is None:
-            self._ledger = BatchLedger(self._folder, address)
-            for sent in self._ledger.read():
-                batch = _Batch(sent.id, set(sent.keys), is_earlier=True)
-                self._holder |= dict.fromkeys(sent.keys, batch)
-            self._planned = self._ledger.read_planned()
-        return self._ledger
+        ledger = BatchLedger(self._folder, address)
+        for noted in ledger.read():
+            if noted.id is not None:
+                self._hold(noted, is_earlier=True)
+        self._maker = BatchMaker(self._protocol, self._requests, ledger)
+        return ledger
 
     async def _answer(self, key: str, route: BatchRoute, line: bytes) -> BatchAnswer:
-        self._opened_ledger(route.base)
+        if self._ledger is None:
+            self._ledger = self._open_ledger(route.base)
         batch = self._holder.get(key)
         if batch is not None and batch.answers is not None:
             self._claim(batch, key)
@@ -143,13 +145,22 @@ class BatchTransport:
             if batch is None:
                 self._put_in_queue(key)
             else:
-                batch.route = route
-                self._open[batch.id] = batch
+                self._wait_for(batch, route)
         future: asyncio.Future[BatchAnswer] = asyncio.get_running_loop().create_future()
         self._waiting[key].futures.append(future)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
+
+    def _hold(self, noted: NotedBatch, is_earlier: bool) -> _Batch:
+        batch = _Batch(noted, set(noted.keys), is_earlier)
+        self._holder |= dict.fromkeys(noted.keys, batch)
+        return batch
+
+    def _wait_for(self, batch: _Batch, route: BatchRoute) -> None:
+        batch.route = route
+        if batch not in self._open:
+            self._open.append(batch)
 
     def _claim(self, batch: _Batch, key: str) -> None:
         batch.unclaimed.discard(key)
@@ -177,7 +188,7 @@ class BatchTransport:
                         self._sending = asyncio.create_task(self._send(route, queue))
                         await asyncio.shield(self._sending)
                 if time.monotonic() - looked_at >= self._poll_seconds:
-                    for batch in list(self._open.values()):
+                    for batch in list(self._open):
                         await self._look(batch)
                     looked_at = time.monotonic()
                 await asyncio.sleep(pause / 2)
@@ -186,8 +197,13 @@ class BatchTransport:
             self._fail(list(self._waiting), "the batches cannot go on", error)
 
     async def _send(self, route: BatchRoute, queue: _Queue) -> None:
+        assert self._maker is not None
+        maker = self._maker
         try:
-            await self._adopt_planned(route, queue)
+            async for adopted in maker.adopt(route, queue.keys):
+                self._wait_for(self._hold(adopted, is_earlier=True), route)
+                for key in adopted.keys:
+                    queue.keys.pop(key, None)
         except Exception as error:
             what = "a killed run was making a batch, and nothing shows whether it was made"
             self._fail(list(queue.keys), what, error)
@@ -204,100 +220,33 @@ class BatchTransport:
             del queue.keys[key]
         if not lines:
             return
-        # Without an id, or with a full disk, nobody may wait in vain.
+        # A missing id or a full disk must not leave callers waiting.
         try:
-            id_ = await self._make(route, lines)
+            made = await maker.make(route, lines)
         except Exception as error:
             self._fail(list(lines), "the batch could not be sent", error)
         else:
-            self._hold(_Batch(id_, set(lines), route))
-
-    def _hold(self, batch: _Batch) -> None:
-        self._open[batch.id] = batch
-        self._holder |= dict.fromkeys(batch.unclaimed, batch)
-
-    async def _adopt_planned(self, route: BatchRoute, queue: _Queue) -> None:
-        """Wait for a batch that an earlier process planned with these questions, if it was made."""
-        ledger = self._opened_ledger()
-        for planned in list(self._planned):
-            if queue.keys.keys().isdisjoint(planned.keys):
-                continue
-            found = await self._find(route, planned)
-            self._planned.remove(planned)
-            if len(found) == 1:
-                ledger.add(found[0], planned.keys)
-                self._hold(_Batch(found[0], set(planned.keys), route, is_earlier=True))
-                for key in planned.keys:
-                    queue.keys.pop(key, None)
-            ledger.forget_planned(planned)
-            if len(found) > 1:
-                raise _any_of(found)
-
-    async def _find(self, route: BatchRoute, planned: SentBatch) -> list[str]:
-        """The ids of batches that may be the planned one; usually none or one."""
-        noted = {sent.id for sent in self._opened_ledger().read()}
-        num_questions = len(planned.keys)
-        found = await self._protocol.find(self._requests, route, num_questions, planned.id)
-        return [id_ for id_ in found if id_ not in noted]
-
-    async def _make(self, route: BatchRoute, lines: Mapping[str, bytes]) -> str:
-        """The id of a new batch, which is noted.
-
-        A retry first looks for the batch: the request may have succeeded though its response was
-        lost, and making the batch again would pay twice.
-        """
-        ledger = self._opened_ledger()
-        contents = list(lines.values())
-        handle = await self._protocol.prepare(self._requests, route, contents)
-        planned = ledger.plan(handle, list(lines))
-        was_tried = False
-
-        async def find() -> str | None:
-            found = await self._find(route, planned)
-            if len(found) > 1:
-                raise _any_of(found)
-            return found[0] if found else None
-
-        async def find_or_make() -> str:
-            nonlocal was_tried
-            found = await find() if was_tried else None
-            was_tried = True
-            return found or await self._protocol.make(self._requests, route, contents, handle)
-
-        try:
-            id_ = await self._requests.repeat(find_or_make)
-        except EndpointError:
-            # The last try may have succeeded, too.
-            found = await find()
-            if found is None:
-                ledger.forget_planned(planned)
-                raise
-            id_ = found
-        except BatchRequestError:
-            ledger.forget_planned(planned)
-            raise
-        ledger.add(id_, list(lines))
-        ledger.forget_planned(planned)
-        return id_
+            self._wait_for(self._hold(made, is_earlier=False), route)
 
     async def _look(self, batch: _Batch) -> None:
         assert batch.route is not None
         try:
-            state = await self._protocol.look(self._requests, batch.route, batch.id)
+            state = await self._protocol.look(batch.route, str(batch.noted.id))
         except Exception as error:
             # It was deleted, or belongs to another account.
-            if isinstance(error, BatchRequestError) and error.status == 404:
+            if isinstance(error, HttpError) and error.status == 404:
                 self._end(batch, EndedBatch({}, "gone"))
                 return
             # It stays in the ledger: another run may find it.
-            del self._open[batch.id]
-            self._fail(self._wanted(batch), f"batch {batch.id} cannot be looked at", error)
+            self._open.remove(batch)
+            what = f"batch {batch.noted.id} cannot be looked at"
+            self._fail(self._wanted(batch), what, error)
         else:
             if state is not None:
                 self._end(batch, state)
 
     def _wanted(self, batch: _Batch) -> list[str]:
-        """The questions that somebody waits for, and that this batch has to answer."""
+        """The questions that callers wait for and that this batch has to answer."""
         held = [key for key in batch.unclaimed if self._holder.get(key) is batch]
         return sorted(key for key in held if key in self._waiting)
 
@@ -309,15 +258,15 @@ class BatchTransport:
         keeps_missing = False
         if isinstance(state, RefusedBatch):
             batch.answers = {}
-            why = f"batch {batch.id} was refused: {state.reason}"
-            missing = UNUSABLE, no_answer(why)
+            status, what = UNUSABLE, f"was refused: {state.reason}"
         else:
             batch.answers = state.answers
             keeps_missing = state.is_torn and not batch.is_earlier
             torn = "holds lines that cannot be read, so this answer may be lost"
             what = torn if state.is_torn else f"{state.how} without this answer"
-            missing = UNANSWERED, no_answer(f"batch {batch.id} {what}")
-        del self._open[batch.id]
+            status = UNANSWERED
+        missing = status, no_answer(f"batch {batch.noted.id} {what}")
+        self._open.remove(batch)
         self._ended.append(batch)
         for key in self._wanted(batch):
             answer = batch.answers.get(key, missing)
@@ -330,9 +279,12 @@ class BatchTransport:
             self._release(batch, key)
         if not keeps_missing:
             batch.unclaimed &= batch.answers.keys()
+        # The others are not needed any more; there may be many.
+        kept = batch.unclaimed & batch.answers.keys()
+        batch.answers = {key: batch.answers[key] for key in kept}
 
     def _tell(self, key: str, answer: BatchAnswer) -> bool:
-        """Answer a question. False: nobody waits any more, because every caller was cancelled."""
+        """Answer a question. False: no caller waits any more, because all were cancelled."""
         waiting = [future for future in self._waiting.pop(key).futures if not future.done()]
         for future in waiting:
             future.set_result(answer)
@@ -340,11 +292,7 @@ class BatchTransport:
 
     def _fail(self, keys: list[str], what: str, error: Exception) -> None:
         """Answer questions whose batch met `error`: no question can be asked, or only not now."""
-        is_final = isinstance(error, BatchRequestError) and error.is_final
+        is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
         status = UNUSABLE if is_final else UNANSWERED
         for key in keys:
             self._tell(key, (status, no_answer(f"{what}: {error}")))
-
-
-def _any_of(found: list[str]) -> EndpointError:
-    return EndpointError(f"it may be any of {', '.join(found)}, and nothing shows which one")

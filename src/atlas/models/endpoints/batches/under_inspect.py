@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
 from atlas.models.endpoints.batches.anthropic import AnthropicBatches
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.google import GoogleBatches
 from atlas.models.endpoints.batches.openai import OpenAIBatches
+from atlas.models.endpoints.batches.protocol import BatchProtocol
 from atlas.models.endpoints.batches.transport import BatchTransport
 from atlas.models.endpoints.endpoint import Batching, Endpoint
 
 # All others have OpenAI's.
-PROTOCOLS = {"anthropic": AnthropicBatches, "google": GoogleBatches}
+PROTOCOLS: dict[str, Callable[[BatchRequests], BatchProtocol]] = {
+    "anthropic": AnthropicBatches,
+    "google": GoogleBatches,
+}
 
 
-def open_batches(provider: str, batching: Batching, endpoint: Endpoint) -> BatchTransport:
-    """The transport for a provider's questions."""
-    return BatchTransport(PROTOCOLS.get(provider, OpenAIBatches)(), batching, endpoint)
-
-
-def model_arguments(provider: str, transport: BatchTransport) -> dict[str, Any]:
-    """The arguments of inspect_ai's `get_model`, to be followed by `put_under`."""
-    # Google's SDK makes an HTTP client for each question.
+def open_batches(
+    provider: str, batching: Batching, endpoint: Endpoint
+) -> tuple[BatchTransport, dict[str, Any], dict[str, Any]]:
+    """The transport, the arguments of inspect_ai's `get_model` and options of Google's SDK."""
+    transport = BatchTransport(PROTOCOLS.get(provider, OpenAIBatches), batching, endpoint)
+    under_sdk = _UnderSdk(transport)
     if provider == "google":
-        return {}
-    client = httpx2.AsyncClient(transport=_UnderSdk(transport), timeout=None)
-    arguments: dict[str, Any] = {"http_client": client}
+        return transport, {}, {"async_client_args": {"transport": under_sdk}}
+    arguments: dict[str, Any] = {
+        "http_client": httpx2.AsyncClient(transport=under_sdk, timeout=None)
+    }
     # A batch answers in one piece; Anthropic's SDK would refuse to wait for a long answer.
     if provider == "anthropic":
         arguments |= {"streaming": False, "timeout": None}
-    return arguments
-
-
-def put_under(provider: str, api: Any, transport: BatchTransport) -> None:
-    """Change what `model_arguments` cannot express, in a model's `api`."""
-    if provider != "google":
-        return
-    usual = api._http_options
-
-    def http_options(*arguments: Any) -> Any:
-        options = usual(*arguments)
-        options.async_client_args = {"transport": _UnderSdk(transport)}
-        return options
-
-    api._http_options = http_options
+    return transport, arguments, {}
 
 
 class _UnderSdk(httpx2.AsyncBaseTransport):
