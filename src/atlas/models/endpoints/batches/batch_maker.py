@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from atlas.errors import EndpointError
 from atlas.models.endpoints.batches.batch_requests import BatchRequests
@@ -27,14 +28,14 @@ class BatchMaker:
         # Batches that an earlier process may have made when it was killed.
         self._planned = [noted for noted in ledger.read() if noted.id is None]
 
-    async def adopt(self, route: BatchRoute, keys: Collection[str]) -> AsyncIterator[NotedBatch]:
+    async def adopt(self, route: BatchRoute, keys: AbstractSet[str]) -> AsyncIterator[NotedBatch]:
         """The batches that a killed process was making with any of these questions, if it did.
 
         Raises:
             EndpointError, HttpError: nothing shows whether one was made, or which it is.
         """
         for planned in list(self._planned):
-            if not any(key in planned.keys for key in keys):
+            if keys.isdisjoint(planned.keys):
                 continue
             try:
                 id_ = await self._find(route, planned)

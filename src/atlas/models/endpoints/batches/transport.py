@@ -15,8 +15,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from atlas.models.endpoints.batches.batch_maker import BatchMaker
@@ -62,14 +61,6 @@ class _Waiting:
     futures: list[asyncio.Future[BatchAnswer]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Queue:
-    """The keys of questions with one route that are not in a batch yet."""
-
-    keys: dict[str, None] = field(default_factory=dict)
-    grew_at: float = 0.0
-
-
 class BatchTransport:
     """Answers questions at one address, in batches of at most `batching.size`."""
 
@@ -89,7 +80,9 @@ class BatchTransport:
         self._ledger: BatchLedger | None = None
         self._maker: BatchMaker | None = None
         self._waiting: dict[str, _Waiting] = {}
-        self._queues: dict[BatchRoute, _Queue] = defaultdict(_Queue)
+        # The keys of questions that are not in a batch yet.
+        self._queue: dict[str, None] = {}
+        self._queue_grew_at = 0.0
         # The batch that holds a question, if one does; while it runs, or until its answer is taken.
         self._holder: dict[str, _Batch] = {}
         self._open: list[_Batch] = []
@@ -171,62 +164,66 @@ class BatchTransport:
             del self._holder[key]
 
     def _put_in_queue(self, key: str) -> None:
-        queue = self._queues[self._waiting[key].route]
-        queue.keys[key] = None
-        queue.grew_at = time.monotonic()
+        self._queue[key] = None
+        self._queue_grew_at = time.monotonic()
 
     async def _work(self) -> None:
         """Send and look until nothing is left. Each failure becomes an answer."""
         looked_at = -self._poll_seconds
         pause = min(self._poll_seconds, GATHER_SECONDS)
         try:
-            while self._open or any(queue.keys for queue in self._queues.values()):
-                for route, queue in list(self._queues.items()):
-                    while len(queue.keys) >= self._size or (
-                        queue.keys and time.monotonic() - queue.grew_at >= pause
-                    ):
-                        self._sending = asyncio.create_task(self._send(route, queue))
-                        await asyncio.shield(self._sending)
+            while self._open or self._queue:
+                while len(self._queue) >= self._size or (
+                    self._queue and time.monotonic() - self._queue_grew_at >= pause
+                ):
+                    self._sending = asyncio.create_task(self._send())
+                    await asyncio.shield(self._sending)
                 if time.monotonic() - looked_at >= self._poll_seconds:
                     for batch in list(self._open):
                         await self._look(batch)
                     looked_at = time.monotonic()
                 await asyncio.sleep(pause / 2)
         except Exception as error:
-            self._queues.clear()
+            self._queue.clear()
             self._fail(list(self._waiting), "the batches cannot go on", error)
 
-    async def _send(self, route: BatchRoute, queue: _Queue) -> None:
+    async def _send(self) -> None:
+        """Send one batch, of questions with the route of the first one in the queue."""
         assert self._maker is not None
-        maker = self._maker
+        route = self._waiting[next(iter(self._queue))].route
+        keys = {key for key in self._queue if self._waiting[key].route == route}
         try:
-            async for adopted in maker.adopt(route, queue.keys):
+            async for adopted in self._maker.adopt(route, keys):
                 self._wait_for(self._hold(adopted, is_earlier=True), route)
-                for key in adopted.keys:
-                    queue.keys.pop(key, None)
+                keys.difference_update(adopted.keys)
+                self._leave_queue(adopted.keys)
         except Exception as error:
+            self._leave_queue(keys)
             what = "a killed run was making a batch, and nothing shows whether it was made"
-            self._fail(list(queue.keys), what, error)
-            queue.keys.clear()
+            self._fail(keys, what, error)
+            return
         lines: dict[str, bytes] = {}
         num_bytes = 0
-        for key in queue.keys:
+        for key in filter(keys.__contains__, self._queue):
             line = self._waiting[key].line
             num_bytes += len(line)
             if len(lines) >= self._size or (lines and num_bytes > self._protocol.largest_batch):
                 break
             lines[key] = line
-        for key in lines:
-            del queue.keys[key]
         if not lines:
             return
+        self._leave_queue(lines)
         # A missing id or a full disk must not leave callers waiting.
         try:
-            made = await maker.make(route, lines)
+            made = await self._maker.make(route, lines)
         except Exception as error:
-            self._fail(list(lines), "the batch could not be sent", error)
+            self._fail(lines, "the batch could not be sent", error)
         else:
             self._wait_for(self._hold(made, is_earlier=False), route)
+
+    def _leave_queue(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._queue.pop(key, None)
 
     async def _look(self, batch: _Batch) -> None:
         assert batch.route is not None
@@ -290,7 +287,7 @@ class BatchTransport:
             future.set_result(answer)
         return bool(waiting)
 
-    def _fail(self, keys: list[str], what: str, error: Exception) -> None:
+    def _fail(self, keys: Iterable[str], what: str, error: Exception) -> None:
         """Answer questions whose batch met `error`: no question can be asked, or only not now."""
         is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
         status = UNUSABLE if is_final else UNANSWERED
