@@ -1,8 +1,9 @@
-"""What one question costs a client in processor time, by whoever asks it: against a server on loopback with a fixed delay.
+"""The processor time of one question, by client, against a loopback server with a fixed delay.
 
     python benchmarks/clients.py
 
-The same requests (an oracle's, of ten steps) to the same server, 256 in flight, in one process and one run.
+All send the same requests (an oracle's, of ten steps) to the same server, 256 in flight, in one
+process and one run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.models.base import Sampling
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient, chat_request
 from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, Question, oracle_questions
 from selection import make_trajectory
@@ -74,19 +77,21 @@ def with_openai(url: str) -> tuple[Ask, Close]:
 def with_inspect(url: str) -> tuple[Ask, Close]:
     from atlas.models.endpoints.inspect_api import InspectClient
 
-    client = InspectClient("openai-api/server/loopback", base_url=url)
+    # inspect_ai takes the address of a server only from the environment.
+    os.environ |= {"LOOPBACK_BASE_URL": url, "LOOPBACK_API_KEY": KEY}
+    client = InspectClient("openai-api/loopback/loopback", Endpoint())
     return lambda question: client.complete(question.messages, SAMPLING), client.close
 
 
-def with_ours(url: str) -> tuple[Ask, Close]:
-    client = ChatClient("loopback", url)
+def with_atlas(url: str) -> tuple[Ask, Close]:
+    client = ChatClient("loopback", Endpoint(base_url=url))
     return lambda question: client.complete(question.messages, SAMPLING), client.close
 
 
 WAYS = {
-    "aiohttp alone": with_aiohttp,
-    "ours": with_ours,
-    "httpx2 alone": with_httpx2,
+    "only aiohttp": with_aiohttp,
+    "atlas": with_atlas,
+    "only httpx2": with_httpx2,
     "openai SDK": with_openai,
     "inspect_ai": with_inspect,
 }
@@ -95,7 +100,7 @@ WAYS = {
 async def measure(
     connect: Callable[[str], tuple[Ask, Close]], url: str, count: int, in_flight: int
 ) -> tuple[float, float]:
-    """Milliseconds of processor time a question, and questions a second."""
+    """Milliseconds of processor time per question, and questions per second."""
     ask, close = connect(url)
     questions = [oracle_questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)]
     left = iter(range(count))
@@ -104,7 +109,8 @@ async def measure(
         for number in left:
             await ask(questions[number % len(questions)])
 
-    await ask(questions[0])  # what is loaded or connected once is not of a question
+    # What is loaded or connected once is not a cost of a question.
+    await ask(questions[0])
     start, busy = time.perf_counter(), time.process_time()
     await asyncio.gather(*[work() for _ in range(in_flight)])
     wall, busy = time.perf_counter() - start, time.process_time() - busy
@@ -128,7 +134,8 @@ def main() -> None:
         for name, connect in WAYS.items():
             cost, rate = asyncio.run(measure(connect, url, given.questions, given.in_flight))
             print(
-                f"{name:14} {cost:6.2f} ms of processor time a question, {rate:6.0f} questions a second",
+                f"{name:14} {cost:6.2f} ms of processor time per question, "
+                f"{rate:6.0f} questions per second",
                 flush=True,
             )
     finally:

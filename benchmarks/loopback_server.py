@@ -1,10 +1,10 @@
-"""A chat-completions server on loopback for benchmarks: one fixed answer after a fixed delay.
+"""A loopback chat-completions server for benchmarks: one fixed answer after a fixed delay.
 
-    python -m benchmarks.loopback_server --delay 0.05        prints its address, serves until killed
+    python -m benchmarks.loopback_server --delay 0.05        prints its address, then serves
 
-It does as little work as possible: enough HTTP/1.1 for clients that keep connections and send a
-Content-Length. The answer fits any question of the oracle: step 0 is critical, which is within
-every budget of at least 1. `GET /count` returns the number of questions.
+It knows just enough HTTP/1.1 for clients that keep connections and send a Content-Length. The
+answer fits any question of the oracle: step 0 is critical, which fits every budget of at least 1.
+`GET /count` gives the number of questions so far.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every client of a model over a network must hold, whoever speaks to the server: against one on loopback that misbehaves."""
+"""What every client of a remote model must hold, against a loopback server that misbehaves."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import pytest
 
 from atlas.errors import EndpointError, ModelError
 from atlas.models.base import Completion, ModelClient, Sampling
-from atlas.models.endpoints.inspect_api import InspectClient
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
 from atlas.selection.selectors import oracle_prompt, rejection_prompt
+from tests.models.endpoints.ask_inspect import open_inspect
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 KEY = "sk-very-secret-0123456789"
 CLIENTS: dict[str, Callable[..., ModelClient]] = {
-    "openai_api": lambda url, **settings: ChatClient("test-model", url, **settings),
-    "inspect_api": lambda url, **settings: InspectClient(
-        "openai-api/server/test-model", base_url=url, **settings
+    "openai_api": lambda url, **settings: ChatClient(
+        "test-model", Endpoint(base_url=url, **settings)
     ),
+    "inspect_api": open_inspect,
 }
 
 Ask = Callable[..., Completion]
@@ -81,7 +82,7 @@ def test_an_answer_comes_with_its_usage(ask: Ask) -> None:
     ]
 
 
-def test_a_server_may_keep_silent_about_usage(ask: Ask) -> None:
+def test_a_server_may_report_no_usage(ask: Ask) -> None:
     body = json.loads(completion("hi").body)
     del body["usage"]
     reply = Reply(json.dumps(body))
@@ -116,6 +117,43 @@ def test_tool_calls_and_their_answers_are_sent_in_full(ask: Ask) -> None:
         }
     ]
     assert second == {"role": "tool", "content": "a door", "tool_call_id": "c1"}
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "Look at a thing.",
+        "parameters": {
+            "type": "object",
+            "properties": {"at": {"type": "string"}},
+            "required": ["at"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_tools_are_offered_and_the_calls_of_the_answer_come_back(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    calls = [
+        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
+        for arguments in ('{"at": "door"}', json.dumps({"at": KEY}))
+    ]
+    with serve(lambda body, number: completion(None, tool_calls=calls)) as server:
+        answer = ask(server.url, Sampling(tools=(TOOL,)))
+        ask(server.url)
+    asked, plain = server.requests
+    assert asked["tools"][0]["function"]["parameters"] == TOOL["function"]["parameters"]
+    assert asked["tools"][0]["function"]["name"] == "look"
+    assert "tools" not in plain
+    assert (answer.text, answer.finish_reason, answer.refusal) == ("", "tool_calls", None)
+    assert answer.tool_calls == (
+        ToolCall(id="c1", name="look", arguments='{"at": "door"}'),
+        ToolCall(id="c1", name="look", arguments='{"at": "[key]"}'),
+    )
 
 
 def test_a_busy_server_is_asked_again_when_it_says(ask: Ask) -> None:
@@ -201,12 +239,13 @@ def test_no_server_at_all_gave_no_answer(ask: Ask) -> None:
         ),
         Reply('{"choices": [{"message": null}]}'),
         Reply(
-            '{"choices": [{"message": {"role": "assistant", "content": [1]}, "finish_reason": "stop"}]}'
+            '{"choices": [{"message": {"role": "assistant", "content": [1]}, '
+            '"finish_reason": "stop"}]}'
         ),
     ],
     ids=lambda reply: reply.body[:40],
 )
-def test_what_is_no_chat_completion_is_no_answer(ask: Ask, reply: Reply) -> None:
+def test_what_is_not_a_chat_completion_is_not_an_answer(ask: Ask, reply: Reply) -> None:
     with (
         serve(lambda body, number: reply) as server,
         pytest.raises(EndpointError, match=r"Check .*the key in"),
@@ -255,7 +294,7 @@ def test_the_key_comes_from_the_named_variable(ask: Ask, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
-def test_a_key_that_the_endpoint_repeats_is_struck_out(
+def test_a_key_that_the_endpoint_repeats_is_redacted(
     ask: Ask, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -272,14 +311,14 @@ def test_a_key_that_the_endpoint_repeats_is_struck_out(
     assert KEY not in caplog.text
 
 
-def test_a_key_in_an_answer_is_struck_out(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_an_answer_is_redacted(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serve(lambda body, number: completion(f"your key is {KEY}")) as server:
         assert ask(server.url).text == "your key is [key]"
 
 
 @pytest.mark.parametrize("stand_in", ["x", "0", "index", "EMPTY"])
-def test_a_stand_in_for_a_key_spoils_no_answer_and_is_no_part_of_an_error(
+def test_a_stand_in_for_a_key_spoils_no_answer_and_is_not_part_of_an_error(
     ask: Ask, stand_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", stand_in)

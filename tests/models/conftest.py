@@ -1,4 +1,4 @@
-"""What the tests of batches share: each provider in turn, without keys of the machine's own and without long pauses."""
+"""The fixtures of batch tests: each provider in turn, without real keys and long pauses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ def own_providers(monkeypatch: pytest.MonkeyPatch) -> None:
     for dialect in DIALECTS:
         monkeypatch.delenv(dialect.key_variable, raising=False)
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.02)
-    # The addresses of the providers are variables here, which is what users are kept from.
-    monkeypatch.setattr(
-        inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
-    )
+    # The tests give the providers' addresses by variables, which users may not.
+    monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name: None)
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)

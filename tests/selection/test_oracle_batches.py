@@ -1,4 +1,4 @@
-"""An oracle that is asked in batches, and one whose answers are kept: no question is paid for twice."""
+"""An oracle with batches or with a cache: no question is paid for twice."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from atlas.selection.costs import Price, estimate_cost, find_price
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
+from tests.models.endpoints.batch_asking import ids_in
 from tests.models.endpoints.batch_dialects import DIALECTS, Dialect
 from tests.models.endpoints.batch_server import serve_batches
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
@@ -118,9 +119,7 @@ def test_every_provider_selects_the_same(
     with serve(good) as server:
         select_steps(oracle(server.url), run, tmp_path / "single")
     with serve_batches(answer, dialect=dialect) as batches:
-        monkeypatch.setattr(
-            inspect_api, "_refuse_addresses_in_the_environment", lambda name, base_url: None
-        )
+        monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name: None)
         monkeypatch.setenv(dialect.address_variable or "UNUSED", batches.url)
         monkeypatch.setenv(dialect.key_variable, "sk-very-secret-0123456789")
         config = in_batches(batches.url, model=dialect.model, batch_size=5)
@@ -147,7 +146,14 @@ def test_a_killed_run_finds_its_batches_again_and_pays_for_no_question_twice(
 import sys
 from pathlib import Path
 from atlas.selection.select_steps import SelectConfig, select_steps
-config = SelectConfig(selector="oracle", model="judge", base_url=sys.argv[1], batch=True, batch_size=5, batch_poll_seconds=0.02)
+config = SelectConfig(
+    selector="oracle",
+    model="judge",
+    base_url=sys.argv[1],
+    batch=True,
+    batch_size=5,
+    batch_poll_seconds=0.02,
+)
 select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
 """
     out = tmp_path / "out"
@@ -167,12 +173,13 @@ select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
         process.wait()
 
     def num_noted() -> int:
-        return len(list((tmp_path / "cache").rglob("*.json")))
+        return sum(id_ is not None for id_ in ids_in(tmp_path / "cache"))
 
     with serve_batches(good, num_looks=1_000_000) as server:
         process = start()
         kill_when(lambda: num_noted() == 1)
-        server.looks["batch_0"] = 2_000_000  # done, and nobody looked
+        # It ended, and no process has looked.
+        server.looks["batch_0"] = 2_000_000
         process = start()
         kill_when(lambda: num_noted() == 2)
         server.num_looks = 0
@@ -199,7 +206,8 @@ def test_problems_that_are_tried_again_get_new_answers_not_those_of_a_batch_that
         return failure(401) if is_shut and method == "GET" else None
 
     with serve_batches(refusing, misbehave=shut) as batches, serve(refusing) as server:
-        with pytest.raises(ModelError):  # the batch was sent, and cannot be looked at
+        # The batch was sent, and cannot be looked at.
+        with pytest.raises(ModelError):
             select_steps(in_batches(batches.url), run, tmp_path / "first")
         select_steps(oracle(server.url), run, tmp_path / "first")
         is_shut = False

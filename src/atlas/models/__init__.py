@@ -1,0 +1,1 @@
+"""Who answers: models over a network and models on this machine."""

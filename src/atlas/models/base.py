@@ -1,4 +1,4 @@
-"""Who answers: an agent, an oracle, a judge. `messages + sampling -> completion`, over a network or in this process."""
+"""What every model client takes and gives: `messages + sampling -> completion`."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one answer is drawn. None leaves the matter to the model's own default."""
+    """How one answer is drawn. None leaves a setting to the model's own default.
+
+    `response_schema` is a JSON schema that the answer has to follow. `tools` are the schemas of the
+    functions that the model may call, in OpenAI's form: {"type": "function", "function": {…}}.
+    """
 
     temperature: float | None = 0.0
     max_tokens: int | None = None
-    response_schema: dict[str, Any] | None = None  # a JSON schema that the answer has to follow
+    response_schema: dict[str, Any] | None = None
     seed: int | None = None
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `refusal` holds the model's or the endpoint's own words where this request was declined."""
+    """One answer. `refusal` quotes the model or the endpoint where it declined the request."""
 
     text: str
     usage: Usage
     finish_reason: str
     refusal: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @classmethod
+    def rejected(cls, words: str) -> Completion:
+        """The answer to a request that the endpoint declined, in its own words."""
+        return cls("", Usage(requests=1), finish_reason="rejected", refusal=words)
 
 
 class ModelClient(Protocol):
     """Answers conversations, many at a time."""
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """One answer to one conversation.
+        """Answer one conversation.
 
         Raises:
-            EndpointError: no usable answer to this request after all retries; another may fare better.
-            ModelError: the model cannot be used at all (no such model, key not accepted).
+            EndpointError: no usable answer to this request after all retries.
+            ModelError: the model cannot answer any request (no such model, key not accepted).
         """
         ...
 

@@ -1,11 +1,10 @@
-"""Which client asks a model: `name + address -> ModelClient`.
+"""The client of a model: `name + endpoint -> ModelClient`.
 
-A server at an address of its own is asked in OpenAI's protocol, everything else through inspect_ai.
+A server at `base_url` is asked in OpenAI's protocol, which needs aiohttp only. Everything else is
+asked through inspect_ai.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from atlas.errors import DependencyError
 from atlas.models.base import ModelClient
@@ -13,14 +12,8 @@ from atlas.models.endpoints.answer_cache import CachedClient
 from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.models.endpoints.schema_fallback import SchemaFallback
 
-if TYPE_CHECKING:
-    from atlas.models.endpoints.json_endpoint import Wire
-
-PREFIXES = {
-    "openai-api": 2,
-    "sglang": 1,
-    "vllm": 1,
-}  # in inspect_ai's names for servers: parts that are not the model's own
+# Prefixes by which inspect_ai names servers, and how many parts they take from the front of a name.
+PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}
 
 
 def connect(
@@ -30,60 +23,49 @@ def connect(
     batching: Batching | None = None,
     cache: bool = False,
 ) -> ModelClient:
-    """A client of `model`, which is asked in words where it refuses schemas.
+    """A client of `model`. It stops sending JSON schemas once the model refuses them.
 
-    Without `endpoint.base_url` the name is one of inspect_ai's (openai/gpt-4o, anthropic/…, google/…). With it, an OpenAI-compatible
-    server at that address is asked for the name as it stands, slashes and all, except behind one of PREFIXES.
+    Without `endpoint.base_url`, the name is one of inspect_ai's (openai/gpt-4o, anthropic/…,
+    google/…). With it, the server is asked for the whole name, without one of PREFIXES.
 
     Args:
-        cache: what was asked in the same words and settings before, by any run, is not asked again.
+        batching: send questions in batches.
+        cache: reuse answers to the same words and settings from any earlier run.
 
     Raises:
-        ConfigError: no such provider, or its package or its key is missing.
-        DependencyError: the extra `oracle` is not installed.
+        ConfigError: no such provider, or no key.
+        DependencyError: a package of the extra `endpoint`, or of the provider's, is not installed.
     """
     client: ModelClient
     if endpoint.base_url is not None:
-        try:
-            from atlas.models.endpoints.openai_api import ChatClient
-        except ModuleNotFoundError:
-            raise DependencyError("aiohttp", "oracle") from None
-        client = ChatClient(
-            name_at_server(model),
-            endpoint.base_url,
-            api_key_variable=endpoint.api_key_variable,
-            timeout_seconds=endpoint.timeout_seconds,
-            max_retries=endpoint.max_retries,
-            wire=None
-            if batching is None
-            else _open_batches(batching, endpoint.max_retries, endpoint.timeout_seconds),
-        )
+        client = _connect_server(name_at_server(model), endpoint, batching)
     else:
         from atlas.models.endpoints.inspect_api import InspectClient
 
-        client = InspectClient(
-            model,
-            api_key_variable=endpoint.api_key_variable,
-            timeout_seconds=endpoint.timeout_seconds,
-            max_retries=endpoint.max_retries,
-            batching=batching,
-        )
+        client = InspectClient(model, endpoint, batching)
     client = SchemaFallback(client, model)
     return CachedClient(client, [model, endpoint.base_url]) if cache else client
 
 
 def name_at_server(model: str) -> str:
-    """
-    >>> [name_at_server(name) for name in ("meta-llama/Llama-3.1-8B", "vllm/meta-llama/Llama-3.1-8B", "openai-api/lab/m")]
-    ['meta-llama/Llama-3.1-8B', 'meta-llama/Llama-3.1-8B', 'm']
+    """The model's name at its server.
+
+    >>> name_at_server("vllm/meta-llama/Llama-3.1-8B"), name_at_server("openai-api/lab/m")
+    ('meta-llama/Llama-3.1-8B', 'm')
+    >>> name_at_server("meta-llama/Llama-3.1-8B")
+    'meta-llama/Llama-3.1-8B'
     """
     parts = model.split("/")
     return "/".join(parts[PREFIXES.get(parts[0], 0) :]) or model
 
 
-def _open_batches(batching: Batching, max_retries: int, timeout_seconds: float) -> Wire:
+def _connect_server(model: str, endpoint: Endpoint, batching: Batching | None) -> ModelClient:
     try:
-        from atlas.models.endpoints.batches.wire import BatchWire
+        from atlas.models.endpoints.batches.openai import OpenAIBatches
+        from atlas.models.endpoints.batches.transport import BatchTransport
+        from atlas.models.endpoints.openai_api import ChatClient
     except ModuleNotFoundError:
-        raise DependencyError("httpx2", "oracle") from None
-    return BatchWire(batching, max_retries, timeout_seconds)
+        raise DependencyError("aiohttp", "endpoint") from None
+    if batching is None:
+        return ChatClient(model, endpoint)
+    return ChatClient(model, endpoint, BatchTransport(OpenAIBatches, batching, endpoint))

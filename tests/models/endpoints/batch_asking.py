@@ -1,8 +1,9 @@
-"""Asking a batch server through the client of each provider, for the tests of batches."""
+"""Asks a batch server through the client of each provider."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -56,8 +57,10 @@ def ask(
     **sampling: Any,
 ) -> list[Completion | Exception]:
     async def run() -> list[Completion | Exception]:
-        told = {"max_retries": 1, "timeout_seconds": 5.0} | (settings or {})
-        client = open_client(dialect, url, Batching(size, poll_seconds=0.02, folder=folder), **told)
+        values = {"max_retries": 1, "timeout_seconds": 5.0} | (settings or {})
+        client = open_client(
+            dialect, url, Batching(size, poll_seconds=0.02, folder=folder), **values
+        )
         try:
             waiting = [
                 client.complete((Message(role="user", content=question),), Sampling(**sampling))
@@ -78,8 +81,13 @@ def asked(server: BatchServer) -> list[str]:
     return [said(body) for body in server.bodies]
 
 
+def ids_in(folder: Path) -> list[str | None]:
+    """The ids of the batches in a ledger; None for one that is being made."""
+    return [json.loads(path.read_text())["id"] for path in folder.rglob("*.json")]
+
+
 def interrupt(dialect: Dialect, server: BatchServer, folder: Path, questions: list[str]) -> None:
-    """Ask, and be gone as soon as a batch is on its way."""
+    """Ask, and stop as soon as a batch was made."""
 
     async def run() -> None:
         client = open_client(dialect, server.url, Batching(100, 0.02, folder))
@@ -89,9 +97,9 @@ def interrupt(dialect: Dialect, server: BatchServer, folder: Path, questions: li
             )
             for question in questions
         ]
-        while not list(folder.glob("*.json")):
+        while not any(ids_in(folder)):
             assert not any(task.done() for task in waiting), (
-                "nothing is answered before the batch is"
+                "nothing is answered before the batch ends"
             )
             await asyncio.sleep(0.01)
         for task in waiting:

@@ -1,10 +1,10 @@
-"""How the providers' batches look on the wire, after what they publish: what a loopback server has to say in each protocol."""
+"""The providers' batch protocols, as published: what a loopback server answers in each."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,26 +21,36 @@ GRPC = {400: 3, 401: 16, 429: 8, 500: 13}
 @dataclass(frozen=True, slots=True)
 class Request:
     method: str
-    path: str  # without the dialect's prefix, with the query
+    # Without the dialect's prefix, with the query.
+    path: str
     headers: dict[str, str]
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One protocol: `acts` are the requests of a batch of one question, as method and the end of the path without a query."""
+    """One protocol.
+
+    Attributes:
+        acts: the requests of a batch of one question: method, and end of the path without a query.
+        results: the path of the request for the answers.
+        url_path: the path of the address that a client is given.
+        prefix: the beginning of every path.
+        address_variable: None: the client is given the address.
+        made: the path of the request that makes a batch.
+    """
 
     name: str
     model: str
     respond: Callable[[BatchServer, Request], Reply]
     acts: tuple[tuple[str, str], ...]
-    results: str  # the last of the acts, where the answers are
-    url_path: str = ""  # of the address that a client is given
-    prefix: str = ""  # of every path
-    address_variable: str | None = None  # None: the client is given the address
+    results: str
+    url_path: str = ""
+    prefix: str = ""
+    address_variable: str | None = None
     key_variable: str = "OPENAI_API_KEY"
     key_header: str = "authorization"
-    made: str = field(default="")  # the path of the act that makes the batch
+    made: str = ""
 
 
 def _openai(server: BatchServer, request: Request) -> Reply:
@@ -132,7 +142,8 @@ def _openai_state(server: BatchServer, id_: str, is_azure: bool) -> dict[str, An
         "completion_window": "24h",
     }
     row |= {"created_at": 0, "status": server.final_status if is_done else "in_progress"}
-    if is_azure and not is_done:  # as its reference shows
+    # As Azure's reference shows.
+    if is_azure and not is_done:
         counts = {"total": None, "completed": None, "failed": None}
         return row | {
             "created_at": "2024-07-19T17:13:57.2491382+00:00",
@@ -272,7 +283,8 @@ def _google(server: BatchServer, request: Request) -> Reply:
         )
         server.files[f"{id_}-title"] = batch["displayName"].encode()
         return _json(_google_state(server, id_))
-    if request.method == "GET" and path == "/v1/batches":  # two a page
+    # Two a page.
+    if request.method == "GET" and path == "/v1/batches":
         begin = int(parse_qs(parts.query).get("pageToken", ["0"])[0])
         ids = list(server.batches)
         page = {"operations": [_google_state(server, id_) for id_ in ids[begin : begin + 2]]}

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that takes batches in the protocol of a provider, and misbehaves on demand."""
+"""A loopback HTTP server that takes batches in a provider's protocol and misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from typing import Any
 from tests.models.endpoints.batch_dialects import OPENAI, Dialect, Request
 from tests.models.endpoints.chat_server import Reply
 
-Misbehaviour = Callable[[str, str, int], Reply | None]  # by method, path and number of the request
-Answer = Callable[
-    [dict[str, Any], int], Reply | None
-]  # in OpenAI's protocol, to a question's body and number; None leaves it out
+# By method, path and number of the request.
+Misbehavior = Callable[[str, str, int], Reply | None]
+# To a question's body and number, in OpenAI's protocol; None leaves the answer out.
+Answer = Callable[[dict[str, Any], int], Reply | None]
 
 
 @dataclass(frozen=True, slots=True)
 class TooLate(Reply):
-    """Said in the place of the server's own words, though it did what it was asked for."""
+    """Replaces the answer of a server that did what it was asked for."""
 
 
 @dataclass(slots=True)
 class BatchServer:
-    """What was asked. A batch is done after it was looked at `num_looks` times."""
+    """The requests so far. A batch ends after `num_looks` looks at it.
+
+    `questions` and `bodies` are those of all batches; `results` are keys and answers by batch.
+    """
 
     url: str
     answer: Answer
-    misbehave: Misbehaviour
+    misbehave: Misbehavior
     num_looks: int = 1
     final_status: str = "completed"
-    questions: list[dict[str, Any]] = field(default_factory=list)  # of all batches that were made
-    bodies: list[dict[str, Any]] = field(default_factory=list)  # of these questions
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     batches: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    results: dict[str, list[tuple[str, Reply]]] = field(
-        default_factory=dict
-    )  # of a batch: the keys of questions and their answers
+    results: dict[str, list[tuple[str, Reply]]] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
 
     def make(self, questions: list[dict[str, Any]], key: str, body: str) -> str:
-        """The id of a batch of questions, whose names for their key and their body these are."""
+        """The id of a new batch; `key` and `body` are the names of a question's fields."""
         id_ = f"batch_{len(self.batches)}"
         self.results[id_] = []
         for question in questions:
@@ -66,10 +67,13 @@ def serve_batches(
     *,
     num_looks: int = 1,
     final_status: str = "completed",
-    misbehave: Misbehaviour = lambda method, path, number: None,
+    misbehave: Misbehavior = lambda method, path, number: None,
     dialect: Dialect = OPENAI,
 ) -> Iterator[BatchServer]:
-    """`misbehave(method, path, number)` may answer in the place of the server, or cut its answer; `number` counts all requests from 0."""
+    """Serve batches.
+
+    `misbehave(method, path, number)` may replace or cut an answer; `number` counts the requests.
+    """
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -83,9 +87,8 @@ def serve_batches(
                 server.paths.append(f"{self.command} {path}")
                 server.headers.append({name.lower(): value for name, value in self.headers.items()})
                 reply = server.misbehave(self.command, path, number)
-                if (
-                    reply is None or reply.is_cut or isinstance(reply, TooLate)
-                ):  # an answer that is cut has done its work
+                # A request whose answer is cut did its work.
+                if reply is None or reply.is_cut or isinstance(reply, TooLate):
                     done = dialect.respond(
                         server, Request(self.command, path, server.headers[-1], body)
                     )
@@ -105,7 +108,8 @@ def serve_batches(
                 self.end_headers()
                 self.wfile.write(data[: len(data) // 2] if reply.is_cut else data)
                 self.close_connection = reply.is_cut
-            except OSError:  # the client was killed, or did not wait
+            except OSError:
+                # The client was killed, or did not wait.
                 self.close_connection = True
 
         do_GET = do_POST = _do

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks the chat completions protocol and misbehaves on demand."""
+"""A loopback HTTP server with the chat completions protocol that misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server sends back, after `delay` seconds; if `is_cut`, half of it, and hangs up."""
+    """What the server sends after `delay` seconds; if `is_cut`, it sends half and hangs up."""
 
     body: str
     status: int = 200
@@ -39,9 +39,12 @@ def completion(
     finish_reason: str = "stop",
     delay: float = 0.0,
     tokens: tuple[int, int] = (100, 7),
+    tool_calls: list[dict[str, Any]] | None = None,
 ) -> Reply:
     """An answer that took so many `tokens`: sent, received."""
-    message = {"role": "assistant", "content": text, "refusal": refusal}
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if tool_calls is not None:
+        message["tool_calls"], finish_reason = tool_calls, "tool_calls"
     body = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -116,7 +119,8 @@ def serve(
                 self.end_headers()
                 self.wfile.write(data[: len(data) // 2] if reply.is_cut else data)
                 self.close_connection = reply.is_cut
-            except OSError:  # the client was killed, or did not wait
+            except OSError:
+                # The client was killed, or did not wait.
                 self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:

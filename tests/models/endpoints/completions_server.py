@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that scores prompts with a tiny model: `/v1/completions` with token ids, `echo` and `logprobs`."""
+"""A loopback HTTP server that scores prompts with a tiny model: `/v1/completions` with `echo`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Misbehave = Callable[[dict[str, Any], int], Reply | None]
 
 
 class TinyEngine:
-    """Answers as vLLM does: log-probabilities of the prompt (the first has none) and of the token that was generated."""
+    """Answers like vLLM: log-probabilities of the prompt (not of its first token) and one more."""
 
     def __init__(self, folder: Path) -> None:
         self._model = load_model(locate_model(str(folder)), "float32", "cpu")

@@ -1,4 +1,4 @@
-"""What Anthropic and Google would send back where OpenAI sends a chat completion: the same answer in their words."""
+"""Chat completions of OpenAI's as Anthropic and Google would send the same answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINISH_REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAF
 
 
 def said(body: dict[str, Any]) -> str:
-    """The first message of a question, in whichever protocol."""
+    """The first message of a question, in any protocol."""
     if "contents" in body:
         return str(body["contents"][0]["parts"][0]["text"])
     content = body["messages"][0]["content"]
@@ -35,8 +35,8 @@ def said(body: dict[str, Any]) -> str:
 def as_chat(body: dict[str, Any]) -> dict[str, Any]:
     """A question's messages as OpenAI's protocol has them, system first."""
     if "contents" in body:
-        told = [body["systemInstruction"], *body["contents"]]
-        texts = ["".join(part["text"] for part in content["parts"]) for content in told]
+        parts = [body["systemInstruction"], *body["contents"]]
+        texts = ["".join(part["text"] for part in content["parts"]) for content in parts]
     elif "system" in body:
         contents = [body["system"], *(message["content"] for message in body["messages"])]
         texts = [
@@ -81,7 +81,7 @@ def anthropic(reply: Reply) -> Reply:
 
 
 def anthropic_events(reply: Reply) -> Reply:
-    """As `anthropic`, in the pieces in which answers without a batch come."""
+    """Like `anthropic`, as the stream of events that single questions get."""
     whole = anthropic(reply)
     row = json.loads(whole.body)
     if row["type"] == "error":
@@ -144,7 +144,10 @@ def google(reply: Reply) -> Reply:
 
 
 def _read(reply: Reply) -> tuple[str, str, dict[str, int] | None, str | None]:
-    """Text, finish reason, usage and error message of an answer in OpenAI's protocol; neither usage nor message: it is none."""
+    """Text, finish reason, usage and error message of an answer in OpenAI's protocol.
+
+    Without usage and message it is not an answer.
+    """
     try:
         row = json.loads(reply.body)
     except ValueError:

@@ -14,14 +14,14 @@ import pytest
 from atlas.errors import RunError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.answer_cache import CachedClient
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 HELLO = Message(role="user", content="hello")
 PAID = Usage(requests=1, input_tokens=10, output_tokens=2)
 
 
 class Counting:
-    """Answers with how often it was asked, and refuses where it is told to."""
+    """Answers with the number of questions so far, or with `refusal`."""
 
     def __init__(self, refusal: str | None = None) -> None:
         self.times = 0
@@ -76,9 +76,10 @@ def test_whatever_decides_the_answer_makes_another_question(tmp_path: Path) -> N
         {"max_tokens": 9},
         {"seed": 3},
         {"response_schema": {"type": "object"}},
+        {"tools": ({"type": "function", "function": {"name": "look"}},)},
     ):
         ask(file, client, sampling=replace(Sampling(), **change))  # type: ignore[arg-type]
-    assert client.times == 11
+    assert client.times == 12
 
 
 def test_what_was_declined_is_asked_again(tmp_path: Path) -> None:
@@ -102,7 +103,8 @@ class Client:
 async def run():
     cached = CachedClient(Client(), ["m"], Path(sys.argv[1]))
     for number in range(300):
-        answer = await cached.complete([Message(role="user", content=f"question {number}")], Sampling())
+        question = Message(role="user", content=f"question {number}")
+        answer = await cached.complete([question], Sampling())
         assert answer.text == f"question {number}"
     await cached.close()
 asyncio.run(run())
@@ -124,6 +126,18 @@ asyncio.run(run())
     assert client.times == 0
 
 
+def test_the_tool_calls_of_an_answer_are_kept(tmp_path: Path) -> None:
+    calls = (ToolCall(id="c1", name="look", arguments='{"at":  1}'), ToolCall(name="wait"))
+
+    class Calling(Counting):
+        async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+            return Completion(text="", usage=PAID, finish_reason="tool_calls", tool_calls=calls)
+
+    answers = [ask(tmp_path / "answers.sqlite", Calling()) for _ in range(2)]
+    assert [answer.tool_calls for answer in answers] == [calls, calls]
+    assert answers[1].usage == Usage()
+
+
 def test_a_text_that_no_file_can_hold_comes_back_as_it_was(tmp_path: Path) -> None:
     class Odd(Counting):
         async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
@@ -132,7 +146,7 @@ def test_a_text_that_no_file_can_hold_comes_back_as_it_was(tmp_path: Path) -> No
     assert [ask(tmp_path / "answers.sqlite", Odd()).text for _ in range(2)] == ["\ud800\x00"] * 2
 
 
-def test_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_cache_is_named_in_the_error(tmp_path: Path) -> None:
     file = tmp_path / "answers.sqlite"
     file.write_text("something else " * 100)
     with pytest.raises(

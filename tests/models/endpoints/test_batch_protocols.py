@@ -1,4 +1,4 @@
-"""What each provider's batches have of their own: names of endpoints, headers, kinds of errors, answers that nobody's key is on."""
+"""What differs between the providers' batches: endpoints, headers, errors, answers without keys."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from atlas.errors import EndpointError, ModelError
 from atlas.models.base import Completion
 from atlas.models.endpoints.batches import openai
 from atlas.models.endpoints.batches.anthropic import AnthropicBatches
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.google import GoogleBatches
 from atlas.models.endpoints.batches.openai import OpenAIBatches
 from atlas.models.endpoints.batches.protocol import read_answers
+from atlas.models.endpoints.endpoint import Endpoint
 from tests.models.endpoints.batch_asking import ask, echo, interrupt, serve_batches, texts
 from tests.models.endpoints.batch_dialects import (
     ANTHROPIC,
@@ -27,64 +28,63 @@ from tests.models.endpoints.batch_dialects import (
     Dialect,
     Request,
 )
-from tests.models.endpoints.batch_server import BatchServer, Misbehaviour, TooLate
+from tests.models.endpoints.batch_server import BatchServer, Misbehavior, TooLate
 from tests.models.endpoints.chat_server import Reply, failure
 
-PROVIDER = replace(
-    OPENAI, address_variable="OPENAI_BASE_URL"
-)  # OpenAI itself, not a server that speaks like it
+# OpenAI itself, not a server with its protocol.
+PROVIDER = replace(OPENAI, address_variable="OPENAI_BASE_URL")
 
 
 pytestmark = pytest.mark.usefixtures("own_providers")
 
 
 @pytest.mark.parametrize(
-    ("protocol", "url", "base", "group"),
+    ("kind", "url", "base", "group"),
     [
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "https://api.openai.com/v1/chat/completions",
             "https://api.openai.com/v1",
             "/v1/chat/completions",
         ),
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "https://api.openai.com/v1/responses",
             "https://api.openai.com/v1",
             "/v1/responses",
         ),
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "https://api.groq.com/openai/v1/chat/completions",
             "https://api.groq.com/openai/v1",
             "/v1/chat/completions",
         ),
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "http://127.0.0.1/chat/completions",
             "http://127.0.0.1",
             "/v1/chat/completions",
         ),
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "https://r.openai.azure.com/openai/v1/responses",
             "https://r.openai.azure.com/openai/v1",
             "/v1/responses",
         ),
         (
-            OpenAIBatches(),
+            OpenAIBatches,
             "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2025-03-01-preview",
             "https://r.openai.azure.com/openai",
             "/chat/completions",
         ),
         (
-            AnthropicBatches(),
+            AnthropicBatches,
             "https://api.anthropic.com/v1/messages",
             "https://api.anthropic.com",
             "/v1/messages",
         ),
         (
-            GoogleBatches(),
+            GoogleBatches,
             "https://g.com/v1beta/models/m-1:generateContent",
             "https://g.com/v1beta",
             "models/m-1",
@@ -93,13 +93,14 @@ pytestmark = pytest.mark.usefixtures("own_providers")
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_address_of_batches_is_read_off_a_question(
-    protocol: Any, url: str, base: str, group: str
+    kind: Any, url: str, base: str, group: str
 ) -> None:
-    route = protocol.route(httpx2.Request("POST", url))
+    protocol = kind(BatchRequests(Endpoint()))
+    route = protocol.route(url, {})
     assert (route.base, route.group) == (base, group)
     assert route.query == ("api-version=2025-03-01-preview" if "api-version" in url else "")
-    with pytest.raises(ValueError, match="takes no batches, expected an address"):
-        protocol.route(httpx2.Request("POST", "https://api.x.com/v1/embeddings"))
+    with pytest.raises(ValueError, match="does not take batches, expected an address"):
+        protocol.route("https://api.x.com/v1/embeddings", {})
 
 
 @pytest.mark.parametrize(
@@ -123,10 +124,10 @@ def test_openai_itself_is_asked_at_the_endpoint_of_its_model(
     assert server.questions[0] == server.questions[1], (
         "the same question has the same key, or no batch would be found again"
     )
-    assert len(server.questions) == 2, "inspect_ai asks nothing of its own"
+    assert len(server.questions) == 2, "inspect_ai adds no question"
 
 
-def test_azure_calls_the_endpoint_of_a_batch_otherwise_than_that_of_its_lines(
+def test_azure_names_the_endpoint_of_a_batch_differently_from_its_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openai, "AZURE_HOSTS", ("127.0.0.1",))
@@ -135,8 +136,11 @@ def test_azure_calls_the_endpoint_of_a_batch_otherwise_than_that_of_its_lines(
     assert server.bodies[0]["model"] == "gpt-4o", "the name of the deployment"
 
 
-def lose_the_word(dialect: Dialect, tmp_path: Path, meanwhile: int) -> tuple[list[Any], int]:
-    """The answers to two questions, and the number of batches, where others make as large batches at that moment."""
+def lose_the_id(dialect: Dialect, tmp_path: Path, meanwhile: int) -> tuple[list[Any], int]:
+    """The answers to two questions, and the number of batches.
+
+    Meanwhile, others make as large batches.
+    """
     lost: list[str] = []
 
     def misbehave(method: str, path: str, number: int) -> Reply | None:
@@ -156,17 +160,17 @@ def lose_the_word(dialect: Dialect, tmp_path: Path, meanwhile: int) -> tuple[lis
         return answers, len(server.batches)
 
 
-def test_of_batches_without_names_none_is_taken_for_ours_when_it_may_be_anothers(
+def test_a_batch_without_a_name_is_not_adopted_when_it_may_be_another_ones(
     tmp_path: Path,
 ) -> None:
-    assert lose_the_word(ANTHROPIC, tmp_path / "alone", 0)[1] == 1
-    answers, num_batches = lose_the_word(ANTHROPIC, tmp_path / "crowded", 1)
+    assert lose_the_id(ANTHROPIC, tmp_path / "only", 0)[1] == 1
+    answers, num_batches = lose_the_id(ANTHROPIC, tmp_path / "crowded", 1)
     assert {type(answer) for answer in answers} == {EndpointError}
-    assert "it may be any of batch_1, batch_0, and nothing tells which" in str(answers[0])
-    assert num_batches == 2, "not paid for again, either"
+    assert "it may be any of batch_1, batch_0, and nothing shows which one" in str(answers[0])
+    assert num_batches == 2, "nor is it paid for again"
 
 
-def test_what_is_in_beta_is_asked_for_by_the_header_of_the_batch(tmp_path: Path) -> None:
+def test_a_beta_feature_is_asked_for_in_the_header_of_the_batch(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
     with serve_batches(ANTHROPIC, echo) as server:
         ask(ANTHROPIC, server.url, tmp_path, ["a"], response_schema=schema)
@@ -183,7 +187,7 @@ def test_what_is_in_beta_is_asked_for_by_the_header_of_the_batch(tmp_path: Path)
     assert all(not body.get("stream") for body in server.bodies), "a batch answers in one piece"
 
 
-def test_results_that_are_no_longer_kept_are_asked_for_anew(tmp_path: Path) -> None:
+def test_results_that_are_no_longer_kept_are_asked_for_again(tmp_path: Path) -> None:
     def archived(method: str, path: str, number: int) -> Reply | None:
         if (method, path) != ("GET", "/v1/messages/batches/batch_0"):
             return None
@@ -214,7 +218,7 @@ def test_results_that_are_no_longer_kept_are_asked_for_anew(tmp_path: Path) -> N
         ("an error of tomorrow", EndpointError),
     ],
 )
-def test_an_error_of_a_question_means_what_it_means_to_a_question_alone(
+def test_an_error_in_a_batch_means_what_it_means_without_one(
     kind: str, error: type[Exception] | None, tmp_path: Path
 ) -> None:
     def results(method: str, path: str, number: int) -> Reply | None:
@@ -240,8 +244,8 @@ def test_an_error_of_a_question_means_what_it_means_to_a_question_alone(
 
 def in_the_batch_itself(
     server: BatchServer, rows: Callable[[list[str]], list[dict[str, Any]]]
-) -> Misbehaviour:
-    """A Google that answers in the batch and not in a file, to the keys of its questions."""
+) -> Misbehavior:
+    """Makes Google answer in the batch and not in a file, with the rows for these keys."""
 
     def misbehave(method: str, path: str, number: int) -> Reply | None:
         id_ = path.rsplit("/", 1)[1]
@@ -257,7 +261,7 @@ def in_the_batch_itself(
 
 
 @pytest.mark.parametrize("has_keys", [True, False])
-def test_answers_in_a_batch_of_google_are_taken_by_their_keys_alone(
+def test_answers_in_a_batch_of_google_count_only_by_their_keys(
     has_keys: bool, tmp_path: Path
 ) -> None:
     def rows(keys: list[str]) -> list[dict[str, Any]]:
@@ -312,7 +316,7 @@ def test_an_error_code_of_google_is_read_as_grpc_has_it(
         assert type(answer) is error
 
 
-def test_what_is_no_answer_in_a_file_is_counted() -> None:
+def test_unreadable_lines_in_a_file_of_answers_are_counted() -> None:
     def read(row: Any) -> tuple[str, tuple[int, Any]]:
         return row["key"], (row["status"], row)
 

@@ -1,4 +1,4 @@
-"""Batches that an earlier run sent, or was making when it was stopped or killed: nothing in them is paid for twice."""
+"""Batches that an earlier run sent or was making when it stopped: nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.models.endpoints.batch_asking import (
     ask,
     asked,
     echo,
+    ids_in,
     interrupt,
     open_client,
     serve_batches,
@@ -35,12 +36,12 @@ from tests.models.endpoints.provider_answers import said
 pytestmark = pytest.mark.usefixtures("own_providers")
 
 
-def test_who_starts_again_waits_for_the_batch_that_was_sent(
+def test_a_run_that_starts_again_waits_for_the_batch_that_was_sent(
     dialect: Dialect, tmp_path: Path
 ) -> None:
     with serve_batches(dialect, echo, num_looks=1_000) as server:
         interrupt(dialect, server, tmp_path, ["a", "b", "c"])
-        assert len(list(tmp_path.glob("*.json"))) == 1
+        assert [str(id_).removeprefix("batches/") for id_ in ids_in(tmp_path)] == ["batch_0"]
         server.num_looks = 0
         assert texts(ask(dialect, server.url, tmp_path, ["b", "new", "c"])) == [
             "you said b",
@@ -74,7 +75,8 @@ def test_a_batch_that_is_being_made_when_a_run_is_stopped_is_found_by_the_next(
 
     with serve_batches(dialect, echo, misbehave=slowly) as server:
         asyncio.run(stop())
-        assert len(list(tmp_path.glob("*.json"))) == 1
+        assert len(ids_in(tmp_path)) == 1
+        assert all(ids_in(tmp_path))
         assert texts(ask(dialect, server.url, tmp_path, ["a"])) == ["you said a"]
     assert len(server.batches) == 1
 
@@ -90,8 +92,11 @@ def kill(*_):
     os._exit(9)
 
 name, url, folder, where = sys.argv[1:]
-setattr(*((ledger.BatchLedger, "add") if where == "after" else (openai.OpenAIBatches, "make")), kill)
-inspect_api._refuse_addresses_in_the_environment = lambda name, base_url: None
+if where == "after":
+    ledger.BatchLedger.made = kill
+else:
+    openai.OpenAIBatches.make = kill
+inspect_api._refuse_addresses_in_the_environment = lambda name: None
 dialect = next(dialect for dialect in DIALECTS if dialect.name == name)
 ask(dialect, url, pathlib.Path(folder), ["a", "b", "c"])
 """
@@ -105,7 +110,7 @@ def kill_while_it_makes_a_batch(dialect: Dialect, url: str, folder: Path, where:
         ).returncode
         == 9
     )
-    assert len(list(folder.glob("*.planned"))) == 1
+    assert ids_in(folder) == [None]
 
 
 def test_a_batch_that_was_being_made_when_a_run_was_killed_is_found_by_the_next(
@@ -134,7 +139,7 @@ def test_a_batch_that_was_about_to_be_made_when_a_run_was_killed_is_made_by_the_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_earlier_batch_lost_is_asked_anew(dialect: Dialect, tmp_path: Path) -> None:
+def test_what_an_earlier_batch_lost_is_asked_again(dialect: Dialect, tmp_path: Path) -> None:
     with serve_batches(
         dialect,
         lambda body, number: None if said(body) == "b" and number < 3 else echo(body, number),
@@ -179,13 +184,14 @@ def test_answers_that_came_torn_are_looked_for_again_before_they_are_paid_for_ag
         ]
         assert len(server.questions) == 3, "each was paid for once"
         assert list(tmp_path.iterdir()) == []
-        torn[0] = True  # and if it stays torn, it is asked anew
+        # If it stays torn, it is asked again.
+        torn[0] = True
         ask(dialect, server.url, tmp_path, ["d"])
         ask(dialect, server.url, tmp_path, ["d"])
     assert asked(server).count("d") == 2
 
 
-def test_a_batch_that_is_gone_is_forgotten_and_its_questions_are_asked_anew(
+def test_a_batch_that_is_gone_is_forgotten_and_its_questions_are_asked_again(
     dialect: Dialect, tmp_path: Path
 ) -> None:
     with serve_batches(dialect, echo, num_looks=1_000) as server:
@@ -197,19 +203,21 @@ def test_a_batch_that_is_gone_is_forgotten_and_its_questions_are_asked_anew(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_noted_is_of_one_address_and_torn_or_old_notes_are_passed_over(
+def test_a_ledger_holds_the_batches_of_one_address_and_ignores_torn_and_old_files(
     tmp_path: Path,
 ) -> None:
     ledger = BatchLedger(tmp_path, "here")
-    first, second = ledger.add("b/1", ["x"]), ledger.add("b2", ["x", "y"])
+    planned = ledger.plan("file-1", ["x"])
+    first, second = ledger.made(planned, "b/1"), ledger.plan("file-2", ["x", "y"])
     (tmp_path / "torn.json").write_text("{")
     (tmp_path / "old.json").write_text(
-        json.dumps({"id": "old", "address": "here", "keys": [], "sent_at": 0})
+        json.dumps({"handle": "", "id": "old", "address": "here", "keys": [], "sent_at": 0})
     )
     assert ledger.read() == [first, second]
+    assert (first.id, first.handle, second.id) == ("b/1", "file-1", None)
     assert BatchLedger(tmp_path, "there").read() == []
     assert not (tmp_path / "old.json").exists()
-    ledger.keep("b/1", [])
-    ledger.keep("b2", ["y"])
-    ledger.keep("unknown", ["z"])
+    ledger.keep(first, [])
+    ledger.keep(second, ["y"])
+    ledger.keep(first, ["z"])
     assert ledger.read() == [replace(second, keys=("y",))]

@@ -1,4 +1,4 @@
-"""Scoring over a network: the same figures as on this machine, and a clear word for each way in which a server misbehaves."""
+"""Scoring over a network: the same figures as on this machine, a clear error for each fault."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import DataError, EndpointError, ModelError
 from atlas.models.endpoints.completions_api import CompletionsScorer, read_log_probs
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.local.load import load_model, locate_model
 from atlas.models.local.log_probabilities import LocalScorer
 from atlas.models.local.step_tokens import StepTokens
@@ -53,12 +54,10 @@ def read(
     """What one client reads in the last of the trajectories."""
 
     async def run() -> list[StepTokens]:
-        scorer = CompletionsScorer(
-            "tiny",
-            url,
-            renderer,
-            **{"num_likeliest": 5, "max_retries": 2, "timeout_seconds": 5.0, **settings},
-        )
+        values = {"max_retries": 2, "timeout_seconds": 5.0, **settings}
+        num_likeliest = values.pop("num_likeliest", 5)
+        endpoint = Endpoint(base_url=url, **values)
+        scorer = CompletionsScorer("tiny", endpoint, renderer, num_likeliest=num_likeliest)
         try:
             for trajectory in trajectories or (TRAJECTORY,):
                 found = await scorer.read(trajectory)
@@ -72,7 +71,7 @@ def read(
 def asked(
     engine: TinyEngine, renderer: Renderer, misbehave: Misbehave, **settings: Any
 ) -> tuple[str, int]:
-    """The message of the error, of the kind `settings["error"]`, and how often the server was asked."""
+    """The message of the error `settings["error"]`, and the number of requests."""
     error = settings.pop("error")
     with serve_scores(engine, misbehave) as server, pytest.raises(error) as caught:
         read(server.url, renderer, **settings)
@@ -103,7 +102,8 @@ def test_a_server_tells_what_the_model_itself_tells_here(
     thinking: bool, engine: TinyEngine, renderer: Renderer, tiny_model_folder: Path
 ) -> None:
     trajectory = make_trajectory(4)
-    if thinking:  # a template that rewrites history: one question a step
+    if thinking:
+        # A template that rewrites history: one prompt a step.
         steps = [
             step.model_copy(
                 update={"response": step.response.model_copy(update={"reasoning": "Hm."})}
@@ -229,12 +229,12 @@ def test_a_server_that_stays_broken_gave_no_answer(engine: TinyEngine, renderer:
         (
             without(token_logprobs=[-0.5]),
             "1 log-probabilities for a prompt of",
-        ),  # llama.cpp: of what was generated alone
+        ),  # llama.cpp: only of generated tokens
         (without(token_logprobs=[None] * 999), "the log-probability None"),
         (without(token_logprobs=["-1"] * 999), "the log-probability '-1'"),
         (without(token_logprobs=[0.5] * 999), "the log-probability 0.5"),
         (without(token_logprobs=[float("nan")] * 999), "the log-probability nan"),
-        (without(top_logprobs=None), "no likeliest tokens"),
+        (without(top_logprobs=None), "the answer lacks the likeliest tokens"),
         (without(top_logprobs=[None] * 999), "the likeliest tokens None"),
         (without(top_logprobs=[{"a": "b"}] * 999), "the log-probability 'b'"),
     ],
@@ -264,12 +264,12 @@ def shifted(answer: dict[str, Any], how: str, num_tokens: int) -> dict[str, Any]
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("first left out", "the first can have none"),
+        ("first left out", "though the first token has none"),
         ("one more", "and the one after it"),
         ("one more, nothing generated", "the server read"),
     ],
 )
-def test_log_probabilities_of_neighbouring_tokens_are_refused(
+def test_log_probabilities_of_neighboring_tokens_are_refused(
     how: str, expected: str, engine: TinyEngine, renderer: Renderer
 ) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
@@ -338,7 +338,7 @@ def test_a_redirect_is_not_followed_with_the_key(engine: TinyEngine, renderer: R
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
-def test_a_key_that_the_server_repeats_is_struck_out(
+def test_a_key_that_the_server_repeats_is_redacted(
     status: int, engine: TinyEngine, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -12,8 +12,10 @@ import pytest
 
 from atlas.errors import ConfigError, DependencyError, EndpointError
 from atlas.models.base import Completion, Sampling
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.inspect_api import InspectClient
 from atlas.records import Message
+from tests.models.endpoints.ask_inspect import MODEL, open_inspect
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
 KEY = "sk-very-secret-0123456789"
@@ -30,11 +32,7 @@ def ask(url: str, times: int = 1, **settings: Any) -> Completion:
     """The last of `times` answers from one client."""
 
     async def run() -> Completion:
-        client = InspectClient(
-            "openai-api/server/test-model",
-            base_url=url,
-            **{"max_retries": 2, "timeout_seconds": 5.0, **settings},
-        )
+        client = open_inspect(url, **{"max_retries": 2, "timeout_seconds": 5.0, **settings})
         try:
             for _ in range(times):
                 answer = await client.complete((Message(role="user", content="hello"),), Sampling())
@@ -50,7 +48,8 @@ def test_a_slow_server_did_not_answer_in_time() -> None:
         serve(lambda body, number: completion("hi", delay=1.5)) as server,
         pytest.raises(EndpointError, match="in time"),
     ):
-        ask(server.url, max_retries=0, timeout_seconds=0.1)  # rounded up to a second
+        # It is rounded up to a second.
+        ask(server.url, max_retries=0, timeout_seconds=0.1)
 
 
 def test_a_redirect_is_not_followed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,32 +66,36 @@ def test_a_name_without_a_known_provider_says_how_to_reach_it(model: str) -> Non
     with pytest.raises(
         ConfigError, match=rf"model '{model}' cannot be asked.*Expected provider/model.*base_url="
     ):
-        InspectClient(model)
+        InspectClient(model, Endpoint())
 
 
 @pytest.mark.parametrize(
-    ("model", "package"), [("anthropic/claude-x", "anthropic"), ("google/gemini-x", "google-genai")]
+    ("model", "package", "extra"),
+    [
+        ("openai/gpt-x", "openai", "providers"),
+        ("anthropic/claude-x", "anthropic", "anthropic"),
+        ("google/gemini-x", "google-genai", "google"),
+    ],
 )
-def test_a_provider_whose_package_is_missing_names_it(
-    model: str, package: str, monkeypatch: pytest.MonkeyPatch
+def test_a_provider_whose_package_is_missing_names_it_and_its_extra(
+    model: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("anthropic", "google.genai"):
+    for module in ("openai", "anthropic", "google.genai"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=f"pip install {package}"):
-        InspectClient(model)
+    with pytest.raises(DependencyError, match=rf"'{package}'.*atlas-tuning\[{extra}\]'"):
+        InspectClient(model, Endpoint())
 
 
 def test_without_a_key_openai_itself_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".env").write_text(
-        f"OPENAI_API_KEY={KEY}\n"
-    )  # inspect_ai's own commands would read it
+    # inspect_ai's own commands would read it.
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="No OPENAI_API_KEY"):
-        InspectClient("openai/gpt-4o")
+        InspectClient("openai/gpt-4o", Endpoint())
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
-        InspectClient("openai/gpt-4o", api_key_variable="MY_KEY")
+        InspectClient("openai/gpt-4o", Endpoint(api_key_variable="MY_KEY"))
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "INSPECT_EVAL_MODEL_BASE_URL"])
@@ -102,25 +105,23 @@ def test_the_environment_does_not_choose_the_endpoint(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv(variable, "http://127.0.0.1:1/v1")
     with pytest.raises(ConfigError, match=f"{variable} names another address"):
-        InspectClient("openai/gpt-4o")
-    with serve(lambda body, number: completion("hi")) as server:
-        assert ask(server.url).text == "hi"
+        InspectClient("openai/gpt-4o", Endpoint())
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inspect_ai.model", None)
-    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):
-        InspectClient("openai-api/server/test-model", base_url="http://127.0.0.1:1/v1")
+    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[providers\]'"):
+        InspectClient(MODEL, Endpoint())
 
 
 def test_nothing_is_printed_and_no_file_is_made(tmp_path: Path) -> None:
     script = """
 import asyncio, sys
 from atlas.models.base import Sampling
-from atlas.models.endpoints.inspect_api import InspectClient
 from atlas.records import Message
+from tests.models.endpoints.ask_inspect import open_inspect
 async def run():
-    client = InspectClient("openai-api/server/test-model", base_url=sys.argv[1], max_retries=1)
+    client = open_inspect(sys.argv[1], max_retries=1)
     await client.complete([Message(role="user", content="hello")], Sampling())
     await client.close()
 asyncio.run(run())
@@ -129,6 +130,7 @@ asyncio.run(run())
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("XDG_")
     } | places
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     with serve(lambda body, number: completion("hi") if number else failure(500)) as server:
         done = subprocess.run(
             [sys.executable, "-c", script, server.url],

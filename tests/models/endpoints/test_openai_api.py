@@ -1,4 +1,7 @@
-"""What is special about speaking to a server ourselves; what every client holds is in tests/conformance/test_model_clients.py."""
+"""What only ChatClient must hold.
+
+What every client must hold is in tests/conformance/test_model_clients.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pytest
 from atlas.errors import ConfigError, DependencyError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
-from atlas.models.endpoints import json_endpoint
+from atlas.models.endpoints import connections
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
@@ -92,12 +95,21 @@ def test_the_name_goes_to_the_server_whole_but_for_the_prefixes_of_servers(
     assert server.requests[0]["model"] == asked_for
 
 
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "INSPECT_EVAL_MODEL_BASE_URL"])
+def test_the_environment_does_not_choose_the_server(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1/v1")
+    with serve(lambda body, number: completion("hi")) as server:
+        assert ask(server.url).text == "hi"
+
+
 def test_an_address_may_end_in_a_slash() -> None:
     with serve(lambda body, number: completion("hi")) as server:
         assert ask(f"{server.url}/").text == "hi"
 
 
-def test_a_call_without_arguments_or_a_name_of_its_own_is_one_that_servers_take() -> None:
+def test_a_call_without_arguments_or_id_is_sent_in_a_form_that_servers_take() -> None:
     call = Message(role="assistant", tool_calls=(ToolCall(name="look", arguments=""),))
     with serve(lambda body, number: completion("hi")) as server:
         ask(server.url, call)
@@ -118,14 +130,42 @@ def test_an_answer_in_parts_is_its_text_without_thoughts() -> None:
         assert ask(server.url).refusal == "No."
 
 
-def test_an_answer_without_a_word_is_empty() -> None:
+def test_an_answer_without_content_is_empty() -> None:
     with serve(lambda body, number: answering(None, reasoning_content="hm")) as server:
         assert ask(server.url) == Completion(text="", usage=Usage(requests=1), finish_reason="stop")
 
 
-@pytest.mark.parametrize("told", [{"prompt_tokens": -3, "completion_tokens": "x"}, [], "none", 3])
-def test_nonsense_about_usage_is_no_usage(told: Any) -> None:
-    body = json.loads(completion("hi").body) | {"usage": told}
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"at":  "the \\u0064oor"}', '{"at":  "the \\u0064oor"}'),
+        ("{not JSON", "{not JSON"),
+        ({"at": "door"}, '{"at": "door"}'),
+        (None, "{}"),
+    ],
+)
+def test_the_arguments_of_a_call_come_back_verbatim(arguments: Any, expected: str) -> None:
+    call = {"type": "function", "function": {"name": "look", "arguments": arguments}}
+    with serve(lambda body, number: completion("a", tool_calls=[call])) as server:
+        answer = ask(server.url)
+    assert answer.text == "a"
+    assert answer.tool_calls == (ToolCall(name="look", arguments=expected),)
+
+
+@pytest.mark.parametrize("calls", [3, "x", [None], [{}], [{"function": None}]])
+def test_tool_calls_that_are_not_calls_are_not_an_answer(calls: Any) -> None:
+    with (
+        serve(lambda body, number: answering("hi", tool_calls=calls)) as server,
+        pytest.raises(EndpointError, match="expected function calls"),
+    ):
+        ask(server.url)
+
+
+@pytest.mark.parametrize(
+    "reported", [{"prompt_tokens": -3, "completion_tokens": "x"}, [], "none", 3]
+)
+def test_nonsense_about_usage_counts_as_none(reported: Any) -> None:
+    body = json.loads(completion("hi").body) | {"usage": reported}
     with serve(lambda _, number: Reply(json.dumps(body))) as server:
         assert ask(server.url).usage == Usage(requests=1)
 
@@ -147,15 +187,15 @@ def test_a_redirect_is_not_followed_and_says_where_it_goes(monkeypatch: pytest.M
         moved = Reply("moved", 307, {"Location": f"{other.url}/chat/completions"})
         with (
             serve(lambda body, number: moved) as server,
-            pytest.raises(ModelError, match=f"sends elsewhere.*{other.url}") as caught,
+            pytest.raises(ModelError, match=f"redirects.*{other.url}") as caught,
         ):
             ask(server.url, max_retries=2)
     assert not isinstance(caught.value, EndpointError)
     assert (len(server.requests), len(other.requests)) == (1, 0)
 
 
-def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_endpoint, "LARGEST_ANSWER", 100_000)
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LARGEST_ANSWER", 100_000)
     with (
         serve(lambda body, number: completion("x" * 1_000_000)) as server,
         pytest.raises(EndpointError, match="more than 100,000 bytes"),
@@ -163,10 +203,10 @@ def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch
         ask(server.url)
 
 
-def test_json_nested_without_end_is_no_answer() -> None:
+def test_json_nested_without_end_is_not_an_answer() -> None:
     with (
         serve(lambda body, number: Reply("[" * 200_000)) as server,
-        pytest.raises(EndpointError, match="no JSON"),
+        pytest.raises(EndpointError, match="not JSON"),
     ):
         ask(server.url)
 
@@ -192,7 +232,7 @@ def test_a_proxy_of_the_environment_is_asked_in_its_place(monkeypatch: pytest.Mo
         ("socks5://me:s3cret%21@127.0.0.1:1", "expected http"),
     ],
 )
-def test_a_proxy_that_cannot_be_is_told_without_its_password(
+def test_an_unusable_proxy_is_named_without_its_password(
     proxy: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy)
@@ -202,12 +242,11 @@ def test_a_proxy_that_cannot_be_is_told_without_its_password(
     assert "127.0.0.1" in str(caught.value)
 
 
-def test_a_proxy_that_refuses_its_password_is_told_without_it(
+def test_a_proxy_that_refuses_its_password_is_named_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with serve(
-        lambda body, number: completion("hi")
-    ) as proxy:  # knows no CONNECT: 501, which aiohttp tells with the proxy's address
+    # It has no CONNECT: 501, which aiohttp reports with the proxy's address.
+    with serve(lambda body, number: completion("hi")) as proxy:
         monkeypatch.setenv(
             "https_proxy", proxy.url.replace("//", "//me:s3cret%21@").removesuffix("/v1")
         )
@@ -219,7 +258,7 @@ def test_a_proxy_that_refuses_its_password_is_told_without_it(
 @pytest.mark.parametrize(
     "url", ["http://.invalid/v1", "http://127.0.0.1:99999/v1", f"http://{'a' * 100}/v1"]
 )
-def test_an_address_that_cannot_be_is_said_at_once(url: str) -> None:
+def test_an_unusable_address_is_reported_at_once(url: str) -> None:
     with pytest.raises(ModelError, match=r"cannot be asked: (Unicode|InvalidU).*Check base_url"):
         ask(url, max_retries=5)
 
@@ -233,7 +272,8 @@ def test_a_key_that_cannot_be_sent_is_not_tried(key: str, monkeypatch: pytest.Mo
 
 
 def test_what_a_server_says_can_be_shown_and_written_to_a_file() -> None:
-    unwritable = '{"error": {"message": "no \\ud800\\u001b here"}}'  # a lone surrogate, and what moves a terminal's cursor
+    # A lone surrogate, and a character that moves a terminal's cursor.
+    unwritable = '{"error": {"message": "no \\ud800\\u001b here"}}'
     with serve(lambda body, number: Reply(unwritable, 400 if number == 0 else 500)) as server:
         refused = ask(server.url)
         with pytest.raises(EndpointError, match=r"500 no \\ud800\\x1b here"):
@@ -251,7 +291,7 @@ def test_a_password_in_a_netrc_is_not_sent(tmp_path: Any, monkeypatch: pytest.Mo
 
 def test_hundreds_are_in_flight_at_a_time() -> None:
     async def run(url: str) -> list[Completion]:
-        client = ChatClient("test-model", url)
+        client = ChatClient("test-model", Endpoint(base_url=url))
         try:
             return await asyncio.gather(
                 *[
@@ -269,9 +309,9 @@ def test_hundreds_are_in_flight_at_a_time() -> None:
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    for module in ("openai_api", "json_endpoint"):
+    for module in ("openai_api", "json_endpoint", "connections", "batches.transport"):
         monkeypatch.delitem(sys.modules, f"atlas.models.endpoints.{module}", raising=False)
-    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[oracle\]'"):
+    with pytest.raises(DependencyError, match=r"pip install 'atlas-tuning\[endpoint\]'"):
         connect("test-model", Endpoint(base_url="http://127.0.0.1:1/v1"))
 
 

@@ -1,4 +1,4 @@
-"""Anthropic and Google, asked one by one through inspect_ai: a loopback server speaks their protocols, as they publish them."""
+"""Anthropic and Google, one question at a time, through inspect_ai: a loopback server stands in."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints import inspect_api, retries
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.inspect_api import InspectClient
 from atlas.records import Message, Usage
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.models.endpoints.provider_answers import anthropic, anthropic_events, google, said
 
-# What google-genai does to a class of aiohttp, which warns of it.
+# google-genai inherits from a class of aiohttp, which warns about it.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Inheritance class AiohttpClientSession:DeprecationWarning"
 )
@@ -44,7 +45,11 @@ VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`whole` puts an answer in OpenAI's protocol into its own, `pieces` where a stream was asked for; `schema` finds one in a request."""
+    """A provider's protocol.
+
+    `whole` converts an answer from OpenAI's protocol, `pieces` converts it to a stream; `schema`
+    finds a schema in a request.
+    """
 
     model: str
     path: str
@@ -112,9 +117,8 @@ def ask(
             patch.dict(os.environ, variables),
             patch.object(inspect_api, "_refuse_addresses_in_the_environment"),
         ):
-            client = InspectClient(
-                provider.model, **{"max_retries": 2, "timeout_seconds": 5.0, **settings}
-            )
+            endpoint = Endpoint(**{"max_retries": 2, "timeout_seconds": 5.0, **settings})
+            client = InspectClient(provider.model, endpoint)
             try:
                 messages = (
                     Message(role="system", content="be brief"),
@@ -152,9 +156,8 @@ def test_a_schema_is_asked_for(provider: Provider) -> None:
     with serve(provider.always(completion('{"why": "so"}')), provider.path) as server:
         assert ask(provider, server.url, Sampling(response_schema=SCHEMA)).text == '{"why": "so"}'
     asked_for = provider.schema(server.requests[0])
-    asked_for["properties"]["why"].pop(
-        "additionalProperties", None
-    )  # inspect_ai says it of strings, too, for Anthropic
+    # For Anthropic, inspect_ai also sets it on strings.
+    asked_for["properties"]["why"].pop("additionalProperties", None)
     assert asked_for == SCHEMA
 
 
@@ -169,7 +172,8 @@ def test_a_refusal_is_data_and_is_paid_for(provider: Provider) -> None:
 
 def test_a_prompt_that_google_blocks_is_data(monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = Reply(
-        '{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 9}}'
+        '{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, '
+        '"usageMetadata": {"promptTokenCount": 9}}'
     )
     with serve(lambda body, number: blocked, GOOGLE.path) as server:
         answer = ask(GOOGLE, server.url)
@@ -225,7 +229,10 @@ def test_a_key_that_is_refused_with_the_status_of_a_bad_request_is_final(
     provider: Provider, said: str
 ) -> None:
     reply = provider.whole(failure(400, said))
-    reason = '"details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}], "code"'
+    reason = (
+        '"details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", '
+        '"reason": "API_KEY_INVALID"}], "code"'
+    )
     if provider is GOOGLE:
         reply = replace(reply, body=reply.body.replace('"code"', reason))
     with (
@@ -284,24 +291,24 @@ def test_no_provider_at_all_gave_no_answer(provider: Provider) -> None:
 @pytest.mark.parametrize(
     "reply", [HTML_PAGE, Reply("{}"), Reply("[]"), Reply("")], ids=lambda reply: reply.body[:5]
 )
-def test_what_is_no_answer_is_none(provider: Provider, reply: Reply) -> None:
+def test_what_is_not_an_answer_is_an_error(provider: Provider, reply: Reply) -> None:
     with serve(lambda body, number: reply, provider.path) as server, pytest.raises(EndpointError):
         ask(provider, server.url, max_retries=0)
 
 
 @pytest.mark.parametrize("has_other_variable", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 500])
-def test_a_key_that_the_provider_repeats_is_struck_out(
+def test_a_key_that_the_provider_repeats_is_redacted(
     provider: Provider, status: int, has_other_variable: bool
 ) -> None:
     variable = provider.other_key_variable if has_other_variable else None
     with serve(provider.always(failure(status, f"bad key {KEY}")), provider.path) as server:
         try:
-            told = ask(provider, server.url, variable=variable, max_retries=0).refusal or ""
+            words = ask(provider, server.url, variable=variable, max_retries=0).refusal or ""
         except ModelError as error:
-            told = str(error)
-    assert "bad key [key]" in told
-    assert KEY not in told
+            words = str(error)
+    assert "bad key [key]" in words
+    assert KEY not in words
 
 
 @pytest.mark.parametrize(
@@ -320,7 +327,7 @@ def test_the_environment_does_not_choose_who_is_asked(
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=variable):
-        InspectClient(model)
+        InspectClient(model, Endpoint())
 
 
 def test_a_token_in_the_environment_does_not_take_the_place_of_the_key_that_was_named(
@@ -328,10 +335,8 @@ def test_a_token_in_the_environment_does_not_take_the_place_of_the_key_that_was_
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "another")
-    with pytest.raises(
-        ConfigError, match="ANTHROPIC_AUTH_TOKEN would take the place of the key in MY_KEY"
-    ):
-        InspectClient("anthropic/claude-test", api_key_variable="MY_KEY")
+    with pytest.raises(ConfigError, match="ANTHROPIC_AUTH_TOKEN would replace the key in MY_KEY"):
+        InspectClient("anthropic/claude-test", Endpoint(api_key_variable="MY_KEY"))
 
 
 def test_nothing_is_printed_and_no_file_is_made(

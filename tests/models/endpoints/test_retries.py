@@ -13,6 +13,7 @@ import pytest
 from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints import retries
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.models.endpoints.retries import BusyError, Retries
 from atlas.records import Message
@@ -26,7 +27,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Answers after `seconds`, and refuses whoever comes while `most` are under way."""
+    """Answers after `seconds`, and refuses any request beyond `most` at a time."""
 
     def __init__(self, most: int, seconds: float = 0.02, wait_seconds: float | None = None) -> None:
         self.most = most
@@ -52,7 +53,7 @@ def ask_many(
     attempt: Callable[[], Awaitable[str]], times: int, in_flight: int, max_retries: int
 ) -> list[str | BaseException]:
     async def run() -> list[str | BaseException]:
-        several = Retries(max_retries, "the server")
+        several = Retries(Endpoint(max_retries=max_retries), "the server")
         left = iter(range(times))
         found: list[str | BaseException] = []
 
@@ -69,23 +70,25 @@ def ask_many(
     return asyncio.run(run())
 
 
-def test_a_server_that_bears_few_answers_all_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_takes_few_requests_answers_all_in_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     server = Server(most=4)
     assert ask_many(server, times=300, in_flight=64, max_retries=5) == ["hi"] * 300
     assert server.peak == 4
     assert server.num_refused < 150, "without a limit each round would be refused, 60 at a time"
     assert [record.message for record in caplog.records] == [
-        "the server is asked for more than it gives; it is asked for less at a time from now on"
+        "the server is overloaded; fewer requests are sent to it at a time from now on"
     ]
 
 
-def test_a_server_that_bears_all_is_asked_for_all_at_once() -> None:
+def test_a_server_that_takes_all_requests_gets_all_at_once() -> None:
     server = Server(most=64)
     assert ask_many(server, times=64, in_flight=64, max_retries=0) == ["hi"] * 64
     assert server.peak == 64
 
 
-def test_a_server_that_recovers_is_asked_for_more_again() -> None:
+def test_a_server_that_recovers_gets_more_requests_again() -> None:
     server = Server(most=2)
 
     async def attempt() -> str:
@@ -99,7 +102,7 @@ def test_a_server_that_recovers_is_asked_for_more_again() -> None:
     assert server.peak > 10
 
 
-def test_nobody_is_asked_before_the_server_wants_it() -> None:
+def test_no_request_is_sent_before_the_server_wants_it() -> None:
     server = Server(most=1, seconds=0.0, wait_seconds=0.3)
     times: list[float] = []
 
@@ -113,7 +116,7 @@ def test_nobody_is_asked_before_the_server_wants_it() -> None:
     assert times[1] - times[0] >= 0.29
 
 
-def test_a_broken_server_lowers_nothing() -> None:
+def test_a_broken_server_does_not_lower_the_limit() -> None:
     tries: list[int] = []
 
     async def attempt() -> str:
@@ -126,7 +129,7 @@ def test_a_broken_server_lowers_nothing() -> None:
     assert ask_many(attempt, times=40, in_flight=40, max_retries=20) == ["hi"] * 40
 
 
-def test_the_last_failure_is_told_and_another_error_at_once() -> None:
+def test_the_last_failure_is_reported_and_another_error_at_once() -> None:
     tries: list[int] = []
 
     async def busy() -> str:
@@ -145,13 +148,14 @@ def test_the_last_failure_is_told_and_another_error_at_once() -> None:
     assert (str(said), len(tries)) == ("no such path", 1)
 
 
-def test_who_is_cancelled_while_waiting_takes_no_place() -> None:
+def test_a_request_cancelled_while_waiting_takes_no_place() -> None:
     async def run() -> None:
-        several = Retries(0, "the server")
+        several = Retries(Endpoint(max_retries=0), "the server")
         server = Server(most=1, seconds=0.05)
         with pytest.raises(EndpointError):
             await asyncio.gather(*[several.run(server) for _ in range(3)])
-        await asyncio.sleep(0.1)  # now few at a time
+        # Now there are few at a time.
+        await asyncio.sleep(0.1)
         server.most = 64
         tasks = [asyncio.create_task(several.run(server)) for _ in range(6)]
         await asyncio.sleep(0.01)
@@ -176,7 +180,7 @@ def test_a_real_server_with_a_limit_answers_all_of_many() -> None:
             places.release()
 
     async def run(url: str) -> list[Completion]:
-        client = ChatClient("test-model", url, max_retries=5)
+        client = ChatClient("test-model", Endpoint(base_url=url, max_retries=5))
         try:
             return await asyncio.gather(
                 *[
@@ -193,12 +197,12 @@ def test_a_real_server_with_a_limit_answers_all_of_many() -> None:
 
 def few_at_a_time() -> Retries:
     """One at a time, and it stays so."""
-    several = Retries(0, "the server")
+    several = Retries(Endpoint(max_retries=0), "the server")
     several._limit = 1.0
     return several
 
 
-def test_places_are_given_in_the_order_of_coming() -> None:
+def test_places_are_given_first_come_first_served() -> None:
     async def run() -> None:
         several = few_at_a_time()
         order: list[str] = []
@@ -218,7 +222,7 @@ def test_places_are_given_in_the_order_of_coming() -> None:
     asyncio.run(run())
 
 
-def test_a_place_of_one_who_is_cancelled_while_nobody_may_be_asked_is_the_next_ones() -> None:
+def test_a_place_cancelled_during_a_pause_goes_to_the_next() -> None:
     async def run() -> None:
         several = few_at_a_time()
         several._closed_until = time.monotonic() + 0.2

@@ -1,4 +1,4 @@
-"""A second tiny model with the tokenizer of the first and weights of its own."""
+"""A second tiny model: the tokenizer of the first, other weights."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def folder(request: pytest.FixtureRequest, tiny_model_folder: Path, bert_folder:
     return tiny_model_folder if request.param == "decoder" else bert_folder
 
 
-def alone(folder: Path, text: str) -> np.ndarray[Any, Any]:
+def embed_alone(folder: Path, text: str) -> np.ndarray[Any, Any]:
     """The mean of the last hidden states, of one text without padding, of length 1."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
@@ -58,7 +58,9 @@ def test_an_embedding_is_the_mean_hidden_state_whatever_stands_beside_it_in_the_
 ) -> None:
     vectors = load_embedder(str(folder)).embed(TEXTS)
     for vector, text in zip(vectors, TEXTS, strict=True):
-        np.testing.assert_allclose(vector, alone(folder, text) if text else np.zeros(32), atol=2e-6)
+        np.testing.assert_allclose(
+            vector, embed_alone(folder, text) if text else np.zeros(32), atol=2e-6
+        )
 
 
 def test_batches_are_cut_by_tokens_and_keep_the_order(
@@ -91,8 +93,8 @@ def test_low_rank_adapters_count(tiny_model_folder: Path, tmp_path: Path) -> Non
     adapted.merge_and_unload().save_pretrained(merged)
     transformers.AutoTokenizer.from_pretrained(tiny_model_folder).save_pretrained(merged)
     vector = load_embedder(str(tmp_path)).embed(TEXTS[:1])[0]
-    np.testing.assert_allclose(vector, alone(merged, TEXTS[0]), atol=2e-6)
-    assert np.abs(vector - alone(tiny_model_folder, TEXTS[0])).max() > 1e-3
+    np.testing.assert_allclose(vector, embed_alone(merged, TEXTS[0]), atol=2e-6)
+    assert np.abs(vector - embed_alone(tiny_model_folder, TEXTS[0])).max() > 1e-3
 
 
 def test_what_cannot_embed_is_a_clear_error(tokenizer: Any, tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_what_cannot_embed_is_a_clear_error(tokenizer: Any, tmp_path: Path) -> N
     )
     transformers.T5Model(config).save_pretrained(tmp_path / "t5")
     tokenizer.save_pretrained(tmp_path / "t5")
-    with pytest.raises(ModelError, match="gives no hidden states for a text alone"):
+    with pytest.raises(ModelError, match="gives no hidden states for a single text"):
         load_embedder(str(tmp_path / "t5"))
     with pytest.raises(ModelError, match="does not exist"):
         load_embedder(str(tmp_path / "nothing"))

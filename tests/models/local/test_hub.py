@@ -1,4 +1,4 @@
-"""A hub that is not there is told in seconds; one that answers, and what is in the cache, go their usual way."""
+"""A hub that cannot be reached is reported in seconds; a hub that answers changes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ except ModelError as error:
 
 
 def load(name: str, endpoint: str, home: Path) -> str:
-    """What loading the tokenizer of a hub id says."""
+    """What loading the tokenizer of a hub id prints."""
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
     return subprocess.run(
@@ -61,18 +61,18 @@ def empty_hub() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_name_that_is_nowhere_is_told_in_seconds_where_there_is_no_network(
+def test_without_a_network_an_unknown_name_is_reported_in_seconds(
     tmp_path: Path,
 ) -> None:
     began = time.monotonic()
     assert (
-        f"nobody/nothing is no folder here and not in the cache, and {NOWHERE} cannot be reached"
+        f"nobody/nothing is not a folder here and not in the cache, and {NOWHERE} cannot be reached"
         in load("nobody/nothing", NOWHERE, tmp_path)
     )
-    assert time.monotonic() - began < 30, "the hub's own client takes 46 s of pauses alone"
+    assert time.monotonic() - began < 30, "the hub's client pauses for 46 s"
 
 
-def test_a_hub_that_answers_says_itself_what_is_wrong(empty_hub: str, tmp_path: Path) -> None:
+def test_a_hub_that_answers_reports_what_is_wrong(empty_hub: str, tmp_path: Path) -> None:
     said = load("nobody/nothing", empty_hub, tmp_path)
     assert "the tokenizer of nobody/nothing cannot be loaded" in said
     assert "cannot be reached" not in said

@@ -1,4 +1,4 @@
-"""A model by hub id, folder or training run: what it is told apart by, and what is refused."""
+"""A model by hub id, folder or training run: its identity, and what is refused."""
 
 from __future__ import annotations
 

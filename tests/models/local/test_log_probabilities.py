@@ -28,7 +28,7 @@ def scorer(model: Any, tokenizer: Any) -> LocalScorer:
 
 
 def by_hand(model: Any, token_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probability of each token given those before it and entropy of its distribution, in NumPy; the first has none."""
+    """Log-probability and entropy of each token given those before it, in NumPy; nan at first."""
     with torch.no_grad():
         logits = (
             model(input_ids=torch.from_numpy(token_ids)[None].long()).logits[0].double().numpy()

@@ -1,6 +1,7 @@
-"""Answers kept beyond a run: the same question to the same model, in the same words and settings, is paid for once.
+"""Answers kept beyond a run: a question in the same words and settings is paid for once.
 
-One SQLite file for all runs of a user, which several processes may use at a time. Forgetting it costs money, never a result.
+All runs of a user share one SQLite file, also at the same time. Losing it costs money, never a
+result.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from pathlib import Path
 from atlas.errors import RunError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.endpoints.endpoint import cache_folder
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 logger = logging.getLogger(__name__)
 
-BUSY_SECONDS = 30.0  # another process writes for milliseconds
+# Another process writes for milliseconds.
+BUSY_SECONDS = 30.0
 
 
 class CachedClient:
-    """`client` with a memory in `file`. An answer out of it has no usage: it was paid for before.
+    """`client` with a memory in `file`. An answer from it has no usage: it was paid for before.
 
     Args:
         asked: what else decides the answer, such as the model's name and the server's address.
@@ -41,21 +43,20 @@ class CachedClient:
             self._database = _open(self._file)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
-        self._failure: RunError | None = None  # met when an answer was to be kept
-        self._asking: dict[
-            str, asyncio.Future[None]
-        ] = {}  # by question: done when its answer is kept, or there is none
+        # An error that was met when an answer was to be kept.
+        self._failure: RunError | None = None
+        # By question: done when its answer is kept, or there is none.
+        self._asking: dict[str, asyncio.Future[None]] = {}
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """As the client's; what it declined or did not answer is not kept.
+        """The client's answer. A refused question is not kept.
 
         Raises:
             RunError: the file cannot be used.
         """
         question = self._key(messages, sampling)
-        while (
-            asking := self._asking.get(question)
-        ) is not None:  # by another trajectory with the same words
+        # Another trajectory may be asking in the same words.
+        while (asking := self._asking.get(question)) is not None:
             await asyncio.shield(asking)
         kept = self._find(question)
         if kept is not None:
@@ -82,11 +83,18 @@ class CachedClient:
             ).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from None
-        return None if row is None else Completion(usage=Usage(), **json.loads(row[0]))
+        if row is None:
+            return None
+        kept = json.loads(row[0])
+        calls = tuple(ToolCall.model_validate(call) for call in kept.pop("tool_calls"))
+        return Completion(usage=Usage(), tool_calls=calls, **kept)
 
     def _keep(self, question: str, answer: Completion) -> None:
-        """An answer that cannot be kept is paid for, so it is given all the same: the next question fails."""
-        row = json.dumps({"text": answer.text, "finish_reason": answer.finish_reason})
+        """Keep an answer. If that fails, the paid answer is still used; the next question fails."""
+        calls = [call.model_dump() for call in answer.tool_calls]
+        row = json.dumps(
+            {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
+        )
         try:
             self._database.execute("insert or ignore into answers values (?, ?)", [question, row])
         except sqlite3.Error as error:
@@ -99,7 +107,8 @@ class CachedClient:
 
     def _unusable(self, error: Exception) -> RunError:
         return RunError(
-            f"the cache of answers {self._file} cannot be used: {error}. Remove it (answers in it are paid for again), or leave cache out."
+            f"the cache of answers {self._file} cannot be used: {error}. Remove it (its answers "
+            "are paid for again), or leave cache out."
         )
 
 
@@ -110,7 +119,8 @@ def _open(file: Path) -> sqlite3.Connection:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = normal")
         database.execute(
-            "create table if not exists answers (question text primary key, answer text not null) without rowid"
+            "create table if not exists answers "
+            "(question text primary key, answer text not null) without rowid"
         )
     except sqlite3.Error:
         database.close()

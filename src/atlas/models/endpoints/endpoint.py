@@ -1,7 +1,7 @@
-"""What every client of a model over a network shares: its key, which answers are worth asking again, and what may be quoted.
+"""What all clients of remote models share: the endpoint, its key and how to quote it.
 
-A key comes from an environment variable (a `.env` file is not read) and is struck out of whatever an endpoint says before
-that can reach a record or an error message.
+A key comes from an environment variable; a `.env` file is not read. It is redacted in all that an
+endpoint says before that can reach a record or an error message.
 """
 
 from __future__ import annotations
@@ -22,30 +22,18 @@ from atlas.config import SECRET, SPEED_ONLY, Config
 from atlas.errors import ConfigError
 from atlas.terminal.visible_text import one_line, visible
 
-DEFAULT_VARIABLE = "OPENAI_API_KEY"  # where a server at base_url is concerned
-KEYLESS = "no-key"  # local servers ask for none, SDKs do
-SHORTEST_SECRET = (
-    8  # characters; a shorter key ("x", "EMPTY") is a stand-in, and may be a part of any answer
-)
-LONGEST_QUOTE = 300  # characters of an endpoint's own words in a message; an HTML page is longer
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again, where the server does not say
-LONGEST_WAIT = (
-    120.0  # seconds; a server that wants more is asked after the usual pause, and given up sooner
-)
-REFUSED_REQUEST = (
-    400,
-    413,
-    422,
-)  # this request is at fault (too long, filtered), another may not be
-BATCHES = (
-    ("openai", ""),
-    ("openai", "azure"),
-    ("anthropic", ""),
-    ("google", ""),
-)  # providers, and services of theirs
-REFUSED_ACCESS = (401, 402, 403, 404)  # no request of ours can succeed
-BUSY = (408, 409, 425, 429)  # worth asking again, as is every 5xx
-TOO_MUCH = (429, 503, 529)  # asked for more than it gives
+# The key variable of a server at base_url.
+DEFAULT_VARIABLE = "OPENAI_API_KEY"
+# Local servers need no key, but some clients must send one.
+KEYLESS = "no-key"
+# Characters. A shorter key ("x", "EMPTY") is a stand-in, which may occur in any answer.
+SHORTEST_SECRET = 8
+# Characters of an endpoint's own words in a message.
+LONGEST_QUOTE = 300
+# Seconds before a retry, unless the server names a time.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+# Providers, and other companies' services for them, whose batches are supported.
+BATCHES = (("openai", ""), ("openai", "azure"), ("anthropic", ""), ("google", ""))
 
 
 class Endpoint(Config):
@@ -70,9 +58,7 @@ class Endpoint(Config):
         5, ge=0, description="tries after the first, where the server is busy or breaks"
     )
     max_in_flight: Annotated[int, SPEED_ONLY] = Field(
-        8,
-        ge=1,
-        description="requests at a time, at most; fewer while the server says that it is too much",
+        8, ge=1, description="the most requests at a time; fewer while the server is overloaded"
     )
 
     @field_validator("base_url")
@@ -107,62 +93,57 @@ class Endpoint(Config):
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How questions are gathered for a provider's batch endpoint, for a model of which `takes_batches` is true."""
+    """How questions are gathered for a batch endpoint, for a model that `takes_batches` accepts.
+
+    `folder` is where sent batches are noted; None: the user's cache.
+    """
 
     size: int = 1_000
     poll_seconds: float = 30.0
-    folder: Path | None = None  # where the sent ones are noted; None: the user's cache
+    folder: Path | None = None
 
 
 def cache_folder() -> Path:
-    """Where things are kept beyond a run: forgetting them costs money at most, never a result."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas"
+    """The folder for what outlives a run. Losing it may cost money, never a result."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("atlas")
 
 
-def read_key(base_url: str | None, variable: str | None) -> str | None:
-    """The key in the named variable; None leaves it to the provider, who knows its own.
+def read_key(endpoint: Endpoint) -> str | None:
+    """The key in the endpoint's variable; None: the provider's SDK finds its own.
 
     Raises:
-        ConfigError: the variable is named, for a provider, and not set; or what it holds is no key.
+        ConfigError: the variable is not set, or does not hold a key.
     """
-    if base_url is None and variable is None:
+    variable = endpoint.api_key_variable
+    if endpoint.base_url is None and variable is None:
         return None
-    key = os.environ.get(variable or DEFAULT_VARIABLE, "").strip()
-    if not key and base_url is None:
+    variable = variable or DEFAULT_VARIABLE
+    key = os.environ.get(variable, "").strip()
+    if not key and endpoint.base_url is None:
         raise ConfigError(
-            f"the environment variable {variable} is not set, expected a key. Set it, or name another by api_key_variable=…."
+            f"the environment variable {variable} is not set, expected a key. "
+            "Set it, or name another one by api_key_variable=…."
         )
-    if not (
-        key.isascii() and key.isprintable()
-    ):  # as a paste with a line break or a typographer's dash in it
+    # A pasted key may hold a line break or a typographic dash.
+    if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"the environment variable {variable or DEFAULT_VARIABLE} holds characters that cannot be sent as a key, expected letters, "
-            "digits and signs of ASCII on one line. Copy the key again."
+            f"the environment variable {variable} holds characters that cannot be sent as a key, "
+            "expected ASCII letters, digits and signs on one line. Copy the key again."
         )
     return key or KEYLESS
 
 
-def retry_after_seconds(error: object) -> float | None:
-    """How long the server wants to be left alone, where an SDK's error (or an answer) says and it is bearable."""
-    headers = getattr(getattr(error, "response", error), "headers", None) or {}
-    try:
-        seconds = float(headers["retry-after"])
-    except (KeyError, ValueError):  # absent, or a date
-        return None
-    return seconds if 0 <= seconds <= LONGEST_WAIT else None
-
-
 def takes_batches(model: str, base_url: str | None) -> bool:
-    """Whether we know how to ask through a batch endpoint; that a server at `base_url` has one in OpenAI's protocol is taken on trust."""
+    """Whether batches are supported for a model. A server at `base_url` is trusted to have them."""
     provider, _, rest = model.partition("/")
-    service = (
-        rest.partition("/")[0] if "/" in rest else ""
-    )  # of another company, through which the provider is reached
+    service = rest.partition("/")[0] if "/" in rest else ""
     return base_url is not None or (provider, service) in BATCHES
 
 
 class Censor:
-    """Strikes keys out of what an endpoint says."""
+    """Redacts keys in what an endpoint says."""
 
     def __init__(self, keys: Iterable[object] = ()) -> None:
         self._keys: set[str] = set()
@@ -171,18 +152,16 @@ class Censor:
     def add(self, keys: Iterable[object]) -> None:
         self._keys |= {str(key) for key in keys if key} - {KEYLESS}
 
-    def strike(self, text: str) -> str:
-        """An answer without keys. Stand-ins stay: to strike "x" or "0" out of JSON would spoil every answer."""
+    def redact(self, text: str) -> str:
+        """An answer without keys. Stand-ins stay: without every "x" or "0", JSON would break."""
         for key in self._keys:
             if len(key) >= SHORTEST_SECRET:
                 text = text.replace(key, "[key]")
         return text
 
     def quote(self, said: object) -> str:
-        """An endpoint's own words on one line, without keys or logins of proxies, and not too many: fit for a terminal and a file."""
-        text = visible(
-            self.strike(str(said))
-        )  # lone surrogates, too, which JSON can spell and UTF-8 cannot
+        """An endpoint's words for messages: one short line without keys and proxy logins."""
+        text = visible(self.redact(str(said)))
         for login in _proxy_logins():
             text = text.replace(login, "[login]@")
         for key in self._keys:
@@ -192,7 +171,7 @@ class Censor:
 
 
 def _proxy_logins() -> Iterator[str]:
-    """What stands before the host in the proxies of the environment; aiohttp's errors name a proxy by its whole address."""
+    """The logins in the environment's proxies: aiohttp's errors name the full address."""
     for proxy in urllib.request.getproxies().values():
         login, at, _ = proxy.rpartition("@")
         if at:

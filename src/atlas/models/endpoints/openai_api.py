@@ -1,141 +1,137 @@
-"""A model on a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, LiteLLM, OpenRouter and many more.
+"""A model on a server with OpenAI's chat completions: vLLM, SGLang, llama.cpp and others.
 
-Spoken here without an SDK, for what one question costs: hundreds in flight are asked by one processor that way
-(benchmarks/selection.py). Providers with protocols and habits of their own are asked through inspect_ai (inspect_api.py).
+It works without an SDK, which would cost several times the processor time per question
+(benchmarks/clients.py). Providers with other protocols are asked by inspect_api.py.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from atlas.models.base import Completion, Sampling
-from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, Wire
-from atlas.records import Message, Usage
+from atlas.models.endpoints.connections import Transport
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
+from atlas.records import Message, ToolCall, Usage
 
 
 class ChatClient:
-    """Asks the server at `base_url` for `model`, by its name there; over `wire`, if not over connections of its own."""
+    """Asks the server at `endpoint.base_url` for `model`, by its name there."""
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        *,
-        api_key_variable: str | None = None,
-        timeout_seconds: float = 120.0,
-        max_retries: int = 5,
-        wire: Wire | None = None,
-    ) -> None:
+    def __init__(self, model: str, endpoint: Endpoint, transport: Transport | None = None) -> None:
         self._model = model
-        self._endpoint = JsonEndpoint(
-            base_url.rstrip("/") + "/chat/completions",
-            model,
-            api_key_variable=api_key_variable,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            wire=wire,
-        )
+        self._endpoint = JsonEndpoint("/chat/completions", model, endpoint, transport)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """One answer; a request that the server declines as such is a Completion with a `refusal`.
-
-        Raises:
-            EndpointError: no answer after all retries, or something that is no answer.
-            ModelError: the server does not know the model or does not accept the key.
-        """
+        """One answer. A request that the server declines gives a Completion with a `refusal`."""
+        body = chat_request(self._model, messages, sampling)
         try:
-            return await self._endpoint.ask(
-                chat_request(self._model, messages, sampling), self._read
-            )
+            return await self._endpoint.ask(body, self._read)
         except RejectedError as error:
-            return Completion(
-                text="", usage=Usage(requests=1), finish_reason="rejected", refusal=str(error)
-            )
+            return Completion.rejected(str(error))
 
     async def close(self) -> None:
         await self._endpoint.close()
 
     def _read(self, answer: Any) -> Completion:
-        text, refusal, finish_reason, usage = read_chat_answer(answer)
-        if refusal is None and finish_reason == "content_filter":
-            refusal = text or "stopped by the endpoint's content filter"
+        read = read_chat_answer(answer)
         censor = self._endpoint.censor
-        return Completion(
-            censor.strike(text),
-            usage,
-            finish_reason,
-            None if refusal is None else censor.quote(refusal),
+        calls = tuple(
+            call.model_copy(update={"arguments": censor.redact(call.arguments)})
+            for call in read.tool_calls
         )
+        refusal = None if read.refusal is None else censor.quote(read.refusal)
+        return replace(read, text=censor.redact(read.text), refusal=refusal, tool_calls=calls)
 
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-    """The body of a request; what `sampling` leaves to the model is not in it."""
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [_chat_message(message) for message in messages],
-    }
-    told = {
+    """The body of a request, without the settings that `sampling` leaves to the model."""
+    settings: dict[str, Any] = {
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
+        "tools": list(sampling.tools) or None,
     }
-    body |= {name: value for name, value in told.items() if value is not None}
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_wire_message(message) for message in messages],
+    }
+    body |= {name: value for name, value in settings.items() if value is not None}
     if sampling.response_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": sampling.response_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 
 
-def read_chat_answer(answer: Any) -> tuple[str, str | None, str, Usage]:
-    """Text, refusal, why it ended and what it took, of a chat completions answer.
+def read_chat_answer(answer: Any) -> Completion:
+    """The completion in a decoded chat completions answer.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the answer holds none.
     """
     try:
         choice = answer["choices"][0]
         message = choice["message"]
         content = message.get("content")
-        parts = (
-            [part for part in content if isinstance(part, dict)]
-            if isinstance(content, list)
-            else []
-        )
+        parts = content if isinstance(content, list) else []
         refusal = message.get("refusal") or next(
             (part["refusal"] for part in parts if part.get("refusal")), None
         )
-        finish_reason = choice.get("finish_reason") or "stop"
+        finish_reason = str(choice.get("finish_reason") or "stop")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("the answer holds no choices[0].message") from None
-    if isinstance(content, list) and len(parts) == len(
-        content
-    ):  # of several parts; those of other types are thoughts
-        content = "".join(
-            part["text"]
-            for part in parts
-            if part.get("type") == "text" and isinstance(part.get("text"), str)
-        )
+    if isinstance(content, list):
+        # Parts of other types are thoughts.
+        texts = [part.get("text") for part in parts if part.get("type") == "text"]
+        content = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(content, str | None):
         raise ValueError(f"choices[0].message.content is {content!r:.60}, expected a text")
-    return (
-        content or "",
-        None if refusal is None else str(refusal),
-        str(finish_reason),
-        _usage(answer.get("usage")),
+    if refusal is None and finish_reason == "content_filter":
+        refusal = content or "stopped by the endpoint's content filter"
+    return Completion(
+        text=content or "",
+        usage=_usage(answer.get("usage")),
+        finish_reason=finish_reason,
+        refusal=None if refusal is None else str(refusal),
+        tool_calls=_tool_calls(message.get("tool_calls")),
     )
 
 
-def _usage(told: Any) -> Usage:
-    """What the server says it used; some servers say nothing."""
-    if not isinstance(told, dict):
+def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
+    """The calls of an answer, with their arguments verbatim; some servers send them decoded."""
+    try:
+        return tuple(
+            ToolCall(
+                id=None if call.get("id") is None else str(call["id"]),
+                name=str(call["function"]["name"]),
+                arguments=_json_text(call["function"].get("arguments")),
+            )
+            for call in given or ()
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f"choices[0].message.tool_calls is {given!r:.60}, expected function calls"
+        ) from None
+
+
+def _json_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+
+
+def _usage(reported: Any) -> Usage:
+    """The tokens that the server reports; some servers report none."""
+    if not isinstance(reported, dict):
         return Usage(requests=1)
-    counts = [told.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    counts = [reported.get(name) for name in ("prompt_tokens", "completion_tokens")]
     read, written = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
     return Usage(requests=1, input_tokens=read, output_tokens=written)
 
 
-def _chat_message(message: Message) -> dict[str, Any]:
+def _wire_message(message: Message) -> dict[str, Any]:
+    """A message in OpenAI's form. Servers refuse a call without an id or with empty arguments."""
     written: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
         written["tool_call_id"] = message.tool_call_id

@@ -1,8 +1,9 @@
-"""Asking again: which pause comes before the next try, and how many tries are under way at a time.
+"""Retries: the pause before the next try, and the number of tries under way at a time.
 
-A server that is asked for more than it gives says so (429, 503, 529). Then fewer are asked at a time, half of those that were,
-and one more for each round of answers: additive increase, multiplicative decrease, as TCP does it (RFC 5681). When it says how
-long it wants to be left alone, nobody is asked before.
+An overloaded server says so (429, 503, 529). Then the number of tries at a time is halved, and
+grows by one for each round of answers: additive increase, multiplicative decrease, as in TCP
+(RFC 5681).
+No try starts before the time that the server's Retry-After names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from atlas.errors import EndpointError
-from atlas.models.endpoints.endpoint import FIRST_PAUSE, LONGEST_PAUSE
+from atlas.models.endpoints.endpoint import FIRST_PAUSE, LONGEST_PAUSE, Endpoint
 
 AnswerT = TypeVar("AnswerT")
 
@@ -25,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """A try got no answer, and another may get one. Only `Retries` hears of it.
+    """A try got no answer, and another may get one. `Retries` catches it.
 
     Args:
-        wait_seconds: how long the server wants to be left alone, where it says.
-        is_too_much: whether it was asked for more than it gives, rather than broken.
+        wait_seconds: the pause that the server asks for, where it does.
+        is_too_much: whether the server is overloaded, rather than broken.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class BusyError(Exception):
 
 
 class Retries:
-    """Tries of many questions to one server, each at most `max_retries` times after the first."""
+    """The tries of many questions to one server, called `server` in messages."""
 
-    def __init__(self, max_retries: int, server: str) -> None:
-        self._max_retries = max_retries
+    def __init__(self, endpoint: Endpoint, server: str) -> None:
+        self._max_retries = endpoint.max_retries
         self._server = server
-        self._limit = math.inf  # tries under way at a time; a fraction is on its way to one more
+        # The number of tries under way at a time; its fraction grows to the next whole one.
+        self._limit = math.inf
         self._under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed_until = -math.inf
@@ -56,7 +58,7 @@ class Retries:
         """The answer of the first try that gets one.
 
         Raises:
-            EndpointError: the last try got none either. Other errors of a try pass through.
+            EndpointError: the last try got no answer. Other errors of a try pass through.
         """
         for number in range(self._max_retries + 1):
             await self._enter()
@@ -76,17 +78,18 @@ class Retries:
             finally:
                 self._leave()
             await asyncio.sleep(pause)
-        raise AssertionError("a last try that got nothing has raised")
+        raise AssertionError("the last try raises")
 
     async def _enter(self) -> None:
-        """Take a place among those under way, in the order of coming, and wait there until the server wants to be asked."""
+        """Take a place among the tries under way, in order, then wait out a pause."""
         if self._waiting or self._under_way + 1 > self._limit:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
                 await turn
             except asyncio.CancelledError:
-                if not turn.cancelled():  # the place that was given to this one is another's
+                # The place was already given to this try.
+                if not turn.cancelled():
                     self._leave()
                 raise
         else:
@@ -99,7 +102,7 @@ class Retries:
             raise
 
     def _leave(self) -> None:
-        """Give a place up, and the free ones to those who wait longest."""
+        """Free a place, and give the free places to those that wait longest."""
         self._under_way -= 1
         while self._waiting and self._under_way + 1 <= self._limit:
             turn = self._waiting.popleft()
@@ -111,13 +114,12 @@ class Retries:
         now = time.monotonic()
         if wait_seconds is not None:
             self._closed_until = max(self._closed_until, now + wait_seconds)
-        if (
-            started < self._lowered_at
-        ):  # it was under way when the others were too many, and says nothing new
+        # This try was already under way when the limit was lowered.
+        if started < self._lowered_at:
             return
         if math.isinf(self._lowered_at):
             logger.warning(
-                "%s is asked for more than it gives; it is asked for less at a time from now on",
+                "%s is overloaded; fewer requests are sent to it at a time from now on",
                 self._server,
             )
         self._limit = max(1.0, self._under_way // 2)

@@ -1,4 +1,4 @@
-"""Answers by JSON schema from servers that have it, and in words from those that have not: found out by asking."""
+"""JSON schemas for the servers that support them, and plain requests for the others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 class SchemaFallback:
-    """`client`, asked without a schema as soon as it is clear that its model refuses schemas rather than the question."""
+    """Asks `client` without a schema as soon as its model turns out to refuse schemas."""
 
     def __init__(self, client: ModelClient, model: str) -> None:
         self._client = client
         self._model = model
-        self._takes_schema: bool | None = None  # not known before the first answer
+        # None: not known before the first answer.
+        self._takes_schema: bool | None = None
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         plain = replace(sampling, response_schema=None)
@@ -27,14 +28,13 @@ class SchemaFallback:
         answer = await self._client.complete(messages, sampling)
         if answer.finish_reason != "rejected":
             self._takes_schema = True
-        elif (
-            self._takes_schema is None
-        ):  # perhaps for the schema, perhaps for something else: the plain request tells
+        elif self._takes_schema is None:
+            # The plain request shows whether the schema or something else was refused.
             refused, answer = answer, await self._client.complete(messages, plain)
             if answer.finish_reason != "rejected" and self._takes_schema is None:
                 self._takes_schema = False
                 logger.warning(
-                    "model '%s' refuses JSON schemas (%s); asking for JSON in words from now on",
+                    "model '%s' refuses JSON schemas (%s); asking without a schema from now on",
                     self._model,
                     refused.refusal,
                 )

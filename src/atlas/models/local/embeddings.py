@@ -1,6 +1,7 @@
-"""What a text is about, as a vector: the mean of a Hugging Face model's last hidden states over the tokens of the text.
+"""The meaning of a text as a vector: the mean of a model's last hidden states over its tokens.
 
-Any encoder or decoder that AutoModel loads. The model stays as it is (frozen); texts longer than it reads are cut at the end.
+Any encoder or decoder that AutoModel loads can be used. It is not trained. A text that is longer
+than the model reads is cut at the end.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from atlas.models.local.hub import is_only_cached
 from atlas.models.local.load import (
     Precision,
     default_device,
+    dtype_name,
+    first_line,
     import_transformers,
     load_model,
+    load_tokenizer,
     locate_model,
-    resolve_precision,
 )
 
-MAX_TOKENS = 512  # of a text, unless the model or its tokenizer reads fewer
-BATCH_TOKENS = 8_192  # padding included
-UNBOUNDED = 1_000_000  # tokenizers without a limit of their own name a huge one
+# Tokens of a text, unless the model or its tokenizer reads fewer.
+MAX_TOKENS = 512
+# Tokens of a batch, padding included.
+BATCH_TOKENS = 8_192
+# Tokenizers without a limit name a huge one.
+UNBOUNDED = 1_000_000
 
 Floats = NDArray[np.float64]
 
@@ -37,13 +43,10 @@ class Embedder:
         self._model = model
         self._tokenizer = tokenizer
         self.name = name
-        limits = (
-            tokenizer.model_max_length,
-            getattr(model.config, "max_position_embeddings", None),
-        )
-        self._max_tokens = min(
-            [MAX_TOKENS, *(limit for limit in limits if limit and limit < UNBOUNDED)]
-        )
+        positions = getattr(model.config, "max_position_embeddings", None)
+        limits = (tokenizer.model_max_length, positions)
+        known = [limit for limit in limits if limit and limit < UNBOUNDED]
+        self._max_tokens = min([MAX_TOKENS, *known])
 
     @property
     def size(self) -> int:
@@ -51,13 +54,12 @@ class Embedder:
         return int(self._model.config.hidden_size)
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """[texts, size], each row of length 1 (or 0, where a text has no token). The same texts give the same rows."""
+        """[texts, size]: rows of length 1, or 0 for a text without tokens. It is deterministic."""
         vectors = np.zeros((len(texts), self.size))
         if not texts:
             return vectors
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)[
-            "input_ids"
-        ]
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)
+        tokens = encoded["input_ids"]
         by_length = sorted(
             (index for index in range(len(texts)) if tokens[index]),
             key=lambda index: len(tokens[index]),
@@ -72,7 +74,7 @@ class Embedder:
 
     @torch.inference_mode()
     def _means(self, batch: Sequence[Sequence[int]]) -> Floats:
-        """[B, size]: the mean hidden state of each sequence; right-padded, the padding counted nowhere."""
+        """[B, size]: the mean hidden state of each sequence, without its padding at the right."""
         device = self._model.device
         shape = (len(batch), max(map(len, batch)))
         ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
@@ -80,9 +82,8 @@ class Embedder:
             ids[row, : len(sequence)] = torch.tensor(sequence)
             mask[row, : len(sequence)] = 1
         ids, mask = ids.to(device), mask.to(device)
-        hidden = self._model(
-            input_ids=ids, attention_mask=mask
-        ).last_hidden_state.double()  # [B, T, size]
+        # [B, T, size]
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.double()
         weights = mask[:, :, None].double()
         means: Floats = ((hidden * weights).sum(1) / weights.sum(1)).cpu().numpy()
         return means
@@ -92,34 +93,32 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
     """The embedder of a hub id, a model folder or a training run.
 
     Raises:
-        ModelError: no model or no tokenizer there, or one that gives no hidden states for a text alone (encoder-decoders).
+        ModelError: no model or tokenizer there, or a model that gives a text no hidden states
+            (an encoder-decoder).
     """
     place = locate_model(name)
     transformers = import_transformers()
-    is_cached = is_only_cached(place.location)
-    dtype = "bfloat16" if resolve_precision(precision) == "bf16" else "float32"
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            place.location, local_files_only=is_cached
-        )
-        if (
-            place.holds_adapters
-        ):  # merged: adapters of a causal LM do not fit the bare model under it
-            model = load_model(place, dtype).merge_and_unload().base_model
-        else:
+    dtype = dtype_name(precision)
+    tokenizer = load_tokenizer(place)
+    if place.holds_adapters:
+        # Adapters of a causal LM do not fit the bare model under it.
+        model = load_model(place, dtype).merge_and_unload().base_model
+    else:
+        # Torn files raise the errors of several libraries.
+        try:
             model = transformers.AutoModel.from_pretrained(
-                place.location, dtype=getattr(torch, dtype), local_files_only=is_cached
+                place.location,
+                dtype=getattr(torch, dtype),
+                local_files_only=is_only_cached(place.location),
             )
-            model = model.to(default_device()).eval()
-    except ModelError:
-        raise
-    except Exception as error:  # torn files raise errors of several libraries
-        raise ModelError(
-            f"model {name} cannot be loaded to embed texts: {str(error).strip().splitlines()[0]}"
-        ) from error
+        except Exception as error:
+            raise ModelError(
+                f"model {name} cannot be loaded to embed texts: {first_line(error)}"
+            ) from error
+        model = model.to(default_device()).eval()
     if model.config.is_encoder_decoder or not hasattr(model.config, "hidden_size"):
         raise ModelError(
-            f"model {name} ({type(model).__name__}) gives no hidden states for a text alone. Name an encoder or a decoder, such as "
-            "sentence-transformers/all-MiniLM-L6-v2."
+            f"model {name} ({type(model).__name__}) gives no hidden states for a single text. Name "
+            "an encoder or a decoder, such as sentence-transformers/all-MiniLM-L6-v2."
         )
     return Embedder(model, tokenizer, name)

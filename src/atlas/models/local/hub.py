@@ -1,6 +1,6 @@
-"""The Hugging Face Hub: whether a model is to be had from it, found out in seconds.
+"""Whether a model can be had from the Hugging Face Hub, found out in seconds.
 
-Its own client tries each file six times before it gives up, which takes minutes where there is no network.
+Hugging Face's client tries each file six times, which takes minutes without a network.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from pathlib import Path
 
 from atlas.errors import ModelError
 
-ATTEMPTS = (
-    2  # each as long as HF_HUB_ETAG_TIMEOUT allows: a slow network gets the time that it always had
-)
+# Each try takes as long as HF_HUB_ETAG_TIMEOUT allows.
+ATTEMPTS = 2
 PAUSE_SECONDS = 1.0
 
 
-@cache  # a process asks once
+@cache
 def is_only_cached(location: str) -> bool:
-    """Whether a model has to come from the cache, because the hub does not answer; False for a folder.
+    """Whether a model must come from the cache, because the hub does not answer.
+
+    It is False for a folder. The hub is asked once in a process.
 
     Raises:
-        ModelError: nor is it in the cache.
+        ModelError: the model is not in the cache either.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -35,18 +36,17 @@ def is_only_cached(location: str) -> bool:
             get_hf_file_metadata(hf_hub_url(location, "config.json"))
             return False
         except (HfHubHTTPError, HFValidationError):
-            return False  # an answer, or no name for a model: who loads it says what is wrong
-        except Exception as error:  # the transport's: httpx's or httpx2's, by version of the client
+            # The hub answered, or the name is invalid: loading reports what is wrong.
+            return False
+        except Exception as error:
+            # By its version, the client raises the errors of httpx or httpx2.
             reason = error
         if attempt < ATTEMPTS - 1:
             time.sleep(PAUSE_SECONDS)
-    if (
-        Path(constants.HF_HUB_CACHE)
-        / repo_folder_name(repo_id=location, repo_type="model")
-        / "snapshots"
-    ).is_dir():
+    folder = repo_folder_name(repo_id=location, repo_type="model")
+    if (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir():
         return True
     raise ModelError(
-        f"{location} is no folder here and not in the cache, and {constants.ENDPOINT} cannot be reached: {reason}. "
-        "Check the name and the connection, or give a folder."
+        f"{location} is not a folder here and not in the cache, and {constants.ENDPOINT} cannot be "
+        f"reached: {reason}. Check the name and the connection, or give a folder."
     )

@@ -1,7 +1,7 @@
 """Hugging Face causal LMs on this machine: a hub id, a folder, or the run folder of `atlas train`.
 
-Only this workshop and `training` load torch. A tokenizer is loaded before its model, so that faults that make a run
-worthless (no chat template) show before the expensive part starts.
+Only this package and `training` load torch. A tokenizer is loaded before its model, so that a
+missing chat template shows before the expensive part starts.
 """
 
 from __future__ import annotations
@@ -21,19 +21,13 @@ from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relativ
 Precision = Literal["auto", "fp32", "bf16"]
 
 CHECKPOINT_FOLDER = "checkpoint"
-MODEL_SUFFIXES = (
-    ".json",
-    ".safetensors",
-    ".bin",
-    ".jinja",
-    ".model",
-    ".txt",
-)  # weights, settings, tokenizer
+# Of weights, settings and tokenizers.
+MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """Where a model's files are: `name` as the user gave it, `location` as Hugging Face loads it."""
+    """Where a model's files are: `name` as the user gave it, `location` for Hugging Face."""
 
     name: str
     location: str
@@ -44,7 +38,7 @@ class ModelPlace:
 
     @property
     def holds_adapters(self) -> bool:
-        """Whether there are low-rank adapters alone, that name their base model."""
+        """Whether there are only low-rank adapters, which name their base model."""
         return (Path(self.location) / "adapter_config.json").exists()
 
 
@@ -52,7 +46,7 @@ def locate_model(name: str) -> ModelPlace:
     """The place of a model given as a hub id, a folder or a training run.
 
     Raises:
-        ModelError: a path without a model in it.
+        ModelError: there is no model at the path.
         RunError: a training run that is not finished.
     """
     path = Path(name)
@@ -62,20 +56,24 @@ def locate_model(name: str) -> ModelPlace:
     if path.is_dir():
         if not any((path / file).exists() for file in ("config.json", "adapter_config.json")):
             raise ModelError(
-                f"{path} holds no model: neither config.json nor adapter_config.json is there. Give a model folder or a hub id."
+                f"{path} holds no model: neither config.json nor adapter_config.json is there. "
+                "Give a model folder or a hub id."
             )
-        return ModelPlace(
-            name, str(path.resolve())
-        )  # adapters name their base by this, wherever they are loaded from
+        # Adapters name their base model by an absolute path, wherever they are loaded from.
+        return ModelPlace(name, str(path.resolve()))
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ModelError(
-            f"model folder {path} does not exist. Check the path, or give a hub id such as Qwen/Qwen2.5-0.5B-Instruct."
+            f"model folder {path} does not exist. Check the path, or give a hub id such as "
+            "Qwen/Qwen2.5-0.5B-Instruct."
         )
     return ModelPlace(name, name)
 
 
 def model_input(name: str, out: Path) -> Input:
-    """A model as an input of the run at `out`: a training run, a folder (with the digest of its files) or a hub id."""
+    """A model as an input of the run at `out`: a training run, a folder or a hub id.
+
+    A folder has the digest of its files.
+    """
     path = Path(name)
     if (path / MANIFEST_FILE).exists():
         return run_input(path, out, ("train",))
@@ -87,88 +85,100 @@ def model_input(name: str, out: Path) -> Input:
     return Input(path=relative_path(path, out), digest=hashlib.sha256(digests.encode()).hexdigest())
 
 
+def load_tokenizer(place: ModelPlace) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        ModelError: there is no usable one, or the hub cannot be reached.
+    """
+    transformers = import_transformers()
+    is_cached = is_only_cached(place.location)
+    # A broken tokenizer.json raises a bare Exception.
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            place.location, local_files_only=is_cached
+        )
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {place.name} cannot be loaded: {first_line(error)}"
+        ) from error
+
+
 def load_renderer(place: ModelPlace) -> Renderer:
     """The tokenizer of a model, ready to render conversations.
 
     Raises:
-        ModelError: no tokenizer there, one without a chat template, or a hub that cannot be reached.
+        ModelError: no usable tokenizer, or one without a chat template.
     """
-    transformers = import_transformers()
-    is_cached = is_only_cached(place.location)
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            place.location, local_files_only=is_cached
-        )
-    except Exception as error:  # a broken tokenizer.json raises a bare Exception
-        raise ModelError(
-            f"the tokenizer of {place.name} cannot be loaded: {_first_line(error)}"
-        ) from error
-    return Renderer(tokenizer, place.name)
+    return Renderer(load_tokenizer(place), place.name)
 
 
 def load_renderer_named(name: str | None) -> Renderer | None:
-    """The renderer of a hub id, a training run or a folder (one with a tokenizer alone will do), if one is named."""
+    """The renderer of a hub id, a training run or a folder, which may hold only a tokenizer."""
     if name is None:
         return None
     folder = Path(name)
-    return load_renderer(
-        ModelPlace(name, str(folder.resolve()))
-        if (folder / "tokenizer.json").exists()
-        else locate_model(name)
-    )
+    if (folder / "tokenizer.json").exists():
+        return load_renderer(ModelPlace(name, str(folder.resolve())))
+    return load_renderer(locate_model(name))
 
 
 def load_model(
     place: ModelPlace, dtype: str, device: str | None = None, quantization: Any = None
 ) -> Any:
-    """The model itself, in evaluation mode, on `device` (the first GPU if there is one).
+    """The model itself, in evaluation mode.
 
     Args:
         dtype: a torch dtype by name, "float32" or "bfloat16".
-        quantization: transformers' quantization config for the weights of linear layers; None: they are as `dtype` says.
+        device: None: the first GPU if there is one, else the CPU.
+        quantization: transformers' quantization config for the weights of linear layers.
 
     Raises:
-        ModelError: no model there, one that is no causal LM, or weights that are not all there.
+        ModelError: no causal LM there, or incomplete weights.
     """
     transformers = import_transformers()
     import torch
 
     device = device or default_device()
-    options: dict[str, Any] = (
-        {}
-        if quantization is None
-        else {"quantization_config": quantization, "device_map": {"": device}}
-    )
-    options |= {"dtype": getattr(torch, dtype), "local_files_only": is_only_cached(place.location)}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "local_files_only": is_only_cached(place.location),
+    }
+    if quantization is not None:
+        options |= {"quantization_config": quantization, "device_map": {"": device}}
     missing: Collection[str] = ()
+    # Torn weights raise safetensors' own error, a wrong architecture a RuntimeError.
     try:
         if place.holds_adapters:
-            model = _import_peft().AutoPeftModelForCausalLM.from_pretrained(
-                place.location, **options
-            )
+            auto = _import_peft().AutoPeftModelForCausalLM
+            model = auto.from_pretrained(place.location, **options)
         else:
-            model, told = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 place.location, output_loading_info=True, **options
             )
-            missing = told["missing_keys"]
-    except Exception as error:  # torn weights raise safetensors' own error, an architecture that does not fit a RuntimeError
-        raise ModelError(f"model {place.name} cannot be loaded: {_first_line(error)}") from error
-    if missing:  # transformers would make them up
+            missing = report["missing_keys"]
+    except DependencyError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model {place.name} cannot be loaded: {first_line(error)}") from error
+    # transformers would fill them with random numbers.
+    if missing:
         raise ModelError(
-            f"the weights of model {place.name} lack {len(missing)} of those that its config.json asks for, among them {min(missing)}. "
-            "Get its files again, or mend its config.json."
+            f"the weights of model {place.name} lack {len(missing)} of those in its config.json, "
+            f"among them {min(missing)}. Get its files again, or fix its config.json."
         )
     return (model if quantization else model.to(device)).eval()
 
 
 def default_device() -> str:
+    """The first GPU, or the CPU."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 on a GPU that has it and fp32 elsewhere (many CPUs emulate bf16 slowly)."""
+    """`auto` is bf16 on a GPU that has it, else fp32 (many CPUs emulate bf16 slowly)."""
     import torch
 
     if precision != "auto":
@@ -176,7 +186,13 @@ def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
+def dtype_name(precision: Precision) -> str:
+    """The torch dtype of a precision, by name."""
+    return "bfloat16" if resolve_precision(precision) == "bf16" else "float32"
+
+
 def import_transformers() -> Any:
+    """transformers, without its log and progress bars."""
     try:
         import transformers
     except ImportError:
@@ -194,5 +210,6 @@ def _import_peft() -> Any:
     return peft
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
     return str(error).strip().split("\n", 1)[0]

@@ -1,37 +1,37 @@
 """Log-probabilities and entropies of given responses by a model on this machine.
 
-One forward pass a trajectory; logits are computed where a token that a step owns is predicted.
+Each trajectory takes one forward pass. Logits are computed only where an owned token is predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from atlas.models.local.load import (
     Precision,
+    dtype_name,
     load_model,
     load_renderer,
     locate_model,
-    resolve_precision,
 )
 from atlas.models.local.step_tokens import (
     Measured,
-    Question,
+    ScoringPrompt,
     StepTokens,
-    questions_about,
+    scoring_prompts,
     tokens_by_step,
 )
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
 
-ROWS = 256  # positions at a time in float32 over the whole vocabulary
+# Positions at a time in float32 over the whole vocabulary.
+ROWS = 256
 
 
 class LocalScorer:
-    """A Hugging Face causal LM, called `name` in messages, that reads trajectories written by `renderer`."""
+    """Scores trajectories, written by `renderer`, with a Hugging Face causal LM called `name`."""
 
     def __init__(self, model: Any, renderer: Renderer, name: str) -> None:
         self.model = model
@@ -43,27 +43,29 @@ class LocalScorer:
         """The tokens of each step, one entry a step.
 
         Raises:
-            DataError: the trajectory cannot be read by this model: its template refuses it, or it is too long.
+            DataError: the template refuses the trajectory, or it is too long for the model.
         """
-        questions = questions_about(trajectory, self.renderer, self.max_tokens, self.name)
-        return tokens_by_step(
-            len(trajectory.steps), [(question, self._measure(question)) for question in questions]
-        )
+        prompts = scoring_prompts(trajectory, self.renderer, self.max_tokens, self.name)
+        measured = ((prompt, self._measure(prompt)) for prompt in prompts)
+        return tokens_by_step(len(trajectory.steps), measured)
 
     @torch.inference_mode()
-    def _measure(self, question: Question) -> Measured:
+    def _measure(self, prompt: ScoringPrompt) -> Measured:
         device = self.model.device
-        ids = torch.from_numpy(question.token_ids).long().to(device)
-        places = torch.from_numpy(question.owned).to(device)
-        logits = self.model(input_ids=ids[None], logits_to_keep=places - 1, use_cache=False).logits[
-            0
-        ]  # position t predicts token t + 1
-        blocks = zip(torch.split(logits, ROWS), torch.split(ids[places], ROWS), strict=True)
-        parts = [_log_probs_and_entropies(*block) for block in blocks]
-        log_probs, entropies = (
-            torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True)
+        ids = torch.from_numpy(prompt.token_ids).long().to(device)
+        positions = torch.from_numpy(prompt.owned).to(device)
+        # Position t predicts token t + 1.
+        output = self.model(input_ids=ids[None], logits_to_keep=positions - 1, use_cache=False)
+        logits, targets = output.logits[0], ids[positions]
+        log_probs, entropies = [], []
+        for rows, wanted in zip(torch.split(logits, ROWS), torch.split(targets, ROWS), strict=True):
+            of_all = torch.log_softmax(rows.float(), dim=-1)
+            log_probs.append(of_all.gather(1, wanted[:, None])[:, 0])
+            entropies.append(torch.special.entr(of_all.exp()).sum(dim=-1))
+        return (
+            torch.cat(log_probs).double().cpu().numpy(),
+            torch.cat(entropies).double().cpu().numpy(),
         )
-        return log_probs, entropies
 
 
 def load_scorer(name: str, precision: Precision = "auto") -> LocalScorer:
@@ -74,14 +76,4 @@ def load_scorer(name: str, precision: Precision = "auto") -> LocalScorer:
     """
     place = locate_model(name)
     renderer = load_renderer(place)
-    return LocalScorer(
-        load_model(place, "bfloat16" if resolve_precision(precision) == "bf16" else "float32"),
-        renderer,
-        name,
-    )
-
-
-def _log_probs_and_entropies(logits: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
-    yield log_probs.gather(1, targets[:, None])[:, 0]
-    yield torch.special.entr(log_probs.exp()).sum(dim=-1)
+    return LocalScorer(load_model(place, dtype_name(precision)), renderer, name)

@@ -1,7 +1,8 @@
-"""What a model thinks of given responses, whoever runs it: the log-probability and the entropy of every token that a step owns.
+"""The log-probability and entropy of every token that a step owns.
 
-A step is measured over its own tokens alone, the end of turn included, with the whole history before them as context. Who
-owns a token is the renderer's to say; a scorer only measures the tokens at given positions.
+A step is measured only over its own tokens, including the end of turn, with the whole history
+before them as context. The renderer decides which step owns a token; a scorer only measures the
+tokens at given positions.
 """
 
 from __future__ import annotations
@@ -17,21 +18,20 @@ from atlas.records import Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer, TokenizedExample
 
-Measured = tuple[
-    NDArray[np.float64], NDArray[np.float64]
-]  # log-probabilities and entropies of the asked positions, in nats
+# Log-probabilities and entropies at the owned positions of a prompt, in nats.
+Measured = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class StepTokens:
-    """The tokens of one step's response: `log_probs` and `entropies` in nats, each of shape [tokens of the step], float64."""
+    """One step's response: `log_probs` and `entropies` in nats, each [tokens of the step]."""
 
     log_probs: NDArray[np.float64]
     entropies: NDArray[np.float64]
 
     @property
     def mean_loss(self) -> float | None:
-        """The mean negative log-likelihood, the logarithm of the perplexity; None for a step without a token."""
+        """The mean negative log-likelihood (log-perplexity); None for a step without tokens."""
         return -float(self.log_probs.mean()) if len(self.log_probs) else None
 
     @property
@@ -40,44 +40,45 @@ class StepTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """The tokens `token_ids` [T] up to the last one that a step owns, and the positions `owned` of those, in order."""
+class ScoringPrompt:
+    """`token_ids` [T] up to the last token that a step owns; `owned`: those tokens' positions."""
 
     example: TokenizedExample
     token_ids: NDArray[np.int32]
     owned: NDArray[np.int64]
 
 
-def questions_about(
+def scoring_prompts(
     trajectory: Trajectory, renderer: Renderer, max_tokens: int | None, name: str
-) -> list[Question]:
-    """What has to be measured of a trajectory: one question, or one a step where the template rewrites history.
+) -> list[ScoringPrompt]:
+    """The prompts that measure a trajectory: one, or one a step if the template rewrites history.
 
     Raises:
-        DataError: the template refuses the trajectory, or it is longer than the `max_tokens` that model `name` reads.
+        DataError: the template refuses the trajectory, or it exceeds model `name`'s `max_tokens`.
     """
+    # A template may refuse one conversation and take the others.
     try:
         examples = renderer.tokenize_trajectory(trajectory)
-    except ModelError as error:  # a template may refuse one conversation and take the others
+    except ModelError as error:
         raise DataError(str(error)) from error
     longest = max((len(example.token_ids) for example in examples), default=0)
     if max_tokens is not None and longest > max_tokens:
         raise DataError(f"its {longest} tokens exceed the {max_tokens} that {name} reads")
-    questions = []
+    prompts = []
     for example in examples:
         owned = np.flatnonzero(loss_mask(example, example.steps))
         if len(owned):
-            questions.append(Question(example, example.token_ids[: owned[-1] + 1], owned))
-    return questions
+            prompts.append(ScoringPrompt(example, example.token_ids[: owned[-1] + 1], owned))
+    return prompts
 
 
 def tokens_by_step(
-    num_steps: int, answers: Iterable[tuple[Question, Measured]]
+    num_steps: int, measured: Iterable[tuple[ScoringPrompt, Measured]]
 ) -> list[StepTokens]:
     """The measured tokens of each step, one entry a step."""
     found = [StepTokens(np.zeros(0), np.zeros(0)) for _ in range(num_steps)]
-    for question, (log_probs, entropies) in answers:
-        owners = question.example.step_of_token[question.owned]
-        for step in question.example.steps:
+    for prompt, (log_probs, entropies) in measured:
+        owners = prompt.example.step_of_token[prompt.owned]
+        for step in prompt.example.steps:
             found[step] = StepTokens(log_probs[owners == step], entropies[owners == step])
     return found

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from atlas.errors import DataError, DependencyError, ModelError
+from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.local.load import load_renderer, locate_model
 from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
@@ -125,17 +126,16 @@ class LikelihoodSelector(ABC):
         try:
             from atlas.models.endpoints.completions_api import CompletionsScorer
         except ModuleNotFoundError:
-            raise DependencyError("aiohttp", "oracle") from None
+            raise DependencyError("aiohttp", "endpoint") from None
         config = self.config
-        client = CompletionsScorer(
-            model,
-            url,
-            renderer,
-            num_likeliest=config.num_likeliest if self.reads_entropies else 1,
+        endpoint = Endpoint(
+            base_url=url,
             api_key_variable=config.api_key_variable,
             timeout_seconds=config.timeout_seconds,
             max_retries=config.max_retries,
         )
+        num_likeliest = config.num_likeliest if self.reads_entropies else 1
+        client = CompletionsScorer(model, endpoint, renderer, num_likeliest=num_likeliest)
         self._clients.append(client)
         return client
 

@@ -1,1 +1,1 @@
-"""Questions that travel in batches: `transport` gathers and waits, a file per provider knows its protocol, `ledger` outlives all."""
+"""Questions in a provider's batches: questions -> the provider's batch ids -> answers."""

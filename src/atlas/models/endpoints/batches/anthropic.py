@@ -1,28 +1,29 @@
-"""Anthropic's Message Batches: the questions themselves make the batch, and a file of results ends it."""
+"""Anthropic's Message Batches: one request holds the questions, one file the results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
-
-from atlas.models.endpoints.batches.acts import ActError, Acts
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.protocol import (
     UNANSWERED,
-    Answer,
-    Ended,
-    Refused,
-    Route,
+    BatchAnswer,
+    BatchRoute,
+    EndedBatch,
+    RefusedBatch,
     no_answer,
     read_answers,
 )
+from atlas.models.endpoints.http_error import HttpError
 
 PATH = "/v1/messages"
-PAGE = 100  # batches in a list, newest first
-# The status under which a question alone would have met an error of this type.
+# The number of batches in a list, newest first.
+PAGE = 100
+# The HTTP status of an error without a batch, by its type.
 STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -40,70 +41,74 @@ STATUSES = {
 class AnthropicBatches:
     """`POST /v1/messages/batches`, `GET …/ID`, `GET …/ID/results`.
 
-    What is in beta is asked for by a header, which is a whole batch's: questions that differ in it do not travel together.
+    A beta feature is asked for by a header, which applies to a whole batch: so questions whose
+    `anthropic-beta` differs do not share one.
     """
 
     headers = ("x-api-key", "authorization", "anthropic-version")
-    largest_batch = 240_000_000  # 256 MB are taken, and 100,000 questions
+    # 256 MB are taken, and 100,000 questions.
+    largest_batch = 240_000_000
 
-    def route(self, request: httpx2.Request) -> Route:
-        path = request.url.path
-        if not path.endswith(PATH):
-            raise ValueError(f"{path} takes no batches, expected an address that ends with {PATH}")
-        base = str(request.url.copy_with(path=path.removesuffix(PATH), query=None)).rstrip("/")
-        return Route(base, " ".join([PATH, *filter(None, [request.headers.get("anthropic-beta")])]))
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
 
-    def line(self, key: str, route: Route, body: Any) -> bytes:
+    def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
+        parts = urlsplit(url)
+        if not parts.path.endswith(PATH):
+            raise ValueError(
+                f"{parts.path} does not take batches, expected an address that ends with {PATH}"
+            )
+        base = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix(PATH)}"
+        return BatchRoute(base, f"{PATH} {headers.get('anthropic-beta', '')}".rstrip())
+
+    def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         return json.dumps({"custom_id": key, "params": body}).encode()
 
-    async def prepare(self, acts: Acts, route: Route, lines: Sequence[bytes]) -> str:
-        """The newest batch there is: a batch bears no name, so the one that was made is known by being newer, and as large."""
-        return next((str(batch["id"]) for batch in await self._list(acts, route, 1)), "")
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
+        """The id of the newest batch. Batches have no names: a new one is newer, and as large."""
+        return next((str(batch["id"]) for batch in await self._list(route, 1)), "")
 
-    async def make(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> str:
-        headers = {"content-type": "application/json"}
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
+        headers = {"Content-Type": "application/json"}
         if betas := route.group.removeprefix(PATH).strip():
             headers["anthropic-beta"] = betas
         content = b'{"requests": [' + b", ".join(lines) + b"]}"
-        return str(
-            (
-                await acts.ask(
-                    "POST", f"{route.base}{PATH}/batches", headers=headers, content=content
-                )
-            )["id"]
-        )
+        url = f"{route.base}{PATH}/batches"
+        return str((await self._requests.ask("POST", url, headers=headers, data=content))["id"])
 
-    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
-        newer = takewhile(lambda batch: batch["id"] != handle, await self._list(acts, route, PAGE))
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
+        batches = await self._list(route, PAGE)
         return [
             str(batch["id"])
-            for batch in newer
+            for batch in takewhile(lambda batch: batch["id"] != handle, batches)
             if sum(batch["request_counts"].values()) == num_questions
         ]
 
-    async def look(self, acts: Acts, route: Route, id_: str) -> Ended | Refused | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
         url = f"{route.base}{PATH}/batches/{id_}"
-        state = await acts.again(lambda: acts.ask("GET", url))
+        state = await self._requests.get(url)
         if state["processing_status"] != "ended":
             return None
         if not state.get("results_url"):
-            raise ActError("its results are no longer kept", 404)
-        answers, num_unreadable = read_answers([await acts.fetch(f"{url}/results")], _read)
-        num_promised = sum(state["request_counts"].values())
-        return Ended(answers, "ended", is_torn=num_unreadable > 0 or len(answers) < num_promised)
-
-    async def _list(self, acts: Acts, route: Route, limit: int) -> list[dict[str, Any]]:
-        page = await acts.again(
-            lambda: acts.ask("GET", f"{route.base}{PATH}/batches?limit={limit}")
+            raise HttpError("its results are no longer kept", 404)
+        answers, num_unreadable = read_answers(
+            [await self._requests.fetch(f"{url}/results")], _read
         )
-        return list(page["data"])
+        num_promised = sum(state["request_counts"].values())
+        is_torn = num_unreadable > 0 or len(answers) < num_promised
+        return EndedBatch(answers, "ended", is_torn)
+
+    async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
+        url = f"{route.base}{PATH}/batches?limit={limit}"
+        return list((await self._requests.get(url))["data"])
 
 
-def _read(row: Any) -> tuple[str, Answer]:
+def _read(row: Any) -> tuple[str, BatchAnswer]:
     key, result = str(row["custom_id"]), row["result"]
     if result["type"] == "succeeded":
         return key, (200, result["message"])
     if result["type"] == "errored":
-        said = result["error"]
-        return key, (STATUSES.get(said["error"]["type"], 500), said)
-    return key, (UNANSWERED, no_answer(f"it {result['type']} in its batch"))  # canceled, expired
+        error = result["error"]
+        return key, (STATUSES.get(error["error"]["type"], 500), error)
+    # It is canceled or expired.
+    return key, (UNANSWERED, no_answer(f"it {result['type']} in its batch"))

@@ -1,149 +1,137 @@
-"""Google's batches of the Gemini API: an uploaded file of lines, a batch of the file, a file of answers.
+"""Google's batches of the Gemini API: an uploaded file of questions, a file of answers.
 
-Questions could be in the batch itself. They are not: answers to those come without their keys, or in another order, at times
-(googleapis/python-genai 1909, 2008), and an answer that is taken for another's would be noticed by nobody.
+Questions could also be in the batch itself. But then answers come without their keys, or in another
+order, at times (googleapis/python-genai 1909, 2008), and a mixed-up answer would go unnoticed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import httpx2
-
-from atlas.models.endpoints.batches.acts import ActError, Acts, read_object
-from atlas.models.endpoints.batches.protocol import Answer, Ended, Refused, Route, read_answers
+from atlas.models.endpoints.batches.batch_requests import BatchRequests, read_object
+from atlas.models.endpoints.batches.protocol import (
+    BatchAnswer,
+    BatchRoute,
+    EndedBatch,
+    RefusedBatch,
+    json_lines,
+    read_answers,
+)
+from atlas.models.endpoints.http_error import HttpError
 
 METHOD = ":generateContent"
 ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "CANCELLED", "EXPIRED")
-# An error's code is gRPC's; the status under which a question alone would have met it.
+# An error in a batch has a gRPC code; the HTTP status of the same error without a batch.
 STATUSES = {
-    1: 499,
-    3: 400,
-    4: 504,
-    5: 404,
-    6: 409,
-    7: 403,
-    8: 429,
-    9: 400,
-    10: 409,
-    11: 400,
-    12: 501,
-    13: 500,
-    14: 503,
-    15: 500,
-    16: 401,
+    **{1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409},
+    **{11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401},
 }
 
 
 class GoogleBatches:
-    """`POST /upload/…/files` twice, `POST /models/M:batchGenerateContent`, `GET /batches/ID`, `GET /files/ID:download`."""
+    """`POST /upload/…/files` twice, `POST /models/M:batchGenerateContent`, `GET /batches/ID`."""
 
     headers = ("x-goog-api-key",)
-    largest_batch = 190_000_000  # 2 GB are taken
+    # 2 GB are taken.
+    largest_batch = 190_000_000
 
-    def route(self, request: httpx2.Request) -> Route:
-        match = re.fullmatch(rf"(.*)/(models/[^/]+){METHOD}", request.url.path)
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
+
+    def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
+        parts = urlsplit(url)
+        match = re.fullmatch(rf"(.*)/(models/[^/]+){METHOD}", parts.path)
         if match is None:
             raise ValueError(
-                f"{request.url.path} takes no batches, expected an address that ends with /models/NAME{METHOD}"
+                f"{parts.path} does not take batches, "
+                f"expected an address that ends with /models/NAME{METHOD}"
             )
-        return Route(str(request.url.copy_with(path=match[1], query=None)).rstrip("/"), match[2])
+        return BatchRoute(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2])
 
-    def line(self, key: str, route: Route, body: Any) -> bytes:
+    def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         return json.dumps({"key": key, "request": body}).encode()
 
-    async def prepare(self, acts: Acts, route: Route, lines: Sequence[bytes]) -> str:
-        """The name of the file."""
-        content = b"".join(line + b"\n" for line in lines)
-        base = httpx2.URL(route.base)
-        url = str(base.copy_with(path=f"/upload{base.path}/files"))
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
+        """The name of the file of questions."""
+        content = json_lines(lines)
+        parts = urlsplit(route.base)
+        url = f"{parts.scheme}://{parts.netloc}/upload{parts.path}/files"
+        begin = {
+            "Content-Type": "application/json",
+            "X-Goog-Upload-Protocol": "resumable",
+            "X-Goog-Upload-Command": "start",
+            "X-Goog-Upload-Header-Content-Length": str(len(content)),
+            "X-Goog-Upload-Header-Content-Type": "application/jsonl",
+        }
+        end = {"X-Goog-Upload-Offset": "0", "X-Goog-Upload-Command": "upload, finalize"}
+        named = b'{"file": {"displayName": "questions"}}'
 
         async def upload() -> str:
-            begin = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start"}
-            begin |= {
-                "X-Goog-Upload-Header-Content-Length": str(len(content)),
-                "X-Goog-Upload-Header-Content-Type": "application/jsonl",
-            }
-            begun = await acts.send(
-                "POST", url, headers=begin, json={"file": {"displayName": "questions"}}
-            )
-            if "x-goog-upload-url" not in begun.headers:
-                raise ActError("no address is given for the file of questions")
-            end = {"X-Goog-Upload-Offset": "0", "X-Goog-Upload-Command": "upload, finalize"}
-            ended = await acts.send_elsewhere(
-                "POST", begun.headers["x-goog-upload-url"], headers=end, content=content
+            begun = await self._requests.send("POST", url, headers=begin, data=named)
+            target = begun.headers.get("x-goog-upload-url")
+            if target is None:
+                raise HttpError("the answer names no address for the file of questions")
+            ended = await self._requests.send(
+                "POST", target, headers=end, data=content, has_key=False
             )
             return str(read_object(ended)["file"]["name"])
 
-        return await acts.again(upload)
+        return await self._requests.repeat(upload)
 
-    async def make(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> str:
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         batch = {"displayName": _title(handle), "inputConfig": {"fileName": handle}}
-        return str(
-            (
-                await acts.ask(
-                    "POST",
-                    f"{route.base}/{route.group}:batchGenerateContent",
-                    json={"batch": batch},
-                )
-            )["name"]
-        )
+        url = f"{route.base}/{route.group}:batchGenerateContent"
+        return str((await self._requests.ask("POST", url, {"batch": batch}))["name"])
 
-    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         found: list[str] = []
-        token = ""
+        query: dict[str, Any] = {"pageSize": 100}
         while True:
-            url = httpx2.URL(
-                f"{route.base}/batches",
-                params={"pageSize": 100} | ({"pageToken": token} if token else {}),
-            )
-            page = await acts.again(partial(acts.ask, "GET", str(url)))
+            url = f"{route.base}/batches?{urlencode(query)}"
+            page = await self._requests.get(url)
             found += [
                 str(batch["name"])
                 for batch in page.get("operations") or []
                 if (batch.get("metadata") or {}).get("displayName") == _title(handle)
             ]
-            token = str(page.get("nextPageToken") or "")
-            if found or not token:
+            query["pageToken"] = page.get("nextPageToken")
+            if found or not query["pageToken"]:
                 return found
 
-    async def look(self, acts: Acts, route: Route, id_: str) -> Ended | Refused | None:
-        state = await acts.again(lambda: acts.ask("GET", f"{route.base}/{id_}"))
-        described = state.get("metadata") or {}
-        how = str(described.get("state")).removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+        state = await self._requests.get(f"{route.base}/{id_}")
+        metadata = state.get("metadata") or {}
+        how = re.sub("^(BATCH|JOB)_STATE_", "", str(metadata.get("state")))
         if how == "FAILED":
-            return Refused(str((state.get("error") or {}).get("message") or "no reason is given"))
+            error = state.get("error") or {}
+            return RefusedBatch(str(error.get("message") or "no reason is given"))
         if how not in ENDED:
             return None
-        output = state.get("response") or described.get("output") or {}
-        texts = [
-            json.dumps(row).encode()
-            for row in (output.get("inlinedResponses") or {}).get("inlinedResponses") or []
-        ]
+        output = state.get("response") or metadata.get("output") or {}
+        inlined = (output.get("inlinedResponses") or {}).get("inlinedResponses") or []
+        texts = [json.dumps(row).encode() for row in inlined]
         if output.get("responsesFile"):
-            texts.append(
-                await acts.fetch(f"{route.base}/{output['responsesFile']}:download?alt=media")
-            )
+            url = f"{route.base}/{output['responsesFile']}:download?alt=media"
+            texts.append(await self._requests.fetch(url))
         answers, num_unreadable = read_answers(texts, _read)
-        counts = described.get("batchStats") or {}
-        num_promised = sum(
-            int(counts.get(name) or 0) for name in ("successfulRequestCount", "failedRequestCount")
-        )
-        is_short = len(answers) < num_promised and (
-            bool(texts) or "SUCCEEDED" in how
-        )  # what was not done in time has no file
-        return Ended(answers, how.lower(), is_torn=num_unreadable > 0 or is_short)
+        counts = metadata.get("batchStats") or {}
+        names = ("successfulRequestCount", "failedRequestCount")
+        num_promised = sum(int(counts.get(name) or 0) for name in names)
+        # Questions that were not answered in time have no file.
+        has_answers = bool(texts) or "SUCCEEDED" in how
+        is_short = len(answers) < num_promised and has_answers
+        return EndedBatch(answers, how.lower(), is_torn=num_unreadable > 0 or is_short)
 
 
 def _title(file: str) -> str:
     return f"questions in {file}"
 
 
-def _read(row: Any) -> tuple[str, Answer]:
+def _read(row: Any) -> tuple[str, BatchAnswer]:
     key = str(row["key"] if "key" in row else row["metadata"]["key"])
     if "response" in row:
         return key, (200, row["response"])

@@ -1,20 +1,22 @@
-"""OpenAI's batches, its own, Azure's and those of many servers: a file of lines, a batch of the file, files of answers."""
+"""OpenAI's batches, also Azure's and those of many servers: files of questions and answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import httpx2
+import aiohttp
 
-from atlas.models.endpoints.batches.acts import Acts
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.protocol import (
     UNANSWERED,
-    Answer,
-    Ended,
-    Refused,
-    Route,
+    BatchAnswer,
+    BatchRoute,
+    EndedBatch,
+    RefusedBatch,
+    json_lines,
     no_answer,
     read_answers,
 )
@@ -27,84 +29,87 @@ ENDED = ("completed", "expired", "cancelled")
 class OpenAIBatches:
     """`POST /files`, `POST /batches`, `GET /batches/ID`, `GET /files/ID/content`.
 
-    Azure differs in names. Under its v1 API the lines say `/v1/chat/completions`, the batch `/chat/completions` whatever the lines say;
-    under a dated API version both say `/chat/completions`, and the address of a question holds the name of its deployment.
+    Azure differs in names. In its v1 API, lines name `/v1/chat/completions`, but a batch names
+    `/chat/completions`. In a dated API version both name `/chat/completions`, and the address of a
+    question holds the name of its deployment.
     """
 
     headers = ("authorization", "api-key", "openai-organization", "openai-project")
-    largest_batch = 190_000_000  # OpenAI and Azure take 200 MB
+    # OpenAI and Azure take 200 MB.
+    largest_batch = 190_000_000
 
-    def route(self, request: httpx2.Request) -> Route:
-        path = request.url.path
-        endpoint = next((endpoint for endpoint in ENDPOINTS if path.endswith(endpoint)), None)
+    def __init__(self, requests: BatchRequests) -> None:
+        self._requests = requests
+
+    def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
+        parts = urlsplit(url)
+        endpoint = next((each for each in ENDPOINTS if parts.path.endswith(each)), None)
         if endpoint is None:
             raise ValueError(
-                f"{path} takes no batches, expected an address that ends with {' or '.join(ENDPOINTS)}"
+                f"{parts.path} does not take batches, expected an address that ends with "
+                f"{' or '.join(ENDPOINTS)}"
             )
-        base = path.removesuffix(endpoint).partition("/deployments/")[0]
-        group = endpoint if "api-version" in request.url.params else "/v1" + endpoint
-        return Route(
-            str(request.url.copy_with(path=base, query=None)).rstrip("/"),
-            group,
-            request.url.query.decode(),
-        )
+        path = parts.path.removesuffix(endpoint).partition("/deployments/")[0].rstrip("/")
+        group = endpoint if "api-version=" in parts.query else "/v1" + endpoint
+        return BatchRoute(f"{parts.scheme}://{parts.netloc}{path}", group, parts.query)
 
-    def line(self, key: str, route: Route, body: Any) -> bytes:
+    def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         return json.dumps(
             {"custom_id": key, "method": "POST", "url": route.group, "body": body}
         ).encode()
 
-    async def prepare(self, acts: Acts, route: Route, lines: Sequence[bytes]) -> str:
-        url, file = (
-            _url(route, "/files"),
-            ("questions.jsonl", b"".join(line + b"\n" for line in lines)),
-        )
-        made = await acts.again(
-            lambda: acts.ask("POST", url, data={"purpose": "batch"}, files={"file": file})
-        )
-        return str(made["id"])
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
+        content = json_lines(lines)
 
-    async def make(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> str:
-        is_azure = bool(route.query) or httpx2.URL(route.base).host.endswith(AZURE_HOSTS)
-        asked = {
+        async def upload() -> dict[str, Any]:
+            form = aiohttp.FormData({"purpose": "batch"})
+            form.add_field("file", content, filename="questions.jsonl")
+            return await self._requests.ask("POST", _url(route, "/files"), data=form)
+
+        return str((await self._requests.repeat(upload))["id"])
+
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
+        host = urlsplit(route.base).hostname or ""
+        is_azure = bool(route.query) or host.endswith(AZURE_HOSTS)
+        batch = {
             "input_file_id": handle,
             "endpoint": "/chat/completions" if is_azure else route.group,
             "completion_window": "24h",
         }
-        return str((await acts.ask("POST", _url(route, "/batches"), json=asked))["id"])
+        return str((await self._requests.ask("POST", _url(route, "/batches"), batch))["id"])
 
-    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
-        page = await acts.again(lambda: acts.ask("GET", _url(route, "/batches", limit=100)))
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
+        url = _url(route, "/batches", limit=100)
+        page = await self._requests.get(url)
         return [str(batch["id"]) for batch in page["data"] if batch.get("input_file_id") == handle]
 
-    async def look(self, acts: Acts, route: Route, id_: str) -> Ended | Refused | None:
-        state = await acts.again(lambda: acts.ask("GET", _url(route, f"/batches/{id_}")))
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+        url = _url(route, f"/batches/{id_}")
+        state = await self._requests.get(url)
         how = str(state["status"]).lower()
         if how == "failed":
-            reasons = [
-                str(error.get("message")) for error in (state.get("errors") or {}).get("data") or []
-            ]
-            return Refused("; ".join(reasons) or "no reason is given")
+            errors = (state.get("errors") or {}).get("data") or []
+            reasons = "; ".join(str(error.get("message")) for error in errors)
+            return RefusedBatch(reasons or "no reason is given")
         if how not in ENDED:
             return None
-        names = [name for name in (state.get("output_file_id"), state.get("error_file_id")) if name]
-        texts = [await acts.fetch(_url(route, f"/files/{name}/content")) for name in names]
+        files = [file for file in (state.get("output_file_id"), state.get("error_file_id")) if file]
+        texts = [
+            await self._requests.fetch(_url(route, f"/files/{file}/content")) for file in files
+        ]
         answers, num_unreadable = read_answers(texts, _read)
         num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        return Ended(answers, how, is_torn=num_unreadable > 0 or len(answers) < num_promised)
+        is_torn = num_unreadable > 0 or len(answers) < num_promised
+        return EndedBatch(answers, how, is_torn)
 
 
-def _read(row: Any) -> tuple[str, Answer]:
+def _read(row: Any) -> tuple[str, BatchAnswer]:
     key, response = str(row["custom_id"]), row.get("response")
     if isinstance(response, dict):
         return key, (int(response["status_code"]), response["body"])
     return key, (UNANSWERED, no_answer(str((row.get("error") or {}).get("message"))))
 
 
-def _url(route: Route, path: str, **query: str | int) -> str:
-    url = (
-        httpx2.URL(route.base + path, params=route.query)
-        if route.query
-        else httpx2.URL(route.base + path)
-    )
-    return str(url.copy_merge_params(query))
+def _url(route: BatchRoute, path: str, **query: int) -> str:
+    parts = [part for part in (route.query, urlencode(query)) if part]
+    return "?".join([route.base + path, *(["&".join(parts)] if parts else [])])

@@ -1,110 +1,118 @@
-"""What a provider's batches have to offer, and what is said about them: the line between the waiting and the wire."""
+"""The interface of a provider's batches."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx2
+# The status of a question without an answer.
+UNANSWERED = 410
 
-from atlas.models.endpoints.batches.acts import Acts
-
-UNUSABLE, UNANSWERED = (
-    404,
-    410,
-)  # the statuses under which we answer: nobody can be asked here; no answer to this question
-
-Answer = tuple[
-    int, Any
-]  # status and body, as the provider would have sent them to the one question
+# Status and body, as the provider would have sent them to the question without a batch.
+BatchAnswer = tuple[int, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Where a question was going. Those of one route may travel together, and only those."""
+class BatchRoute:
+    """Where a question is sent. Only questions with the same route may share a batch.
 
-    base: str  # the address that the paths of batches hang on
-    group: str  # what the questions of a batch have in common; with the body it is what was asked
-    query: str = ""  # that goes with every act
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A batch that holds all the answers it will ever hold, by key.
-
-    What came `is_torn` (a proxy's page, half a file) is paid for and may come whole another time.
+    Attributes:
+        base: the address before the paths of batches.
+        group: what the questions have in common. Together with its body it identifies a question.
+        query: the query of every request.
     """
 
-    answers: dict[str, Answer]
-    how: str  # "expired", say: why a question has no answer in it
+    base: str
+    group: str
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """A batch with all the answers that it will ever hold, by key, and `how` it ended ("expired").
+
+    A batch that `is_torn` (half a file, a proxy's page) is paid for and may come whole later.
+    """
+
+    answers: dict[str, BatchAnswer]
+    how: str
     is_torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A batch of which nothing was answered, for a reason that another try would not change."""
+class RefusedBatch:
+    """A batch that the provider refused as a whole, for a reason that a retry does not change."""
 
     reason: str
 
 
 class BatchProtocol(Protocol):
-    """One provider's batches. All of it raises ActError (EndpointError, after tries) where the provider does not do it."""
+    """One provider's batches. Failed requests raise HttpError or EndpointError."""
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """Of a question's request: what has to go with every act (the key, the version)."""
+        """The headers of a question that every request about its batch needs (the key, say)."""
         ...
 
     @property
     def largest_batch(self) -> int:
-        """Bytes of lines."""
+        """The most bytes of lines in a batch."""
         ...
 
-    def route(self, request: httpx2.Request) -> Route:
-        """Raises ValueError for what is no question."""
+    def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
+        """The route of a question that goes to `url` with `headers` (names in lower case).
+
+        Raises:
+            ValueError: the address does not take batches.
+        """
         ...
 
-    def line(self, key: str, route: Route, body: Any) -> bytes:
+    def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
         """A question as a part of a batch, in JSON without a line break."""
         ...
 
-    async def prepare(self, acts: Acts, route: Route, lines: Sequence[bytes]) -> str:
-        """What can be done before anything is paid: a handle by which the batch is made, and found if the word of it is lost."""
+    async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
+        """Do what costs nothing yet: a handle for `make`, by which `find` finds the batch again."""
         ...
 
-    async def make(self, acts: Acts, route: Route, lines: Sequence[bytes], handle: str) -> str:
-        """The id of a batch of these questions. Tried once: after a failure, `find` tells whether it was made all the same."""
+    async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
+        """The id of a new batch. Tried once; after a failure, `find` shows whether it exists."""
         ...
 
-    async def find(self, acts: Acts, route: Route, num_questions: int, handle: str) -> list[str]:
-        """The ids of batches of which one may be the one that `make` made and could not tell of; as a rule none or one."""
+    async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
+        """The ids of batches that `make` may have made with this handle; usually none or one."""
         ...
 
-    async def look(self, acts: Acts, route: Route, id_: str) -> Ended | Refused | None:
-        """None while it is under way."""
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+        """The result of a batch; None while it runs."""
         ...
 
 
 def no_answer(message: str) -> dict[str, Any]:
-    """The body of an answer of our own, in the shape in which every provider's SDK looks for a message."""
+    """The body of an error written by atlas, with its message where every SDK looks for one."""
     return {"error": {"message": message, "type": "batch", "param": None, "code": None}}
 
 
 def read_answers(
-    texts: Iterable[bytes], read: Callable[[Any], tuple[str, Answer]]
-) -> tuple[dict[str, Answer], int]:
-    """The answers in files with a JSON value a line, by key, and the number of lines that cannot be read."""
-    found: dict[str, Answer] = {}
+    texts: Iterable[bytes], read: Callable[[Any], tuple[str, BatchAnswer]]
+) -> tuple[dict[str, BatchAnswer], int]:
+    """The answers in files of JSON lines, by key, and the number of lines that cannot be read."""
+    found: dict[str, BatchAnswer] = {}
     num_unreadable = 0
     for line in (line for text in texts for line in text.split(b"\n") if line.strip()):
         try:
             key, (status, body) = read(json.loads(line))
             if not 100 <= status < 600:
-                raise ValueError(f"{status} is no status")
-        except (ValueError, KeyError, TypeError, AttributeError):
+                raise ValueError(f"{status} is not a status")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             num_unreadable += 1
         else:
             found[key] = (status, body)
     return found, num_unreadable
+
+
+def json_lines(lines: Iterable[bytes]) -> bytes:
+    """A file of JSON lines."""
+    return b"".join(line + b"\n" for line in lines)

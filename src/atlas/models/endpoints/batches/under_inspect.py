@@ -1,64 +1,50 @@
-"""How a batch transport gets under the SDK of each of inspect_ai's providers. `model name -> protocol, arguments`"""
+"""Puts a batch transport under the SDKs of inspect_ai's providers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 
 from atlas.models.endpoints.batches.anthropic import AnthropicBatches
+from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.google import GoogleBatches
 from atlas.models.endpoints.batches.openai import OpenAIBatches
 from atlas.models.endpoints.batches.protocol import BatchProtocol
+from atlas.models.endpoints.batches.transport import BatchTransport
+from atlas.models.endpoints.endpoint import Batching, Endpoint
 
-if TYPE_CHECKING:
-    from inspect_ai.model import Model
-
-    from atlas.models.endpoints.batches.transport import BatchTransport
-
-PROTOCOLS: dict[str, Callable[[], BatchProtocol]] = {
+# All others have OpenAI's.
+PROTOCOLS: dict[str, Callable[[BatchRequests], BatchProtocol]] = {
     "anthropic": AnthropicBatches,
     "google": GoogleBatches,
-}  # of all others: OpenAI's
+}
 
 
-def protocol_of(provider: str) -> BatchProtocol:
-    return PROTOCOLS.get(provider, OpenAIBatches)()
-
-
-def model_arguments(provider: str, transport: BatchTransport) -> dict[str, Any]:
-    """What inspect_ai's `get_model` is told beside the name, for `put_under` to follow."""
+def open_batches(
+    provider: str, batching: Batching, endpoint: Endpoint
+) -> tuple[BatchTransport, dict[str, Any], dict[str, Any]]:
+    """The transport, the arguments of inspect_ai's `get_model` and options of Google's SDK."""
+    transport = BatchTransport(PROTOCOLS.get(provider, OpenAIBatches), batching, endpoint)
+    under_sdk = _UnderSdk(transport)
     if provider == "google":
-        return {}  # its SDK makes an HTTP client for each question
-    arguments: dict[str, Any] = {"http_client": transport.client()}
-    if (
-        provider == "anthropic"
-    ):  # a batch answers in one piece, and its SDK would refuse to wait for long answers in one piece
+        return transport, {}, {"async_client_args": {"transport": under_sdk}}
+    arguments: dict[str, Any] = {
+        "http_client": httpx2.AsyncClient(transport=under_sdk, timeout=None)
+    }
+    # A batch answers in one piece; Anthropic's SDK would refuse to wait for a long answer.
+    if provider == "anthropic":
         arguments |= {"streaming": False, "timeout": None}
-    return arguments
+    return transport, arguments, {}
 
 
-def put_under(provider: str, model: Model, transport: BatchTransport) -> None:
-    """What cannot be said by `model_arguments`."""
-    if provider != "google":
-        return
-    api: Any = model.api
-    usual = api._http_options
+class _UnderSdk(httpx2.AsyncBaseTransport):
+    """A batch transport as an SDK takes it. It does not close with the SDK's client."""
 
-    def http_options(*arguments: Any) -> Any:
-        options = usual(*arguments)
-        options.async_client_args = {"transport": _Lent(transport)}
-        return options
-
-    api._http_options = http_options
-
-
-class _Lent(httpx2.AsyncBaseTransport):
-    """A transport that a client does not close with itself."""
-
-    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, transport: BatchTransport) -> None:
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await self._transport.handle_async_request(request)
+        reply = await self._transport.post(str(request.url), request.headers, await request.aread())
+        return httpx2.Response(reply.status, headers=reply.headers, content=reply.body)

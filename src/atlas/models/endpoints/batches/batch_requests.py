@@ -1,0 +1,138 @@
+"""HTTP requests about batches, with the key of the questions, retried where that is harmless."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from atlas.models.endpoints.connections import Connections, HttpReply
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.http_error import HttpError, error_of
+from atlas.models.endpoints.retries import BusyError, Retries
+
+MOST_REDIRECTS = 5
+# Bytes of a file of answers.
+LARGEST_FILE = 2**30
+# The status of an error after which no question can be asked, where no server gave one.
+UNUSABLE = 404
+
+T = TypeVar("T")
+
+
+class BatchRequests:
+    """An HTTP client that sends `headers`, which hold the key, with every request."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.headers: Mapping[str, str] = {}
+        # A large file may take longer than one try at a question, but not in silence.
+        self._connections = Connections(endpoint.timeout_seconds, LARGEST_FILE)
+        self._retries = Retries(endpoint, "the batch endpoint")
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | aiohttp.FormData | None = None,
+        has_key: bool = True,
+    ) -> HttpReply:
+        """The response to one request.
+
+        Args:
+            has_key: whether to send the key; not to an address that a response named.
+
+        Raises:
+            HttpError: no response, or one with an error.
+        """
+        own = self.headers if has_key else {}
+        reply = await self._request(method, url, {**own, **(headers or {})}, data)
+        return _insist(reply)
+
+    async def ask(self, method: str, url: str, row: Any = None, **options: Any) -> dict[str, Any]:
+        """The JSON object in the response to one request, whose body may be the JSON of `row`."""
+        if row is not None:
+            options["data"] = json.dumps(row).encode()
+            options["headers"] = {"Content-Type": "application/json"}
+        return read_object(await self.send(method, url, **options))
+
+    async def get(self, url: str) -> dict[str, Any]:
+        """The JSON object at an address, with retries."""
+        return await self.repeat(lambda: self.ask("GET", url))
+
+    async def repeat(self, request: Callable[[], Awaitable[T]]) -> T:
+        """The result of `request`, which is retried after failures that may pass.
+
+        Raises:
+            EndpointError: the failures did not pass.
+        """
+
+        async def attempt() -> T:
+            try:
+                return await request()
+            except HttpError as error:
+                if not error.may_pass:
+                    raise
+                raise BusyError(str(error), error.wait_seconds) from None
+
+        return await self._retries.run(attempt)
+
+    async def fetch(self, url: str) -> bytes:
+        """A file, with retries. The key does not follow a redirect to another server."""
+
+        async def fetch() -> bytes:
+            target = url
+            for _ in range(MOST_REDIRECTS):
+                is_same_server = urlsplit(target)[:2] == urlsplit(url)[:2]
+                reply = await self._request("GET", target, self.headers if is_same_server else {})
+                if not 300 <= reply.status < 400 or "Location" not in reply.headers:
+                    break
+                target = urljoin(target, reply.headers["Location"])
+            return _insist(reply).body
+
+        return await self.repeat(fetch)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | aiohttp.FormData | None = None,
+    ) -> HttpReply:
+        body = io.BytesIO(data) if isinstance(data, bytes) else data
+        try:
+            return await self._connections.send(method, url, headers, body)
+        except ValueError as error:
+            raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise HttpError(str(error) or type(error).__name__) from None
+
+
+def read_object(reply: HttpReply) -> dict[str, Any]:
+    """The JSON object in a response.
+
+    Raises:
+        HttpError: there is none; another time there may be one.
+    """
+    try:
+        row = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise HttpError(f"not a JSON object: {reply.body.decode('utf-8', 'replace')}")
+    return row
+
+
+def _insist(reply: HttpReply) -> HttpReply:
+    """Raise the error in a response that has one."""
+    if 200 <= reply.status < 300:
+        return reply
+    raise error_of(reply.status, reply.headers, reply.body)

@@ -1,0 +1,116 @@
+"""HTTP connections over aiohttp: `method, URL, headers, bytes -> status, headers, bytes`."""
+
+from __future__ import annotations
+
+import io
+import re
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+# Bytes of one answer. Without a bound, a server that never stops sending would fill the memory.
+LARGEST_ANSWER = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A whole HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """How a question travels to a server.
+
+    With `is_batched`, many questions are answered together: neither the time that one takes nor the
+    number under way says anything about the server.
+    """
+
+    @property
+    def is_batched(self) -> bool: ...
+
+    async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> HttpReply:
+        """Send one question.
+
+        Raises:
+            OSError, aiohttp.ClientError: no response; another try may get one.
+            ValueError: no try can get one: the address, a proxy or a certificate is unusable.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Connections:
+    """Keeps as many connections open as requests are under way. It follows no redirect.
+
+    Args:
+        idle_seconds: the longest silence of a server; None: the caller limits the time.
+        largest_answer: bytes; None: LARGEST_ANSWER.
+    """
+
+    is_batched = False
+
+    def __init__(
+        self, idle_seconds: float | None = None, largest_answer: int | None = None
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(sock_connect=idle_seconds, sock_read=idle_seconds)
+        self._largest_answer = largest_answer
+        # Opened by the first request, inside the event loop that uses it.
+        self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[tuple[str, str], str | None] = {}
+
+    async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> HttpReply:
+        return await self.send("POST", url, headers, io.BytesIO(data))
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: io.BytesIO | aiohttp.FormData | None = None,
+    ) -> HttpReply:
+        """Send one request; it raises what `Transport.post` raises."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+            )
+        largest = self._largest_answer or LARGEST_ANSWER
+        async with self._session.request(
+            method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy(url)
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > largest:
+                    raise aiohttp.ClientPayloadError(f"an answer of more than {largest:,} bytes")
+            return HttpReply(response.status, response.headers, bytes(body))
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy for this address in the environment.
+
+        aiohttp can look it up too, but it would also send passwords from a .netrc file.
+        """
+        parts = urlsplit(url)
+        server = (parts.scheme, parts.netloc)
+        if server not in self._proxies:
+            is_direct = urllib.request.proxy_bypass(parts.netloc)
+            proxy = None if is_direct else urllib.request.getproxies().get(parts.scheme)
+            # aiohttp would speak HTTP to any other proxy.
+            if proxy is not None and re.match(r"(?!https?:)\w+://", proxy, re.IGNORECASE):
+                raise ValueError(f"the proxy {proxy} is not supported, expected http://…")
+            self._proxies[server] = proxy
+        return self._proxies[server]
