@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Sampling:
     max_tokens: int | None = None
     response_schema: dict[str, Any] | None = None  # a JSON schema that the answer has to follow
     seed: int | None = None
+    tools: tuple[dict[str, Any], ...] = ()  # schemas in OpenAI's form, which the model may call
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Completion:
     usage: Usage
     finish_reason: str
     refusal: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class ModelClient(Protocol):

@@ -1,7 +1,8 @@
-"""BabyAI as a text environment: the levels of the minigrid package, played with words, in the manner of AgentGym's BabyAI.
+"""BabyAI as a text environment: the levels of minigrid, played with words, as in AgentGym's BabyAI.
 
-The observation names what is in view; an action is a primitive (`turn left`) or a whole errand (`pickup blue key 1`), which
-is carried out as primitives. One response is one turn, whatever it does; after `max_steps` turns the episode is truncated.
+The observation names what is in view. An action is a primitive (`turn left`) or a whole errand
+(`pickup blue key 1`), which is carried out as primitives. One response is one turn, whatever it
+does; after `max_steps` turns the episode is truncated.
 
 Score: 0 without success; with success after t of `max_steps` turns, 1 - 0.9 * t / max_steps.
 """
@@ -12,6 +13,9 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from pydantic import Field
+
+from atlas.config import Config
 from atlas.environments.babyai.actions import (
     CHECK_ACTIONS,
     FORMAT_HINT,
@@ -28,8 +32,8 @@ from atlas.errors import DependencyError, EpisodeError
 from atlas.records import Message, Task
 
 INSTRUCTION = """\
-You walk through rooms to reach a goal, one action per turn. You see what is ahead of you; places are counted in steps from you, \
-objects that look the same are numbered by distance.
+You walk through rooms to reach a goal, one action per turn. You see what is ahead of you; \
+places are counted in steps from you, objects that look the same are numbered by distance.
 Actions:
 - turn left
 - turn right
@@ -49,35 +53,54 @@ Action:
 <your action>"""
 
 
-class BabyAIEnvironment:
-    """One playable level at a time. `detour_rate` and `mistake_rate` make its expert imperfect (chance per turn)."""
+class BabyAIExpertConfig(Config):
+    """How the expert of BabyAI plays. Collected data names these settings as its source."""
 
+    detour_rate: float = Field(
+        0.1, ge=0, le=1, description="chance per step that the expert makes a detour"
+    )
+    mistake_rate: float = Field(
+        0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
+    )
+
+
+class BabyAIConfig(Config):
+    """Settings of BabyAI."""
+
+    max_steps: int = Field(20, ge=1, description="turns after which an episode is truncated")
+    expert: BabyAIExpertConfig = Field(
+        BabyAIExpertConfig(), description="how the expert plays: detour_rate, mistake_rate"
+    )
+
+
+class BabyAIEnvironment:
+    """The levels of BabyAI in words: walk through rooms, find, fetch and place objects."""
+
+    Config = BabyAIConfig
+    in_process = True
     name = "babyai"
     prompt: tuple[Message, ...] = (Message(role="system", content=INSTRUCTION),)
 
-    def __init__(
-        self, max_steps: int = 20, detour_rate: float = 0.0, mistake_rate: float = 0.0
-    ) -> None:
+    def __init__(self, config: BabyAIConfig) -> None:
         if find_spec("minigrid") is None:
             raise DependencyError("minigrid", "babyai")
-        self.max_steps = max_steps
-        self.detour_rate = detour_rate
-        self.mistake_rate = mistake_rate
+        self.max_steps = config.max_steps
+        self._expert_config = config.expert
         self.world: Any = None
         self.seen: set[Cell] = set()
         self.num_turns = 0
-        self.last_refusal: str | None = None
         self.on_primitive: Callable[[int, int | None], None] | None = None
         self._view: View | None = None
         self._success = False
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
+        """The first `num_tasks` tasks of a split, one level after the other."""
         return babyai_tasks(split, num_tasks, seed)
 
     def reset(self, task: Task) -> tuple[Message, ...]:
+        """Build the level of `task`; the goal and what is in view."""
         self.world = make_level(task)
         self.on_primitive = None
-        self.last_refusal = None
         self.num_turns = 0
         self._success = False
         self._view = look(self.world)
@@ -95,24 +118,27 @@ class BabyAIEnvironment:
         """A player for the episode that was just reset, built on minigrid's own BabyAIBot."""
         from atlas.environments.babyai.expert import BabyAIExpert
 
-        return BabyAIExpert(
-            self, seed, detour_rate=self.detour_rate, mistake_rate=self.mistake_rate
-        )
+        return BabyAIExpert(self._expert_config, self, seed)
 
-    def step(self, response: str) -> StepResult:
+    def step(self, response: Message) -> StepResult:
+        """Carry out the action in the text of `response`."""
         view = self.view
         if self._success or self.num_turns >= self.max_steps:
             raise EpisodeError("babyai: the episode is over. Call reset before the next step.")
         self.num_turns += 1
-        action = parse_action(response)
-        self.last_refusal = None
+        action = parse_action(response.content)
+        is_invalid = False
         if action is None:
-            self.last_refusal = "no action"
-            text = FORMAT_HINT
+            text, is_invalid = FORMAT_HINT, True
         elif action == CHECK_ACTIONS:
             text = f"You can: {', '.join(available_actions(self.world, view, self.seen))}."
         else:
-            text = self._carry_out(plan_action(action, self.world, view, self.seen))
+            plan = plan_action(action, self.world, view, self.seen)
+            if isinstance(plan, Impossible):
+                text = f"That action is not possible: {plan.reason}. {view.text}"
+                is_invalid = True
+            else:
+                text = self._carry_out(plan)
         score = 1 - 0.9 * self.num_turns / self.max_steps if self._success else 0.0
         return StepResult(
             observation=_user(text),
@@ -122,17 +148,16 @@ class BabyAIEnvironment:
             success=self._success,
             score=score,
             action=action,
+            is_invalid=is_invalid,
         )
 
     def close(self) -> None:
+        """Forget the level."""
         self.world = None
         self._view = None
         self.on_primitive = None
 
-    def _carry_out(self, plan: Plan | Impossible) -> str:
-        if isinstance(plan, Impossible):
-            self.last_refusal = plan.reason
-            return f"That action is not possible: {plan.reason}. {self.view.text}"
+    def _carry_out(self, plan: Plan) -> str:
         for index, primitive in enumerate(plan.primitives):
             _, _, self._success, _, _ = self.world.step(primitive)
             self.seen.update(visible_cells(self.world))

@@ -26,10 +26,10 @@ from atlas.environments.babyai.thoughts import (
 from atlas.environments.babyai.view import SeenObject
 from atlas.environments.base import ExpertTurn
 from atlas.errors import EpisodeError
-from atlas.records import Annotation, CriticalKind
+from atlas.records import Annotation, CriticalKind, Message
 
 if TYPE_CHECKING:
-    from atlas.environments.babyai.environment import BabyAIEnvironment
+    from atlas.environments.babyai.environment import BabyAIEnvironment, BabyAIExpertConfig
 
 # How much a step decides, by what it does: the highest row that applies is its score, and a step without a row scores 0.
 SCORES: dict[str, float] = {
@@ -55,14 +55,13 @@ class BabyAIExpert:
     """Plays the episode that `environment` was just reset to. The same seed gives the same words and the same slips."""
 
     def __init__(
-        self, environment: BabyAIEnvironment, seed: int, detour_rate: float, mistake_rate: float
+        self, config: BabyAIExpertConfig, environment: BabyAIEnvironment, seed: int
     ) -> None:
         self._environment = environment
         self._planner = MovePlanner(environment)
         self._bot = self._planner.bot
         self._rng = random.Random(seed)
-        self._detour_rate = detour_rate
-        self._mistake_rate = mistake_rate
+        self._config = config
         self._goal = _first_person(environment.world.mission)
         self._slip: Move | None = None
         self._known_things: list[Any] = []
@@ -185,10 +184,8 @@ class BabyAIExpert:
 
     def _make_slip(self, move: Move) -> Move | None:
         """A detour or a mistake, at the configured rates: only on the way, with turns to spare, and never two in a row."""
-        detour, mistake = (
-            self._rng.random() < self._detour_rate,
-            self._rng.random() < self._mistake_rate,
-        )
+        detour = self._rng.random() < self._config.detour_rate
+        mistake = self._rng.random() < self._config.mistake_rate
         turns_left = self._environment.max_steps - self._environment.num_turns
         if (
             not (detour or mistake)
@@ -268,6 +265,6 @@ def _first_person(mission: str) -> str:
 
 
 def _turn(thought: str, action: str, kinds: tuple[CriticalKind, ...], score: float) -> ExpertTurn:
-    return ExpertTurn(
-        f"Thought:\n{thought}\n\nAction:\n{action}", Annotation(kinds=kinds, score=score)
-    )
+    content = f"Thought:\n{thought}\n\nAction:\n{action}"
+    response = Message(role="assistant", content=content)
+    return ExpertTurn(response, Annotation(kinds=kinds, score=score))

@@ -27,10 +27,11 @@ from atlas.models.endpoints.endpoint import (
     retry_after_seconds,
 )
 from atlas.models.endpoints.retries import BusyError, Retries
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ResponseSchema
+    from inspect_ai.tool import ToolInfo
 
     from atlas.models.endpoints.batches.transport import BatchTransport
 
@@ -109,20 +110,23 @@ class InspectClient:
             response_schema=schema,
             reasoning_summary="none",  # nobody reads it; to find out whether gpt-5 gives one, inspect_ai would ask a question of its own
         )
-        return await self._retries.run(lambda: self._try(asked, config))
+        tools = [_tool_info(tool) for tool in sampling.tools]
+        return await self._retries.run(lambda: self._try(asked, tools, config))
 
     async def close(self) -> None:
         await self._model.api.aclose()
         if self._batches is not None:
             await self._batches.aclose()
 
-    async def _try(self, messages: list[ChatMessage], config: GenerateConfig) -> Completion:
+    async def _try(
+        self, messages: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig
+    ) -> Completion:
         from tenacity import RetryError
 
         try:
             # In a task of its own: inspect_ai keeps a transcript of all that was asked for as long as the task lives.
             return self._read(
-                await asyncio.create_task(self._model.generate(messages, config=config))
+                await asyncio.create_task(self._model.generate(messages, tools=tools, config=config))
             )
         except (
             Exception
@@ -235,6 +239,14 @@ class InspectClient:
             if choice.stop_reason in ("max_tokens", "model_length")
             else choice.stop_reason,
             refusal=refusal,
+            tool_calls=tuple(
+                ToolCall(
+                    id=call.id,
+                    name=call.function,
+                    arguments=self._censor.strike(json.dumps(call.arguments)),
+                )
+                for call in choice.message.tool_calls or ()
+            ),
         )
 
 
@@ -324,6 +336,18 @@ def _response_schema(schema: dict[str, Any]) -> ResponseSchema:
     return ResponseSchema(name="answer", json_schema=JSONSchema.model_validate(schema), strict=True)
 
 
+def _tool_info(tool: dict[str, Any]) -> ToolInfo:
+    """A tool's schema in OpenAI's form as inspect_ai has it."""
+    from inspect_ai.tool import ToolInfo, ToolParams
+
+    function = tool["function"]
+    return ToolInfo(
+        name=function["name"],
+        description=function.get("description", ""),
+        parameters=ToolParams.model_validate(function.get("parameters") or {}),
+    )
+
+
 def _chat_message(message: Message) -> ChatMessage:
     from inspect_ai.model import (
         ChatMessageAssistant,
@@ -331,7 +355,7 @@ def _chat_message(message: Message) -> ChatMessage:
         ChatMessageTool,
         ChatMessageUser,
     )
-    from inspect_ai.tool import ToolCall
+    from inspect_ai.tool import ToolCall as InspectToolCall
 
     if message.role == "system":
         return ChatMessageSystem(content=message.content)
@@ -342,7 +366,7 @@ def _chat_message(message: Message) -> ChatMessage:
             content=message.content, tool_call_id=message.tool_call_id, function=message.name
         )
     calls = [
-        ToolCall(
+        InspectToolCall(
             id=call.id or f"call_{index}",
             function=call.name,
             arguments=_arguments(call.name, call.arguments),

@@ -6,12 +6,14 @@ Spoken here without an SDK, for what one question costs: hundreds in flight are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from atlas.models.base import Completion, Sampling
+from atlas.models.endpoints.endpoint import Censor
 from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, Wire
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 
 class ChatClient:
@@ -66,6 +68,7 @@ class ChatClient:
             usage,
             finish_reason,
             None if refusal is None else censor.quote(refusal),
+            tuple(_read_tool_calls(answer["choices"][0]["message"], censor)),
         )
 
 
@@ -84,6 +87,8 @@ def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) ->
     if sampling.response_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": sampling.response_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if sampling.tools:
+        body["tools"] = list(sampling.tools)
     return body
 
 
@@ -124,6 +129,26 @@ def read_chat_answer(answer: Any) -> tuple[str, str | None, str, Usage]:
         str(finish_reason),
         _usage(answer.get("usage")),
     )
+
+
+def _read_tool_calls(message: Any, censor: Censor) -> Iterator[ToolCall]:
+    """The calls in an answer.
+
+    Raises:
+        ValueError: one of them is not a call of a function.
+    """
+    for call in message.get("tool_calls") or ():
+        try:
+            function, identity = call["function"], call.get("id")
+            name, arguments = function["name"], function.get("arguments") or "{}"
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(f"tool call {call!r:.100}, expected a function with a name") from None
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        yield ToolCall(
+            id=None if identity is None else str(identity),
+            name=str(name),
+            arguments=censor.strike(text),
+        )
 
 
 def _usage(told: Any) -> Usage:
