@@ -60,7 +60,7 @@ class EndpointPlayer:
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -104,6 +104,10 @@ class EndpointPlayer:
         """Stop asking and close the connections."""
         self._start(self._stop())
         self._thread.join(CLOSING_SECONDS)
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         def begin() -> None:
