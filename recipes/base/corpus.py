@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator
 
 from atlas.environments.babyai.actions import available_actions
-from atlas.environments.babyai.environment import BabyAIEnvironment
+from atlas.environments.babyai.environment import BabyAIConfig, BabyAIEnvironment
 from atlas.environments.babyai.tasks import LEVELS
 from atlas.environments.babyai.thoughts import (
     ACTS,
@@ -41,7 +41,7 @@ Conversation = list[Message]
 
 def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
     """What comes of `num_episodes` exploring episodes: the play itself, and questions and requests at the places it led to."""
-    environment = BabyAIEnvironment(max_steps=12)
+    environment = BabyAIEnvironment(BabyAIConfig(max_steps=12))
     rng = random.Random(seed)
     names = list(LEVELS)
     for index in range(num_episodes):
@@ -81,7 +81,7 @@ def _explore(
             role="assistant",
             content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}",
         )
-        result = environment.step(response.content)
+        result = environment.step(response)
         conversation += [response, *result.observation]
         if result.terminated or result.truncated:
             break

@@ -1,4 +1,4 @@
-"""Scripted players: one that answers in rounds, one that answers each conversation when it is ready."""
+"""Scripted players: one answers in rounds, one answers each conversation when it is ready."""
 
 from __future__ import annotations
 

@@ -133,9 +133,7 @@ class ToolPushEnvironment(PushEnvironment):
 
     def expert(self, seed: int) -> Pusher:
         assert isinstance(self.config, ToolPushConfig)
-        call = ToolCall(
-            id="1", name="push", arguments=json.dumps({"force": self.config.strength})
-        )
+        call = ToolCall(id="1", name="push", arguments=json.dumps({"force": self.config.strength}))
         return Pusher(Message(role="assistant", tool_calls=(call,)))
 
 

@@ -1,4 +1,4 @@
-"""The BabyAI expert: it succeeds, its words are carried out, and its labels stand where something was decided."""
+"""The BabyAI expert: it succeeds, its words are carried out, its labels mark decisions."""
 
 from __future__ import annotations
 
@@ -60,9 +60,8 @@ def steps_of(trajectories: list[Trajectory]) -> list[Step]:
 @pytest.mark.parametrize("level", sorted(LEVELS))
 def test_the_expert_succeeds_on_every_level(level: str) -> None:
     statuses = Counter(trajectory.outcome.status for trajectory in play_many(level, 20))
-    assert statuses["success"] >= 18, (
-        statuses
-    )  # FindObj may need more than 20 turns: 98 % over many episodes
+    # FindObj may need more than 20 turns: 98 % over many episodes.
+    assert statuses["success"] >= 18, statuses
 
 
 @pytest.mark.parametrize("level", sorted(LEVELS))
@@ -123,7 +122,8 @@ def test_the_act_that_reaches_the_goal_is_the_most_critical(level: str) -> None:
         for annotation in final
         if annotation and annotation.score == 1.0 and "critical_action" in annotation.kinds
     ]
-    assert len(reached) >= 0.8 * len(final)  # now and then the goal is met in passing
+    # Now and then the goal is met in passing.
+    assert len(reached) >= 0.8 * len(final)
     assert not [
         step
         for trajectory in trajectories

@@ -1,4 +1,4 @@
-"""The one loop: every opening is played once, each name hears what is new, a bad world costs only itself."""
+"""The one loop: each opening is played once, and a bad world costs only its own episode."""
 
 from __future__ import annotations
 
@@ -279,9 +279,7 @@ def test_an_episode_may_be_limited_as_a_whole() -> None:
             return super().step(response)
 
     limits = Limits(step_seconds=5, episode_seconds=0.3)
-    played = dict(
-        play(RoundPlayer(), 2, 6, 1, make=lambda: Slow(PushConfig()), limits=limits)
-    )
+    played = dict(play(RoundPlayer(), 2, 6, 1, make=lambda: Slow(PushConfig()), limits=limits))
     assert "limits.episode_seconds=0.3" in reason(played["push/0"])
     assert played["push/1"].trajectory.outcome.status == "success"
 

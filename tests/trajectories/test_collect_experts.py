@@ -33,7 +33,8 @@ from pathlib import Path
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 if __name__ == "__main__":
     try:
-        collect_experts(CollectConfig(episodes=int(sys.argv[2]), workers=int(sys.argv[3])), Path(sys.argv[1]))
+        config = CollectConfig(episodes=int(sys.argv[2]), workers=int(sys.argv[3]))
+        collect_experts(config, Path(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -122,7 +123,10 @@ def test_records_stand_in_the_order_of_the_tasks_and_the_summary_counts_them(
 
 
 def test_failures_are_kept_and_marked(tmp_path: Path) -> None:
-    manifest = collect_experts(CollectConfig(episodes=20, workers=1, environment=Choice("babyai", {"max_steps": 2})), tmp_path)
+    manifest = collect_experts(
+        CollectConfig(episodes=20, workers=1, environment=Choice("babyai", {"max_steps": 2})),
+        tmp_path,
+    )
     assert manifest.summary["by_status"]["truncated"] > 0
     assert manifest.summary["episodes"] == 20
 

@@ -76,7 +76,11 @@ def evaluate(
     out: Out,
     settings: Settings = None,
     model: Annotated[
-        str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")
+        str | None,
+        typer.Option(
+            help="A hub id, a model folder, a run folder of train; "
+            "for player=endpoint the model's name there."
+        ),
     ] = None,
     env: Annotated[
         str | None,
@@ -90,7 +94,7 @@ def evaluate(
         int | None, typer.Option(help="Which tasks, and the random streams when sampling.")
     ] = None,
 ) -> None:
-    """Let a model play an environment, and measure it."""
+    """Let a model play in an environment, and measure its success."""
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 
     given = {"model": model, "environment": env, "split": split, "episodes": episodes, "seed": seed}

@@ -31,7 +31,7 @@ def respond(batch: ChatBatch, new: Mapping[str, list[Message]]) -> dict[str, Pla
 
 
 class Alone:
-    """The reference: one conversation that keeps its token ids and runs the model over all of them at every token."""
+    """The reference: one conversation, whose tokens are all fed again at every new token."""
 
     def __init__(self, model: Any, renderer: Renderer) -> None:
         self.model, self.renderer = model, renderer
@@ -68,7 +68,8 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
     model, renderer = model_and_renderer
     batch = ChatBatch(model, renderer, temperature=0, max_tokens=12, max_context=2000)
     alone: dict[str, Alone] = {}
-    # Every conversation that is open answers in every round; "b" is closed after the second, "d" joins in the third.
+    # All open conversations answer in each round; "b" is closed after the second, "d" joins
+    # in the third.
     rounds = [["a", "b", "c"], ["a", "b", "c"], ["c", "d", "a"], ["a", "c", "d"], ["d", "a", "c"]]
     compared = 0
     for number, names in enumerate(rounds):
@@ -89,11 +90,13 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
 def test_where_the_prompt_opens_thinking_every_turn_has_the_history_that_training_has(
     tiny_model_folder: Path,
 ) -> None:
-    """Nothing of the opener may stay in the cache: the template writes earlier responses without it."""
+    """The cache may not keep the opener: the template writes earlier responses without it."""
     place = locate_model(str(tiny_model_folder))
     model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
     renderer.tokenizer.chat_template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}"
+        "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
     )
     batch, messages = ChatBatch(model, renderer, temperature=0, max_tokens=9, max_context=2000), []
@@ -138,7 +141,10 @@ def test_answers_of_unequal_length_leave_the_batch_as_they_end(tiny_model_folder
             "the rows that ended were run to the end of the round"
         )
         for name in names:
-            assert replies[name].message.content == alone[name].respond(new[name], 25), (number, name)
+            assert replies[name].message.content == alone[name].respond(new[name], 25), (
+                number,
+                name,
+            )
         heights.clear()
 
 
@@ -149,8 +155,9 @@ def test_a_closed_conversation_frees_its_row_and_others_go_on_unchanged(
 
     def second_answer(close: bool) -> PlayerAnswer:
         batch = ChatBatch(model, renderer, temperature=0, max_tokens=8, max_context=2000)
-        respond(batch, 
-            {"a": observe("one"), "b": observe("a much longer observation than the other one")}
+        respond(
+            batch,
+            {"a": observe("one"), "b": observe("a much longer observation than the other one")},
         )
         if close:
             batch.close("b")
