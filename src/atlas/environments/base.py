@@ -44,7 +44,7 @@ class StepResult:
 class Environment(Protocol):
     """One playable world. `reset` may be called again and again; the same task plays the same.
 
-    By default each world is driven in a thread of its own, so it may wait for a server. A class
+    By default each world is driven in its own thread, so it may wait for a server. A class
     with `in_process = True` never waits: it is driven in the thread of the loop, which is faster,
     and no time limit applies to it.
     """

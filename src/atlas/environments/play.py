@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from atlas.environments.base import Environment
+from atlas.environments.base import Environment, StepResult
 from atlas.environments.episode import Episode, start_episode
 from atlas.environments.worlds import JobResult, World, Worlds
 from atlas.errors import AtlasError, EpisodeError
@@ -66,6 +67,10 @@ def play_episodes(
         yield from loop.play()
     finally:
         worlds.on_result = None
+
+
+def _step(response: Message, environment: Environment) -> StepResult:
+    return environment.step(response)
 
 
 @dataclass(slots=True)
@@ -184,8 +189,7 @@ class _PlayLoop:
             assert seat.episode is not None
             if answer.finish in ("stop", "length"):
                 seat.answer = answer
-                message = answer.message
-                self._run(seat, lambda environment, message=message: environment.step(message))
+                self._run(seat, partial(_step, answer.message))
                 continue
             if answer.finish == "no_room":
                 seat.episode.truncate(answer.reason or "no room left to answer")

@@ -1,6 +1,6 @@
 """Worlds that are made as needed, driven side by side, timed out and replaced.
 
-Each world has a thread of its own, so that 64 worlds that wait for a server wait together. A world
+Each world has its own thread, so that 64 worlds that wait for a server wait together. A world
 of a class with `in_process = True` is driven by the caller, which is faster.
 """
 

@@ -19,6 +19,8 @@ PLAYERS: dict[str, str] = {
 }
 PLAYER = Kind("player", PLAYERS)
 
+NO_USAGE = Usage()
+
 Finish = Literal["stop", "length", "no_room", "refused", "broken"]
 
 
@@ -39,11 +41,11 @@ class PlayerAnswer:
     finish: Finish = "stop"
     reason: str | None = None
     annotation: Annotation | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 class Player(Protocol):
-    """Answers conversations. A player without `wake` answers all that was submitted as one round."""
+    """Answers conversations; without `wake`, all that was submitted as one round."""
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -57,7 +59,7 @@ class Player(Protocol):
         ...
 
     def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
-        """Answers to what was submitted, one a conversation: a whole round, or those that are ready.
+        """Answers to what was submitted: the whole round, or those that are ready.
 
         Args:
             timeout: seconds after which a player that answers as ready returns without an answer.

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
-from atlas.environments.base import ENVIRONMENT, HasExpert
+from atlas.environments.base import ENVIRONMENT, Environment, HasExpert
 from atlas.environments.episode import trajectory_id
 from atlas.environments.expert_player import ExpertPlayer
 from atlas.environments.play import Opening, play_episodes
@@ -128,16 +128,15 @@ def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[
 
 
 def _tasks(config: CollectConfig) -> Sequence[Task]:
-    environment = ENVIRONMENT.make(config.environment)
-    try:
+    environment: Environment = ENVIRONMENT.make(config.environment)
+    with closing(environment):
+        found = environment.tasks(config.split, config.episodes, config.seed)
         if not isinstance(environment, HasExpert):
             raise ConfigError(
                 f"environment '{config.environment.name}' has no expert, so nothing can be "
                 "collected from it. Add a method expert(seed), or evaluate a model in it."
             )
-        return environment.tasks(config.split, config.episodes, config.seed)
-    finally:
-        environment.close()
+        return found
 
 
 def _source(config: CollectConfig) -> Source:

@@ -1,6 +1,4 @@
-"""How a child process behaves: Ctrl-C does not reach it, `stop` ends it cleanly, and it ends with
-its parent.
-"""
+"""Child processes that Ctrl-C does not reach, that `stop` ends and that end with the parent."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _STOP = signal.SIGUSR1
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C and print no tracebacks; the parent gets it later."""
+    """Processes started inside never see Ctrl-C; the parent gets it a moment later."""
     # The first process would start the tracker, which lets Ctrl-C through again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, _STOP})

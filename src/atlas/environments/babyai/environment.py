@@ -43,7 +43,8 @@ Actions:
 - drop
 - toggle: open or close the door right in front of you
 - go through <door> <id>: an open door
-- toggle and go through <door> <id>: a closed door, or a locked one if you carry the key of its color
+- toggle and go through <door> <id>: a closed door, or a locked one \
+if you carry the key of its color
 - check available actions
 You can carry one object. Answer in this format:
 Thought:

@@ -1,4 +1,4 @@
-"""Many conversations answered in batches by one local model; keys and values of earlier turns are kept.
+"""Many conversations answered in batches by one local model; earlier keys and values are kept.
 
 In each round a conversation brings only what is new to it (an observation); its history is in the
 cache already. Rows are repacked before each batch: closed conversations leave, new ones join, and
@@ -214,7 +214,7 @@ class ChatBatch:
     def _forward(
         self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray
     ) -> torch.Tensor:
-        """Feed tokens [B, L], by which `rows` grow; the logits of the last column, [B, V] float32."""
+        """Feed tokens [B, L], by which `rows` grow; returns the last logits, [B, V] float32."""
         device = self._model.device
         rows.mask = torch.cat(
             [rows.mask, torch.from_numpy(np.ascontiguousarray(is_new)).to(device)], dim=1

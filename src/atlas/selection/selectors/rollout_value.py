@@ -1,4 +1,4 @@
-"""Steps after which a model's own chances of success are better than before (IPR, arXiv 2406.11176).
+"""Steps after which a model's own chances of success are better (IPR, arXiv 2406.11176).
 
     score of step t = V(state after t) - V(state before t)
     V = the share of N sampled rollouts that end in success (ATLaS, Table 4)
@@ -162,11 +162,13 @@ def _difference(replayed: Episode, trajectory: Trajectory) -> str | None:
     again = replayed.trajectory
     for index, (step, recorded) in enumerate(zip(again.steps, trajectory.steps, strict=False)):
         if step.observation != recorded.observation:
-            return f"its replay differs before step {index}: {_both(step.observation, recorded.observation)}"
+            both = _both(step.observation, recorded.observation)
+            return f"its replay differs before step {index}: {both}"
     if len(again.steps) < len(trajectory.steps):
         return f"its replay was over after {len(again.steps)} of {len(trajectory.steps)} steps"
     if trajectory.final_observation and again.final_observation != trajectory.final_observation:
-        return f"its replay differs at the end: {_both(again.final_observation, trajectory.final_observation)}"
+        both = _both(again.final_observation, trajectory.final_observation)
+        return f"its replay differs at the end: {both}"
     return None
 
 
