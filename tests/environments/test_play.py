@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from atlas.environments import play as play_module
 from atlas.environments.base import Environment, StepResult
 from atlas.environments.episode import Episode
 from atlas.environments.expert_player import ExpertPlayer
@@ -270,6 +271,23 @@ def test_the_others_play_on_while_a_world_hangs_where_answers_come_one_by_one() 
             ended.append(name)
         hang.set()
     assert ended[-1] == "push/0"
+
+
+def test_a_round_waits_for_a_slow_world_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(play_module, "ROUND_PATIENCE", 0.1)
+
+    class SlowOnce(PushEnvironment):
+        def step(self, response: Message) -> StepResult:
+            if self.num_needed == 2 and self.num_turns == 0:
+                time.sleep(1.0)
+            return super().step(response)
+
+    player = RoundPlayer()
+    played = play(player, 2, 2, 5, make=lambda: SlowOnce(PushConfig()))
+    assert [name for name, _ in played] == ["push/1", "push/0"]
+    assert set(statuses(played).values()) == {"success"}
+    assert player.rounds[0] == ["push/0", "push/1"]
+    assert player.rounds[1] == ["push/1"]
 
 
 def test_an_episode_may_be_limited_as_a_whole() -> None:

@@ -21,6 +21,9 @@ from atlas.models.players import AnswersAsReady, Player, PlayerAnswer
 from atlas.records import Message, Source, Task
 
 MAX_ATTEMPTS = 2
+# Seconds that a round waits for the slower worlds, counted from the first that is ready. A world
+# that takes longer joins a later round.
+ROUND_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +97,21 @@ class _PlayLoop:
         self._player = player
         self._seats: dict[str, _Seat] = {}
         self._seat_of: dict[World, _Seat] = {}
+        self._in_rounds = not isinstance(player, AnswersAsReady)
         self._ready: dict[str, Sequence[Message]] = {}
+        self._ready_since = 0.0
         self._num_asked = 0
         self._finished: list[tuple[str, Episode]] = []
 
     def play(self) -> Iterator[tuple[str, Episode]]:
-        in_rounds = not isinstance(self._player, AnswersAsReady)
         while True:
             self._open_more()
             if not self._seats:
                 return
-            # A player that answers in rounds is asked when all worlds have come to rest.
-            self._follow_worlds(wait=in_rounds or not self._num_asked)
+            self._follow_worlds(self._patience())
             yield from self._take_finished()
             self._open_more()
-            if in_rounds and self._worlds.is_busy:
+            if self._in_rounds and self._worlds.is_busy and self._patience() != 0.0:
                 continue
             self._submit()
             if self._player is not None and self._num_asked:
@@ -129,8 +132,16 @@ class _PlayLoop:
         seat.job_started = time.monotonic()
         self._worlds.run(seat.world, job, seat.seconds_used)
 
-    def _follow_worlds(self, wait: bool) -> None:
-        for result in self._worlds.results(wait):
+    def _patience(self) -> float | None:
+        """How long to wait for the worlds before the player is asked; None: until one answers."""
+        if not self._in_rounds:
+            return 0.0 if self._num_asked else None
+        if not self._ready:
+            return None
+        return max(0.0, self._ready_since + ROUND_PATIENCE - time.monotonic())
+
+    def _follow_worlds(self, timeout: float | None) -> None:
+        for result in self._worlds.results(timeout):
             seat = self._seat_of[result.world]
             seat.seconds_used += time.monotonic() - seat.job_started
             first = seat.episode is None
@@ -138,6 +149,8 @@ class _PlayLoop:
             if episode.over or self._player is None:
                 self._end(seat, episode)
             else:
+                if not self._ready:
+                    self._ready_since = time.monotonic()
                 self._ready[seat.opening.name] = episode.messages if first else episode.observation
 
     def _record(self, seat: _Seat, result: JobResult) -> Episode:

@@ -193,22 +193,25 @@ class Worlds:
         self._busy.add(world)
         world.run(job)
 
-    def results(self, wait: bool) -> list[JobResult]:
+    def results(self, timeout: float | None) -> list[JobResult]:
         """The results that are there, those of timed-out jobs included.
 
         Args:
-            wait: until there is one.
+            timeout: how long to wait for the first one, in seconds; None: as long as it takes.
         """
+        end = None if timeout is None else time.monotonic() + timeout
         found: list[JobResult] = []
-        while not found and self._busy:
-            result = self._fetch(self.seconds_left if wait else 0.0)
+        while self._busy and not found:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            waits = [seconds for seconds in (left, self.seconds_left) if seconds is not None]
+            result = self._fetch(min(waits, default=None))
             while result is not None:
                 if result.world in self._busy:
                     self._busy.discard(result.world)
                     found.append(result)
                 result = self._fetch(0.0)
             found += self._timed_out()
-            if not wait:
+            if left == 0.0:
                 break
         return found
 

@@ -1,7 +1,7 @@
 """Who plays: many conversations at a time, each known by a name.
 
-A new player is one file and one row in `PLAYERS`. Its class is made as
-`Class(settings, model, seed)`.
+A new player is one file and one row in `PLAYERS`. Its class is made as `Class(settings, model,
+seed)`. Its static method `describe_model(model, out)` gives the model as an input of the run.
 """
 
 from __future__ import annotations
