@@ -15,7 +15,8 @@ import random
 from collections.abc import Iterator
 
 from atlas.environments.babyai.actions import available_actions
-from atlas.environments.babyai.environment import BabyAIConfig, BabyAIEnvironment
+from atlas.environments.babyai.config import BabyAIConfig
+from atlas.environments.babyai.environment import BabyAIEnvironment
 from atlas.environments.babyai.tasks import LEVELS
 from atlas.environments.babyai.thoughts import (
     ACTS,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.environments.babyai.actions import available_actions, parse_action
-from atlas.environments.babyai.environment import INSTRUCTION, BabyAIConfig, BabyAIEnvironment
+from atlas.environments.babyai.config import BabyAIConfig
+from atlas.environments.babyai.environment import INSTRUCTION, BabyAIEnvironment
 from atlas.environments.babyai.tasks import (
     FIRST_SEED,
     LEVELS,

@@ -9,11 +9,8 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.environments.babyai.actions import parse_action
-from atlas.environments.babyai.environment import (
-    BabyAIConfig,
-    BabyAIEnvironment,
-    BabyAIExpertConfig,
-)
+from atlas.environments.babyai.config import BabyAIConfig, BabyAIExpertConfig
+from atlas.environments.babyai.environment import BabyAIEnvironment
 from atlas.environments.babyai.expert import SCORES
 from atlas.environments.babyai.tasks import LEVELS
 from atlas.environments.base import Expert

@@ -130,13 +130,12 @@ def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[
 def _tasks(config: CollectConfig) -> Sequence[Task]:
     environment: Environment = ENVIRONMENT.make(config.environment)
     with closing(environment):
-        found = environment.tasks(config.split, config.episodes, config.seed)
         if not isinstance(environment, HasExpert):
             raise ConfigError(
                 f"environment '{config.environment.name}' has no expert, so nothing can be "
                 "collected from it. Add a method expert(seed), or evaluate a model in it."
             )
-        return found
+        return environment.tasks(config.split, config.episodes, config.seed)
 
 
 def _source(config: CollectConfig) -> Source:

@@ -13,9 +13,6 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import Field
-
-from atlas.config import Config
 from atlas.environments.babyai.actions import (
     CHECK_ACTIONS,
     FORMAT_HINT,
@@ -25,6 +22,7 @@ from atlas.environments.babyai.actions import (
     parse_action,
     plan_action,
 )
+from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.tasks import babyai_tasks, make_level
 from atlas.environments.babyai.view import Cell, View, look, visible_cells
 from atlas.environments.base import Expert, StepResult
@@ -52,26 +50,6 @@ Thought:
 
 Action:
 <your action>"""
-
-
-class BabyAIExpertConfig(Config):
-    """How the expert of BabyAI plays. Collected data names these settings as its source."""
-
-    detour_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a detour"
-    )
-    mistake_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
-    )
-
-
-class BabyAIConfig(Config):
-    """Settings of BabyAI."""
-
-    max_steps: int = Field(20, ge=1, description="turns after which an episode is truncated")
-    expert: BabyAIExpertConfig = Field(
-        BabyAIExpertConfig(), description="how the expert plays: detour_rate, mistake_rate"
-    )
 
 
 class BabyAIEnvironment:

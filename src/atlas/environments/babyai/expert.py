@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atlas.environments.babyai.bot import BOT_FAULTS
-from atlas.environments.babyai.planner import Move, MovePlanner
+from atlas.environments.babyai.config import BabyAIExpertConfig
+from atlas.environments.babyai.planner import Move, MovePlanner, PlayedLevel
 from atlas.environments.babyai.thoughts import (
     ACTS,
     CORRECTIONS,
@@ -27,9 +28,6 @@ from atlas.environments.babyai.view import SeenObject
 from atlas.environments.base import ExpertTurn
 from atlas.errors import EpisodeError
 from atlas.records import Annotation, CriticalKind, Message
-
-if TYPE_CHECKING:
-    from atlas.environments.babyai.environment import BabyAIEnvironment, BabyAIExpertConfig
 
 # How much a step decides. The highest row that applies is its score; a step without a row scores 0.
 SCORES: dict[str, float] = {
@@ -55,9 +53,9 @@ RESERVE_TURNS = 12
 class BabyAIExpert:
     """Plays the episode that was just reset. The same seed gives the same words and slips."""
 
-    def __init__(
-        self, config: BabyAIExpertConfig, environment: BabyAIEnvironment, seed: int
-    ) -> None:
+    Config = BabyAIExpertConfig
+
+    def __init__(self, config: BabyAIExpertConfig, environment: PlayedLevel, seed: int) -> None:
         self._environment = environment
         self._planner = MovePlanner(environment)
         self._bot = self._planner.bot

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from minigrid.envs.babyai.core.verifier import ObjDesc
 from minigrid.utils.baby_ai_bot import (
@@ -26,11 +27,8 @@ from atlas.environments.babyai.actions import (
     plan_action,
 )
 from atlas.environments.babyai.bot import BOT_FAULTS, Bot
-from atlas.environments.babyai.view import SeenObject, look
+from atlas.environments.babyai.view import Cell, SeenObject, View, look
 from atlas.errors import EpisodeError
-
-if TYPE_CHECKING:
-    from atlas.environments.babyai.environment import BabyAIEnvironment
 
 HANDS_ON = (PICKUP, DROP, TOGGLE)
 PRIMITIVE_WORDS = {
@@ -42,6 +40,27 @@ PRIMITIVE_WORDS = {
 }
 SITUATIONS = {LEFT: "turn", RIGHT: "turn", FORWARD: "walk", DROP: "put_down", TOGGLE: "open_way"}
 EXPLORING = {"turn": "look", "walk": "search"}
+
+
+class PlayedLevel(Protocol):
+    """What an expert knows of the environment that it plays in.
+
+    Attributes:
+        world: the environment of minigrid.
+        seen: the cells that were in view so far.
+        on_primitive: called after each primitive, with the one that follows in the same action.
+    """
+
+    world: Any
+    max_steps: int
+    num_turns: int
+    on_primitive: Callable[[int, int | None], None] | None
+
+    @property
+    def seen(self) -> Set[Cell]: ...
+
+    @property
+    def view(self) -> View: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class Move:
 class MovePlanner:
     """Plans the episode that was just reset, and follows what the environment carries out."""
 
-    def __init__(self, environment: BabyAIEnvironment) -> None:
+    def __init__(self, environment: PlayedLevel) -> None:
         self._environment = environment
         self._world = environment.world
         self._fault: Exception | None = None
