@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
+from atlas.config import load_config
 from atlas.errors import ConfigError, EpisodeError, ModelError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.records import Message, Problem, Task, Trajectory
@@ -165,6 +166,20 @@ def test_an_outside_environment_with_settings_is_evaluated_and_its_invalid_steps
     assert {episode.task.environment for episode in played} == {"push"}
     assert all(len(episode.steps) == 2 for episode in played)
     assert all(step.is_invalid for episode in played for step in episode.steps)
+
+
+def test_settings_of_environment_and_player_are_found_from_the_command_line() -> None:
+    config = load_config(
+        EvaluateConfig,
+        None,
+        ["max_steps=7", "endpoint.base_url=http://127.0.0.1:8000/v1", "temperature=0.5"],
+        {"model": "m", "player": "endpoint"},
+    )
+    assert config.environment.settings.max_steps == 7
+    assert config.player.settings.endpoint.base_url == "http://127.0.0.1:8000/v1"
+    assert config.player.settings.temperature == 0.5
+    with pytest.raises(ConfigError, match="'max_new_token'. Did you mean 'max_new_tokens'"):
+        load_config(EvaluateConfig, None, ["max_new_token=7"], {"model": "m"})
 
 
 # ---- a model over a network ----
