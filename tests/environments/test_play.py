@@ -69,10 +69,11 @@ def test_every_opening_is_played_once_and_its_place_goes_to_the_next(
     assert sorted(player.closed) == sorted(name for name, _ in played)
 
 
-@either
+@pytest.mark.parametrize(("in_process", "patience"), [(True, 2.0), (True, 0.0), (False, 2.0)])
 def test_a_player_in_rounds_meets_the_same_conversations_in_the_same_order(
-    in_process: bool,
+    in_process: bool, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(play_module, "ROUND_PATIENCE", patience)
     player = RoundPlayer()
     played = play(player, 2, 1, 3, 1, 2, in_process=in_process)
     assert [name for name, _ in played] == ["push/0", "push/2", "push/1", "push/3"]

@@ -111,7 +111,7 @@ class _PlayLoop:
             self._follow_worlds(self._patience())
             yield from self._take_finished()
             self._open_more()
-            if self._in_rounds and self._worlds.is_busy and self._patience() != 0.0:
+            if self._in_rounds and self._worlds.is_busy and self._waits():
                 continue
             self._submit()
             if self._player is not None and self._num_asked:
@@ -139,6 +139,10 @@ class _PlayLoop:
         if not self._ready:
             return None
         return max(0.0, self._ready_since + ROUND_PATIENCE - time.monotonic())
+
+    def _waits(self) -> bool:
+        """Whether a round waits for the busy worlds; those in this process are never slow."""
+        return self._worlds.in_process or self._patience() != 0.0
 
     def _follow_worlds(self, timeout: float | None) -> None:
         for result in self._worlds.results(timeout):

@@ -56,6 +56,7 @@ class World:
         report: Callable[[JobResult], None],
     ) -> None:
         self.deadline: float | None = None
+        self.is_hung = False
         self._make = make
         self._report = report
         self._environment: Environment | None = None
@@ -127,11 +128,12 @@ class Worlds:
         self.on_result: Callable[[], None] | None = None
         self._make = make
         self._size = size
-        self._in_process = in_process
+        self.in_process = in_process
         self._limits = limits or Limits()
         self._idle: list[World] = []
         self._used: set[World] = set()
         self._busy: set[World] = set()
+        self._broken: list[World] = []
         self._results: SimpleQueue[JobResult] = SimpleQueue()
 
     @classmethod
@@ -167,7 +169,7 @@ class Worlds:
     def take(self) -> World:
         """A world for one episode, to be given back or discarded."""
         world = (
-            self._idle.pop() if self._idle else World(self._make, self._in_process, self._receive)
+            self._idle.pop() if self._idle else World(self._make, self.in_process, self._receive)
         )
         self._used.add(world)
         return world
@@ -181,6 +183,8 @@ class Worlds:
         """The world is broken: it is closed and not used again."""
         self._used.discard(world)
         self._busy.discard(world)
+        if not world.is_hung:
+            self._broken.append(world)
         world.close()
 
     def run(self, world: World, job: Job, seconds_used: float = 0.0) -> None:
@@ -218,12 +222,12 @@ class Worlds:
     def close(self) -> None:
         """Close all worlds; one that hangs is left behind after some seconds."""
         worlds = [*self._idle, *self._used]
-        self._idle, self._used, self._busy = [], set(), set()
         for world in worlds:
             world.close()
         deadline = time.monotonic() + CLOSING_SECONDS
-        for world in worlds:
+        for world in [*worlds, *self._broken]:
             world.join(deadline - time.monotonic())
+        self._idle, self._used, self._busy, self._broken = [], set(), set(), []
 
     def _receive(self, result: JobResult) -> None:
         self._results.put(result)
@@ -241,13 +245,9 @@ class Worlds:
             world for world in self._busy if world.deadline is not None and world.deadline <= now
         ]
         self._busy.difference_update(late)
-        return [
-            JobResult(
-                world, None, EpisodeError(f"the world did not answer in time ({self._stated()})")
-            )
-            for world in late
-        ]
-
-    def _stated(self) -> str:
-        limits = self._limits.model_dump(exclude_none=True)
-        return ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits.items())
+        limits = self._limits.model_dump(exclude_none=True).items()
+        stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
+        error = EpisodeError(f"the world did not answer in time ({stated})")
+        for world in late:
+            world.is_hung = True
+        return [JobResult(world, None, error) for world in late]
