@@ -1,11 +1,12 @@
-"""The base model's schooling: it learns the language of the rooms, never the expert's skill.
+"""The training text of the base model: it learns the language of the rooms, not the expert's skill.
 
-    explore   play that ignores the goal: look, name what is seen, do something possible, see what comes of it
-    ask       questions about one observation and about a goal's words, answered from the text alone
+    explore   play that ignores the goal: name what is seen, do something possible, see the result
+    ask       questions about one observation or the words of a goal, answered from the text only
     follow    one plain request about what is in view, answered with the action for it
 
-Nothing here was played by the expert, and no exploring player looks at the goal. The explorer has the expert's words (as an instruct
-model has everybody's) but says them about whatever it happens to do: its plans are plans at random. All draws come from the seed.
+Nothing here was played by the expert, and no exploring player looks at the goal. The explorer has
+the expert's words (as an instruct model has everybody's) but says them about whatever it happens to
+do: its plans are random. All draws come from the seed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 from collections.abc import Iterator
 
 from atlas.environments.babyai.actions import available_actions
+from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.environment import BabyAIEnvironment
 from atlas.environments.babyai.tasks import LEVELS
 from atlas.environments.babyai.thoughts import (
@@ -30,7 +32,8 @@ from atlas.environments.babyai.thoughts import (
 from atlas.environments.babyai.view import SeenObject, View
 from atlas.records import Message, Task
 
-FIRST_SEED = 5_000_000  # far from the seeds of train and test tasks
+# Far from the seeds of train and test tasks.
+FIRST_SEED = 5_000_000
 ANSWERER = Message(role="system", content="You answer questions about what you see.")
 FOLLOWER = Message(role="system", content="You do what you are told, one action at a time.")
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
@@ -40,8 +43,8 @@ Conversation = list[Message]
 
 
 def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
-    """What comes of `num_episodes` exploring episodes: the play itself, and questions and requests at the places it led to."""
-    environment = BabyAIEnvironment(max_steps=12)
+    """`num_episodes` exploring episodes, and questions and requests at the places they led to."""
+    environment = BabyAIEnvironment(BabyAIConfig(max_steps=12))
     rng = random.Random(seed)
     names = list(LEVELS)
     for index in range(num_episodes):
@@ -63,7 +66,7 @@ def is_play(conversation: Conversation) -> bool:
 def _explore(
     environment: BabyAIEnvironment, task: Task, rng: random.Random
 ) -> Iterator[Conversation]:
-    """One episode of aimless play, and what can be asked at the places that it led to."""
+    """One episode of aimless play, and what can be asked at the places it led to."""
     conversation: Conversation = [*environment.prompt]
     observation = environment.reset(task)
     conversation += observation
@@ -81,7 +84,7 @@ def _explore(
             role="assistant",
             content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}",
         )
-        result = environment.step(response.content)
+        result = environment.step(response)
         conversation += [response, *result.observation]
         if result.terminated or result.truncated:
             break
@@ -91,14 +94,14 @@ def _explore(
 
 
 def _any_action(actions: list[str], rng: random.Random) -> str:
-    """Any possible action, moves and errands alike, so that looking around is as common as handling things."""
+    """Any possible action; moves are as likely as errands."""
     moves = [action for action in actions if action in ("turn left", "turn right", "move forward")]
     errands = [action for action in actions if action not in moves]
     return rng.choice(moves if not errands or rng.random() < 0.5 else errands)
 
 
 def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) -> str:
-    """Words of the expert's that suit the action, about things drawn at random where they are not the action's own."""
+    """Words of the expert that suit the action, about its object or things drawn at random."""
     target = next((item for item in view.objects if action.endswith(item.label)), None)
     words = _words(view, target, rng)
     words["side"] = (
@@ -122,7 +125,7 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
 
 
 def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]:
-    """The phrases that may go with an action, whatever its reason."""
+    """The phrases that fit an action, whatever its reason."""
     if action.startswith("turn"):
         return [
             ACTS["turn"],
@@ -148,7 +151,7 @@ def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]
 
 
 def _words(view: View, item: SeenObject | None, rng: random.Random) -> dict[str, str]:
-    """What the phrases are filled with: an object in view, or any object where there is none."""
+    """What the phrases are filled with: an object in view, or any where there is none."""
     item = item or (rng.choice(view.objects) if view.objects else None)
     color, kind = (
         (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
@@ -200,9 +203,8 @@ def _ask_view(view: View, rng: random.Random) -> Conversation:
 def _question(view: View, rng: random.Random) -> tuple[str, str]:
     kind, color = rng.choice(KINDS), rng.choice(COLORS)
     item = rng.choice(view.objects) if view.objects else None
-    if (
-        item is not None and rng.random() < 0.6
-    ):  # ask about what is there more often than about what is not
+    # Ask about what is there more often than about what is not.
+    if item is not None and rng.random() < 0.6:
         words = item.name.split()
         color, kind = words[0], words[-1]
     both = [other for other in view.objects if _color(other) == color and _kind(other) == kind]
@@ -228,11 +230,10 @@ def _question(view: View, rng: random.Random) -> tuple[str, str]:
 
 
 def _follow(view: View, rng: random.Random) -> Conversation:
-    """One request that the view alone answers: an instruct model would do as much."""
+    """One request that the view answers: an instruct model could do as much."""
     item = rng.choice(view.objects)
-    first = next(
-        other for other in view.objects if other.name == item.name
-    )  # the nearest of its name
+    # The nearest of its name.
+    first = next(other for other in view.objects if other.name == item.name)
     words = f"{_color(item)} {_kind(item)}"
     if _kind(item) == "door":
         verb = rng.choice(["go to", "go to", "go through"])

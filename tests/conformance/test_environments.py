@@ -1,40 +1,81 @@
-"""Every row of ENVIRONMENTS keeps the contract of `environments/base.py`."""
+"""Rows of ENVIRONMENTS and outside examples keep the contract of `environments/base.py`."""
 
 from __future__ import annotations
 
+import pickle
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from atlas.config import Config
 from atlas.environments.base import (
+    ENVIRONMENT,
     ENVIRONMENTS,
     Environment,
     HasExpert,
+    HasTools,
     StepResult,
-    make_environment,
 )
-from atlas.environments.episode import run_episode
+from atlas.environments.play import Opening, play_episodes
+from atlas.environments.worlds import Worlds
 from atlas.errors import ConfigError, DependencyError
-from atlas.records import CRITICAL_KINDS, Source
+from atlas.kinds import Choice
+from atlas.models.players import PlayerAnswer
+from atlas.records import CRITICAL_KINDS, Message, Source, Task, ToolCall
+from tests.environments.players import RoundPlayer
 
+OUTSIDE = [
+    Choice("tests.environments.push:PushEnvironment"),
+    Choice("tests.environments.push:PushEnvironment", {"max_steps": 4, "word": "shove"}),
+    Choice("tests.environments.push:ToolPushEnvironment"),
+    Choice("tests.environments.push:ToolPushEnvironment", {"strength": 9}),
+]
+CHOICES = [Choice(name) for name in sorted(ENVIRONMENTS)] + OUTSIDE
 NONSENSE = [
-    "",
-    "Action:",
-    "Thought:\nhm\n\nAction:\n",
-    "Action:\n\x00\ud7ff⟦",
-    "go" * 3000,
-    "Thought:\nx\n\nAction:\nsing a song",
+    Message(role="assistant", content=text)
+    for text in (
+        "",
+        "Action:",
+        "Thought:\nhm\n\nAction:\n",
+        "Action:\n\x00\ud7ff⟦",
+        "go" * 3000,
+        "Thought:\nx\n\nAction:\nsing a song",
+    )
+] + [
+    Message(role="assistant", tool_calls=(ToolCall(id="1", name=name, arguments=arguments),))
+    for name, arguments in (("sing", "{}"), ("push", "not JSON"), ("push", "[1]"), ("", ""))
 ]
 
 
-@pytest.fixture(params=sorted(ENVIRONMENTS))
-def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
+def ids(choice: Choice) -> str:
+    return f"{choice.name.rpartition(':')[2]}{choice.settings or ''}"
+
+
+@pytest.fixture(params=CHOICES, ids=ids)
+def choice(request: pytest.FixtureRequest) -> Choice:
+    chosen: Choice = request.param
+    return chosen
+
+
+@pytest.fixture
+def environment(choice: Choice) -> Iterator[Environment]:
     try:
-        made = make_environment(request.param)
+        made = ENVIRONMENT.make(choice)
     except DependencyError as error:
         pytest.skip(str(error))
     yield made
     made.close()
+
+
+def play_nonsense(environment: Environment, task: Task) -> list[StepResult]:
+    """The results of every kind of nonsense, each in as many episodes as that takes."""
+    results: list[StepResult] = []
+    for index, response in enumerate(NONSENSE):
+        if index == 0 or results[-1].terminated or results[-1].truncated:
+            environment.reset(task)
+        results.append(environment.step(response))
+    return results
 
 
 def check_result(result: StepResult) -> None:
@@ -45,8 +86,15 @@ def check_result(result: StepResult) -> None:
     assert result.success <= (result.score > 0)
 
 
-def test_its_name_is_its_row(environment: Environment) -> None:
-    assert environment.name in ENVIRONMENTS
+def test_its_settings_are_a_config_with_a_description_for_each_field(choice: Choice) -> None:
+    kind = ENVIRONMENT.find(choice.name)
+    assert ENVIRONMENT.describe(choice.name)
+    assert issubclass(kind.Config, Config)
+    assert all(field.description for field in kind.Config.model_fields.values())
+
+
+def test_it_has_a_name_and_a_prompt(environment: Environment) -> None:
+    assert environment.name
     assert all(message.role in ("system", "user", "assistant") for message in environment.prompt)
 
 
@@ -57,7 +105,8 @@ def test_tasks_are_deterministic_unique_and_a_prefix_of_more_tasks(
     assert tasks == list(environment.tasks("train", 12, 3))
     assert tasks[:5] == list(environment.tasks("train", 5, 3))
     assert len({task.id for task in tasks}) == 12
-    assert all(task.environment == environment.name and task.split == "train" for task in tasks)
+    assert all(task.split == "train" for task in tasks)
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
 
 
 def test_an_unknown_split_is_a_config_error(environment: Environment) -> None:
@@ -65,28 +114,31 @@ def test_an_unknown_split_is_a_config_error(environment: Environment) -> None:
         environment.tasks("no-such-split", 1, 0)
 
 
-def test_bad_text_is_answered_and_never_raises(environment: Environment) -> None:
+def test_nonsense_is_answered_flagged_and_never_raises(environment: Environment) -> None:
     for task in environment.tasks("train", 3, 0):
-        environment.reset(task)
-        for response in NONSENSE:
-            check_result(environment.step(response))
+        for result in play_nonsense(environment, task):
+            check_result(result)
+            assert result.is_invalid
 
 
 def test_the_same_responses_see_the_same_observations(environment: Environment) -> None:
     task = environment.tasks("train", 1, 0)[0]
-    runs = [
-        [environment.reset(task), *(environment.step(response) for response in NONSENSE)]
-        for _ in range(2)
-    ]
-    assert runs[0] == runs[1]
+    assert environment.reset(task) == environment.reset(task)
+    assert play_nonsense(environment, task) == play_nonsense(environment, task)
 
 
-def test_an_episode_that_goes_nowhere_is_truncated(environment: Environment) -> None:
-    trajectory = run_episode(
-        environment, environment.tasks("train", 1, 0)[0], lambda _: "nothing", Source(name="nobody")
-    )
+def test_an_episode_that_goes_nowhere_is_truncated(
+    choice: Choice, environment: Environment
+) -> None:
+    task = environment.tasks("train", 1, 0)[0]
+    opening = Opening(task.id, task, Source(name="nobody"))
+    nothing = PlayerAnswer(Message(role="assistant", content="nothing"))
+    with Worlds.of(choice, 1) as worlds:
+        [(_, episode)] = play_episodes([opening], worlds, RoundPlayer({task.id: nothing}))
+    trajectory = episode.trajectory
     assert trajectory.outcome.status in ("truncated", "failure")
     assert trajectory.outcome.score == 0
+    assert all(step.is_invalid for step in trajectory.steps)
 
 
 def test_its_expert_succeeds_labels_its_steps_and_repeats_itself(environment: Environment) -> None:
@@ -101,11 +153,45 @@ def test_its_expert_succeeds_labels_its_steps_and_repeats_itself(environment: En
             over = False
             while not over:
                 turn = expert.respond()
+                assert turn.response.role == "assistant"
                 assert set(turn.annotation.kinds) <= set(CRITICAL_KINDS)
                 turns[-1].append(turn)
                 result = environment.step(turn.response)
                 check_result(result)
                 over = result.terminated or result.truncated
             assert result.success
+            assert not result.is_invalid
         assert turns[0] == turns[1]
         assert any(turn.annotation.kinds for turn in turns[0])
+
+
+def test_tools_are_schemas_and_its_expert_calls_them(environment: Environment) -> None:
+    if not isinstance(environment, HasTools) or not isinstance(environment, HasExpert):
+        pytest.skip(f"{environment.name} offers no tools")
+    names = {tool["function"]["name"] for tool in environment.tools}
+    assert all(tool["type"] == "function" for tool in environment.tools)
+    environment.reset(environment.tasks("train", 1, 0)[0])
+    turn = environment.expert(0).respond()
+    assert {call.name for call in turn.response.tool_calls} <= names
+    assert turn.response.tool_calls
+
+
+def test_it_closes_what_it_started(choice: Choice) -> None:
+    psutil = pytest.importorskip("psutil", reason="psutil is not installed")
+    process = psutil.Process()
+
+    def started() -> tuple[set[int], set[str]]:
+        children = {child.pid for child in process.children(recursive=True)}
+        return children, {thread.name for thread in threading.enumerate()}
+
+    try:
+        ENVIRONMENT.make(choice).close()
+    except DependencyError as error:
+        pytest.skip(str(error))
+    before = started()
+    environment = ENVIRONMENT.make(choice)
+    environment.reset(environment.tasks("train", 1, 0)[0])
+    environment.step(NONSENSE[0])
+    environment.close()
+    environment.close()
+    assert started() == before

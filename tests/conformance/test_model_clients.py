@@ -347,3 +347,23 @@ def test_a_schema_is_asked_for_strictly(ask: Ask) -> None:
     assert {"name": "answer", "strict": True, "schema": SCHEMA}.items() <= asked[
         "json_schema"
     ].items()
+
+
+def test_tools_reach_the_server_and_their_calls_come_back(ask: Ask) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"force": {"type": "integer", "description": "how hard"}},
+        "required": ["force"],
+    }
+    function = {"name": "push", "description": "Push the door.", "parameters": parameters}
+    call = {"id": "c1", "type": "function"}
+    call_of = {"name": "push", "arguments": '{"force": 3}'}
+    answer = json.loads(completion(None, finish_reason="tool_calls").body)
+    answer["choices"][0]["message"]["tool_calls"] = [call | {"function": call_of}]
+    with serve(lambda *_: Reply(json.dumps(answer))) as server:
+        said = ask(server.url, Sampling(tools=({"type": "function", "function": function},)))
+    assert said.tool_calls == (ToolCall(id="c1", name="push", arguments='{"force": 3}'),)
+    assert (said.text, said.refusal) == ("", None)
+    sent = server.requests[0]["tools"][0]["function"]
+    assert (sent["name"], sent["description"]) == ("push", "Push the door.")
+    assert sent["parameters"]["properties"]["force"]["type"] == "integer"

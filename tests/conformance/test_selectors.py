@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 
 from atlas.environments.base import ENVIRONMENTS
-from atlas.environments.episode import Episode
 from atlas.records import (
     Annotation,
     CriticalStep,
     Message,
     Outcome,
     Selection,
-    Source,
     Task,
     Trajectory,
 )
@@ -30,7 +28,7 @@ from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import SELECTORS, Selector, make_selector
 from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
-from tests.environments.push import PushEnvironment
+from tests.environments.push import pushed
 from tests.models.endpoints.chat_server import Reply, completion, serve
 from tests.models.local.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
@@ -51,11 +49,8 @@ def annotated(trajectory: Trajectory) -> Trajectory:
 
 def playable(num_steps: int) -> Trajectory:
     """The first steps of an episode of the toy environment, in which the door opens after four pushes."""
-    episode = Episode(PushEnvironment(max_steps=6), Source(name="test"))
-    episode.start(Task(id=f"push/{num_steps}", environment="push", seed=4))
-    for _ in range(num_steps):
-        episode.advance("push")
-    return episode.trajectory.model_copy(update={"id": f"push-{num_steps}"})
+    task = Task(id=f"push/{num_steps}", environment="push", seed=4)
+    return pushed(num_steps, task).trajectory.model_copy(update={"id": f"push-{num_steps}"})
 
 
 TRAJECTORIES = [
@@ -125,7 +120,7 @@ def told(url: str, folder: Path, tiny_model_folder: Path) -> Told:
         "entropy": model,
         "excess-loss": model
         | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
-        "rollout-value": model | {"rollouts": {"number": 2, "max_new_tokens": 4, "max_steps": 6}},
+        "rollout-value": model | {"rollouts": {"number": 2, "max_new_tokens": 4}},
         "oracle": {"base_url": url},
         "rejection": {"base_url": url},
         "learned": {"model": str(train_learned(folder / "learned")), "allow_chance": True},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.environments.babyai.actions import available_actions, parse_action
+from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.environment import INSTRUCTION, BabyAIEnvironment
 from atlas.environments.babyai.tasks import (
     FIRST_SEED,
@@ -21,7 +22,7 @@ from atlas.environments.babyai.tasks import (
     level_names,
 )
 from atlas.errors import ConfigError, EpisodeError
-from atlas.records import Task
+from atlas.records import Message, Task
 
 SPLITS = tuple(FIRST_SEED)
 LEVEL = st.sampled_from(sorted(LEVELS))
@@ -32,12 +33,16 @@ def task_of(level: str, seed: int = 0) -> Task:
     return Task(id=f"babyai/{level}/{seed}", environment="babyai", group=level, seed=seed)
 
 
-def say(action: str) -> str:
+def in_words(action: str) -> str:
     return f"Thought:\nI try.\n\nAction:\n{action}"
 
 
+def say(action: str) -> Message:
+    return Message(role="assistant", content=in_words(action))
+
+
 def start(level: str, seed: int = 0, max_steps: int = 20) -> tuple[BabyAIEnvironment, str]:
-    environment = BabyAIEnvironment(max_steps=max_steps)
+    environment = BabyAIEnvironment(BabyAIConfig(max_steps=max_steps))
     return environment, environment.reset(task_of(level, seed))[0].content
 
 
@@ -90,7 +95,7 @@ def test_more_tasks_than_a_split_holds_are_refused() -> None:
 
 def test_a_task_of_an_unknown_level_is_an_episode_error() -> None:
     with pytest.raises(EpisodeError, match="GoToMoon"):
-        BabyAIEnvironment().reset(task_of("GoToMoon"))
+        BabyAIEnvironment(BabyAIConfig()).reset(task_of("GoToMoon"))
 
 
 @pytest.mark.parametrize("level", sorted(LEVELS))
@@ -217,18 +222,19 @@ def test_an_action_is_read_tolerantly(response: str, action: str | None) -> None
 
 def test_a_response_without_an_action_is_told_the_format() -> None:
     environment, _ = start("GoToLocal")
-    result = environment.step("I would like to go left.")
+    result = environment.step(Message(role="assistant", content="I would like to go left."))
     assert result.action is None
+    assert result.is_invalid
     assert "Action:" in result.observation[0].content
     assert environment.num_turns == 1
 
 
-@given(st.lists(st.one_of(st.text(), st.text().map(say)), min_size=1, max_size=8))
+@given(st.lists(st.one_of(st.text(), st.text().map(in_words)), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_no_text_makes_a_step_fail(responses: list[str]) -> None:
     environment, _ = start("GoToRooms", 1)
     for response in responses:
-        result = environment.step(response)
+        result = environment.step(Message(role="assistant", content=response))
         assert result.observation[0].content
         assert 0 <= result.score <= 1
 
@@ -288,6 +294,7 @@ def test_an_impossible_action_says_why_and_counts_as_a_step(action: str, reason:
     environment, _ = start("GoToLocal")
     before = environment.view.text
     result = environment.step(say(action))
+    assert result.is_invalid
     assert result.observation[0].content.startswith("That action is not possible: ")
     assert reason in result.observation[0].content
     assert result.observation[0].content.endswith(before)
@@ -301,25 +308,23 @@ def test_every_available_action_works_and_no_other_errand_does(level: str, seed:
     available = available_actions(environment.world, environment.view, environment.seen)
     for action in available:
         copy, _ = start(level, seed)
-        assert (
-            not copy.step(say(action))
-            .observation[0]
-            .content.startswith("That action is not possible")
-        )
+        result = copy.step(say(action))
+        assert not result.is_invalid
+        assert not result.observation[0].content.startswith("That action is not possible")
     for label in (item.label for item in environment.view.objects):
         for verb in ("go to", "pickup", "go through", "toggle and go through"):
             if f"{verb} {label}" not in available:
                 copy, _ = start(level, seed)
-                assert (
-                    copy.step(say(f"{verb} {label}"))
-                    .observation[0]
-                    .content.startswith("That action is not possible")
-                )
+                result = copy.step(say(f"{verb} {label}"))
+                assert result.is_invalid
+                assert result.observation[0].content.startswith("That action is not possible")
 
 
 def test_check_available_actions_lists_them() -> None:
     environment, _ = start("GoToLocal")
-    text = environment.step(say("check available actions")).observation[0].content
+    result = environment.step(say("check available actions"))
+    assert not result.is_invalid
+    text = result.observation[0].content
     assert text.startswith("You can: turn left, turn right,")
     assert text.endswith("check available actions.")
 

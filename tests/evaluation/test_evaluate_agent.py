@@ -2,27 +2,34 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
+from atlas.config import load_config
 from atlas.errors import ConfigError, EpisodeError, ModelError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.records import Message, Problem, Task, Trajectory
 from atlas.store.record_files import read_records
+from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
 
-def quick(model: Path, **changes: object) -> EvaluateConfig:
+def quick(
+    model: Path, player: Mapping[str, object] | None = None, **changes: object
+) -> EvaluateConfig:
+    local = {"name": "local", "max_new_tokens": 8, "precision": "fp32", "batch_size": 3}
     return EvaluateConfig.model_validate(
         {
             "model": str(model),
             "episodes": 6,
-            "max_steps": 3,
-            "max_new_tokens": 8,
-            "batch_size": 4,
-            "precision": "fp32",
+            "environment": {"name": "babyai", "max_steps": 3},
+            "player": local | dict(player or {}),
+            "worlds": 4,
         }
         | changes
     )
@@ -64,7 +71,7 @@ def test_the_same_settings_give_the_same_episodes(
     tiny_model_folder: Path, tmp_path: Path, temperature: float
 ) -> None:
     for name in ("one", "two"):
-        evaluate_agent(quick(tiny_model_folder, temperature=temperature), tmp_path / name)
+        evaluate_agent(quick(tiny_model_folder, {"temperature": temperature}), tmp_path / name)
     assert (tmp_path / "one" / "episodes.jsonl").read_bytes() == (
         tmp_path / "two" / "episodes.jsonl"
     ).read_bytes()
@@ -133,7 +140,7 @@ def test_an_episode_whose_environment_breaks_is_an_error_and_not_a_failure(
 def test_a_history_that_outgrows_the_context_truncates_the_episode_with_its_reason(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    evaluate_agent(quick(tiny_model_folder, max_context=16), tmp_path / "run")
+    evaluate_agent(quick(tiny_model_folder, {"max_context": 16}), tmp_path / "run")
     for episode in episodes(tmp_path / "run"):
         assert (episode.outcome.status, len(episode.steps)) == ("truncated", 0)
         assert "16 tokens" in (episode.outcome.reason or "")
@@ -148,3 +155,124 @@ def test_unknown_splits_environments_and_models_are_named(
         evaluate_agent(quick(tiny_model_folder, environment="babyia"), tmp_path / "b")
     with pytest.raises(ModelError, match="does not exist"):
         evaluate_agent(quick(tmp_path / "nowhere" / "at" / "all"), tmp_path / "c")
+
+
+def test_an_outside_environment_with_settings_is_evaluated_and_its_invalid_steps_are_flagged(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    push = {"name": "tests.environments.push:PushEnvironment", "max_steps": 2}
+    evaluate_agent(quick(tiny_model_folder, environment=push), tmp_path / "run")
+    played = episodes(tmp_path / "run")
+    assert {episode.task.environment for episode in played} == {"push"}
+    assert all(len(episode.steps) == 2 for episode in played)
+    assert all(step.is_invalid for episode in played for step in episode.steps)
+
+
+def test_settings_of_environment_and_player_are_found_from_the_command_line() -> None:
+    config = load_config(
+        EvaluateConfig,
+        None,
+        ["max_steps=7", "endpoint.base_url=http://127.0.0.1:8000/v1", "temperature=0.5"],
+        {"model": "m", "player": "endpoint"},
+    )
+    assert config.environment.settings.max_steps == 7
+    assert config.player.settings.endpoint.base_url == "http://127.0.0.1:8000/v1"
+    assert config.player.settings.temperature == 0.5
+    with pytest.raises(ConfigError, match="'max_new_token'. Did you mean 'max_new_tokens'"):
+        load_config(EvaluateConfig, None, ["max_new_token=7"], {"model": "m"})
+
+
+# ---- a model over a network ----
+
+
+def remote(url: str, **changes: object) -> EvaluateConfig:
+    endpoint = {"base_url": url, "max_in_flight": 3, "max_retries": 0}
+    return EvaluateConfig.model_validate(
+        {
+            "model": "lab/m",
+            "player": {"name": "endpoint", "endpoint": endpoint, "max_tokens": 50},
+            "environment": {"name": "tests.environments.push:PushEnvironment"},
+            "episodes": 8,
+            "worlds": 5,
+        }
+        | changes
+    )
+
+
+def test_a_served_model_plays_with_many_episodes_in_flight(tmp_path: Path) -> None:
+    with serve(lambda body, _: completion("push", delay=0.02)) as server:
+        manifest = evaluate_agent(remote(server.url), tmp_path / "run")
+    played = episodes(tmp_path / "run")
+    assert [episode.task.id for episode in played] == [f"push/{number}" for number in range(8)]
+    assert {episode.outcome.status for episode in played} == {"success"}
+    assert len(server.requests) == sum(len(episode.steps) for episode in played)
+    assert manifest.inputs["model"].path == "lab/m"
+    longest = max(server.requests, key=lambda body: len(body["messages"]))
+    roles = [message["role"] for message in longest["messages"]]
+    assert roles == ["system", "user", *["assistant", "user"] * 3]
+    assert (longest["max_tokens"], longest["temperature"]) == (50, 0.0)
+    assert "tools" not in longest
+
+
+def test_native_tool_calls_of_a_served_model_reach_the_world_and_are_recorded(
+    tmp_path: Path,
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        assert body["tools"][0]["function"]["name"] == "push"
+        call = {"id": f"c{number}", "type": "function"}
+        call["function"] = {"name": "push", "arguments": '{"force": 3}'}
+        reply = json.loads(completion(None, finish_reason="tool_calls").body)
+        reply["choices"][0]["message"]["tool_calls"] = [call]
+        return Reply(json.dumps(reply))
+
+    world = {"name": "tests.environments.push:ToolPushEnvironment", "strength": 2}
+    with serve(answer) as server:
+        evaluate_agent(remote(server.url, environment=world), tmp_path / "run")
+    played = episodes(tmp_path / "run")
+    assert {episode.outcome.status for episode in played} == {"success"}
+    last = max(played, key=lambda episode: len(episode.steps))
+    assert [step.response.tool_calls[0].name for step in last.steps] == ["push"] * 4
+    assert last.tools[0]["function"]["name"] == "push"
+    for before, after in pairwise(last.steps):
+        assert after.observation[0].tool_call_id == before.response.tool_calls[0].id
+    asked = max(server.requests, key=lambda body: len(body["messages"]))["messages"]
+    assert asked[2]["tool_calls"][0]["function"]["arguments"] == '{"force": 3}'
+    assert asked[3]["role"] == "tool"
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "reason"),
+    [
+        (completion(None, refusal="I will not"), "error", "I will not"),
+        (failure(400, "This model's maximum context length is 64"), "truncated", "context length"),
+        (failure(500, "it broke"), "error", "it broke"),
+    ],
+)
+def test_an_episode_without_an_answer_keeps_the_reason_and_the_others_go_on(
+    tmp_path: Path, reply: Reply, status: str, reason: str
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        pushes = sum(message["role"] == "assistant" for message in body["messages"])
+        return reply if pushes == 3 else completion("push")
+
+    with serve(answer) as server:
+        evaluate_agent(remote(server.url), tmp_path / "run")
+    ended = [episode.outcome for episode in episodes(tmp_path / "run")]
+    assert [outcome.status for outcome in ended] == ["success", "success", "success", status] * 2
+    assert reason in (ended[3].reason or "")
+
+
+def test_a_key_that_is_not_accepted_ends_the_run_and_an_interrupted_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return failure(401, "no such key") if number >= 6 else completion("push")
+
+    with serve(answer) as server, pytest.raises(ModelError, match="no such key"):
+        evaluate_agent(remote(server.url, worlds=1), tmp_path / "run")
+    kept = (tmp_path / "run" / "episodes.jsonl.partial").read_bytes()
+    assert kept.count(b"\n") == 3
+    with serve(lambda body, _: completion("push")) as server:
+        evaluate_agent(remote(server.url), tmp_path / "run")
+    assert len(server.requests) == 4 + 1 + 2 + 3 + 4
+    assert len(episodes(tmp_path / "run")) == 8

@@ -1,59 +1,53 @@
-"""Value jumps of a scripted player in the smallest environment: what a state is worth, and what is a problem instead."""
+"""Value jumps of a scripted player in the smallest environment, and what is a problem instead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atlas.environments.base import ENVIRONMENTS
-from atlas.environments.episode import Episode
-from atlas.models.local.chat_batch import Reply
-from atlas.records import Message, Problem, Source, Task, Trajectory
+from atlas.models.players import PlayerAnswer
+from atlas.records import Message, Problem, Task, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors import rollout_value
 from atlas.selection.selectors.base import Scores
 from atlas.selection.selectors.rollout_value import RolloutValueSelector
-from tests.environments.push import PushEnvironment
+from tests.environments.players import NOTHING, RoundPlayer
+from tests.environments.push import assistant
+from tests.environments.push import pushed as push_door
 from tests.run_folders import write_trajectories
 
 
 def pushed(num_steps: int, name: str = "t", num_needed: int = 4) -> Trajectory:
     """An expert's episode, as far as `num_steps`; the door opens after four pushes."""
-    episode = Episode(
-        PushEnvironment(),
-        Source(name="test"),
-        (Message(role="system", content="As it was recorded."),),
-    )
-    episode.start(Task(id=f"push/{name}", environment="push", seed=num_needed))
-    for _ in range(num_steps):
-        episode.advance("push")
-    return episode.trajectory.model_copy(update={"id": name})
+    task = Task(id=f"push/{name}", environment="push", seed=num_needed)
+    prompt = (Message(role="system", content="As it was recorded."),)
+    return push_door(num_steps, task, prompt).trajectory.model_copy(update={"id": name})
 
 
-class Script:
-    """Says what its table says for (state, rollout); pushes where it says nothing. Remembers the conversations that were opened."""
+class Script(RoundPlayer):
+    """Says what its table says for (state, rollout), "push" where it says nothing."""
 
-    def __init__(self, says: Mapping[tuple[int, int], str], finish: str = "stop") -> None:
-        self.says = says
-        self.finish = finish
-        self.opened: dict[str, Sequence[Message]] = {}
+    def __init__(self, table: Mapping[tuple[int, int], str], no_room: bool = False) -> None:
+        super().__init__()
+        self.table = table
+        self.no_room = no_room
 
-    def respond(self, new_messages: Mapping[str, Sequence[Message]]) -> dict[str, Reply]:
-        replies = {}
-        for name, messages in new_messages.items():
-            self.opened.setdefault(name, tuple(messages))
-            _, state, rollout = name.split(" ")
-            replies[name] = Reply(
-                self.says.get((int(state), int(rollout)), "push"), 0, 0, self.finish
-            )  # type: ignore[arg-type]
-        return replies
+    def answer(self, name: str) -> PlayerAnswer:
+        if self.no_room:
+            return PlayerAnswer(NOTHING, "no_room", "no room left")
+        _, state, rollout = name.split(" ")
+        return PlayerAnswer(assistant(self.table.get((int(state), int(rollout)), "push")))
 
-    def close(self, name: str) -> None:
-        pass
+    @property
+    def opened(self) -> dict[str, Sequence[Message]]:
+        """The first messages of each conversation."""
+        return {name: heard[0] for name, heard in self.heard.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +61,10 @@ def score(
     monkeypatch: pytest.MonkeyPatch,
     number: int = 2,
     batch_size: int = 64,
+    environment: Mapping[str, Any] | None = None,
 ) -> Scores | Problem:
-    monkeypatch.setattr(rollout_value, "_load", lambda config: lambda: player)
-    rollouts = {"number": number, "max_steps": 6, "batch_size": batch_size}
+    monkeypatch.setattr(rollout_value, "_load_player", lambda config: player)
+    rollouts = {"number": number, "batch_size": batch_size, "environment": environment}
     config = SelectConfig.model_validate(
         {"selector": "rollout-value", "model": "m", "rollouts": rollouts}
     )
@@ -147,7 +142,30 @@ def test_a_rollout_that_broke_is_left_out_of_the_value_and_not_a_failure(
 
 
 def test_a_rollout_without_room_to_answer_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert score(pushed(4), Script({}, finish="context"), monkeypatch) == [0.0, 0.0, 0.0, 1.0]
+    assert score(pushed(4), Script({}, no_room=True), monkeypatch) == [0.0, 0.0, 0.0, 1.0]
+
+
+OUTSIDE = "tests.environments.push:PushEnvironment"
+
+
+def test_an_outside_environment_is_played_with_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    foreign = pushed(4)
+    foreign = foreign.model_copy(
+        update={"task": foreign.task.model_copy(update={"environment": "far/away"})}
+    )
+    assert isinstance(score(foreign, Script({}), monkeypatch), Problem)
+    monkeypatch.delitem(ENVIRONMENTS, "push")
+    assert score(foreign, Script(WAITS), monkeypatch, environment={"name": OUTSIDE}) == [
+        0.0,
+        0.5,
+        0.5,
+        0.0,
+    ]
+    short = score(foreign, Script({}), monkeypatch, environment={"name": OUTSIDE, "max_steps": 3})
+    assert isinstance(short, Problem)
+    assert "its replay was over after 3 of 4 steps" in short.reason
 
 
 def changed(trajectory: Trajectory, index: int) -> Trajectory:
@@ -163,7 +181,8 @@ def changed(trajectory: Trajectory, index: int) -> Trajectory:
     [
         (
             changed(pushed(4), 0),
-            "its replay differs before step 0: 'You see a door.' was seen, 'You see a window.' is recorded",
+            "its replay differs before step 0: "
+            "'You see a door.' was seen, 'You see a window.' is recorded",
         ),
         (changed(pushed(4), 2), "its replay differs before step 2"),
         (
@@ -174,7 +193,7 @@ def changed(trajectory: Trajectory, index: int) -> Trajectory:
         ),
         (
             pushed(4).model_copy(update={"task": Task(id="x", environment="chess")}),
-            "environment 'chess' cannot be played here",
+            "environment 'chess' cannot be played here. Known: babyai, push. Name your own",
         ),
         (
             pushed(4).model_copy(update={"task": Task(id="x", environment="push")}),
@@ -200,11 +219,11 @@ def test_a_real_model_plays_the_same_by_its_seed_and_the_price_is_said_before(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_trajectories(tmp_path / "run", [pushed(4, "a"), pushed(2, "b"), pushed(0, "c")])
-    rollouts = {"number": 2, "max_new_tokens": 4, "max_steps": 6, "max_context": 400}
+    rollouts = {"number": 2, "max_new_tokens": 4, "max_context": 400}
     config = SelectConfig.model_validate(
         {"selector": "rollout-value", "model": str(tiny_model_folder), "rollouts": rollouts}
     )
     manifests = [select_steps(config, run, tmp_path / name) for name in ("one", "two")]
     assert manifests[0].outputs == manifests[1].outputs
     assert manifests[0].summary["problems"] == 0
-    assert "up to 18 episodes of at most 6 turns" in capsys.readouterr().err
+    assert "up to 18 episodes" in capsys.readouterr().err

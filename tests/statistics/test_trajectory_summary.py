@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.records import Message, Outcome, OutcomeStatus, Source, Step, Task, Trajectory
-from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories, summarise
+from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories, summarize
 
 STATUSES: list[OutcomeStatus] = ["success", "failure", "truncated", "error", "unknown"]
 
@@ -59,7 +59,7 @@ def test_a_summary_counts_by_status_and_group_and_lists_errors() -> None:
         trajectory("error", (None,) * 4, "a"),
         trajectory("failure", (None,) * 3, "b"),
     ]
-    summary, problems = summarise(iter(made))
+    summary, problems = summarize(iter(made))
     assert summary == {
         "episodes": 3,
         "by_status": {"error": 1, "failure": 1, "success": 1},

@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
+from atlas.config import load_config
 from atlas.errors import ConfigError, RunError
+from atlas.kinds import Choice, NoConfig
 from atlas.records import Problem, Task, Trajectory
-from atlas.statistics.trajectory_summary import summarise
+from atlas.statistics.trajectory_summary import summarize
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from atlas.trajectories.collect_experts import (
@@ -32,7 +33,8 @@ from pathlib import Path
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 if __name__ == "__main__":
     try:
-        collect_experts(CollectConfig(episodes=int(sys.argv[2]), workers=int(sys.argv[3])), Path(sys.argv[1]))
+        config = CollectConfig(episodes=int(sys.argv[2]), workers=int(sys.argv[3]))
+        collect_experts(config, Path(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -121,7 +123,10 @@ def test_records_stand_in_the_order_of_the_tasks_and_the_summary_counts_them(
 
 
 def test_failures_are_kept_and_marked(tmp_path: Path) -> None:
-    manifest = collect_experts(CollectConfig(episodes=20, workers=1, max_steps=2), tmp_path)
+    manifest = collect_experts(
+        CollectConfig(episodes=20, workers=1, environment=Choice("babyai", {"max_steps": 2})),
+        tmp_path,
+    )
     assert manifest.summary["by_status"]["truncated"] > 0
     assert manifest.summary["episodes"] == 20
 
@@ -136,7 +141,7 @@ def test_an_episode_error_is_a_problem_with_its_reason() -> None:
             "source": {"name": "expert"},
         }
     )
-    summary, problems = summarise([broken])
+    summary, problems = summarize([broken])
     assert problems == [Problem(where="collect", reason="lost", item="x/1/expert-0")]
     assert summary["by_status"] == {"error": 1}
 
@@ -151,24 +156,42 @@ class NoExpert:
 
     name = "none"
 
-    def __init__(self, **settings: float) -> None: ...
+    def __init__(self, config: NoConfig) -> None: ...
+
+    def close(self) -> None: ...
 
 
-class OtherSettings:
-    name = "other"
-
-    def __init__(self, difficulty: int = 1) -> None: ...
-
-    def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-        return []
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("NoExpert", "without an expert"), ("OtherSettings", "detour_rate")]
-)
-def test_an_environment_that_cannot_be_collected_from_is_refused(
-    tmp_path: Path, name: str, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        collect_experts(CollectConfig(environment=f"{__name__}:{name}", episodes=1), tmp_path)
+def test_an_environment_without_an_expert_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no expert"):
+        collect_experts(CollectConfig(environment=Choice(f"{__name__}:NoExpert")), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_outside_environment_with_settings_is_collected_from(
+    tmp_path: Path, workers: int
+) -> None:
+    push = Choice("tests.environments.push:PushEnvironment", {"word": "shove"})
+    config = CollectConfig(environment=push, episodes=24, workers=workers, worlds=3)
+    manifest = collect_experts(config, tmp_path)
+    assert manifest.summary["by_status"] == {"success": 24}
+    trajectories = list(read_records(tmp_path / FILE, Trajectory))
+    assert {step.action for trajectory in trajectories for step in trajectory.steps} == {"shove"}
+    assert trajectories[0].source.details == {"seed": 0}
+
+
+def test_the_source_names_the_seed_and_the_settings_of_the_expert(tmp_path: Path) -> None:
+    expert = {"detour_rate": 0.2, "mistake_rate": 0.0}
+    babyai = Choice("babyai", {"expert": expert})
+    collect_experts(CollectConfig(environment=babyai, episodes=1, workers=1, seed=3), tmp_path)
+    [trajectory] = read_records(tmp_path / FILE, Trajectory)
+    assert trajectory.source.details == {"seed": 3, **expert}
+
+
+def test_settings_of_the_environment_and_of_its_expert_are_found_from_the_command_line() -> None:
+    config = load_config(
+        CollectConfig, None, ["max_steps=7", "expert.detour_rate=0.3"], {"environment": "babyai"}
+    )
+    settings = config.environment.settings
+    assert (settings.max_steps, settings.expert.detour_rate) == (7, 0.3)
+    assert settings.expert.mistake_rate == 0.1

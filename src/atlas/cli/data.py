@@ -25,10 +25,11 @@ def collect(
     ] = None,
     episodes: Annotated[int | None, typer.Option(help="How many tasks, one episode each.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Which tasks of the split, and the expert's words and slips.")
+        int | None,
+        typer.Option(help="Which tasks of the split, and the expert's random choices."),
     ] = None,
 ) -> None:
-    """Let an environment's own expert play, and keep its trajectories."""
+    """Let the expert of an environment play, and keep its trajectories."""
     from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 
     config = read_config(

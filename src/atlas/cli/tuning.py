@@ -76,7 +76,15 @@ def evaluate(
     out: Out,
     settings: Settings = None,
     model: Annotated[
-        str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")
+        str | None,
+        typer.Option(
+            help="A hub id, a model folder, a run folder of train; "
+            "for --player endpoint the model's name there."
+        ),
+    ] = None,
+    player: Annotated[
+        str | None,
+        typer.Option(help="Who asks the model: local, endpoint, or package.module:Class."),
     ] = None,
     env: Annotated[
         str | None,
@@ -90,10 +98,17 @@ def evaluate(
         int | None, typer.Option(help="Which tasks, and the random streams when sampling.")
     ] = None,
 ) -> None:
-    """Let a model play an environment, and measure it."""
+    """Let a model play in an environment, and measure its success."""
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 
-    given = {"model": model, "environment": env, "split": split, "episodes": episodes, "seed": seed}
+    given = {
+        "model": model,
+        "player": player,
+        "environment": env,
+        "split": split,
+        "episodes": episodes,
+        "seed": seed,
+    }
     tell(evaluate_agent(read_config(EvaluateConfig, settings, given), out), out)
 
 

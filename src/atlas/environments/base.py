@@ -1,26 +1,35 @@
-"""What an environment is: tasks, reset, step, close; optionally an expert who plays it well.
+"""The interface of an environment: tasks, reset, step, close; optionally tools and an expert.
 
-Adding one is one file and one row in `ENVIRONMENTS`. `terminated` (the task ended by itself) is kept apart from
-`truncated` (a limit cut it), as in Gymnasium.
+A new environment is one file and one row in `ENVIRONMENTS`. Its class is made as `Class(settings)`,
+where `settings` is an instance of its own `Config`. As in Gymnasium, `terminated` (the task ended)
+is kept apart from `truncated` (a limit ended it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from atlas.lookup import look_up
+from atlas.kinds import Kind
 from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
 }
+ENVIRONMENT = Kind("environment", ENVIRONMENTS)
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one action led to. `success` and `score` are the environment's own verdict so far, in [0, 1]."""
+    """What one response led to.
+
+    Attributes:
+        success: whether the task is solved so far, as the environment judges it.
+        score: the environment's score so far, in [0, 1].
+        action: what the environment took as the action, where it found one.
+        is_invalid: there was no action, or it could not be carried out here.
+    """
 
     observation: tuple[Message, ...]
     reward: float
@@ -29,10 +38,16 @@ class StepResult:
     success: bool
     score: float
     action: str | None = None
+    is_invalid: bool = False
 
 
 class Environment(Protocol):
-    """One playable instance; `reset` may be called again and again. Deterministic per task."""
+    """One playable world. `reset` may be called again and again; the same task plays the same.
+
+    By default each world is driven in its own thread, so it may wait for a server. A class
+    with `in_process = True` never waits: it is driven in the thread of the loop, which is faster,
+    and no time limit applies to it.
+    """
 
     name: str
     prompt: tuple[Message, ...]
@@ -41,43 +56,59 @@ class Environment(Protocol):
         """The first `num_tasks` tasks of a split, the same for the same arguments.
 
         Raises:
-            ConfigError: the split is not known, or holds fewer tasks.
+            ConfigError: the split is unknown, or holds fewer tasks.
         """
         ...
 
     def reset(self, task: Task) -> tuple[Message, ...]:
-        """Start `task`; the first observation."""
+        """Start `task`; returns the first observation."""
         ...
 
-    def step(self, response: str) -> StepResult:
-        """Carry out the action in `response` (the whole assistant turn, thought included); never raises on bad text."""
+    def step(self, response: Message) -> StepResult:
+        """Carry out the action in `response`: its text, or its `tool_calls`.
+
+        A response without a usable action is answered and flagged `is_invalid`; it never raises.
+        Raising means that the world itself broke. It is then closed and replaced.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop whatever the world started."""
+        ...
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """An environment that offers tools: their schemas, in OpenAI's form."""
+
+    @property
+    def tools(self) -> tuple[dict[str, Any], ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertTurn:
-    """What an expert says next: the whole response and what it knows about this step."""
+    """The next turn of an expert: the response, and what the expert knows about this step."""
 
-    response: str
+    response: Message
     annotation: Annotation
 
 
 class Expert(Protocol):
-    """A player that sees the environment's inside. `seed` drives the imperfections it was asked for."""
+    """Plays one episode with access to the state of the environment."""
 
-    def respond(self) -> ExpertTurn: ...
+    def respond(self) -> ExpertTurn:
+        """The next turn.
+
+        Raises:
+            EpisodeError: the expert cannot go on.
+        """
+        ...
 
 
 @runtime_checkable
 class HasExpert(Protocol):
-    """An environment that comes with an expert; call `expert` right after `reset`."""
+    """An environment with an expert. How it plays is the field `expert` of the settings, if any."""
 
-    def expert(self, seed: int) -> Expert: ...
-
-
-def make_environment(name: str, **settings: object) -> Environment:
-    """The environment named in `ENVIRONMENTS`, or your own `package.module:Class`."""
-    environment: Environment = look_up("environment", name, ENVIRONMENTS)(**settings)
-    return environment
+    def expert(self, seed: int) -> Expert:
+        """An expert for the episode that was just reset; `seed` drives its random choices."""
+        ...

@@ -1,42 +1,47 @@
-"""One episode as data: task + player -> Trajectory.
+"""One episode as data: what was observed, answered and done, step by step -> Trajectory.
 
-`Episode` grows one step at a time, so that a loop over one player and a loop over a batch of them record the same thing. An
-environment that breaks ends the episode as status "error" with the reason and no score: it is data, not a crash of the run,
-and not a reward of 0.
+An environment that breaks ends the episode with status "error", the reason and no score: the
+episode is data with a reason, not a crash of the run and not a reward of 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
-from atlas.environments.base import Environment, ExpertTurn, StepResult
-from atlas.errors import DependencyError, EpisodeError
+from atlas.environments.base import Environment, HasTools, StepResult
+from atlas.errors import AtlasError, EpisodeError
 from atlas.records import Annotation, Message, Outcome, Source, Step, Task, Trajectory
-
-Respond = Callable[[tuple[Message, ...]], str | ExpertTurn]
-"""A player: the conversation so far, its newest observation last -> the next response, or an expert's turn with labels."""
 
 
 class Episode:
-    """The record of one episode under way. Once `over`, its `trajectory` is complete.
+    """The record of one episode in progress. Once `over`, its `trajectory` is complete.
 
     Args:
-        prompt: what the player is told first; the environment's own prompt, if None.
+        source: who plays.
+        prompt: the first messages of the conversation.
+        tools: schemas of the tools that the player may call.
     """
 
     def __init__(
-        self, environment: Environment, source: Source, prompt: tuple[Message, ...] | None = None
+        self,
+        task: Task,
+        source: Source,
+        prompt: tuple[Message, ...] = (),
+        tools: tuple[dict[str, Any], ...] = (),
     ) -> None:
-        self.environment = environment
+        self.tools = tools
+        self.is_broken = False
+        self._task = task
         self._source = source
-        self._task: Task | None = None
-        self._prompt = environment.prompt if prompt is None else prompt
+        self._prompt = prompt
         self._steps: list[Step] = []
         self._observation: tuple[Message, ...] = ()
         self._outcome: Outcome | None = None
 
     @property
     def over(self) -> bool:
+        """Whether the episode has ended."""
         return self._outcome is not None
 
     @property
@@ -45,95 +50,117 @@ class Episode:
         return self._outcome
 
     @property
+    def observation(self) -> tuple[Message, ...]:
+        """What the player sees now."""
+        return self._observation
+
+    @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation so far, as the player sees it: it ends with the observation to answer."""
+        """The conversation so far; it ends with the observation that the player answers next."""
         answered = (
             message for step in self._steps for message in (*step.observation, step.response)
         )
         return (*self._prompt, *answered, *self._observation)
 
-    def start(self, task: Task) -> tuple[Message, ...] | None:
-        """Reset the environment to `task`; the first observation, or None where that already failed."""
-        self._task = task
-        try:
-            self._observation = self.environment.reset(task)
-        except DependencyError:
-            raise
-        except Exception as error:
-            self._break(error)
-            return None
-        return self._observation
+    def begin(self, observation: tuple[Message, ...]) -> None:
+        """Record the first observation."""
+        self._observation = observation
 
-    def advance(
-        self, response: str | Message, annotation: Annotation | None = None
-    ) -> tuple[Message, ...] | None:
-        """Play one response; the observation that follows, or None when the episode is over."""
+    def add_step(
+        self, response: Message, result: StepResult, annotation: Annotation | None = None
+    ) -> None:
+        """Record a response and what it led to."""
         assert self._outcome is None, "the episode is over"
-        message = (
-            response
-            if isinstance(response, Message)
-            else Message(role="assistant", content=response)
+        step = Step(
+            observation=self._observation,
+            response=response,
+            action=result.action,
+            reward=result.reward,
+            is_invalid=result.is_invalid,
+            annotation=annotation,
         )
-        try:
-            result = self.environment.step(message.content)
-        except Exception as error:
-            self._record(message, None, None, annotation)
-            self._observation = ()
-            self._break(error)
-            return None
-        self._record(message, result.action, result.reward, annotation)
+        self._steps.append(step)
         self._observation = result.observation
         self._outcome = outcome_of(result)
-        return None if self.over else self._observation
+
+    def break_off(
+        self,
+        error: Exception,
+        response: Message | None = None,
+        annotation: Annotation | None = None,
+    ) -> None:
+        """End the episode because its world broke, at `response` where one was being played."""
+        self.is_broken = True
+        if response is not None:
+            step = Step(observation=self._observation, response=response, annotation=annotation)
+            self._steps.append(step)
+            self._observation = ()
+        is_explained = isinstance(error, EpisodeError)
+        self.fail(str(error) if is_explained else f"{type(error).__name__}: {error}")
 
     def truncate(self, reason: str) -> None:
-        """End the episode from outside, because the player has no room left to answer."""
+        """End the episode because the player has no room left to answer."""
         self._outcome = Outcome(status="truncated", score=0.0, reason=reason)
 
     def fail(self, reason: str) -> None:
-        """End the episode from outside, because the player itself broke."""
+        """End the episode because the player gave no answer."""
         self._outcome = Outcome(status="error", reason=reason)
 
     @property
     def trajectory(self) -> Trajectory:
         """What happened so far as a record; before the end its outcome is unknown."""
-        assert self._task is not None, "the episode was not started"
         return Trajectory(
             id=trajectory_id(self._task, self._source),
             task=self._task,
             prompt=self._prompt,
+            tools=self.tools,
             steps=tuple(self._steps),
             final_observation=self._observation,
             outcome=self._outcome or Outcome(status="unknown"),
             source=self._source,
         )
 
-    def _record(
-        self,
-        message: Message,
-        action: str | None,
-        reward: float | None,
-        annotation: Annotation | None,
-    ) -> None:
-        self._steps.append(
-            Step(
-                observation=self._observation,
-                response=message,
-                action=action,
-                reward=reward,
-                annotation=annotation,
-            )
-        )
 
-    def _break(self, error: Exception) -> None:
-        reason = (
-            str(error) if isinstance(error, EpisodeError) else f"{type(error).__name__}: {error}"
-        )
-        self._outcome = Outcome(status="error", reason=reason)
+def start_episode(
+    environment: Environment,
+    task: Task,
+    source: Source,
+    prompt: tuple[Message, ...] | None = None,
+    responses: Sequence[Message] = (),
+) -> Episode:
+    """An episode of `task`, led through recorded `responses` as far as it goes.
+
+    Args:
+        prompt: the first messages of the conversation; None: those of the environment.
+
+    Raises:
+        AtlasError: the fault concerns the whole run, such as a missing package.
+    """
+    tools = environment.tools if isinstance(environment, HasTools) else ()
+    episode = Episode(task, source, environment.prompt if prompt is None else prompt, tools)
+    try:
+        episode.begin(environment.reset(task))
+    except Exception as error:
+        if isinstance(error, AtlasError) and not isinstance(error, EpisodeError):
+            raise
+        episode.break_off(error)
+    for response in responses:
+        if episode.over:
+            break
+        try:
+            result = environment.step(response)
+        except Exception as error:
+            episode.break_off(error, response)
+        else:
+            episode.add_step(response, result)
+    return episode
 
 
 def outcome_of(result: StepResult) -> Outcome | None:
-    """The outcome after a step, or None while the episode goes on. A task that ended by itself without success is a failure."""
+    """The outcome after a step, None while the episode goes on.
+
+    A task that ended by itself without success is a failure.
+    """
     if result.terminated:
         return Outcome(status="success" if result.success else "failure", score=result.score)
     if result.truncated:
@@ -146,30 +173,6 @@ def outcome_of(result: StepResult) -> Outcome | None:
 
 
 def trajectory_id(task: Task, source: Source) -> str:
-    """The task and who played it, with the seed where the source has one: `babyai/GoToLocal/7/expert-0`."""
+    """The task, who played it, and the seed where there is one: `babyai/GoToLocal/7/expert-0`."""
     seed = source.details.get("seed")
     return f"{task.id}/{source.name}" + (f"-{seed}" if seed is not None else "")
-
-
-def run_episode(
-    environment: Environment, task: Task, respond: Respond, source: Source
-) -> Trajectory:
-    """Play `task` to its end with one player.
-
-    Args:
-        respond: is given the conversation so far and answers it; an EpisodeError from it ends the episode as an error.
-        source: who plays.
-    """
-    episode = Episode(environment, source)
-    episode.start(task)
-    while not episode.over:
-        try:
-            turn = respond(episode.messages)
-        except EpisodeError as error:
-            episode.fail(str(error))
-            break
-        if isinstance(turn, ExpertTurn):
-            episode.advance(turn.response, turn.annotation)
-        else:
-            episode.advance(turn)
-    return episode.trajectory

@@ -1,0 +1,1 @@
+"""Evaluation: model x tasks of an environment -> episodes and metrics."""

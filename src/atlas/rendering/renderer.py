@@ -233,12 +233,17 @@ class Renderer:
             for made in self.tokenize_trajectory(shortened, max_tokens, wanted)
         ]
 
-    def opening_ids(self, messages: Sequence[Message]) -> list[int]:
+    def opening_ids(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
         """The tokens of a conversation up to where the model answers."""
-        return self.encode(self.render(messages, open_turn=True))
+        return self.encode(self.render(messages, open_turn=True, tools=tools))
 
     def continuation_ids(
-        self, messages: Sequence[Message], new: Sequence[Message]
+        self,
+        messages: Sequence[Message],
+        new: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int] | None:
         """The tokens between the end of turn of the last of `messages` and the model's next turn, after `new` arrived.
 
@@ -249,8 +254,8 @@ class Renderer:
             self._shape.thinking_opener
         ):  # it opened the last response, and is not written before it any more
             return None
-        before = self._render_closed(messages)
-        after = self.render([*messages, *new], open_turn=True)
+        before = self._render_closed(messages, tools)
+        after = self.render([*messages, *new], open_turn=True, tools=tools)
         if not after.startswith(before) or messages[-1].content.strip() not in before:
             return None
         return self.encode(self._shape.tail + after[len(before) :])

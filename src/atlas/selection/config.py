@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from atlas.config import BY_CONTENT, SECRET, SPEED_ONLY, Config
+from atlas.environments.base import ENVIRONMENT
+from atlas.kinds import Choice
 from atlas.models.endpoints.endpoint import takes_batches
 from atlas.models.local.load import Precision
 from atlas.selection.budget import Rounding
@@ -54,10 +56,10 @@ class RolloutConfig(Config):
         ge=16,
         description="tokens of history and answer; a rollout that needs more has failed",
     )
-    max_steps: int = Field(
-        20,
-        ge=1,
-        description="turns of an episode, the replayed ones included, as when the data was made",
+    environment: Annotated[Choice, ENVIRONMENT] | None = Field(
+        None,
+        description="where to play, with the settings that the data was made with, such as "
+        "max_steps; none: the row of ENVIRONMENTS that each trajectory's task names",
     )
     batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="rollouts at a time")
 

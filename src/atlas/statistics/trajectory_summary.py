@@ -95,7 +95,7 @@ def count_trajectories(facts: Iterable[TrajectoryFacts]) -> TrajectoryCounts:
     return counts
 
 
-def summarise(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[Problem]]:
+def summarize(trajectories: Iterable[Trajectory]) -> tuple[dict[str, Any], list[Problem]]:
     """Counts by status and by group, and a problem for each episode that ended as an error."""
     problems: list[Problem] = []
     total = TrajectoryCounts()

@@ -1,68 +1,69 @@
 """Collect: environment + expert -> trajectories, in parallel and resumable.
 
-Every episode is a function of (task, seed), so the worker that plays it and the order of completion do not show in the data.
-Episodes that fail are kept and marked; what was left out of success is counted in the summary.
+Every episode is a function of (task, seed), so neither the worker that plays it nor the order of
+completion shows in the data. Episodes that fail are kept and marked.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
-from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, make_environment
-from atlas.environments.episode import run_episode, trajectory_id
-from atlas.errors import ConfigError, RunError
-from atlas.records import Message, Source, Task, Trajectory
-from atlas.statistics.trajectory_summary import summarise
+from atlas.environments.base import ENVIRONMENT, Environment, HasExpert
+from atlas.environments.episode import trajectory_id
+from atlas.environments.expert_player import ExpertPlayer
+from atlas.environments.play import Opening, play_episodes
+from atlas.environments.worlds import Limits, Worlds
+from atlas.errors import ConfigError
+from atlas.kinds import Choice
+from atlas.records import Source, Task, Trajectory
+from atlas.statistics.trajectory_summary import summarize
 from atlas.store.record_files import RecordLog, read_records
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import show_progress
-from atlas.workers.processes import interrupts_held_back, leave_with_parent
+from atlas.workers.spread import spread
 
 COMMAND = "collect"
-CHUNK = 8  # episodes per message to a worker: few enough to lose little to an interruption
+# Episodes in one message to a worker, per world: few enough to lose little to an interruption.
+CHUNK = 8
 
 
 class CollectConfig(Config):
     """What to collect. The same settings give the same bytes, however many workers play."""
 
-    environment: str = Field(
-        "babyai", description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+    environment: Annotated[Choice, ENVIRONMENT] = Field(
+        Choice("babyai"), description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
     )
     split: str = Field("train", description="the split of the environment's tasks")
     episodes: int = Field(1000, ge=1, description="how many tasks, one episode each")
-    seed: int = Field(0, ge=0, description="chooses the tasks, the expert's words and its slips")
-    detour_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a detour"
+    seed: int = Field(
+        0, ge=0, description="chooses the tasks, and drives the expert's random choices"
     )
-    mistake_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
-    )
-    max_steps: int = Field(20, ge=1, description="steps after which an episode is truncated")
     workers: Annotated[int | None, SPEED_ONLY] = Field(
-        None, ge=1, description="processes; by default one per CPU"
+        None, ge=1, description="processes; none: one per CPU"
     )
+    worlds: Annotated[int, SPEED_ONLY] = Field(
+        1, ge=1, description="worlds at a time in each process; more where worlds wait for a server"
+    )
+    limits: Limits = Field(Limits(), description="how long a world may take")
 
 
 def collect_experts(config: CollectConfig, out: Path) -> Manifest:
-    """Play the experts' episodes into the run folder `out`, going on where an interrupted run stopped.
+    """Play the experts' episodes into the run folder `out`; an interrupted run continues.
 
     Raises:
-        ConfigError: the environment is not known, has no such split or settings, or comes without an expert.
+        ConfigError: the environment is unknown, has no such split or settings, or has no expert.
         RunError: the folder belongs to another run.
     """
-    environment = _make(config)
-    tasks = environment.tasks(config.split, config.episodes, config.seed)
-    environment.close()
+    tasks = _tasks(config)
     with start_run(out, COMMAND, config) as run:
         if run.finished:
             return run.manifest
@@ -77,76 +78,32 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
                 log.seal(order)
         finally:
             log.close()
-        summary, problems = summarise(read_records(log.path, Trajectory))
+        summary, problems = summarize(read_records(log.path, Trajectory))
         run.write_problems(problems)
         return run.finish(summary)
 
 
-def play(task: Task, environment: Environment, config: CollectConfig) -> Trajectory:
-    """One expert episode; a function of its arguments alone."""
-    seed = episode_seed(task, config.seed)
-    expert: Expert | None = None
-
-    def respond(_: tuple[Message, ...]) -> ExpertTurn:
-        nonlocal expert
-        if expert is None:
-            assert isinstance(environment, HasExpert)
-            expert = environment.expert(seed)
-        return expert.respond()
-
-    return run_episode(environment, task, respond, _source(config))
-
-
 def episode_seed(task: Task, seed: int) -> int:
-    """A seed of its own for each episode, from the task and the seed of the run."""
+    """A different seed for each episode, from the task and the seed of the run."""
     return int.from_bytes(hashlib.sha256(f"{task.id}/{seed}".encode()).digest()[:6], "big")
 
 
+def _tasks(config: CollectConfig) -> Sequence[Task]:
+    environment: Environment = ENVIRONMENT.make(config.environment)
+    with closing(environment):
+        if not isinstance(environment, HasExpert):
+            raise ConfigError(
+                f"environment '{config.environment.name}' has no expert, so nothing can be "
+                "collected from it. Add a method expert(seed), or evaluate a model in it."
+            )
+        return environment.tasks(config.split, config.episodes, config.seed)
+
+
 def _source(config: CollectConfig) -> Source:
-    return Source(
-        name="expert",
-        details={
-            "seed": config.seed,
-            "detour_rate": config.detour_rate,
-            "mistake_rate": config.mistake_rate,
-        },
-    )
-
-
-def _make(config: CollectConfig) -> Environment:
-    try:
-        environment = make_environment(
-            config.environment,
-            max_steps=config.max_steps,
-            detour_rate=config.detour_rate,
-            mistake_rate=config.mistake_rate,
-        )
-    except TypeError as error:
-        raise ConfigError(
-            f"environment '{config.environment}' cannot be made for collecting: {error}. "
-            "It has to take max_steps, detour_rate and mistake_rate."
-        ) from error
-    if not isinstance(environment, HasExpert):
-        raise ConfigError(
-            f"environment '{config.environment}' comes without an expert, so nothing can be collected from it."
-        )
-    return environment
-
-
-# ---- processes ----
-
-_environment: Environment | None = None  # one per worker process
-
-
-def _start_worker(config: CollectConfig) -> None:
-    leave_with_parent()
-    global _environment
-    _environment = _make(config)
-
-
-def _play_chunk(config: CollectConfig, tasks: Sequence[Task]) -> list[Trajectory]:
-    assert _environment is not None
-    return [play(task, _environment, config) for task in tasks]
+    """Who plays: the expert, with the seed and its settings, if it has any."""
+    settings = getattr(config.environment.settings, "expert", None)
+    details = settings.model_dump(mode="json") if isinstance(settings, Config) else {}
+    return Source(name="expert", details={"seed": config.seed, **details})
 
 
 def _play_into(
@@ -154,39 +111,34 @@ def _play_into(
 ) -> None:
     if not tasks:
         return
+    size = CHUNK * config.worlds
+    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    num_workers = min(config.workers or os.cpu_count() or 1, len(chunks))
     with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:
-        for trajectory in _play_all(config, tasks):
-            log.append(trajectory)
-            bar.advance()
+        for trajectories in spread(partial(_open_worker, config), chunks, num_workers):
+            for trajectory in trajectories:
+                log.append(trajectory)
+                bar.advance()
 
 
-def _play_all(config: CollectConfig, tasks: Sequence[Task]) -> Iterator[Trajectory]:
-    """The trajectories of all tasks, in the order of their completion."""
-    chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
-    workers = min(config.workers or os.cpu_count() or 1, len(chunks))
-    if workers == 1:
-        environment = _make(config)
-        yield from (play(task, environment, config) for task in tasks)
-        return
-    # spawn: a forked child would share the parent's threads' locks (a GPU, a progress bar) in an unknown state
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(config,)
-    )
-    try:
-        waiting: set[Future[list[Trajectory]]] = set()
-        remaining = iter(chunks)
-        while True:
-            while len(waiting) < 2 * workers and (chunk := next(remaining, None)) is not None:
-                with interrupts_held_back():
-                    waiting.add(pool.submit(_play_chunk, config, chunk))
-            if not waiting:
-                break
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from future.result()
-    except BrokenProcessPool:
-        raise RunError(
-            "a worker process was killed, for want of memory perhaps. Run the command again, with fewer workers: it goes on."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+@contextmanager
+def _open_worker(
+    config: CollectConfig,
+) -> Iterator[Callable[[Sequence[Task]], Iterable[Trajectory]]]:
+    """One worker: its worlds are used again from chunk to chunk."""
+    with Worlds.of(config.environment, config.worlds, config.limits) as worlds:
+        yield partial(_play_chunk, config, worlds)
+
+
+def _play_chunk(config: CollectConfig, worlds: Worlds, tasks: Sequence[Task]) -> list[Trajectory]:
+    player, source = ExpertPlayer(), _source(config)
+    openings = [
+        Opening(
+            task.id,
+            task,
+            source,
+            on_start=partial(player.seat, task.id, seed=episode_seed(task, config.seed)),
+        )
+        for task in tasks
+    ]
+    return [episode.trajectory for _, episode in play_episodes(openings, worlds, player)]

@@ -1,6 +1,4 @@
-"""Manners of a process that works for another one: it sees no Ctrl-C of its own, stops cleanly when it is told to, and leaves when
-the other is gone.
-"""
+"""Child processes that Ctrl-C does not reach, that `stop` ends and that end with the parent."""
 
 from __future__ import annotations
 
@@ -14,13 +12,15 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
-_STOP = signal.SIGUSR1  # not SIGTERM, which a pool of processes sends to its own
+# Not SIGTERM, which a pool of processes sends to its own.
+_STOP = signal.SIGUSR1
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C (and print no tracebacks): it is the parent's, which gets it a moment later."""
-    resource_tracker.ensure_running()  # the first process would start it, and it lets Ctrl-C through again
+    """Processes started inside never see Ctrl-C; the parent gets it a moment later."""
+    # The first process would start the tracker, which lets Ctrl-C through again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, _STOP})
     try:
         yield
@@ -29,18 +29,18 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def leave_with_parent() -> None:
-    """Called by a child process: it ends when its parent does, which it would otherwise wait for even if that was killed."""
+    """Called by a child process: it ends when its parent does, also when that was killed."""
     threading.Thread(target=_wait_and_leave, daemon=True).start()
 
 
 def stop_when_told() -> None:
-    """Called by a child process: from now on `stop` raises KeyboardInterrupt in it, as Ctrl-C would, once."""
+    """Called by a child process: from now on `stop` raises KeyboardInterrupt in it, once."""
     signal.signal(_STOP, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_STOP})
 
 
 def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:
-    """End child processes: all are told at once, and those that have not ended cleanly within `patience` seconds are killed."""
+    """End child processes: those that do not end cleanly within `patience` seconds are killed."""
     for process in processes:
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, _STOP)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from atlas.models.local.chat_batch import ChatBatch, Reply
+from atlas.models.local.chat_batch import ChatBatch
 from atlas.models.local.load import load_model, load_renderer, locate_model
+from atlas.models.players import PlayerAnswer
 from atlas.records import Message
 from atlas.rendering.renderer import Renderer
 
@@ -22,8 +24,14 @@ def observe(text: str) -> list[Message]:
     return [Message(role="user", content=text)]
 
 
+def respond(batch: ChatBatch, new: Mapping[str, list[Message]]) -> dict[str, PlayerAnswer]:
+    for name, messages in new.items():
+        batch.submit(name, messages)
+    return batch.next_answers()
+
+
 class Alone:
-    """The reference: one conversation that keeps its token ids and runs the model over all of them at every token."""
+    """The reference: one conversation, whose tokens are all fed again at every new token."""
 
     def __init__(self, model: Any, renderer: Renderer) -> None:
         self.model, self.renderer = model, renderer
@@ -60,7 +68,8 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
     model, renderer = model_and_renderer
     batch = ChatBatch(model, renderer, temperature=0, max_tokens=12, max_context=2000)
     alone: dict[str, Alone] = {}
-    # Every conversation that is open answers in every round; "b" is closed after the second, "d" joins in the third.
+    # All open conversations answer in each round; "b" is closed after the second, "d" joins
+    # in the third.
     rounds = [["a", "b", "c"], ["a", "b", "c"], ["c", "d", "a"], ["a", "c", "d"], ["d", "a", "c"]]
     compared = 0
     for number, names in enumerate(rounds):
@@ -70,8 +79,8 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
             name: observe(f"You see {'a red ball ' * (number + index)}{name} {number}.")
             for index, name in enumerate(names)
         }
-        for name, reply in batch.respond(new).items():
-            assert reply.text == alone.setdefault(name, Alone(model, renderer)).respond(
+        for name, reply in respond(batch, new).items():
+            assert reply.message.content == alone.setdefault(name, Alone(model, renderer)).respond(
                 new[name], 12
             ), (number, name)
             compared += 1
@@ -81,18 +90,20 @@ def test_greedy_answers_over_many_turns_equal_encoding_the_whole_history_each_ti
 def test_where_the_prompt_opens_thinking_every_turn_has_the_history_that_training_has(
     tiny_model_folder: Path,
 ) -> None:
-    """Nothing of the opener may stay in the cache: the template writes earlier responses without it."""
+    """The cache may not keep the opener: the template writes earlier responses without it."""
     place = locate_model(str(tiny_model_folder))
     model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
     renderer.tokenizer.chat_template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}"
+        "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
     )
     batch, messages = ChatBatch(model, renderer, temperature=0, max_tokens=9, max_context=2000), []
     for turn in range(3):
         new = observe(f"You see a red ball {turn}.")
         messages += new
-        reply = batch.respond({"a": new})["a"]
+        reply = respond(batch, {"a": new})["a"]
         ids = renderer.opening_ids(messages)
         said: list[int] = []
         while len(said) < 9 and not (said and said[-1] in renderer.stop_ids):
@@ -101,8 +112,8 @@ def test_where_the_prompt_opens_thinking_every_turn_has_the_history_that_trainin
         text = renderer.tokenizer.decode(
             said[:-1] if said[-1] in renderer.stop_ids else said, skip_special_tokens=True
         )
-        assert reply.text == text
-        assert reply.num_prompt_tokens == len(ids)
+        assert reply.message.content == text
+        assert reply.usage.input_tokens == len(ids)
         messages.append(Message(role="assistant", content=text))
 
 
@@ -124,13 +135,16 @@ def test_answers_of_unequal_length_leave_the_batch_as_they_end(tiny_model_folder
             name: observe(f"You see {'a red ball ' * (number + index)}{name} {number}.")
             for index, name in enumerate(names)
         }
-        replies = batch.respond(new)
-        assert len({reply.num_tokens for reply in replies.values()}) > 2
+        replies = respond(batch, new)
+        assert len({reply.usage.output_tokens for reply in replies.values()}) > 2
         assert min(heights) <= len(names) // 4, (
             "the rows that ended were run to the end of the round"
         )
         for name in names:
-            assert replies[name].text == alone[name].respond(new[name], 25), (number, name)
+            assert replies[name].message.content == alone[name].respond(new[name], 25), (
+                number,
+                name,
+            )
         heights.clear()
 
 
@@ -139,14 +153,15 @@ def test_a_closed_conversation_frees_its_row_and_others_go_on_unchanged(
 ) -> None:
     model, renderer = model_and_renderer
 
-    def second_answer(close: bool) -> Reply:
+    def second_answer(close: bool) -> PlayerAnswer:
         batch = ChatBatch(model, renderer, temperature=0, max_tokens=8, max_context=2000)
-        batch.respond(
-            {"a": observe("one"), "b": observe("a much longer observation than the other one")}
+        respond(
+            batch,
+            {"a": observe("one"), "b": observe("a much longer observation than the other one")},
         )
         if close:
             batch.close("b")
-        return batch.respond({"a": observe("two")} | ({} if close else {"b": observe("three")}))[
+        return respond(batch, {"a": observe("two")} | ({} if close else {"b": observe("three")}))[
             "a"
         ]
 
@@ -163,8 +178,8 @@ def test_sampling_depends_on_seed_and_name_and_not_on_the_others(
             model, renderer, temperature=1.0, max_tokens=10, max_context=2000, seed=seed
         )
         return {
-            name: reply.text
-            for name, reply in batch.respond({name: observe("go") for name in names}).items()
+            name: reply.message.content
+            for name, reply in respond(batch, {name: observe("go") for name in names}).items()
         }
 
     together, alone = answers(["a", "b", "c"], 1), answers(["b"], 1)
@@ -178,8 +193,9 @@ def test_a_history_that_leaves_no_room_is_answered_with_context_and_not_generate
 ) -> None:
     model, renderer = model_and_renderer
     batch = ChatBatch(model, renderer, temperature=0, max_tokens=8, max_context=60)
-    reply = batch.respond({"a": observe("You see a red ball. " * 40)})["a"]
-    assert (reply.finish, reply.text, reply.num_tokens) == ("context", "", 0)
+    reply = respond(batch, {"a": observe("You see a red ball. " * 40)})["a"]
+    assert (reply.finish, reply.message.content, reply.usage.output_tokens) == ("no_room", "", 0)
+    assert reply.reason == "the history needs more than 60 tokens"
 
 
 def test_an_answer_cut_by_length_is_closed_before_the_next_turn(
@@ -187,11 +203,60 @@ def test_an_answer_cut_by_length_is_closed_before_the_next_turn(
 ) -> None:
     model, renderer = model_and_renderer
     batch = ChatBatch(model, renderer, temperature=0, max_tokens=3, max_context=2000)
-    first = batch.respond({"a": observe("one")})["a"]
+    first = respond(batch, {"a": observe("one")})["a"]
     assert first.finish in ("length", "stop")
     conversation = batch._conversations["a"]
     if first.finish == "length":
         assert conversation.pending[-len(renderer.end_of_turn) :] == list(renderer.end_of_turn)
     before = conversation.num_cached
-    second = batch.respond({"a": observe("two")})["a"]
-    assert second.num_prompt_tokens > before
+    second = respond(batch, {"a": observe("two")})["a"]
+    assert second.usage.input_tokens > before
+
+
+def test_a_round_of_more_than_a_batch_gives_the_same_answers_and_encodes_nothing_again(
+    model_and_renderer: tuple[Any, Renderer],
+) -> None:
+    model, renderer = model_and_renderer
+    names = list("abcdefg")
+
+    def answers(batch_size: int) -> list[dict[str, str]]:
+        batch = ChatBatch(
+            model,
+            renderer,
+            temperature=0,
+            max_tokens=8,
+            max_context=2000,
+            batch_size=batch_size,
+        )
+        fed: list[int] = []
+        hook = model.register_forward_pre_hook(
+            lambda _, __, given: fed.append(given["input_ids"].shape[1]), with_kwargs=True
+        )
+        rounds = []
+        for number in range(3):
+            new = {name: observe(f"You see {name} {number}.") for name in names}
+            fed.clear()
+            replies = respond(batch, new)
+            rounds.append({name: replies[name].message.content for name in names})
+            if number:
+                assert max(fed) < 60, "a history was encoded again"
+        hook.remove()
+        return rounds
+
+    assert answers(64) == answers(3) == answers(1)
+
+
+def test_the_template_writes_the_tools_that_are_offered(tiny_model_folder: Path) -> None:
+    place = locate_model(str(tiny_model_folder))
+    model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
+    template = renderer.tokenizer.chat_template
+    renderer.tokenizer.chat_template = "{% if tools %}{{ tools | tojson }}{% endif %}" + template
+    tool = {"type": "function", "function": {"name": "push", "parameters": {}}}
+    num_tokens = []
+    for tools in ((), (tool,)):
+        batch = ChatBatch(model, renderer, temperature=0, max_tokens=4, max_context=2000)
+        for text in ("one", "two"):
+            batch.submit("a", observe(text), tools)
+            answer = batch.next_answers()["a"]
+        num_tokens.append(answer.usage.input_tokens)
+    assert num_tokens[1] > num_tokens[0] + 5

@@ -1,0 +1,1 @@
+"""BabyAI in words: view, actions, tasks, and an expert with thoughts."""

@@ -1,7 +1,7 @@
 """From the words of an action to the primitive moves that carry it out.
 
-response text -> action text -> `Plan` (primitives) or `Impossible` (why not). Paths run over cells that the agent has
-seen, never through what is hidden.
+response text -> action text -> `Plan` (primitives) or `Impossible` (why not). Paths lead only over
+cells that the agent has seen.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 DIRECTIONS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 TURNS = {"turn left": LEFT, "turn right": RIGHT}
 CHECK_ACTIONS = "check available actions"
-FORMAT_HINT = 'No action found. Answer with "Thought:", your thought, then "Action:" and one action on the next line.'
+FORMAT_HINT = (
+    'No action found. Answer with "Thought:", your thought, '
+    'then "Action:" and one action on the next line.'
+)
 _MARKER = re.compile(r"\baction\s*:", re.IGNORECASE)
 _OBJECT = re.compile(
-    r"(?P<verb>go to|pickup|toggle and go through|go through) (?:the |an? )?(?P<name>.+?)(?: (?P<number>\d{1,4}))?"
+    r"(?P<verb>go to|pickup|toggle and go through|go through) "
+    r"(?:the |an? )?(?P<name>.+?)(?: (?P<number>\d{1,4}))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The primitives of one action, and what to tell when they are done."""
+    """The primitives of one action, and what the observation reports when they are done."""
 
     primitives: tuple[int, ...]
     report: str = ""
@@ -36,13 +40,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """Why an action cannot be carried out here and now."""
+    """Why an action cannot be carried out now."""
 
     reason: str
 
 
 def parse_action(response: str) -> str | None:
-    """The action in a ReAct response: the first line with words after the last `Action:`, in plain lower case; None without one."""
+    """The action in a ReAct response, in lower case without punctuation; None without one.
+
+    It is the first line with words after the last `Action:`.
+    """
     markers = list(_MARKER.finditer(response))
     if not markers:
         return None
@@ -92,7 +99,7 @@ def available_actions(world: Any, view: View, seen: Set[Cell]) -> list[str]:
 
 
 def find_path(world: Any, seen: Set[Cell], target: Cell) -> tuple[int, ...] | None:
-    """The shortest turns and moves after which the agent stands next to `target` and faces it; None if there is no way."""
+    """The shortest turns and moves that end next to `target`, facing it; None without a way."""
     start = (int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
     came_from: dict[tuple[int, int, int], tuple[tuple[int, int, int], int] | None] = {start: None}
     queue = deque([start])
@@ -127,7 +134,8 @@ def _go_to(target: SeenObject, world: Any, seen: Set[Cell]) -> Plan | Impossible
     path = find_path(world, seen, target.cell)
     if path is None:
         return Impossible(f"there is no free way to {target.label}")
-    return Plan(path or (DONE,))  # already there: one idle move, for the verifier to look
+    # Where the agent is there already, one idle move lets the verifier check the goal.
+    return Plan(path or (DONE,))
 
 
 def _pickup(target: SeenObject, world: Any, seen: Set[Cell]) -> Plan | Impossible:

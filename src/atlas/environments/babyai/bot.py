@@ -1,7 +1,7 @@
-"""minigrid's BabyAIBot, and what its plan is in words.
+"""minigrid's BabyAIBot, and its plan in words.
 
-The bot keeps a stack of sub-goals, the last of which is worked on, and suggests one primitive at a time. It plans with all
-that it has seen, never with what is hidden.
+The bot keeps a stack of sub-goals, works on the last of them and suggests one primitive at a time.
+It plans only with what it has seen.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from minigrid.utils.baby_ai_bot import (
 from atlas.environments.babyai.actions import DIRECTIONS
 from atlas.environments.babyai.view import Cell, describe
 
-# What the bot raises where it loses its way: its own assertions, and uses of positions that it failed to find.
+# What the bot raises when it cannot go on: its own assertions, and uses of positions not found.
 BOT_FAULTS = (AssertionError, DisappearedBoxError, IndexError, TypeError)
-MAX_SEARCHES = 2_000  # path searches of one replanning; beyond it the bot runs in circles (a key locked in behind its own door)
+# Path searches of one replanning; beyond that the bot runs in circles, for example because a key is
+# locked in behind its own door.
+MAX_SEARCHES = 2_000
 RING: tuple[Cell, ...] = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0))
 LOCATIONS = {
     "left": " on the left",
@@ -37,7 +39,7 @@ LOCATIONS = {
 
 
 class Bot(BabyAIBot):
-    """minigrid's bot with an end to its search for a plan, a simpler choice of where to put things down, and words."""
+    """minigrid's bot with a limited search, a simpler choice of where to drop things, and words."""
 
     def __init__(self, world: Any) -> None:
         super().__init__(world)
@@ -48,9 +50,8 @@ class Bot(BabyAIBot):
             for below, above in pairwise(self.stack)
             if getattr(above, "reason", None) == "PutNext"
         }
-        self.fetches: list[
-            Any
-        ] = []  # the pick-ups of things that are needed for themselves, not because they are in the way
+        # Pick-ups of things that the goal or the plan needs, not of those that are in the way.
+        self.fetches: list[Any] = []
         self.carried: list[Any] = []
 
     # ---- planning ----
@@ -59,7 +60,7 @@ class Bot(BabyAIBot):
         """Take in what is seen and update the stack; `suggestion` is then the next primitive.
 
         Raises:
-            one of BOT_FAULTS: the bot has lost its way.
+            one of BOT_FAULTS: the bot cannot go on.
         """
         self.bfs_counter = 0
         suggestion = super().replan(action_taken)
@@ -69,7 +70,8 @@ class Bot(BabyAIBot):
             and isinstance(self.stack[-1], CloseSubgoal)
             and not isinstance(self.stack[-2], OpenSubgoal)
         ):
-            self.stack.pop()  # it would close a door that was opened by mistake; that helps nobody
+            # It would close a door that was opened by mistake, which is of no use.
+            self.stack.pop()
         self.fetches += [
             below
             for below, above in pairwise(self.stack)
@@ -79,11 +81,14 @@ class Bot(BabyAIBot):
             self.carried.append(carrying)
 
     def look_around(self) -> None:
-        """Take in what is seen and nothing else."""
+        """Take in what is seen, without a new plan."""
         self._process_obs()
 
     def renew_drop_position(self) -> None:
-        """An errand through a door leaves the place that was chosen for the key behind: choose again, unless the plan returns there."""
+        """Choose again where to drop a key, if the chosen place is now far away.
+
+        An errand through a door leaves that place behind. It stays if the plan returns there.
+        """
         if (
             len(self.stack) < 2
             or not isinstance(self.stack[-1], GoNextToSubgoal)
@@ -108,7 +113,7 @@ class Bot(BabyAIBot):
             self.replan()
 
     def path_to(self, cell: Cell) -> list[Cell]:
-        """The cells of the bot's way, empty where there is none."""
+        """The cells of the bot's path, empty where there is none."""
         path, _, _ = self._shortest_path(lambda place, _: place == cell)
         return [(int(x), int(y)) for x, y in path or ()]
 
@@ -118,7 +123,7 @@ class Bot(BabyAIBot):
         return super()._breadth_first_search(*arguments, **settings)
 
     def _find_drop_pos(self, except_pos: Any = None) -> Any:
-        """A free cell to one side, or ahead where that leaves a way around it, or else the bot's own, often farther, choice."""
+        """A spare cell ahead or to one side, or else the bot's own choice, often farther."""
         (x, y), (dx, dy) = self.mission.agent_pos, self.mission.dir_vec
         for cell in ((x + dx, y + dy), (x - dy, y + dx), (x + dy, y - dx)):
             place = (int(cell[0]), int(cell[1]))
@@ -128,7 +133,10 @@ class Bot(BabyAIBot):
         return super()._find_drop_pos(except_pos)
 
     def _is_spare(self, place: Cell, ahead: bool) -> bool:
-        """Whether a cell is free and no doorway; the one ahead only if the free cells around it stay connected without it."""
+        """Whether a cell is free and not in front of a door.
+
+        The cell ahead is spare only if the free cells around it stay connected without it.
+        """
         grid = self.mission.grid
         if not self.vis_mask[place] or grid.get(*place) is not None:
             return False
@@ -152,12 +160,12 @@ class Bot(BabyAIBot):
 
     @property
     def pickups(self) -> list[Any]:
-        """The pick-ups that are planned; a new one means a new plan (a key to fetch, a thing to move)."""
+        """The planned pick-ups; a new one means a new plan (a key to fetch, a thing to move)."""
         return [goal for goal in self.stack if isinstance(goal, PickupSubgoal)]
 
     @property
     def needed(self) -> list[ObjDesc]:
-        """What the plan still asks for, the nearest purpose first."""
+        """What the plan still needs, in the order of need."""
         stacked = [goal.datum for goal in reversed(self.stack) if isinstance(goal.datum, ObjDesc)]
         return stacked + [
             place
@@ -167,7 +175,7 @@ class Bot(BabyAIBot):
 
     @property
     def mission_objects(self) -> list[Any]:
-        """Every object that the goal or the plan speaks of, whatever is done with it."""
+        """Every object that the goal or the plan names."""
         descriptions = [
             goal.datum
             for goal in (*self.mission_goals, *self.stack)
@@ -178,7 +186,7 @@ class Bot(BabyAIBot):
 
     @property
     def noun(self) -> str:
-        """What is wanted now: `the red key`."""
+        """What is needed now, such as `the red key`."""
         needed = self.needed
         return noun_of(needed[0]) if needed else "my goal"
 
@@ -211,7 +219,7 @@ class Bot(BabyAIBot):
         return acts
 
     def thing_at(self, goal: Any) -> Any:
-        """The object that a go-next-to sub-goal is about; None for an empty cell, and for what was not seen yet."""
+        """The object of a go-next-to sub-goal; None for an empty cell or an unseen object."""
         if isinstance(goal.datum, ObjDesc):
             return self._find_obj_pos(goal.datum, goal.reason == "PutNext")[0]
         return (
@@ -227,13 +235,15 @@ class Bot(BabyAIBot):
         return None if cell is None else (int(cell[0]), int(cell[1]))
 
     def noun_at(self, goal: Any) -> str | None:
+        """The object of a go-next-to sub-goal in words."""
         return noun_of(goal.datum) if isinstance(goal.datum, ObjDesc) else _the(self.thing_at(goal))
 
 
 def noun_of(description: Any) -> str:
-    """`the red key`, `a ball on the left`"""
+    """A description in words: `the red key`, `a ball on the left`."""
     words = " ".join(filter(None, (description.color, description.type or "object")))
-    return f"{'the' if len(description.obj_set) == 1 else 'a'} {words}{LOCATIONS.get(description.loc, '')}"
+    article = "the" if len(description.obj_set) == 1 else "a"
+    return f"{article} {words}{LOCATIONS.get(description.loc, '')}"
 
 
 def _the(thing: Any) -> str | None:

@@ -1,7 +1,8 @@
-"""BabyAI as a text environment: the levels of the minigrid package, played with words, in the manner of AgentGym's BabyAI.
+"""BabyAI as a text environment: the levels of minigrid, played with words, as in AgentGym's BabyAI.
 
-The observation names what is in view; an action is a primitive (`turn left`) or a whole errand (`pickup blue key 1`), which
-is carried out as primitives. One response is one turn, whatever it does; after `max_steps` turns the episode is truncated.
+The observation names what is in view. An action is a primitive (`turn left`) or a whole errand
+(`pickup blue key 1`), which is carried out as primitives. One response is one turn, whatever it
+does; after `max_steps` turns the episode is truncated.
 
 Score: 0 without success; with success after t of `max_steps` turns, 1 - 0.9 * t / max_steps.
 """
@@ -21,6 +22,7 @@ from atlas.environments.babyai.actions import (
     parse_action,
     plan_action,
 )
+from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.tasks import babyai_tasks, make_level
 from atlas.environments.babyai.view import Cell, View, look, visible_cells
 from atlas.environments.base import Expert, StepResult
@@ -28,8 +30,8 @@ from atlas.errors import DependencyError, EpisodeError
 from atlas.records import Message, Task
 
 INSTRUCTION = """\
-You walk through rooms to reach a goal, one action per turn. You see what is ahead of you; places are counted in steps from you, \
-objects that look the same are numbered by distance.
+You walk through rooms to reach a goal, one action per turn. You see what is ahead of you; \
+places are counted in steps from you, objects that look the same are numbered by distance.
 Actions:
 - turn left
 - turn right
@@ -39,7 +41,8 @@ Actions:
 - drop
 - toggle: open or close the door right in front of you
 - go through <door> <id>: an open door
-- toggle and go through <door> <id>: a closed door, or a locked one if you carry the key of its color
+- toggle and go through <door> <id>: a closed door, or a locked one \
+if you carry the key of its color
 - check available actions
 You can carry one object. Answer in this format:
 Thought:
@@ -50,34 +53,33 @@ Action:
 
 
 class BabyAIEnvironment:
-    """One playable level at a time. `detour_rate` and `mistake_rate` make its expert imperfect (chance per turn)."""
+    """The levels of BabyAI in words: walk through rooms, find, fetch and place objects."""
 
+    Config = BabyAIConfig
+    in_process = True
     name = "babyai"
     prompt: tuple[Message, ...] = (Message(role="system", content=INSTRUCTION),)
 
-    def __init__(
-        self, max_steps: int = 20, detour_rate: float = 0.0, mistake_rate: float = 0.0
-    ) -> None:
+    def __init__(self, config: BabyAIConfig) -> None:
         if find_spec("minigrid") is None:
             raise DependencyError("minigrid", "babyai")
-        self.max_steps = max_steps
-        self.detour_rate = detour_rate
-        self.mistake_rate = mistake_rate
+        self.max_steps = config.max_steps
+        self._expert_config = config.expert
         self.world: Any = None
         self.seen: set[Cell] = set()
         self.num_turns = 0
-        self.last_refusal: str | None = None
         self.on_primitive: Callable[[int, int | None], None] | None = None
         self._view: View | None = None
         self._success = False
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
+        """The first `num_tasks` tasks of a split, one level after the other."""
         return babyai_tasks(split, num_tasks, seed)
 
     def reset(self, task: Task) -> tuple[Message, ...]:
+        """Build the level of `task`; the goal and what is in view."""
         self.world = make_level(task)
         self.on_primitive = None
-        self.last_refusal = None
         self.num_turns = 0
         self._success = False
         self._view = look(self.world)
@@ -95,24 +97,27 @@ class BabyAIEnvironment:
         """A player for the episode that was just reset, built on minigrid's own BabyAIBot."""
         from atlas.environments.babyai.expert import BabyAIExpert
 
-        return BabyAIExpert(
-            self, seed, detour_rate=self.detour_rate, mistake_rate=self.mistake_rate
-        )
+        return BabyAIExpert(self._expert_config, self, seed)
 
-    def step(self, response: str) -> StepResult:
+    def step(self, response: Message) -> StepResult:
+        """Carry out the action in the text of `response`."""
         view = self.view
         if self._success or self.num_turns >= self.max_steps:
             raise EpisodeError("babyai: the episode is over. Call reset before the next step.")
         self.num_turns += 1
-        action = parse_action(response)
-        self.last_refusal = None
+        action = parse_action(response.content)
+        is_invalid = False
         if action is None:
-            self.last_refusal = "no action"
-            text = FORMAT_HINT
+            text, is_invalid = FORMAT_HINT, True
         elif action == CHECK_ACTIONS:
             text = f"You can: {', '.join(available_actions(self.world, view, self.seen))}."
         else:
-            text = self._carry_out(plan_action(action, self.world, view, self.seen))
+            plan = plan_action(action, self.world, view, self.seen)
+            if isinstance(plan, Impossible):
+                text = f"That action is not possible: {plan.reason}. {view.text}"
+                is_invalid = True
+            else:
+                text = self._carry_out(plan)
         score = 1 - 0.9 * self.num_turns / self.max_steps if self._success else 0.0
         return StepResult(
             observation=_user(text),
@@ -122,17 +127,16 @@ class BabyAIEnvironment:
             success=self._success,
             score=score,
             action=action,
+            is_invalid=is_invalid,
         )
 
     def close(self) -> None:
+        """Forget the level."""
         self.world = None
         self._view = None
         self.on_primitive = None
 
-    def _carry_out(self, plan: Plan | Impossible) -> str:
-        if isinstance(plan, Impossible):
-            self.last_refusal = plan.reason
-            return f"That action is not possible: {plan.reason}. {self.view.text}"
+    def _carry_out(self, plan: Plan) -> str:
         for index, primitive in enumerate(plan.primitives):
             _, _, self._success, _, _ = self.world.step(primitive)
             self.seen.update(visible_cells(self.world))

@@ -1,17 +1,18 @@
-"""An expert for BabyAI in words: what the plan is comes from minigrid's bot, why it is so from the changes between turns.
+"""An expert for BabyAI in words. The plan is that of minigrid's bot; the thoughts say what changed.
 
-Whatever is newly planned, comes into view, is decided or went wrong on purpose becomes the thought of a step and its hidden
-labels. Plain walking, turning and looking around carry no label.
+What is newly planned, comes into view, is decided or went wrong on purpose becomes the thought of a
+step and its hidden labels. Walking, turning and looking around have no label.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atlas.environments.babyai.bot import BOT_FAULTS
-from atlas.environments.babyai.planner import Move, MovePlanner
+from atlas.environments.babyai.config import BabyAIExpertConfig
+from atlas.environments.babyai.planner import Move, MovePlanner, PlayedLevel
 from atlas.environments.babyai.thoughts import (
     ACTS,
     CORRECTIONS,
@@ -26,12 +27,9 @@ from atlas.environments.babyai.thoughts import (
 from atlas.environments.babyai.view import SeenObject
 from atlas.environments.base import ExpertTurn
 from atlas.errors import EpisodeError
-from atlas.records import Annotation, CriticalKind
+from atlas.records import Annotation, CriticalKind, Message
 
-if TYPE_CHECKING:
-    from atlas.environments.babyai.environment import BabyAIEnvironment
-
-# How much a step decides, by what it does: the highest row that applies is its score, and a step without a row scores 0.
+# How much a step decides. The highest row that applies is its score; a step without a row scores 0.
 SCORES: dict[str, float] = {
     "final": 1.0,  # the act that reaches the goal
     "self_correction": 0.95,
@@ -48,21 +46,21 @@ SCORES: dict[str, float] = {
 }
 DECISIVE = ("unlock", "fetch", "reach", "open", "place", "clear", "open_way")
 MAX_ACTS = 4
-RESERVE_TURNS = 12  # no slip when fewer turns are left
+# No slip is made when fewer turns are left.
+RESERVE_TURNS = 12
 
 
 class BabyAIExpert:
-    """Plays the episode that `environment` was just reset to. The same seed gives the same words and the same slips."""
+    """Plays the episode that was just reset. The same seed gives the same words and slips."""
 
-    def __init__(
-        self, environment: BabyAIEnvironment, seed: int, detour_rate: float, mistake_rate: float
-    ) -> None:
+    Config = BabyAIExpertConfig
+
+    def __init__(self, config: BabyAIExpertConfig, environment: PlayedLevel, seed: int) -> None:
         self._environment = environment
         self._planner = MovePlanner(environment)
         self._bot = self._planner.bot
         self._rng = random.Random(seed)
-        self._detour_rate = detour_rate
-        self._mistake_rate = mistake_rate
+        self._config = config
         self._goal = _first_person(environment.world.mission)
         self._slip: Move | None = None
         self._known_things: list[Any] = []
@@ -74,7 +72,7 @@ class BabyAIExpert:
         """The next thought and action, with the labels of the step.
 
         Raises:
-            EpisodeError: the bot has lost its way.
+            EpisodeError: the bot cannot go on.
         """
         try:
             return self._next_turn()
@@ -105,7 +103,7 @@ class BabyAIExpert:
         rows: list[str] = []
         situation = move.situation
         observed = self._new_needed_object()
-        # A slip that showed what was needed, or went where the plan leads on, was none.
+        # A slip that showed what was needed, or went where the plan leads, needs no correction.
         if self._slip is not None and observed is None and move.action != self._slip.action:
             sentences.append(
                 say(self._rng, CORRECTIONS[self._slip.situation], **self._words(self._slip))
@@ -135,7 +133,7 @@ class BabyAIExpert:
         )
 
     def _new_plan(self, move: Move) -> tuple[str, str] | None:
-        """A sentence that states the plan where one was made at this turn, and its row of SCORES."""
+        """A sentence that states the plan made at this turn, if any, and its row of SCORES."""
         acts = self._bot.acts()
         words = {**self._words(move), "acts": ", then ".join(acts[:MAX_ACTS])}
         if not self._has_acted:
@@ -161,7 +159,7 @@ class BabyAIExpert:
         )
 
     def _new_needed_object(self) -> SeenObject | None:
-        """What the plan needs and now is in view for the first time; the first view is no discovery."""
+        """What the plan needs and is in view for the first time; the first view does not count."""
         if self._environment.num_turns == 0:
             return None
         needed = [thing for description in self._bot.needed for thing in description.obj_set]
@@ -184,11 +182,12 @@ class BabyAIExpert:
     # ---- slips ----
 
     def _make_slip(self, move: Move) -> Move | None:
-        """A detour or a mistake, at the configured rates: only on the way, with turns to spare, and never two in a row."""
-        detour, mistake = (
-            self._rng.random() < self._detour_rate,
-            self._rng.random() < self._mistake_rate,
-        )
+        """A detour or a mistake, at the configured rates.
+
+        Only while walking, with turns to spare, and never two in a row.
+        """
+        detour = self._rng.random() < self._config.detour_rate
+        mistake = self._rng.random() < self._config.mistake_rate
         turns_left = self._environment.max_steps - self._environment.num_turns
         if (
             not (detour or mistake)
@@ -251,7 +250,7 @@ class BabyAIExpert:
         ] + refused
 
     def _strangers(self) -> list[SeenObject]:
-        """Objects in view that neither goal nor plan speaks of, and to which there is a way of some length."""
+        """Reachable objects in view, some steps away, that neither goal nor plan names."""
         needed = self._bot.mission_objects
         strangers = [item for item in self._environment.view.objects if item.thing not in needed]
         return [
@@ -262,12 +261,12 @@ class BabyAIExpert:
 
 
 def _first_person(mission: str) -> str:
-    """`open the door on your left` -> `open the door on my left`"""
+    """The goal as the agent says it: `the door on your left` becomes `the door on my left`."""
     mission = re.sub(r"\bafter you\b", "after I", mission)
     return re.sub(r"\byou\b", "me", re.sub(r"\byour\b", "my", mission))
 
 
 def _turn(thought: str, action: str, kinds: tuple[CriticalKind, ...], score: float) -> ExpertTurn:
-    return ExpertTurn(
-        f"Thought:\n{thought}\n\nAction:\n{action}", Annotation(kinds=kinds, score=score)
-    )
+    content = f"Thought:\n{thought}\n\nAction:\n{action}"
+    response = Message(role="assistant", content=content)
+    return ExpertTurn(response, Annotation(kinds=kinds, score=score))

@@ -1,9 +1,10 @@
-"""From the bot's sub-goals to text actions: a whole errand where its object is in view, a primitive otherwise."""
+"""From the bot's sub-goals to text actions: an errand if its object is in view, or a primitive."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from minigrid.envs.babyai.core.verifier import ObjDesc
 from minigrid.utils.baby_ai_bot import (
@@ -26,11 +27,8 @@ from atlas.environments.babyai.actions import (
     plan_action,
 )
 from atlas.environments.babyai.bot import BOT_FAULTS, Bot
-from atlas.environments.babyai.view import SeenObject, look
+from atlas.environments.babyai.view import Cell, SeenObject, View, look
 from atlas.errors import EpisodeError
-
-if TYPE_CHECKING:
-    from atlas.environments.babyai.environment import BabyAIEnvironment
 
 HANDS_ON = (PICKUP, DROP, TOGGLE)
 PRIMITIVE_WORDS = {
@@ -44,9 +42,37 @@ SITUATIONS = {LEFT: "turn", RIGHT: "turn", FORWARD: "walk", DROP: "put_down", TO
 EXPLORING = {"turn": "look", "walk": "search"}
 
 
+class PlayedLevel(Protocol):
+    """What an expert knows of the environment that it plays in.
+
+    Attributes:
+        world: the environment of minigrid.
+        seen: the cells that were in view so far.
+        on_primitive: called after each primitive, with the one that follows in the same action.
+    """
+
+    world: Any
+    max_steps: int
+    num_turns: int
+    on_primitive: Callable[[int, int | None], None] | None
+
+    @property
+    def seen(self) -> Set[Cell]: ...
+
+    @property
+    def view(self) -> View: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A text action, the situation it belongs to (a row of the phrase tables), its object, whether it reaches the goal, what for."""
+    """A text action and why it is taken.
+
+    Attributes:
+        situation: a row of the phrase tables.
+        target: the object of the action.
+        final: whether it reaches the goal.
+        noun: what it is for, in words.
+    """
 
     action: str
     situation: str
@@ -56,9 +82,9 @@ class Move:
 
 
 class MovePlanner:
-    """Plans the episode that `environment` was just reset to, and follows what is carried out there."""
+    """Plans the episode that was just reset, and follows what the environment carries out."""
 
-    def __init__(self, environment: BabyAIEnvironment) -> None:
+    def __init__(self, environment: PlayedLevel) -> None:
         self._environment = environment
         self._world = environment.world
         self._fault: Exception | None = None
@@ -68,15 +94,15 @@ class MovePlanner:
 
     @property
     def walking(self) -> bool:
-        """Whether the bot is on its way somewhere: the only time at which it takes other moves than its own in its stride."""
+        """Whether the bot is walking somewhere. Only then does it tolerate moves of others."""
         return bool(self.bot.stack) and isinstance(self.bot.stack[-1], GoNextToSubgoal)
 
     def next_move(self) -> Move:
         """The text action for the top of the stack.
 
         Raises:
-            EpisodeError: the bot believes to be done, or its next move has no words.
-            one of BOT_FAULTS: the bot has lost its way.
+            EpisodeError: the bot takes the goal as reached, or its next move has no words.
+            one of BOT_FAULTS: the bot cannot go on.
         """
         if self._fault is not None:
             raise self._fault
@@ -120,7 +146,7 @@ class MovePlanner:
         )
 
     def _errand(self, top: Any, rest: list[Any]) -> Move | None:
-        """Going to an object in view and doing there what the sub-goal below says, in one action."""
+        """One action that goes to an object in view and does what the sub-goal below says."""
         target = self._environment.view.of(self.bot.thing_at(top))
         if target is None or top.reason in ("PutNext", "Explore"):
             return None
@@ -155,7 +181,10 @@ class MovePlanner:
         )
 
     def _open(self, goal: Any, door: SeenObject, rest: list[Any]) -> Move:
-        """Open a door by going through it; where the goal asks for one door and more is to follow, from in front of it."""
+        """Open a door by going through it.
+
+        Where the goal names this door and more is to follow, it is opened from in front of it.
+        """
         asked_for = not rest or goal in self.bot.mission_goals
         in_front = (door.ahead, door.right) == (1, 0)
         if (asked_for and rest) or door.thing.is_open:
@@ -170,7 +199,7 @@ class MovePlanner:
         return Move(f"toggle and go through {door.label}", situation, door, final=not rest)
 
     def _turn_to_see(self, top: Any) -> Move | None:
-        """A turn towards an object that is known but out of view, after which (or after two) it can be gone to in one errand."""
+        """A turn towards a known object out of view, so that one errand can lead to it."""
         thing = None if top.reason in ("PutNext", "Explore") else self.bot.thing_at(top)
         if thing is None or thing.type == "wall" or self._environment.view.of(thing) is not None:
             return None
@@ -204,7 +233,8 @@ class MovePlanner:
         suggestion = self.bot.suggestion
         if suggestion not in PRIMITIVE_WORDS:
             raise EpisodeError(
-                f"babyai: the expert's next move is primitive {suggestion}, which no text action stands for."
+                f"babyai: the expert's next move is primitive {suggestion}, "
+                "which no text action stands for."
             )
         situation = SITUATIONS[suggestion]
         if any(isinstance(goal, ExploreSubgoal) for goal in self.bot.stack):
@@ -214,11 +244,15 @@ class MovePlanner:
     def _replan(self, primitive: int | None) -> None:
         try:
             self.bot.replan(primitive)
-        except BOT_FAULTS as error:  # raised when the next move is asked for: the environment has to finish this one first
+        except BOT_FAULTS as error:
+            # Raised when the next move is planned: the environment has to finish this one first.
             self._fault = error
 
     def _follow(self, primitive: int, following: int | None) -> None:
-        """One executed primitive. Within an errand only the moments around hands-on moves need new plans; walking just shows more."""
+        """Take in one executed primitive.
+
+        Within an errand only hands-on moves need a new plan; walking only shows more.
+        """
         if self._fault is not None:
             return
         if following is None or following in HANDS_ON or primitive in HANDS_ON:

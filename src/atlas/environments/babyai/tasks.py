@@ -1,7 +1,7 @@
-"""Which BabyAI levels there are, how they are split, and how one is built.
+"""The levels of BabyAI, their splits, and how one is built.
 
-A task is a level and a seed. The seeds of a split come from a range of its own, so that no test task can be a training
-task; the held-out levels ask for the same skills in combinations that no training level has.
+A task is a level and a seed. Each split has its own range of seeds, so no test task is a training
+task. The held-out levels need the same skills in combinations that no training level has.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from atlas.records import Task
 
 SEEDS_PER_SPLIT = 1_000_000
 FIRST_SEED: dict[str, int] = {"train": 0, "held_in_test": 1_000_000, "held_out_test": 2_000_000}
-NEVER = (
-    10**9
-)  # the level's own limit of primitive moves; the limit of text turns is the environment's
+# The level's own limit of primitive moves. The environment limits the text turns.
+NEVER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: the class of the minigrid package that generates it, and with what sizes."""
+    """One level: the class of minigrid that generates it, and its sizes."""
 
     target: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -42,8 +41,9 @@ TWO_BY_TWO: dict[str, Any] = {
     "unblocking": False,
 }
 
-# Sizes are chosen so that the expert needs 2 to 10 turns on average and a path is short enough to be read. Left out: KeyInBox,
-# which minigrid's bot cannot play, and GoToImpUnlock, which in small mazes often locks the key in with its own door.
+# Sizes are chosen so that the expert needs 2 to 10 turns on average and a path is easy to read.
+# Left out: KeyInBox, which minigrid's bot cannot play, and GoToImpUnlock, which in small mazes
+# often locks the key in behind its own door.
 LEVELS: dict[str, Level] = {
     "GoToLocal": Level("minigrid.envs.babyai.goto:GoToLocal", {"room_size": 8, "num_dists": 6}),
     "PickupLoc": Level("minigrid.envs.babyai.pickup:PickupLoc", {"room_size": 8}),
@@ -107,11 +107,16 @@ def level_names(split: str) -> tuple[str, ...]:
 
 
 def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-    """`num_tasks` different tasks of a split, one level after the other; `seed` chooses where in the split's range they start."""
+    """`num_tasks` different tasks of a split, one level after the other.
+
+    Args:
+        seed: where in the split's range of seeds they start.
+    """
     names = level_names(split)
     if num_tasks > len(names) * SEEDS_PER_SPLIT:
         raise ConfigError(
-            f"babyai: {num_tasks} tasks asked of split '{split}', which holds {len(names) * SEEDS_PER_SPLIT}. Ask for fewer."
+            f"babyai: {num_tasks} tasks asked of split '{split}', "
+            f"which holds {len(names) * SEEDS_PER_SPLIT}. Ask for fewer."
         )
     tasks = []
     for index in range(num_tasks):
@@ -138,17 +143,19 @@ def make_level(task: Task) -> Any:
     level = LEVELS.get(task.group)
     if level is None or task.seed is None:
         raise EpisodeError(
-            f"task '{task.id}' has level '{task.group}' and seed {task.seed}, expected a level and a seed. Known: {', '.join(LEVELS)}."
+            f"task '{task.id}' has level '{task.group}' and seed {task.seed}, "
+            f"expected a level and a seed. Known: {', '.join(LEVELS)}."
         )
-    os.environ.setdefault(
-        "PYGAME_HIDE_SUPPORT_PROMPT", "1"
-    )  # minigrid imports pygame, which greets on stdout
+    # minigrid imports pygame, which prints a greeting.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from minigrid.envs.babyai.core import roomgrid_level
 
-    roomgrid_level.print = lambda *_: None  # upstream prints every rejected sample to stdout
+    # Upstream prints every rejected sample.
+    roomgrid_level.print = lambda *_: None
     world = look_up("level", task.group, {task.group: level.target})(
         max_steps=NEVER, **level.settings
     )
     world.reset(seed=task.seed)
-    world.gen_obs = dict  # the picture is not read by anyone; without it a move takes half the time
+    # Nobody reads the picture, and without it a move takes half the time.
+    world.gen_obs = dict
     return world

@@ -1,11 +1,12 @@
-"""What the BabyAI expert says: phrases per situation, filled with its plan and chosen by a seeded generator."""
+"""What the BabyAI expert says: phrases by situation, chosen by a seeded generator."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-# The act that a step carries out. {label} is the object as the observation numbers it, {where} its place, {noun} what is wanted.
+# The act that a step carries out. {label} is the object as the observation numbers it, {where} its
+# place, {noun} what is needed.
 ACTS: dict[str, tuple[str, ...]] = {
     "reach": (
         "{Label} is {where}, so I go to it.",
@@ -118,7 +119,7 @@ OBSERVED = (
     "There is {label}, {where}.",
 )
 
-# A slip, and the sentence that takes it back on the next turn.
+# A slip, and the sentence that corrects it on the next turn.
 SLIPS: dict[str, tuple[str, ...]] = {
     "look": (
         "There may be something useful on the {side}; I look there first.",
@@ -166,6 +167,6 @@ CORRECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def say(rng: random.Random, phrases: Sequence[str], **words: str) -> str:
-    """One of the phrases with its words filled in; `{Noun}` is the capitalised `{noun}`."""
+    """One of the phrases with its words filled in; `{Noun}` is the capitalized `{noun}`."""
     capitals = {key.capitalize(): value[:1].upper() + value[1:] for key, value in words.items()}
     return rng.choice(phrases).format(**words, **capitals)

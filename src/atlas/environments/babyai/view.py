@@ -1,7 +1,7 @@
 """What the agent sees, as data and as text.
 
-Coordinates are the agent's own: `ahead` counts cells in its direction (0 is its own row), `right` cells to its right
-(negative: left). Objects of one description are numbered by their distance.
+Coordinates are relative to the agent: `ahead` counts cells in its direction (0 is its own row),
+`right` cells to its right (negative: left). Objects of one description are numbered by distance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """One visible object; `thing` is the minigrid object itself, `cell` where it stands in the grid."""
+    """One visible object; `thing` is the object of minigrid, `cell` its place in the grid."""
 
     name: str
     number: int
@@ -26,12 +26,12 @@ class SeenObject:
 
     @property
     def label(self) -> str:
-        """How actions and observations name it: `red ball 1`."""
+        """Its name in actions and observations, such as `red ball 1`."""
         return f"{self.name} {self.number}"
 
     @property
     def where(self) -> str:
-        """`2 ahead, 1 left`"""
+        """Its place in words, such as `2 ahead, 1 left`."""
         parts = [f"{self.ahead} ahead"] if self.ahead else []
         if self.right:
             parts.append(f"{abs(self.right)} {'right' if self.right > 0 else 'left'}")
@@ -40,7 +40,7 @@ class SeenObject:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that is visible now: the objects by distance, the cells, and what bounds the agent's own row and column."""
+    """All that is visible now: objects by distance, cells, and what bounds the row and column."""
 
     objects: tuple[SeenObject, ...]
     cells: frozenset[Cell]
@@ -51,12 +51,17 @@ class View:
 
     @property
     def text(self) -> str:
+        """The view as an observation."""
         seen = ", ".join(f"{item.label} ({item.where})" for item in self.objects) or "no objects"
         carried = f"a {self.carrying}" if self.carrying else "nothing"
-        return f"You see {seen}. {self.front}; free steps: {self.free_left} left, {self.free_right} right. You carry {carried}."
+        free = f"{self.free_left} left, {self.free_right} right"
+        return f"You see {seen}. {self.front}; free steps: {free}. You carry {carried}."
 
     def find(self, name: str, number: int) -> SeenObject | None:
-        """The object called `name` `number`. A door may be named without its state: then all doors of that color count together."""
+        """The object called `name` `number`.
+
+        A door may be named without its state; then all doors of that color count together.
+        """
         for item in self.objects:
             if item.name == name and item.number == number:
                 return item
@@ -99,12 +104,12 @@ def look(world: Any) -> View:
 
 
 def visible_cells(world: Any) -> Iterator[Cell]:
-    """The cells in view, for the memory of what was seen on the way."""
+    """The cells in view, for the memory of what was seen."""
     return (cell for _, (cell, _) in _visible(world))
 
 
 def describe(thing: Any) -> str:
-    """`red ball`, `grey locked door`"""
+    """A thing in words: `red ball`, `grey locked door`."""
     if thing.type == "door":
         state = "open" if thing.is_open else "locked" if thing.is_locked else "closed"
         return f"{thing.color} {state} door"
@@ -112,7 +117,7 @@ def describe(thing: Any) -> str:
 
 
 def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
-    """Each visible cell but the agent's own objects: (ahead, right) -> (cell, what stands there)."""
+    """Each visible cell: (ahead, right) -> (cell, what stands there)."""
     grid, mask = world.gen_obs_grid()
     size = world.agent_view_size
     (x, y), (dx, dy) = (
@@ -126,12 +131,13 @@ def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
                 right = column - size // 2
                 cell = (x + dx * ahead - dy * right, y + dy * ahead + dx * right)
                 if 0 <= cell[0] < world.width and 0 <= cell[1] < world.height:
-                    own = ahead == 0 and right == 0  # minigrid draws the carried object there
+                    # minigrid draws the carried object in the agent's own cell.
+                    own = ahead == 0 and right == 0
                     yield (ahead, right), (cell, None if own else grid.get(column, row))
 
 
 def _free(visible: dict[tuple[int, int], tuple[Cell, Any]], side: int) -> int:
-    """How many cells of the agent's own row it could walk to one side, as far as it sees."""
+    """How many cells the agent could walk to one side in its own row, as far as it sees."""
     steps = 0
     while (0, side * (steps + 1)) in visible and _passable(visible[0, side * (steps + 1)][1]):
         steps += 1

@@ -1,10 +1,11 @@
-"""Many conversations answered together by one local model, the keys and values of earlier turns kept.
+"""Many conversations answered in batches by one local model; earlier keys and values are kept.
 
-At each round a conversation brings only what is new to it (an observation); its history lies in the cache already.
-Rows are repacked before each round: closed conversations leave, new ones join, and the gaps that unequal answers left
-are taken out, so that every row is its own history, aligned to the right. Within a round, whenever half of the rows have
-ended their answers, the others go on without them. Positions are explicit, masked columns are never attended to, and each
-conversation draws from its own random stream: what one says does not depend on the others beyond rounding.
+In each round a conversation brings only what is new to it (an observation); its history is in the
+cache already. Rows are repacked before each batch: closed conversations leave, new ones join, and
+the gaps that unequal answers left are removed, so that every row is its own history, aligned to the
+right. Within a batch, whenever half of the rows have ended their answers, the others continue
+without them. Positions are explicit, masked columns are never attended to, and each conversation
+draws from its own random stream: an answer does not depend on the other rows beyond rounding.
 """
 
 from __future__ import annotations
@@ -12,24 +13,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
-from atlas.records import Message
+from atlas.models.local.growing_layer import GrowingLayer
+from atlas.models.players import PlayerAnswer
+from atlas.records import Message, Usage
 from atlas.rendering.renderer import Renderer
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer. `finish` is "stop" (end of turn), "length" (max_tokens) or "context" (no room left; text is empty)."""
-
-    text: str
-    num_prompt_tokens: int
-    num_tokens: int
-    finish: Literal["stop", "length", "context"]
 
 
 @dataclass(slots=True)
@@ -41,18 +34,25 @@ class _Rows:
 
 
 @dataclass(slots=True)
-class _Conversation:
+class _OpenConversation:
+    """A conversation that was opened and not closed.
+
+    Attributes:
+        num_cached: the number of tokens whose keys and values are in the cache.
+        pending: tokens that were generated but are not in the cache yet.
+        place: the rows that hold its keys and values, and the index of its own row there.
+    """
+
     messages: list[Message]
+    tools: Sequence[Mapping[str, Any]]
     rng: np.random.Generator
-    num_cached: int = 0  # tokens whose keys and values are in the cache
-    pending: list[int] = field(default_factory=list)  # tokens said but not yet in the cache
-    place: tuple[_Rows, int] | None = (
-        None  # the rows that hold its keys and values, and which of them is its own
-    )
+    num_cached: int = 0
+    pending: list[int] = field(default_factory=list)
+    place: tuple[_Rows, int] | None = None
 
 
 class ChatBatch:
-    """A set of open conversations with one model.
+    """The open conversations with one model.
 
     Args:
         model: a Hugging Face causal LM in evaluation mode.
@@ -60,6 +60,7 @@ class ChatBatch:
         temperature: 0 is greedy.
         max_tokens: the longest answer in tokens.
         max_context: the longest history in tokens, the answer included.
+        batch_size: how many conversations are answered at a time.
         seed: starts each conversation's random stream, together with its name.
     """
 
@@ -71,6 +72,7 @@ class ChatBatch:
         temperature: float,
         max_tokens: int,
         max_context: int,
+        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         self._model = model
@@ -78,49 +80,71 @@ class ChatBatch:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._max_context = max_context
+        self._batch_size = batch_size
         self._seed = seed
-        self._conversations: dict[str, _Conversation] = {}
+        self._new_ids: dict[str, list[int]] = {}
+        self._answers: dict[str, PlayerAnswer] = {}
+        self._conversations: dict[str, _OpenConversation] = {}
         self._keeps_cache = _attends_to_everything(model)
 
-    def close(self, name: str) -> None:
-        """Forget a conversation; its row is freed at the next round."""
-        self._conversations.pop(name, None)
-
-    def respond(self, new_messages: Mapping[str, Sequence[Message]]) -> dict[str, Reply]:
-        """One answer for each named conversation after its new messages; an unknown name opens a conversation."""
-        replies: dict[str, Reply] = {}
-        new_ids: dict[str, list[int]] = {}
-        for name, messages in new_messages.items():
-            ids = self._take_in(name, messages)
-            conversation = self._conversations[name]
-            if conversation.num_cached + len(ids) + self._max_tokens > self._max_context:
-                replies[name] = Reply("", conversation.num_cached + len(ids), 0, "context")
-                self.close(name)
-            else:
-                new_ids[name] = ids
-        if new_ids:
-            replies |= self._answer(new_ids)
-        return replies
-
-    def _take_in(self, name: str, messages: Sequence[Message]) -> list[int]:
-        """The tokens that a conversation brings to this round; its history is updated."""
-        conversation = self._conversations.get(name)
-        if conversation is None:
+    def submit(
+        self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Ask for the next answer in conversation `name`; an unknown name opens it."""
+        if name not in self._conversations:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
-            conversation = self._conversations[name] = _Conversation([], rng)
+            self._conversations[name] = _OpenConversation([], tools, rng)
+        conversation = self._conversations[name]
+        ids = self._take_in(conversation, new_messages)
+        num_prompt = conversation.num_cached + len(ids)
+        if num_prompt + self._max_tokens > self._max_context:
+            del self._conversations[name]
+            self._answers[name] = PlayerAnswer(
+                Message(role="assistant"),
+                "no_room",
+                f"the history needs more than {self._max_context} tokens",
+                usage=Usage(input_tokens=num_prompt),
+            )
+        else:
+            self._new_ids[name] = ids
+
+    def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
+        """The answers to all that was submitted, in batches; this takes the time that it takes."""
+        answers, self._answers = self._answers, {}
+        new_ids, self._new_ids = self._new_ids, {}
+        names = list(new_ids)
+        for start in range(0, len(names), self._batch_size):
+            batch = names[start : start + self._batch_size]
+            answers |= self._answer({name: new_ids[name] for name in batch})
+        return answers
+
+    def close(self, name: str) -> None:
+        """Forget a conversation; its row is freed before the next batch."""
+        for held in (self._conversations, self._new_ids, self._answers):
+            held.pop(name, None)
+
+    def end(self) -> None:
+        """Forget all conversations."""
+        for name in list(self._conversations):
+            self.close(name)
+
+    def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
+        """The tokens that a conversation brings to this round; its history is updated."""
+        tools = conversation.tools
         added = (
-            self._renderer.continuation_ids(conversation.messages, messages)
+            self._renderer.continuation_ids(conversation.messages, messages, tools)
             if conversation.place is not None and self._keeps_cache
             else None
         )
         conversation.messages += messages
-        if added is None:  # new, or a history that the template rewrites: encode it whole
+        # A new conversation, or one whose history the template rewrites, is encoded whole.
+        if added is None:
             conversation.place, conversation.num_cached, conversation.pending = None, 0, []
-            return self._renderer.opening_ids(conversation.messages)
+            return self._renderer.opening_ids(conversation.messages, tools)
         return conversation.pending + added
 
     @torch.inference_mode()
-    def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, Reply]:
+    def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, PlayerAnswer]:
         names = list(new_ids)
         conversations = [self._conversations[name] for name in names]
         rows = self._repack(conversations)
@@ -140,7 +164,8 @@ class ChatBatch:
         logits = self._forward(rows, block, is_new, positions)
 
         said: list[list[int]] = [[] for _ in names]
-        present = np.arange(len(names))  # whose rows are in the cache; [B] as the arrays below
+        # The conversations whose rows are in the cache; [B] as the arrays below.
+        present = np.arange(len(names))
         active = np.ones(len(names), dtype=bool)
         stop_ids = self._renderer.stop_ids
         while True:
@@ -169,23 +194,25 @@ class ChatBatch:
             for row, name in enumerate(names)
         }
 
-    def _finish(self, name: str, said: list[int], num_cached: int, num_prompt: int) -> Reply:
+    def _finish(self, name: str, said: list[int], num_cached: int, num_prompt: int) -> PlayerAnswer:
         conversation = self._conversations[name]
         stopped = said[-1] in self._renderer.stop_ids
         text = self._renderer.tokenizer.decode(
             said[:-1] if stopped else said, skip_special_tokens=True
         )
-        conversation.messages.append(Message(role="assistant", content=text))
+        message = Message(role="assistant", content=text)
+        conversation.messages.append(message)
         conversation.num_cached = num_cached
-        # The last token was chosen but never fed; an answer cut by length still has to be closed.
+        # The last token was chosen but never fed. An answer cut by length still has to be closed.
         end_of_turn = self._renderer.end_of_turn
         conversation.pending = [*said[-1:], *(() if stopped else end_of_turn)]
-        return Reply(text, num_prompt, len(said), "stop" if stopped else "length")
+        usage = Usage(requests=1, input_tokens=num_prompt, output_tokens=len(said))
+        return PlayerAnswer(message, "stop" if stopped else "length", usage=usage)
 
     def _forward(
         self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray
     ) -> torch.Tensor:
-        """Feed tokens [B, L] and return the logits of the last column, [B, V] in float32; `rows` grow by them."""
+        """Feed tokens [B, L], by which `rows` grow; returns the last logits, [B, V] float32."""
         device = self._model.device
         rows.mask = torch.cat(
             [rows.mask, torch.from_numpy(np.ascontiguousarray(is_new)).to(device)], dim=1
@@ -202,7 +229,7 @@ class ChatBatch:
         return logits
 
     def _choose(
-        self, logits: torch.Tensor, rows: Sequence[_Conversation], active: np.ndarray
+        self, logits: torch.Tensor, rows: Sequence[_OpenConversation], active: np.ndarray
     ) -> np.ndarray:
         """The next token of each row, [B]; only active rows draw from their random stream."""
         if self._temperature == 0:
@@ -215,15 +242,13 @@ class ChatBatch:
         chosen = torch.searchsorted(scaled, draws.to(scaled.device)[:, None], right=True)[:, 0]
         return chosen.clamp(max=logits.shape[-1] - 1).cpu().numpy()
 
-    def _repack(self, conversations: Sequence[_Conversation]) -> _Rows:
+    def _repack(self, conversations: Sequence[_OpenConversation]) -> _Rows:
         """Rows for exactly these conversations, in that order, without gaps, aligned to the right.
 
-        Open conversations that are not answered this round lose their keys and are encoded again when they return.
+        The rows of other open conversations stay where they are.
         """
-        height, width = (
-            len(conversations),
-            max((conversation.num_cached for conversation in conversations), default=0),
-        )
+        height = len(conversations)
+        width = max((conversation.num_cached for conversation in conversations), default=0)
         mask = torch.zeros((height, width), dtype=torch.bool, device=self._model.device)
         sources: list[tuple[Cache, int, torch.Tensor] | None] = []
         for index, conversation in enumerate(conversations):
@@ -236,28 +261,26 @@ class ChatBatch:
         known = next((source[0] for source in sources if source is not None), None)
         layers = []
         for index in range(len(known.layers) if known is not None else 0):
-            packed = _GrowingLayer()
+            packed = GrowingLayer()
             packed.adopt(
                 [source and (source[0].layers[index], *source[1:]) for source in sources], width
             )
             layers.append(packed)
         packed_rows = _Rows(
-            Cache(layers=layers) if layers else Cache(layer_class_to_replicate=_GrowingLayer), mask
+            Cache(layers=layers) if layers else Cache(layer_class_to_replicate=GrowingLayer), mask
         )
-        for conversation in self._conversations.values():
-            conversation.place = None
         for index, conversation in enumerate(conversations):
             conversation.place = (packed_rows, index)
         return packed_rows
 
     def _narrowed(
-        self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_Conversation]
+        self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_OpenConversation]
     ) -> _Rows:
-        """The rows `kept` alone; those that ended stay where they are until the next round."""
+        """Only the rows `kept`; those that ended stay where they are until the next round."""
         index = torch.from_numpy(kept).to(self._model.device)
         layers = []
         for layer in rows.cache.layers:
-            narrow = _GrowingLayer()
+            narrow = GrowingLayer()
             narrow.take_rows(layer, index)
             layers.append(narrow)
         narrowed = _Rows(Cache(layers=layers), rows.mask[index])
@@ -270,74 +293,8 @@ class ChatBatch:
         return next(iter(sorted(self._renderer.stop_ids)), 0)
 
 
-class _GrowingLayer(DynamicLayer):
-    """A cache layer that writes into room kept ahead, instead of copying everything at each token."""
-
-    def __init__(self, **_: Any) -> None:
-        super().__init__()
-        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._length = 0
-
-    def adopt(self, sources: Sequence[tuple[Any, int, torch.Tensor] | None], width: int) -> None:
-        """Take over rows of other layers: for each new row its layer, its row there and the columns to keep, aligned to the right."""
-        model = next(source[0] for source in sources if source is not None)
-        self._make_room(model, len(sources), width)
-        assert self._room is not None
-        for row, source in enumerate(sources):
-            if source is not None:
-                layer, old_row, columns = source
-                start = width - len(columns)
-                self._room[0][row, :, start:width] = layer.keys[old_row][:, columns]
-                self._room[1][row, :, start:width] = layer.values[old_row][:, columns]
-
-    def take_rows(self, layer: Any, rows: torch.Tensor) -> None:
-        """Take over whole rows of another layer."""
-        width = layer.keys.shape[2]
-        self._make_room(layer, len(rows), width)
-        assert self._room is not None
-        self._room[0][:, :, :width] = layer.keys[rows]
-        self._room[1][:, :, :width] = layer.values[rows]
-
-    def _make_room(self, model: Any, batch: int, width: int) -> None:
-        """Empty rows of `width` columns, and room ahead, of the kind of another layer."""
-        keys, values = model.keys, model.values
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._room = (
-            keys.new_zeros((batch, keys.shape[1], width + _ROOM, keys.shape[3])),
-            values.new_zeros((batch, values.shape[1], width + _ROOM, values.shape[3])),
-        )
-        self._set_length(width)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        end = self._length + key_states.shape[2]
-        if self._room is None or end > self._room[0].shape[2]:
-            self._room = (self._enlarged(0, key_states, end), self._enlarged(1, value_states, end))
-        self._room[0][:, :, self._length : end] = key_states
-        self._room[1][:, :, self._length : end] = value_states
-        self._set_length(end)
-        return self.keys, self.values
-
-    def _enlarged(self, which: int, states: torch.Tensor, end: int) -> torch.Tensor:
-        larger = states.new_zeros((states.shape[0], states.shape[1], end + _ROOM, states.shape[3]))
-        if self._room is not None:
-            larger[:, :, : self._length] = self._room[which][:, :, : self._length]
-        return larger
-
-    def _set_length(self, length: int) -> None:
-        assert self._room is not None
-        self._length = length
-        self.keys, self.values = self._room[0][:, :, :length], self._room[1][:, :, :length]
-
-
-_ROOM = 128  # columns kept ahead: about one observation and one answer
-
-
 def _attends_to_everything(model: Any) -> bool:
-    """Whether all layers attend to the whole history: only then do gaps in the cache not shift a window."""
+    """Whether all layers attend to the whole history, so that gaps in the cache shift no window."""
     kinds = getattr(model.config, "layer_types", None)
     if kinds:
         return all(kind == "full_attention" for kind in kinds)

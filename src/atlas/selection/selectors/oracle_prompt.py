@@ -1,7 +1,7 @@
 """What the oracle is asked: `trajectory + budget -> questions`. The rubric is fixed and comes first, the trajectory last.
 
 The paper prints no prompt; this wording is ours, after its description (ATLaS §3.1): read the whole trajectory,
-summarise a plan with sub-goals, locate the critical steps relative to them, classify, return at most m of them.
+summarize a plan with sub-goals, locate the critical steps relative to them, classify, return at most m of them.
 
 A trajectory too long for one question is asked about in overlapping windows, each under its share of the budget.
 """

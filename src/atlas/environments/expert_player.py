@@ -1,0 +1,50 @@
+"""Experts as a player: each conversation is answered by the expert of its own environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atlas.environments.base import Environment, Expert, HasExpert
+from atlas.errors import EpisodeError
+from atlas.models.players import PlayerAnswer
+from atlas.records import Message
+
+
+class ExpertPlayer:
+    """Answers for the experts that were seated, one conversation each."""
+
+    def __init__(self) -> None:
+        self._experts: dict[str, Expert] = {}
+        self._asked: list[str] = []
+
+    def seat(self, name: str, environment: Environment, seed: int) -> None:
+        """The expert of `environment`, which was just reset, plays the conversation `name`."""
+        assert isinstance(environment, HasExpert)
+        self._experts[name] = environment.expert(seed)
+
+    def submit(
+        self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """The expert reads the environment itself, not the messages."""
+        self._asked.append(name)
+
+    def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
+        """One turn of each expert that was asked."""
+        asked, self._asked = self._asked, []
+        return {name: self._answer(self._experts[name]) for name in asked}
+
+    def close(self, name: str) -> None:
+        """The conversation is over."""
+        self._experts.pop(name, None)
+
+    def end(self) -> None:
+        """Nothing is held beyond the conversations."""
+
+    def _answer(self, expert: Expert) -> PlayerAnswer:
+        try:
+            turn = expert.respond()
+        except EpisodeError as error:
+            nothing = Message(role="assistant")
+            return PlayerAnswer(nothing, "broken", str(error))
+        return PlayerAnswer(turn.response, annotation=turn.annotation)

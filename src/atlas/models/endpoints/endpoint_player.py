@@ -1,0 +1,164 @@
+"""A model over a network as a player: each conversation is answered as soon as its answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import zlib
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.errors import EndpointError
+from atlas.models.base import Completion, Sampling
+from atlas.models.connect import connect
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.players import Finish, PlayerAnswer
+from atlas.records import Message
+from atlas.store.run_folders import Input
+
+# How servers say that a request was declined because it is too long.
+TOO_LONG = re.compile(
+    r"context[ _]?(length|window|size)|too (long|large|many tokens)|maximum.{0,40}tokens", re.I
+)
+CLOSING_SECONDS = 10.0
+
+
+class EndpointPlayerConfig(Config):
+    """How a model over a network is asked."""
+
+    endpoint: Endpoint = Field(Endpoint(), description="where the model is asked, see Endpoint")
+    temperature: float | None = Field(
+        0.0, ge=0, description="0 is greedy; none: the model's own default"
+    )
+    max_tokens: int | None = Field(
+        1024, ge=1, description="the longest answer of one turn; none: the model's own limit"
+    )
+
+
+class EndpointPlayer:
+    """A model over a network: a provider's (openai/gpt-4o), or one of a server at a base_url.
+
+    Raises:
+        ConfigError: there is no such provider, or its package or its key is missing.
+    """
+
+    Config = EndpointPlayerConfig
+
+    def __init__(self, config: EndpointPlayerConfig, model: str, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._client = connect(model, config.endpoint)
+        self._places = asyncio.Semaphore(config.endpoint.max_in_flight)
+        self._histories: dict[str, list[Message]] = {}
+        self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def describe_model(model: str, out: Path) -> Input:
+        """The model as an input of the run at `out`: its name, which is all that is known."""
+        return Input(path=model)
+
+    def submit(
+        self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Ask for the next answer in conversation `name`; it is on its way at once."""
+        history = self._histories.setdefault(name, [])
+        history += new_messages
+        self._start(self._ask(name, tuple(history), tuple(map(dict, tools))))
+
+    def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
+        """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
+        answers: dict[str, PlayerAnswer] = {}
+        with suppress(Empty):
+            found = self._answers.get(timeout=timeout)
+            while True:
+                if isinstance(found, Exception):
+                    raise found
+                if found is not None:
+                    name, answer = found
+                    answers[name] = answer
+                    if name in self._histories:
+                        self._histories[name].append(answer.message)
+                found = self._answers.get_nowait()
+        return answers
+
+    def wake(self) -> None:
+        """Let `next_answers` return now, or at its next call."""
+        self._answers.put(None)
+
+    def close(self, name: str) -> None:
+        """Forget a conversation."""
+        self._histories.pop(name, None)
+
+    def end(self) -> None:
+        """Stop asking and close the connections."""
+        self._start(self._stop())
+        self._thread.join(CLOSING_SECONDS)
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        def begin() -> None:
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    async def _ask(
+        self, name: str, messages: tuple[Message, ...], tools: tuple[dict[str, Any], ...]
+    ) -> None:
+        try:
+            async with self._places:
+                answer = await self._client.complete(
+                    messages, self._sampling(name, messages, tools)
+                )
+            self._answers.put((name, _read(answer)))
+        except EndpointError as error:
+            nothing = Message(role="assistant")
+            self._answers.put((name, PlayerAnswer(nothing, "broken", str(error))))
+        except Exception as error:
+            # What concerns every request (no such model, a key that is not accepted) ends the run.
+            self._answers.put(error)
+
+    def _sampling(
+        self, name: str, messages: Sequence[Message], tools: tuple[dict[str, Any], ...]
+    ) -> Sampling:
+        """Each turn of each conversation has its own seed, so that rollouts differ."""
+        seed = None
+        if self._config.temperature:
+            turn = f"{self._seed} {name} {len(messages)}"
+            seed = zlib.crc32(turn.encode()) % 2**31
+        return Sampling(self._config.temperature, self._config.max_tokens, seed=seed, tools=tools)
+
+    async def _stop(self) -> None:
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        with suppress(Exception):
+            await self._client.close()
+        self._loop.stop()
+
+
+def _read(answer: Completion) -> PlayerAnswer:
+    message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    if answer.refusal is not None:
+        is_too_long = answer.finish_reason == "rejected" and TOO_LONG.search(answer.refusal)
+        declined: Finish = "no_room" if is_too_long else "refused"
+        reason = f"the endpoint declined to answer: {answer.refusal}"
+        return PlayerAnswer(message, declined, reason, usage=answer.usage)
+    finish: Finish = "length" if answer.finish_reason == "length" else "stop"
+    return PlayerAnswer(message, finish, usage=answer.usage)

@@ -1,0 +1,80 @@
+"""A layer of a key-value cache that grows in place and takes over rows of other layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+# Columns kept ahead: about one observation and one answer.
+_ROOM = 128
+
+
+class GrowingLayer(DynamicLayer):
+    """A cache layer that writes into space kept ahead instead of copying all at each token."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._length = 0
+
+    def adopt(self, sources: Sequence[tuple[Any, int, torch.Tensor] | None], width: int) -> None:
+        """Take over rows of other layers, aligned to the right.
+
+        Args:
+            sources: for each new row its layer, its row there and the columns to keep; None: empty.
+        """
+        model = next(source[0] for source in sources if source is not None)
+        self._make_room(model, len(sources), width)
+        assert self._room is not None
+        for row, source in enumerate(sources):
+            if source is not None:
+                layer, old_row, columns = source
+                start = width - len(columns)
+                self._room[0][row, :, start:width] = layer.keys[old_row][:, columns]
+                self._room[1][row, :, start:width] = layer.values[old_row][:, columns]
+
+    def take_rows(self, layer: Any, rows: torch.Tensor) -> None:
+        """Take over whole rows of another layer."""
+        width = layer.keys.shape[2]
+        self._make_room(layer, len(rows), width)
+        assert self._room is not None
+        self._room[0][:, :, :width] = layer.keys[rows]
+        self._room[1][:, :, :width] = layer.values[rows]
+
+    def _make_room(self, model: Any, batch: int, width: int) -> None:
+        """Make empty rows of `width` columns, and space ahead, like those of another layer."""
+        keys, values = model.keys, model.values
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self._room = (
+            keys.new_zeros((batch, keys.shape[1], width + _ROOM, keys.shape[3])),
+            values.new_zeros((batch, values.shape[1], width + _ROOM, values.shape[3])),
+        )
+        self._set_length(width)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append keys and values [B, heads, L, size]; returns all of them, as DynamicLayer does."""
+        if not self.is_initialized:
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        end = self._length + key_states.shape[2]
+        if self._room is None or end > self._room[0].shape[2]:
+            self._room = (self._enlarged(0, key_states, end), self._enlarged(1, value_states, end))
+        self._room[0][:, :, self._length : end] = key_states
+        self._room[1][:, :, self._length : end] = value_states
+        self._set_length(end)
+        return self.keys, self.values
+
+    def _enlarged(self, which: int, states: torch.Tensor, end: int) -> torch.Tensor:
+        larger = states.new_zeros((states.shape[0], states.shape[1], end + _ROOM, states.shape[3]))
+        if self._room is not None:
+            larger[:, :, : self._length] = self._room[which][:, :, : self._length]
+        return larger
+
+    def _set_length(self, length: int) -> None:
+        assert self._room is not None
+        self._length = length
+        self.keys, self.values = self._room[0][:, :, :length], self._room[1][:, :, :length]

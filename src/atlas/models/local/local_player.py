@@ -1,0 +1,93 @@
+"""A model on this machine as a player: it answers all that was submitted as one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from atlas.config import SPEED_ONLY, Config
+from atlas.models.local.load import (
+    Precision,
+    load_model,
+    load_renderer,
+    locate_model,
+    model_input,
+    resolve_precision,
+)
+from atlas.models.players import PlayerAnswer
+from atlas.records import Message
+from atlas.store.run_folders import Input
+from atlas.terminal.progress import say
+
+
+class LocalPlayerConfig(Config):
+    """How a model on this machine answers."""
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of history and answer; an episode that needs more is truncated",
+    )
+    precision: Precision = Field(
+        "auto", description="fp32, bf16, or auto: bf16 on a GPU that supports it"
+    )
+    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="answers at a time")
+
+
+class LocalPlayer:
+    """A model on this machine, given as a hub id, a model folder or a run folder of train.
+
+    Raises:
+        ModelError: the model cannot be loaded or has no usable chat template.
+    """
+
+    Config = LocalPlayerConfig
+
+    def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
+        place = locate_model(model)
+        renderer = load_renderer(place)
+        precision = resolve_precision(config.precision)
+        loaded = load_model(place, "bfloat16" if precision == "bf16" else "float32")
+        for note in renderer.notes:
+            say(note)
+        # This imports torch, which takes seconds.
+        from atlas.models.local.chat_batch import ChatBatch
+
+        longest = getattr(loaded.config, "max_position_embeddings", None) or config.max_context
+        self._batch = ChatBatch(
+            loaded,
+            renderer,
+            temperature=config.temperature,
+            max_tokens=config.max_new_tokens,
+            max_context=min(config.max_context, longest),
+            batch_size=config.batch_size,
+            seed=seed,
+        )
+
+    @staticmethod
+    def describe_model(model: str, out: Path) -> Input:
+        """The model as an input of the run at `out`, with the digest of its files."""
+        return model_input(model, out)
+
+    def submit(
+        self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Ask for the next answer in conversation `name`; the chat template writes the tools."""
+        self._batch.submit(name, new_messages, tools)
+
+    def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
+        """The answers to all that was submitted."""
+        return self._batch.next_answers()
+
+    def close(self, name: str) -> None:
+        """Forget a conversation."""
+        self._batch.close(name)
+
+    def end(self) -> None:
+        """Forget all conversations."""
+        self._batch.end()

@@ -1,0 +1,86 @@
+"""One interface to spread independent jobs over workers: `spread(open_worker, jobs, num_workers)`.
+
+Today the workers are processes of this machine. Another kind of worker, such as Ray's on many
+machines, needs the same three arguments: whatever `open_worker` and the jobs hold can be pickled.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.util
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeVar
+
+from atlas.errors import RunError
+from atlas.workers.processes import interrupts_held_back, leave_with_parent
+
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
+Work = Callable[[JobT], ResultT]
+OpenWorker = Callable[[], AbstractContextManager[Work[JobT, ResultT]]]
+
+_work: Work[Any, Any] | None = None
+
+
+def spread(
+    open_worker: OpenWorker[JobT, ResultT], jobs: Sequence[JobT], num_workers: int
+) -> Iterator[ResultT]:
+    """The results of all jobs, in the order of their completion.
+
+    Args:
+        open_worker: opens what one worker keeps between its jobs, and gives the function that does
+            a job; it is a function of a module, or a `partial` of one.
+        num_workers: processes; with 1 the jobs are done in this one.
+
+    Raises:
+        RunError: a worker process was killed.
+    """
+    if num_workers == 1:
+        with open_worker() as work:
+            yield from map(work, jobs)
+        return
+    # A forked child would share the locks of the parent's threads in an unknown state.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        num_workers, context, initializer=_open_in_process, initargs=(open_worker,)
+    )
+    try:
+        waiting: set[Future[ResultT]] = set()
+        remaining = iter(jobs)
+        while True:
+            while len(waiting) < 2 * num_workers:
+                try:
+                    job = next(remaining)
+                except StopIteration:
+                    break
+                with interrupts_held_back():
+                    waiting.add(pool.submit(_do_in_process, job))
+            if not waiting:
+                break
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a worker process was killed, perhaps because of missing memory. "
+            "Run the command again with fewer workers; finished work is kept."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _open_in_process(open_worker: OpenWorker[Any, Any]) -> None:
+    global _work
+    leave_with_parent()
+    stack = ExitStack()
+    _work = stack.enter_context(open_worker())
+    # The context is left when the process ends: a child of multiprocessing skips atexit.
+    multiprocessing.util.Finalize(None, stack.close, exitpriority=10)
+
+
+def _do_in_process(job: Any) -> Any:
+    assert _work is not None
+    return _work(job)

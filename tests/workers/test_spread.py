@@ -1,0 +1,45 @@
+"""Jobs spread over processes: all results come, and what a worker opened is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from atlas.errors import RunError
+from atlas.workers.spread import spread
+
+
+@contextmanager
+def open_squarer(folder: Path) -> Iterator[Callable[[int], int]]:
+    (folder / f"{os.getpid()}.open").touch()
+    yield square
+    (folder / f"{os.getpid()}.closed").touch()
+
+
+def square(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_every_job_is_done_once_and_what_a_worker_opened_is_closed(
+    tmp_path: Path, num_workers: int
+) -> None:
+    results = spread(partial(open_squarer, tmp_path), range(20), num_workers)
+    assert sorted(results) == [number * number for number in range(20)]
+    opened = {path.stem for path in tmp_path.glob("*.open")}
+    assert 1 <= len(opened) <= num_workers
+    assert opened == {path.stem for path in tmp_path.glob("*.closed")}
+    assert (str(os.getpid()) in opened) == (num_workers == 1)
+
+
+def test_a_worker_that_was_killed_ends_the_run_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="Run the command again with fewer workers"):
+        list(spread(partial(open_squarer, tmp_path), [1, -1, 2], 2))
