@@ -64,7 +64,7 @@ class CachedClient:
         self._asking[question] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._client.complete(messages, sampling)
-            if answer.refusal is None and not answer.tool_calls:
+            if answer.refusal is None:
                 self._keep(question, answer)
             return answer
         finally:
