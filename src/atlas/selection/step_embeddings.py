@@ -1,7 +1,9 @@
-"""What a frozen encoder sees of a step: `trajectory -> [steps, 3 * size]`, of its response, of what was seen before it and after it.
+"""What a frozen encoder makes of a step: `trajectory -> [steps, 3 * size]`.
 
-The vectors of most models share a large part that tells nothing, and are small in every direction that does. So they are taken
-from their mean over the steps that are trained on, and brought to the mean length 1 that the words have too.
+One vector of its response, one of what was seen before it, one of what was seen after it. The
+vectors of most models share a large part that carries no information, and are small in every
+direction that does. So they are taken from their mean over the steps that are trained on, and
+brought to the mean length 1 that the words have too.
 """
 
 from __future__ import annotations
@@ -26,9 +28,13 @@ class Embeds(Protocol):
 
 
 class EncoderPart(Record):
-    """The part of a learned selector that reads embeddings: their share of the score is `(embedding - center) / scale @ weights`.
+    """The part of a learned selector that reads embeddings.
 
-    `name` is a hub id, or a folder as seen from the run folder; `digest` is that of the folder's files.
+    Their share of the score is `(embedding - center) / scale @ weights`.
+
+    Attributes:
+        name: a hub id, or a folder as seen from the run folder.
+        digest: of the folder's files.
     """
 
     name: str
@@ -38,7 +44,7 @@ class EncoderPart(Record):
     weights: tuple[float, ...]
 
     def score(self, embeddings: Floats) -> list[float]:
-        """Of each step, whatever the rounding of the machine's own matrix product."""
+        """A share of the score for each step, the same on every machine."""
         rows = (embeddings - np.array(self.center)) / self.scale
         return [math.fsum(row) for row in rows * np.array(self.weights)]
 

@@ -1,23 +1,20 @@
-"""Every step: plain behaviour cloning of whole trajectories, the paper's 100 % arm."""
+"""Every step: plain behavior cloning of whole trajectories, the paper's 100 % arm."""
 
 from __future__ import annotations
 
+from atlas.kinds import NoConfig
 from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import SelectorContext, selection_of
 
 
 class AllSelector:
-    """Selects every step. Its budget is the number of steps, whatever the ratio is."""
+    """Every step. Its budget is the number of steps, whatever the ratio is."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+    sentence = "every step, nothing was selected"
+
+    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
+        self._name = context.name
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        num_steps = len(trajectory.steps)
-        return selection_of(
-            trajectory,
-            self._name,
-            num_steps,
-            (CriticalStep(index=index) for index in range(num_steps)),
-        )
+        steps = tuple(CriticalStep(index=index) for index in range(len(trajectory.steps)))
+        return selection_of(trajectory, self._name, len(steps), steps)

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
 from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, draw_steps, selection_of
+from atlas.selection.other_selections import read_other_selections
+from atlas.selection.selectors.base import SelectorContext, draw_steps, selection_of
+from atlas.store.run_folders import Input, run_input
+
+
+class ComplementConfig(Config):
+    """Settings of `complement`: the selection whose rest is drawn from."""
+
+    of: Annotated[str, BY_CONTENT] = Field(
+        min_length=1, description="the selection run whose complement is taken"
+    )
 
 
 class ComplementSelector:
-    """Draws from the steps not in the other selection, under that selection's budget; takes what there is if they are fewer."""
+    """Random steps among those that another selection left, under that selection's budget.
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
-        self._seed = config.seed
-        self._others = others
+    Takes what there is if they are fewer.
+
+    Raises:
+        RunError: `of` is not a finished selection run of these trajectories.
+    """
+
+    Config = ComplementConfig
+
+    def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
+        self._context = context
+        self._run = Path(config.of)
+        self._others = read_other_selections(self._run, context.trajectories)
+
+    @property
+    def sentence(self) -> str:
+        other = next(iter(self._others.values())).selector
+        return f"steps drawn at random from those that the selection of '{other}' left"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        return {"of": run_input(self._run, out, ("select",))}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        other = next(iter(self._others.get(trajectory.id, ())), None)
-        if other is None:
+        name = self._context.name
+        other = self._others.get(trajectory.id)
+        if other is None or other.num_steps != len(trajectory.steps):
             raise RunError(
-                f"the other selection has none for trajectory '{trajectory.id}'. Give of=… a selection from these trajectories."
+                f"the selection {self._run} has none for trajectory '{trajectory.id}' with "
+                f"{len(trajectory.steps)} steps. Give of=… a selection from these trajectories."
             )
-        if other.problem is not None:  # a comparison of the two must be of the same trajectories
-            return selection_of(
-                trajectory,
-                self._name,
-                other.budget,
-                problem=f"the other selection has a problem: {other.problem}",
-            )
+        if other.problem is not None:
+            # A comparison of the two must be of the same trajectories.
+            problem = f"the other selection has a problem: {other.problem}"
+            return selection_of(trajectory, name, other.budget, problem=problem)
         rest = [index for index in range(len(trajectory.steps)) if index not in other.indices]
-        drawn = draw_steps(rest, other.budget, self._seed, trajectory.id)
+        drawn = draw_steps(rest, other.budget, self._context.seed, trajectory.id)
         return selection_of(
-            trajectory, self._name, other.budget, (CriticalStep(index=index) for index in drawn)
+            trajectory, name, other.budget, (CriticalStep(index=index) for index in drawn)
         )

@@ -1,46 +1,79 @@
-"""Steps that say something about the goal and nothing twice: relevance and diversity under a budget, offline.
+"""Steps that relate to the goal and not to each other: relevance and diversity under a budget.
 
-After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings; here greedily by maximal
-marginal relevance (Carbonell and Goldstein 1998). The vectors are those of `embedding_model`, or TF-IDF of the words where
-none is given, fitted on each trajectory alone: words that stand in all of its steps count for little. Either way no other
-trajectory matters to the choice.
+After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings;
+here greedily by maximal marginal relevance (Carbonell and Goldstein 1998). The vectors are those of
+`embedding_model`, or TF-IDF of the words where none is given, fitted on each trajectory by itself:
+words that stand in all of its steps count for little. Either way no other trajectory matters to the
+choice.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import DependencyError
+from atlas.models.local.load import Precision, model_input
 from atlas.records import CriticalStep, Message, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
     from atlas.models.local.embeddings import Embedder
 
-RELEVANCE = 0.5  # how much relevance to the goal weighs against likeness to what is taken already
-DIGITS = 9  # likenesses closer than that are equal: rounding in the last place must not decide
+# How much relevance to the goal weighs against likeness to what is taken already.
+RELEVANCE = 0.5
+# Likenesses closer than that are equal: rounding in the last place must not decide.
+DIGITS = 9
 
 Floats = NDArray[np.float64]
 
 
-class DiversitySelector:
-    """Takes step after step: each time the one most like the goal and least like those taken before, the earlier of equals."""
+class DiversityConfig(Config):
+    """Settings of `diversity`: what the steps are compared by."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+    embedding_model: Annotated[str | None, BY_CONTENT] = Field(
+        None,
+        description="a hub id, a model folder or a run folder of train, whose mean hidden states "
+        "are compared; None: TF-IDF",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of the embedding model: fp32, bf16, or auto: bf16 on a GPU that has it",
+    )
+
+
+class DiversitySelector:
+    """The steps most like the goal and least like each other, taken one after the other.
+
+    Of equals the earlier step is taken.
+    """
+
+    Config = DiversityConfig
+
+    def __init__(self, config: DiversityConfig, context: SelectorContext) -> None:
+        self._name = context.name
         self._model = config.embedding_model
         self._precision = config.precision
         self._embedder: Embedder | None = None
         self._vectorizer = _import_vectorizer() if self._model is None else None
 
-    def models(self) -> dict[str, str]:
-        return {} if self._model is None else {"embedding_model": self._model}
+    @property
+    def sentence(self) -> str:
+        by = "without a model" if self._model is None else f"by embeddings of {self._model}"
+        return f"the steps that are like the goal and unlike each other, {by}"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        if self._model is None:
+            return {}
+        return {"embedding_model": model_input(self._model, out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         """`budget` steps, each scored by its marginal relevance when it was taken.
@@ -88,7 +121,13 @@ class DiversitySelector:
 
 
 def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, float]]:
-    """The steps in the order of being taken, each with its marginal relevance. relevance [S], likeness [S, S]."""
+    """The steps as they are taken, each with its marginal relevance.
+
+    Args:
+        relevance: [S], likeness of each step to the goal.
+        likeness: [S, S], of each step to each other.
+        budget: how many steps are taken at most.
+    """
     closest = np.zeros(len(relevance))
     free = list(range(len(relevance)))
     taken: list[tuple[int, float]] = []
@@ -113,8 +152,9 @@ def _goal(trajectory: Trajectory) -> str:
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
-    """What each step said and saw; what the first one saw is the task in most data, and would be most like itself.
+    """What each step said and saw.
 
+    What the first one saw is the task in most data, and would be most like itself.
     The response comes first: an embedding model that cannot read all of it cuts the end.
     """
     for index, step in enumerate(trajectory.steps):

@@ -1,40 +1,64 @@
-"""A small model distilled from an oracle's or a person's labels: 1,000 answers can label 100,000 trajectories locally.
+"""A small model distilled from labels: 1,000 answers can label 100,000 trajectories locally.
 
-Made by `atlas select-train` (train_selector.py). Its scores are calibrated probabilities, so they are comparable between
-trajectories, as a budget over the whole data set needs.
+Made by `atlas select-train` (train_selector.py). Its scores are calibrated probabilities, so they
+are comparable between trajectories, as a budget over the whole data set needs.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, ModelError
-from atlas.models.local.load import model_input
+from atlas.models.local.load import Precision, model_input
 from atlas.records import Trajectory
-from atlas.selection.config import SelectConfig
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, read_model, step_probabilities
-from atlas.selection.selectors.base import Others, Scores
+from atlas.selection.selectors.base import Scores, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
 
 if TYPE_CHECKING:
     from atlas.models.local.embeddings import Embedder
 
 
+class LearnedConfig(Config):
+    """Settings of `learned`: the model that `atlas select-train` made."""
+
+    model: Annotated[str, BY_CONTENT] = Field(
+        min_length=1, description="a run folder of select-train"
+    )
+    allow_chance: bool = Field(
+        False,
+        description="use it though it was not better than chance on held-out trajectories",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of its encoder, if it has one: fp32, bf16, or auto: bf16 on a GPU that has it",
+    )
+
+
 class LearnedSelector:
-    """Scores a step by how likely it is one that the labels would choose.
+    """The steps that a small model, distilled from labels, finds most likely critical.
 
     Raises:
-        ConfigError: `model` is no run folder of select-train.
-        ModelError: on held-out trajectories it was no better than chance, and `allow_chance` is not set; or its encoder is not
-            the one that it was trained with any more.
+        ConfigError: `model` is not a run folder of select-train.
+        ModelError: on held-out trajectories it was not better than chance, and `allow_chance` is
+            not set; or its encoder is not the one that it was trained with.
     """
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
+    Config = LearnedConfig
+    sentence = (
+        "the steps that a small model, distilled from other labels, finds most likely critical"
+    )
+
+    def __init__(self, config: LearnedConfig, context: SelectorContext) -> None:
         run = Path(config.model)
         if not run.is_dir():
             raise ConfigError(
-                f"selector 'learned': model '{config.model}' is no folder, expected a run of 'atlas select-train'. Give model=RUN."
+                f"selector 'learned': model '{config.model}' is not a folder, expected a run of "
+                "'atlas select-train'. Give model=RUN."
             )
         self._name = run.name
         self._digest = read_manifest(run, ("select-train",)).digest
@@ -45,13 +69,14 @@ class LearnedSelector:
         self._precision = config.precision
         self._embedder: Embedder | None = None
 
-    def inputs(self) -> dict[str, Input]:
+    def inputs(self, out: Path) -> dict[str, Input]:
         return {
             "learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)
         }
 
     def score(self, trajectory: Trajectory) -> Scores:
-        """
+        """How likely each step is one that the labels would choose.
+
         Raises:
             ModelError: the encoder cannot be loaded.
         """
@@ -63,7 +88,7 @@ class LearnedSelector:
 
 
 def _encoder(run: Path, model: LearnedModel) -> str | None:
-    """The encoder's hub id or folder as seen from here, proven to be the one that was trained with."""
+    """The encoder's hub id or folder as seen from here, proven to be the one of the training."""
     if model.encoder is None:
         return None
     folder = run / model.encoder.name
@@ -71,11 +96,13 @@ def _encoder(run: Path, model: LearnedModel) -> str | None:
         return model.encoder.name
     if not folder.is_dir():
         raise ModelError(
-            f"the encoder of {run} is not at {folder} any more. Put it back there, or train the selector again."
+            f"the encoder of {run} is not at {folder} any more. Put it back there, or train the "
+            "selector again."
         )
     if model_input(str(folder), run).digest != model.encoder.digest:
         raise ModelError(
-            f"the encoder at {folder} is not the one that {run} was trained with. Put that one back, or train again."
+            f"the encoder at {folder} is not the one that {run} was trained with. Put that one "
+            "back, or train again."
         )
     return str(folder)
 
@@ -84,7 +111,8 @@ def _refusal(name: str, model: LearnedModel) -> str:
     agreement = model.agreement
     precision, chance = agreement.precision.value or 0.0, agreement.chance_precision or 0.0
     return (
-        f"the learned selector in {name} is not better than chance: on {agreement.num_trajectories} held-out trajectories of "
-        f"{agreement.num_units} tasks, {precision:.0%} of its steps were labelled, by chance {chance:.0%} would be. "
-        "Label more trajectories and train again, or set allow_chance=true to use it all the same."
+        f"the learned selector in {name} is not better than chance: on "
+        f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks, "
+        f"{precision:.0%} of its steps were labeled, by chance {chance:.0%} would be. Label more "
+        "trajectories and train again, or set allow_chance=true to use it all the same."
     )

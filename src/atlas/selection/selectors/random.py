@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from atlas.kinds import NoConfig
 from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, draw_steps, selection_of
+from atlas.selection.selectors.base import SelectorContext, draw_steps, selection_of
 
 
 class RandomSelector:
-    """Draws the budget's number of steps, each trajectory by a seed of its own."""
+    """Random steps, drawn for each trajectory by the seed and its id."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
-        self._seed = config.seed
+    sentence = "steps drawn at random"
+
+    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
+        self._name = context.name
+        self._seed = context.seed
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         drawn = draw_steps(range(len(trajectory.steps)), budget, self._seed, trajectory.id)

@@ -1,9 +1,11 @@
-"""The steps after which a model's own chances are better than before: Monte-Carlo value jumps (IPR, arXiv 2406.11176; ATLaS, Table 4).
+"""The steps that raise a model's own chances: Monte-Carlo value jumps (arXiv 2406.11176).
 
-    score of step t = V(state after t) - V(state before t),  V = the share of N sampled rollouts that end in success
+    score of step t = V(state after t) - V(state before t)
+    V = the share of N sampled rollouts that end in success
 
-A state is reached again by resetting the environment to the task and repeating the recorded responses; if it shows anything else
-than what was recorded, the trajectory is a problem. A rollout that broke says nothing about the model and is left out of V.
+A state is reached again by resetting the environment to the task and repeating the recorded
+responses. If it shows anything else than what was recorded, the trajectory is a problem. A rollout
+that broke says nothing about the model and is left out of V (ATLaS, Table 4).
 """
 
 from __future__ import annotations
@@ -11,16 +13,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field, model_validator
+
+from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENTS, Environment, make_environment
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_batch
 from atlas.errors import ConfigError
-from atlas.models.local.load import load_model, load_renderer, locate_model, resolve_precision
+from atlas.models.local.load import (
+    Precision,
+    load_model,
+    load_renderer,
+    locate_model,
+    model_input,
+    resolve_precision,
+)
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, Scores
+from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
     from atlas.models.local.chat_batch import ChatBatch
@@ -28,27 +41,71 @@ if TYPE_CHECKING:
 SOURCE = Source(name="rollout")
 
 
-class RolloutValueSelector:
-    """Lets `model` finish each trajectory from every state on its way."""
+class RolloutValueConfig(Config):
+    """Settings of `rollout-value`: how the model finishes episodes."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._config = config
-        self._rollouts = config.rollouts
+    model: str = Field(
+        min_length=1, description="a hub id, a model folder, or a run folder of train"
+    )
+    precision: Precision = Field(
+        "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
+    )
+    num_rollouts: int = Field(5, ge=1, description="rollouts from the state after each step")
+    temperature: float = Field(1.0, ge=0, description="of the model that plays")
+    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of history and answer; a rollout that needs more has failed",
+    )
+    max_steps: int = Field(
+        20,
+        ge=1,
+        description="turns of an episode, the replayed ones included, as when the data was made",
+    )
+    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="rollouts at a time")
+
+    @model_validator(mode="after")
+    def _rollouts_differ(self) -> RolloutValueConfig:
+        if self.num_rollouts > 1 and self.temperature == 0:
+            raise ValueError(
+                f"at temperature 0 all {self.num_rollouts} rollouts are the same; raise the "
+                "temperature, or set num_rollouts=1"
+            )
+        return self
+
+
+class RolloutValueSelector:
+    """The steps that raise a model's success in rollouts most: it plays on from every state."""
+
+    Config = RolloutValueConfig
+
+    def __init__(self, config: RolloutValueConfig, context: SelectorContext) -> None:
+        self._rollouts = config
+        self._seed = context.seed
         self._environments: dict[str, list[Environment]] = {}
         self._new_player: Callable[[], ChatBatch] | None = None
 
-    def models(self) -> dict[str, str]:
-        return {"model": self._config.model}
+    @property
+    def sentence(self) -> str:
+        return f"the steps that raise the success of rollouts by {self._rollouts.model} most"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        return {"model": model_input(self._rollouts.model, out)}
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str:
         states = num_steps + num_trajectories
+        number = self._rollouts.num_rollouts
         return (
-            f"rollout-value: {self._rollouts.number} rollouts from the start of {num_trajectories:,} trajectories and after each of their "
-            f"{num_steps:,} steps: up to {self._rollouts.number * states:,} episodes of at most {self._rollouts.max_steps} turns"
+            f"rollout-value: {number} rollouts from the start of {num_trajectories:,} trajectories "
+            f"and after each of their {num_steps:,} steps: up to {number * states:,} episodes of "
+            f"at most {self._rollouts.max_steps} turns"
         )
 
     def score(self, trajectory: Trajectory) -> Scores | Problem:
-        """A value jump a step, or a problem: no environment to replay in, a replay that differs, or rollouts that all broke.
+        """A value jump a step, or a problem.
+
+        A problem is no environment to replay in, a replay that differs, or rollouts that all broke.
 
         Raises:
             ConfigError: an environment does not take `max_steps`.
@@ -98,7 +155,7 @@ class RolloutValueSelector:
 
     def _play(self, trajectory: Trajectory, states: Sequence[int]) -> list[list[Outcome]]:
         """The outcomes of the rollouts from each state. A player of its own for each trajectory: what was played before has no say."""
-        number = self._rollouts.number
+        number = self._rollouts.num_rollouts
         state_of = {
             f"{trajectory.id} {state} {rollout}": state
             for state in states
@@ -121,7 +178,7 @@ class RolloutValueSelector:
 
     def _player(self) -> ChatBatch:
         if self._new_player is None:
-            self._new_player = _load(self._config)
+            self._new_player = _load(self._rollouts, self._seed)
         return self._new_player()
 
     def _free_environments(self, trajectory: Trajectory, number: int) -> list[Environment]:
@@ -137,7 +194,7 @@ class RolloutValueSelector:
         return pool[:number]
 
 
-def _load(config: SelectConfig) -> Callable[[], ChatBatch]:
+def _load(config: RolloutValueConfig, seed: int) -> Callable[[], ChatBatch]:
     place = locate_model(config.model)
     renderer = load_renderer(place)
     model = load_model(
@@ -145,16 +202,15 @@ def _load(config: SelectConfig) -> Callable[[], ChatBatch]:
     )
     from atlas.models.local.chat_batch import ChatBatch
 
-    rollouts = config.rollouts
     known = getattr(model.config, "max_position_embeddings", None)
-    max_context = min(rollouts.max_context, known or rollouts.max_context)
+    max_context = min(config.max_context, known or config.max_context)
     return lambda: ChatBatch(
         model,
         renderer,
-        temperature=rollouts.temperature,
-        max_tokens=rollouts.max_new_tokens,
+        temperature=config.temperature,
+        max_tokens=config.max_new_tokens,
         max_context=max_context,
-        seed=config.seed,
+        seed=seed,
     )
 
 
