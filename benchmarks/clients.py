@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, Question, oracle_questions
+
 from atlas.models.base import Sampling
 from atlas.models.endpoints.openai_api import ChatClient, chat_request
-from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, Question, oracle_questions
 from selection import make_trajectory
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from atlas.config import check_config
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.selectors.base import SelectorContext
@@ -16,7 +17,8 @@ def select_config(selector: str = "annotated", **settings: Any) -> SelectConfig:
     endpoint = {key: settings.pop(key) for key in [*settings] if key in Endpoint.model_fields}
     if endpoint:
         settings["endpoint"] = endpoint
-    return SelectConfig.model_validate({**stage, "selector": {"name": selector, **settings}})
+    values = {**stage, "selector": {"name": selector, **settings}}
+    return check_config(SelectConfig, values, where="test")
 
 
 def new_selector(config: SelectConfig, trajectories: Path = Path("trajectories")) -> Any:

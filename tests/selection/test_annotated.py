@@ -19,6 +19,7 @@ from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def select(
     file = run.parent / f"{out}.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in labels), encoding="utf-8")
     select_steps(
-        SelectConfig(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
+        select_config(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
     )
     selections = {
         one.trajectory_id: one
@@ -144,7 +145,7 @@ def test_changed_labels_are_another_input(run: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["selector=random", "labels=l.csv"], "labels=… is read by selector annotated"),
+        (["selector=random", "labels=l.csv"], "a setting of selector 'annotated'; leave it out"),
         (["annotator=ann"], "add labels=FILE"),
     ],
 )
@@ -155,7 +156,7 @@ def test_settings_that_nobody_reads_are_refused(settings: list[str], said: str) 
 
 def test_peoples_labels_are_compared_as_one_more_selection(run: Path) -> None:
     select(run, label("t6", 0), label("t6", 3), out="people")
-    select_steps(SelectConfig(selector="random"), run, run.parent / "random")
+    select_steps(select_config(selector="random"), run, run.parent / "random")
     compare_selections(
         CompareConfig(selections=(run.parent / "people", run.parent / "random"), plot=False),
         run.parent / "c",

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from atlas.records import Outcome, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.rejection import RejectionSelector, merge_labels
-from atlas.selection.selectors.rejection_prompt import prompt_digest, rejection_questions
+from atlas.selection.judging.rejection_prompt import prompt_digest, rejection_questions
+from atlas.selection.selectors.rejection import merge_labels
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
+from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import labels_of, steps_shown
 from tests.selection.test_oracle_windows import LONG
 
@@ -22,9 +22,7 @@ def select(
     answer: Callable[[dict[str, Any], int], Reply], trajectory: Trajectory = FAILED, **settings: Any
 ) -> tuple[Selection, ChatServer]:
     async def run(url: str) -> Selection:
-        selector = RejectionSelector(
-            SelectConfig(selector="rejection", base_url=url, max_retries=0, **settings), {}
-        )
+        selector = new_selector(select_config("rejection", base_url=url, max_retries=0, **settings))
         try:
             return await selector.select(trajectory, 1)
         finally:

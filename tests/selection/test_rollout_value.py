@@ -1,4 +1,4 @@
-"""Value jumps of a scripted player in the smallest environment: what a state is worth, and what is a problem instead."""
+"""Value jumps of a scripted player in the smallest environment, and the problems."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from atlas.environments.base import ENVIRONMENTS
 from atlas.environments.episode import Episode
 from atlas.models.local.chat_batch import Reply
 from atlas.records import Message, Problem, Source, Task, Trajectory
-from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors import rollout_value
 from atlas.selection.selectors.base import Scores
-from atlas.selection.selectors.rollout_value import RolloutValueSelector
 from tests.environments.push import PushEnvironment
 from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 
 def pushed(num_steps: int, name: str = "t", num_needed: int = 4) -> Trajectory:
@@ -35,7 +34,7 @@ def pushed(num_steps: int, name: str = "t", num_needed: int = 4) -> Trajectory:
 
 
 class Script:
-    """Says what its table says for (state, rollout); pushes where it says nothing. Remembers the conversations that were opened."""
+    """Says what its table says for (state, rollout), else pushes. Keeps what was opened."""
 
     def __init__(self, says: Mapping[tuple[int, int], str], finish: str = "stop") -> None:
         self.says = says
@@ -68,13 +67,13 @@ def score(
     number: int = 2,
     batch_size: int = 64,
 ) -> Scores | Problem:
-    monkeypatch.setattr(rollout_value, "_load", lambda config: lambda: player)
-    rollouts = {"number": number, "max_steps": 6, "batch_size": batch_size}
-    config = SelectConfig.model_validate(
-        {"selector": "rollout-value", "model": "m", "rollouts": rollouts}
+    monkeypatch.setattr(rollout_value, "_load", lambda config, seed: lambda: player)
+    selector = new_selector(
+        select_config(
+            "rollout-value", model="m", num_rollouts=number, max_steps=6, batch_size=batch_size
+        )
     )
-    selector = RolloutValueSelector(config, {})
-    result = selector.score(trajectory)
+    result: Scores | Problem = selector.score(trajectory)
     asyncio.run(selector.close())
     return result
 
@@ -163,7 +162,8 @@ def changed(trajectory: Trajectory, index: int) -> Trajectory:
     [
         (
             changed(pushed(4), 0),
-            "its replay differs before step 0: 'You see a door.' was seen, 'You see a window.' is recorded",
+            "its replay differs before step 0: 'You see a door.' was seen, "
+            "'You see a window.' is recorded",
         ),
         (changed(pushed(4), 2), "its replay differs before step 2"),
         (
@@ -200,9 +200,13 @@ def test_a_real_model_plays_the_same_by_its_seed_and_the_price_is_said_before(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_trajectories(tmp_path / "run", [pushed(4, "a"), pushed(2, "b"), pushed(0, "c")])
-    rollouts = {"number": 2, "max_new_tokens": 4, "max_steps": 6, "max_context": 400}
-    config = SelectConfig.model_validate(
-        {"selector": "rollout-value", "model": str(tiny_model_folder), "rollouts": rollouts}
+    config = select_config(
+        "rollout-value",
+        model=str(tiny_model_folder),
+        num_rollouts=2,
+        max_new_tokens=4,
+        max_steps=6,
+        max_context=400,
     )
     manifests = [select_steps(config, run, tmp_path / name) for name in ("one", "two")]
     assert manifests[0].outputs == manifests[1].outputs

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.annotated import AnnotatedSelector
 from atlas.trajectories.formats.agenttraj import AgentTrajFormat
 from atlas.trajectories.formats.conventions import environment_of_item, parse_action
 
@@ -135,9 +133,7 @@ def test_a_masked_export_gives_its_selection_back(
         assert annotations == [None] * len(annotations)
     else:
         assert [note and note.is_marked for note in annotations] == marks
-        chosen = AnnotatedSelector(SelectConfig(selector="annotated"), {}).select(
-            trajectory, len(marks)
-        )
+        chosen = new_selector(select_config()).select(trajectory, len(marks))
         assert chosen.indices == {index for index, mark in enumerate(marks) if mark}
 
 
