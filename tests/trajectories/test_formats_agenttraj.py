@@ -9,6 +9,7 @@ import pytest
 from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.agenttraj import AgentTrajFormat
 from atlas.trajectories.formats.conventions import environment_of_item, parse_action
+from tests.selection.configs import new_selector, select_config
 
 OK = "OK. I'll follow your instructions and try my best to solve the task."
 
