@@ -53,7 +53,7 @@ def annotated(trajectory: Trajectory) -> Trajectory:
 
 
 def playable(num_steps: int) -> Trajectory:
-    """The first steps of an episode of the toy environment, in which the door opens after four pushes."""
+    """The first steps of an episode of the toy environment, whose door opens after four pushes."""
     episode = Episode(PushEnvironment(max_steps=6), Source(name="test"))
     episode.start(Task(id=f"push/{num_steps}", environment="push", seed=4))
     for _ in range(num_steps):
@@ -209,9 +209,7 @@ def test_the_same_question_has_the_same_answer(name: str, select: Select) -> Non
 def test_the_order_of_trajectories_does_not_matter(name: str, select: Select) -> None:
     shuffled = random.Random(1).sample(TRAJECTORIES, len(TRAJECTORIES))
     by_id = {selection.trajectory_id: selection for selection in select(name, shuffled, 2)}
-    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(
-        name, told, TRAJECTORIES, 2
-    )
+    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(name, TRAJECTORIES, 2)
 
 
 @every_selector
@@ -256,7 +254,7 @@ def test_a_run_holds_one_selection_a_trajectory_in_their_order_and_says_who_chos
     )
     chosen_by = manifests[0].summary["chosen_by"]
     assert chosen_by["selector"] == name
-    assert re.match(r"(the |every )?steps? ", chosen_by["sentence"])
+    assert re.match(r"(the |every )?steps?\b", chosen_by["sentence"])
     assert chosen_by["model"] is None or chosen_by["model"] in (
         settings.get("model"),
         "openai/gpt-4o",
