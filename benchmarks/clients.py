@@ -19,11 +19,8 @@ from typing import Any
 
 from atlas.models.base import Sampling
 from atlas.models.endpoints.openai_api import ChatClient, chat_request
-from atlas.selection.judging.oracle_prompt import (
-    ANSWER_SCHEMA,
-    JudgeQuestion,
-    oracle_questions,
-)
+from atlas.selection.judging.oracle_prompt import ANSWER_SCHEMA, ORACLE_PROMPT
+from atlas.selection.judging.prompt import JudgeQuestion
 from selection import make_trajectory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +98,9 @@ async def measure(
 ) -> tuple[float, float]:
     """Milliseconds of processor time a question, and questions a second."""
     ask, close = connect(url)
-    questions = [oracle_questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)]
+    questions = [
+        ORACLE_PROMPT.questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)
+    ]
     left = iter(range(count))
 
     async def work() -> None:

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.records import Selection, Trajectory
+from atlas.selection.selectors.base import SelectorBase
 
 NAME = f"{__name__}:LongestSelector"
 
@@ -20,24 +20,18 @@ class LongestConfig(Config):
     at_least: int = Field(0, ge=0, description="characters below which a response never counts")
 
 
-class LongestSelector:
+class LongestSelector(SelectorBase[LongestConfig]):
     """The steps with the longest responses."""
 
     Config = LongestConfig
 
-    def __init__(self, config: LongestConfig, context: SelectorContext) -> None:
-        self._config = config
-        self._name = context.name
-
     @property
     def sentence(self) -> str:
-        return f"the steps with the {self._config.side} responses"
+        return f"the steps with the {self.config.side} responses"
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        sign = -1 if self._config.side == "longest" else 1
+        sign = -1 if self.config.side == "longest" else 1
         lengths = [len(step.response.content) for step in trajectory.steps]
-        found = [index for index, length in enumerate(lengths) if length >= self._config.at_least]
+        found = [index for index, length in enumerate(lengths) if length >= self.config.at_least]
         best = sorted(found, key=lambda index: (sign * lengths[index], index))[:budget]
-        return selection_of(
-            trajectory, self._name, budget, (CriticalStep(index=index) for index in best)
-        )
+        return self.selection_of(trajectory, budget, best)

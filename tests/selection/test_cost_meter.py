@@ -14,7 +14,7 @@ from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import Concurrency, SelectorContext, selection_of
+from atlas.selection.selectors.base import Concurrency, SelectorBase
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
@@ -27,15 +27,12 @@ class AskingConfig(JudgeConfig):
     """Settings of a selector that is not in the table."""
 
 
-class Asking:
+class Asking(SelectorBase[AskingConfig]):
     """Takes as many tokens as estimated, a thousand for each step; reports no single payment."""
 
     under_way = most_under_way = 0
 
     Config = AskingConfig
-
-    def __init__(self, config: AskingConfig, context: SelectorContext) -> None:
-        self.config = config
 
     def concurrency(self) -> Concurrency:
         return Concurrency(self.config.endpoint.max_in_flight)
@@ -50,9 +47,8 @@ class Asking:
         Asking.most_under_way = max(Asking.most_under_way, Asking.under_way)
         await asyncio.sleep(0)
         Asking.under_way -= len(trajectory.steps)
-        return selection_of(
+        return self.selection_of(
             trajectory,
-            NAME,
             budget,
             usage=self.estimate(trajectory, budget),
             problem=f"nothing in {trajectory.id}",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.selection.judging.answer import AnswerError, read_answer
-from atlas.selection.judging.oracle_prompt import RUBRIC, oracle_questions, prompt_digest
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT, RUBRIC
 from atlas.selection.judging.transcript import BEGIN, END, disarm
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, failure, serve
@@ -187,7 +187,7 @@ def spoken(text: str, where: str = "response") -> Trajectory:
 
 def shown(trajectory: Trajectory, max_chars: int = 100_000) -> str:
     """The one question about a trajectory, after the rubric."""
-    [question] = oracle_questions(trajectory, 1, max_chars)
+    [question] = ORACLE_PROMPT.questions(trajectory, 1, max_chars)
     return question.messages[1].content
 
 
@@ -247,7 +247,7 @@ def test_plain_text_reads_as_it_was() -> None:
 
 
 def test_the_rubric_comes_first_the_trajectory_last() -> None:
-    [question] = oracle_questions(TRAJECTORY, 3, 100_000)
+    [question] = ORACLE_PROMPT.questions(TRAJECTORY, 3, 100_000)
     system, user = question.messages
     assert system.content == RUBRIC
     assert (
@@ -293,6 +293,6 @@ def test_a_trajectory_with_too_long_responses_is_a_problem_and_not_cut() -> None
 
 
 def test_the_prompt_is_told_apart_by_its_digest() -> None:
-    assert prompt_digest() == prompt_digest()
+    assert ORACLE_PROMPT.digest == ORACLE_PROMPT.digest
     inputs = new_selector(select_config("oracle")).inputs(Path())
-    assert inputs["prompt"].digest == prompt_digest()
+    assert inputs["prompt"].digest == ORACLE_PROMPT.digest

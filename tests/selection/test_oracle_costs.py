@@ -16,7 +16,7 @@ from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
-from atlas.selection.judging.oracle_prompt import prompt_digest
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
 from atlas.store.record_files import read_records
@@ -426,9 +426,9 @@ def test_the_question_is_named_in_each_selection(run: Path, tmp_path: Path) -> N
     with serve(good) as server:
         manifest = select_steps(oracle(server.url), run, tmp_path / "out")
     assert {selection.prompt_digest for selection in selections_in(tmp_path / "out")} == {
-        prompt_digest()
+        ORACLE_PROMPT.digest
     }
-    assert manifest.inputs["prompt"].digest == prompt_digest()
+    assert manifest.inputs["prompt"].digest == ORACLE_PROMPT.digest
 
 
 def test_problems_alone_are_tried_again_and_the_others_are_taken_over(

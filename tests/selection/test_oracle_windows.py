@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.judging.answer import merge_answers
-from atlas.selection.judging.oracle_prompt import (
-    RUBRIC,
-    JudgeQuestion,
-    oracle_questions,
-    share_of_budget,
-)
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT, RUBRIC
+from atlas.selection.judging.prompt import JudgeQuestion, share_of_budget
 from atlas.selection.judging.transcript import END, transcribe
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
@@ -45,7 +41,7 @@ LONG = sized([(400, 300)] * 60)  # some 42,000 characters; responses alone are 1
 def questions(
     max_chars: int, budget: int = 18, trajectory: Trajectory = LONG
 ) -> list[JudgeQuestion]:
-    return oracle_questions(trajectory, budget, max_chars)
+    return ORACLE_PROMPT.questions(trajectory, budget, max_chars)
 
 
 def test_what_fits_is_asked_at_once_and_whole() -> None:

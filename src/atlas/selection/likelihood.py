@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,7 @@ from atlas.errors import DataError, DependencyError, ModelError
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.local.load import Precision, load_renderer, locate_model, model_input
 from atlas.records import Problem, Trajectory
-from atlas.selection.selectors.base import Concurrency, Scores, SelectorContext
+from atlas.selection.selectors.base import Concurrency, Scores, SelectorBase, SelectorContext
 from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class LikelihoodConfig(Config):
         return self
 
 
-class LikelihoodSelector(ABC):
+LikelihoodT = TypeVar("LikelihoodT", bound=LikelihoodConfig)
+
+
+class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
     """Scores steps by what `model` computes for their tokens; loads it at the first trajectory."""
 
-    # How many of a position's likeliest tokens an endpoint has to name.
-    num_likeliest = 1
-
-    def __init__(self, config: LikelihoodConfig, context: SelectorContext) -> None:
-        self.config = config
+    def __init__(self, config: LikelihoodT, context: SelectorContext) -> None:
+        super().__init__(config, context)
         self._scorers: list[ModelScorer] = []
         self._clients: list[CompletionsScorer] = []
 
@@ -77,6 +77,10 @@ class LikelihoodSelector(ABC):
 
         None for a step without a token.
         """
+
+    def num_likeliest(self) -> int:
+        """How many of a position's likeliest tokens an endpoint has to name."""
+        return 1
 
     def inputs(self, out: Path) -> dict[str, Input]:
         config = self.config
@@ -130,7 +134,7 @@ class LikelihoodSelector(ABC):
             model,
             endpoint.base_url,
             renderer,
-            num_likeliest=self.num_likeliest,
+            num_likeliest=self.num_likeliest(),
             api_key_variable=endpoint.api_key_variable,
             timeout_seconds=endpoint.timeout_seconds,
             max_retries=endpoint.max_retries,

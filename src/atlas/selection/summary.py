@@ -10,15 +10,19 @@ from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
-from atlas.selection.selectors.base import HasEstimate, HasSentence, Scorer, Selector
+from atlas.selection.selectors.base import SELECTOR, HasEstimate, HasSentence, Scorer, Selector
 
 
 def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, Any]:
     """Who chose the steps, for reports and model cards; `model` is the selector's own setting."""
-    sentence = f"steps chosen by the selector '{choice.name}'"
+    if isinstance(selector, HasSentence):
+        sentence = selector.sentence
+    else:
+        said = SELECTOR.describe(choice.name).removesuffix(".")
+        sentence = said[:1].lower() + said[1:] or f"steps chosen by the selector '{choice.name}'"
     return {
         "selector": choice.name,
-        "sentence": selector.sentence if isinstance(selector, HasSentence) else sentence,
+        "sentence": sentence,
         "asks_a_model": isinstance(selector, HasEstimate),
         "model": getattr(choice.settings, "model", None),
     }

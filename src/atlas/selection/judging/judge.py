@@ -7,21 +7,21 @@ choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from atlas.errors import ConfigError, DataError
 from atlas.models.base import ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
-from atlas.records import Message, Usage
+from atlas.records import Message, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
-from atlas.selection.judging.oracle_prompt import JudgeQuestion
-from atlas.selection.selectors.base import Concurrency, SelectorContext
+from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
 
 # The answer, and one more after the reason why it could not be used.
@@ -32,8 +32,6 @@ LONGEST_SAID = 20_000
 CHARS_PER_TOKEN = 4
 
 AnswerT = TypeVar("AnswerT")
-# Raises DataError if a trajectory fits no question.
-Questions = Callable[[], Iterable[JudgeQuestion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,47 +43,36 @@ class Judgment(Generic[AnswerT]):
     usage: Usage
 
 
-class JudgingSelector(Generic[AnswerT]):
+class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
     """Base of the selectors that ask a model over a network; connects at the first question.
 
     Raises:
         ConfigError: the cache is on where problems are asked about again.
     """
 
-    schema: ClassVar[dict[str, Any]]
+    prompt: ClassVar[JudgePrompt]
 
-    def __init__(
-        self, config: JudgeConfig, context: SelectorContext, client: ModelClient | None = None
-    ) -> None:
+    def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
         if config.cache and context.retry_problems_of is not None:
             raise ConfigError(
                 "cache=true would give the answers again that became problems; leave it out where "
                 "retry_problems_of=… is given."
             )
-        self.config = config
-        self._context = context
-        self._client = client
+        self._client: ModelClient | None = None
         self._sampling = Sampling(
             temperature=config.temperature,
             max_tokens=config.max_tokens,
-            response_schema=self.schema if config.structured else None,
+            response_schema=self.prompt.schema if config.structured else None,
         )
         self._pay: Callable[[Usage], None] = lambda usage: None
-
-    def prompt(self) -> Input:
-        """The prompt's name and the digest of all that is fixed in it."""
-        raise NotImplementedError
 
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
         """What an answer to a question says; raises AnswerError if it breaks a rule."""
         raise NotImplementedError
 
-    def complain(self, complaint: str, question: JudgeQuestion) -> Message:
-        """What the model is sent after an answer that breaks a rule."""
-        raise NotImplementedError
-
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"prompt": self.prompt()}
+        return {"prompt": self.prompt.input}
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         self._pay = pay
@@ -101,7 +88,7 @@ class JudgingSelector(Generic[AnswerT]):
             await self._client.close()
             self._client = None
 
-    async def ask(self, questions: Questions) -> Judgment[AnswerT]:
+    async def ask(self, trajectory: Trajectory, budget: int) -> Judgment[AnswerT]:
         """One answer a question, in their order; the first without one is the problem of all.
 
         Raises:
@@ -111,15 +98,34 @@ class JudgingSelector(Generic[AnswerT]):
         usage = Usage()
         answers: list[AnswerT] = []
         try:
-            for question in questions():
-                judgment = await self._ask(question)
-                usage += judgment.usage
-                if judgment.problem is not None:
-                    return Judgment((), judgment.problem, usage)
-                answers += judgment.answers
+            questions = self._questions(trajectory, budget)
         except DataError as error:
             return Judgment((), str(error), usage)
+        for question in questions:
+            judgment = await self._ask(question)
+            usage += judgment.usage
+            if judgment.problem is not None:
+                return Judgment((), judgment.problem, usage)
+            answers += judgment.answers
         return Judgment(tuple(answers), None, usage)
+
+    def expect_usage(
+        self, trajectory: Trajectory, budget: int, answer_tokens: Callable[[int], int]
+    ) -> Usage:
+        """About what asking takes; `answer_tokens` is about what an answer under a budget takes."""
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError:
+            # This will be a problem, and free.
+            return Usage()
+        return Usage(
+            requests=len(questions),
+            input_tokens=sum(_num_tokens(question.messages) for question in questions),
+            output_tokens=sum(answer_tokens(question.budget) for question in questions),
+        )
+
+    def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
+        return self.prompt.questions(trajectory, budget, self.config.max_prompt_chars)
 
     async def _ask(self, question: JudgeQuestion) -> Judgment[AnswerT]:
         client = self._connected()
@@ -139,7 +145,7 @@ class JudgingSelector(Generic[AnswerT]):
                 cut = completion.finish_reason == "length"
                 complaint = "it was cut off at the limit of its length" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
-            messages = (*messages, said, self.complain(complaint, question))
+            messages = (*messages, said, self.prompt.complain(complaint, question))
         return Judgment((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
 
     def _connected(self) -> ModelClient:
@@ -154,24 +160,10 @@ class JudgingSelector(Generic[AnswerT]):
         if not self.config.batch:
             return None
         folder = None
-        if (earlier := self._context.retry_problems_of) is not None:
+        if (earlier := self.context.retry_problems_of) is not None:
             # The answers that became problems there must be asked for again, not found again.
             folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
         return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
-
-
-def forecast_usage(questions: Questions, answer_tokens: Callable[[JudgeQuestion], int]) -> Usage:
-    """About what asking takes; `answer_tokens` is about what an answer to a question takes."""
-    try:
-        asked = list(questions())
-    except DataError:
-        # This will be a problem, and free.
-        return Usage()
-    return Usage(
-        requests=len(asked),
-        input_tokens=sum(_num_tokens(question.messages) for question in asked),
-        output_tokens=sum(map(answer_tokens, asked)),
-    )
 
 
 def _num_tokens(messages: tuple[Message, ...]) -> int:

@@ -1,31 +1,18 @@
-"""What the oracle is asked: `trajectory + budget -> questions`.
+"""The prompt of `oracle`. The paper prints none.
 
-The rubric is fixed and comes first, the trajectory last. The paper prints no prompt; this wording
-is by atlas, after its description (ATLaS §3.1): read the whole trajectory, summarize a plan with
-sub-goals, locate the critical steps relative to them, classify, return at most m of them.
-
-A trajectory too long for one question is asked about in overlapping windows, each under its share
-of the budget. A change of a prompt changes its digest, so PROMPT_VERSION counts up.
+This wording is by atlas, after the paper's description (ATLaS §3.1): read the whole trajectory,
+summarize a plan with sub-goals, locate the critical steps relative to them, classify, return at
+most m of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
 from typing import Any
 
-from atlas.records import CRITICAL_KINDS, Message, Trajectory
-from atlas.selection.judging.transcript import (
-    BEGIN,
-    END,
-    OVERLAP,
-    SHORTEST_OBSERVATION,
-    WINDOW_OBSERVATION,
-    transcribe,
-)
+from atlas.records import CRITICAL_KINDS
+from atlas.selection.judging.prompt import JudgePrompt
+from atlas.selection.judging.transcript import BEGIN, END
 
-PROMPT_VERSION = 2
 RUBRIC = f"""\
 You read the trajectory of an agent and name its critical steps. A step is one response of the \
 agent (its thought and its
@@ -105,89 +92,4 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-# What else decides how a trajectory is shown.
-LAYOUT = (
-    BEGIN,
-    END,
-    str(SHORTEST_OBSERVATION),
-    str(WINDOW_OBSERVATION),
-    str(OVERLAP),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeQuestion:
-    """What is asked about some steps of a trajectory, at most `budget` of which may be named."""
-
-    messages: tuple[Message, ...]
-    steps: range
-    budget: int
-
-
-def prompt_digest() -> str:
-    """SHA-256 of all that is fixed in the prompt: the same digest, the same question."""
-    return digest_of(
-        PROMPT_VERSION,
-        RUBRIC,
-        REQUEST,
-        PART_REQUEST,
-        COMPLAINT,
-        json.dumps(ANSWER_SCHEMA, sort_keys=True),
-        *LAYOUT,
-    )
-
-
-def digest_of(version: int, *fixed: str) -> str:
-    """SHA-256 of the version and the fixed parts of a prompt."""
-    return hashlib.sha256("\0".join([str(version), *fixed]).encode()).hexdigest()
-
-
-def oracle_questions(trajectory: Trajectory, budget: int, max_chars: int) -> list[JudgeQuestion]:
-    """The questions about one trajectory, each of at most `max_chars` characters.
-
-    One question, unless the trajectory is too long for that.
-
-    Raises:
-        DataError: a single response is longer than that; responses are never shortened.
-    """
-
-    def request(steps: range) -> str:
-        return _request(
-            len(trajectory.steps), steps, share_of_budget(budget, steps, len(trajectory.steps))
-        )
-
-    parts = transcribe(trajectory, lambda steps: max_chars - len(RUBRIC) - len(request(steps)))
-    return [
-        JudgeQuestion(
-            messages=(
-                Message(role="system", content=RUBRIC),
-                Message(role="user", content=request(part.steps) + part.text),
-            ),
-            steps=part.steps,
-            budget=share_of_budget(budget, part.steps, len(trajectory.steps)),
-        )
-        for part in parts
-    ]
-
-
-def share_of_budget(budget: int, steps: range, num_steps: int) -> int:
-    """A window's part of the budget, rounded up, so that the merge has a choice."""
-    return min(len(steps), -(-budget * len(steps) // num_steps))
-
-
-def complaint_message(complaint: str, question: JudgeQuestion) -> Message:
-    """What is sent after an answer that cannot be used."""
-    first, last = question.steps[0], question.steps[-1]
-    return Message(
-        role="user",
-        content=COMPLAINT.format(
-            complaint=complaint, budget=question.budget, first=first, last=last
-        ),
-    )
-
-
-def _request(num_steps: int, steps: range, budget: int) -> str:
-    wording = REQUEST if len(steps) == num_steps else PART_REQUEST
-    return wording.format(
-        num_steps=num_steps, last_step=num_steps - 1, first=steps[0], last=steps[-1], budget=budget
-    )
+ORACLE_PROMPT = JudgePrompt("oracle", 2, RUBRIC, (REQUEST, PART_REQUEST), COMPLAINT, ANSWER_SCHEMA)

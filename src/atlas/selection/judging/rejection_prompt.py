@@ -1,15 +1,13 @@
-"""What the judge of `rejection` is asked: a label for each step (arXiv 2605.10674).
+"""The prompt of `rejection`, and how its answers are read: a label for each step.
 
-The wording is by atlas, after Step-Rejection Fine-Tuning. The trajectory is shown as the oracle
-sees it: fenced, numbered, disarmed, in windows if it is long.
+The wording is by atlas, after Step-Rejection Fine-Tuning (arXiv 2605.10674). The trajectory is
+shown as the oracle sees it: fenced, numbered, disarmed, in windows if it is long.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
-from atlas.records import Message, Trajectory
 from atlas.selection.judging.answer import (
     AnswerError,
     answer_list,
@@ -17,10 +15,8 @@ from atlas.selection.judging.answer import (
     read_reason,
     refuse_repeats,
 )
-from atlas.selection.judging.oracle_prompt import LAYOUT, JudgeQuestion, digest_of
-from atlas.selection.judging.transcript import BEGIN, END, transcribe
-
-PROMPT_VERSION = 1
+from atlas.selection.judging.prompt import JudgePrompt
+from atlas.selection.judging.transcript import BEGIN, END
 
 StepLabel = Literal["good", "unnecessary", "mistake", "recover"]
 LABELS: tuple[StepLabel, ...] = ("good", "unnecessary", "mistake", "recover")
@@ -89,50 +85,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
 }
 
 
-def prompt_digest() -> str:
-    """SHA-256 of all that is fixed in the prompt."""
-    return digest_of(
-        PROMPT_VERSION,
-        RUBRIC,
-        REQUEST,
-        COMPLAINT,
-        json.dumps(ANSWER_SCHEMA, sort_keys=True),
-        *LAYOUT,
-    )
-
-
-def rejection_questions(trajectory: Trajectory, max_chars: int) -> list[JudgeQuestion]:
-    """The questions about one trajectory, each of at most `max_chars` characters.
-
-    Raises:
-        DataError: a single response is longer than that.
-    """
-
-    def request(steps: range) -> str:
-        return REQUEST.format(num_steps=len(trajectory.steps), first=steps[0], last=steps[-1])
-
-    parts = transcribe(trajectory, lambda steps: max_chars - len(RUBRIC) - len(request(steps)))
-    return [
-        JudgeQuestion(
-            messages=(
-                Message(role="system", content=RUBRIC),
-                Message(role="user", content=request(part.steps) + part.text),
-            ),
-            steps=part.steps,
-            budget=len(part.steps),
-        )
-        for part in parts
-    ]
-
-
-def complaint_message(complaint: str, question: JudgeQuestion) -> Message:
-    """What is sent after an answer that cannot be used."""
-    return Message(
-        role="user",
-        content=COMPLAINT.format(
-            complaint=complaint, first=question.steps[0], last=question.steps[-1]
-        ),
-    )
+REJECTION_PROMPT = JudgePrompt("rejection", 1, RUBRIC, (REQUEST,), COMPLAINT, ANSWER_SCHEMA)
 
 
 def read_labels(text: str, steps: range) -> dict[int, tuple[StepLabel, str | None]]:

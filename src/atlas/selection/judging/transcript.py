@@ -2,7 +2,7 @@
 
 One part where it fits, else overlapping windows of steps. A trajectory is data that somebody else
 wrote. Each of its lines stands behind a bar, so that none can pass for a marker or a heading
-written by atlas; control characters, look-alike markers and the special tokens of chat templates are
+written by atlas; control characters, look-alike markers and special tokens of chat templates are
 disarmed.
 
 Observations are shortened first, in the middle and marked; responses never. Only what does not fit

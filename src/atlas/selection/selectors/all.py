@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from atlas.kinds import NoConfig
-from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.records import Selection, Trajectory
+from atlas.selection.selectors.base import SelectorBase
 
 
-class AllSelector:
-    """Every step. Its budget is the number of steps, whatever the ratio is."""
-
-    sentence = "every step, nothing was selected"
-
-    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
-        self._name = context.name
+class AllSelector(SelectorBase[NoConfig]):
+    """Every step, whatever the ratio is."""
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        steps = tuple(CriticalStep(index=index) for index in range(len(trajectory.steps)))
-        return selection_of(trajectory, self._name, len(steps), steps)
+        num_steps = len(trajectory.steps)
+        return self.selection_of(trajectory, num_steps, range(num_steps))

@@ -15,7 +15,7 @@ from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, DataError
 from atlas.lookup import nearest
 from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.store.labels import LabelFile, read_labels
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import Input
@@ -43,7 +43,7 @@ class AnnotatedConfig(Config):
         return self
 
 
-class AnnotatedSelector:
+class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
     """The steps that people's labels or the source's own annotations mark as critical.
 
     Takes the highest score first, the earlier of equals. With a file of labels the score of a step
@@ -58,7 +58,7 @@ class AnnotatedSelector:
     Config = AnnotatedConfig
 
     def __init__(self, config: AnnotatedConfig, context: SelectorContext) -> None:
-        self._name = context.name
+        super().__init__(config, context)
         self._people = (
             None if config.labels is None else PeoplesLabels(Path(config.labels), config.annotator)
         )
@@ -82,9 +82,9 @@ class AnnotatedSelector:
             else self._people.marked(trajectory)
         )
         if isinstance(marked, str):
-            return selection_of(trajectory, self._name, budget, problem=marked)
+            return self.selection_of(trajectory, budget, problem=marked)
         best = sorted(marked, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return selection_of(trajectory, self._name, budget, best)
+        return self.selection_of(trajectory, budget, best)
 
 
 def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:

@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
@@ -35,6 +36,7 @@ SELECTORS: dict[str, str] = {
 }
 SELECTOR = Kind("selector", SELECTORS)
 
+ConfigT = TypeVar("ConfigT", bound=Config)
 # One finite number a step, higher is chosen first; None is never chosen.
 Scores = Sequence[float | None]
 
@@ -108,7 +110,10 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class HasSentence(Protocol):
-    """A selector that reports in words which steps it chose: "the steps that …"."""
+    """A selector whose settings decide what it chose, in words for reports: "the steps that …".
+
+    For others it is the first line of the class's docstring.
+    """
 
     @property
     def sentence(self) -> str: ...
@@ -179,26 +184,32 @@ class HasClose(Protocol):
     async def close(self) -> None: ...
 
 
-def selection_of(
-    trajectory: Trajectory,
-    selector: str,
-    budget: int,
-    critical_steps: Iterable[CriticalStep] = (),
-    problem: str | None = None,
-    usage: Usage | None = None,
-    prompt_digest: str | None = None,
-) -> Selection:
-    """A Selection of `trajectory`, its critical steps in the order of the steps."""
-    return Selection(
-        trajectory_id=trajectory.id,
-        selector=selector,
-        num_steps=len(trajectory.steps),
-        budget=budget,
-        critical_steps=tuple(sorted(critical_steps, key=lambda step: step.index)),
-        problem=problem,
-        usage=usage or Usage(),
-        prompt_digest=prompt_digest,
-    )
+class SelectorBase(Generic[ConfigT]):
+    """Keeps settings and context, as most selectors do."""
+
+    def __init__(self, config: ConfigT, context: SelectorContext) -> None:
+        self.config = config
+        self.context = context
+
+    def selection_of(
+        self,
+        trajectory: Trajectory,
+        budget: int,
+        critical_steps: Iterable[CriticalStep | int] = (),
+        **fields: Any,
+    ) -> Selection:
+        """A Selection of `trajectory`, its critical steps in the order of the steps."""
+        steps = (
+            CriticalStep(index=step) if isinstance(step, int) else step for step in critical_steps
+        )
+        return Selection(
+            trajectory_id=trajectory.id,
+            selector=self.context.name,
+            num_steps=len(trajectory.steps),
+            budget=budget,
+            critical_steps=tuple(sorted(steps, key=lambda step: step.index)),
+            **fields,
+        )
 
 
 def draw_steps(candidates: Iterable[int], budget: int, seed: int, trajectory_id: str) -> list[int]:

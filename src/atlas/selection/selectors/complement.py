@@ -9,9 +9,9 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
-from atlas.records import CriticalStep, Selection, Trajectory
+from atlas.records import Selection, Trajectory
 from atlas.selection.other_selections import read_other_selections
-from atlas.selection.selectors.base import SelectorContext, draw_steps, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext, draw_steps
 from atlas.store.run_folders import Input, run_input
 
 
@@ -23,7 +23,7 @@ class ComplementConfig(Config):
     )
 
 
-class ComplementSelector:
+class ComplementSelector(SelectorBase[ComplementConfig]):
     """Random steps among those that another selection left, under that selection's budget.
 
     Takes what there is if they are fewer.
@@ -35,7 +35,7 @@ class ComplementSelector:
     Config = ComplementConfig
 
     def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
-        self._context = context
+        super().__init__(config, context)
         self._run = Path(config.of)
         self._others = read_other_selections(self._run, context.trajectories)
 
@@ -48,7 +48,6 @@ class ComplementSelector:
         return {"of": run_input(self._run, out, ("select",))}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        name = self._context.name
         other = self._others.get(trajectory.id)
         if other is None or other.num_steps != len(trajectory.steps):
             raise RunError(
@@ -58,9 +57,7 @@ class ComplementSelector:
         if other.problem is not None:
             # A comparison of the two must be of the same trajectories.
             problem = f"the other selection has a problem: {other.problem}"
-            return selection_of(trajectory, name, other.budget, problem=problem)
+            return self.selection_of(trajectory, other.budget, problem=problem)
         rest = [index for index in range(len(trajectory.steps)) if index not in other.indices]
-        drawn = draw_steps(rest, other.budget, self._context.seed, trajectory.id)
-        return selection_of(
-            trajectory, name, other.budget, (CriticalStep(index=index) for index in drawn)
-        )
+        drawn = draw_steps(rest, other.budget, self.context.seed, trajectory.id)
+        return self.selection_of(trajectory, other.budget, drawn)

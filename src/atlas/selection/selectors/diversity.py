@@ -22,7 +22,7 @@ from atlas.config import BY_CONTENT, Config
 from atlas.errors import DependencyError
 from atlas.models.local.load import Precision, model_input
 from atlas.records import CriticalStep, Message, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class DiversityConfig(Config):
     )
 
 
-class DiversitySelector:
+class DiversitySelector(SelectorBase[DiversityConfig]):
     """The steps most like the goal and least like each other, taken one after the other.
 
     Of equals the earlier step is taken.
@@ -59,9 +59,8 @@ class DiversitySelector:
     Config = DiversityConfig
 
     def __init__(self, config: DiversityConfig, context: SelectorContext) -> None:
-        self._name = context.name
+        super().__init__(config, context)
         self._model = config.embedding_model
-        self._precision = config.precision
         self._embedder: Embedder | None = None
         self._vectorizer = _import_vectorizer() if self._model is None else None
 
@@ -82,7 +81,7 @@ class DiversitySelector:
             ModelError: the embedding model cannot be loaded.
         """
         if not trajectory.steps or budget == 0:
-            return selection_of(trajectory, self._name, budget)
+            return self.selection_of(trajectory, budget)
         texts = [_goal(trajectory), *_step_texts(trajectory)]
         vectors = (
             self._word_vectors(texts)
@@ -92,19 +91,15 @@ class DiversitySelector:
         taken = _take(
             relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget
         )
-        return selection_of(
-            trajectory,
-            self._name,
-            budget,
-            (CriticalStep(index=index, score=score) for index, score in taken),
-        )
+        steps = (CriticalStep(index=index, score=score) for index, score in taken)
+        return self.selection_of(trajectory, budget, steps)
 
     def _embeddings(self, model: str, texts: list[str]) -> Floats:
         """[1 + S, size], each row of length 1; the model comes with the first trajectory."""
         if self._embedder is None:
             from atlas.models.local.embeddings import load_embedder
 
-            self._embedder = load_embedder(model, self._precision)
+            self._embedder = load_embedder(model, self.config.precision)
         return self._embedder.embed(texts)
 
     def _word_vectors(self, texts: list[str]) -> Floats:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
-from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.selection.selectors.base import Scores
 
 if TYPE_CHECKING:
     from atlas.models.local.step_tokens import StepTokens
@@ -29,7 +29,7 @@ class EntropyConfig(LikelihoodConfig):
     )
 
 
-class EntropySelector(LikelihoodSelector):
+class EntropySelector(LikelihoodSelector[EntropyConfig]):
     """The steps where a model is least certain what to say: highest mean entropy of its tokens.
 
     An endpoint names the likeliest tokens only, which gives a lower bound of the entropy.
@@ -37,9 +37,8 @@ class EntropySelector(LikelihoodSelector):
 
     Config = EntropyConfig
 
-    def __init__(self, config: EntropyConfig, context: SelectorContext) -> None:
-        super().__init__(config, context)
-        self.num_likeliest = config.num_likeliest
+    def num_likeliest(self) -> int:
+        return self.config.num_likeliest
 
     @property
     def sentence(self) -> str:

@@ -35,33 +35,39 @@ class ExcessLossConfig(LikelihoodConfig):
     )
 
 
-class ExcessLossSelector(LikelihoodSelector):
+class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
     """The steps whose mean loss is highest above that of a reference model."""
 
     Config = ExcessLossConfig
 
     def __init__(self, config: ExcessLossConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
-        self._reference = config.reference_model
         self._reference_endpoint = config.reference_endpoint or config.endpoint
 
     @property
     def sentence(self) -> str:
         return (
             f"the steps whose loss under {self.config.model} exceeds that under "
-            f"{self._reference} most"
+            f"{self.config.reference_model} most"
         )
 
     def inputs(self, out: Path) -> dict[str, Input]:
         is_here = self._reference_endpoint.base_url is None
-        reference = model_input(self._reference, out) if is_here else Input(path=self._reference)
+        reference = (
+            model_input(self.config.reference_model, out)
+            if is_here
+            else Input(path=self.config.reference_model)
+        )
         return super().inputs(out) | {"reference_model": reference}
 
     def load(self) -> list[ModelScorer]:
         [own] = super().load()
         if self._reference_endpoint.base_url is not None:
-            return [own, self.connect(self._reference, self._reference_endpoint, own.renderer)]
-        reference = self.load_here(self._reference)
+            return [
+                own,
+                self.connect(self.config.reference_model, self._reference_endpoint, own.renderer),
+            ]
+        reference = self.load_here(self.config.reference_model)
         if reference.renderer.tokenizer.get_vocab() != own.renderer.tokenizer.get_vocab():
             raise ModelError(
                 f"{reference.name} and {own.name} have different vocabularies, so their losses "

@@ -49,9 +49,6 @@ class LearnedSelector:
     """
 
     Config = LearnedConfig
-    sentence = (
-        "the steps that a small model, distilled from other labels, finds most likely critical"
-    )
 
     def __init__(self, config: LearnedConfig, context: SelectorContext) -> None:
         run = Path(config.model)

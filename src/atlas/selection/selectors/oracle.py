@@ -6,22 +6,14 @@ merged under the trajectory's budget, the most confident first.
 
 from __future__ import annotations
 
-from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
+from atlas.records import CriticalStep, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import merge_answers, read_answer
-from atlas.selection.judging.judge import JudgingSelector, forecast_usage
+from atlas.selection.judging.judge import JudgingSelector
 from atlas.selection.judging.judge_config import JudgeConfig
-from atlas.selection.judging.oracle_prompt import (
-    ANSWER_SCHEMA,
-    PROMPT_VERSION,
-    JudgeQuestion,
-    complaint_message,
-    oracle_questions,
-    prompt_digest,
-)
-from atlas.selection.selectors.base import selection_of
-from atlas.store.run_folders import Input
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
+from atlas.selection.judging.prompt import JudgeQuestion
 
-# Tokens of an answer, for forecasts.
+# Tokens of an answer, for estimates.
 TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60
 
 
@@ -36,7 +28,7 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
     """
 
     Config = OracleConfig
-    schema = ANSWER_SCHEMA
+    prompt = ORACLE_PROMPT
 
     @property
     def sentence(self) -> str:
@@ -45,41 +37,25 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
             "reading the transcript"
         )
 
-    def prompt(self) -> Input:
-        return Input(path=f"atlas oracle prompt {PROMPT_VERSION}", digest=prompt_digest())
-
     def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
         return read_answer(text, question.steps, question.budget)
-
-    def complain(self, complaint: str, question: JudgeQuestion) -> Message:
-        return complaint_message(complaint, question)
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         if budget == 0 or not trajectory.steps:
             return Usage()
-        return forecast_usage(
-            lambda: oracle_questions(trajectory, budget, self.config.max_prompt_chars),
-            lambda question: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * question.budget,
+        return self.expect_usage(
+            trajectory, budget, lambda named: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * named
         )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """At most `budget` steps, or a problem.
-
-        Raises:
-            EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key.
-        """
         if budget == 0 or not trajectory.steps:
-            return selection_of(trajectory, self._context.name, budget)
-        judgment = await self.ask(
-            lambda: oracle_questions(trajectory, budget, self.config.max_prompt_chars)
-        )
-        return selection_of(
+            return self.selection_of(trajectory, budget)
+        judgment = await self.ask(trajectory, budget)
+        return self.selection_of(
             trajectory,
-            self._context.name,
             budget,
             merge_answers(judgment.answers, budget),
             problem=judgment.problem,
             usage=judgment.usage,
-            prompt_digest=self.prompt().digest,
+            prompt_digest=self.prompt.digest,
         )

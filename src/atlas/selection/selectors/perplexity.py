@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
-from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.selection.selectors.base import Scores
 
 if TYPE_CHECKING:
     from atlas.models.local.step_tokens import StepTokens
@@ -34,22 +34,18 @@ class PerplexityConfig(LikelihoodConfig):
     )
 
 
-class PerplexitySelector(LikelihoodSelector):
+class PerplexitySelector(LikelihoodSelector[PerplexityConfig]):
     """The steps with the highest perplexity under a model (or, as set, the lowest, the middle)."""
 
     Config = PerplexityConfig
 
-    def __init__(self, config: PerplexityConfig, context: SelectorContext) -> None:
-        super().__init__(config, context)
-        self._band = config.band
-
     @property
     def sentence(self) -> str:
-        return f"the steps that {self.config.model} finds {WORDS[self._band]}"
+        return f"the steps that {self.config.model} finds {WORDS[self.config.band]}"
 
     def rate(self, *read: list[StepTokens]) -> Scores:
         [own] = read
-        return rank_in_band([tokens.mean_loss for tokens in own], self._band)
+        return rank_in_band([tokens.mean_loss for tokens in own], self.config.band)
 
 
 def rank_in_band(losses: Scores, band: Band) -> list[float | None]:

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from functools import reduce
 
-from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
-from atlas.selection.judging.judge import JudgingSelector, forecast_usage
+from atlas.records import CriticalStep, Selection, Trajectory, Usage
+from atlas.selection.judging.judge import JudgingSelector
 from atlas.selection.judging.judge_config import JudgeConfig
-from atlas.selection.judging.oracle_prompt import JudgeQuestion
-from atlas.selection.judging.rejection_prompt import (
-    ANSWER_SCHEMA,
-    PROMPT_VERSION,
-    StepLabel,
-    complaint_message,
-    prompt_digest,
-    read_labels,
-    rejection_questions,
-)
-from atlas.selection.selectors.base import selection_of
-from atlas.store.run_folders import Input
+from atlas.selection.judging.prompt import JudgeQuestion
+from atlas.selection.judging.rejection_prompt import REJECTION_PROMPT, StepLabel, read_labels
 
 StepLabels = dict[int, tuple[StepLabel, str | None]]
 BAD: tuple[StepLabel, ...] = ("unnecessary", "mistake")
-# Tokens of an answer, for forecasts.
+# Tokens of an answer, for estimates.
 TOKENS_OF_A_LABEL = 30
 
 
@@ -42,53 +32,37 @@ class RejectionSelector(JudgingSelector[StepLabels]):
     """
 
     Config = RejectionConfig
-    schema = ANSWER_SCHEMA
+    prompt = REJECTION_PROMPT
 
     @property
     def sentence(self) -> str:
         return f"every step but those that a language model ({self.config.model}) judged bad"
 
-    def prompt(self) -> Input:
-        return Input(path=f"atlas rejection prompt {PROMPT_VERSION}", digest=prompt_digest())
-
     def read(self, text: str, question: JudgeQuestion) -> StepLabels:
         return read_labels(text, question.steps)
 
-    def complain(self, complaint: str, question: JudgeQuestion) -> Message:
-        return complaint_message(complaint, question)
-
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        if not trajectory.steps:
+        num_steps = len(trajectory.steps)
+        if not num_steps:
             return Usage()
-        return forecast_usage(
-            lambda: rejection_questions(trajectory, self.config.max_prompt_chars),
-            lambda question: TOKENS_OF_A_LABEL * question.budget,
-        )
+        return self.expect_usage(trajectory, num_steps, lambda count: TOKENS_OF_A_LABEL * count)
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """All steps that are not bad, or a problem; `budget` is not read.
-
-        Raises:
-            EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key.
-        """
+        """All steps that are not bad, or a problem; `budget` is not read."""
         if not trajectory.steps:
-            return selection_of(trajectory, self._context.name, 0)
-        judgment = await self.ask(
-            lambda: rejection_questions(trajectory, self.config.max_prompt_chars)
-        )
+            return self.selection_of(trajectory, 0)
+        judgment = await self.ask(trajectory, len(trajectory.steps))
         labels: StepLabels = reduce(merge_labels, judgment.answers, {})
         kept = [
             _kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD
         ]
-        return selection_of(
+        return self.selection_of(
             trajectory,
-            self._context.name,
             len(kept),
             kept,
             problem=judgment.problem,
             usage=judgment.usage,
-            prompt_digest=self.prompt().digest,
+            prompt_digest=self.prompt.digest,
         )
 
 

@@ -116,7 +116,8 @@ class RolloutValueSelector:
             known = ", ".join(sorted(ENVIRONMENTS))
             return _problem(
                 trajectory,
-                f"environment '{trajectory.task.environment}' cannot be played here. Known: {known}",
+                f"environment '{trajectory.task.environment}' cannot be played here. "
+                f"Known: {known}",
             )
         if not trajectory.steps:
             return []
@@ -137,7 +138,10 @@ class RolloutValueSelector:
         self._environments = {}
 
     def _values(self, trajectory: Trajectory, end: Outcome | None) -> list[float] | Problem:
-        """V of each state, the one before the first step included; an episode that is over has no chances left to estimate."""
+        """V of each state, the one before the first step included.
+
+        An episode that is over has no chances left to estimate.
+        """
         num_steps = len(trajectory.steps)
         states = range(num_steps + 1 if end is None else num_steps)
         outcomes = self._play(trajectory, states)
@@ -148,13 +152,17 @@ class RolloutValueSelector:
                 where = f"after step {state - 1}" if state else "from the start"
                 return _problem(
                     trajectory,
-                    f"all {len(outcomes[state])} rollouts {where} broke; the last: {outcomes[state][-1].reason}",
+                    f"all {len(outcomes[state])} rollouts {where} broke; the last: "
+                    f"{outcomes[state][-1].reason}",
                 )
             values.append(sum(outcome.status == "success" for outcome in valid) / len(valid))
         return values if end is None else [*values, float(end.status == "success")]
 
     def _play(self, trajectory: Trajectory, states: Sequence[int]) -> list[list[Outcome]]:
-        """The outcomes of the rollouts from each state. A player of its own for each trajectory: what was played before has no say."""
+        """The outcomes of the rollouts from each state.
+
+        Each trajectory has its own player, so that what was played before does not matter.
+        """
         number = self._rollouts.num_rollouts
         state_of = {
             f"{trajectory.id} {state} {rollout}": state
@@ -232,11 +240,13 @@ def _difference(replayed: Episode, trajectory: Trajectory) -> str | None:
     again = replayed.trajectory
     for index, (step, recorded) in enumerate(zip(again.steps, trajectory.steps, strict=False)):
         if step.observation != recorded.observation:
-            return f"its replay differs before step {index}: {_both(step.observation, recorded.observation)}"
+            both = _both(step.observation, recorded.observation)
+            return f"its replay differs before step {index}: {both}"
     if len(again.steps) < len(trajectory.steps):
         return f"its replay was over after {len(again.steps)} of {len(trajectory.steps)} steps"
     if trajectory.final_observation and again.final_observation != trajectory.final_observation:
-        return f"its replay differs at the end: {_both(again.final_observation, trajectory.final_observation)}"
+        both = _both(again.final_observation, trajectory.final_observation)
+        return f"its replay differs at the end: {both}"
     return None
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from atlas.kinds import NoConfig
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.selection.selectors.base import SelectorBase
 
 # The share of new words from which an observation counts as news.
 NEW_ENOUGH = 0.3
@@ -48,16 +48,11 @@ _RECONSIDER = _phrases(
 _WORD = re.compile(r"\w+")
 
 
-class RulesSelector:
-    """The steps to which rules on the text give the most weight, the earlier of equals.
+class RulesSelector(SelectorBase[NoConfig]):
+    """The steps to which fixed rules on the text give the most weight, without a model.
 
-    A step to which no rule gives weight is never taken.
+    Of equals the earlier step is taken; a step to which no rule gives weight never is.
     """
-
-    sentence = "steps picked by fixed rules, without a model"
-
-    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
-        self._name = context.name
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         seen: set[str] = set()
@@ -78,7 +73,7 @@ class RulesSelector:
                     )
                 )
         best = sorted(found, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return selection_of(trajectory, self._name, budget, best)
+        return self.selection_of(trajectory, budget, best)
 
 
 def _signs(

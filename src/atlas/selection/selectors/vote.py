@@ -20,7 +20,7 @@ from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
 from atlas.records import CriticalKind, CriticalStep, Selection, Trajectory
 from atlas.selection.other_selections import read_other_selections
-from atlas.selection.selectors.base import SelectorContext, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.store.run_folders import Input, run_input
 
 
@@ -44,22 +44,20 @@ class VoteConfig(Config):
         return of
 
 
-class VoteSelector:
-    """The steps that several selections agree on: the most votes first, then the weight.
+class VoteSelector(SelectorBase[VoteConfig]):
+    """The steps that several selections agree on.
 
-    By majority a step needs more than half of the votes; of equals the earlier step is taken. The
-    order of the runs in `of` does not matter to what is taken.
+    The most votes come first, then the weight, then the earlier step. By majority a step needs more
+    than half of the votes. The order of the runs in `of` does not matter to what is taken.
 
     Raises:
         RunError: one of `of` is not a finished selection run of these trajectories.
     """
 
     Config = VoteConfig
-    sentence = "the steps that several selections agree on"
 
     def __init__(self, config: VoteConfig, context: SelectorContext) -> None:
-        self._name = context.name
-        self._majority = config.voting == "majority"
+        super().__init__(config, context)
         self._others = {
             Path(run): read_other_selections(Path(run), context.trajectories) for run in config.of
         }
@@ -82,7 +80,7 @@ class VoteSelector:
                 f"none of the {len(given)} selections votes here; the first has a problem: "
                 f"{given[0].problem}"
             )
-            return selection_of(trajectory, self._name, budget, problem=problem)
+            return self.selection_of(trajectory, budget, problem=problem)
         weights = [_weights(voter) for voter in voters]
         chosen = sorted({index for weight in weights for index in weight})
         votes = {index: sum(index in weight for weight in weights) for index in chosen}
@@ -91,7 +89,7 @@ class VoteSelector:
             for index in chosen
         }
         ranked_by = weight_of
-        if self._majority:
+        if self.config.voting == "majority":
             chosen = [index for index in chosen if 2 * votes[index] > len(voters)]
             ranked_by = {index: Fraction(votes[index]) for index in chosen}
         best = sorted(chosen, key=lambda index: (-ranked_by[index], -weight_of[index], index))
@@ -104,7 +102,7 @@ class VoteSelector:
             )
             for index in best[:budget]
         )
-        return selection_of(trajectory, self._name, budget, steps)
+        return self.selection_of(trajectory, budget, steps)
 
 
 def _find(trajectory: Trajectory, run: Path, selections: Mapping[str, Selection]) -> Selection:
