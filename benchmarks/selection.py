@@ -2,10 +2,10 @@
 
     python benchmarks/selection.py --out benchmarks/results/selection.json
 
-Runs `atlas select` against a server with a fixed delay. The server runs in a process of its own and
+Runs `atlas select` against a server with a fixed delay. The server runs in another process and
 answers every question after 50 ms. With F questions in flight, N of them take at least N / F * 50
-ms: that is the ideal, which no client reaches that does anything at all. Give the server a
-processor of its own (taskset), or it takes its share from the client. (The file is not called
+ms: that is the ideal, which no client reaches that does anything at all. Give the server its
+own processor (taskset), or it takes its share from the client. (The file is not called
 select.py, which would hide a module of Python.)
 """
 

@@ -83,9 +83,8 @@ def test_with_a_model_likeness_is_that_of_its_embeddings(tiny_model_folder: Path
     selection = take(saying(goal, *texts), 2, tiny_model_folder)
     vectors = load_embedder(str(tiny_model_folder)).embed([goal, *texts])
     marginal = 0.5 * vectors[1:] @ vectors[0] - 0.5 * vectors[1:] @ vectors[3]
-    marginal[
-        [2, 3]
-    ] = -1  # the first like the goal is taken already, and what it says again is worth nothing
+    # The first like the goal is taken already, and what repeats it is worth nothing.
+    marginal[[2, 3]] = -1
     assert selection.indices == {2, int(marginal.argmax())}
     assert (
         selection.critical_steps == take(saying(goal, *texts), 2, tiny_model_folder).critical_steps

@@ -139,7 +139,7 @@ def test_an_endpoint_scores_as_the_same_model_does_here(
     other = other_model(tiny_model_folder, tmp_path / "other")
     there = {"tokenizer": tiny_model_folder}
     with serve_scores(engine) as server, serve_scores(TinyEngine(other)) as reference:
-        for name, told in (
+        for name, settings in (
             ("perplexity", {}),
             ("perplexity", {"band": "mid"}),
             ("entropy", {"num_likeliest": 999}),
@@ -147,17 +147,17 @@ def test_an_endpoint_scores_as_the_same_model_does_here(
             here = scores(
                 name,
                 tiny_model_folder,
-                **{key: value for key, value in told.items() if key == "band"},
+                **{key: value for key, value in settings.items() if key == "band"},
             )
             np.testing.assert_allclose(
-                scores_there(server.url, name, **there, **told), here, atol=1e-4
+                scores_there(server.url, name, **there, **settings), here, atol=1e-4
             )
         excess = scores("excess-loss", tiny_model_folder, reference_model=str(other))
-        told = {"reference_model": "other", "reference_endpoint": {"base_url": reference.url}}
+        settings = {"reference_model": "other", "reference_endpoint": {"base_url": reference.url}}
         np.testing.assert_allclose(
-            scores_there(server.url, "excess-loss", **there, **told), excess, atol=1e-4
+            scores_there(server.url, "excess-loss", **there, **settings), excess, atol=1e-4
         )
-        mixed = scores("excess-loss", tiny_model_folder, **told)
+        mixed = scores("excess-loss", tiny_model_folder, **settings)
         np.testing.assert_allclose(mixed, excess, atol=1e-4)
         own = scores_there(server.url, "excess-loss", **there, reference_model="served")
         assert own == [0.0] * 6

@@ -27,8 +27,10 @@ from tests.selection.configs import select_config
 from tests.selection.oracle_answers import judge_answer, num_allowed
 
 NUM_TRAJECTORIES = 12
-QUESTION_COST = 824  # USD, by the prices below, of each of the first ten, as estimated
-NOWHERE = "http://127.0.0.1:1/v1"  # nothing may be sent there
+# USD, by the prices below, of each of the first ten, as estimated.
+QUESTION_COST = 824
+# Nothing may be sent there.
+NOWHERE = "http://127.0.0.1:1/v1"
 
 
 @pytest.fixture
@@ -134,9 +136,8 @@ def test_an_estimate_counts_what_would_be_sent(run: Path, tmp_path: Path, prices
     assert (estimate.trajectories, estimate.usage.requests) == (NUM_TRAJECTORIES, NUM_TRAJECTORIES)
     assert chars / 4 <= estimate.usage.input_tokens <= chars / 4 + NUM_TRAJECTORIES
     assert estimate.cost_usd == estimate.usage.input_tokens + estimate.usage.output_tokens
-    assert (
-        estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0
-    )  # all is done there
+    # All is done there.
+    assert estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0
 
 
 def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_run_itself_does(
@@ -225,11 +226,8 @@ def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(
     max_in_flight: int, run: Path, tmp_path: Path, prices: str
 ) -> None:
     with serve(as_estimated) as server:
-        for limit, expected in (
-            (2.5, 2),
-            (2.5, 2),
-            (6.0, 6),
-        ):  # in questions; the same limit again asks nothing more
+        # Limits in questions; the same limit again asks nothing more.
+        for limit, expected in ((2.5, 2), (2.5, 2), (6.0, 6)):
             config = oracle(
                 server.url,
                 prices=prices,
@@ -397,9 +395,9 @@ def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(
     run: Path, tmp_path: Path, prices: str
 ) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        told = json.loads(good(body, number).body)
-        del told["usage"]
-        return failure(400) if number == 0 else Reply(json.dumps(told))
+        reply = json.loads(good(body, number).body)
+        del reply["usage"]
+        return failure(400) if number == 0 else Reply(json.dumps(reply))
 
     with serve(answer) as server:
         limited = oracle(server.url, prices=prices, max_cost_usd=1e6, structured=False)
@@ -488,8 +486,8 @@ def test_who_got_no_answer_is_listed_and_can_be_left_out_for_now(run: Path, tmp_
         "t8",
     ]
     with serve(good) as server:
-        mended = select_steps(
-            oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "mended"
+        second = select_steps(
+            oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "second"
         )
         assert sorted(map(number_in, server.requests)) == [3, 8]
-    assert mended.summary["problems"] == 0
+    assert second.summary["problems"] == 0

@@ -32,9 +32,8 @@ MAX_IN_FLIGHT = 16
 NUM_KILLS = 3
 TIMEOUT_SECONDS = 3.0
 
-Answer = Callable[
-    [dict[str, Any], int], Reply
-]  # to a question; how often this trajectory was asked about before
+# To a question; the number says how often this trajectory was asked about before.
+Answer = Callable[[dict[str, Any], int], Reply]
 
 
 def good(body: dict[str, Any], asked: int = 0) -> Reply:

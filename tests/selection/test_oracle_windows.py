@@ -35,7 +35,8 @@ def sized(lengths: list[tuple[int, int]], end: str = "It is done.") -> Trajector
     return make_trajectory(1).model_copy(update={"steps": steps, "final_observation": final})
 
 
-LONG = sized([(400, 300)] * 60)  # some 42,000 characters; responses alone are 18,000
+# About 42,000 characters; only the responses are 18,000.
+LONG = sized([(400, 300)] * 60)
 
 
 def questions(
@@ -95,7 +96,7 @@ def test_a_window_gets_its_share_of_the_budget() -> None:
 
 
 def test_a_response_that_fits_no_question_is_named() -> None:
-    with pytest.raises(DataError, match=r"step 1 alone needs .* Raise max_prompt_chars"):
+    with pytest.raises(DataError, match=r"step 1 by itself needs .* Raise max_prompt_chars"):
         questions(12_000, 1, sized([(10, 10), (10, 20_000), (10, 10)]))
 
 

@@ -77,7 +77,7 @@ def test_a_step_named_twice_is_sent_back() -> None:
     assert selection.indices == {0, 1, 2, 3}
 
 
-def test_long_trajectories_are_labelled_in_windows() -> None:
+def test_long_trajectories_are_labeled_in_windows() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return completion(
             labels_of({index: "mistake" if index == 7 else "good" for index in steps_shown(body)})

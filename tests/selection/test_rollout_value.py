@@ -78,13 +78,14 @@ def score(
     return result
 
 
+# V = 0, 0, 1/2, 1, …
 WAITS = {
     (0, 0): "wait",
     (0, 1): "wait",
     (1, 0): "wait",
     (1, 1): "wait",
     (2, 0): "wait",
-}  # V = 0, 0, 1/2, 1, …
+}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -122,7 +122,7 @@ def _fit_window(trajectory: Trajectory, steps: range, room: int) -> str:
     if text is None:
         needed = len(_render(trajectory, steps, SHORTEST_OBSERVATION))
         raise DataError(
-            f"step {steps[0]} alone needs {needed:,} characters with every observation cut to "
+            f"step {steps[0]} by itself needs {needed:,} characters with every observation cut to "
             f"{SHORTEST_OBSERVATION}, there is room for {room:,}. Raise max_prompt_chars if the "
             "model reads that much"
         )

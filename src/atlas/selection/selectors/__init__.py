@@ -1,1 +1,1 @@
-"""The selectors: one file each, a class with a Config of its own."""
+"""The selectors: one file each, a class with its own Config."""

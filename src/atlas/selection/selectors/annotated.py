@@ -132,7 +132,7 @@ class PeoplesLabels:
                 self._of_trajectory.setdefault(placed.label.trajectory_id, []).append(placed.label)
 
     def check(self, num_steps: Mapping[str, int]) -> list[Problem]:
-        """The lines of the file that are wrong by themselves or because there is no such step."""
+        """The lines of the file that are wrong by themselves or because the step does not exist."""
         problems = list(self._file.problems)
         for placed in self._file.labels:
             id_, step = placed.label.trajectory_id, placed.label.step

@@ -15,7 +15,7 @@ from atlas.selection.selectors.base import SelectorBase
 class ErrorsSelector(SelectorBase[NoConfig]):
     """Every step but those that ended in an error, whatever the ratio is.
 
-    The next observation tells. Without an error in a trajectory it selects what `all` does. For
+    The next observation reports the error. Without an error in a trajectory it selects what `all` does. For
     fewer steps, combine it with another selection by `vote`.
     """
 

@@ -52,7 +52,7 @@ def rank_in_band(losses: Scores, band: Band) -> list[float | None]:
     """Losses as scores: themselves, negated, or the negated distance from their median.
 
     >>> rank_in_band([1.0, None, 4.0, 9.0], "mid")
-    [-3.0, None, 0.0, -5.0]
+    [-3.0, None, -0.0, -5.0]
     """
     middle = median([loss for loss in losses if loss is not None] or [0.0])
 

@@ -105,7 +105,7 @@ class RolloutValueSelector:
     def score(self, trajectory: Trajectory) -> Scores | Problem:
         """A value jump a step, or a problem.
 
-        A problem is no environment to replay in, a replay that differs, or rollouts that all broke.
+        A problem is a missing environment to replay in, a replay that differs, or rollouts that all broke.
 
         Raises:
             ConfigError: an environment does not take `max_steps`.
@@ -223,7 +223,7 @@ def _load(config: RolloutValueConfig, seed: int) -> Callable[[], ChatBatch]:
 
 
 def _replay(environment: Environment, trajectory: Trajectory, num_steps: int) -> Episode:
-    """The episode after the first `num_steps` recorded responses, told with the recorded prompt."""
+    """The episode after the first `num_steps` recorded responses, with the recorded prompt."""
     episode = Episode(environment, SOURCE, trajectory.prompt)
     episode.start(trajectory.task)
     for step in trajectory.steps[:num_steps]:

@@ -116,7 +116,7 @@ def _find(trajectory: Trajectory, run: Path, selections: Mapping[str, Selection]
 
 
 def _weights(selection: Selection) -> dict[int, Fraction]:
-    """Each chosen step's share of the chosen steps that it is no worse than."""
+    """Each chosen step's share of the chosen steps that score no higher."""
     scores = {
         step.index: -math.inf if step.score is None else step.score
         for step in selection.critical_steps
