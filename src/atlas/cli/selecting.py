@@ -1,4 +1,4 @@
-"""Commands that find critical steps, compare ways of finding them, and hand them to other trainers."""
+"""Commands that select critical steps, compare selections, and export them."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class RolloutValueSelector:
     def score(self, trajectory: Trajectory) -> Scores | Problem:
         """A value jump a step, or a problem.
 
-        A problem is a missing environment to replay in, a replay that differs, or rollouts that all broke.
+        A problem is a missing environment, a replay that differs, or rollouts that all broke.
 
         Raises:
             ConfigError: an environment does not take `max_steps`.
