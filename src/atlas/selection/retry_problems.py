@@ -11,7 +11,7 @@ from pathlib import Path
 from atlas.errors import ConfigError
 from atlas.records import Selection
 from atlas.selection.config import SelectConfig
-from atlas.selection.other_selections import read_other_selections
+from atlas.store.readers import read_selections
 from atlas.store.run_folders import read_manifest
 
 # If one of these changed, half of the new run would be under another budget.
@@ -41,7 +41,7 @@ def read_kept_selections(
             f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the "
             "same, or select all again."
         )
-    selections = read_other_selections(earlier, trajectories)
+    selections = read_selections(earlier, trajectories)
     kept = {id_: selection for id_, selection in selections.items() if selection.problem is None}
     if len(kept) == len(selections):
         raise ConfigError(

@@ -10,8 +10,8 @@ from pydantic import Field
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
 from atlas.records import Selection, Trajectory
-from atlas.selection.other_selections import read_other_selections
 from atlas.selection.selectors.base import SelectorBase, SelectorContext, draw_steps
+from atlas.store.readers import read_selections
 from atlas.store.run_folders import Input, run_input
 
 
@@ -37,7 +37,7 @@ class ComplementSelector(SelectorBase[ComplementConfig]):
     def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
         self._run = Path(config.of)
-        self._others = read_other_selections(self._run, context.trajectories)
+        self._others = read_selections(self._run, context.trajectories)
 
     @property
     def sentence(self) -> str:

@@ -19,8 +19,8 @@ from pydantic import Field, field_validator
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
 from atlas.records import CriticalKind, CriticalStep, Selection, Trajectory
-from atlas.selection.other_selections import read_other_selections
 from atlas.selection.selectors.base import SelectorBase, SelectorContext
+from atlas.store.readers import read_selections
 from atlas.store.run_folders import Input, run_input
 
 
@@ -59,7 +59,7 @@ class VoteSelector(SelectorBase[VoteConfig]):
     def __init__(self, config: VoteConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
         self._others = {
-            Path(run): read_other_selections(Path(run), context.trajectories) for run in config.of
+            Path(run): read_selections(Path(run), context.trajectories) for run in config.of
         }
 
     def inputs(self, out: Path) -> dict[str, Input]:
