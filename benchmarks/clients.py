@@ -22,11 +22,12 @@ from typing import Any
 from atlas.models.base import Sampling
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient, chat_request
-from atlas.selection.selectors.oracle_prompt import ANSWER_SCHEMA, Question, oracle_questions
+from atlas.selection.judging.oracle_prompt import ANSWER_SCHEMA, ORACLE_PROMPT
+from atlas.selection.judging.prompt import JudgeQuestion
 from selection import make_trajectory
 
 ROOT = Path(__file__).resolve().parents[1]
-Ask = Callable[[Question], Awaitable[Any]]
+Ask = Callable[[JudgeQuestion], Awaitable[Any]]
 Close = Callable[[], Awaitable[Any]]
 SAMPLING = Sampling(response_schema=ANSWER_SCHEMA)
 KEY = "no-key"
@@ -39,7 +40,7 @@ def with_aiohttp(url: str) -> tuple[Ask, Close]:
         connector=aiohttp.TCPConnector(limit=0), headers={"Content-Type": "application/json"}
     )
 
-    async def ask(question: Question) -> Any:
+    async def ask(question: JudgeQuestion) -> Any:
         data = json.dumps(chat_request("loopback", question.messages, SAMPLING)).encode()
         async with session.post(f"{url}/chat/completions", data=data) as response:
             return json.loads(await response.read())
@@ -54,7 +55,7 @@ def with_httpx2(url: str) -> tuple[Ask, Close]:
         timeout=None, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     )
 
-    async def ask(question: Question) -> Any:
+    async def ask(question: JudgeQuestion) -> Any:
         return (
             await client.post(
                 f"{url}/chat/completions",
@@ -102,7 +103,9 @@ async def measure(
 ) -> tuple[float, float]:
     """Milliseconds of processor time per question, and questions per second."""
     ask, close = connect(url)
-    questions = [oracle_questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)]
+    questions = [
+        ORACLE_PROMPT.questions(make_trajectory(number), 3, 200_000)[0] for number in range(50)
+    ]
     left = iter(range(count))
 
     async def work() -> None:

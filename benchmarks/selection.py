@@ -1,10 +1,12 @@
-"""How much time and memory asking an oracle takes beyond the model's own: `atlas select` against a server with a fixed delay.
+"""How much time and memory asking an oracle takes beyond the model's own.
 
-    python benchmarks/selection.py --out benchmarks/results/selection.json     (not select.py: it would hide a module of Python itself)
+    python benchmarks/selection.py --out benchmarks/results/selection.json
 
-The server runs in a process of its own and answers every question after 50 ms. With F questions in flight, N of them take at
-least N / F * 50 ms: that is the ideal, which no client reaches that does anything at all. Give the server a processor of its own
-(taskset), or it takes its share from the client.
+Runs `atlas select` against a server with a fixed delay. The server runs in another process and
+answers every question after 50 ms. With F questions in flight, N of them take at least N / F * 50
+ms: that is the ideal, which no client reaches that does anything at all. Give the server its
+own processor (taskset), or it takes its share from the client. (The file is not called
+select.py, which would hide a module of Python.)
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class NoSettings(Config):
-    """A run of trajectories that nothing was configured for."""
+    """Settings of a run of trajectories made here."""
 
 
 def make_trajectory(number: int) -> Trajectory:
@@ -70,7 +72,8 @@ def measure(url: str, run: Path, out: Path, in_flight: int) -> dict[str, float]:
 import json, resource, time
 from pathlib import Path
 from atlas.selection.select_steps import SelectConfig, select_steps
-config = SelectConfig(selector="oracle", model="loopback", base_url={url!r}, max_in_flight={in_flight})
+endpoint = {{"base_url": {url!r}, "max_in_flight": {in_flight}}}
+config = SelectConfig(selector={{"name": "oracle", "model": "loopback", "endpoint": endpoint}})
 start, busy = time.perf_counter(), time.process_time()
 manifest = select_steps(config, Path({str(run)!r}), Path({str(out)!r}))
 print(json.dumps({{

@@ -10,7 +10,7 @@ from atlas.experiments.plan_experiment import ExperimentConfig
 from atlas.exporting.export_selection import ExportConfig
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.selections.compare_selections import CompareConfig
-from atlas.selection.config import RolloutConfig, SelectConfig
+from atlas.selection.config import SelectConfig
 from atlas.selection.learned.train_selector import SelectTrainConfig
 from atlas.training.config import EngineConfig, LoraConfig, TrainConfig
 from atlas.trajectories.collect_experts import CollectConfig
@@ -20,7 +20,6 @@ TABLES: tuple[tuple[str, type[Config]], ...] = (
     ("collect", CollectConfig),
     ("import", ImportConfig),
     ("select", SelectConfig),
-    ("select: rollouts", RolloutConfig),
     ("select-train", SelectTrainConfig),
     ("compare-selections", CompareConfig),
     ("export", ExportConfig),

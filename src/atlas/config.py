@@ -228,8 +228,10 @@ def _explain(
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key '{name}'.{_advice(kind, values, path)}")
         elif problem["type"] == "missing":
+            missing = _fields_at(kind, path[:-1], _chosen(kind, values)).get(path[-1])
+            what = f" ({missing.description})" if missing and missing.description else ""
             lines.append(
-                f"{where}: '{name}' is required. "
+                f"{where}: '{name}' is required{what}. "
                 f"Add '{name}: …' to the recipe, or {path[-1]}=… to the command."
             )
         elif problem["type"] == SECRET:
@@ -247,10 +249,7 @@ def _explain(
 def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str]) -> str:
     """Where an unknown key belongs, if that is known."""
     sections = sections_of(kind)
-    chosen = {
-        name: section.settings_class(_value_of(kind, values, name))
-        for name, section in sections.items()
-    }
+    chosen = _chosen(kind, values)
     key = path[-1]
     if len(path) == 1:
         for name, owner in chosen.items():
@@ -264,23 +263,31 @@ def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str
         for owner in chosen.values():
             known += owner.model_fields if owner is not None else ()
     else:
-        known = _fields_at(kind, path[:-1], chosen)
+        known = list(_fields_at(kind, path[:-1], chosen))
     return f" {nearest(key, known)}" if known else ""
+
+
+def _chosen(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, type[Config] | None]:
+    """The settings class of what each section names, by the name of the field."""
+    return {
+        name: section.settings_class(_value_of(kind, values, name))
+        for name, section in sections_of(kind).items()
+    }
 
 
 def _fields_at(
     kind: type[BaseModel], path: Sequence[str], chosen: Mapping[str, type[Config] | None]
-) -> list[str]:
-    """The field names of the section at `path`; list indices and mapping keys are stepped over."""
+) -> Mapping[str, FieldInfo]:
+    """The fields of the section at `path`; list indices and mapping keys are stepped over."""
     for depth, part in enumerate(path):
         field = kind.model_fields.get(part)
         if field is None:
             continue
         section = chosen[part] if depth == 0 and part in chosen else _model_in(field.annotation)
         if section is None:
-            return []
+            return {}
         kind = section
-    return list(kind.model_fields)
+    return kind.model_fields
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -16,7 +16,7 @@ from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.openai_api import ChatClient
 from atlas.records import Message, ToolCall, Usage
-from atlas.selection.selectors import oracle_prompt, rejection_prompt
+from atlas.selection.judging import oracle_prompt, rejection_prompt
 from tests.models.endpoints.ask_inspect import open_inspect
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 

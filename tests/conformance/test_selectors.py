@@ -1,17 +1,19 @@
-"""Every row of SELECTORS keeps the same laws."""
+"""Every row of SELECTORS keeps the same laws, and so does a selector outside the table."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atlas.environments.base import ENVIRONMENTS
+from atlas.kinds import config_class
 from atlas.records import (
     Annotation,
     CriticalStep,
@@ -21,17 +23,18 @@ from atlas.records import (
     Task,
     Trajectory,
 )
-from atlas.selection.config import SelectConfig
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 from atlas.selection.scores import score_steps, select_best
-from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import SELECTORS, Selector, make_selector
+from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.selection.selectors.base import SELECTOR, SELECTORS, Selector
 from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.environments.push import pushed
 from tests.models.endpoints.chat_server import Reply, completion, serve
 from tests.models.local.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
+from tests.selection import outside
+from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import judge_answer
 
 
@@ -48,7 +51,7 @@ def annotated(trajectory: Trajectory) -> Trajectory:
 
 
 def playable(num_steps: int) -> Trajectory:
-    """The first steps of an episode of the toy environment, in which the door opens after four pushes."""
+    """The first steps of an episode of the toy environment, whose door opens after four pushes."""
     task = Task(id=f"push/{num_steps}", environment="push", seed=4)
     return pushed(num_steps, task).trajectory.model_copy(update={"id": f"push-{num_steps}"})
 
@@ -81,8 +84,8 @@ def taking(first_step: int, trajectory: Trajectory) -> Selection:
     )
 
 
-Told = dict[str, dict[str, Any]]
-NUM_OTHERS = {"complement": 1, "vote": 3}  # the selectors that read other selections
+Given = dict[str, dict[str, Any]]
+Select = Callable[[str, Sequence[Trajectory], int], list[Selection]]
 OWN_BUDGETS = ("all", "complement", "errors", "rejection")
 
 
@@ -111,8 +114,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(url: str, folder: Path, tiny_model_folder: Path) -> Told:
-    """What a selector needs to be told, by its name."""
+def given(url: str, folder: Path, tiny_model_folder: Path) -> Given:
+    """The settings that a selector needs, by its name."""
     pytest.importorskip("sklearn", reason="the select extra is not installed")
     model = {"model": str(tiny_model_folder)}
     return {
@@ -120,14 +123,13 @@ def told(url: str, folder: Path, tiny_model_folder: Path) -> Told:
         "entropy": model,
         "excess-loss": model
         | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
-        "rollout-value": model | {"rollouts": {"number": 2, "max_new_tokens": 4}},
+        "rollout-value": model | {"num_rollouts": 2, "max_new_tokens": 4},
         "oracle": {"base_url": url},
         "rejection": {"base_url": url},
         "learned": {"model": str(train_learned(folder / "learned")), "allow_chance": True},
-        **{
-            name: {"of": [str(folder / str(number)) for number in range(count)]}
-            for name, count in NUM_OTHERS.items()
-        },
+        "complement": {"of": str(folder / "0")},
+        "vote": {"of": [str(folder / str(number)) for number in range(3)]},
+        outside.NAME: {"side": "shortest"},
     }
 
 
@@ -141,31 +143,30 @@ def train_learned(out: Path) -> Path:
     return out / "model"
 
 
-def select(
-    name: str, told: Told, trajectories: Sequence[Trajectory], budget: int
+@pytest.fixture
+def select(given: Given, folder: Path) -> Select:
+    def select(name: str, trajectories: Sequence[Trajectory], budget: int) -> list[Selection]:
+        config = select_config(name, seed=3, **given.get(name, {}))
+        return asyncio.run(
+            ask(name, new_selector(config, folder / "trajectories"), trajectories, budget)
+        )
+
+    return select
+
+
+async def ask(
+    name: str, selector: Any, trajectories: Sequence[Trajectory], budget: int
 ) -> list[Selection]:
-    config = SelectConfig(selector=name, seed=3, **told.get(name, {}))
-    others = {
-        trajectory.id: [taking(number, trajectory) for number in range(NUM_OTHERS.get(name, 0))]
-        for trajectory in TRAJECTORIES
-    }
-    selector = make_selector(config, others)
-
-    async def run() -> list[Selection]:
-        selections = []
-        for trajectory in trajectories:
-            if isinstance(selector, Selector):
-                result = selector.select(trajectory, budget)
-                selections.append(await result if inspect.isawaitable(result) else result)
-            else:
-                selections.append(
-                    select_best(await score_steps(selector, trajectory), name, budget)
-                )
-        if hasattr(selector, "close"):
-            await selector.close()
-        return selections
-
-    return asyncio.run(run())
+    selections = []
+    for trajectory in trajectories:
+        if isinstance(selector, Selector):
+            result = selector.select(trajectory, budget)
+            selections.append(await result if inspect.isawaitable(result) else result)
+        else:
+            selections.append(select_best(await score_steps(selector, trajectory), name, budget))
+    if hasattr(selector, "close"):
+        await selector.close()
+    return selections
 
 
 @pytest.fixture(autouse=True)
@@ -173,17 +174,15 @@ def _toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENTS, "push", "tests.environments.push:PushEnvironment")
 
 
-every_selector = pytest.mark.parametrize("name", SELECTORS)
+every_selector = pytest.mark.parametrize("name", [*SELECTORS, outside.NAME])
 
 
 @every_selector
 @pytest.mark.parametrize("budget", [0, 1, 2])
 def test_a_selection_is_of_its_trajectory_and_within_its_budget(
-    name: str, budget: int, told: Told
+    name: str, budget: int, select: Select
 ) -> None:
-    for trajectory, selection in zip(
-        TRAJECTORIES, select(name, told, TRAJECTORIES, budget), strict=True
-    ):
+    for trajectory, selection in zip(TRAJECTORIES, select(name, TRAJECTORIES, budget), strict=True):
         assert (selection.trajectory_id, selection.selector, selection.num_steps) == (
             trajectory.id,
             name,
@@ -197,44 +196,48 @@ def test_a_selection_is_of_its_trajectory_and_within_its_budget(
 
 
 @every_selector
-def test_the_same_question_has_the_same_answer(name: str, told: Told) -> None:
-    assert select(name, told, TRAJECTORIES, 2) == select(name, told, TRAJECTORIES, 2)
+def test_the_same_question_has_the_same_answer(name: str, select: Select) -> None:
+    assert select(name, TRAJECTORIES, 2) == select(name, TRAJECTORIES, 2)
 
 
 @every_selector
-def test_the_order_of_trajectories_does_not_matter(name: str, told: Told) -> None:
+def test_the_order_of_trajectories_does_not_matter(name: str, select: Select) -> None:
     shuffled = random.Random(1).sample(TRAJECTORIES, len(TRAJECTORIES))
-    by_id = {selection.trajectory_id: selection for selection in select(name, told, shuffled, 2)}
-    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(
-        name, told, TRAJECTORIES, 2
-    )
+    by_id = {selection.trajectory_id: selection for selection in select(name, shuffled, 2)}
+    assert [by_id[trajectory.id] for trajectory in TRAJECTORIES] == select(name, TRAJECTORIES, 2)
 
 
 @every_selector
-def test_the_selected_trajectory_is_not_touched(name: str, told: Told) -> None:
+def test_the_selected_trajectory_is_not_touched(name: str, select: Select) -> None:
     before = [trajectory.model_dump_json() for trajectory in TRAJECTORIES]
-    select(name, told, TRAJECTORIES, 2)
+    select(name, TRAJECTORIES, 2)
     assert [trajectory.model_dump_json() for trajectory in TRAJECTORIES] == before
 
 
 @every_selector
-def test_selections_are_equal_after_save_and_load(name: str, told: Told, tmp_path: Path) -> None:
-    selections = select(name, told, TRAJECTORIES, 2)
+def test_selections_are_equal_after_save_and_load(
+    name: str, select: Select, tmp_path: Path
+) -> None:
+    selections = select(name, TRAJECTORIES, 2)
     write_records(tmp_path / "selections.jsonl", selections)
     assert list(read_records(tmp_path / "selections.jsonl", Selection)) == selections
 
 
 @every_selector
-def test_a_run_holds_one_selection_a_trajectory_in_their_order(
-    name: str, told: Told, folder: Path, tmp_path: Path
+def test_a_run_holds_one_selection_a_trajectory_in_their_order_and_says_who_chose(
+    name: str, given: Given, folder: Path, tmp_path: Path
 ) -> None:
-    configs = [
-        SelectConfig(selector=name, max_in_flight=in_flight, **told.get(name, {}))
-        for in_flight in (1, 5)
-    ]
+    settings = dict(given.get(name, {}))
+    asks_side_by_side = "endpoint" in config_class(SELECTOR.find(name)).model_fields
     manifests = [
-        select_steps(config, folder / "trajectories", tmp_path / f"out{config.max_in_flight}")
-        for config in configs
+        select_steps(
+            select_config(
+                name, **settings, **({"max_in_flight": number} if asks_side_by_side else {})
+            ),
+            folder / "trajectories",
+            tmp_path / f"out{number}",
+        )
+        for number in (1, 5)
     ]
     selections = list(read_records(tmp_path / "out1" / "selections.jsonl", Selection))
     assert [selection.trajectory_id for selection in selections] == [
@@ -244,3 +247,20 @@ def test_a_run_holds_one_selection_a_trajectory_in_their_order(
     assert manifests[0].summary["selected_steps"] == sum(
         len(selection.indices) for selection in selections
     )
+    chosen_by = manifests[0].summary["chosen_by"]
+    assert chosen_by["selector"] == name
+    assert re.match(r"(the |every )?steps?\b", chosen_by["sentence"])
+    assert chosen_by["model"] is None or chosen_by["model"] in (
+        settings.get("model"),
+        "openai/gpt-4o",
+    )
+    assert all(given.digest for given in manifests[0].inputs.values())
+
+
+@every_selector
+def test_a_selector_is_one_sentence_and_its_settings_are_described(name: str) -> None:
+    assert SELECTOR.describe(name).endswith(".")
+    stage = {"name", *SelectConfig.model_fields}
+    for setting, field in config_class(SELECTOR.find(name)).model_fields.items():
+        assert field.description, setting
+        assert setting not in stage, "a key on the command line would be ambiguous"

@@ -28,7 +28,7 @@ def tiny(model: Path, **changes: Any) -> ExperimentConfig:
         "arms": {
             "all": {"selector": "all"},
             "critical": {"selector": "critical"},
-            "other": {"selector": "complement", "of": "critical"},
+            "other": {"selector": {"name": "complement", "of": "critical"}},
         },
         "train": {"model": str(model), "batch_size": 4, "micro_batch_size": 2, "precision": "fp32"},
         "evaluate": {
@@ -56,7 +56,7 @@ def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_
     assert len(read_manifest(report).inputs) >= 3 + 2 * 4
     assert [manifest for _, manifest in run_stages(stages)] == manifests
     assert (
-        read_manifest(tmp_path / "demo" / "selections" / "critical").config["selector"]
+        read_manifest(tmp_path / "demo" / "selections" / "critical").config["selector"]["name"]
         == "annotated"
     )
     assert "annotat" in (report / "report.md").read_text().lower(), (
@@ -68,16 +68,15 @@ def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     with serve(lambda body, _: completion(answer_of(range(num_allowed(body))))) as server:
-        config = tiny(
-            tiny_model_folder, oracle={"model": "tester", "base_url": server.url, "max_retries": 0}
-        )
+        endpoint = {"base_url": server.url, "max_retries": 0}
+        config = tiny(tiny_model_folder, oracle={"model": "tester", "endpoint": endpoint})
         stages = [
             stage
             for stage in plan_experiment(config, tmp_path, "test")
             if stage.title in ("collect expert episodes", "select: critical")
         ]
         manifests = [manifest for _, manifest in run_stages(stages)]
-    assert manifests[-1].config["selector"] == "oracle"
+    assert manifests[-1].config["selector"]["name"] == "oracle"
     assert (
         json.loads(
             (tmp_path / "selections" / "critical" / "selections.jsonl").read_text().splitlines()[0]
@@ -152,7 +151,12 @@ def test_several_seeds_train_each_arm_once_per_seed(
         ({"train": {"batch_size": 4}}, "'model' is required"),
         ({"train": {"model": "m", "seed": 3}}, "'train.seed' is set by 'seeds'"),
         (
-            {"arms": {"all": {"selector": "all"}, "rest": {"selector": "complement", "of": "al"}}},
+            {
+                "arms": {
+                    "all": {"selector": "all"},
+                    "rest": {"selector": {"name": "complement", "of": "al"}},
+                }
+            },
             "neither an arm before this one",
         ),
         ({"seeds": [1, 1]}, "twice"),

@@ -11,11 +11,10 @@ from atlas.errors import ConfigError, DataError, RunError
 from atlas.exporting.dialects.base import make_dialect
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.records import CriticalStep, Message, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.annotated import AnnotatedSelector
 from atlas.trajectories.formats.base import make_format
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 
 def selection_of(trajectory: Trajectory, *indices: int) -> Selection:
@@ -120,7 +119,7 @@ def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_sel
     assert isinstance(again, Trajectory)
     assert [step.response for step in again.steps] == [step.response for step in trajectory.steps]
     assert again.prompt == prompt
-    found = AnnotatedSelector(SelectConfig(selector="annotated"), {}).select(again, 6)
+    found = new_selector(select_config()).select(again, 6)
     assert found.indices == {0, 3}
 
 

@@ -19,6 +19,7 @@ from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def select(
     file = run.parent / f"{out}.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in labels), encoding="utf-8")
     select_steps(
-        SelectConfig(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
+        select_config(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
     )
     selections = {
         one.trajectory_id: one
@@ -70,7 +71,7 @@ def test_the_steps_that_a_person_marked_are_chosen_with_kinds_and_notes(run: Pat
     assert problems == []
 
 
-def test_of_several_people_the_majority_of_those_who_labelled_the_trajectory_decides(
+def test_of_several_people_the_majority_of_those_who_labeled_the_trajectory_decides(
     run: Path,
 ) -> None:
     labels = [
@@ -83,10 +84,9 @@ def test_of_several_people_the_majority_of_those_who_labelled_the_trajectory_dec
         0: 0.666667,
         3: 1.0,
     }
-    assert selections["t2"].indices == set()  # one of two is no majority
-    assert select(run, *labels, out="few", ratio=0.2)[0]["t6"].indices == {
-        3
-    }  # the step that most agree on
+    assert selections["t2"].indices == set()
+    # Most agree on this step.
+    assert select(run, *labels, out="few", ratio=0.2)[0]["t6"].indices == {3}
 
 
 def test_one_annotator_can_be_picked(run: Path) -> None:
@@ -113,13 +113,13 @@ def test_lines_that_fit_no_step_are_problems_with_their_numbers_and_cost_no_othe
     ]
     selections, problems = select(run, *strange)
     assert selections["t2"].indices == {1}
-    told = {problem.where: problem.reason for problem in problems}
-    assert "trajectory 't7' is not among those" in told["s.jsonl line 1"]
-    assert "step 6 of a trajectory with steps 0 to 5" in told["s.jsonl line 2"]
-    assert "a trajectory with no step" in told["s.jsonl line 3"]
-    assert "Turns of the prompt (a canned 'OK.') are no steps" in told["s.jsonl line 4"]
-    assert "both critical and 'none' (lines 5 and 7)" in told["s.jsonl line 7"]
-    assert told["trajectory t6"] == "no label by anyone in s.jsonl"
+    reasons = {problem.where: problem.reason for problem in problems}
+    assert "trajectory 't7' is not among those" in reasons["s.jsonl line 1"]
+    assert "step 6 of a trajectory with steps 0 to 5" in reasons["s.jsonl line 2"]
+    assert "a trajectory with no step" in reasons["s.jsonl line 3"]
+    assert "Turns of the prompt (a canned 'OK.') are no steps" in reasons["s.jsonl line 4"]
+    assert "both critical and 'none' (lines 5 and 7)" in reasons["s.jsonl line 7"]
+    assert reasons["trajectory t6"] == "no label by anyone in s.jsonl"
     assert read_manifest(run.parent / "s").summary["problems"] == len(problems) == 6
 
 
@@ -144,7 +144,7 @@ def test_changed_labels_are_another_input(run: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["selector=random", "labels=l.csv"], "labels=… is read by selector annotated"),
+        (["selector=random", "labels=l.csv"], "a setting of selector 'annotated'; leave it out"),
         (["annotator=ann"], "add labels=FILE"),
     ],
 )
@@ -155,7 +155,7 @@ def test_settings_that_nobody_reads_are_refused(settings: list[str], said: str) 
 
 def test_peoples_labels_are_compared_as_one_more_selection(run: Path) -> None:
     select(run, label("t6", 0), label("t6", 3), out="people")
-    select_steps(SelectConfig(selector="random"), run, run.parent / "random")
+    select_steps(select_config(selector="random"), run, run.parent / "random")
     compare_selections(
         CompareConfig(selections=(run.parent / "people", run.parent / "random"), plot=False),
         run.parent / "c",

@@ -12,22 +12,30 @@ from hypothesis import strategies as st
 from atlas.errors import CostLimitError, DataError, EndpointError
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
+from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import Concurrency, SelectorBase
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 
 NAME = f"{__name__}:Asking"
 
 
-class Asking:
-    """Takes as many tokens as it says, a thousand for each step, and tells nothing before its selection is there."""
+class AskingConfig(JudgeConfig):
+    """Settings of a selector that is not in the table."""
+
+
+class Asking(SelectorBase[AskingConfig]):
+    """Takes as many tokens as estimated, a thousand for each step; reports no single payment."""
 
     under_way = most_under_way = 0
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        pass
+    Config = AskingConfig
+
+    def concurrency(self) -> Concurrency:
+        return Concurrency(self.config.endpoint.max_in_flight)
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         return Usage(requests=1, input_tokens=1_000 * len(trajectory.steps))
@@ -39,9 +47,8 @@ class Asking:
         Asking.most_under_way = max(Asking.most_under_way, Asking.under_way)
         await asyncio.sleep(0)
         Asking.under_way -= len(trajectory.steps)
-        return selection_of(
+        return self.selection_of(
             trajectory,
-            NAME,
             budget,
             usage=self.estimate(trajectory, budget),
             problem=f"nothing in {trajectory.id}",
@@ -50,10 +57,10 @@ class Asking:
 
 def asking(prices: Path, limit: int, max_in_flight: int) -> SelectConfig:
     """With a limit in steps, each of which costs a dollar."""
-    prices.write_text("judge: {input: 1000, output: 1000}\n")
-    return SelectConfig(
+    prices.write_text("test/judge: {input: 1000, output: 1000}\n")
+    return select_config(
         selector=NAME,
-        model="judge",
+        model="test/judge",
         prices=str(prices),
         max_cost_usd=float(limit),
         max_in_flight=max_in_flight,

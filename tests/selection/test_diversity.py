@@ -10,10 +10,10 @@ from atlas.models.local.embeddings import load_embedder
 from atlas.records import Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import make_selector
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
 
@@ -29,9 +29,8 @@ def saying(goal: str, *responses: str) -> Trajectory:
 
 
 def take(trajectory: Trajectory, budget: int, model: Path | None = None) -> Selection:
-    config = SelectConfig(selector="diversity", embedding_model=model and str(model))
-    selection = make_selector(config).select(trajectory, budget)  # type: ignore[union-attr]
-    assert isinstance(selection, Selection)
+    config = select_config(selector="diversity", embedding_model=model and str(model))
+    selection: Selection = new_selector(config).select(trajectory, budget)
     return selection
 
 
@@ -84,9 +83,8 @@ def test_with_a_model_likeness_is_that_of_its_embeddings(tiny_model_folder: Path
     selection = take(saying(goal, *texts), 2, tiny_model_folder)
     vectors = load_embedder(str(tiny_model_folder)).embed([goal, *texts])
     marginal = 0.5 * vectors[1:] @ vectors[0] - 0.5 * vectors[1:] @ vectors[3]
-    marginal[
-        [2, 3]
-    ] = -1  # the first like the goal is taken already, and what it says again is worth nothing
+    # The first like the goal is taken already, and what repeats it is worth nothing.
+    marginal[[2, 3]] = -1
     assert selection.indices == {2, int(marginal.argmax())}
     assert (
         selection.critical_steps == take(saying(goal, *texts), 2, tiny_model_folder).critical_steps
@@ -100,7 +98,7 @@ def test_the_embedding_model_is_an_input_of_the_run(
         tmp_path / "t", [make_trajectory(4, "a"), make_trajectory(0, "b"), make_trajectory(9, "c")]
     )
     manifest = select_steps(
-        SelectConfig(selector="diversity", embedding_model=str(tiny_model_folder)),
+        select_config(selector="diversity", embedding_model=str(tiny_model_folder)),
         run,
         tmp_path / "s",
     )
@@ -108,5 +106,5 @@ def test_the_embedding_model_is_an_input_of_the_run(
     assert [
         len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)
     ] == [1, 0, 2]
-    with pytest.raises(ConfigError, match="embedding_model=… is read by selector diversity"):
+    with pytest.raises(ConfigError, match="a setting of selector 'diversity'; leave"):
         load_config(SelectConfig, None, ["selector=random", "embedding_model=m"])

@@ -3,10 +3,9 @@ from __future__ import annotations
 import pytest
 
 from atlas.records import Message, Trajectory
-from atlas.selection.config import SelectConfig
 from atlas.selection.error_turns import error_turns
-from atlas.selection.selectors.base import make_selector
 from tests.conftest import make_trajectory
+from tests.selection.configs import new_selector, select_config
 
 
 def seeing(environment: str, after: list[Message]) -> Trajectory:
@@ -83,7 +82,7 @@ def test_errors_takes_every_step_but_those_that_failed_under_a_budget_of_its_own
         Message(role="user", content="You open the door."),
         Message(role="user", content="That action is not possible: no."),
     )
-    selection = make_selector(SelectConfig(selector="errors")).select(
+    selection = new_selector(select_config(selector="errors")).select(
         seeing("babyai", [fine, bad, bad, fine, bad]), 1
     )  # type: ignore[union-attr]
     assert sorted(selection.indices) == [0, 3]  # type: ignore[union-attr]

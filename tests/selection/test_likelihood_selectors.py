@@ -1,4 +1,4 @@
-"""The selectors that read with a local model: which steps their scores put first, and what they are told."""
+"""The selectors that read with a model: which steps their scores put first, and their settings."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atlas.config import check_config
 from atlas.errors import ConfigError, EndpointError, ModelError
 from atlas.models.local.log_probabilities import load_scorer
 from atlas.records import Problem, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import HasClose, Scorer, make_selector
+from atlas.selection.selectors.base import HasClose, Scorer
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import Reply, failure
 from tests.models.endpoints.completions_server import TinyEngine, serve_scores
 from tests.models.local.other_model import other_model
 from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
 from tests.templates import LLAMA_3, tiny_tokenizer
 
 TRAJECTORY = make_trajectory(6)
@@ -30,7 +30,7 @@ TRAJECTORY = make_trajectory(6)
 
 def score(config: SelectConfig, trajectory: Trajectory = TRAJECTORY) -> list[float] | Problem:
     async def run() -> Any:
-        selector: Any = make_selector(config)
+        selector: Any = new_selector(config)
         assert isinstance(selector, Scorer)
         assert isinstance(selector, HasClose)
         try:
@@ -42,14 +42,14 @@ def score(config: SelectConfig, trajectory: Trajectory = TRAJECTORY) -> list[flo
 
 
 def scores(name: str, model: Path, **settings: Any) -> list[float]:
-    result = score(SelectConfig(selector=name, model=str(model), precision="fp32", **settings))
+    result = score(select_config(selector=name, model=str(model), precision="fp32", **settings))
     assert isinstance(result, list)
     return result
 
 
 def scores_there(url: str, name: str, tokenizer: Path, **settings: Any) -> list[float]:
     result = score(
-        SelectConfig(
+        select_config(
             selector=name,
             model="served",
             base_url=url,
@@ -108,7 +108,7 @@ def test_two_vocabularies_are_refused(tiny_model_folder: Path, tmp_path: Path) -
 
 def test_a_trajectory_that_the_model_cannot_read_is_a_problem(tiny_model_folder: Path) -> None:
     result = score(
-        SelectConfig(selector="perplexity", model=str(tiny_model_folder)), make_trajectory(80)
+        select_config(selector="perplexity", model=str(tiny_model_folder)), make_trajectory(80)
     )
     assert isinstance(result, Problem)
     assert "tokens exceed the 2048" in result.reason
@@ -116,16 +116,13 @@ def test_a_trajectory_that_the_model_cannot_read_is_a_problem(tiny_model_folder:
 
 def test_the_models_are_inputs_with_digests(tiny_model_folder: Path, tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "trajectories", [TRAJECTORY])
-    told = {
-        "selector": "excess-loss",
-        "model": str(tiny_model_folder),
-        "reference_model": str(tiny_model_folder),
-    }
-    manifest = select_steps(SelectConfig.model_validate(told), run, tmp_path / "out")
+    model = str(tiny_model_folder)
+    config = select_config("excess-loss", model=model, reference_model=model)
+    manifest = select_steps(config, run, tmp_path / "out")
     assert manifest.inputs["model"].digest == manifest.inputs["reference_model"].digest is not None
     with pytest.raises(ModelError, match="does not exist"):
         select_steps(
-            SelectConfig(selector="entropy", model=str(tmp_path / "nowhere")),
+            select_config(selector="entropy", model=str(tmp_path / "nowhere")),
             run,
             tmp_path / "other",
         )
@@ -142,7 +139,7 @@ def test_an_endpoint_scores_as_the_same_model_does_here(
     other = other_model(tiny_model_folder, tmp_path / "other")
     there = {"tokenizer": tiny_model_folder}
     with serve_scores(engine) as server, serve_scores(TinyEngine(other)) as reference:
-        for name, told in (
+        for name, settings in (
             ("perplexity", {}),
             ("perplexity", {"band": "mid"}),
             ("entropy", {"num_likeliest": 999}),
@@ -150,17 +147,17 @@ def test_an_endpoint_scores_as_the_same_model_does_here(
             here = scores(
                 name,
                 tiny_model_folder,
-                **{key: value for key, value in told.items() if key == "band"},
+                **{key: value for key, value in settings.items() if key == "band"},
             )
             np.testing.assert_allclose(
-                scores_there(server.url, name, **there, **told), here, atol=1e-4
+                scores_there(server.url, name, **there, **settings), here, atol=1e-4
             )
         excess = scores("excess-loss", tiny_model_folder, reference_model=str(other))
-        told = {"reference_model": "other", "reference_base_url": reference.url}
+        settings = {"reference_model": "other", "reference_endpoint": {"base_url": reference.url}}
         np.testing.assert_allclose(
-            scores_there(server.url, "excess-loss", **there, **told), excess, atol=1e-4
+            scores_there(server.url, "excess-loss", **there, **settings), excess, atol=1e-4
         )
-        mixed = scores("excess-loss", tiny_model_folder, **told)
+        mixed = scores("excess-loss", tiny_model_folder, **settings)
         np.testing.assert_allclose(mixed, excess, atol=1e-4)
         own = scores_there(server.url, "excess-loss", **there, reference_model="served")
         assert own == [0.0] * 6
@@ -188,14 +185,14 @@ def test_a_run_with_an_endpoint_goes_on_where_it_stopped_and_asks_many_at_a_time
         return failure(500) if number in (2, 5) else None
 
     with serve_scores(engine, breaks) as server:
-        config = SelectConfig.model_validate(values | {"base_url": server.url})
+        config = select_config(**values, base_url=server.url)
         with pytest.raises(EndpointError, match="2 of 8 trajectories got no answer"):
             select_steps(config, run, tmp_path / "out")
         manifest = select_steps(config, run, tmp_path / "out")
     assert len(server.requests) == 8 + 2
     assert manifest.summary["selected_steps"] == 8
     assert manifest.inputs["tokenizer"].digest is not None
-    local = SelectConfig(selector="perplexity", model=str(tiny_model_folder), precision="fp32")
+    local = select_config(selector="perplexity", model=str(tiny_model_folder), precision="fp32")
     select_steps(local, run, tmp_path / "local")
     for one, other in zip(
         *(read_records(tmp_path / name / "scores.jsonl", StepScores) for name in ("out", "local")),
@@ -205,7 +202,7 @@ def test_a_run_with_an_endpoint_goes_on_where_it_stopped_and_asks_many_at_a_time
 
 
 def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_folder: Path) -> None:
-    config = SelectConfig(
+    config = select_config(
         selector="perplexity", model="/served/model", base_url="http://127.0.0.1:1/v1"
     )
     with pytest.raises(ModelError, match=r"give tokenizer=…"):
@@ -217,48 +214,60 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
     [
         (
             {"selector": "rollout-value", "model": "m", "base_url": "http://x/v1"},
-            "not by rollout-value; leave it out",
+            "'entropy', selector 'excess-loss', selector 'oracle', .*; leave it out",
         ),
-        ({"selector": "entropy", "model": "m", "tokenizer": "t"}, "for a model at base_url"),
+        (
+            {"selector": "entropy", "model": "m", "tokenizer": "t"},
+            "for a model at endpoint.base_url",
+        ),
         (
             {"selector": "oracle", "base_url": "http://x/v1", "tokenizer": "t"},
-            "is read by selectors entropy / excess-loss / perplexity",
+            "selector 'entropy', selector 'excess-loss', selector 'perplexity'; leave it out",
         ),
         (
-            {"selector": "entropy", "model": "m", "reference_base_url": "http://x/v1"},
-            "read by selector excess-loss",
+            {"selector": "entropy", "model": "m", "reference_endpoint": {}},
+            "a setting of selector 'excess-loss'; leave",
         ),
         (
             {
                 "selector": "excess-loss",
                 "model": "m",
                 "reference_model": "r",
-                "reference_base_url": "http://x/v1?key=1",
+                "reference_endpoint": {"base_url": "http://x/v1?key=1"},
             },
             "may hold a secret",
         ),
         (
             {"selector": "entropy", "model": "m", "batch": True},
-            "batch=… is read by selectors oracle / rejection",
+            "a setting of selector 'oracle', selector 'rejection'; leave",
         ),
-        ({"selector": "oracle", "cache": True, "retry_problems_of": "r"}, "became problems"),
-        ({"selector": "perplexity"}, "needs model="),
-        ({"selector": "learned"}, r"needs model=… \(a run folder of select-train\)"),
+        ({"selector": "perplexity"}, r"model' is required \(a hub id, .*model=…"),
+        ({"selector": "learned"}, r"model' is required \(a run folder of select-train\)"),
         ({"selector": "oracle", "model": "gpt-4o"}, "names no provider.*such as openai/gpt-4o"),
-        ({"selector": "rollout-value"}, "needs model="),
-        ({"selector": "excess-loss", "model": "m"}, "needs reference_model="),
+        ({"selector": "rollout-value"}, "model' is required"),
+        ({"selector": "excess-loss", "model": "m"}, "reference_model' is required"),
         (
             {"selector": "entropy", "model": "m", "reference_model": "r"},
-            "read by selector excess-loss",
+            "a setting of selector 'excess-loss'; leave",
         ),
-        ({"selector": "entropy", "model": "m", "band": "low"}, "read by selector perplexity"),
         (
-            {"selector": "rollout-value", "model": "m", "rollouts": {"temperature": 0}},
-            "all 5 rollouts are one",
+            {"selector": "entropy", "model": "m", "band": "low"},
+            "a setting of selector 'perplexity'; leave",
         ),
+        (
+            {"selector": "rollout-value", "model": "m", "temperature": 0},
+            "all 5 rollouts are the same",
+        ),
+        ({"selector": "oracle", "windows": 3}, "unknown key 'selector.windows'"),
         ({"scope": "all"}, "'scope'"),
     ],
 )
 def test_settings_that_cannot_be_are_explained(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_config(SelectConfig, values, where="test")
+        select_config(**values)
+
+
+def test_the_cache_is_refused_where_problems_are_asked_about_again() -> None:
+    config = select_config("oracle", cache=True, retry_problems_of="r")
+    with pytest.raises(ConfigError, match="became problems"):
+        new_selector(config)

@@ -1,4 +1,4 @@
-"""An oracle with batches or with a cache: no question is paid for twice."""
+"""An oracle asked in batches, and one whose answers are kept: nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tests.models.endpoints.batch_server import serve_batches
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 from tests.models.endpoints.provider_answers import as_chat
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 from tests.selection.oracle_answers import judge_answer, labels_of
 
 NUM_TRAJECTORIES = 12
@@ -48,7 +49,7 @@ def run(tmp_path: Path) -> Path:
     return write_trajectories(tmp_path / "trajectories", trajectories)
 
 
-def oracle(url: str, **settings: Any) -> SelectConfig:
+def oracle(url: str | None, **settings: Any) -> SelectConfig:
     values = {
         "selector": "oracle",
         "model": "judge",
@@ -56,10 +57,10 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
         "max_retries": 1,
         "timeout_seconds": 5.0,
     }
-    return SelectConfig(**{**values, **settings})
+    return select_config(**{**values, **settings})
 
 
-def in_batches(url: str, **settings: Any) -> SelectConfig:
+def in_batches(url: str | None, **settings: Any) -> SelectConfig:
     return oracle(url, batch=True, batch_poll_seconds=0.02, **settings)
 
 
@@ -122,9 +123,8 @@ def test_every_provider_selects_the_same(
         monkeypatch.setattr(inspect_api, "_refuse_addresses_in_the_environment", lambda name: None)
         monkeypatch.setenv(dialect.address_variable or "UNUSED", batches.url)
         monkeypatch.setenv(dialect.key_variable, "sk-very-secret-0123456789")
-        config = in_batches(batches.url, model=dialect.model, batch_size=5)
-        if dialect.address_variable is not None:
-            config = config.model_copy(update={"base_url": None})
+        url = batches.url if dialect.address_variable is None else None
+        config = in_batches(url, model=dialect.model, batch_size=5)
         manifest = select_steps(config, run, tmp_path / "batches")
     assert selections_in(tmp_path / "batches") == [
         selection.model_copy(update={"selector": made.selector})
@@ -146,13 +146,10 @@ def test_a_killed_run_finds_its_batches_again_and_pays_for_no_question_twice(
 import sys
 from pathlib import Path
 from atlas.selection.select_steps import SelectConfig, select_steps
+endpoint = {"base_url": sys.argv[1]}
+batches = {"batch": True, "batch_size": 5, "batch_poll_seconds": 0.02}
 config = SelectConfig(
-    selector="oracle",
-    model="judge",
-    base_url=sys.argv[1],
-    batch=True,
-    batch_size=5,
-    batch_poll_seconds=0.02,
+    selector={"name": "oracle", "model": "judge", "endpoint": endpoint, **batches}
 )
 select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))
 """
@@ -229,9 +226,8 @@ def test_a_provider_without_batches_is_refused_before_anything_is_made(
         run,
         "--selector",
         "oracle",
-        "--model",
-        "mistral/large",
-        "--batch",
+        "model=mistral/large",
+        "batch=true",
         "--out",
         tmp_path / "out",
     ]
@@ -252,26 +248,24 @@ def test_the_discount_of_batches_is_in_the_price_where_the_table_says(
     (tmp_path / "known.yaml").write_text("judge: {input: 1000000, output: 1000000, batch: 0.5}\n")
     (tmp_path / "unknown.yaml").write_text("judge: {input: 1000000, output: 1000000}\n")
     prices = {name: str(tmp_path / f"{name}.yaml") for name in ("known", "unknown")}
-    assert find_price(in_batches("http://x/v1", prices=prices["known"])) == Price(
-        input=500_000, output=500_000
-    )
-    assert find_price(oracle("http://x/v1", prices=prices["known"])) == Price(
-        input=1_000_000, output=1_000_000
-    )
-    assert find_price(in_batches("http://x/v1", prices=prices["unknown"])) == Price(
-        input=1_000_000, output=1_000_000
-    )
-    full, half = (
+    half, full = Price(input=500_000, output=500_000), Price(input=1_000_000, output=1_000_000)
+    for config, price in (
+        (in_batches("http://x/v1", prices=prices["known"]), half),
+        (oracle("http://x/v1", prices=prices["known"]), full),
+        (in_batches("http://x/v1", prices=prices["unknown"]), full),
+    ):
+        assert find_price(config.selector.settings) == price
+    full_usd, half_usd = (
         estimate_cost(
             in_batches("http://x/v1", prices=prices[name]), run, tmp_path / "out"
         ).cost_usd
         for name in ("unknown", "known")
     )
     assert full is not None
-    assert half == full / 2
+    assert half_usd == full_usd / 2
     with serve_batches(good) as server:
         config = in_batches(
-            server.url, prices=prices["known"], max_cost_usd=half / NUM_TRAJECTORIES * 2.2
+            server.url, prices=prices["known"], max_cost_usd=half_usd / NUM_TRAJECTORIES * 2.2
         )
         with pytest.raises(CostLimitError, match=r"paid 535\.0000 USD"):
             select_steps(config, run, tmp_path / "out")
@@ -294,9 +288,8 @@ def test_a_dry_run_says_whether_it_knows_the_discount(
         run,
         "--selector",
         "oracle",
-        "--model",
-        "openai/judge",
-        "--batch",
+        "model=openai/judge",
+        "batch=true",
         "--dry-run",
     ]
     arguments += ["--out", tmp_path / "out", f"prices={tmp_path / 'prices.yaml'}"]
@@ -419,16 +412,16 @@ def test_a_run_begun_one_by_one_may_go_on_in_batches(run: Path, tmp_path: Path) 
     ["mistral/x", "openai/bedrock/x", "anthropic/vertex/x", "google/vertex/x", "together/org/x"],
 )
 def test_batches_are_known_of_four_providers_and_of_servers(model: str) -> None:
-    with pytest.raises(ValueError, match="no batch endpoint is known"):
-        SelectConfig(selector="oracle", batch=True, model=model)
-    assert SelectConfig(
+    with pytest.raises(ConfigError, match="no batch endpoint is known"):
+        select_config(selector="oracle", batch=True, model=model)
+    assert select_config(
         selector="oracle", batch=True, model=model, base_url="http://127.0.0.1:1/v1"
-    ).batch
+    ).selector.settings.batch
     for known in ("openai/gpt-4o", "openai/azure/x", "anthropic/x", "google/x"):
-        assert SelectConfig(selector="oracle", batch=True, model=known).batch
+        assert select_config(selector="oracle", batch=True, model=known).selector.settings.batch
 
 
 def test_the_price_of_batches_is_a_part(tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text("judge: {input: 1, output: 1, batch: 50}\n")
     with pytest.raises(ConfigError, match="'batch' is 50"):
-        find_price(oracle("http://x/v1", prices=str(tmp_path / "prices.yaml")))
+        find_price(oracle("http://x/v1", prices=str(tmp_path / "prices.yaml")).selector.settings)

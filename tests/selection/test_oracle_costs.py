@@ -1,4 +1,4 @@
-"""What an oracle costs: said before, counted during, stopped in time, and what failed tried again alone."""
+"""What an oracle costs: estimated before, counted during, stopped in time, retried in part."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
-from atlas.selection.selectors.oracle_prompt import prompt_digest
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 from tests.selection.oracle_answers import judge_answer, num_allowed
 
 NUM_TRAJECTORIES = 12
-QUESTION_COST = 824  # USD, by the prices below, of each of the first ten, as estimated
-NOWHERE = "http://127.0.0.1:1/v1"  # nothing may be sent there
+# USD, by the prices below, of each of the first ten, as estimated.
+QUESTION_COST = 824
+# Nothing may be sent there.
+NOWHERE = "http://127.0.0.1:1/v1"
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
         "max_retries": 0,
         "timeout_seconds": 5.0,
     }
-    return SelectConfig(**{**values, **settings})
+    return select_config(**{**values, **settings})
 
 
 def good(body: dict[str, Any], number: int) -> Reply:
@@ -91,16 +94,13 @@ def test_a_price_is_per_million_tokens() -> None:
 def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text('{"openai/gpt-4o": {"input": 1, "output": 2}}')
-    assert find_price(
-        SelectConfig(selector="oracle", model="openai/gpt-4o", prices=str(table))
-    ) == Price(input=1, output=2)
-    assert (
-        find_price(
-            SelectConfig(selector="oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table))
-        )
-        is None
-    )
-    assert find_price(SelectConfig(selector="oracle", model="openai/gpt-4o")) is None
+    known = select_config("oracle", model="openai/gpt-4o", prices=str(table))
+    assert find_price(known.selector.settings) == Price(input=1, output=2)
+    for config in (
+        select_config("oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table)),
+        select_config("oracle", model="openai/gpt-4o"),
+    ):
+        assert find_price(config.selector.settings) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        find_price(oracle(NOWHERE, prices=str(tmp_path / "prices.yaml")))
+        find_price(oracle(NOWHERE, prices=str(tmp_path / "prices.yaml")).selector.settings)
 
 
 def test_a_limit_without_a_price_is_refused_before_anything_is_sent(
@@ -136,9 +136,8 @@ def test_an_estimate_counts_what_would_be_sent(run: Path, tmp_path: Path, prices
     assert (estimate.trajectories, estimate.usage.requests) == (NUM_TRAJECTORIES, NUM_TRAJECTORIES)
     assert chars / 4 <= estimate.usage.input_tokens <= chars / 4 + NUM_TRAJECTORIES
     assert estimate.cost_usd == estimate.usage.input_tokens + estimate.usage.output_tokens
-    assert (
-        estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0
-    )  # all is done there
+    # All is done there.
+    assert estimate_cost(oracle(NOWHERE), run, tmp_path / "out").trajectories == 0
 
 
 def test_a_dry_run_passes_over_what_is_no_record_in_an_interrupted_run_as_the_run_itself_does(
@@ -176,8 +175,8 @@ def test_windows_and_the_other_judge_are_estimated_too(run: Path, tmp_path: Path
 
 
 def test_a_selector_that_asks_nobody_has_no_estimate(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="asks no model"):
-        estimate_cost(SelectConfig(selector="random"), run, tmp_path / "out")
+    with pytest.raises(ConfigError, match="does not ask a model"):
+        estimate_cost(select_config(selector="random"), run, tmp_path / "out")
 
 
 @pytest.mark.parametrize("with_prices", [True, False])
@@ -191,10 +190,8 @@ def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(
         run,
         "--selector",
         "oracle",
-        "--model",
-        "judge",
-        "--base-url",
-        NOWHERE,
+        "model=judge",
+        f"endpoint.base_url={NOWHERE}",
         "--out",
         out,
         "--dry-run",
@@ -229,11 +226,8 @@ def test_a_limit_stops_cleanly_and_a_higher_one_goes_on(
     max_in_flight: int, run: Path, tmp_path: Path, prices: str
 ) -> None:
     with serve(as_estimated) as server:
-        for limit, expected in (
-            (2.5, 2),
-            (2.5, 2),
-            (6.0, 6),
-        ):  # in questions; the same limit again asks nothing more
+        # Limits in questions; the same limit again asks nothing more.
+        for limit, expected in ((2.5, 2), (2.5, 2), (6.0, 6)):
             config = oracle(
                 server.url,
                 prices=prices,
@@ -277,16 +271,19 @@ def test_nothing_is_begun_that_might_go_beyond_the_limit_together_with_what_is_u
         )
 
 
-def test_answers_dearer_than_their_estimates_make_the_run_more_careful(
+def test_answers_more_expensive_than_their_estimates_make_the_run_more_careful(
     run: Path, tmp_path: Path, prices: str
 ) -> None:
-    """Hidden thoughts make every answer five times as dear: only what is under way before the first one comes is beyond the estimate."""
+    """Hidden thoughts make every answer five times as expensive.
 
-    def dearer(body: dict[str, Any], number: int) -> Reply:
+    Only what is under way before the first one comes is beyond the estimate.
+    """
+
+    def expensive(body: dict[str, Any], number: int) -> Reply:
         sent, received = tokens_of(body)
         return completion(judge_answer(body), tokens=(sent, received + 4 * QUESTION_COST))
 
-    with serve(dearer) as server:
+    with serve(expensive) as server:
         config = oracle(
             server.url, prices=prices, max_cost_usd=14.0 * QUESTION_COST, max_in_flight=1
         )
@@ -298,12 +295,12 @@ def test_answers_dearer_than_their_estimates_make_the_run_more_careful(
     assert len(server.requests) == 2
 
 
-def test_a_question_dearer_than_the_whole_limit_is_named_at_once_and_not_asked(
+def test_a_question_more_expensive_than_the_whole_limit_is_named_at_once_and_not_asked(
     run: Path, tmp_path: Path, prices: str
 ) -> None:
     with pytest.raises(
         CostLimitError,
-        match=r"paid 0\.0000 USD, and trajectory 't0' is expected to take about 8.*over max_cost_usd=5",
+        match=r"paid 0\.0000 USD, and trajectory 't0' is expected .* about 8.*over max_cost_usd=5",
     ):
         select_steps(
             oracle(NOWHERE, prices=prices, max_cost_usd=5.0, max_in_flight=8), run, tmp_path / "out"
@@ -353,8 +350,10 @@ def test_a_window_that_was_paid_before_the_run_was_killed_is_not_forgotten(
     )
     questions = estimate_cost(oracle(NOWHERE, max_prompt_chars=8_000), run, out).usage.requests
     script = (
-        "import sys; from pathlib import Path; from atlas.selection.select_steps import SelectConfig, select_steps; "
-        "select_steps(SelectConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+        "import sys; from pathlib import Path; "
+        "from atlas.selection.select_steps import SelectConfig, select_steps; "
+        "config = SelectConfig.model_validate_json(sys.argv[1]); "
+        "select_steps(config, Path(sys.argv[2]), Path(sys.argv[3]))"
     )
     with serve(
         lambda body, number: completion(judge_answer(body), delay=60.0 if number == 2 else 0.0)
@@ -396,16 +395,14 @@ def test_a_limit_cannot_be_held_where_the_server_does_not_tell_its_usage(
     run: Path, tmp_path: Path, prices: str
 ) -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
-        told = json.loads(good(body, number).body)
-        del told["usage"]
-        return failure(400) if number == 0 else Reply(json.dumps(told))
+        reply = json.loads(good(body, number).body)
+        del reply["usage"]
+        return failure(400) if number == 0 else Reply(json.dumps(reply))
 
     with serve(answer) as server:
         limited = oracle(server.url, prices=prices, max_cost_usd=1e6, structured=False)
-        for expected in (
-            2,
-            2,
-        ):  # the refused request, which costs nothing, and the first answer; again: it is known by then
+        # The refused request, which costs nothing, and the first answer, known at the second try.
+        for expected in (2, 2):
             with pytest.raises(ModelError, match="max_cost_usd=1e\\+06 cannot be held"):
                 select_steps(limited, run, tmp_path / "out")
             assert len(server.requests) == expected
@@ -427,9 +424,9 @@ def test_the_question_is_named_in_each_selection(run: Path, tmp_path: Path) -> N
     with serve(good) as server:
         manifest = select_steps(oracle(server.url), run, tmp_path / "out")
     assert {selection.prompt_digest for selection in selections_in(tmp_path / "out")} == {
-        prompt_digest()
+        ORACLE_PROMPT.digest
     }
-    assert manifest.inputs["prompt"].digest == prompt_digest()
+    assert manifest.inputs["prompt"].digest == ORACLE_PROMPT.digest
 
 
 def test_problems_alone_are_tried_again_and_the_others_are_taken_over(
@@ -489,8 +486,8 @@ def test_who_got_no_answer_is_listed_and_can_be_left_out_for_now(run: Path, tmp_
         "t8",
     ]
     with serve(good) as server:
-        mended = select_steps(
-            oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "mended"
+        second = select_steps(
+            oracle(server.url, retry_problems_of=str(out)), run, tmp_path / "second"
         )
         assert sorted(map(number_in, server.requests)) == [3, 8]
-    assert mended.summary["problems"] == 0
+    assert second.summary["problems"] == 0

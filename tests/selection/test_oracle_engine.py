@@ -1,4 +1,4 @@
-"""A real engine with a real, tiny and senseless model: what it says is no answer, and that is a problem, not a crash."""
+"""A real engine with a tiny, senseless model: an unusable answer is a problem, not a crash."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ import pytest
 
 from atlas.errors import DataError, EndpointError, ModelError
 from atlas.records import Selection
-from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.selection.select_steps import select_steps
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 
 START_SECONDS = 180
 
@@ -43,7 +44,7 @@ def engine(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "cpu",
     ]
     said = tmp_path_factory.mktemp("engine") / "said"
-    with open(said, "wb") as log:
+    with said.open("wb") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"}
         )
@@ -78,7 +79,7 @@ def outcome(engine: str, model: Path, run: Path, out: Path, **settings: Any) -> 
         "timeout_seconds": 120.0,
     }
     try:
-        select_steps(SelectConfig(**{**values, "max_retries": 1, **settings}), run, out)
+        select_steps(select_config(**{**values, "max_retries": 1, **settings}), run, out)
     except (DataError, EndpointError, ModelError) as error:
         return str(error)
     return ""

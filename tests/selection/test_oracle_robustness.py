@@ -1,4 +1,4 @@
-"""Many trajectories, a server that breaks a fifth of its answers, and a process that is killed three times."""
+"""Many trajectories, a server that breaks a fifth of its answers, a process killed thrice."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import pytest
 
 from atlas.errors import ModelError
 from atlas.records import Problem, Selection
-from atlas.selection.select_steps import SelectConfig, select_steps
+from atlas.selection.select_steps import select_steps
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 from tests.selection.oracle_answers import answer_of, judge_answer
 
 BROKEN_SHARE = 0.2
@@ -31,9 +32,8 @@ MAX_IN_FLIGHT = 16
 NUM_KILLS = 3
 TIMEOUT_SECONDS = 3.0
 
-Answer = Callable[
-    [dict[str, Any], int], Reply
-]  # to a question; how often this trajectory was asked about before
+# To a question; the number says how often this trajectory was asked about before.
+Answer = Callable[[dict[str, Any], int], Reply]
 
 
 def good(body: dict[str, Any], asked: int = 0) -> Reply:
@@ -44,7 +44,8 @@ def at_first(reply: Reply, times: int = 1) -> Answer:
     return lambda body, asked: reply if asked < times else good(body)
 
 
-# What breaks; how many answers are paid for (completions sent whole and in time) if nobody is killed; whether there is a selection.
+# What breaks; how many answers are paid for (completions sent whole and in time) if nothing is
+# killed; whether there is a selection.
 FAULTS: dict[str, tuple[Answer, int, bool]] = {
     "busy": (at_first(failure(429, "slow down", Retry_After="0.05"), 2), 1, True),
     "broken": (at_first(failure(500)), 1, True),
@@ -142,7 +143,7 @@ def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice
 
 
 def start(url: str, run: Path, out: Path, **settings: Any) -> subprocess.Popen[bytes]:
-    config = SelectConfig(
+    config = select_config(
         selector="oracle",
         base_url=url,
         max_in_flight=MAX_IN_FLIGHT,
@@ -155,7 +156,8 @@ from pathlib import Path
 from atlas.errors import EndpointError
 from atlas.selection.select_steps import SelectConfig, select_steps
 try:
-    select_steps(SelectConfig.model_validate_json({config.model_dump_json()!r}), Path({str(run)!r}), Path({str(out)!r}))
+    config = SelectConfig.model_validate_json({config.model_dump_json()!r})
+    select_steps(config, Path({str(run)!r}), Path({str(out)!r}))
 except EndpointError:
     raise SystemExit(2)
 """
@@ -188,7 +190,7 @@ def test_when_the_key_is_refused_answers_under_way_are_kept_for_they_are_paid(
         return replace(good(body), delay=0.3)
 
     with serve(answer) as server:
-        config = SelectConfig(
+        config = select_config(
             selector="oracle", model="judge", base_url=server.url, max_in_flight=8
         )
         with pytest.raises(ModelError, match="the account is closed"):

@@ -1,4 +1,4 @@
-"""Long trajectories: observations first, then windows, then a merge under the trajectory's own budget."""
+"""Long trajectories: observations first, then windows, then a merge under the budget."""
 
 from __future__ import annotations
 
@@ -12,23 +12,18 @@ from hypothesis import strategies as st
 
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.oracle import OracleSelector
-from atlas.selection.selectors.oracle_answer import merge_answers
-from atlas.selection.selectors.oracle_prompt import (
-    RUBRIC,
-    Question,
-    oracle_questions,
-    share_of_budget,
-)
-from atlas.selection.selectors.oracle_transcript import END, transcribe
+from atlas.selection.judging.answer import merge_answers
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT, RUBRIC
+from atlas.selection.judging.prompt import JudgeQuestion, share_of_budget
+from atlas.selection.judging.transcript import END, transcribe
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
+from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import answer_of, num_allowed, steps_shown
 
 
 def sized(lengths: list[tuple[int, int]], end: str = "It is done.") -> Trajectory:
-    """A trajectory whose observations and responses have these lengths; each response says which it is."""
+    """A trajectory whose observations and responses have these lengths."""
     steps = tuple(
         Step(
             observation=(Message(role="user", content="o" * observation),),
@@ -40,11 +35,14 @@ def sized(lengths: list[tuple[int, int]], end: str = "It is done.") -> Trajector
     return make_trajectory(1).model_copy(update={"steps": steps, "final_observation": final})
 
 
-LONG = sized([(400, 300)] * 60)  # some 42,000 characters; responses alone are 18,000
+# About 42,000 characters; only the responses are 18,000.
+LONG = sized([(400, 300)] * 60)
 
 
-def questions(max_chars: int, budget: int = 18, trajectory: Trajectory = LONG) -> list[Question]:
-    return oracle_questions(trajectory, budget, max_chars)
+def questions(
+    max_chars: int, budget: int = 18, trajectory: Trajectory = LONG
+) -> list[JudgeQuestion]:
+    return ORACLE_PROMPT.questions(trajectory, budget, max_chars)
 
 
 def test_what_fits_is_asked_at_once_and_whole() -> None:
@@ -98,7 +96,7 @@ def test_a_window_gets_its_share_of_the_budget() -> None:
 
 
 def test_a_response_that_fits_no_question_is_named() -> None:
-    with pytest.raises(DataError, match=r"step 1 alone needs .* Raise max_prompt_chars"):
+    with pytest.raises(DataError, match=r"step 1 by itself needs .* Raise max_prompt_chars"):
         questions(12_000, 1, sized([(10, 10), (10, 20_000), (10, 10)]))
 
 
@@ -136,9 +134,8 @@ def test_the_merge_takes_the_surest_the_earlier_of_equals_and_counts_a_step_once
 
 def ask(answer: Any, budget: int = 18) -> tuple[Selection, ChatServer]:
     async def run(url: str) -> Selection:
-        selector = OracleSelector(
-            SelectConfig(selector="oracle", base_url=url, max_retries=0, max_prompt_chars=12_000),
-            {},
+        selector = new_selector(
+            select_config("oracle", base_url=url, max_retries=0, max_prompt_chars=12_000)
         )
         try:
             return await selector.select(LONG, budget)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from atlas.records import Outcome, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.rejection import RejectionSelector, merge_labels
-from atlas.selection.selectors.rejection_prompt import prompt_digest, rejection_questions
+from atlas.selection.judging.rejection_prompt import REJECTION_PROMPT
+from atlas.selection.selectors.rejection import merge_labels
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
+from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import labels_of, steps_shown
 from tests.selection.test_oracle_windows import LONG
 
@@ -22,9 +22,7 @@ def select(
     answer: Callable[[dict[str, Any], int], Reply], trajectory: Trajectory = FAILED, **settings: Any
 ) -> tuple[Selection, ChatServer]:
     async def run(url: str) -> Selection:
-        selector = RejectionSelector(
-            SelectConfig(selector="rejection", base_url=url, max_retries=0, **settings), {}
-        )
+        selector = new_selector(select_config("rejection", base_url=url, max_retries=0, **settings))
         try:
             return await selector.select(trajectory, 1)
         finally:
@@ -42,7 +40,7 @@ def test_bad_steps_are_masked_and_the_good_ones_of_a_failed_trajectory_are_kept(
         (2, ("self_correction",), "recover"),
     ]
     assert (selection.budget, selection.problem) == (2, None)
-    assert selection.prompt_digest == prompt_digest()
+    assert selection.prompt_digest == REJECTION_PROMPT.digest
     assert server.requests[0]["response_format"]["json_schema"]["schema"]["required"] == ["labels"]
 
 
@@ -79,7 +77,7 @@ def test_a_step_named_twice_is_sent_back() -> None:
     assert selection.indices == {0, 1, 2, 3}
 
 
-def test_long_trajectories_are_labelled_in_windows() -> None:
+def test_long_trajectories_are_labeled_in_windows() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return completion(
             labels_of({index: "mistake" if index == 7 else "good" for index in steps_shown(body)})
@@ -87,7 +85,9 @@ def test_long_trajectories_are_labelled_in_windows() -> None:
 
     selection, server = select(answer, LONG, max_prompt_chars=12_000)
     assert selection.indices == set(range(60)) - {7}
-    assert len(server.requests) == len(rejection_questions(LONG, 12_000)) > 1
+    assert (
+        len(server.requests) == len(REJECTION_PROMPT.questions(LONG, len(LONG.steps), 12_000)) > 1
+    )
 
 
 def test_where_windows_differ_either_may_call_a_step_bad() -> None:

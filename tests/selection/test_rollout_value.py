@@ -12,15 +12,14 @@ import pytest
 from atlas.environments.base import ENVIRONMENTS
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message, Problem, Task, Trajectory
-from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors import rollout_value
 from atlas.selection.selectors.base import Scores
-from atlas.selection.selectors.rollout_value import RolloutValueSelector
 from tests.environments.players import NOTHING, RoundPlayer
 from tests.environments.push import assistant
 from tests.environments.push import pushed as push_door
 from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 
 def pushed(num_steps: int, name: str = "t", num_needed: int = 4) -> Trajectory:
@@ -63,24 +62,29 @@ def score(
     batch_size: int = 64,
     environment: Mapping[str, Any] | None = None,
 ) -> Scores | Problem:
-    monkeypatch.setattr(rollout_value, "_load_player", lambda config: player)
-    rollouts = {"number": number, "batch_size": batch_size, "environment": environment}
-    config = SelectConfig.model_validate(
-        {"selector": "rollout-value", "model": "m", "rollouts": rollouts}
+    monkeypatch.setattr(rollout_value, "_load_player", lambda config, seed: player)
+    selector = new_selector(
+        select_config(
+            "rollout-value",
+            model="m",
+            num_rollouts=number,
+            batch_size=batch_size,
+            environment=environment,
+        )
     )
-    selector = RolloutValueSelector(config, {})
-    result = selector.score(trajectory)
+    result: Scores | Problem = selector.score(trajectory)
     asyncio.run(selector.close())
     return result
 
 
+# V = 0, 0, 1/2, 1, …
 WAITS = {
     (0, 0): "wait",
     (0, 1): "wait",
     (1, 0): "wait",
     (1, 1): "wait",
     (2, 0): "wait",
-}  # V = 0, 0, 1/2, 1, …
+}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -219,9 +223,12 @@ def test_a_real_model_plays_the_same_by_its_seed_and_the_price_is_said_before(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_trajectories(tmp_path / "run", [pushed(4, "a"), pushed(2, "b"), pushed(0, "c")])
-    rollouts = {"number": 2, "max_new_tokens": 4, "max_context": 400}
-    config = SelectConfig.model_validate(
-        {"selector": "rollout-value", "model": str(tiny_model_folder), "rollouts": rollouts}
+    config = select_config(
+        "rollout-value",
+        model=str(tiny_model_folder),
+        num_rollouts=2,
+        max_new_tokens=4,
+        max_context=400,
     )
     manifests = [select_steps(config, run, tmp_path / name) for name in ("one", "two")]
     assert manifests[0].outputs == manifests[1].outputs

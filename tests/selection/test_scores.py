@@ -1,4 +1,4 @@
-"""From scores to selections: ties, steps that are never chosen, both scopes, and what is kept when a run breaks off."""
+"""From scores to selections: ties, steps never chosen, both scopes, a run that breaks off."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import ConfigError, DataError, EndpointError
+from atlas.kinds import NoConfig
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.budget import dataset_budgets, step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.scores import StepScores, score_steps, select_best
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors.base import Others, Scores
+from atlas.selection.selectors.base import Scores, SelectorContext
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
 
 SCORES = st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5]) | st.floats(-5, 5), max_size=8)
 SETS = st.lists(SCORES, max_size=8).map(
@@ -86,12 +88,12 @@ def test_equal_scores_are_shared_out_by_step_before_a_trajectory_gets_a_second()
 
 
 class Lengths:
-    """Scores a step by the number in the trajectory's name and its own index; remembers whom it was asked about."""
+    """Scores a step by the trajectory's length and its own index; keeps what it was asked about."""
 
     asked: list[str] = []  # noqa: RUF012 - read by the tests
     unanswered: set[str] = set()  # noqa: RUF012
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
+    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
         pass
 
     async def score(self, trajectory: Trajectory) -> Scores | Problem:
@@ -138,7 +140,7 @@ def chosen(out: Path) -> dict[str, tuple[int, list[int]]]:
 
 
 def config(kind: str = "Lengths", **settings: Any) -> SelectConfig:
-    return SelectConfig(selector=f"{__name__}:{kind}", **settings)
+    return select_config(selector=f"{__name__}:{kind}", **settings)
 
 
 def test_under_scope_trajectory_each_gets_its_own_share(run: Path, tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_a_class_that_does_both_selects_unless_the_whole_set_is_ranked(
 
 def test_a_selector_without_scores_cannot_rank_the_whole_set(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'random' gives no scores, so scope=dataset"):
-        select_steps(SelectConfig(selector="random", scope="dataset"), run, tmp_path / "out")
+        select_steps(select_config(selector="random", scope="dataset"), run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from atlas.config import check_config
 from atlas.errors import ConfigError, DataError, EndpointError, ModelError, RunError
 from atlas.records import Annotation, Problem, Selection, Trajectory
 from atlas.selection.select_steps import SelectConfig, select_steps
@@ -20,6 +19,7 @@ from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import answer_of, num_allowed
 
 TRAJECTORIES = [
@@ -48,7 +48,7 @@ def good(body: dict[str, Any], number: int) -> Reply:
 
 
 def oracle(url: str, **settings: Any) -> SelectConfig:
-    return SelectConfig(
+    return select_config(
         selector="oracle",
         base_url=url,
         **{"max_in_flight": 3, "max_retries": 0, "timeout_seconds": 5.0, **settings},
@@ -56,7 +56,7 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
 
 
 def test_random_selection_never_exceeds_the_budget(run: Path, tmp_path: Path) -> None:
-    manifest = select_steps(SelectConfig(selector="random", ratio=0.3), run, tmp_path / "out")
+    manifest = select_steps(select_config(selector="random", ratio=0.3), run, tmp_path / "out")
     assert [len(selection.indices) for selection in selections_in(tmp_path / "out")] == [
         1,
         1,
@@ -79,7 +79,7 @@ def test_another_seed_draws_other_steps_and_a_larger_ratio_keeps_the_smaller_dra
     run: Path, tmp_path: Path
 ) -> None:
     for name, settings in {"a": {}, "b": {"seed": 1}, "c": {"ratio": 0.6}}.items():
-        select_steps(SelectConfig(selector="random", **settings), run, tmp_path / name)
+        select_steps(select_config(selector="random", **settings), run, tmp_path / name)
     a, b, c = (
         [selection.indices for selection in selections_in(tmp_path / name)] for name in "abc"
     )
@@ -91,12 +91,12 @@ def test_trajectories_of_one_length_get_draws_of_their_own(tmp_path: Path) -> No
     run = write_trajectories(
         tmp_path / "run", [make_trajectory(20, f"t{index}") for index in range(10)]
     )
-    select_steps(SelectConfig(selector="random"), run, tmp_path / "out")
+    select_steps(select_config(selector="random"), run, tmp_path / "out")
     assert len({selection.indices for selection in selections_in(tmp_path / "out")}) > 5
 
 
 def test_all_says_that_the_ratio_was_not_used(run: Path, tmp_path: Path) -> None:
-    manifest = select_steps(SelectConfig(selector="all"), run, tmp_path / "out")
+    manifest = select_steps(select_config(selector="all"), run, tmp_path / "out")
     assert manifest.summary["share"] == 1.0
     assert "the ratio of 0.3 was not used" in manifest.summary["budget"]
 
@@ -104,9 +104,9 @@ def test_all_says_that_the_ratio_was_not_used(run: Path, tmp_path: Path) -> None
 def test_a_complement_shares_no_step_with_its_selection_and_has_its_budget(
     run: Path, tmp_path: Path
 ) -> None:
-    select_steps(SelectConfig(selector="random", ratio=0.4), run, tmp_path / "chosen")
+    select_steps(select_config(selector="random", ratio=0.4), run, tmp_path / "chosen")
     manifest = select_steps(
-        SelectConfig(selector="complement", of=str(tmp_path / "chosen"), ratio=0.1),
+        select_config(selector="complement", of=str(tmp_path / "chosen"), ratio=0.1),
         run,
         tmp_path / "rest",
     )
@@ -120,10 +120,12 @@ def test_a_complement_shares_no_step_with_its_selection_and_has_its_budget(
 
 def test_a_complement_of_other_trajectories_is_refused(run: Path, tmp_path: Path) -> None:
     others = write_trajectories(tmp_path / "others", TRAJECTORIES[:3])
-    select_steps(SelectConfig(selector="random"), others, tmp_path / "chosen")
+    select_steps(select_config(selector="random"), others, tmp_path / "chosen")
     with pytest.raises(RunError, match="made from other trajectories"):
         select_steps(
-            SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest"
+            select_config(selector="complement", of=str(tmp_path / "chosen")),
+            run,
+            tmp_path / "rest",
         )
     assert not (tmp_path / "rest").exists()
 
@@ -139,7 +141,7 @@ def test_a_complement_inherits_the_problems_of_its_selection(run: Path, tmp_path
     with serve(answer) as server:
         select_steps(oracle(server.url), run, tmp_path / "chosen")
     manifest = select_steps(
-        SelectConfig(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest"
+        select_config(selector="complement", of=str(tmp_path / "chosen")), run, tmp_path / "rest"
     )
     assert manifest.summary["problems"] == 1
     [problem] = read_records(tmp_path / "rest" / "problems.jsonl", Problem)
@@ -169,8 +171,8 @@ def test_annotated_takes_the_highest_scores_the_earlier_of_equals_and_only_steps
 ) -> None:
     trajectory = annotate(make_trajectory(6), [1.0, 3.0, None, 2.0, 2.0, None])
     run = write_trajectories(tmp_path / "run", [trajectory, make_trajectory(2, "plain")])
-    manifest = select_steps(SelectConfig(ratio=0.35), run, tmp_path / "two")
-    select_steps(SelectConfig(ratio=1.0), run, tmp_path / "as many as there are")
+    manifest = select_steps(select_config(ratio=0.35), run, tmp_path / "two")
+    select_steps(select_config(ratio=1.0), run, tmp_path / "as many as there are")
     assert selections_in(tmp_path / "two")[0].indices == {1, 3}
     assert selections_in(tmp_path / "as many as there are")[0].indices == {0, 1, 3, 4}
     assert manifest.summary["problems"] == 1
@@ -179,11 +181,10 @@ def test_annotated_takes_the_highest_scores_the_earlier_of_equals_and_only_steps
 
 def test_a_run_that_selects_nothing_at_all_is_an_error(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no step is annotated"):
-        select_steps(SelectConfig(selector="annotated"), run, tmp_path / "out")
+        select_steps(select_config(selector="annotated"), run, tmp_path / "out")
 
 
 def test_rules_find_the_plan_the_correction_and_the_reward() -> None:
-    from atlas.selection.selectors.base import make_selector
 
     trajectory = make_trajectory(6, thought="I go on.")
     steps = list(trajectory.steps)
@@ -197,7 +198,7 @@ def test_rules_find_the_plan_the_correction_and_the_reward() -> None:
         }
     )
     steps[5] = steps[5].model_copy(update={"reward": 1.0})
-    selector = make_selector(SelectConfig(selector="rules"))
+    selector = new_selector(select_config(selector="rules"))
     selection = selector.select(trajectory.model_copy(update={"steps": tuple(steps)}), 3)
     assert isinstance(selection, Selection)
     assert {step.index: step.kinds for step in selection.critical_steps} == {
@@ -209,24 +210,24 @@ def test_rules_find_the_plan_the_correction_and_the_reward() -> None:
 
 def test_an_unknown_selector_is_named_with_the_nearest(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'random'"):
-        select_steps(SelectConfig(selector="randon"), run, tmp_path / "out")
+        select_steps(select_config(selector="randon"), run, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"selector": "complement"}, "needs of="),
+        ({"selector": "complement"}, r"of' is required \(the selection run whose complement"),
         ({"selector": "random", "of": "x"}, "leave it out"),
         ({"ratio": 0}, "'ratio'"),
         ({"ratio": 1.5}, "'ratio'"),
-        ({"base_url": "127.0.0.1:8000"}, "http://"),
-        ({"base_url": "http://me:secret@host/v1"}, "api_key_variable"),
-        ({"base_url": "http://host/v1?key=secret"}, "api_key_variable"),
+        ({"selector": "oracle", "base_url": "127.0.0.1:8000"}, "http://"),
+        ({"selector": "oracle", "base_url": "http://me:secret@host/v1"}, "api_key_variable"),
+        ({"selector": "oracle", "base_url": "http://host/v1?key=secret"}, "api_key_variable"),
     ],
 )
 def test_settings_that_cannot_be_are_explained(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_config(SelectConfig, values, where="test")
+        select_config(**values)
 
 
 @pytest.mark.parametrize(
@@ -234,19 +235,22 @@ def test_settings_that_cannot_be_are_explained(values: dict[str, Any], message: 
     [
         {"base_url": "https://me:sk-very-secret@host/v1"},
         {"base_url": "me:sk-very-secret@host/v1"},
-        {"reference_base_url": "https://host/v1?key=sk-very-secret"},
+        {
+            "selector": "excess-loss",
+            "model": "m",
+            "reference_model": "r",
+            "reference_endpoint": {"base_url": "https://host/v1?key=sk-very-secret"},
+        },
         {"api_key_variable": "sk-very-secret"},
         {"api_key_variable": "gsk_sk-very-secret".replace("-", "_")},
     ],
 )
 def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="configs are saved") as caught:
-        check_config(SelectConfig, values, where="test")
+        select_config(**{"selector": "oracle", **values})
     assert "secret" not in str(caught.value).replace("may hold a secret", "")
     with pytest.raises(ConfigError):
-        check_config(
-            SelectConfig, {"base_url": "http://host/v1", "api_key_variable": ""}, where="test"
-        )
+        select_config("oracle", base_url="http://host/v1", api_key_variable="")
 
 
 def test_a_finished_run_asks_nothing(run: Path, tmp_path: Path) -> None:
@@ -361,8 +365,10 @@ def test_a_killed_run_goes_on_with_exactly_the_missing_trajectories(tmp_path: Pa
     with serve(lambda body, number: completion(answer_of([1]), delay=0.05)) as server:
         config = oracle(server.url, max_in_flight=2)
         script = (
-            "from pathlib import Path; from atlas.selection.select_steps import SelectConfig, select_steps; "
-            f"select_steps(SelectConfig.model_validate_json({config.model_dump_json()!r}), Path({str(run)!r}), Path({str(out)!r}))"
+            "from pathlib import Path; "
+            "from atlas.selection.select_steps import SelectConfig, select_steps; "
+            f"config = SelectConfig.model_validate_json({config.model_dump_json()!r}); "
+            f"select_steps(config, Path({str(run)!r}), Path({str(out)!r}))"
         )
         process = subprocess.Popen([sys.executable, "-c", script])
         deadline = time.monotonic() + 60
@@ -372,7 +378,8 @@ def test_a_killed_run_goes_on_with_exactly_the_missing_trajectories(tmp_path: Pa
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with open(partial, "ab") as file:  # as if the last line had been torn
+        # As if the last line had been torn.
+        with partial.open("ab") as file:
             file.write(b'{"version":1,"trajectory_id":"trajectory-2')
         safe = [
             Selection.model_validate_json(line).trajectory_id
@@ -418,7 +425,7 @@ def test_selection_works_where_an_event_loop_runs_already(run: Path, tmp_path: P
     import asyncio
 
     async def notebook_cell() -> int:
-        return select_steps(SelectConfig(selector="random"), run, tmp_path / "out").summary[
+        return select_steps(select_config(selector="random"), run, tmp_path / "out").summary[
             "selected_steps"
         ]
 
@@ -431,7 +438,8 @@ import asyncio, pathlib, sys
 from atlas.selection.select_steps import SelectConfig, select_steps
 
 async def cell():
-    config = SelectConfig(selector="oracle", model="judge", base_url=sys.argv[1], max_in_flight=1)
+    endpoint = {"base_url": sys.argv[1], "max_in_flight": 1}
+    config = SelectConfig(selector={"name": "oracle", "model": "judge", "endpoint": endpoint})
     select_steps(config, *map(pathlib.Path, sys.argv[2:]))
 
 try:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from atlas.config import check_config
 from atlas.errors import ConfigError, RunError
 from atlas.records import CriticalKind, CriticalStep, Selection
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import make_selector
 from tests.conftest import make_trajectory
+from tests.selection.configs import new_selector, select_config
 
 TRAJECTORY = make_trajectory(6)
 
@@ -34,11 +33,15 @@ def choosing(
 
 
 def vote(*given: Selection, budget: int = 6, voting: str = "majority") -> Selection:
-    config = check_config(
-        SelectConfig, {"selector": "vote", "of": ["a", "b"], "voting": voting}, "test"
-    )
-    selection = make_selector(config, {"t": given}).select(TRAJECTORY, budget)  # type: ignore[union-attr]
-    assert isinstance(selection, Selection)
+    return ask([{"t": selection} for selection in given], budget, voting)
+
+
+def ask(runs: list[dict[str, Selection]], budget: int, voting: str = "majority") -> Selection:
+    """What a vote selects where the runs in `of` hold these selections."""
+    config = select_config("vote", of=[str(number) for number in range(len(runs))], voting=voting)
+    with patch("atlas.selection.selectors.vote.read_selections", side_effect=runs):
+        selector = new_selector(config)
+    selection: Selection = selector.select(TRAJECTORY, budget)
     return selection
 
 
@@ -100,21 +103,20 @@ def test_a_selection_with_a_problem_abstains_and_a_vote_without_voters_is_a_prob
 
 
 def test_a_trajectory_that_nobody_selected_from_is_named() -> None:
-    config = check_config(SelectConfig, {"selector": "vote", "of": ["a", "b"]}, "test")
     with pytest.raises(RunError, match="trajectory 't'"):
-        make_selector(config, {}).select(TRAJECTORY, 2)  # type: ignore[union-attr]
+        ask([{}, {}], 2)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"selector": "vote"}, "two or more"),
-        ({"selector": "vote", "of": "a"}, "two or more"),
+        ({"selector": "vote"}, r"of' is required \(the selection runs that vote, two or more\)"),
+        ({"selector": "vote", "of": ["a"]}, "two or more"),
         ({"selector": "vote", "of": ["a", "a"]}, "twice"),
-        ({"selector": "complement", "of": ["a", "b"]}, "2 are given"),
+        ({"selector": "complement", "of": ["a", "b"]}, "of' is .*a valid string"),
         ({"selector": "random", "of": ["a", "b"]}, "leave it out"),
     ],
 )
 def test_as_many_selections_are_given_as_are_read(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_config(SelectConfig, values, "test")
+        select_config(**values)

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.annotated import AnnotatedSelector
 from atlas.trajectories.formats.agenttraj import AgentTrajFormat
 from atlas.trajectories.formats.conventions import environment_of_item, parse_action
+from tests.selection.configs import new_selector, select_config
 
 OK = "OK. I'll follow your instructions and try my best to solve the task."
 
@@ -135,9 +134,7 @@ def test_a_masked_export_gives_its_selection_back(
         assert annotations == [None] * len(annotations)
     else:
         assert [note and note.is_marked for note in annotations] == marks
-        chosen = AnnotatedSelector(SelectConfig(selector="annotated"), {}).select(
-            trajectory, len(marks)
-        )
+        chosen = new_selector(select_config()).select(trajectory, len(marks))
         assert chosen.indices == {index for index, mark in enumerate(marks) if mark}
 
 

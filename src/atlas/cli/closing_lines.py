@@ -90,6 +90,9 @@ def _short(value: Any) -> str:
                 if known
                 else f"{value['value']:.3f} [no interval]"
             )
+        if "sentence" in value:
+            # Who chose the steps: for reports, and too long for this line.
+            return ""
         if not any(value.values()):
             return ""  # a usage of nothing, say, where no model was asked
         inner = [

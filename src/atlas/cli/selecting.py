@@ -1,4 +1,4 @@
-"""Commands that find critical steps, compare ways of finding them, and hand them to other trainers."""
+"""Commands that select critical steps, compare selections, and export them."""
 
 from __future__ import annotations
 
@@ -20,80 +20,28 @@ def select(
     selector: Annotated[
         str | None,
         typer.Option(
-            help="A row of the table of selectors (docs/stages.md has the list), or package.module:Selector."
-        ),
-    ] = None,
-    ratio: Annotated[
-        float | None,
-        typer.Option(
-            help="The share of a trajectory's steps that may be selected (the paper: 0.3)."
-        ),
-    ] = None,
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose steps the ratio is of: trajectory, or dataset (the best of all, for selectors with scores)."
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Drives the selectors that draw.")] = None,
-    of: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A selection run: for complement the one to take the complement of, for vote each that votes."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model that is asked or run; for learned: a run of select-train."),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Any OpenAI-compatible endpoint; for perplexity, entropy, excess-loss one that scores prompts."
-        ),
-    ] = None,
-    batch: Annotated[
-        bool | None,
-        typer.Option(
-            "--batch", help="For oracle and rejection: ask through the provider's batch endpoint."
+            help="A row of the table of selectors (docs/stages.md has the list), or "
+            "package.module:Class. docs/settings.md lists the settings of each under its name."
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Say what would be asked and what it would cost, and send nothing."
+            "--dry-run", help="Print what would be asked and what it would cost; send nothing."
         ),
     ] = False,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(help="Ask nothing that, as estimated, could cost more than that many USD."),
-    ] = None,
-    retry_problems: Annotated[
-        Path | None,
-        typer.Option(
-            help="An earlier run of the same selector: keep its selections, ask for its problems alone."
-        ),
-    ] = None,
 ) -> None:
-    """Find the critical steps of each trajectory, under a budget."""
+    """Find the critical steps of each trajectory, under a budget.
+
+    Settings of the command and of the selector are both written key=value, for example
+    `atlas select --selector oracle ratio=0.3 model=openai/gpt-4o max_cost_usd=5 …`.
+    """
     from atlas.selection.costs import estimate_cost
     from atlas.selection.select_steps import SelectConfig, select_steps
 
-    given = {
-        "selector": selector,
-        "ratio": ratio,
-        "scope": scope,
-        "seed": seed,
-        "of": [str(run) for run in of or ()] or None,
-        "model": model,
-        "base_url": base_url,
-        "batch": batch,
-        "max_cost_usd": max_cost,
-        "retry_problems_of": retry_problems and str(retry_problems),
-    }
-    config = read_config(SelectConfig, settings, given)
+    config = read_config(SelectConfig, settings, {"selector": selector})
     if dry_run:
-        tell_estimate(estimate_cost(config, trajectories, out), config)
+        tell_estimate(estimate_cost(config, trajectories, out), config.selector.settings)
         return
     tell(select_steps(config, trajectories, out), out)
 
@@ -111,19 +59,12 @@ def select_train(
     ],
     out: Out,
     settings: Settings = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Which tasks are held out to measure on.")
-    ] = None,
 ) -> None:
-    """Distil labels into a small local selector, and say how far it agrees with them on held-out tasks."""
+    """Train a small local selector on labels, and measure it on held-out tasks."""
     from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 
-    tell(
-        train_selector(
-            read_config(SelectTrainConfig, settings, {"seed": seed}), trajectories, selection, out
-        ),
-        out,
-    )
+    config = read_config(SelectTrainConfig, settings, {})
+    tell(train_selector(config, trajectories, selection, out), out)
 
 
 @app.command("compare-selections")

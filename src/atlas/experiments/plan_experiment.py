@@ -117,7 +117,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         if (
             (key := select.model_dump_json()) not in made
         ):  # arms that are only trained differently share their selection: an oracle is asked once
-            needs = (trajectories, *map(Path, select.of))
+            needs = (trajectories, *map(Path, _others(select.selector.settings)))
             made[key] = add(
                 f"select: {arm}",
                 out / "selections" / arm,
@@ -229,18 +229,27 @@ def _selection_settings(
 ) -> dict[str, Any]:
     """An arm's selection settings with `critical` and the names of other arms (`of`) resolved."""
     resolved = {key: value for key, value in settings.items() if key != TRAIN}
-    if resolved.get("selector") == CRITICAL:
-        resolved |= (
-            {"selector": "annotated"}
-            if config.oracle is None
-            else {"selector": "oracle", **config.oracle}
+    given = resolved.get("selector", {})
+    selector = {"name": given} if isinstance(given, str) else dict(given)
+    if selector.get("name") == CRITICAL:
+        selector |= (
+            {"name": "annotated"} if config.oracle is None else {"name": "oracle", **config.oracle}
         )
-    given = resolved.get("of") or ()
-    others = [given] if isinstance(given, str) else list(given)
-    for of in map(str, others):
-        if of not in selections and not Path(of).exists():
-            known = nearest(of, selections) if selections else "It is the first arm."
-            raise ConfigError(
-                f"{where}: of: '{of}' is neither an arm before this one nor a run folder of select. {known}"
-            )
-    return resolved | {"of": [str(selections.get(str(of), of)) for of in others]}
+    if (given := selector.get("of")) is not None:
+        others = [given] if isinstance(given, str) else list(given)
+        for of in map(str, others):
+            if of not in selections and not Path(of).exists():
+                known = nearest(of, selections) if selections else "It is the first arm."
+                raise ConfigError(
+                    f"{where}: of: '{of}' is neither an arm before this one nor a run folder of "
+                    f"select. {known}"
+                )
+        paths = [str(selections.get(str(of), of)) for of in others]
+        selector["of"] = paths[0] if isinstance(given, str) else paths
+    return resolved | ({"selector": selector} if selector else {})
+
+
+def _others(settings: Any) -> tuple[str, ...]:
+    """The selection runs that a selector starts from."""
+    of = getattr(settings, "of", ())
+    return (of,) if isinstance(of, str) else tuple(of)

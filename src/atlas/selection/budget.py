@@ -1,7 +1,7 @@
-"""How many steps of a trajectory may be selected: at most the share m of *that* trajectory's steps (ATLaS §3).
+"""How many steps of a trajectory may be selected: at most the share m of its steps (ATLaS §3).
 
-Where steps have scores, the share can be of the whole dataset instead: then a trajectory's budget is the number of its
-steps among the best of all.
+Where steps have scores, the share can be of the whole dataset instead: then a trajectory's budget
+is the number of its steps among the best of all.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def step_budget(
 ) -> int:
     """max(min_steps, ratio * num_steps rounded), never more than there are steps.
 
-    The product is exact in the decimals of `ratio`: 0.29 of 100 steps is 29, though 0.29 * 100 is a bit less in floats.
-    A half goes up under "nearest".
+    The product is exact in the decimals of `ratio`: 0.29 of 100 steps is 29, though 0.29 * 100 is a
+    bit less in floats. A half goes up under "nearest".
 
     >>> [step_budget(n, 0.3) for n in (0, 1, 3, 7, 10)]
     [0, 1, 1, 2, 3]
@@ -43,20 +43,18 @@ def step_budget(
 def dataset_budgets(
     scores: Iterable[tuple[str, Sequence[float | None]]], ratio: float, rounding: Rounding = "floor"
 ) -> dict[str, int]:
-    """How many steps of each trajectory (by id) are among the best `ratio` of all steps, None being a step that is never among them.
+    """How many steps of each trajectory (by id) are among the best `ratio` of all steps.
 
-    Of equal scores the earlier step comes first, between trajectories a hash of the id decides: their order does not matter.
+    A step with the score None never is. Of equal scores the earlier step comes first; between
+    trajectories a hash of the id decides, so that their order does not matter.
 
     >>> dataset_budgets([("a", [1.0, 5.0, 4.0]), ("b", [2.0, None, 3.0])], 0.5)
     {'a': 2, 'b': 1}
     """
     ids: list[str] = []
     num_steps = 0
-    values, steps, owners = (
-        array("d"),
-        array("q"),
-        array("q"),
-    )  # of each step with a score: the score, its index, its trajectory
+    # Of each step with a score: the score, its index, its trajectory.
+    values, steps, owners = array("d"), array("q"), array("q")
     for owner, (id_, of_steps) in enumerate(scores):
         ids.append(id_)
         num_steps += len(of_steps)
@@ -66,9 +64,10 @@ def dataset_budgets(
                 steps.append(step)
                 owners.append(owner)
     lots = np.empty(len(ids), dtype=np.int64)
-    lots[
-        sorted(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest())
-    ] = np.arange(len(ids))
+    by_hash = sorted(
+        range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest()
+    )
+    lots[by_hash] = np.arange(len(ids))
     owner_of = np.asarray(owners, dtype=np.int64)
     order = np.lexsort((lots[owner_of], np.asarray(steps), -np.asarray(values)))
     best = order[: step_budget(num_steps, ratio, rounding, min_steps=0)]

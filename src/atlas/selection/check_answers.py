@@ -1,19 +1,21 @@
-"""What the answers of a model so far say about all that are still to be paid for: whether it is of any use to go on."""
+"""Whether it is of any use to go on asking a model, judged by its answers so far."""
 
 from __future__ import annotations
 
 from atlas.errors import ModelError
 from atlas.records import Selection
+from atlas.selection.judging.judge_config import JudgeConfig
 
-HOPELESS_AFTER = 20  # unusable answers from the start on: the model or the settings are at fault, not the trajectories
+# Unusable answers from the start on: then the model or the settings are at fault.
+HOPELESS_AFTER = 20
 
 
 class AnswerCheck:
-    """Counts over all processes of a run: it is to be told of the selections that an earlier one left, too."""
+    """Counts over all processes of a run: it is given the selections of earlier ones, too."""
 
-    def __init__(self, model: str, limit_usd: float | None) -> None:
-        self._model = model
-        self._limit_usd = limit_usd
+    def __init__(self, config: JudgeConfig) -> None:
+        self._model = config.model
+        self._limit_usd = config.max_cost_usd
         self._has_usable = False
         self._num_unusable = 0
 
@@ -21,27 +23,30 @@ class AnswerCheck:
         """One more selection.
 
         Raises:
-            ModelError: there is a limit to what may be paid, and a server that says nothing about tokens; or the first 20 answers
-                were all unusable.
+            ModelError: there is a limit to what may be paid, and the server reports no tokens; or
+                the first 20 answers were all unusable.
         """
         usage = selection.usage
         if selection.problem is None:
-            self._has_usable |= (
-                selection.prompt_digest is not None or usage.requests > 0
-            )  # else nobody was asked
-            if (
-                self._limit_usd is not None
-                and usage.requests
-                and not usage.input_tokens + usage.output_tokens
-            ):
-                raise ModelError(
-                    f"the endpoint does not say how many tokens an answer took, so max_cost_usd={self._limit_usd:g} cannot be held. "
-                    "What was answered is kept. Leave --max-cost out, or ask a server that tells its usage."
-                )
-        elif usage.requests:  # else the problem is not the model's
+            # Without a digest and a request, nobody was asked.
+            self._has_usable |= selection.prompt_digest is not None or usage.requests > 0
+            self._check_tokens_are_reported(selection)
+        elif usage.requests:
+            # A problem without a request is not the model's.
             self._num_unusable += 1
         if not self._has_usable and self._num_unusable >= HOPELESS_AFTER:
             raise ModelError(
-                f"model '{self._model}': the first {HOPELESS_AFTER} questions got no usable answer. "
-                f"The last: {selection.problem}. Choose another model or other settings, and another --out."
+                f"model '{self._model}': the first {HOPELESS_AFTER} questions got no usable "
+                f"answer. The last: {selection.problem}. Choose another model or other settings, "
+                "and another --out."
+            )
+
+    def _check_tokens_are_reported(self, selection: Selection) -> None:
+        usage = selection.usage
+        num_tokens = usage.input_tokens + usage.output_tokens
+        if self._limit_usd is not None and usage.requests and not num_tokens:
+            raise ModelError(
+                "the endpoint does not report how many tokens an answer took, so "
+                f"max_cost_usd={self._limit_usd:g} cannot be held. What was answered is kept. "
+                "Leave max_cost_usd out, or ask a server that reports its usage."
             )

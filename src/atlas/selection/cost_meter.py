@@ -1,10 +1,10 @@
-"""What a run pays: each payment safe on disk as it is made, and no question asked that could bring the total above the limit.
+"""What a run pays: each payment is safe on disk as it is made, and the limit is kept.
 
     OUT/spent.jsonl.partial    the total so far, a line after each payment
     OUT/spent.jsonl            the total, one line
 
-A payment counts whether or not it bought a selection: an answer against the rules, a window of a trajectory whose other window
-got no answer, what was under way when the run was killed.
+A payment counts whether or not it led to a selection: an answer against the rules, a window of a
+trajectory whose other window got no answer, what was under way when the run was killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from atlas.records import Selection, Trajectory, Usage
-from atlas.selection.budget import step_budget
 from atlas.selection.check_answers import AnswerCheck
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import Price, cost_usd
@@ -21,38 +20,42 @@ from atlas.selection.selectors.base import HasEstimate, HasPayments
 from atlas.store.record_files import RecordLog, read_records
 from atlas.store.run_folders import Run
 
-TOTAL = "total"  # every line has this key, so that the last one counts
+# Every line has this key, so that the last one counts.
+TOTAL = "total"
 
 
 class CostMeter:
     """What a run has paid, what is under way, and whether one more trajectory fits beside them.
 
-    A selector that tells its payments is listened to; of others, what a selection took counts when it comes.
+    A selector that reports its payments is listened to; for others, what a selection took counts
+    when it comes.
     """
 
     def __init__(
         self, run: Run, price: Price | None, config: SelectConfig, selector: HasEstimate
     ) -> None:
-        self.limit_usd = config.max_cost_usd
-        self._price = price
+        self.limit_usd = selector.config.max_cost_usd
+        self.price = price
         self._config = config
         self._selector = selector
-        self._check = AnswerCheck(config.model, config.max_cost_usd)
+        self._check = AnswerCheck(selector.config)
         self._log: RecordLog[Usage] = run.log("spent", Usage, key=lambda _: TOTAL)
         totals = list(
             read_records(self._log.path, Usage) if self._log.sealed else self._log.records()
         )
         self.paid = totals[-1] if totals else Usage()
-        self._under_way: dict[str, float] = {}  # trajectory id -> USD as estimated
-        self._under_way_usd = 0.0  # of all of them
-        self._answered_usd = self._estimated_usd = (
-            0.0  # what the answers of this process cost, and what they were estimated at
-        )
+        # Trajectory id -> USD as estimated, and the sum of them.
+        self._under_way: dict[str, float] = {}
+        self._under_way_usd = 0.0
+        # What the answers of this process cost, and what they were estimated at.
+        self._answered_usd = self._estimated_usd = 0.0
         if isinstance(selector, HasPayments):
-            selector.tell_payments(self.pay)
+            selector.report_payments(self.pay)
 
     def take_over(self, answers: Iterable[Selection | StepScores]) -> None:
-        """Hear of what an earlier process of this run left. If it did not keep what it paid, its selections say it.
+        """Count what an earlier process of this run left.
+
+        If that process did not record what it paid, its selections say it.
 
         Raises:
             ModelError: to go on is of no use, see AnswerCheck.
@@ -66,7 +69,7 @@ class CostMeter:
             self.pay(usage)
 
     def count(self, answer: Selection | StepScores) -> None:
-        """Hear of an answer that is safe on disk.
+        """Count an answer that is safe on disk.
 
         Raises:
             ModelError: to go on is of no use, see AnswerCheck.
@@ -83,28 +86,30 @@ class CostMeter:
 
     @property
     def cost_usd(self) -> float:
-        return cost_usd(self.paid, self._price) or 0.0
+        return cost_usd(self.paid, self.price) or 0.0
 
     @property
     def is_idle(self) -> bool:
         return not self._under_way
 
     def estimate_usd(self, trajectory: Trajectory) -> float:
-        """Nothing, where there is no limit."""
+        """0 if there is no limit."""
         if self.limit_usd is None:
             return 0.0
-        config = self._config
-        budget = step_budget(len(trajectory.steps), config.ratio, config.rounding, config.min_steps)
-        return cost_usd(self._selector.estimate(trajectory, budget), self._price) or 0.0
+        budget = self._config.budget(len(trajectory.steps))
+        return cost_usd(self._selector.estimate(trajectory, budget), self.price) or 0.0
 
     def expect_usd(self, estimated_usd: float) -> float:
-        """An estimate, raised by as much as the answers of this process were dearer than theirs (hidden thoughts, second chances)."""
+        """An estimate, raised by as much as the answers of this process cost more than theirs.
+
+        Hidden thoughts and answers that were asked for again are in no estimate.
+        """
         return estimated_usd * max(
             1.0, self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0
         )
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
-        """Whether a trajectory fits beside what is paid and under way; if so, it is under way from now on."""
+        """Whether a trajectory fits beside what is paid and under way; if so, it is under way."""
         would_be_usd = self.cost_usd + self.expect_usd(self._under_way_usd + estimated_usd)
         if estimated_usd and self.limit_usd is not None and would_be_usd > self.limit_usd:
             return False
@@ -115,17 +120,17 @@ class CostMeter:
     def release(self, trajectory_id: str, answer: Selection | StepScores | None) -> None:
         """A trajectory is no longer under way, with or without an answer."""
         estimated_usd = self._under_way.pop(trajectory_id)
-        self._under_way_usd = (
-            self._under_way_usd - estimated_usd if self._under_way else 0.0
-        )  # so that rounding does not add up
+        # Exactly 0 when nothing is under way, so that rounding does not add up.
+        self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0
         if isinstance(answer, Selection) and answer.usage.requests:
-            self._answered_usd += cost_usd(answer.usage, self._price) or 0.0
+            self._answered_usd += cost_usd(answer.usage, self.price) or 0.0
             self._estimated_usd += estimated_usd
 
     def seal(self) -> None:
-        """The run is over: its total alone is kept."""
+        """The run is over: only its total is kept."""
         if not self._log.sealed and not self._log.done:
-            self._log.append(self.paid)  # nothing was asked
+            # Nothing was asked.
+            self._log.append(self.paid)
         self._log.seal([TOTAL])
 
     def close(self) -> None:

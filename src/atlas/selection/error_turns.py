@@ -1,9 +1,9 @@
-"""Which turns ended in an error: `trajectory -> for each step, the rule that its following observation meets`.
+"""Which turns ended in an error: `trajectory -> for each step, the words of the error or None`.
 
-One literal table of patterns, by environment and format. Those of an environment are tried on its own trajectories alone,
-for "Nothing happens." is a failed act in ALFWorld and may be a sentence of a story elsewhere; the others are tried on
-all. Patterns look at the beginning of a message (or of a line, where they say so): a file that an agent reads may hold the
-word "error" anywhere.
+One literal table of patterns, by environment and format. Those of an environment are tried only on
+its own trajectories, because "Nothing happens." is a failed act in ALFWorld and may be a sentence
+of a story elsewhere; the others are tried on all. Patterns look at the beginning of a message (or
+of a line, where they say so): a file that an agent reads may hold the word "error" anywhere.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from types import MappingProxyType
 from atlas.records import Message, Trajectory
 
 ANYWHERE = "any"
-TOOLS = "tool"  # messages with the role "tool", whatever the environment
-CHARS = 4_000  # of the beginning of a message; and as many of its end, where a traceback ends
+# Messages with the role "tool", whatever the environment.
+TOOLS = "tool"
+# How much of the beginning of a message is read, and of its end, where a traceback ends.
+CHARS = 4_000
 
 ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         ANYWHERE: (
-            r"(HTTP(/[\d.]+)?\s+|\[HTTP |status(_| )?code\W{1,3})[45]\d\d\b",  # a server refused or broke
-            r'\{\s*"(error|detail)"\s*:(?!\s*(null|""|false|\{\}))',  # AgentGym servers and most web interfaces
+            # A server refused or broke.
+            r"(HTTP(/[\d.]+)?\s+|\[HTTP |status(_| )?code\W{1,3})[45]\d\d\b",
+            # AgentGym's servers and most web interfaces.
+            r'\{\s*"(error|detail)"\s*:(?!\s*(null|""|false|\{\}))',
             r"(?m)^Traceback \(most recent call last\):",
             r"(ERROR|Error|error)\s*[:|]",
-            r"(?m)^(bash|sh|zsh|/bin/\w+):.*(command not found|No such file or directory|syntax error|Permission denied)",
-            r"Error: Only one 'Action' is allowed",  # AgentGym's clients
+            r"(?m)^(bash|sh|zsh|/bin/\w+):.*"
+            r"(command not found|No such file or directory|syntax error|Permission denied)",
+            # AgentGym's clients.
+            r"Error: Only one 'Action' is allowed",
             r"Invalid Action\.",
         ),
         TOOLS: (
@@ -36,7 +42,8 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"(?s).{0,2000}\b(exit code|Exit code|returncode)\W{1,3}[1-9]\d*\b",
         ),
         "babyai": (
-            r"That action is not possible\b",  # our own
+            # Written by atlas.
+            r"That action is not possible\b",
             r"(?s).{0,200}The action is not recognized\b",
             r"(?s).{0,200}[Yy]ou can'?t (move|go|pick|open|drop|toggle)\b",
         ),
@@ -55,9 +62,8 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "webshop": (r"Invalid (action|Action)\b",),
     }
 )
-_LABEL = re.compile(
-    r"\s*((Instruction|Observation):\s*)?"
-)  # what AgentGym's data and clients put before an observation
+# What AgentGym's data and clients put before an observation.
+_LABEL = re.compile(r"\s*((Instruction|Observation):\s*)?")
 _COMPILED = {
     group: tuple(re.compile(pattern) for pattern in patterns)
     for group, patterns in ERROR_PATTERNS.items()
@@ -65,9 +71,9 @@ _COMPILED = {
 
 
 def error_turns(trajectory: Trajectory) -> list[str | None]:
-    """For each step, the words of the error that its following observation reports, or None where it reports none.
+    """For each step, the words of the error that its next observation reports, or None.
 
-    A step that nothing was seen after (the last one, mostly) has no error.
+    A step after which nothing was seen (the last one, mostly) has no error.
     """
     observations = [step.observation for step in trajectory.steps[1:]] + [
         trajectory.final_observation

@@ -1,6 +1,7 @@
-"""A second try at what finally failed: an earlier run's selections are kept as they are, its problems are asked about anew.
+"""An earlier run's selections are kept as they are; its problems are asked about again.
 
-The earlier run stays as it was, for other runs were made from it; the new one may use another model, a longer answer, more room.
+The earlier run stays as it was, because other runs were made from it. The new one may use another
+model, a longer answer, more room.
 """
 
 from __future__ import annotations
@@ -13,13 +14,8 @@ from atlas.selection.config import SelectConfig
 from atlas.store.readers import read_selections
 from atlas.store.run_folders import read_manifest
 
-SAME = (
-    "selector",
-    "scope",
-    "ratio",
-    "rounding",
-    "min_steps",
-)  # or half of the new run would be under another budget
+# If one of these changed, half of the new run would be under another budget.
+SAME = ("scope", "ratio", "rounding", "min_steps")
 
 
 def read_kept_selections(
@@ -29,23 +25,27 @@ def read_kept_selections(
 
     Raises:
         ConfigError: the earlier run has another selector or budget, or no problem to try again.
-        RunError: it is no finished selection of these trajectories.
+        RunError: it is not a finished selection of these trajectories.
     """
     before = read_manifest(earlier, ("select",)).config
     now = config.model_dump(mode="json")
+    pairs = {name: (before.get(name), now[name]) for name in SAME}
+    pairs["selector"] = (before.get("selector", {}).get("name"), config.selector.name)
     changed = [
-        f"{name}: {before.get(name)!r} there, {now[name]!r} now"
-        for name in SAME
-        if before.get(name) != now[name]
+        f"{name}: {there!r} there, {here!r} now"
+        for name, (there, here) in pairs.items()
+        if there != here
     ]
     if changed:
         raise ConfigError(
-            f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the same, or select all again."
+            f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the "
+            "same, or select all again."
         )
     selections = read_selections(earlier, trajectories)
     kept = {id_: selection for id_, selection in selections.items() if selection.problem is None}
     if len(kept) == len(selections):
         raise ConfigError(
-            f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so there is nothing to try again."
+            f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so "
+            "there is nothing to try again."
         )
     return kept

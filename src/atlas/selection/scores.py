@@ -1,8 +1,9 @@
-"""Scores to selections: what a scoring selector gave each step is kept, and the choice is a pure function of it.
+"""Scores to selections: the scores are kept, and the choice is a pure function of them.
 
     OUT/scores.jsonl   one a trajectory: a score for every step, chosen or not
 
-Within one trajectory the best are the same under either scope; the scope decides how many they are.
+Within one trajectory the best steps are the same under either scope; the scope decides how many
+they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
-from atlas.selection.budget import dataset_budgets, step_budget
+from atlas.selection.budget import dataset_budgets
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Scorer, Scores
 from atlas.store.record_files import read_records
@@ -23,7 +24,10 @@ SCORES_FILE = "scores.jsonl"
 
 
 class StepScores(Record):
-    """The score of each step of one trajectory (higher is chosen first, None never), or the problem that left it without any."""
+    """The score of each step of one trajectory, or the problem that left it without any.
+
+    The highest is chosen first, None is never chosen.
+    """
 
     version: Literal[1] = SCHEMA_VERSION
     trajectory_id: str
@@ -33,7 +37,10 @@ class StepScores(Record):
 
 
 async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
-    """What `scorer` says about one trajectory. A number of scores that is not that of the steps, or a NaN, is a problem too."""
+    """The scores of one trajectory.
+
+    A number of scores that is not that of the steps, or a NaN, is a problem too.
+    """
     result = scorer.score(trajectory)
     scores = await result if inspect.isawaitable(result) else result
     problem = scores.reason if isinstance(scores, Problem) else _fault(scores, trajectory)
@@ -44,7 +51,7 @@ async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
 
 
 def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
-    """The `budget` steps with the highest scores, the earlier of equals; fewer where fewer have one."""
+    """The `budget` steps with the highest scores, the earlier of equals."""
     ranked = sorted(
         (-score, index) for index, score in enumerate(scores.scores) if score is not None
     )
@@ -62,7 +69,8 @@ def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
 def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
     """The selections that follow from a file of StepScores, in its order.
 
-    Under scope "dataset" the ratio is of all steps of the trajectories that have scores, and a trajectory's budget is what it got.
+    Under scope "dataset" the ratio is of all steps of the trajectories that have scores, and a
+    trajectory's budget is what it got.
     """
     budgets = (
         dataset_budgets(_with_scores(path), config.ratio, config.rounding)
@@ -71,10 +79,10 @@ def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
     )
     for scores in read_records(path, StepScores):
         if budgets is None:
-            budget = step_budget(scores.num_steps, config.ratio, config.rounding, config.min_steps)
+            budget = config.budget(scores.num_steps)
         else:
             budget = budgets.get(scores.trajectory_id, 0)
-        yield select_best(scores, config.selector, budget)
+        yield select_best(scores, config.selector.name, budget)
 
 
 def _with_scores(path: Path) -> Iterable[tuple[str, Scores]]:

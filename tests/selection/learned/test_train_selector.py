@@ -26,12 +26,12 @@ from atlas.selection.learned.step_embeddings import step_embeddings
 from atlas.selection.learned.step_features import step_numbers, step_words, word_vectorizer
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 from atlas.selection.scores import StepScores
-from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.selection.selectors.base import make_selector
+from atlas.selection.select_steps import select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.local.other_model import other_model
 from tests.run_folders import write_selections, write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
 
@@ -101,7 +101,7 @@ def test_new_trajectories_are_selected_from_with_the_digest_of_the_model_as_an_i
     pairs = [speaking(number) for number in range(200, 220)]
     run = write_trajectories(tmp_path / "t", [trajectory for trajectory, _ in pairs])
     manifest = select_steps(
-        SelectConfig(selector="learned", model=str(learned), ratio=0.2), run, tmp_path / "s"
+        select_config(selector="learned", model=str(learned), ratio=0.2), run, tmp_path / "s"
     )
     selections = list(read_records(tmp_path / "s" / "selections.jsonl", Selection))
     assert [selection.indices for selection in selections] == [
@@ -109,7 +109,7 @@ def test_new_trajectories_are_selected_from_with_the_digest_of_the_model_as_an_i
     ]
     assert manifest.inputs["learned_selector"].digest
     whole = select_steps(
-        SelectConfig(selector="learned", model=str(learned), ratio=0.15, scope="dataset"),
+        select_config(selector="learned", model=str(learned), ratio=0.15, scope="dataset"),
         run,
         tmp_path / "d",
     )
@@ -143,13 +143,12 @@ def test_an_interrupted_training_goes_on_and_a_finished_one_is_kept(
 def test_a_model_not_better_than_chance_is_refused_unless_allowed(tmp_path: Path) -> None:
     model = train(tmp_path, [at_random(number) for number in range(40)])
     assert not read_model(model / MODEL_FILE).agreement.is_better_than_chance
-    config = SelectConfig(selector="learned", model=str(model))
+    config = select_config(selector="learned", model=str(model))
     with pytest.raises(ModelError, match="not better than chance: on 10 held-out trajectories"):
         select_steps(config, tmp_path / "t", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    manifest = select_steps(
-        config.model_copy(update={"allow_chance": True}), tmp_path / "t", tmp_path / "out"
-    )
+    allowed = select_config(selector="learned", model=str(model), allow_chance=True)
+    manifest = select_steps(allowed, tmp_path / "t", tmp_path / "out")
     assert manifest.summary["selected_steps"]
 
 
@@ -196,7 +195,7 @@ def test_labels_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     run = write_trajectories(
         tmp_path / "t", [trajectory for trajectory, _ in map(speaking, range(20))]
     )
-    select_steps(SelectConfig(selector="all"), run, tmp_path / "all")
+    select_steps(select_config(selector="all"), run, tmp_path / "all")
     with pytest.raises(DataError, match="choose every step"):
         train_selector(SelectTrainConfig(), run, tmp_path / "all", tmp_path / "m")
 
@@ -214,7 +213,7 @@ def test_labels_in_one_task_only_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_not_a_run_of_select_train_is_explained(tmp_path: Path) -> None:
     run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
     with pytest.raises(ConfigError, match="Give model=RUN"):
-        select_steps(SelectConfig(selector="learned", model="nowhere"), run, tmp_path / "s")
+        select_steps(select_config(selector="learned", model="nowhere"), run, tmp_path / "s")
 
 
 def test_a_damaged_or_older_model_is_refused(learned: Path, tmp_path: Path) -> None:
@@ -321,7 +320,7 @@ def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
     recorded = json.loads((folder / "manifest.json").read_text())["inputs"]["encoder"]
     assert recorded == {"path": "../encoder", "digest": model.encoder.digest}
 
-    config = SelectConfig(selector="learned", model=str(folder), allow_chance=True)
+    config = select_config(selector="learned", model=str(folder), allow_chance=True)
     select_steps(config, tmp_path / "t", tmp_path / "selected")
     scores = [
         score.scores for score in read_records(tmp_path / "selected" / "scores.jsonl", StepScores)
@@ -335,10 +334,10 @@ def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
 
     other_model(tiny_model_folder, tmp_path / "encoder", seed=2)
     with pytest.raises(ModelError, match=r"is not the one that .* was trained with"):
-        make_selector(config)
+        new_selector(config)
     shutil.rmtree(tmp_path / "encoder")
     with pytest.raises(ModelError, match=r"is not at .* any more"):
-        make_selector(config)
+        new_selector(config)
 
 
 def test_embeddings_of_a_step_are_of_its_response_and_what_was_seen_before_and_after() -> None:

@@ -1,0 +1,1 @@
+"""The selectors: one file each, a class with its own Config."""

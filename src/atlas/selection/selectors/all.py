@@ -1,23 +1,15 @@
-"""Every step: plain behaviour cloning of whole trajectories, the paper's 100 % arm."""
+"""Every step: plain behavior cloning of whole trajectories, the paper's 100 % arm."""
 
 from __future__ import annotations
 
-from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.kinds import NoConfig
+from atlas.records import Selection, Trajectory
+from atlas.selection.selectors.base import SelectorBase
 
 
-class AllSelector:
-    """Selects every step. Its budget is the number of steps, whatever the ratio is."""
-
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+class AllSelector(SelectorBase[NoConfig]):
+    """Every step, whatever the ratio is."""
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         num_steps = len(trajectory.steps)
-        return selection_of(
-            trajectory,
-            self._name,
-            num_steps,
-            (CriticalStep(index=index) for index in range(num_steps)),
-        )
+        return self.selection_of(trajectory, num_steps, range(num_steps))

@@ -1,40 +1,75 @@
-"""The steps that a person or the source itself calls critical: a file of labels, or what an expert that knows what it did marked."""
+"""The steps that people or the source call critical.
+
+Either a file of labels, or what an expert that knows what it did marked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, model_validator
+
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, DataError
 from atlas.lookup import nearest
 from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.store.labels import LabelFile, read_labels
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import Input
 
 
-class AnnotatedSelector:
-    """Takes the marked steps, the highest score first, the earlier of equals.
+class AnnotatedConfig(Config):
+    """Settings of `annotated`: whose marks count."""
 
-    With a file of labels the score of a step is the share of those who labelled the trajectory that call it critical; where
-    `annotator` names nobody, a step needs more than half of them.
+    labels: Annotated[str | None, BY_CONTENT] = Field(
+        None,
+        description="a file of people's labels (.jsonl, .csv); None: the source's own marks",
+    )
+    annotator: str | None = Field(
+        None,
+        description="with labels: whose count; None: the majority of those who labeled",
+    )
+
+    @model_validator(mode="after")
+    def _annotators_have_labels(self) -> AnnotatedConfig:
+        if self.annotator is not None and self.labels is None:
+            raise ValueError(
+                f"annotator='{self.annotator}' picks from a file of labels, and none is given; "
+                "add labels=FILE"
+            )
+        return self
+
+
+class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
+    """The steps that people's labels or the source's own annotations mark as critical.
+
+    Takes the highest score first, the earlier of equals. With a file of labels the score of a step
+    is the share of those who labeled the trajectory that call it critical; where `annotator` names
+    nobody, a step needs more than half of them.
 
     Raises:
         ConfigError: the file of labels does not exist, or `annotator` has no label in it.
         DataError: the file has no usable label.
     """
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+    Config = AnnotatedConfig
+
+    def __init__(self, config: AnnotatedConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
         self._people = (
-            PeoplesLabels(Path(config.labels), config.annotator)
-            if config.labels is not None
-            else None
+            None if config.labels is None else PeoplesLabels(Path(config.labels), config.annotator)
         )
 
-    def inputs(self) -> dict[str, Input]:
+    @property
+    def sentence(self) -> str:
+        if self._people is None:
+            return "the steps that the expert's own annotations mark as critical"
+        return f"the steps that people's labels (by {self._people.whose}) call critical"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
         return {} if self._people is None else {"labels": self._people.input}
 
     def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]:
@@ -47,9 +82,9 @@ class AnnotatedSelector:
             else self._people.marked(trajectory)
         )
         if isinstance(marked, str):
-            return selection_of(trajectory, self._name, budget, problem=marked)
+            return self.selection_of(trajectory, budget, problem=marked)
         best = sorted(marked, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return selection_of(trajectory, self._name, budget, best)
+        return self.selection_of(trajectory, budget, best)
 
 
 def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
@@ -59,7 +94,10 @@ def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
         if step.annotation is not None
     ]
     if trajectory.steps and not annotations:
-        return "no step is annotated by its source; give people's labels (labels=FILE), or choose another selector"
+        return (
+            "no step is annotated by its source; give people's labels (labels=FILE), or choose "
+            "another selector"
+        )
     return [
         CriticalStep(index=index, kinds=note.kinds, score=note.score)
         for index, note in annotations
@@ -76,48 +114,53 @@ class PeoplesLabels:
         self.input = Input(path=path.name, digest=file_digest(path))
         annotators = {placed.label.annotator for placed in self._file.labels}
         if not annotators:
-            first = (
-                f"the first problem: {self._file.problems[0].where}: {self._file.problems[0].reason}"
-                if self._file.problems
-                else "it is empty"
-            )
+            first = "it is empty"
+            for problem in self._file.problems[:1]:
+                first = f"the first problem: {problem.where}: {problem.reason}"
             raise DataError(
-                f"labels {path} has no label that can be used; {first}. docs/formats.md says what such a file holds."
+                f"labels {path} has no label that can be used; {first}. docs/formats.md says what "
+                "such a file holds."
             )
         if annotator is not None and annotator not in annotators:
             raise ConfigError(
                 f"annotator='{annotator}' has no label in {path}. {nearest(annotator, annotators)}"
             )
-        self._whose = annotator or "anyone"
+        self.whose = annotator or "anyone"
         self._of_trajectory: dict[str, list[Label]] = {}
         for placed in self._file.labels:
             if annotator in (None, placed.label.annotator):
                 self._of_trajectory.setdefault(placed.label.trajectory_id, []).append(placed.label)
 
     def check(self, num_steps: Mapping[str, int]) -> list[Problem]:
-        """What is wrong with single lines of the file, by themselves or because there is no such step."""
+        """The lines of the file that are wrong by themselves or because the step does not exist."""
         problems = list(self._file.problems)
         for placed in self._file.labels:
             id_, step = placed.label.trajectory_id, placed.label.step
             if id_ not in num_steps:
-                reason = f"trajectory '{id_}' is not among those that are selected from ('atlas show' lists their ids)"
+                reason = (
+                    f"trajectory '{id_}' is not among those that are selected from "
+                    "('atlas show' lists their ids)"
+                )
             elif step >= num_steps[id_]:
                 known = f"steps 0 to {num_steps[id_] - 1}" if num_steps[id_] else "no step"
-                reason = f"step {step} of a trajectory with {known} (turns of the prompt, such as a canned 'OK.', are no steps)"
+                reason = (
+                    f"step {step} of a trajectory with {known} (turns of the prompt, such as a "
+                    "canned 'OK.', are not steps)"
+                )
             else:
                 continue
             problems.append(Problem(where=placed.where, reason=reason, item=id_))
         return problems
 
     def marked(self, trajectory: Trajectory) -> list[CriticalStep] | str:
-        """The steps that more than half of those who labelled this trajectory call critical, or why there are none."""
+        """The steps that more than half of the annotators call critical, or why there are none."""
         labels = [
             label
             for label in self._of_trajectory.get(trajectory.id, ())
             if label.step < len(trajectory.steps)
         ]
         if not labels:
-            return [] if not trajectory.steps else f"no label by {self._whose} in {self._path.name}"
+            return [] if not trajectory.steps else f"no label by {self.whose} in {self._path.name}"
         annotators = {label.annotator for label in labels}
         marked: list[CriticalStep] = []
         for index in sorted({label.step for label in labels}):

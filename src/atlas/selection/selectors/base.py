@@ -1,17 +1,20 @@
-"""What a selector is: `trajectory + budget -> Selection`, or `trajectory -> a score for each step`, from which the budget's best are taken.
+"""What a selector is: `trajectory + budget -> Selection`, or `trajectory -> a score for each step`.
 
-Adding one is one file and one row in `SELECTORS`.
+Of scores the budget's best are taken. To add a selector: one file, and one row in `SELECTORS`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from atlas.lookup import look_up
+from atlas.config import Config
+from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
-from atlas.selection.config import SelectConfig
+from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.store.run_folders import Input
 
 SELECTORS: dict[str, str] = {
@@ -31,93 +34,144 @@ SELECTORS: dict[str, str] = {
     "rules": "atlas.selection.selectors.rules:RulesSelector",
     "vote": "atlas.selection.selectors.vote:VoteSelector",
 }
+SELECTOR = Kind("selector", SELECTORS)
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+# One finite number a step, higher is chosen first; None is never chosen.
+Scores = Sequence[float | None]
 
 
-Others = Mapping[
-    str, Sequence[Selection]
-]  # by trajectory id: what each run of `config.of` selected, in the order of the runs
+@dataclass(frozen=True, slots=True)
+class SelectorContext:
+    """What a selector is given beside its settings: `Class(config, context)`.
 
-Scores = Sequence[
-    float | None
-]  # one finite number a step, higher is chosen first; None is never chosen
+    Attributes:
+        name: how the selector was chosen: a row of SELECTORS, or package.module:Class.
+        seed: drives what is drawn.
+        trajectories: the run folder that is selected from.
+        retry_problems_of: the earlier run whose problems are asked about again, if one is given.
+    """
+
+    name: str
+    seed: int
+    trajectories: Path
+    retry_problems_of: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many trajectories a selector is asked about at a time.
+
+    Attributes:
+        keeps_answers: whether answers under way are waited for when the run ends early, because
+            they are paid.
+    """
+
+    trajectories: int = 8
+    keeps_answers: bool = True
 
 
 @runtime_checkable
 class Selector(Protocol):
-    """Made as `Class(config, others)`, where `others` holds what the runs of `config.of` selected, by trajectory id.
+    """Selects steps. Made as `Class(config, context)`.
 
-    What it selects depends on the trajectory, the budget and the config alone, never on the trajectories seen before.
+    What it selects depends on the trajectory, the budget, the config and the context only, never
+    on the trajectories seen before.
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection | Awaitable[Selection]:
-        """At most `budget` critical steps, or a `problem` and none; awaitable where a model is asked.
+        """At most `budget` critical steps, or a `problem` and none; awaitable if a model is asked.
 
-        A selector with a budget of its own (all steps, as many as another selection) says so in `Selection.budget`.
+        A selector that sets its own budget (all steps, as many as another selection) gives it in
+        `Selection.budget`.
 
         Raises:
-            EndpointError: no answer this time; the trajectory is asked for again when the run goes on.
+            EndpointError: no answer this time; a rerun asks about the trajectory again.
         """
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Made as a Selector is. Gives scores and leaves the choice to `select_steps`: the best of the trajectory, or of the whole set.
+    """Scores steps. Made as a Selector is.
 
-    Of equal scores the earlier step is taken. A class with both `select` and `score` selects, except under scope "dataset".
+    `select_steps` takes the best of the trajectory, or of the whole set; of equal scores the
+    earlier step. A class with both `select` and `score` selects, except under scope "dataset".
     """
 
     def score(self, trajectory: Trajectory) -> Scores | Problem | Awaitable[Scores | Problem]:
-        """One score a step, or the problem that leaves the trajectory without any; awaitable where a model is asked.
+        """One score a step, or the problem that leaves the trajectory without any.
 
         Raises:
-            EndpointError: no answer this time; the trajectory is asked for again when the run goes on.
+            EndpointError: no answer this time; a rerun asks about the trajectory again.
         """
         ...
 
 
 @runtime_checkable
-class HasInputs(Protocol):
-    """A selector whose choice was made from more than trajectories and config: a prompt, the weights of a model."""
+class HasSentence(Protocol):
+    """A selector whose settings decide what it chose, in words for reports: "the steps that …".
 
-    def inputs(self) -> dict[str, Input]: ...
+    For others it is the first line of the class's docstring.
+    """
+
+    @property
+    def sentence(self) -> str: ...
 
 
 @runtime_checkable
-class HasModels(Protocol):
-    """A selector that runs models on this machine, each an input of the run: its name there -> hub id, model folder or training run."""
+class HasInputs(Protocol):
+    """A selector that chooses by more than trajectories and config: a prompt, a model, a run."""
 
-    def models(self) -> dict[str, str]: ...
+    def inputs(self, out: Path) -> dict[str, Input]:
+        """Name -> input, its path relative to the run folder `out`."""
+        ...
 
 
 @runtime_checkable
 class HasForecast(Protocol):
-    """A selector dear enough that a person wants to know before it starts: one sentence about what it will do."""
+    """A selector so expensive that its work is announced first: one sentence."""
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str: ...
 
 
 @runtime_checkable
 class HasEstimate(Protocol):
-    """A selector that asks a model which is paid for by the token: about what one trajectory will take."""
+    """A selector that asks a language model which steps to take, and pays for it by the token."""
 
-    def estimate(self, trajectory: Trajectory, budget: int) -> Usage: ...
+    @property
+    def config(self) -> JudgeConfig: ...
 
-
-@runtime_checkable
-class HasPayments(Protocol):
-    """A selector with an estimate that tells each payment as it is made; of others, what a selection took counts when it comes."""
-
-    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
-        """Call `pay` for every answer of the model, whatever becomes of it. Called once, before anything is selected."""
+    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
+        """About what one trajectory takes."""
         ...
 
 
 @runtime_checkable
-class HasChecks(Protocol):
-    """A selector that was told things about single trajectories: what of it does not fit those that are there, a problem each.
+class HasPayments(Protocol):
+    """A selector with an estimate that reports each payment as it is made.
 
-    `num_steps` is the number of steps of every trajectory by its id. Called once, before anything is selected.
+    For other selectors, the usage of a selection counts when the selection comes.
+    """
+
+    def report_payments(self, pay: Callable[[Usage], None]) -> None:
+        """Call `pay` for every answer of the model. Called once, before anything is selected."""
+        ...
+
+
+@runtime_checkable
+class HasConcurrency(Protocol):
+    """A selector that sets how many trajectories it is asked about at a time."""
+
+    def concurrency(self) -> Concurrency: ...
+
+
+@runtime_checkable
+class HasChecks(Protocol):
+    """A selector with settings about single trajectories: a problem for each that fits none.
+
+    `num_steps` is the number of steps of every trajectory by its id. Called once, after all
+    trajectories were read.
     """
 
     def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]: ...
@@ -130,36 +184,36 @@ class HasClose(Protocol):
     async def close(self) -> None: ...
 
 
-def make_selector(config: SelectConfig, others: Others | None = None) -> Selector | Scorer:
-    """The selector named in `SELECTORS`, or your own `package.module:Class`."""
-    made: Selector | Scorer = look_up("selector", config.selector, SELECTORS)(config, others or {})
-    return made
+class SelectorBase(Generic[ConfigT]):
+    """Keeps settings and context, as most selectors do."""
 
+    def __init__(self, config: ConfigT, context: SelectorContext) -> None:
+        self.config = config
+        self.context = context
 
-def selection_of(
-    trajectory: Trajectory,
-    selector: str,
-    budget: int,
-    critical_steps: Iterable[CriticalStep] = (),
-    problem: str | None = None,
-    usage: Usage | None = None,
-    prompt_digest: str | None = None,
-) -> Selection:
-    """A Selection of `trajectory`, its critical steps brought into the order of the steps."""
-    return Selection(
-        trajectory_id=trajectory.id,
-        selector=selector,
-        num_steps=len(trajectory.steps),
-        budget=budget,
-        critical_steps=tuple(sorted(critical_steps, key=lambda step: step.index)),
-        problem=problem,
-        usage=usage or Usage(),
-        prompt_digest=prompt_digest,
-    )
+    def selection_of(
+        self,
+        trajectory: Trajectory,
+        budget: int,
+        critical_steps: Iterable[CriticalStep | int] = (),
+        **fields: Any,
+    ) -> Selection:
+        """A Selection of `trajectory`, its critical steps in the order of the steps."""
+        steps = (
+            CriticalStep(index=step) if isinstance(step, int) else step for step in critical_steps
+        )
+        return Selection(
+            trajectory_id=trajectory.id,
+            selector=self.context.name,
+            num_steps=len(trajectory.steps),
+            budget=budget,
+            critical_steps=tuple(sorted(steps, key=lambda step: step.index)),
+            **fields,
+        )
 
 
 def draw_steps(candidates: Iterable[int], budget: int, seed: int, trajectory_id: str) -> list[int]:
-    """`budget` of the candidates at random, by a seed of their own: neither order nor number of trajectories matters.
+    """`budget` of the candidates at random, by seed and id: other trajectories do not matter.
 
     The steps with the smallest hashes win, so a larger budget keeps what a smaller one drew.
     """

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import RunError
-from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, draw_steps, selection_of
+from atlas.records import Selection, Trajectory
+from atlas.selection.selectors.base import SelectorBase, SelectorContext, draw_steps
+from atlas.store.readers import read_selections
+from atlas.store.run_folders import Input, run_input
 
 
-class ComplementSelector:
-    """Draws from the steps not in the other selection, under that selection's budget; takes what there is if they are fewer."""
+class ComplementConfig(Config):
+    """Settings of `complement`: the selection whose rest is drawn from."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
-        self._seed = config.seed
-        self._others = others
+    of: Annotated[str, BY_CONTENT] = Field(
+        min_length=1, description="the selection run whose complement is taken"
+    )
+
+
+class ComplementSelector(SelectorBase[ComplementConfig]):
+    """Random steps among those that another selection left, under that selection's budget.
+
+    Takes what there is if they are fewer.
+
+    Raises:
+        RunError: `of` is not a finished selection run of these trajectories.
+    """
+
+    Config = ComplementConfig
+
+    def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
+        self._run = Path(config.of)
+        self._others = read_selections(self._run, context.trajectories)
+
+    @property
+    def sentence(self) -> str:
+        other = next(iter(self._others.values())).selector
+        return f"steps drawn at random from those that the selection of '{other}' left"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        return {"of": run_input(self._run, out, ("select",))}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        other = next(iter(self._others.get(trajectory.id, ())), None)
-        if other is None:
+        other = self._others.get(trajectory.id)
+        if other is None or other.num_steps != len(trajectory.steps):
             raise RunError(
-                f"the other selection has none for trajectory '{trajectory.id}'. Give of=… a selection from these trajectories."
+                f"the selection {self._run} has none for trajectory '{trajectory.id}' with "
+                f"{len(trajectory.steps)} steps. Give of=… a selection from these trajectories."
             )
-        if other.problem is not None:  # a comparison of the two must be of the same trajectories
-            return selection_of(
-                trajectory,
-                self._name,
-                other.budget,
-                problem=f"the other selection has a problem: {other.problem}",
-            )
+        if other.problem is not None:
+            # A comparison of the two must be of the same trajectories.
+            problem = f"the other selection has a problem: {other.problem}"
+            return self.selection_of(trajectory, other.budget, problem=problem)
         rest = [index for index in range(len(trajectory.steps)) if index not in other.indices]
-        drawn = draw_steps(rest, other.budget, self._seed, trajectory.id)
-        return selection_of(
-            trajectory, self._name, other.budget, (CriticalStep(index=index) for index in drawn)
-        )
+        drawn = draw_steps(rest, other.budget, self.context.seed, trajectory.id)
+        return self.selection_of(trajectory, other.budget, drawn)

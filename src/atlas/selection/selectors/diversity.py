@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from atlas.config import BY_CONTENT, Config
+from atlas.models.local.load import Precision, model_input
 from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.selection.text_features import feature_extraction, join_texts
+from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
     from atlas.models.local.embeddings import Embedder
@@ -32,21 +36,43 @@ DIGITS = 9
 Floats = NDArray[np.float64]
 
 
-class DiversitySelector:
+class DiversityConfig(Config):
+    """Settings of `diversity`: what the steps are compared by."""
+
+    embedding_model: Annotated[str | None, BY_CONTENT] = Field(
+        None,
+        description="a hub id, a model folder or a run folder of train, whose mean hidden states "
+        "are compared; None: TF-IDF",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of the embedding model: fp32, bf16, or auto: bf16 on a GPU that has it",
+    )
+
+
+class DiversitySelector(SelectorBase[DiversityConfig]):
     """The steps most like the goal and least like each other, taken one after the other.
 
     Of equals the earlier step is taken.
     """
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+    Config = DiversityConfig
+
+    def __init__(self, config: DiversityConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
         self._model = config.embedding_model
-        self._precision = config.precision
         self._embedder: Embedder | None = None
         self._vectorizer = _import_vectorizer() if self._model is None else None
 
-    def models(self) -> dict[str, str]:
-        return {} if self._model is None else {"embedding_model": self._model}
+    @property
+    def sentence(self) -> str:
+        by = "without a model" if self._model is None else f"by embeddings of {self._model}"
+        return f"the steps that are like the goal and unlike each other, {by}"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        if self._model is None:
+            return {}
+        return {"embedding_model": model_input(self._model, out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         """`budget` steps, each scored by its marginal relevance when it was taken.
@@ -55,7 +81,7 @@ class DiversitySelector:
             ModelError: the embedding model cannot be loaded.
         """
         if not trajectory.steps or budget == 0:
-            return selection_of(trajectory, self._name, budget)
+            return self.selection_of(trajectory, budget)
         texts = [_goal(trajectory), *_step_texts(trajectory)]
         vectors = (
             self._word_vectors(texts)
@@ -65,19 +91,15 @@ class DiversitySelector:
         taken = _take(
             relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget
         )
-        return selection_of(
-            trajectory,
-            self._name,
-            budget,
-            (CriticalStep(index=index, score=score) for index, score in taken),
-        )
+        steps = (CriticalStep(index=index, score=score) for index, score in taken)
+        return self.selection_of(trajectory, budget, steps)
 
     def _embeddings(self, model: str, texts: list[str]) -> Floats:
         """[1 + S, size], each row of length 1; the model comes with the first trajectory."""
         if self._embedder is None:
             from atlas.models.local.embeddings import load_embedder
 
-            self._embedder = load_embedder(model, self._precision)
+            self._embedder = load_embedder(model, self.config.precision)
         return self._embedder.embed(texts)
 
     def _word_vectors(self, texts: list[str]) -> Floats:

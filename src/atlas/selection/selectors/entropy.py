@@ -1,24 +1,48 @@
-"""The steps at which a model is the least certain what to say (CARL, arXiv 2512.04949; forking tokens, arXiv 2506.01939).
+"""The steps at which a model is least certain what to say (arXiv 2512.04949, 2506.01939).
 
-The score is the mean, over a step's own tokens, of the entropy of the model's next-token distribution: it depends on what the
-model might have said there, where perplexity depends on what was said.
+The score is the mean, over a step's own tokens, of the entropy of the model's next-token
+distribution: it depends on what the model might have said there, where perplexity depends on what
+was said.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
+from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
 from atlas.selection.selectors.base import Scores
-from atlas.selection.selectors.likelihood import LikelihoodSelector
 
 if TYPE_CHECKING:
     from atlas.models.local.step_tokens import StepTokens
 
 
-class EntropySelector(LikelihoodSelector):
-    """Scores steps by the mean entropy of `model` over their tokens, highest first; of an endpoint, by a lower bound of it."""
+class EntropyConfig(LikelihoodConfig):
+    """Settings of `entropy`: the model whose uncertainty is measured."""
 
-    reads_entropies = True
+    num_likeliest: int = Field(
+        20,
+        ge=1,
+        description="at a server: tokens named for a position (all others count as one; servers "
+        "cap it)",
+    )
+
+
+class EntropySelector(LikelihoodSelector[EntropyConfig]):
+    """The steps where a model is least certain what to say: highest mean entropy of its tokens.
+
+    An endpoint names the likeliest tokens only, which gives a lower bound of the entropy.
+    """
+
+    Config = EntropyConfig
+
+    def num_likeliest(self) -> int:
+        return self.config.num_likeliest
+
+    @property
+    def sentence(self) -> str:
+        return f"the steps where {self.config.model} is least certain what to say"
 
     def rate(self, *read: list[StepTokens]) -> Scores:
         [own] = read

@@ -1,21 +1,80 @@
-"""The steps that a model has yet to learn and a better one knows: loss(model) - loss(reference), after Rho-1 (arXiv 2404.07965).
+"""The steps that a model has yet to learn and a better one knows, after Rho-1 (arXiv 2404.07965).
 
-What is hard for both (noise) and easy for both scores low. Rho-1 chooses tokens; here the mean over a step's tokens chooses steps.
+The score is loss(model) - loss(reference). What is hard for both (noise) and easy for both scores
+low. Rho-1 chooses tokens; here the mean over a step's tokens chooses steps.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from atlas.selection.selectors.base import Scores
-from atlas.selection.selectors.likelihood import LikelihoodSelector
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, SPEED_ONLY
+from atlas.errors import ModelError
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.local.load import model_input
+from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
+from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
     from atlas.models.local.step_tokens import StepTokens
+    from atlas.selection.likelihood import ModelScorer
 
 
-class ExcessLossSelector(LikelihoodSelector):
-    """Scores steps by how much higher their mean loss is under `model` than under `reference_model`."""
+class ExcessLossConfig(LikelihoodConfig):
+    """Settings of `excess-loss`: the model, and the reference whose loss is subtracted."""
+
+    reference_model: Annotated[str, BY_CONTENT] = Field(
+        min_length=1, description="the model whose loss is subtracted"
+    )
+    reference_endpoint: Annotated[Endpoint | None, SPEED_ONLY] = Field(
+        None, description="a server that scores with the reference model; None: where model is"
+    )
+
+
+class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
+    """The steps whose mean loss is highest above that of a reference model."""
+
+    Config = ExcessLossConfig
+
+    def __init__(self, config: ExcessLossConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
+        self._reference_endpoint = config.reference_endpoint or config.endpoint
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"the steps whose loss under {self.config.model} exceeds that under "
+            f"{self.config.reference_model} most"
+        )
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        is_here = self._reference_endpoint.base_url is None
+        reference = (
+            model_input(self.config.reference_model, out)
+            if is_here
+            else Input(path=self.config.reference_model)
+        )
+        return super().inputs(out) | {"reference_model": reference}
+
+    def load(self) -> list[ModelScorer]:
+        [own] = super().load()
+        if self._reference_endpoint.base_url is not None:
+            return [
+                own,
+                self.connect(self.config.reference_model, self._reference_endpoint, own.renderer),
+            ]
+        reference = self.load_here(self.config.reference_model)
+        if reference.renderer.tokenizer.get_vocab() != own.renderer.tokenizer.get_vocab():
+            raise ModelError(
+                f"{reference.name} and {own.name} have different vocabularies, so their losses "
+                "are not of the same tokens. Give two models of one family."
+            )
+        reference.renderer = own.renderer
+        return [own, reference]
 
     def rate(self, *read: list[StepTokens]) -> Scores:
         losses = (

@@ -8,14 +8,33 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, ModelError
-from atlas.models.local.load import model_input
+from atlas.models.local.load import Precision, model_input
 from atlas.records import Trajectory
-from atlas.selection.config import SelectConfig
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, StepScorer, read_model
-from atlas.selection.selectors.base import Others, Scores
+from atlas.selection.selectors.base import Scores, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
+
+
+class LearnedConfig(Config):
+    """Settings of `learned`: the model that `atlas select-train` made."""
+
+    model: Annotated[str, BY_CONTENT] = Field(
+        min_length=1, description="a run folder of select-train"
+    )
+    allow_chance: bool = Field(
+        False,
+        description="use it though it was not better than chance on held-out trajectories",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of its encoder, if it has one: fp32, bf16, or auto: bf16 on a GPU that has it",
+    )
 
 
 class LearnedSelector:
@@ -27,7 +46,9 @@ class LearnedSelector:
             not set; or its encoder is not the one that it was trained with.
     """
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
+    Config = LearnedConfig
+
+    def __init__(self, config: LearnedConfig, context: SelectorContext) -> None:
         run = Path(config.model)
         if not run.is_dir():
             raise ConfigError(
@@ -42,7 +63,7 @@ class LearnedSelector:
         self._encoder = _encoder(run, self._model)
         self._precision = config.precision
 
-    def inputs(self) -> dict[str, Input]:
+    def inputs(self, out: Path) -> dict[str, Input]:
         return {
             "learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)
         }

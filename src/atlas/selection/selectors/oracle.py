@@ -1,84 +1,61 @@
 """A language model names the critical steps: the paper's selector (ATLaS §3.1).
 
-A trajectory too long for one question is asked about window by window; what the windows named is merged under the
-trajectory's budget, the surest first.
+A trajectory too long for one question is asked about window by window; what the windows named is
+merged under the trajectory's budget, the most confident first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from atlas.records import CriticalStep, Selection, Trajectory, Usage
+from atlas.selection.judging.answer import merge_answers, read_answer
+from atlas.selection.judging.judge import JudgingSelector
+from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
+from atlas.selection.judging.prompt import JudgeQuestion
 
-from atlas.models.base import ModelClient
-from atlas.records import Selection, Trajectory, Usage
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
-from atlas.selection.selectors.oracle_answer import merge_answers, read_answer
-from atlas.selection.selectors.oracle_judge import Judge, forecast_usage
-from atlas.selection.selectors.oracle_prompt import (
-    ANSWER_SCHEMA,
-    PROMPT_VERSION,
-    complaint_message,
-    oracle_questions,
-    prompt_digest,
-)
-from atlas.store.run_folders import Input
-
-TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60  # of an answer, for forecasts
+# Tokens of an answer, for estimates.
+TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60
 
 
-class OracleSelector:
-    """Asks a model for at most the budget's number of steps, with kind, reason and confidence (as `score`)."""
+class OracleConfig(JudgeConfig):
+    """Settings of `oracle`: the model that names the critical steps."""
 
-    def __init__(
-        self, config: SelectConfig, others: Others, client: ModelClient | None = None
-    ) -> None:
-        self._name = config.selector
-        self._max_chars = config.max_prompt_chars
-        self._judge = Judge(
-            config,
-            ANSWER_SCHEMA,
-            lambda text, question: read_answer(text, question.steps, question.budget),
-            complaint_message,
-            client,
+
+class OracleSelector(JudgingSelector[list[CriticalStep]]):
+    """The steps that a language model names as critical after it reads the transcript.
+
+    Each comes with its kind, a reason and the model's confidence (as `score`).
+    """
+
+    Config = OracleConfig
+    prompt = ORACLE_PROMPT
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"the steps that a language model ({self.config.model}) named as critical after "
+            "reading the transcript"
         )
-        self._digest = prompt_digest()
 
-    def inputs(self) -> dict[str, Input]:
-        return {"prompt": Input(path=f"atlas oracle prompt {PROMPT_VERSION}", digest=self._digest)}
+    def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
+        return read_answer(text, question.steps, question.budget)
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         if budget == 0 or not trajectory.steps:
             return Usage()
-        return forecast_usage(
-            lambda: oracle_questions(trajectory, budget, self._max_chars),
-            lambda question: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * question.budget,
+        return self.expect_usage(
+            trajectory, budget, lambda named: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * named
         )
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """At most `budget` steps, or a problem.
-
-        Raises:
-            EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key.
-        """
         if budget == 0 or not trajectory.steps:
-            return selection_of(trajectory, self._name, budget)
-        verdict = await self._judge.ask(
-            lambda: oracle_questions(trajectory, budget, self._max_chars)
-        )
-        steps = merge_answers(verdict.answers, budget) if verdict.problem is None else []
-        return selection_of(
+            return self.selection_of(trajectory, budget)
+        judgment = await self.ask(trajectory, budget)
+        return self.selection_of(
             trajectory,
-            self._name,
             budget,
-            steps,
-            problem=verdict.problem,
-            usage=verdict.usage,
-            prompt_digest=self._digest,
+            merge_answers(judgment.answers, budget),
+            problem=judgment.problem,
+            usage=judgment.usage,
+            prompt_digest=self.prompt.digest,
         )
-
-    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
-        self._judge.pay = pay
-
-    async def close(self) -> None:
-        await self._judge.close()

@@ -1,23 +1,47 @@
-"""The steps that a model finds the most (or the least) surprising: the paper's "highest-perplexity 30 %" control.
+"""The steps that surprise a model most or least: the paper's "highest-perplexity 30 %" control.
 
-The score is the mean negative log-likelihood of a step's own tokens under the model, the whole history before them.
+The score is the mean negative log-likelihood of a step's own tokens under the model, the whole
+history before them.
 """
 
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from atlas.selection.config import Band
+from pydantic import Field
+
+from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
 from atlas.selection.selectors.base import Scores
-from atlas.selection.selectors.likelihood import LikelihoodSelector
 
 if TYPE_CHECKING:
     from atlas.models.local.step_tokens import StepTokens
 
+Band = Literal["high", "low", "mid"]
+WORDS: dict[Band, str] = {
+    "high": "most surprising",
+    "low": "least surprising",
+    "mid": "neither most nor least surprising",
+}
 
-class PerplexitySelector(LikelihoodSelector):
-    """Scores steps by their perplexity under `model`, in the order that `band` says."""
+
+class PerplexityConfig(LikelihoodConfig):
+    """Settings of `perplexity`: the model, and which end of its ranking is taken."""
+
+    band: Band = Field(
+        "high",
+        description="the highest, the lowest, or mid: closest to the trajectory's median",
+    )
+
+
+class PerplexitySelector(LikelihoodSelector[PerplexityConfig]):
+    """The steps with the highest perplexity under a model (or, as set, the lowest, the middle)."""
+
+    Config = PerplexityConfig
+
+    @property
+    def sentence(self) -> str:
+        return f"the steps that {self.config.model} finds {WORDS[self.config.band]}"
 
     def rate(self, *read: list[StepTokens]) -> Scores:
         [own] = read
@@ -25,10 +49,10 @@ class PerplexitySelector(LikelihoodSelector):
 
 
 def rank_in_band(losses: Scores, band: Band) -> list[float | None]:
-    """Losses as scores: themselves, their opposite, or the opposite of their distance from the median of the trajectory.
+    """Losses as scores: themselves, negated, or the negated distance from their median.
 
     >>> rank_in_band([1.0, None, 4.0, 9.0], "mid")
-    [-3.0, None, 0.0, -5.0]
+    [-3.0, None, -0.0, -5.0]
     """
     middle = median([loss for loss in losses if loss is not None] or [0.0])
 

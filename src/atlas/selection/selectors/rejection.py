@@ -1,104 +1,82 @@
-"""Every step but the bad ones, which a language model points out: Step-Rejection Fine-Tuning (arXiv 2605.10674).
+"""Every step but the bad ones, which a language model names (arXiv 2605.10674).
 
-Each step is labelled good, unnecessary, mistake or recover; unnecessary steps and mistakes are masked. Failed trajectories
-are used too: what was good in them is learned. The budget is the selector's own, namely the steps that are not bad.
+Step-Rejection Fine-Tuning labels each step good, unnecessary, mistake or recover; unnecessary steps
+and mistakes are masked. Failed trajectories are used too: their good steps are learned. The
+selector sets its own budget: the steps that are not bad.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import reduce
 
-from atlas.models.base import ModelClient
 from atlas.records import CriticalStep, Selection, Trajectory, Usage
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
-from atlas.selection.selectors.oracle_judge import Judge, forecast_usage
-from atlas.selection.selectors.rejection_prompt import (
-    ANSWER_SCHEMA,
-    PROMPT_VERSION,
-    Label,
-    complaint_message,
-    prompt_digest,
-    read_labels,
-    rejection_questions,
-)
-from atlas.store.run_folders import Input
+from atlas.selection.judging.judge import JudgingSelector
+from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.judging.prompt import JudgeQuestion
+from atlas.selection.judging.rejection_prompt import REJECTION_PROMPT, StepLabel, read_labels
 
-Labels = dict[int, tuple[Label, str | None]]
-BAD: tuple[Label, ...] = ("unnecessary", "mistake")
-TOKENS_OF_A_LABEL = 30  # of an answer, for forecasts
+StepLabels = dict[int, tuple[StepLabel, str | None]]
+BAD: tuple[StepLabel, ...] = ("unnecessary", "mistake")
+# Tokens of an answer, for estimates.
+TOKENS_OF_A_LABEL = 30
 
 
-class RejectionSelector:
-    """Asks the same kind of model as the oracle for a label of each step. `recover` is told as the kind self_correction."""
+class RejectionConfig(JudgeConfig):
+    """Settings of `rejection`: the model that labels the steps."""
 
-    def __init__(
-        self, config: SelectConfig, others: Others, client: ModelClient | None = None
-    ) -> None:
-        self._name = config.selector
-        self._max_chars = config.max_prompt_chars
-        self._judge = Judge(
-            config,
-            ANSWER_SCHEMA,
-            lambda text, question: read_labels(text, question.steps),
-            complaint_message,
-            client,
-        )
-        self._digest = prompt_digest()
 
-    def inputs(self) -> dict[str, Input]:
-        return {
-            "prompt": Input(path=f"atlas rejection prompt {PROMPT_VERSION}", digest=self._digest)
-        }
+class RejectionSelector(JudgingSelector[StepLabels]):
+    """Every step but those that a language model labels unnecessary or a mistake.
+
+    A step labeled `recover` gets the kind self_correction.
+    """
+
+    Config = RejectionConfig
+    prompt = REJECTION_PROMPT
+
+    @property
+    def sentence(self) -> str:
+        return f"every step but those that a language model ({self.config.model}) judged bad"
+
+    def read(self, text: str, question: JudgeQuestion) -> StepLabels:
+        return read_labels(text, question.steps)
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        if not trajectory.steps:
+        num_steps = len(trajectory.steps)
+        if not num_steps:
             return Usage()
-        return forecast_usage(
-            lambda: rejection_questions(trajectory, self._max_chars),
-            lambda question: TOKENS_OF_A_LABEL * question.budget,
-        )
+        return self.expect_usage(trajectory, num_steps, lambda count: TOKENS_OF_A_LABEL * count)
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """All steps that are not bad, or a problem; `budget` is not read.
-
-        Raises:
-            EndpointError: the endpoint gave no answer.
-            ModelError: the endpoint refuses the model or the key.
-        """
+        """All steps that are not bad, or a problem; `budget` is not read."""
         if not trajectory.steps:
-            return selection_of(trajectory, self._name, 0)
-        verdict = await self._judge.ask(lambda: rejection_questions(trajectory, self._max_chars))
-        labels: Labels = reduce(merge_labels, verdict.answers, {})
+            return self.selection_of(trajectory, 0)
+        judgment = await self.ask(trajectory, len(trajectory.steps))
+        labels: StepLabels = reduce(merge_labels, judgment.answers, {})
         kept = [
             _kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD
         ]
-        return selection_of(
+        return self.selection_of(
             trajectory,
-            self._name,
             len(kept),
             kept,
-            problem=verdict.problem,
-            usage=verdict.usage,
-            prompt_digest=self._digest,
+            problem=judgment.problem,
+            usage=judgment.usage,
+            prompt_digest=self.prompt.digest,
         )
 
-    def tell_payments(self, pay: Callable[[Usage], None]) -> None:
-        self._judge.pay = pay
 
-    async def close(self) -> None:
-        await self._judge.close()
+def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
+    """The labels of two windows.
 
-
-def merge_labels(earlier: Labels, later: Labels) -> Labels:
-    """The labels of two windows; a step in both is bad if either says so, else the later window, which saw what followed, is right."""
+    A step in both is bad if either says so; else the later window counts, which saw what followed.
+    """
     return later | {
         index: found for index, found in earlier.items() if index not in later or found[0] in BAD
     }
 
 
-def _kept(index: int, label: Label, reason: str | None) -> CriticalStep:
+def _kept(index: int, label: StepLabel, reason: str | None) -> CriticalStep:
     return CriticalStep(
         index=index,
         kinds=("self_correction",) if label == "recover" else (),

@@ -1,57 +1,102 @@
-"""Steps after which a model's own chances of success are better (IPR, arXiv 2406.11176).
+"""The steps that raise a model's own chances: Monte-Carlo value jumps (arXiv 2406.11176).
 
     score of step t = V(state after t) - V(state before t)
-    V = the share of N sampled rollouts that end in success (ATLaS, Table 4)
+    V = the share of N sampled rollouts that end in success
 
 A state is reached again by resetting the environment to the task and repeating the recorded
-responses. If it shows anything other than what was recorded, the trajectory is a problem. A rollout
-that broke says nothing about the model and is left out of V.
+responses. If it shows anything else than what was recorded, the trajectory is a problem. A rollout
+that broke says nothing about the model and is left out of V (ATLaS, Table 4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
 
-from atlas.environments.base import ENVIRONMENTS
+from pydantic import Field, model_validator
+
+from atlas.config import SPEED_ONLY, Config
+from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Worlds
 from atlas.kinds import Choice
+from atlas.models.local.load import Precision, model_input
 from atlas.models.players import PLAYER, Player
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, Scores
+from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.store.run_folders import Input
 
 SOURCE = Source(name="rollout")
 
 
-class RolloutValueSelector:
-    """The steps after which the model itself finishes the episode more often than before."""
+class RolloutValueConfig(Config):
+    """Settings of `rollout-value`: how the model finishes episodes."""
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._config = config
-        self._rollouts = config.rollouts
+    model: str = Field(
+        min_length=1, description="a hub id, a model folder, or a run folder of train"
+    )
+    precision: Precision = Field(
+        "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
+    )
+    num_rollouts: int = Field(5, ge=1, description="rollouts from the state after each step")
+    temperature: float = Field(1.0, ge=0, description="of the model that plays")
+    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of history and answer; a rollout that needs more has failed",
+    )
+    environment: Annotated[Choice, ENVIRONMENT] | None = Field(
+        None,
+        description="where to play, with the settings that the data was made with, such as "
+        "max_steps; None: the row of ENVIRONMENTS that each trajectory's task names",
+    )
+    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="rollouts at a time")
+
+    @model_validator(mode="after")
+    def _rollouts_differ(self) -> RolloutValueConfig:
+        if self.num_rollouts > 1 and self.temperature == 0:
+            raise ValueError(
+                f"at temperature 0 all {self.num_rollouts} rollouts are the same; raise the "
+                "temperature, or set num_rollouts=1"
+            )
+        return self
+
+
+class RolloutValueSelector:
+    """The steps that raise a model's success in rollouts most: it plays on from every state."""
+
+    Config = RolloutValueConfig
+
+    def __init__(self, config: RolloutValueConfig, context: SelectorContext) -> None:
+        self._rollouts = config
+        self._seed = context.seed
         self._worlds: dict[str, Worlds] = {}
         self._player: Player | None = None
 
-    def models(self) -> dict[str, str]:
-        """The model that plays."""
-        return {"model": self._config.model}
+    @property
+    def sentence(self) -> str:
+        return f"the steps that raise the success of rollouts by {self._rollouts.model} most"
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        return {"model": model_input(self._rollouts.model, out)}
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str:
         """How many episodes will be played."""
         states = num_steps + num_trajectories
+        number = self._rollouts.num_rollouts
         return (
-            f"rollout-value: {self._rollouts.number} rollouts from the start of "
-            f"{num_trajectories:,} trajectories and after each of their {num_steps:,} steps: "
-            f"up to {self._rollouts.number * states:,} episodes"
+            f"rollout-value: {number} rollouts from the start of {num_trajectories:,} trajectories "
+            f"and after each of their {num_steps:,} steps: up to {number * states:,} episodes"
         )
 
     def score(self, trajectory: Trajectory) -> Scores | Problem:
         """A value jump for each step, or a problem.
 
-        A problem is: no environment to play in, a replay that differs, or rollouts that all broke.
+        A problem is a missing environment, a replay that differs, or rollouts that all broke.
 
         Raises:
             DependencyError: the environment's package is not installed.
@@ -63,7 +108,7 @@ class RolloutValueSelector:
             return _problem(
                 trajectory,
                 f"environment '{trajectory.task.environment}' cannot be played here. "
-                f"Known: {known}. Name your own by rollouts.environment",
+                f"Known: {known}. Name your own by environment=…",
             )
         if not trajectory.steps:
             return []
@@ -111,14 +156,15 @@ class RolloutValueSelector:
         self, trajectory: Trajectory, worlds: Worlds, states: Sequence[int]
     ) -> list[list[Outcome]]:
         """The outcomes of the rollouts from each state."""
+        number = self._rollouts.num_rollouts
         state_of = {
             f"{trajectory.id} {state} {rollout}": state
             for state in states
-            for rollout in range(self._rollouts.number)
+            for rollout in range(number)
         }
         openings = [_opening(trajectory, state, name) for name, state in state_of.items()]
         if self._player is None:
-            self._player = _load_player(self._config)
+            self._player = _load_player(self._rollouts, self._seed)
         outcomes: list[list[Outcome]] = [[] for _ in states]
         for name, episode in play_episodes(openings, worlds, self._player):
             assert episode.outcome is not None
@@ -136,16 +182,15 @@ class RolloutValueSelector:
         return self._worlds[name]
 
 
-def _load_player(config: SelectConfig) -> Player:
-    rollouts = config.rollouts
+def _load_player(rollouts: RolloutValueConfig, seed: int) -> Player:
     settings = {
         "temperature": rollouts.temperature,
         "max_new_tokens": rollouts.max_new_tokens,
         "max_context": rollouts.max_context,
         "batch_size": rollouts.batch_size,
-        "precision": config.precision,
+        "precision": rollouts.precision,
     }
-    player: Player = PLAYER.make(Choice("local", settings), config.model, config.seed)
+    player: Player = PLAYER.make(Choice("local", settings), rollouts.model, seed)
     return player
 
 

@@ -1,13 +1,16 @@
-"""Critical steps by rules of thumb on the text: offline and free, a baseline for the oracle and no stand-in for it.
+"""Critical steps by rules on the text: offline and free, a baseline for the oracle.
 
-A heuristic, with weights set by hand and fitted to nothing. It looks for the four kinds of ATLaS §3.1:
+It does not replace the oracle: its weights are set by hand and fitted to nothing. It looks for the
+four kinds of ATLaS §3.1:
 
     plan_creation         the first step; words of planning
     critical_observation  an observation full of words not seen before in this trajectory
-    critical_action       a reward, a next observation that reports success, the last step unless the trajectory failed
-    self_correction       another action right after an observation that reports an error; words of reconsidering
+    critical_action       a reward, a next observation that reports success, the last step unless
+                          the trajectory failed
+    self_correction       another action right after an observation that reports an error; words of
+                          reconsidering
 
-English only, and blind to a plan that does not call itself one.
+English only; a plan that does not call itself one is not found.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from atlas.kinds import NoConfig
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Others, selection_of
+from atlas.selection.selectors.base import SelectorBase
 
-NEW_ENOUGH = 0.3  # the share of new words from which an observation counts as news
+# The share of new words from which an observation counts as news.
+NEW_ENOUGH = 0.3
 
 
 def _phrases(pattern: str) -> re.Pattern[str]:
@@ -27,26 +31,28 @@ def _phrases(pattern: str) -> re.Pattern[str]:
 
 
 _PLAN = _phrases(
-    r"plan|sub-?goals?|strategy|first(ly)?,? (i|we|let)|break (it|this|the task) down|step by step|in order to"
+    r"plan|sub-?goals?|strategy|first(ly)?,? (i|we|let)|break (it|this|the task) down"
+    r"|step by step|in order to"
 )
 _ERROR = _phrases(
-    r"could not|couldn't|cannot|can't|unable|invalid|error|failed|failure|denied|nothing happens|no known action"
-    r"|not (recognized|valid|found|allowed|possible)"
+    r"could not|couldn't|cannot|can't|unable|invalid|error|failed|failure|denied|nothing happens"
+    r"|no known action|not (recognized|valid|found|allowed|possible)"
 )
 _SUCCESS = _phrases(
     r"success\w*|completed?|done|crafted|got \d+|you (pick|put|open|unlock|take|move)\w*|passed"
 )
 _RECONSIDER = _phrases(
-    r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust|correct (it|this|that)"
+    r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust"
+    r"|correct (it|this|that)"
 )
 _WORD = re.compile(r"\w+")
 
 
-class RulesSelector:
-    """Takes the steps that the rules give the most weight, the earlier of equals; none that no rule speaks for."""
+class RulesSelector(SelectorBase[NoConfig]):
+    """The steps to which fixed rules on the text give the most weight, without a model.
 
-    def __init__(self, config: SelectConfig, others: Others) -> None:
-        self._name = config.selector
+    Of equals the earlier step is taken; a step to which no rule gives weight never is.
+    """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         seen: set[str] = set()
@@ -67,13 +73,13 @@ class RulesSelector:
                     )
                 )
         best = sorted(found, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return selection_of(trajectory, self._name, budget, best)
+        return self.selection_of(trajectory, budget, best)
 
 
 def _signs(
     trajectory: Trajectory, index: int, novelty: float
 ) -> list[tuple[CriticalKind, float, str]]:
-    """What speaks for a step: kind, weight, and why."""
+    """The rules that a step meets: kind, weight, and why."""
     step, steps = trajectory.steps[index], trajectory.steps
     response, observation = step.response.content, _text(step.observation)
     after = _text(

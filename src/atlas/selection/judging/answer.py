@@ -1,4 +1,7 @@
-"""What the oracle answered: `text -> critical steps`, or a complaint that says what is wrong. Nothing is guessed or trimmed."""
+"""What a judge answered: `text -> critical steps`, or a complaint that says what is wrong.
+
+Nothing is guessed or trimmed.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,20 @@ from typing import Any
 
 from atlas.records import CRITICAL_KINDS, CriticalKind, CriticalStep
 
-MOST_BRACES = 1_000  # that begin no JSON; each costs a look at all of the text, and an answer may be of any size
+# Braces that begin no JSON. Each costs a look at all of the text, and an answer may be of any size.
+MOST_BRACES = 1_000
 
 
 class AnswerError(Exception):
-    """An answer that cannot be used; the message completes the sentence "Your answer could not be used: …"."""
+    """An answer that cannot be used. The message completes "Your answer could not be used: …"."""
 
 
 def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
-    """The critical steps in an answer about `steps`: one JSON object, prose or a code fence around it allowed.
+    """The critical steps in an answer about `steps`: one JSON object, prose around it or not.
 
     Raises:
-        AnswerError: no such object or several, an index out of range or named twice, an unknown kind, more than `budget` steps.
+        AnswerError: no such object or several, an index out of range or named twice, an unknown
+            kind, more than `budget` steps.
     """
     found = [
         _critical_step(entry, place, steps)
@@ -35,9 +40,10 @@ def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
 
 
 def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> list[CriticalStep]:
-    """The `budget` steps of highest confidence in the answers about overlapping windows, the earlier of equals.
+    """The `budget` steps of highest confidence in the answers about overlapping windows.
 
-    A step named twice counts with the more confident naming; one without a confidence comes last.
+    Of equals the earlier step is taken. A step named twice counts with the higher confidence; one
+    without a confidence comes last.
     """
     surest: dict[int, CriticalStep] = {}
     for step in chain.from_iterable(answers):
@@ -48,7 +54,7 @@ def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> lis
 
 
 def answer_list(text: str, name: str) -> list[Any]:
-    """The list `name` in the one JSON object of the text that has it; the same object said twice counts once.
+    """The list `name` in the one JSON object of the text that has it; repeated objects count once.
 
     Raises:
         AnswerError: no such object, several different ones, or no list in it.
@@ -92,7 +98,7 @@ def read_index(entry: Any, place: int, name: str, steps: range) -> int:
 
 
 def read_reason(entry: dict[str, Any], index: int) -> str | None:
-    """The reason in an entry, without lone surrogates, which JSON can spell and a file cannot hold."""
+    """The reason in an entry, without lone surrogates, which a file cannot hold."""
     reason = entry.get("reason")
     if reason is not None and not isinstance(reason, str):
         raise AnswerError(f"the reason of step {index} is {reason!r:.60}, expected a sentence")
@@ -122,7 +128,10 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _without_thoughts(text: str) -> str:
-    """The text without what stands between think tags; in one pass, where a regular expression would start again at each tag."""
+    """The text without what stands between think tags.
+
+    In one pass, where a regular expression would start again at each tag.
+    """
     kept, position = [], 0
     while (start := text.find("<think>", position)) >= 0 and (
         end := text.find("</think>", start)

@@ -1,9 +1,12 @@
-"""A trajectory as a judge reads it: `trajectory + room -> parts`. One part where it fits, else overlapping windows of steps.
+"""A trajectory as a judge reads it: `trajectory + room -> parts`.
 
-A trajectory is data that somebody else wrote. Each of its lines stands behind a bar, so that no line of it can pass for
-a marker or a heading of ours; control characters, look-alike markers and the special tokens of chat templates are disarmed.
+One part where it fits, else overlapping windows of steps. A trajectory is data that somebody else
+wrote. Each of its lines stands behind a bar, so that none can pass for a marker or a heading
+written by atlas; control characters, look-alike markers and special tokens of chat templates are
+disarmed.
 
-Observations are shortened first, in the middle and marked; responses never. Only what does not fit so is split.
+Observations are shortened first, in the middle and marked; responses never. Only what does not fit
+then is split.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from atlas.records import Message, Trajectory
 
 BEGIN = "=====BEGIN TRAJECTORY====="
 END = "=====END TRAJECTORY====="
-SHORTEST_OBSERVATION = (
-    200  # characters; below that a shortened observation says too little to judge by
-)
-WINDOW_OBSERVATION = 1_000  # characters that an observation gets where windows are laid out; more if there is room in the end
-SLACK = (
-    8  # characters; the numbers in what is said about one window may be longer than about another
-)
-OVERLAP = 0.2  # the share of a window's steps that the next one shows again
+# Characters. A shorter observation says too little to judge by.
+SHORTEST_OBSERVATION = 200
+# Characters that an observation gets where windows are laid out; more if there is room in the end.
+WINDOW_OBSERVATION = 1_000
+# Characters. The numbers in the request about one window may be longer than about another.
+SLACK = 8
+# The share of a window's steps that the next one shows again.
+OVERLAP = 0.2
 
 _LOOK_ALIKE = re.compile(r"\b(BEGIN|END)[^\S\n]+TRAJECTORY\b", re.IGNORECASE)
 _SPECIAL_TOKEN = re.compile(
@@ -46,10 +49,11 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
 
     Args:
         trajectory: one or more steps.
-        room: how many characters a part that shows these steps may have; about the same for all windows.
+        room: how many characters a part that shows these steps may have; about the same for all
+            windows.
 
     Raises:
-        DataError: one response alone is longer than that; responses are never shortened.
+        DataError: a single response is longer than that; responses are never shortened.
     """
     whole = range(len(trajectory.steps))
     fitted = _fit(trajectory, whole, room(whole))
@@ -62,15 +66,14 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
 
 
 def disarm(text: str) -> str:
-    """Lines behind bars, without control characters, look-alike markers or special tokens of chat templates."""
+    """Lines behind bars, without control characters, look-alike markers or special tokens."""
     clean = text.removesuffix("\n")
-    if not clean.replace("\n", "").isprintable():  # as a line break other than \n is not
-        clean = "\n".join(
-            _printable(line) for line in text.splitlines()
-        )  # at every one, as whoever reads the prompt may
-    if (
-        "trajectory" in clean.lower()
-    ):  # a search for words is many times faster than an expression that finds nothing
+    # A line break other than \n is not printable. Lines end at every one, as they may for whoever
+    # reads the prompt.
+    if not clean.replace("\n", "").isprintable():
+        clean = "\n".join(_printable(line) for line in text.splitlines())
+    # A search for words is many times faster than an expression that finds nothing.
+    if "trajectory" in clean.lower():
         clean = _LOOK_ALIKE.sub("[marker removed]", clean)
     if "<" in clean or "[" in clean or "|>" in clean:
         clean = _SPECIAL_TOKEN.sub(lambda match: match[0] + " ", clean)
@@ -88,7 +91,10 @@ def _printable(line: str) -> str:
 
 
 def _windows(trajectory: Trajectory, room: Callable[[range], int]) -> list[range]:
-    """As many steps in each as fit with short observations; neighbours share some, so that no step is judged at an edge alone."""
+    """As many steps in each as fit with short observations.
+
+    Neighbors share some, so that no step is judged only at an edge.
+    """
     num_steps = len(trajectory.steps)
     space_in_one = room(range(num_steps - 1, num_steps)) - SLACK
     frame = len(_render(trajectory, range(0), SHORTEST_OBSERVATION)) + len(
@@ -116,14 +122,15 @@ def _fit_window(trajectory: Trajectory, steps: range, room: int) -> str:
     if text is None:
         needed = len(_render(trajectory, steps, SHORTEST_OBSERVATION))
         raise DataError(
-            f"step {steps[0]} alone needs {needed:,} characters with every observation cut to {SHORTEST_OBSERVATION}, "
-            f"there is room for {room:,}. Raise max_prompt_chars if the model reads that much"
+            f"step {steps[0]} by itself needs {needed:,} characters with every observation cut to "
+            f"{SHORTEST_OBSERVATION}, there is room for {room:,}. Raise max_prompt_chars if the "
+            "model reads that much"
         )
     return text
 
 
 def _fit(trajectory: Trajectory, steps: range, room: int) -> str | None:
-    """These steps with the longest observations cut in the middle, as little as fits; None if nothing does."""
+    """These steps, the longest observations cut as little as fits; None if nothing fits."""
     text = _render(trajectory, steps, None)
     if len(text) <= room:
         return text
@@ -140,7 +147,10 @@ def _fit(trajectory: Trajectory, steps: range, room: int) -> str | None:
 
 
 def _render(trajectory: Trajectory, steps: range, longest: int | None) -> str:
-    """Steps between the markers, no observation longer than `longest` characters; the end is shown with the last step."""
+    """Steps between the markers, no observation longer than `longest` characters.
+
+    The end is shown with the last step.
+    """
     parts = [BEGIN, *_parts("instructions", trajectory.prompt, longest)]
     parts += [_render_step(trajectory, index, longest) for index in steps]
     if steps and steps[-1] == len(trajectory.steps) - 1 and trajectory.final_observation:

@@ -1,0 +1,173 @@
+"""One answer for each trajectory: `trajectories + selector -> answers`, resumable at any moment.
+
+The trajectories are read once, from the first to the last. Those that have an answer already are
+skipped; the others are asked about side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from atlas.errors import DataError, EndpointError
+from atlas.records import Problem, Trajectory
+from atlas.selection.answer_each import AnswerT, Ask, answer_each
+from atlas.selection.cost_meter import CostMeter
+from atlas.selection.selectors.base import (
+    Concurrency,
+    HasClose,
+    HasConcurrency,
+    HasForecast,
+    Scorer,
+    Selector,
+)
+from atlas.selection.trajectory_counts import count_steps, count_trajectories
+from atlas.store.readers import read_trajectories
+from atlas.store.record_files import RecordLog, read_records
+from atlas.store.run_folders import Run
+from atlas.terminal.progress import say, show_progress
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerJob(Generic[AnswerT]):
+    """What is asked about each trajectory, and where the answers go.
+
+    Attributes:
+        file: the JSONL file of the run, in the order of the trajectories.
+        record: what its lines are.
+        ask: the answer to one trajectory.
+        fail: the answer that stands for none, from trajectory id, number of steps and reason.
+    """
+
+    file: str
+    record: type[AnswerT]
+    ask: Ask[AnswerT]
+    fail: Callable[[str, int, str], AnswerT]
+
+
+def answer_all(
+    run: Run,
+    job: AnswerJob[AnswerT],
+    selector: Selector | Scorer,
+    trajectories: Path,
+    kept: Mapping[str, AnswerT],
+    meter: CostMeter | None,
+    accept_unanswered: bool,
+) -> None:
+    """Write the file of `job`; nothing is asked about what is in it already, or `kept`.
+
+    Raises:
+        EndpointError: some trajectories got no answer, and that is not accepted.
+        DataError: two trajectories have one id.
+    """
+    name = job.file.removesuffix(".jsonl")
+    log = run.log(name, job.record, key=lambda answer: answer.trajectory_id)
+    with closing(log):
+        if meter is not None:
+            # What is kept was paid for by another run.
+            earlier = read_records(log.path, job.record) if log.sealed else log.records()
+            meter.take_over(answer for answer in earlier if answer.trajectory_id not in kept)
+        if log.sealed:
+            return
+        for id_ in kept.keys() - log.done:
+            log.append(kept[id_])
+        num_steps: dict[str, int] = {}
+        unanswered = _run(_answer_missing(job, selector, trajectories, log, num_steps, meter))
+        if unanswered and not accept_unanswered:
+            run.write_problems(unanswered)
+            raise EndpointError(
+                f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see "
+                f"{run.path / 'problems.jsonl'}. The first: {unanswered[0].reason} The others are "
+                "safe: run the same command again, it asks only for the missing ones. To finish "
+                "without them, set accept_unanswered=true."
+            )
+        for problem in unanswered:
+            id_ = str(problem.item)
+            log.append(job.fail(id_, num_steps[id_], problem.reason))
+        log.seal(num_steps)
+
+
+async def _answer_missing(
+    job: AnswerJob[AnswerT],
+    selector: Selector | Scorer,
+    trajectories: Path,
+    log: RecordLog[AnswerT],
+    num_steps: dict[str, int],
+    meter: CostMeter | None,
+) -> list[Problem]:
+    """Ask about each trajectory without an answer. Returns the problems of those that got none.
+
+    The number of steps of every trajectory, by id, goes into `num_steps`.
+    """
+    done = log.done
+    concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
+    if isinstance(selector, HasForecast):
+        left = count_steps(trajectories, done)
+        say(selector.forecast(len(left), sum(left)))
+    with show_progress("selecting", count_trajectories(trajectories), len(done)) as bar:
+
+        def keep(answer: AnswerT) -> None:
+            log.append(answer)
+            bar.advance()
+            if meter is not None:
+                meter.count(answer)
+
+        try:
+            return await answer_each(
+                job.ask, concurrency, _missing(trajectories, done, num_steps), keep, meter
+            )
+        finally:
+            if isinstance(selector, HasClose):
+                await selector.close()
+
+
+def _missing(
+    trajectories: Path, done: frozenset[str], num_steps: dict[str, int]
+) -> Iterator[Trajectory]:
+    for trajectory in read_trajectories(trajectories):
+        if trajectory.id in num_steps:
+            raise DataError(
+                f"{trajectories} has the trajectory id '{trajectory.id}' more than once; "
+                "selections go by id."
+            )
+        num_steps[trajectory.id] = len(trajectory.steps)
+        if trajectory.id not in done:
+            yield trajectory
+
+
+def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run `work` to its end, also where a loop runs already, as in a notebook.
+
+    There, too, Ctrl-C stops it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def note_and_work() -> ResultT:
+        task = asyncio.current_task()
+        assert task is not None
+        running.set_result((asyncio.get_running_loop(), task))
+        return await work
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        result = thread.submit(asyncio.run, note_and_work())
+        try:
+            return result.result()
+        except BaseException:
+            if not result.done():
+                # Without this the thread would go on to ask, and to pay. A loop that has ended
+                # meanwhile refuses the call.
+                loop, task = running.result()
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(task.cancel)
+            raise

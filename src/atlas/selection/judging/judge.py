@@ -1,0 +1,170 @@
+"""A model that is asked for a judgment in JSON: `question -> judgment`.
+
+An answer that breaks a rule is sent back once with the reason; if the second one breaks a rule too,
+the judgment is a problem. Answers are never trimmed into shape: a trimmed answer is not the model's
+choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from atlas.errors import ConfigError, DataError
+from atlas.models.base import ModelClient, Sampling
+from atlas.models.connect import connect
+from atlas.models.endpoints.batches.ledger import ledger_folder
+from atlas.models.endpoints.endpoint import Batching
+from atlas.records import Message, Trajectory, Usage
+from atlas.selection.judging.answer import AnswerError
+from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
+from atlas.store.run_folders import Input, read_manifest
+
+# The answer, and one more after the reason why it could not be used.
+ATTEMPTS = 2
+# Characters of a wrong answer that are sent back; a longer one would be paid for twice.
+LONGEST_SAID = 20_000
+# About right for English in every tokenizer of today. Forecasts use it, bills do not.
+CHARS_PER_TOKEN = 4
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment(Generic[AnswerT]):
+    """The answers, each by the rules, or the problem; and what they cost."""
+
+    answers: tuple[AnswerT, ...]
+    problem: str | None
+    usage: Usage
+
+
+class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
+    """Base of the selectors that ask a model over a network; connects at the first question.
+
+    Raises:
+        ConfigError: the cache is on where problems are asked about again.
+    """
+
+    prompt: ClassVar[JudgePrompt]
+
+    def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
+        super().__init__(config, context)
+        if config.cache and context.retry_problems_of is not None:
+            raise ConfigError(
+                "cache=true would give the answers again that became problems; leave it out where "
+                "retry_problems_of=… is given."
+            )
+        self._client: ModelClient | None = None
+        self._sampling = Sampling(
+            temperature=config.temperature,
+            max_tokens=config.max_tokens,
+            response_schema=self.prompt.schema if config.structured else None,
+        )
+        self._pay: Callable[[Usage], None] = lambda usage: None
+
+    def read(self, text: str, question: JudgeQuestion) -> AnswerT:
+        """What an answer to a question says; raises AnswerError if it breaks a rule."""
+        raise NotImplementedError
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        return {"prompt": self.prompt.input}
+
+    def report_payments(self, pay: Callable[[Usage], None]) -> None:
+        self._pay = pay
+
+    def concurrency(self) -> Concurrency:
+        # A batch takes up to a day, and a rerun finds it.
+        if self.config.batch:
+            return Concurrency(self.config.batch_size, keeps_answers=False)
+        return Concurrency(self.config.endpoint.max_in_flight)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def ask(self, trajectory: Trajectory, budget: int) -> Judgment[AnswerT]:
+        """One answer a question, in their order; the first without one is the problem of all.
+
+        Raises:
+            EndpointError: the endpoint gave no answer, though perhaps to an earlier question.
+            ModelError: the endpoint refuses the model or the key.
+        """
+        usage = Usage()
+        answers: list[AnswerT] = []
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError as error:
+            return Judgment((), str(error), usage)
+        for question in questions:
+            judgment = await self._ask(question)
+            usage += judgment.usage
+            if judgment.problem is not None:
+                return Judgment((), judgment.problem, usage)
+            answers += judgment.answers
+        return Judgment(tuple(answers), None, usage)
+
+    def expect_usage(
+        self, trajectory: Trajectory, budget: int, answer_tokens: Callable[[int], int]
+    ) -> Usage:
+        """About what asking takes; `answer_tokens` is about what an answer under a budget takes."""
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError:
+            # This will be a problem, and free.
+            return Usage()
+        return Usage(
+            requests=len(questions),
+            input_tokens=sum(_num_tokens(question.messages) for question in questions),
+            output_tokens=sum(answer_tokens(question.budget) for question in questions),
+        )
+
+    def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
+        return self.prompt.questions(trajectory, budget, self.config.max_prompt_chars)
+
+    async def _ask(self, question: JudgeQuestion) -> Judgment[AnswerT]:
+        client = self._connected()
+        messages = question.messages
+        usage = Usage()
+        complaint = ""
+        for _ in range(ATTEMPTS):
+            completion = await client.complete(messages, self._sampling)
+            self._pay(completion.usage)
+            usage += completion.usage
+            if completion.refusal is not None:
+                return Judgment((), f"refused: {completion.refusal}", usage)
+            try:
+                return Judgment((self.read(completion.text, question),), None, usage)
+            except AnswerError as error:
+                # How many tokens the limit is, an answer from the cache could not say.
+                cut = completion.finish_reason == "length"
+                complaint = "it was cut off at the limit of its length" if cut else str(error)
+            said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
+            messages = (*messages, said, self.prompt.complain(complaint, question))
+        return Judgment((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
+
+    def _connected(self) -> ModelClient:
+        if self._client is None:
+            config = self.config
+            self._client = connect(
+                config.model, config.endpoint, batching=self._batching(), cache=config.cache
+            )
+        return self._client
+
+    def _batching(self) -> Batching | None:
+        if not self.config.batch:
+            return None
+        folder = None
+        if (earlier := self.context.retry_problems_of) is not None:
+            # The answers that became problems there must be asked for again, not found again.
+            folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
+        return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
+
+
+def _num_tokens(messages: tuple[Message, ...]) -> int:
+    return -(-sum(len(message.content) for message in messages) // CHARS_PER_TOKEN)

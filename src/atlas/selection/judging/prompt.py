@@ -1,0 +1,108 @@
+"""What a judge is asked: `trajectory + budget -> questions`.
+
+The rubric is fixed and comes first, the trajectory last. A trajectory too long for one question is
+asked about in overlapping windows, each under its share of the budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.records import Message, Trajectory
+from atlas.selection.judging.transcript import (
+    BEGIN,
+    END,
+    OVERLAP,
+    SHORTEST_OBSERVATION,
+    WINDOW_OBSERVATION,
+    transcribe,
+)
+from atlas.store.run_folders import Input
+
+# What else decides how a trajectory is shown.
+LAYOUT = (BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeQuestion:
+    """What is asked about some steps of a trajectory, at most `budget` of which may be named."""
+
+    messages: tuple[Message, ...]
+    steps: range
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePrompt:
+    """All that is fixed in the questions. A change of it changes the digest: count `version` up.
+
+    Attributes:
+        requests: the words before a whole trajectory, and before a part of one if they differ.
+        complaint: the words after an answer that cannot be used.
+        schema: the JSON schema of an answer.
+    """
+
+    name: str
+    version: int
+    rubric: str
+    requests: tuple[str, ...]
+    complaint: str
+    schema: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256: the same digest, the same question."""
+        schema = json.dumps(self.schema, sort_keys=True)
+        fixed = [self.rubric, *self.requests, self.complaint, schema, *LAYOUT]
+        return hashlib.sha256("\0".join([str(self.version), *fixed]).encode()).hexdigest()
+
+    @property
+    def input(self) -> Input:
+        return Input(path=f"atlas {self.name} prompt {self.version}", digest=self.digest)
+
+    def questions(self, trajectory: Trajectory, budget: int, max_chars: int) -> list[JudgeQuestion]:
+        """The questions about one trajectory, each of at most `max_chars` characters.
+
+        One question, unless the trajectory is too long for that.
+
+        Raises:
+            DataError: a single response is longer than that; responses are never shortened.
+        """
+        num_steps = len(trajectory.steps)
+
+        def request(steps: range) -> str:
+            wording = self.requests[0 if len(steps) == num_steps else -1]
+            return wording.format(
+                num_steps=num_steps,
+                last_step=num_steps - 1,
+                first=steps[0],
+                last=steps[-1],
+                budget=share_of_budget(budget, steps, num_steps),
+            )
+
+        rubric = Message(role="system", content=self.rubric)
+        room = max_chars - len(self.rubric)
+        return [
+            JudgeQuestion(
+                (rubric, Message(role="user", content=request(part.steps) + part.text)),
+                part.steps,
+                share_of_budget(budget, part.steps, num_steps),
+            )
+            for part in transcribe(trajectory, lambda steps: room - len(request(steps)))
+        ]
+
+    def complain(self, reason: str, question: JudgeQuestion) -> Message:
+        """What is sent after an answer that cannot be used."""
+        first, last = question.steps[0], question.steps[-1]
+        content = self.complaint.format(
+            complaint=reason, budget=question.budget, first=first, last=last
+        )
+        return Message(role="user", content=content)
+
+
+def share_of_budget(budget: int, steps: range, num_steps: int) -> int:
+    """A window's part of the budget, rounded up, so that the merge has a choice."""
+    return min(len(steps), -(-budget * len(steps) // num_steps))

@@ -1,0 +1,151 @@
+"""What the selectors that read trajectories with a model share: `trajectory -> scores`.
+
+A model is on this machine, or behind an endpoint that scores prompts. Either way one tokenizer
+writes what is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import Field, model_validator
+
+from atlas.config import Config
+from atlas.errors import DataError, DependencyError, ModelError
+from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.local.load import Precision, load_renderer, locate_model, model_input
+from atlas.records import Problem, Trajectory
+from atlas.selection.selectors.base import Concurrency, Scores, SelectorBase, SelectorContext
+from atlas.store.run_folders import Input
+
+if TYPE_CHECKING:
+    from atlas.models.endpoints.completions_api import CompletionsScorer
+    from atlas.models.local.log_probabilities import LocalScorer
+    from atlas.models.local.step_tokens import StepTokens
+    from atlas.rendering.renderer import Renderer
+
+    ModelScorer = LocalScorer | CompletionsScorer
+
+
+class LikelihoodConfig(Config):
+    """The model that reads the trajectories, on this machine or behind an endpoint."""
+
+    model: str = Field(
+        min_length=1,
+        description="a hub id, a model folder, or a run folder of train; at a server, its name",
+    )
+    endpoint: Endpoint = Field(
+        Endpoint(), description="a server that scores prompts; without base_url: this machine"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="for a model at endpoint.base_url: hub id or folder of its tokenizer; None: "
+        "the model's name",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it",
+    )
+
+    @model_validator(mode="after")
+    def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:
+        if self.tokenizer is not None and self.endpoint.base_url is None:
+            raise ValueError(
+                "tokenizer=… is for a model at endpoint.base_url=…; a model on this machine "
+                "brings its own. Leave it out"
+            )
+        return self
+
+
+LikelihoodT = TypeVar("LikelihoodT", bound=LikelihoodConfig)
+
+
+class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
+    """Scores steps by what `model` computes for their tokens; loads it at the first trajectory."""
+
+    def __init__(self, config: LikelihoodT, context: SelectorContext) -> None:
+        super().__init__(config, context)
+        self._scorers: list[ModelScorer] = []
+        self._clients: list[CompletionsScorer] = []
+
+    @abstractmethod
+    def rate(self, *read: list[StepTokens]) -> Scores:
+        """A score for each step, from what each model read there (one list a model).
+
+        None for a step without a token.
+        """
+
+    def num_likeliest(self) -> int:
+        """How many of a position's likeliest tokens an endpoint has to name."""
+        return 1
+
+    def inputs(self, out: Path) -> dict[str, Input]:
+        config = self.config
+        if config.endpoint.base_url is None:
+            return {"model": model_input(config.model, out)}
+        return {"tokenizer": model_input(config.tokenizer or config.model, out)}
+
+    def concurrency(self) -> Concurrency:
+        return Concurrency(self.config.endpoint.max_in_flight)
+
+    async def score(self, trajectory: Trajectory) -> Scores | Problem:
+        """A score for each step, or why a model cannot read the trajectory.
+
+        Raises:
+            ModelError: a model cannot be loaded or asked, or two have different vocabularies.
+            EndpointError: the endpoint gave no answer.
+        """
+        if not self._scorers:
+            self._scorers = self.load()
+        try:
+            return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
+        except DataError as error:
+            return Problem(
+                where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id
+            )
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+        self._scorers, self._clients = [], []
+
+    def load(self) -> list[ModelScorer]:
+        """The models that read, in the order of the arguments of `rate`."""
+        config = self.config
+        if config.endpoint.base_url is None:
+            return [self.load_here(config.model)]
+        return [self.connect(config.model, config.endpoint, self._load_tokenizer())]
+
+    def load_here(self, model: str) -> LocalScorer:
+        from atlas.models.local.log_probabilities import load_scorer
+
+        return load_scorer(model, self.config.precision)
+
+    def connect(self, model: str, endpoint: Endpoint, renderer: Renderer) -> CompletionsScorer:
+        try:
+            from atlas.models.endpoints.completions_api import CompletionsScorer
+        except ModuleNotFoundError:
+            raise DependencyError("aiohttp", "endpoint") from None
+        client = CompletionsScorer(model, endpoint, renderer, num_likeliest=self.num_likeliest())
+        self._clients.append(client)
+        return client
+
+    def _load_tokenizer(self) -> Renderer:
+        config = self.config
+        try:
+            return load_renderer(locate_model(config.tokenizer or config.model))
+        except ModelError as error:
+            if config.tokenizer is not None:
+                raise
+            raise ModelError(
+                f"{error} An endpoint is given token ids, so the model's tokenizer is needed "
+                "here: give tokenizer=… (hub id or folder)."
+            ) from None
+
+
+async def _read(scorer: ModelScorer, trajectory: Trajectory) -> list[StepTokens]:
+    read = scorer.read(trajectory)
+    return await read if inspect.isawaitable(read) else read

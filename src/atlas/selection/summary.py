@@ -1,0 +1,73 @@
+"""What a selection run says of itself in its manifest: counts, costs, and who chose the steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from atlas.kinds import Choice
+from atlas.records import Problem, Selection, Usage
+from atlas.selection.config import SelectConfig
+from atlas.selection.cost_meter import CostMeter
+from atlas.selection.selectors.base import SELECTOR, HasEstimate, HasSentence, Scorer, Selector
+
+
+def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, Any]:
+    """Who chose the steps, for reports and model cards; `model` is the selector's own setting."""
+    if isinstance(selector, HasSentence):
+        sentence = selector.sentence
+    else:
+        said = SELECTOR.describe(choice.name).removesuffix(".")
+        sentence = said[:1].lower() + said[1:] or f"steps chosen by the selector '{choice.name}'"
+    return {
+        "selector": choice.name,
+        "sentence": sentence,
+        "asks_a_model": isinstance(selector, HasEstimate),
+        "model": getattr(choice.settings, "model", None),
+    }
+
+
+def summarize_selections(
+    selections: Iterable[Selection],
+    config: SelectConfig,
+    problems: list[Problem],
+    meter: CostMeter | None,
+) -> dict[str, Any]:
+    """Counts over all selections; the problems among them are added to `problems`."""
+    num_trajectories = num_steps = num_selected = num_own_budgets = 0
+    kinds: Counter[str] = Counter()
+    usage = Usage()
+    for selection in selections:
+        num_trajectories += 1
+        num_steps += selection.num_steps
+        num_selected += len(selection.critical_steps)
+        num_own_budgets += selection.budget != config.budget(selection.num_steps)
+        kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
+        usage += selection.usage
+        if selection.problem is not None:
+            id_ = selection.trajectory_id
+            problems.append(Problem(where=f"trajectory {id_}", reason=selection.problem, item=id_))
+    summary: dict[str, Any] = {
+        "trajectories": num_trajectories,
+        "steps": num_steps,
+        "selected_steps": num_selected,
+        "share": round(num_selected / num_steps, 4) if num_steps else 0.0,
+        "kinds": dict(sorted(kinds.items())),
+        "problems": len(problems),
+        "usage": (usage if meter is None else meter.paid).model_dump(),
+    }
+    if meter is not None and meter.price is not None and meter.paid.requests:
+        summary["cost_usd"] = round(meter.cost_usd, 6)
+    return summary | {"budget": _describe_budget(config, bool(num_own_budgets))}
+
+
+def _describe_budget(config: SelectConfig, is_own: bool) -> str:
+    if config.scope == "dataset":
+        return f"ratio {config.ratio} of all steps together, {config.rounding}"
+    if is_own:
+        return (
+            f"selector '{config.selector.name}' sets its own; the ratio of {config.ratio} was "
+            "not used"
+        )
+    return f"ratio {config.ratio}, {config.rounding}, at least {config.min_steps}"
