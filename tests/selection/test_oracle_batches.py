@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.models.endpoints import inspect_api
+from atlas.models.endpoints.prices import Price
 from atlas.records import Selection, Usage
-from atlas.selection.costs import Price, estimate_cost, find_price
+from atlas.selection.costs import estimate_cost, price_of
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
@@ -254,7 +255,7 @@ def test_the_discount_of_batches_is_in_the_price_where_the_table_says(
         (oracle("http://x/v1", prices=prices["known"]), full),
         (in_batches("http://x/v1", prices=prices["unknown"]), full),
     ):
-        assert find_price(config.selector.settings) == price
+        assert price_of(config.selector.settings) == price
     full_usd, half_usd = (
         estimate_cost(
             in_batches("http://x/v1", prices=prices[name]), run, tmp_path / "out"
@@ -424,4 +425,4 @@ def test_batches_are_known_of_four_providers_and_of_servers(model: str) -> None:
 def test_the_price_of_batches_is_a_part(tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text("judge: {input: 1, output: 1, batch: 50}\n")
     with pytest.raises(ConfigError, match="'batch' is 50"):
-        find_price(oracle("http://x/v1", prices=str(tmp_path / "prices.yaml")).selector.settings)
+        price_of(oracle("http://x/v1", prices=str(tmp_path / "prices.yaml")).selector.settings)

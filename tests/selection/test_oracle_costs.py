@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
+from atlas.models.endpoints.prices import Price
 from atlas.records import Problem, Selection, Usage
-from atlas.selection.costs import Price, cost_usd, estimate_cost, find_price
+from atlas.selection.costs import cost_usd, estimate_cost, price_of
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
@@ -95,12 +96,12 @@ def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text('{"openai/gpt-4o": {"input": 1, "output": 2}}')
     known = select_config("oracle", model="openai/gpt-4o", prices=str(table))
-    assert find_price(known.selector.settings) == Price(input=1, output=2)
+    assert price_of(known.selector.settings) == Price(input=1, output=2)
     for config in (
         select_config("oracle", model="gpt-4o", base_url=NOWHERE, prices=str(table)),
-        select_config("oracle", model="openai/gpt-4o"),
+        select_config("oracle", model="openai/of-nobody"),
     ):
-        assert find_price(config.selector.settings) is None
+        assert price_of(config.selector.settings) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_price_is_the_users_own_by_the_name_as_given(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_read_says_where(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        find_price(oracle(NOWHERE, prices=str(tmp_path / "prices.yaml")).selector.settings)
+        price_of(oracle(NOWHERE, prices=str(tmp_path / "prices.yaml")).selector.settings)
 
 
 def test_a_limit_without_a_price_is_refused_before_anything_is_sent(

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from atlas.models.endpoints.prices import Price
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.check_answers import AnswerCheck
 from atlas.selection.config import SelectConfig
-from atlas.selection.costs import Price, cost_usd
+from atlas.selection.costs import cost_usd
 from atlas.selection.scores import StepScores
 from atlas.selection.selectors.base import HasEstimate, HasPayments
 from atlas.store.record_files import RecordLog, read_records

@@ -1,12 +1,6 @@
 """What asking a model costs: `usage x price -> USD`, estimated before a run.
 
-What a run pays is counted in cost_meter.py. Prices change and providers differ, so they come from
-the user's table only:
-
-    # prices.yaml: USD per million tokens
-    openai/gpt-4o: {input: 2.5, output: 10}
-    # batch: the part of the price that is charged in batches
-    my-model: {input: 0.1, output: 0.4, batch: 0.5}
+What a run pays is counted in cost_meter.py.
 """
 
 from __future__ import annotations
@@ -14,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
-from atlas.config import Config, check_config, read_recipe
 from atlas.errors import ConfigError
+from atlas.models.endpoints.prices import Price, find_price
 from atlas.records import Selection, Usage
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.judging.judge_config import JudgeConfig
@@ -27,24 +19,6 @@ from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_files import read_log
 
 
-class Price(Config):
-    """USD per million tokens.
-
-    The discount on cached prompts is not in it: the true bill may be lower.
-    """
-
-    input: float = Field(ge=0, description="for tokens sent")
-    output: float = Field(ge=0, description="for tokens received, hidden thoughts among them")
-    batch: float | None = Field(
-        None, gt=0, le=1, description="what part of that is asked for in batches, such as 0.5"
-    )
-
-    def of_requests(self, in_batches: bool) -> Price:
-        """The price one by one, or in batches; the full one where the table does not say."""
-        part = (self.batch or 1.0) if in_batches else 1.0
-        return Price(input=self.input * part, output=self.output * part)
-
-
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
     """What a run would ask, before anything is sent. Four characters count as one token.
@@ -52,24 +26,24 @@ class CostEstimate:
     Attributes:
         cost_usd: None if no price is known.
         is_discount_known: else the full price is taken for questions in batches.
+        price_source: where the price comes from; empty if no price is known.
     """
 
     trajectories: int
     usage: Usage
     cost_usd: float | None
     is_discount_known: bool = True
+    price_source: str = ""
 
 
-def find_price(config: JudgeConfig) -> Price | None:
-    """The price of the model that is asked (in batches, if so), by its name as given.
-
-    None if the table has none, or there is no table.
+def price_of(config: JudgeConfig) -> Price | None:
+    """The price of the model that is asked, in batches if it is asked so; None if it is unknown.
 
     Raises:
         ConfigError: the table of prices cannot be read, or a spending limit is set and no price is
             known.
     """
-    price = _listed_price(config)
+    price = _full_price(config)
     if price is None and config.max_cost_usd is not None:
         base_url = config.endpoint.base_url
         raise ConfigError(
@@ -80,21 +54,9 @@ def find_price(config: JudgeConfig) -> Price | None:
     return price and price.of_requests(in_batches=config.batch)
 
 
-def _listed_price(config: JudgeConfig) -> Price | None:
-    return read_prices(Path(config.prices)).get(config.model) if config.prices is not None else None
-
-
-def read_prices(path: Path) -> dict[str, Price]:
-    """A table of prices from a YAML or JSON file."""
-    prices = {}
-    for name, given in read_recipe(path).items():
-        if not isinstance(given, dict):
-            raise ConfigError(
-                f"{path}: '{name}' is {given!r:.60}, expected {{input: …, output: …}} in USD "
-                "per million tokens."
-            )
-        prices[str(name)] = check_config(Price, given, f"{path}: {name}")
-    return prices
+def _full_price(config: JudgeConfig) -> Price | None:
+    table = None if config.prices is None else Path(config.prices)
+    return find_price(config.model, config.endpoint.base_url, table)
 
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:
@@ -129,6 +91,7 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
             count += 1
             usage += selector.estimate(trajectory, config.budget(len(trajectory.steps)))
     asking = selector.config
-    listed = _listed_price(asking)
-    is_known = not asking.batch or listed is None or listed.batch is not None
-    return CostEstimate(count, usage, cost_usd(usage, find_price(asking)), is_known)
+    price = _full_price(asking)
+    is_known = not asking.batch or price is None or price.batch is not None
+    cost = cost_usd(usage, price_of(asking))
+    return CostEstimate(count, usage, cost, is_known, price.source if price else "")

@@ -20,7 +20,7 @@ from atlas.records import Problem, Selection
 from atlas.selection.answer_all import AnswerJob, answer_all
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.cost_meter import CostMeter
-from atlas.selection.costs import find_price
+from atlas.selection.costs import price_of
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
 from atlas.selection.selectors.base import (
@@ -58,7 +58,7 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
     if isinstance(selector, HasInputs):
         inputs |= selector.inputs(out)
     # A limit without a price shows now.
-    price = find_price(selector.config) if isinstance(selector, HasEstimate) else None
+    price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
     kept: Mapping[str, Selection] = {}
     if config.retry_problems_of is not None:
         earlier = Path(config.retry_problems_of)
