@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
-from atlas.rendering.chat_messages import fold_system, to_chat_dict
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.chat_messages import fold_system, write_chat_message
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking
 
@@ -37,7 +38,7 @@ def own_ids(
     if FAMILIES[renderer.name].folds_system:
         messages = tuple(fold_system(messages))
     made = renderer.tokenizer.apply_chat_template(
-        [to_chat_dict(message) for message in messages],
+        [write_chat_message(message) for message in messages],
         tools=list(trajectory.tools) or None,
         add_generation_prompt=open_turn,
         tokenize=True,
@@ -63,7 +64,7 @@ def test_masks_read_as_in_the_golden_file(name: str) -> None:
     ):
         examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
         shown += [
-            colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
+            color_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
             for example in examples
         ]
     text, path = "\n=== next example ===\n".join(shown), GOLDEN / f"mask_{name}.txt"

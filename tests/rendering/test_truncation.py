@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 from atlas.rendering.truncation import MARKER
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking

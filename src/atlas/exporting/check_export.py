@@ -20,7 +20,8 @@ from atlas.exporting.simulation import simulate_trainer
 from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
-from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.store.readers import read_selections, read_trajectories
 
 Tokens = tuple[int, ...]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.check_model import check_tokens, read_model_settings
@@ -103,7 +103,7 @@ def print_training_plan(
         f"\nthe first example, {first.trajectory_id}, supervised between ⟦ and ⟧:", markup=False
     )
     console.print(
-        colour_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL),
+        color_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL),
         soft_wrap=True,
     )
     if first.num_tail_tokens:

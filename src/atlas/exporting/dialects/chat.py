@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.exporting.dialects.base import DialectSettings, SupervisedChat
-from atlas.records import Message, Selection, ToolCall, Trajectory
+from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message
 from atlas.rendering.renderer import Renderer
 
 
@@ -25,46 +26,6 @@ class ChatDialect:
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         return ()
-
-
-def chat_dict(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form: optional fields absent rather than null, arguments as their verbatim text."""
-    chat: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning is not None:
-        chat["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        chat["tool_calls"] = [
-            {
-                **({"id": call.id} if call.id is not None else {}),
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        chat["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        chat["name"] = message.name
-    return chat
-
-
-def read_chat_dict(chat: Mapping[str, Any]) -> Message:
-    """The message that `chat_dict` wrote; also where a table filled absent fields with null."""
-    return Message(
-        role=chat["role"],
-        content=chat["content"],
-        reasoning=chat.get("reasoning_content"),
-        tool_calls=tuple(
-            ToolCall(
-                id=call.get("id"),
-                name=call["function"]["name"],
-                arguments=call["function"]["arguments"],
-            )
-            for call in chat.get("tool_calls") or ()
-        ),
-        tool_call_id=chat.get("tool_call_id"),
-        name=chat.get("name"),
-    )
 
 
 def flagged_messages(
@@ -94,7 +55,7 @@ def read_flagged(
         if flag is not None and flag not in (0, 1):
             raise ValueError(f"{key} is {flag!r:.40}, expected 0, 1, true or false")
         flags.append(chat["role"] == "assistant" and (default if flag is None else bool(flag)))
-    return SupervisedChat(tuple(read_chat_dict(chat) for chat in messages), tuple(flags))
+    return SupervisedChat(tuple(read_openai_message(chat) for chat in messages), tuple(flags))
 
 
 def with_thinking(message: Message) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from atlas.exporting.dialects.base import Row, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, chat_dict, read_chat_dict, tools_field
+from atlas.exporting.dialects.chat import ChatDialect, tools_field
 from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
 class LastTurnDialect(ChatDialect):
@@ -23,8 +24,8 @@ a conversation would train the history too."""
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         for history, response in conversations_to_steps(trajectory, selection):
             yield {
-                "prompt": [chat_dict(message) for message in history],
-                "completion": [chat_dict(response)],
+                "prompt": [write_openai_message(message) for message in history],
+                "completion": [write_openai_message(response)],
                 **tools_field(trajectory),
             }
 
@@ -33,7 +34,7 @@ a conversation would train the history too."""
         if len(row["completion"]) != 1 or messages[-1]["role"] != "assistant":
             raise ValueError("the completion is not one assistant message")
         return SupervisedChat(
-            tuple(map(read_chat_dict, messages)), (*[False] * (len(messages) - 1), True)
+            tuple(map(read_openai_message, messages)), (*[False] * (len(messages) - 1), True)
         )
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from atlas.exporting.dialects.base import Row, SupervisedChat
 from atlas.exporting.dialects.chat import (
     ChatDialect,
-    chat_dict,
     flagged_messages,
-    read_chat_dict,
     read_flagged,
     tools_field,
 )
 from atlas.records import Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
 class OpenAIDialect(ChatDialect):
@@ -27,9 +26,9 @@ their own dialects."""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         messages = [
-            {**chat_dict(message), "weight": int(critical)}
+            {**write_openai_message(message), "weight": int(critical)}
             if message.role == "assistant"
-            else chat_dict(message)
+            else write_openai_message(message)
             for message, critical in flagged_messages(trajectory, selection)
         ]
         yield {"messages": messages, **tools_field(trajectory)}
@@ -69,7 +68,7 @@ chat_template: tokenizer_default"""
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         messages = [
-            {**chat_dict(message), "train": critical}
+            {**write_openai_message(message), "train": critical}
             for message, critical in flagged_messages(trajectory, selection)
         ]
         yield {"messages": messages, **tools_field(trajectory)}
@@ -95,7 +94,7 @@ for row in map(json.loads, open("{file}")):
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         flagged = list(flagged_messages(trajectory, selection))
         yield {
-            "messages": [chat_dict(message) for message, _ in flagged],
+            "messages": [write_openai_message(message) for message, _ in flagged],
             "message_loss_mask": [critical for _, critical in flagged],
             **tools_field(trajectory),
         }
@@ -107,6 +106,6 @@ for row in map(json.loads, open("{file}")):
                 f"message_loss_mask has {len(mask)} entries for {len(row['messages'])} messages"
             )
         return SupervisedChat(
-            tuple(read_chat_dict(chat) for chat in row["messages"]),
+            tuple(read_openai_message(chat) for chat in row["messages"]),
             tuple(bool(flag) for flag in mask),
         )

@@ -9,13 +9,12 @@ from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import Row, Suffix, SupervisedChat
 from atlas.exporting.dialects.chat import (
     ChatDialect,
-    chat_dict,
     flagged_messages,
-    read_chat_dict,
     read_flagged,
     tools_text,
 )
 from atlas.records import CriticalStep, Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
 class ParquetDialect(ChatDialect):
@@ -38,7 +37,7 @@ message are null: drop them before a chat template sees them."""
             "outcome": trajectory.outcome.status,
             "score": trajectory.outcome.score,
             "selector": selection.selector,
-            "messages": [chat_dict(message) for message, _ in owned],
+            "messages": [write_openai_message(message) for message, _ in owned],
             "step": [step for _, step in owned],
             "critical": [step in chosen for _, step in owned],
             "kinds": [list(mark.kinds) for mark in marks],
@@ -71,7 +70,7 @@ message are null: drop them before a chat template sees them."""
                 f"{len(row['critical'])} critical flags for {len(row['messages'])} messages"
             )
         return SupervisedChat(
-            tuple(map(read_chat_dict, row["messages"])),
+            tuple(map(read_openai_message, row["messages"])),
             tuple(bool(flag) for flag in row["critical"]),
         )
 
@@ -108,7 +107,7 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
         messages = [
-            {**chat_dict(message), "loss_mask": int(critical)}
+            {**write_openai_message(message), "loss_mask": int(critical)}
             for message, critical in flagged_messages(trajectory, selection)
         ]
         yield {"id": trajectory.id, "messages": messages, "tools": tools_text(trajectory)}

@@ -8,12 +8,11 @@ from typing import Any
 from atlas.exporting.dialects.base import Row, SupervisedChat
 from atlas.exporting.dialects.chat import (
     ChatDialect,
-    chat_dict,
     flagged_messages,
-    read_chat_dict,
     tools_field,
 )
 from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
 class TinkerDialect(ChatDialect):
@@ -55,7 +54,7 @@ FromConversationFileBuilder(file_path="{file}", common_config=ChatDatasetBuilder
 
 
 def _tinker_dict(message: Message) -> dict[str, Any]:
-    chat = chat_dict(message)
+    chat = write_openai_message(message)
     thinking = chat.pop("reasoning_content", None)
     if thinking is not None:
         chat["content"] = [
@@ -67,9 +66,9 @@ def _tinker_dict(message: Message) -> dict[str, Any]:
 
 def _read_tinker_dict(chat: dict[str, Any]) -> Message:
     if isinstance(chat["content"], str):
-        return read_chat_dict(chat)
+        return read_openai_message(chat)
     thinking = [part["thinking"] for part in chat["content"] if part["type"] == "thinking"]
     text = "".join(part["text"] for part in chat["content"] if part["type"] == "text")
-    return read_chat_dict(
+    return read_openai_message(
         {**chat, "content": text, "reasoning_content": thinking[0] if thinking else None}
     )

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from atlas.errors import DataError, ModelError
 from atlas.records import Trajectory
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 
 Measured = tuple[
     NDArray[np.float64], NDArray[np.float64]
