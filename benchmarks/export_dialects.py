@@ -19,6 +19,7 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection
+from atlas.kinds import Choice
 from atlas.records import CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
@@ -107,7 +108,7 @@ def write_file(name: str, renderer: Renderer, folder: Path) -> tuple[Path, Super
     ) as run:
         write_records(runs[1] / SELECTION_FILE, selections)
         run.finish({})
-    config = ExportConfig(to=name, tokenizer="chatml")
+    config = ExportConfig(dialect=Choice(name), tokenizer="chatml")
     dialect = dialect_of(config, renderer)
     file = folder / f"file{dialect.suffixes[0]}"
     export_selection(config, *runs, file, renderer)

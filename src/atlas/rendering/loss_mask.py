@@ -1,4 +1,4 @@
-"""Ownership to mask: a loss mask is a pure function of token ownership and chosen steps (ATLaS §3.3).
+"""Ownership to mask: a pure function of token ownership and chosen steps (ATLaS §3.3).
 
     L = −Σ_τ Σ_{t ∈ C(τ)} Σ_k log π(a_t^k | full history)
 
