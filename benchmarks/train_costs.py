@@ -1,4 +1,4 @@
-"""The operations that each way of `train.py` performs, and those that the loss and its gradients need, from the shapes alone."""
+"""The operations of each way of `train.py`, and those that loss and gradients need, from shapes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from train_data import Chat, Preset, sort_within_steps
 from train_ways import PARTS, Way
 
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.costs import ModelShape, count_costs
+from atlas.training.costs import count_costs
 from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import ModelShape
 
 # Rows of `count_costs`.
 ALL_LOGITS, SUPERVISED_LOGITS, TAIL_CUT = 0, 1, 2

@@ -282,7 +282,7 @@ def our_trainer(
     from atlas.training.config import EngineConfig
     from atlas.training.engine.choose_parts import choose_parts
     from atlas.training.examples import TrainingExample
-    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.schedule import Schedule
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = []
@@ -315,9 +315,7 @@ def our_trainer(
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps(
-            [[example] for example in examples], range(len(examples)), preset.batch
-        ),
+        train_dataset=Schedule.in_order([(one,) for one in examples], preset.batch).deal_out(1),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,

@@ -344,9 +344,9 @@ def test_many_chunks_are_one(
     )
 
     def at_once(given: torch.Tensor) -> torch.Tensor:
-        from atlas.training.loss import sum_of
+        from atlas.training.loss import sum_cross_entropy
 
-        return sum_of(head(given), targets, weights) + 0.7 * sum_divergence(
+        return sum_cross_entropy(head(given), targets, weights) + 0.7 * sum_divergence(
             head(given), base_head(base_hidden).detach()
         )
 

@@ -168,9 +168,7 @@ def thinking_trajectory(name: str) -> Trajectory:
 
 def build(renderer: Renderer, trajectory: Trajectory, **options: Any) -> ExampleSet:
     selection = selection_of(trajectory, {0: 0.5, 2: 1.5})
-    return build_examples(
-        [trajectory], {trajectory.id: selection}, renderer, TrainConfig(model="m", **options)
-    )
+    return build_examples([(trajectory, selection)], renderer, TrainConfig(model="m", **options))
 
 
 def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
@@ -224,10 +222,8 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
         selection_of(trajectory, {0: 0.5, 2: 1.5}),
         selection_of(trajectory, {1: 1.0, 3: 1.0}),
     )
-    held = build_examples(
-        [trajectory], {"t": chosen}, renderer, TrainConfig(model="m", kl_weight=1)
-    )
-    complement = build_examples([trajectory], {"t": others}, renderer, TrainConfig(model="m"))
+    held = build_examples([(trajectory, chosen)], renderer, TrainConfig(model="m", kl_weight=1))
+    complement = build_examples([(trajectory, others)], renderer, TrainConfig(model="m"))
     assert held.num_anchored_tokens == complement.num_supervised_tokens
     assert held.num_supervised_tokens == build(renderer, trajectory).num_supervised_tokens
     assert held.num_supervised_steps == 2
@@ -243,10 +239,8 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
 
 def test_a_trajectory_of_which_no_selected_step_fits_is_left_out_whole(tokenizer: Any) -> None:
     trajectory = make_trajectory(4, "t")
-    selections = {"t": selection_of(trajectory, {3: 1.0})}
     built = build_examples(
-        [trajectory],
-        selections,
+        [(trajectory, selection_of(trajectory, {3: 1.0}))],
         Renderer(tokenizer),
         TrainConfig(model="m", max_tokens=150, loss_normalizer="steps", kl_weight=1),
     )
@@ -264,7 +258,7 @@ def test_only_ratios_of_weights_matter_even_of_numbers_that_float32_does_not_hav
     def weights(scores: dict[int, float]) -> np.ndarray:
         config = TrainConfig(model="m", loss_normalizer=normalizer, step_weights="score")
         built = build_examples(
-            [trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), config
+            [(trajectory, selection_of(trajectory, scores))], Renderer(tokenizer), config
         )
         return supervised_weights(built.examples).astype(np.float32)
 

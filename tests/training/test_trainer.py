@@ -44,12 +44,15 @@ if trainer.accelerator.is_main_process:
 def train_tiny(
     model: Any, base: BaseModel | None, ranks: int, max_tokens: int, folder: str
 ) -> tuple[Any, list[list[float]]]:
-    """The trainer after three optimiser steps, and loss, gradient norm and KL of each; weights and anchors if there is a base model."""
+    """The trainer after three optimizer steps, and loss, gradient norm and KL of each.
+
+    The examples have weights and anchors if there is a base model.
+    """
     from transformers import TrainingArguments
 
     from atlas.training.config import EngineConfig
     from atlas.training.engine.choose_parts import choose_parts
-    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.schedule import Schedule
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = (
@@ -71,7 +74,7 @@ def train_tiny(
     trainer = CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps([[example] for example in examples], range(13), 6, ranks),
+        train_dataset=Schedule.in_order([(one,) for one in examples[:13]], 6).deal_out(ranks),
         data_collator=collate,
         engine=choose_parts(model, EngineConfig(), base=base).engine,
         max_tokens=max_tokens,
