@@ -2,8 +2,8 @@
 
     python benchmarks/export_dialects.py [--out FILE.json] [DIALECT…]
 
-Needs whichever trainers are to be checked (each is passed over with a word if it is not installed), and no network: the
-tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML as its template.
+Needs the trainers to be checked (one that is not installed is skipped with a message), and no
+network: the tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from atlas.store.record_files import write_records
 from atlas.store.run_folders import run_input, start_run
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -191,11 +192,11 @@ def make_tokenizer(folder: Path) -> Any:
 
 
 def lines(file: Path) -> Iterator[dict[str, Any]]:
-    with open(file, encoding="utf-8") as rows:
+    with file.open(encoding="utf-8") as rows:
         yield from map(json.loads, rows)
 
 
-def labelled(labels: Any) -> list[int]:
+def labeled(labels: Any) -> list[int]:
     return [int(label) for label in labels if int(label) != -100]
 
 
@@ -226,7 +227,7 @@ def read_trl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     trainer = SFTTrainer(model, settings, train_dataset=data, processing_class=tokenizer)
     for row in trainer.train_dataset:
         batch = trainer.data_collator([row])
-        yield labelled(batch["labels"][0].tolist())
+        yield labeled(batch["labels"][0].tolist())
 
 
 def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
@@ -247,11 +248,11 @@ def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     }
     strategy = StrategyLoader()(tokenizer, settings, DictDefault(data))
     for row in lines(file):
-        yield labelled(strategy.tokenize_prompt(row)["labels"])
+        yield labeled(strategy.tokenize_prompt(row)["labels"])
 
 
 def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The template `chatml` in training mode, loss scale as by default, on rows as the data set's preprocessor leaves them."""
+    """The template `chatml` in training mode with the default loss scale, on preprocessed rows."""
     from types import SimpleNamespace
 
     import datasets
@@ -268,11 +269,11 @@ def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
         "json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache")
     )
     for row in AutoPreprocessor()(data):
-        yield without_newlines(tokenizer, labelled(template.encode(row)["labels"]))
+        yield without_newlines(tokenizer, labeled(template.encode(row)["labels"]))
 
 
 def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Without the newline after each end of turn, which ms-swift, LLaMA-Factory and verl train too (their notes say so)."""
+    """Without the newline after each end of turn, which some trainers train too (see notes)."""
     end, newline = tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
     return [
         token
@@ -282,7 +283,7 @@ def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
 
 
 def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """SFTTransform's labels on messages made by the printed transform, tokenised as torchtune's Qwen tokenizer writes ChatML."""
+    """SFTTransform's labels on messages of the printed transform, with ChatML tokens as Qwen's."""
     from torchtune.data import Message as TuneMessage
     from torchtune.datasets._sft import SFTTransform
 
@@ -307,11 +308,11 @@ def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
     prepare = SFTTransform(message_transform=Messages(), model_transform=ChatMl())
     for row in lines(file):
-        yield labelled(prepare(row)["labels"])
+        yield labeled(prepare(row)["labels"])
 
 
 def read_tinker(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The ChatML renderer of tinker-cookbook with TrainOnWhat.CUSTOMIZED, on rows as its file builder's table returns them."""
+    """The ChatML renderer of tinker-cookbook, on rows as its file builder's table returns them."""
     import datasets
     from tinker_cookbook.renderers import TrainOnWhat, get_renderer
 
@@ -378,7 +379,7 @@ def read_llamafactory(file: Path, tokenizer: Any) -> Iterator[list[int]]:
     for row in lines(file):
         example = convert(row)
         made = processor.preprocess_dataset({key: [value] for key, value in example.items()})
-        yield without_newlines(tokenizer, labelled(made["labels"][0]))
+        yield without_newlines(tokenizer, labeled(made["labels"][0]))
 
 
 def read_verl(file: Path, tokenizer: Any) -> Iterator[list[int]]:

@@ -1,9 +1,10 @@
-"""A template that strips earlier thinking: one example per step, each with its history, against a trunk with branches.
+"""A template that strips earlier thinking: one example per step against a trunk with branches.
 
-The trajectories are random tokens in the shape of agent chats: a prompt, then observation, thinking and answer per step; three
-steps in ten are supervised, their thinking included. Both ways train the same examples with the same random Llama through the
-same engine, one pass, in turn; the one has `shared_prompts` off, the other on. Processor seconds of forward and backward passes
-alone; the loss shows that both do the same.
+The trajectories are random tokens in the shape of agent chats: a prompt, then observation, thinking
+and answer per step. Three steps in ten are supervised, their thinking included. Both ways train the
+same examples with the same random Llama through the same engine, one pass, in turn; one has
+`shared_prompts` off, the other on. Reported are the processor seconds of forward and backward
+passes. The loss shows that both compute the same.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def passes_of(
 def train(
     engine: Engine, trajectories: Sequence[Sequence[TrainingExample]], batch: int, max_tokens: int
 ) -> dict[str, float]:
-    """Forward and backward passes over all trajectories, `batch` in an optimiser step."""
+    """Forward and backward passes over all trajectories, `batch` in an optimizer step."""
     shares = "shared_prompts" in engine.parts
     loss, num_tokens, started = 0.0, 0, time.process_time()
     for start in range(0, len(trajectories), batch):
@@ -94,7 +95,7 @@ def main() -> None:
     )
     parser.add_argument("--trajectories", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=4, help="trajectories of an optimiser step")
+    parser.add_argument("--batch", type=int, default=4, help="trajectories of an optimizer step")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=16_000)
@@ -126,7 +127,8 @@ def main() -> None:
     supervised = sum(one.num_supervised_tokens for of_one in trajectories for one in of_one)
     selected = sum(map(len, trajectories))
     print(
-        f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, {supervised:,} tokens supervised"
+        f"{given.trajectories} trajectories of {given.steps} steps, {selected} selected, "
+        f"{supervised:,} tokens supervised"
     )
     print(f"{'':24}{'tokens run':>12}{'cpu s':>8}{'ratio':>7}{'loss':>14}")
     results = {
@@ -135,7 +137,8 @@ def main() -> None:
     first = next(iter(results.values()))
     for way, figure in results.items():
         print(
-            f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}"
+            f"{way:24}{figure['tokens']:12,.0f}{figure['cpu']:8.1f}"
+            f"{first['cpu'] / figure['cpu']:7.2f}{figure['loss']:14.4f}"
         )
     settings = {name: value for name, value in vars(given).items() if name != "out"}
     given.out.write_text(

@@ -1,18 +1,24 @@
-"""What training on chosen steps costs: the exact engine, its parts one by one, beside Hugging Face's Trainer, TRL, LLaMA-Factory.
+"""What training on chosen steps costs: the engine and its parts beside Trainer, TRL, LLaMA-Factory.
 
-    python benchmarks/train.py [--preset small] [--repetitions 2] [--peers trl=PYTHON llamafactory=PYTHON] [--out train.json]
-    python benchmarks/train.py --device cuda --preset 1b --repetitions 3     (or 8b: low-rank adapters, gradient checkpointing)
+    python benchmarks/train.py [--preset small] [--repetitions 2] [--out train.json]
+        [--peers trl=PYTHON llamafactory=PYTHON]
+    python benchmarks/train.py --device cuda --preset 1b --repetitions 3
 
-Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an observation and a response, up
-to 3,000 tokens; 30 % of the steps are supervised. Each way trains one pass over the same chats with the same random Llama in a
-process of its own, in turn, and the turns are repeated. Seconds are of the optimiser steps after the warm-up, model and data made;
-the fastest turn counts. On a CPU they are the processor's, which another process on the same machine disturbs least, and memory is
-the process's peak above what it held before training; on a GPU they are of the wall, and memory is what tensors took at most.
-Loss and gradient norm of the first optimiser step show that all ways do the same.
+The preset 8b uses low-rank adapters and gradient checkpointing.
 
-"peak" is the share of the measured matrix-multiplication peak (same device, precision and threads, best over the turns): of the
-operations that the way performs, padding and recomputation included, and of those that the same gradients need at least. A peer is
-measured where its interpreter has it; on a GPU also at padding-free rows with flash attention and Liger, if these are installed.
+Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an
+observation and a response, up to 3,000 tokens; 30 % of the steps are supervised. Each way trains
+one pass over the same chats with the same random Llama in a new process, in turn, and the turns are
+repeated. Seconds are of the optimizer steps after the warm-up, once model and data are made; the
+fastest turn counts. On a CPU they are processor seconds, which other processes disturb least, and
+memory is the peak of the process above what it held before training. On a GPU they are wall-clock
+seconds, and memory is the peak of tensors. Loss and gradient norm of the first optimizer step show
+that all ways compute the same.
+
+"peak" is the share of the measured matrix-multiplication peak (same device, precision and threads,
+best over the turns): of the operations that the way performs, padding and recomputation included,
+and of those that the same gradients need at least. A peer is measured if its interpreter has it; on
+a GPU also with padding-free rows, flash attention and Liger, if these are installed.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ MATMUL = "matmul peak"
 
 
 def run_turn(way: str, interpreter: str, arguments: list[str]) -> dict[str, Any]:
-    """The figures of one turn, in a process of its own; `failed` where it did not come to an end, such as out of memory."""
+    """The figures of one turn in a new process; `failed` if it did not finish (out of memory)."""
     done = subprocess.run(
         [interpreter, "-W", "ignore", __file__, "--way", way, *arguments],
         capture_output=True,
@@ -65,7 +71,7 @@ def parse() -> argparse.Namespace:
         "--examples", type=int, help="chats that are measured, instead of the preset's"
     )
     parser.add_argument(
-        "--batch", type=int, help="chats of an optimiser step, instead of the preset's"
+        "--batch", type=int, help="chats of an optimizer step, instead of the preset's"
     )
     parser.add_argument(
         "--layers", type=int, help="layers, instead of the preset's, where memory demands it"
@@ -146,7 +152,8 @@ def main() -> None:
             if problem := figures.get("missing") or figures.get("failed"):
                 passed_over[name] = problem
                 print(
-                    f"{name}: passed over ({'not installed: ' if 'missing' in figures else ''}{problem})",
+                    f"{name}: skipped "
+                    f"({'not installed: ' if 'missing' in figures else ''}{problem})",
                     flush=True,
                 )
                 continue
@@ -179,16 +186,18 @@ def main() -> None:
             else needed / figure["seconds"] / peak,
         }
     print(
-        f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({'bf16' if given.bf16 else 'fp32'})"
+        f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s "
+        f"({'bf16' if given.bf16 else 'fp32'})"
     )
-    columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'peak':>7}{'needed':>8}"
-    print(f"{columns}{'loss':>10}{'grad norm':>11}")
+    columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}"
+    print(f"{columns}{'peak':>7}{'needed':>8}{'loss':>10}{'grad norm':>11}")
     for name, figure in results.items():
+        needed_share = figure["needed_share_of_peak"]
+        needed_text = "" if needed_share is None else f"{needed_share:.1%}"
         print(
             f"{name:36}{figure['seconds']:9.1f}{figure['ratio']:7.2f}{figure['tokens_per_second']:10,.0f}"
             f"{figure['supervised_per_second']:10,.1f}{figure['peak_mib']:8,.0f}{figure['share_of_peak']:7.1%}"
-            f"{'' if figure['needed_share_of_peak'] is None else format(figure['needed_share_of_peak'], '.1%'):>8}"
-            f"{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
+            f"{needed_text:>8}{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
         )
     record = {
         "settings": settings

@@ -61,7 +61,7 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
 
 
 def needed_operations(preset: Preset, chats: list[Chat], micro_batch_tokens: int) -> float:
-    """Of the exact engine with all its parts, without recomputation: the fewest known to give the same gradients."""
+    """Of the engine with all parts, no recomputation: the fewest known for these gradients."""
     way = Way("ours", parts=PARTS)
     return operations_of(
         way, dataclasses.replace(preset, checkpointing=False), chats, micro_batch_tokens

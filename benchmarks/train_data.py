@@ -1,4 +1,4 @@
-"""The chats and the models that `train.py` trains: ReAct chats of the statistics of ScienceWorld's gold paths, Llamas by shape."""
+"""Chats and models of `train.py`: ReAct chats like ScienceWorld's gold paths, Llamas by shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Chat = tuple[np.ndarray, np.ndarray]  # token ids and labels, -100 where nothing
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A random Llama and the pass over it: `examples` chats after those of `warm_up` optimiser steps of `batch` chats."""
+    """A random Llama and the pass over it: `examples` chats after `warm_up` steps of `batch`."""
 
     vocabulary: int
     hidden: int
@@ -50,7 +50,7 @@ PRESETS = {
 
 
 def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:
-    """Each chat whole: a prompt that all share, then steps of an observation and a response, of which some are supervised."""
+    """Whole chats: a shared prompt, then steps of observation and response, some supervised."""
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, vocabulary, PROMPT_TOKENS)
     chats = []
@@ -71,6 +71,6 @@ def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:
 
 
 def sort_within_steps(chats: list[Chat], batch: int) -> list[Chat]:
-    """By length, within each optimiser step, so that its examples stay the same."""
+    """By length, within each optimizer step, so that its examples stay the same."""
     steps = [chats[start : start + batch] for start in range(0, len(chats), batch)]
     return [chat for step in steps for chat in sorted(step, key=lambda chat: len(chat[0]))]

@@ -1,4 +1,4 @@
-"""Each way to train of `train.py`: one pass in this process, with what it costs; and the matrix-multiplication peak of the device."""
+"""Each way to train of `train.py`: one pass in this process with its costs, and the peak."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ OURS = {
 WAYS = {
     "cpu": {
         "HF Trainer, padded, all logits": Way("hf", logits="all"),
-        "TRL as it comes": Way("trl", checkpointing=True),
+        "TRL by default": Way("trl", checkpointing=True),
         "TRL, sorted, no checkpointing": Way("trl", sort=True),
         "TRL, one by one, no checkpointing": Way("trl", examples=1),
-        "LLaMA-Factory as it comes": Way(
+        "LLaMA-Factory by default": Way(
             "llamafactory", examples=1, checkpointing=True, logits="all"
         ),
         "LLaMA-Factory, no checkpointing": Way("llamafactory", examples=1, logits="all"),
@@ -68,7 +68,7 @@ WAYS = {
     },
     "cuda": {
         "HF Trainer, padded, all logits": Way("hf", logits="all"),
-        "TRL as it comes": Way("trl", checkpointing=True),
+        "TRL by default": Way("trl", checkpointing=True),
         "TRL, sorted": Way("trl", sort=True),
         "TRL, padding-free, flash": Way(
             "trl", examples=4, padding_free=True, needs=("flash_attn",)
@@ -152,7 +152,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def stopwatch(warm_up: int, device: str) -> Any:
-    """A callback of the Trainer that measures from the end of the warm-up to the end of the last optimiser step."""
+    """A Trainer callback that measures from the end of the warm-up to the last optimizer step."""
     import torch
     from transformers import TrainerCallback
 
@@ -326,7 +326,7 @@ def our_trainer(
 def llamafactory(
     way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    """Its own entry point, given the model as a folder and the chats as its own tokenised data set."""
+    """Its own entry point, with the model as a folder and the chats as its tokenized data set."""
     import datasets
     from llamafactory.train.tuner import run_exp
 
@@ -421,7 +421,7 @@ def peak_mib(device: str) -> float:
 
 
 def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
-    """Operations per second of large square matrix products in the precision of training, the best of several; the device's name."""
+    """Operations per second of large matrix products, the best of several; the device's name."""
     import torch
 
     torch.set_num_threads(given.threads)

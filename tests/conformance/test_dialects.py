@@ -125,7 +125,7 @@ def rows(name: str, trajectory: Trajectory, indices: Sequence[int]) -> list[Expo
 
 
 def supervised_texts(name: str, made: list[ExportRow]) -> list[str]:
-    """What a reader of the rows alone finds supervised, in order."""
+    """What a reader of the rows only finds supervised, in order."""
     dialect = make(name)
     texts = []
     for row in made:
@@ -161,7 +161,7 @@ def test_supervised_turns_are_the_critical_steps_word_for_word(
 
 
 @every_dialect
-def test_every_response_is_in_the_file_word_for_word_whatever_it_holds(
+def test_every_response_is_in_the_file_word_for_word_with_any_content(
     name: str, tmp_path: Path
 ) -> None:
     dialect = make(name)

@@ -42,7 +42,7 @@ def trajectory_of(
 
 @pytest.mark.parametrize("name", RENDERERS)
 def test_masks_read_as_in_the_golden_file(name: str) -> None:
-    """One file a template: the text with trained spans as ⟦ ⟧. Regenerate by deleting the file, then judge it by eye."""
+    """One file per template, trained spans as ⟦ ⟧. To regenerate, delete it, then read the new."""
     renderer = RENDERERS[name]
     trajectory = make_trajectory(3)
     if name == "thinking":
@@ -242,8 +242,11 @@ def test_tool_schemas_stand_in_the_context_and_calls_are_supervised() -> None:
         ]
     )
     assert color_tokens(tokenizer, example.token_ids, loss_mask(example, [0])).plain == (
-        '<|im_start|>system\n[{"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}]'
-        "<|im_end|>\n<|im_start|>user\nA door.<|im_end|>\n<|im_start|>assistant\n⟦I open it.<tool_call>"
-        '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n<|im_start|>tool\nOpen.<|im_end|>\n'
+        '<|im_start|>system\n[{"type": "function", "function": {"name": "open", '
+        '"parameters": {"type": "object", "properties": {}}}}]<|im_end|>\n'
+        "<|im_start|>user\nA door.<|im_end|>\n"
+        "<|im_start|>assistant\n⟦I open it.<tool_call>"
+        '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n'
+        "<|im_start|>tool\nOpen.<|im_end|>\n"
         "<|im_start|>assistant\nDone.<|im_end|>\n"
     )

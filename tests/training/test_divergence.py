@@ -1,4 +1,4 @@
-"""The KL to the base model beside the weighted cross-entropy, against one sequence at a time with all logits of both models."""
+"""The KL to the base model beside the cross-entropy, against all logits of both models."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ def test_many_chunks_are_one(
     autocast: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Over 50 rows in chunks of 16, with a bias, tied or not, in each type: the sums and the gradients of all at once."""
+    """Over 50 rows in chunks of 16, with a bias, tied or not, in each type: sums and gradients."""
     if autocast and dtype != torch.float32:
         pytest.skip("autocast is for float32 weights")
     monkeypatch.setattr(chunked_loss, "CHUNK_LOGITS", 1)

@@ -53,7 +53,7 @@ def test_a_padded_batch_has_the_loss_of_its_sequences_alone(
     )
 
 
-def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batches(
+def test_gradients_do_not_depend_on_how_an_optimizer_step_is_cut_into_micro_batches(
     model: Any,
 ) -> None:
     examples = [

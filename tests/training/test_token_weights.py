@@ -1,4 +1,4 @@
-"""Normalisers and weights of steps: the weights of the tokens give the loss that each is defined by."""
+"""Normalizers and step weights: the token weights give the loss that defines each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def by_definition(
     losses: Sequence[dict[int, list[float]]],
     weights: Sequence[dict[int, float]],
 ) -> float:
-    """The loss of an optimiser step from the losses of each trajectory's supervised tokens by step, in plain words."""
+    """The loss of an optimizer step from each trajectory's token losses, written plainly."""
     if normalizer == "trajectories":
         means = []
         for trajectory, of_step in zip(losses, weights, strict=True):
@@ -71,20 +71,20 @@ trajectories = st.lists(
     alone=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
+def test_a_weighted_mean_over_tokens_is_each_normalizer_as_it_is_defined(
     losses: list[dict[int, list[float]]],
     normalizer: LossNormalizer,
     weighted: bool,
     alone: bool,
     seed: int,
 ) -> None:
-    """Whether a trajectory is one example or, under a template that rewrites history, one per step."""
+    """A trajectory is one example or, if the template rewrites history, one per step."""
     rng = np.random.default_rng(seed)
     weights = [
         {step: float(rng.uniform(0.1, 5)) if weighted else 1.0 for step in trajectory}
         for trajectory in losses
     ]
-    weighed = total = 0.0
+    weighted = total = 0.0
     for trajectory, of_step in zip(losses, weights, strict=True):
         owners = [
             np.full(len(values), step, dtype=np.int32)
@@ -94,8 +94,8 @@ def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
         of_token = np.concatenate(
             weights_of_tokens(owners if alone else [np.concatenate(owners)], of_step, normalizer)
         )
-        weighed, total = weighed + float((of_token * values).sum()), total + float(of_token.sum())
-    assert weighed / total == pytest.approx(
+        weighted, total = weighted + float((of_token * values).sum()), total + float(of_token.sum())
+    assert weighted / total == pytest.approx(
         by_definition(normalizer, losses, weights), rel=1e-9, abs=1e-12
     )
 
@@ -151,7 +151,7 @@ def test_weights_come_from_the_selection_or_from_the_source() -> None:
 
 
 def thinking_trajectory(name: str) -> Trajectory:
-    """Each step has thinking of its own, which the template THINKING strips from earlier ones."""
+    """Each step has its own thinking, which the template THINKING strips from earlier ones."""
     trajectory = make_trajectory(4, name)
     steps = [
         step.model_copy(

@@ -171,7 +171,7 @@ def test_the_kl_holds_the_model_to_its_base_and_is_a_column_of_its_own(
     )
 
 
-def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
+def test_a_summary_says_how_the_loss_was_normalized_and_each_way_differs(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     scored = [

@@ -1,4 +1,4 @@
-"""Templates that strip earlier thinking: the stripped history of a trajectory is run once, each step's thinking is a branch of it."""
+"""Templates that strip thinking: the history is run once, each step's thinking is a branch."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@
                                                              weighted token means
 
 u(s) is the weight of the step, 1 by default. Both sums run over the whole optimizer step, so the
-cut into forward passes, packing and ranks change no loss. Several examples of one trajectory share its weight.
+cut into forward passes, packing and ranks change no loss. Several examples of one trajectory share
+its weight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What only a GPU can show: its flash kernels against one dense mask, and that a forward and backward pass never waits for it."""
+"""What only a GPU can show: flash kernels against one dense mask, and passes without waiting."""
 
 from __future__ import annotations
 

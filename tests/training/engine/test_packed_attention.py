@@ -1,4 +1,4 @@
-"""Attention over packed rows, every way of it, against one softmax per token over the keys that it may see."""
+"""Every way of attention over packed rows, against one softmax per token over the keys it sees."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def forest(shapes: list[tuple[int, int]]) -> PackedRow:
 
 
 def sees(row: PackedRow, window: int | None) -> NDArray[np.bool_]:
-    """Which key (second axis) each token of the row sees, [T, T], from the definition alone."""
+    """Which key (second axis) each token of the row sees, [T, T], from the definition only."""
     node_of = np.concatenate(
         [np.full(node.end - node.start, index) for index, node in enumerate(row.nodes)]
     )
@@ -279,7 +279,7 @@ def test_a_plan_remembers_which_ways_were_used() -> None:
 def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(
     window: int | None, num_calls: int
 ) -> None:
-    """On PyTorch's meta device, which checks the operators of the installed version without a GPU."""
+    """On the meta device, which checks the operators of the installed version without a GPU."""
     meta = torch.device("meta")
     row = forest([(5, 0), (4, 1), (3, 1)])
     query, key, value = (
