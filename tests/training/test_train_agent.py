@@ -19,9 +19,8 @@ from atlas.errors import DataError
 from atlas.models.local.load import load_model, load_renderer, locate_model
 from atlas.records import CriticalStep, Selection
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import read_selected, read_selections, read_trajectories
 from atlas.store.run_folders import read_manifest
-from atlas.store.selected_trajectories import SelectedTrajectories
 from atlas.training.examples import build_examples
 from atlas.training.train_agent import LoraConfig, train_agent
 from tests.conftest import make_trajectory
@@ -69,7 +68,7 @@ def test_the_counts_of_the_summary_are_those_of_the_masks(
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     selections = read_selections(runs[1], runs[0])
     examples = build_examples(
-        SelectedTrajectories(*runs),
+        read_selected(runs[1], runs[0]),
         load_renderer(locate_model(str(tiny_model_folder))),
         quick(tiny_model_folder),
     )

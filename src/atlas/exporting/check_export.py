@@ -23,7 +23,7 @@ from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
-from atlas.store.selected_trajectories import SelectedTrajectories
+from atlas.store.readers import read_selected
 
 Tokens = tuple[int, ...]
 # The place of a row, and the row.
@@ -82,7 +82,7 @@ def check_export(
     differences: list[str] = []
     unrendered: list[str] = []
     num_trajectories = num_rows = num_steps = num_tokens = 0
-    for trajectory, chosen in SelectedTrajectories(trajectories, selection):
+    for trajectory, chosen in read_selected(selection, trajectories):
         made = rows_of(dialect, trajectory, chosen)
         if isinstance(made, Problem):
             continue

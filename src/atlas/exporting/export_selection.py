@@ -28,10 +28,9 @@ from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES
+from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
-from atlas.store.selected_trajectories import SelectedTrajectories
 
 MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -82,7 +81,7 @@ def export_selection(
     )
     if earlier := _earlier(out, wanted):
         return earlier
-    selected = SelectedTrajectories(trajectories, selection)
+    selected = read_selected(selection, trajectories)
     out.parent.mkdir(parents=True, exist_ok=True)
     export = _Export(dialect)
     num_rows = write_rows(out, export.rows(selected), dialect)
@@ -100,7 +99,7 @@ def export_selection(
         update={
             "status": "finished",
             "outputs": {out.name: file_digest(out)},
-            "summary": export.summary(num_rows, len(selected)),
+            "summary": export.summary(num_rows),
         }
     )
     write_text(out.with_name(out.name + MANIFEST_ENDING), manifest.model_dump_json(indent=2) + "\n")
@@ -148,9 +147,9 @@ class _Export:
             self._losses.update(self._dialect.losses(trajectory))
             yield from rows
 
-    def summary(self, num_rows: int, num_trajectories: int) -> dict[str, Any]:
+    def summary(self, num_rows: int) -> dict[str, Any]:
         return {
-            "trajectories": num_trajectories,
+            "trajectories": self._num_exported + len(self.problems),
             "exported": self._num_exported,
             "rows": num_rows,
             "steps": self._num_steps,

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.store.selected_trajectories import SelectedTrajectories
+from atlas.store.readers import read_selected
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
@@ -37,7 +37,7 @@ def print_training_plan(
     place = locate_model(config.model)
     settings = read_model_settings(place)
     renderer = load_renderer(place)
-    built = build_examples(SelectedTrajectories(trajectories, selection), renderer, config)
+    built = build_examples(read_selected(selection, trajectories), renderer, config)
     for text in (*renderer.notes, *_describe(built, config)):
         line(text)
     if not built.examples:

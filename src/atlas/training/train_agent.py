@@ -12,9 +12,8 @@ from typing import Any
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES
+from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
-from atlas.store.selected_trajectories import SelectedTrajectories
 from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
@@ -130,9 +129,10 @@ def _train(
 def _read_examples(
     config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path
 ) -> tuple[ExampleSet, Renderer]:
-    selected = SelectedTrajectories(trajectories, selection)
+    selected = read_selected(selection, trajectories)
     renderer = load_renderer(place)
-    with show_progress("tokenizing", len(selected)) as bar:
+    total = read_manifest(selection).summary.get("trajectories")
+    with show_progress("tokenizing", total) as bar:
         return build_examples(selected, renderer, config, bar.advance), renderer
 
 
