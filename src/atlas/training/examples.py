@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,32 +71,29 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True)
 class ExampleSet:
-    """All examples of a run with the counts that its summary reports.
+    """Examples of trajectories with the counts that a summary reports.
 
     Attributes:
         num_tokens: all rendered tokens, including the tails that are left out.
+        problems: what was left out, and why.
         sources: how many trajectories came from which source.
     """
 
-    examples: tuple[TrainingExample, ...]
-    num_trajectories: int
-    num_steps: int
-    num_supervised_steps: int
-    num_dropped_steps: int
-    num_cut_observations: int
-    num_tokens: int
-    problems: tuple[Problem, ...]
-    sources: Counter[str]
+    examples: tuple[TrainingExample, ...] = ()
+    num_trajectories: int = 0
+    num_steps: int = 0
+    num_supervised_steps: int = 0
+    num_dropped_steps: int = 0
+    num_cut_observations: int = 0
+    num_tokens: int = 0
+    problems: tuple[Problem, ...] = ()
+    sources: Counter[str] = field(default_factory=Counter)
 
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
         """The examples of each trajectory that has any: one, or one per step."""
-        return [
-            tuple(group)
-            for _, group in itertools.groupby(
-                self.examples, key=lambda example: example.trajectory_id
-            )
-        ]
+        groups = itertools.groupby(self.examples, key=lambda example: example.trajectory_id)
+        return [tuple(group) for _, group in groups]
 
     @property
     def num_trained_tokens(self) -> int:
@@ -109,19 +106,6 @@ class ExampleSet:
     @property
     def num_anchored_tokens(self) -> int:
         return sum(example.num_anchored_tokens for example in self.examples)
-
-
-@dataclass(frozen=True, slots=True)
-class _Built:
-    """What one trajectory gave: its examples, counts, and the reasons for what was left out."""
-
-    num_steps: int
-    examples: tuple[TrainingExample, ...] = ()
-    num_supervised_steps: int = 0
-    num_dropped_steps: int = 0
-    num_cut_observations: int = 0
-    num_tokens: int = 0
-    problems: tuple[Problem, ...] = ()
 
 
 def build_examples(
@@ -138,35 +122,36 @@ def build_examples(
     Raises:
         DataError: a selected step lacks the weight that `config.step_weights` names.
     """
-    built: list[_Built] = []
-    sources: Counter[str] = Counter()
+    built = []
     for trajectory, selection in selected:
         advance()
-        sources[trajectory.source.name] += 1
         built.append(_build(trajectory, selection, renderer, config))
     examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
     return ExampleSet(
         tuple(examples),
-        num_trajectories=len(built),
-        num_steps=sum(one.num_steps for one in built),
-        num_supervised_steps=sum(one.num_supervised_steps for one in built),
-        num_dropped_steps=sum(one.num_dropped_steps for one in built),
-        num_cut_observations=sum(one.num_cut_observations for one in built),
-        num_tokens=sum(one.num_tokens for one in built),
-        problems=tuple(problem for one in built for problem in one.problems),
-        sources=sources,
+        len(built),
+        sum(one.num_steps for one in built),
+        sum(one.num_supervised_steps for one in built),
+        sum(one.num_dropped_steps for one in built),
+        sum(one.num_cut_observations for one in built),
+        sum(one.num_tokens for one in built),
+        tuple(problem for one in built for problem in one.problems),
+        sum((one.sources for one in built), Counter()),
     )
 
 
 def _build(
     trajectory: Trajectory, selection: Selection, renderer: Renderer, config: TrainConfig
-) -> _Built:
+) -> ExampleSet:
+    """What one trajectory gives."""
     num_steps, chosen = len(trajectory.steps), selection.indices
+    limit = f"{config.max_tokens} tokens"
+    nothing = ExampleSet(num_steps=num_steps, sources=Counter([trajectory.source.name]))
     if not chosen:
         reason = selection.problem or "its selection names no step"
-        return _Built(num_steps, problems=_problems(trajectory, reason))
+        return replace(nothing, problems=_problems(trajectory, reason))
     weights = weights_of_steps(trajectory, selection, config.step_weights)
     others = frozenset(range(num_steps)) - chosen if config.kl_weight > 0 else None
     try:
@@ -175,10 +160,11 @@ def _build(
         )
     except ModelError as error:
         # A template may refuse one conversation (a role, an order of roles) and take others.
-        return _Built(num_steps, problems=_problems(trajectory, str(error)))
-    pairs = [pair for example in tokenized if (pair := _mask(example, chosen, others)) is not None]
-    examples, owners = [example for example, _ in pairs], [owner for _, owner in pairs]
-    if not any(len(owner) for owner in owners):
+        return replace(nothing, problems=_problems(trajectory, str(error)))
+    masked = [_mask(example, chosen, others) for example in tokenized]
+    examples = [example for example, owners in masked if example is not None]
+    owners = [owners for example, owners in masked if example is not None]
+    if not any(map(len, owners)):
         examples = []
     elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
         of_tokens = weights_of_tokens(owners, weights, config.loss_normalizer)
@@ -189,36 +175,27 @@ def _build(
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
     unwritten = sum(len(chosen.intersection(example.unwritten_thinking)) for example in tokenized)
     cut = {step for example in tokenized for step in example.cut_observations}
-    reasons = []
-    if dropped:
-        reasons.append(
-            f"{dropped} of {len(chosen)} selected steps lie beyond {config.max_tokens} tokens"
-        )
-    if cut:
-        reasons.append(
-            f"{len(cut)} observations are left out, so that more selected steps fit into "
-            f"{config.max_tokens} tokens"
-        )
-    if unwritten:
-        reasons.append(
-            f"the chat template does not write the thinking of {unwritten} of {len(chosen)} "
-            "selected steps"
-        )
-    return _Built(
-        num_steps,
-        tuple(examples),
+    reasons = {
+        f"{dropped} of {len(chosen)} selected steps lie beyond {limit}": dropped,
+        f"{len(cut)} observations are left out, so that more selected steps fit into {limit}": cut,
+        f"the chat template does not write the thinking of {unwritten} of {len(chosen)} selected "
+        "steps": unwritten,
+    }
+    return replace(
+        nothing,
+        examples=tuple(examples),
         num_supervised_steps=len(chosen) - dropped,
         num_dropped_steps=dropped,
         num_cut_observations=len(cut),
         num_tokens=sum(len(example.token_ids) for example in tokenized),
-        problems=_problems(trajectory, *reasons),
+        problems=_problems(trajectory, *(reason for reason, applies in reasons.items() if applies)),
     )
 
 
 def _mask(
     example: TokenizedExample, chosen: frozenset[int], others: frozenset[int] | None
-) -> tuple[TrainingExample, NDArray[np.int32]] | None:
-    """The example up to its last token with loss, and the step of each supervised token.
+) -> tuple[TrainingExample | None, NDArray[np.int32]]:
+    """The example up to its last token with loss (None: it has none), and each target's step.
 
     Args:
         others: the steps that a KL holds to the base model; None: there is no KL.
@@ -226,7 +203,7 @@ def _mask(
     mask, anchored = loss_mask(example, chosen), loss_mask(example, others or ())
     has_loss = np.flatnonzero(mask | anchored)
     if not len(has_loss):
-        return None
+        return None, example.step_of_token[:0]
     end = int(has_loss[-1]) + 1
     ended = TrainingExample(
         example.trajectory_id,

@@ -25,6 +25,16 @@ from atlas.training.ranks import Ranks, meet_ranks
 from atlas.training.schedule import schedule_examples
 
 __all__ = ["LoraConfig", "TrainConfig", "train_agent"]
+# Counts of an ExampleSet that the summary reports.
+COUNTS = (
+    "num_tokens",
+    "num_trained_tokens",
+    "num_supervised_tokens",
+    "num_steps",
+    "num_supervised_steps",
+    "num_dropped_steps",
+    "num_cut_observations",
+)
 
 
 def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
@@ -157,22 +167,14 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
 def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
     """The summary's counts and how the loss was computed."""
     left_out = {problem.item for problem in examples.problems}
-    return {
+    summary: dict[str, Any] = {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
         "num_left_out": len(left_out - {example.trajectory_id for example in examples.examples}),
-        "num_tokens": examples.num_tokens,
-        "num_trained_tokens": examples.num_trained_tokens,
-        "num_supervised_tokens": examples.num_supervised_tokens,
-        "num_steps": examples.num_steps,
-        "num_supervised_steps": examples.num_supervised_steps,
-        "num_dropped_steps": examples.num_dropped_steps,
-        "num_cut_observations": examples.num_cut_observations,
-        "loss_normalizer": config.loss_normalizer,
-        "step_weights": config.step_weights,
-        **(
-            {"kl_weight": config.kl_weight, "num_anchored_tokens": examples.num_anchored_tokens}
-            if config.kl_weight
-            else {}
-        ),
     }
+    summary |= {name: getattr(examples, name) for name in COUNTS}
+    summary |= {name: getattr(config, name) for name in ("loss_normalizer", "step_weights")}
+    if config.kl_weight:
+        summary["kl_weight"] = config.kl_weight
+        summary["num_anchored_tokens"] = examples.num_anchored_tokens
+    return summary

@@ -3,7 +3,7 @@
 A dialect also reads its rows back as the trainer would (`read`), including which turns carry loss.
 So `--check` proves what was written from the file only. What a dialect cannot carry is either
 reported (`losses`) or left out (`CannotCarryError`). To add one, write a class and add a row to
-`DIALECTS`; most subclass `chat.ChatDialect`.
+`DIALECTS`. A subclass of `LinesDialect` only writes what differs from it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
@@ -109,3 +110,20 @@ class Dialect(Protocol):
             ValueError, KeyError, TypeError: the row is damaged.
         """
         ...
+
+
+class LinesDialect:
+    """Base of most dialects: JSON Lines, one row per trajectory, nothing changed."""
+
+    notes = ""
+    stanza = ""
+    suffixes: tuple[Suffix, ...] = (".jsonl",)
+    one_row_per_step = False
+    stops_at_last_step = False
+    max_tokens: int | None = None
+
+    def __init__(self, config: Config, context: DialectContext) -> None:
+        pass
+
+    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
+        return ()

@@ -6,29 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.config import Config
-from atlas.exporting.dialects.base import DialectContext, SupervisedChat
+from atlas.exporting.dialects.base import SupervisedChat
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 THINKING_LOSS = "reasoning was moved into the content, in <think> tags"
-
-
-class ChatDialect:
-    """Base of dialects whose rows hold whole messages: JSON Lines, one row per trajectory."""
-
-    notes = ""
-    stanza = ""
-    suffixes: tuple[Any, ...] = (".jsonl",)
-    one_row_per_step = False
-    stops_at_last_step = False
-    max_tokens: int | None = None
-
-    def __init__(self, config: Config, context: DialectContext) -> None:
-        pass
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        return ()
 
 
 def flagged_messages(

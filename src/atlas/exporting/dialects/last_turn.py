@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     conversations_to_steps,
     supervise_last,
     tools_field,
@@ -15,7 +14,7 @@ from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
-class LastTurnDialect(ChatDialect):
+class LastTurnDialect(LinesDialect):
     """`prompt` (everything before) and `completion` (the critical turn), as TRL and others read."""
 
     notes = """\

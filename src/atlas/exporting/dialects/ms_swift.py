@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from atlas.exporting.dialects.base import ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     call_id_losses,
     flagged_messages,
     thinking_losses,
@@ -19,7 +18,7 @@ from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 
-class MsSwiftDialect(ChatDialect):
+class MsSwiftDialect(LinesDialect):
     """`loss` true on critical turns, false on the other assistant turns."""
 
     notes = """\

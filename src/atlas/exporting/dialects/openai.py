@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     flagged_messages,
     read_flagged,
     read_listed,
@@ -17,7 +16,7 @@ from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 
 
-class OpenAIDialect(ChatDialect):
+class OpenAIDialect(LinesDialect):
     """`weight` 1 on critical turns, 0 on every other assistant turn."""
 
     notes = """\
@@ -42,7 +41,7 @@ and torchtune train every assistant turn of it): use their own dialects."""
         return read_flagged(row["messages"], "weight", default=True)
 
 
-class AxolotlDialect(ChatDialect):
+class AxolotlDialect(LinesDialect):
     """`train` on every turn."""
 
     notes = """\
@@ -73,7 +72,7 @@ chat_template: tokenizer_default"""
         return read_flagged(row["messages"], "train", default=False)
 
 
-class RenderersDialect(ChatDialect):
+class RenderersDialect(LinesDialect):
     """`message_loss_mask` beside `messages`: a boolean per message, for `build_training_sample`."""
 
     notes = """\

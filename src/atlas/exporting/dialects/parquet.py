@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.errors import DependencyError
-from atlas.exporting.dialects.base import ExportRow, Suffix, SupervisedChat
+from atlas.exporting.dialects.base import ExportRow, LinesDialect, Suffix, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     read_flagged,
     read_listed,
     tools_text,
@@ -18,7 +17,7 @@ from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 
 
-class ParquetDialect(ChatDialect):
+class ParquetDialect(LinesDialect):
     """One row per trajectory; `step`, `critical`, `kinds`, `reasons` and `scores` per message."""
 
     notes = """\
@@ -70,7 +69,7 @@ common columns. Absent fields of a message are null: drop them before you apply 
         return read_listed(row["messages"], row["critical"], "critical")
 
 
-class VerlDialect(ChatDialect):
+class VerlDialect(LinesDialect):
     """`messages` with `loss_mask` 0 or 1 on each, and `tools` as JSON text."""
 
     notes = """\

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from atlas.exporting.dialects.base import CannotCarryError, ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import CannotCarryError, ExportRow, LinesDialect, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     call_id_losses,
     conversations_to_steps,
     flagged_messages,
@@ -21,7 +20,7 @@ from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 
-class AgentTrajDialect(ChatDialect):
+class AgentTrajDialect(LinesDialect):
     """AgentGym's own shape: human and gpt alternate, `loss` on gpt turns."""
 
     notes = """\
@@ -68,7 +67,7 @@ import` reads it back, and the selector `annotated` gives the same steps."""
         )
 
 
-class LlamaFactoryDialect(ChatDialect):
+class LlamaFactoryDialect(LinesDialect):
     """One conversation per critical step, to be trained with `mask_history: true`."""
 
     notes = """\

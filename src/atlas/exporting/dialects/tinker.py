@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atlas.exporting.dialects.base import ExportRow, SupervisedChat
-from atlas.exporting.dialects.chat import ChatDialect, tools_field, write_flagged
+from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.chat import tools_field, write_flagged
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
-class TinkerDialect(ChatDialect):
+class TinkerDialect(LinesDialect):
     """`trainable` true on critical turns, false on all other messages."""
 
     notes = """\

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import CannotCarryError, ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import CannotCarryError, ExportRow, LinesDialect, SupervisedChat
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
     flagged_messages,
     thinking_losses,
     with_thinking,
@@ -15,7 +14,7 @@ from atlas.exporting.dialects.sharegpt import joined, joining_losses, without_sy
 from atlas.records import Message, Selection, Trajectory
 
 
-class TorchtuneDialect(ChatDialect):
+class TorchtuneDialect(LinesDialect):
     """`masked` false on critical turns, true on all others."""
 
     notes = """\

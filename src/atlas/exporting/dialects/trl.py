@@ -12,7 +12,7 @@ from atlas.exporting.dialects.base import (
     CannotCarryError,
     DialectContext,
     ExportRow,
-    Suffix,
+    LinesDialect,
     SupervisedTokens,
 )
 from atlas.records import Selection, Trajectory
@@ -29,7 +29,7 @@ class TrlConfig(Config):
     )
 
 
-class TrlDialect:
+class TrlDialect(LinesDialect):
     """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""
 
     Config = TrlConfig
@@ -43,9 +43,6 @@ rows."""
     stanza = """\
 data = datasets.load_dataset("json", data_files="{file}", split="train")
 SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)"""
-    suffixes: tuple[Suffix, ...] = (".jsonl",)
-    one_row_per_step = False
-    stops_at_last_step = False
 
     def __init__(self, config: TrlConfig, context: DialectContext) -> None:
         if context.renderer is None:
@@ -72,9 +69,6 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
                     "labels": labels(example, mask).tolist(),
                     "id": trajectory.id,
                 }
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        return ()
 
     def read(self, row: ExportRow) -> SupervisedTokens:
         if len(row["input_ids"]) != len(row["labels"]):
