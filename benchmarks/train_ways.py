@@ -28,7 +28,7 @@ class Way:
 
     Attributes:
         logits: at "all" positions or the "supervised" ones.
-        needs: modules without which it is passed over.
+        needs: modules without which it is skipped.
     """
 
     kind: str

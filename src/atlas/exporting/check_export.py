@@ -233,7 +233,7 @@ def _compare_steps(
                 yield f"{name}: {_first_difference(renderer, ours.tokens, theirs.tokens)}"
             elif exact_context and ours.context != theirs.context:
                 difference = _first_difference(renderer, ours.context, theirs.context)
-                yield f"{name}: what stands before it differs: {difference}"
+                yield f"{name}: the text before it differs: {difference}"
         elif ours is not None:
             text = _show(renderer, ours.tokens)
             yield f"{name}: critical, but not supervised in the file: {text}"

@@ -7,12 +7,7 @@ from typing import Any
 
 from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import ExportRow, LinesDialect, Suffix, SupervisedChat
-from atlas.exporting.dialects.chat import (
-    read_flagged,
-    read_listed,
-    tools_text,
-    write_flagged,
-)
+from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 

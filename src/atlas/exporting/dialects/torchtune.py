@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import CannotCarryError, ExportRow, LinesDialect, SupervisedChat
-from atlas.exporting.dialects.chat import (
-    flagged_messages,
-    thinking_losses,
-    with_thinking,
-)
+from atlas.exporting.dialects.chat import flagged_messages, thinking_losses, with_thinking
 from atlas.exporting.dialects.sharegpt import joined, joining_losses, without_system
 from atlas.records import Message, Selection, Trajectory
 

@@ -26,12 +26,7 @@ from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
 from atlas.training.engine.last_layer import prune_layer, restore_layer
-from atlas.training.engine.packed_attention import (
-    IMPLEMENTATION,
-    AttentionPlan,
-    plan_for,
-    register,
-)
+from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, predicting_places, sum_cross_entropy, sum_divergence

@@ -147,7 +147,7 @@ class CudaFlash:
 
 
 def _window(call: AttentionCall) -> tuple[int, int]:
-    """Keys to the left and right of its own that a query sees; -1: all.
+    """How many keys a query sees to the left and right of its position; -1: all.
 
     Aligned at the last query and key of a piece.
     """
