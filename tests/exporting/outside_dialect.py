@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.exporting.dialects.base import DialectContext, ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, DialectContext, ExportRow, SupervisedChat
 from atlas.exporting.dialects.chat import read_flagged, tools_field, write_flagged
 from atlas.records import Selection, Trajectory
 
@@ -16,7 +16,7 @@ class NamedFlagConfig(Config):
     flag: str = Field("learn", description="the name of the flag on each message")
 
 
-class NamedFlagDialect(LinesDialect):
+class NamedFlagDialect(Dialect):
     """A flag with a name of your choice on every message."""
 
     Config = NamedFlagConfig

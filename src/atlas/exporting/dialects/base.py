@@ -2,15 +2,15 @@
 
 A dialect also reads its rows back as the trainer would (`read`), including which turns carry loss.
 So `--check` proves what was written from the file only. What a dialect cannot carry is either
-reported (`losses`) or left out (`CannotCarryError`). To add one, write a class and add a row to
-`DIALECTS`. A subclass of `LinesDialect` only writes what differs from it.
+reported (`losses`) or left out (`CannotCarryError`). To add one, write a subclass of
+`Dialect` and add a row to `DIALECTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from atlas.config import Config
 from atlas.kinds import Kind
@@ -71,8 +71,8 @@ class SupervisedTokens:
     labels: tuple[int, ...]
 
 
-class Dialect(Protocol):
-    """Made as `Class(config, context)`, with `context` a `DialectContext`.
+class Dialect:
+    """Base of dialects, made as `Class(config, context)`: JSON Lines, one row per trajectory.
 
     Attributes:
         notes: the versions checked, and what the trainer does with a row that may surprise.
@@ -84,37 +84,6 @@ class Dialect(Protocol):
         max_tokens: the length at which rows of tokens are cut; None: never.
     """
 
-    notes: str
-    stanza: str
-    suffixes: tuple[Suffix, ...]
-    one_row_per_step: bool
-    stops_at_last_step: bool
-    max_tokens: int | None
-
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
-        """The rows of a trajectory that has a critical step.
-
-        Raises:
-            CannotCarryError: the dialect has no form for it.
-        """
-        ...
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        """What of this trajectory changes in the file, in a few words each; counted and printed."""
-        ...
-
-    def read(self, row: ExportRow) -> SupervisedChat | SupervisedTokens:
-        """A row as the trainer reads it.
-
-        Raises:
-            ValueError, KeyError, TypeError: the row is damaged.
-        """
-        ...
-
-
-class LinesDialect:
-    """Base of most dialects: JSON Lines, one row per trajectory, nothing changed."""
-
     notes = ""
     stanza = ""
     suffixes: tuple[Suffix, ...] = (".jsonl",)
@@ -125,5 +94,27 @@ class LinesDialect:
     def __init__(self, config: Config, context: DialectContext) -> None:
         pass
 
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
+        """The rows of a trajectory that has a critical step.
+
+        Raises:
+            CannotCarryError: the dialect has no form for it.
+        """
+        raise NotImplementedError
+
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
+        """What of this trajectory changes in the file, in a few words each; counted and printed."""
         return ()
+
+    def read(self, row: ExportRow) -> SupervisedChat | SupervisedTokens:
+        """A row as the trainer reads it.
+
+        Raises:
+            ValueError, KeyError, TypeError: the row is damaged.
+        """
+        raise NotImplementedError
+
+
+def lost_if(changes: bool, what: str) -> tuple[str, ...]:
+    """One entry of `losses`, if it applies."""
+    return (what,) if changes else ()

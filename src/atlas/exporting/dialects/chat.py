@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.exporting.dialects.base import SupervisedChat
+from atlas.exporting.dialects.base import SupervisedChat, lost_if
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
-
-THINKING_LOSS = "reasoning was moved into the content, in <think> tags"
 
 
 def flagged_messages(
@@ -90,14 +88,14 @@ def with_thinking(message: Message, content: str | None = None) -> str:
 def thinking_losses(trajectory: Trajectory) -> tuple[str, ...]:
     """What `with_thinking` changes."""
     has_any = any(message.reasoning is not None for message in trajectory.messages)
-    return (THINKING_LOSS,) if has_any else ()
+    return lost_if(has_any, "reasoning was moved into the content, in <think> tags")
 
 
 def call_id_losses(trajectory: Trajectory) -> tuple[str, ...]:
     """What a format without ids of tool calls loses."""
     calls = [call for message in trajectory.messages for call in message.tool_calls]
     has_any = any(call.id is not None for call in calls)
-    return ("ids of tool calls: results are matched to calls by order only",) if has_any else ()
+    return lost_if(has_any, "ids of tool calls: results are matched to calls by order only")
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:

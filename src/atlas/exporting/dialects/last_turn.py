@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat
 from atlas.exporting.dialects.chat import conversations_to_steps, supervise_last, tools_field
 from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
-class LastTurnDialect(LinesDialect):
+class LastTurnDialect(Dialect):
     """`prompt` (everything before) and `completion` (the critical turn), as TRL and others read."""
 
     notes = """\

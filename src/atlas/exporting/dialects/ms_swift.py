@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
 from atlas.exporting.dialects.chat import (
     call_id_losses,
     flagged_messages,
@@ -18,7 +18,7 @@ from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 
-class MsSwiftDialect(LinesDialect):
+class MsSwiftDialect(Dialect):
     """`loss` true on critical turns, false on the other assistant turns."""
 
     notes = """\
@@ -54,7 +54,7 @@ and tool calls are messages (read in its code, not run)."""
         return (
             *thinking_losses(trajectory),
             *call_id_losses(trajectory),
-            *(["names on messages"] if has_names else []),
+            *lost_if(has_names, "names on messages"),
         )
 
     def read(self, row: ExportRow) -> SupervisedChat:

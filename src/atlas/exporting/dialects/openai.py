@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
 from atlas.exporting.dialects.chat import (
     flagged_messages,
     read_flagged,
@@ -16,7 +16,7 @@ from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 
 
-class OpenAIDialect(LinesDialect):
+class OpenAIDialect(Dialect):
     """`weight` 1 on critical turns, 0 on every other assistant turn."""
 
     notes = """\
@@ -33,15 +33,16 @@ and torchtune train every assistant turn of it): use their own dialects."""
         yield {"messages": messages, **tools_field(trajectory)}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        if any(message.reasoning is not None for message in trajectory.messages):
-            return ("reasoning is in `reasoning_content`, which OpenAI's service does not know",)
-        return ()
+        has_any = any(message.reasoning is not None for message in trajectory.messages)
+        return lost_if(
+            has_any, "reasoning is in `reasoning_content`, which OpenAI's service does not know"
+        )
 
     def read(self, row: ExportRow) -> SupervisedChat:
         return read_flagged(row["messages"], "weight", default=True)
 
 
-class AxolotlDialect(LinesDialect):
+class AxolotlDialect(Dialect):
     """`train` on every turn."""
 
     notes = """\
@@ -72,7 +73,7 @@ chat_template: tokenizer_default"""
         return read_flagged(row["messages"], "train", default=False)
 
 
-class RenderersDialect(LinesDialect):
+class RenderersDialect(Dialect):
     """`message_loss_mask` beside `messages`: a boolean per message, for `build_training_sample`."""
 
     notes = """\

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.errors import DependencyError
-from atlas.exporting.dialects.base import ExportRow, LinesDialect, Suffix, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, Suffix, SupervisedChat
 from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 
 
-class ParquetDialect(LinesDialect):
+class ParquetDialect(Dialect):
     """One row per trajectory; `step`, `critical`, `kinds`, `reasons` and `scores` per message."""
 
     notes = """\
@@ -64,7 +64,7 @@ common columns. Absent fields of a message are null: drop them before you apply 
         return read_listed(row["messages"], row["critical"], "critical")
 
 
-class VerlDialect(LinesDialect):
+class VerlDialect(Dialect):
     """`messages` with `loss_mask` 0 or 1 on each, and `tools` as JSON text."""
 
     notes = """\

@@ -6,7 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from atlas.exporting.dialects.base import CannotCarryError, ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import (
+    CannotCarryError,
+    Dialect,
+    ExportRow,
+    SupervisedChat,
+    lost_if,
+)
 from atlas.exporting.dialects.chat import (
     call_id_losses,
     conversations_to_steps,
@@ -20,7 +26,7 @@ from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 
-class AgentTrajDialect(LinesDialect):
+class AgentTrajDialect(Dialect):
     """AgentGym's own shape: human and gpt alternate, `loss` on gpt turns."""
 
     notes = """\
@@ -67,7 +73,7 @@ import` reads it back, and the selector `annotated` gives the same steps."""
         )
 
 
-class LlamaFactoryDialect(LinesDialect):
+class LlamaFactoryDialect(Dialect):
     """One conversation per critical step, to be trained with `mask_history: true`."""
 
     notes = """\
@@ -154,7 +160,7 @@ def joined(flagged: Iterable[tuple[Message, bool]]) -> Iterator[tuple[Message, b
 def joining_losses(messages: Sequence[Message]) -> tuple[str, ...]:
     """What `joined` changes."""
     joins = any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
-    return ("adjacent messages of one side were joined with an empty line",) if joins else ()
+    return lost_if(joins, "adjacent messages of one side were joined with an empty line")
 
 
 def without_system(messages: Sequence[Message]) -> Sequence[Message]:
@@ -164,7 +170,7 @@ def without_system(messages: Sequence[Message]) -> Sequence[Message]:
 
 def _system_losses(messages: Sequence[Message]) -> tuple[str, ...]:
     has_any = any(message.role == "system" for message in messages)
-    return ("system messages in mid-conversation became the human's",) if has_any else ()
+    return lost_if(has_any, "system messages in mid-conversation became the human's")
 
 
 def _speaker(message: Message) -> str:

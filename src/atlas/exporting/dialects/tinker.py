@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atlas.exporting.dialects.base import ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
 from atlas.exporting.dialects.chat import tools_field, write_flagged
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
-class TinkerDialect(LinesDialect):
+class TinkerDialect(Dialect):
     """`trainable` true on critical turns, false on all other messages."""
 
     notes = """\
@@ -33,18 +33,19 @@ FromConversationFileBuilder(
         yield {"messages": messages, **tools_field(trajectory)}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        lost = []
-        if trajectory.tools:
-            lost.append(
+        has_calls = any(message.tool_calls for message in trajectory.messages)
+        return (
+            *lost_if(
+                bool(trajectory.tools),
                 "tool schemas are in `tools`, which tinker-cookbook's file builder does not read "
-                "(see --explain)"
-            )
-        if any(message.tool_calls for message in trajectory.messages):
-            lost.append(
+                "(see --explain)",
+            ),
+            *lost_if(
+                has_calls,
                 "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first "
-                "(see --explain)"
-            )
-        return tuple(lost)
+                "(see --explain)",
+            ),
+        )
 
     def read(self, row: ExportRow) -> SupervisedChat:
         return SupervisedChat(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import CannotCarryError, ExportRow, LinesDialect, SupervisedChat
+from atlas.exporting.dialects.base import (
+    CannotCarryError,
+    Dialect,
+    ExportRow,
+    SupervisedChat,
+    lost_if,
+)
 from atlas.exporting.dialects.chat import flagged_messages, thinking_losses, with_thinking
 from atlas.exporting.dialects.sharegpt import joined, joining_losses, without_system
 from atlas.records import Message, Selection, Trajectory
 
 
-class TorchtuneDialect(LinesDialect):
+class TorchtuneDialect(Dialect):
     """`masked` false on critical turns, true on all others."""
 
     notes = """\
@@ -43,11 +49,10 @@ class MaskedMessages:
         }
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        no_tools = ("tool schemas: torchtune has no field for them",) if trajectory.tools else ()
         return (
             *thinking_losses(trajectory),
             *joining_losses(without_system(trajectory.messages)),
-            *no_tools,
+            *lost_if(bool(trajectory.tools), "tool schemas: torchtune has no field for them"),
         )
 
     def read(self, row: ExportRow) -> SupervisedChat:

@@ -10,9 +10,9 @@ from atlas.config import Config
 from atlas.errors import ConfigError
 from atlas.exporting.dialects.base import (
     CannotCarryError,
+    Dialect,
     DialectContext,
     ExportRow,
-    LinesDialect,
     SupervisedTokens,
 )
 from atlas.records import Selection, Trajectory
@@ -29,7 +29,7 @@ class TrlConfig(Config):
     )
 
 
-class TrlDialect(LinesDialect):
+class TrlDialect(Dialect):
     """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""
 
     Config = TrlConfig
