@@ -211,12 +211,17 @@ class Renderer:
             for made in self.tokenize_trajectory(shortened, max_tokens, wanted)
         ]
 
-    def opening_ids(self, messages: Sequence[Message]) -> list[int]:
+    def opening_ids(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
         """The tokens of a conversation up to where the model answers."""
-        return self.encode(self.render(messages, open_turn=True))
+        return self.encode(self.render(messages, open_turn=True, tools=tools))
 
     def continuation_ids(
-        self, messages: Sequence[Message], new: Sequence[Message]
+        self,
+        messages: Sequence[Message],
+        new: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int] | None:
         """The tokens from the end of turn of the last of `messages` to the model's next turn.
 
@@ -230,8 +235,8 @@ class Renderer:
         if self._shape.thinking_opener:
             # It opened the last response and is no longer written before it.
             return None
-        before = self._render_closed(messages)
-        after = self.render([*messages, *new], open_turn=True)
+        before = self._render_closed(messages, tools)
+        after = self.render([*messages, *new], open_turn=True, tools=tools)
         if not after.startswith(before) or messages[-1].content.strip() not in before:
             return None
         return self.encode(self._shape.tail + after[len(before) :])
