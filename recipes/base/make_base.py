@@ -1,9 +1,11 @@
-"""Make the small base model of the demo from nothing: corpus -> tokenizer -> model. Under an hour on two CPU cores.
+"""Make the small base model of the demo: corpus -> tokenizer -> model.
 
     python recipes/base/make_base.py --out recipes/base/model
 
-It is tuned from random weights on every answer of the corpus (corpus.py), with the same code that tunes the demo's arms: first on
-the short conversations, where it learns to find and name what an observation says, then on play and the rest of the short ones.
+This takes under an hour on two CPU cores. The model is trained from random weights on every answer
+of the corpus (corpus.py), with the code that tunes the demo's arms: first on the short
+conversations, where it learns to find and name what an observation says, then on play and the rest
+of the short ones.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ from atlas.training.schedule import Group, Schedule, schedule_examples
 from atlas.training.trainer import CriticalStepTrainer, collate
 
 VOCABULARY = 2048
-# Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other words, punctuation, line ends. So
-# "red ball" and "2 ahead" can become one token each, in a goal as in an observation, and finding a thing again is finding a token.
+# Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other
+# words, punctuation, line ends. So "red ball" and "2 ahead" can become one token each, in a goal as
+# in an observation, and to find a thing again is to find a token.
 _COLOR = "(?i:" + "|".join(COLORS) + ")"
 PIECES = "|".join(
     [
@@ -48,7 +51,9 @@ PIECES = "|".join(
 )
 SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 MODEL = {
@@ -66,7 +71,8 @@ TRAINING = {
     "weight_decay": 0.01,
 }
 BATCH = 16
-SHORT_ALONE = 0.5  # share of the short conversations that come first, without play
+# The share of the short conversations that come first, without play.
+SHORT_FIRST = 0.5
 
 
 def main() -> None:
@@ -94,7 +100,8 @@ def main() -> None:
     ]
     num_tokens = sum(len(example.input_ids) for example in examples)
     console.print(
-        f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary"
+        f"{len(examples):,} conversations, {num_tokens:,} tokens, "
+        f"{len(tokenizer)} words in the vocabulary"
     )
 
     schedule = schedule_lessons(conversations, examples, arguments.seed)
@@ -122,7 +129,7 @@ def main() -> None:
 
 
 def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
-    """All conversations, made in pieces of fixed size so that the number of processes changes nothing."""
+    """All conversations, made in pieces of fixed size: the number of processes changes nothing."""
     piece = 500
     pieces = [
         (min(piece, episodes - start), seed * 1_000 + start // piece)
@@ -159,7 +166,7 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
 def schedule_lessons(
     conversations: list[Conversation], examples: list[TrainingExample], seed: int
 ) -> Schedule:
-    """A share of the short conversations first, then play between the other short ones.
+    """The order of training: a share of the short conversations, then play between the others.
 
     Batches are all short or all play, so that little of them is padding.
     """
@@ -175,14 +182,14 @@ def schedule_lessons(
         return [step for step in steps if len(step) == BATCH]
 
     short, play = batches(of_play=False), batches(of_play=True)
-    alone = round(SHORT_ALONE * len(short))
-    mixed = short[alone:] + play
+    num_first = round(SHORT_FIRST * len(short))
+    mixed = short[num_first:] + play
     rng.shuffle(mixed)
-    return Schedule((*short[:alone], *mixed))
+    return Schedule((*short[:num_first], *mixed))
 
 
 def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
-    """Byte-level BPE over phrases: any text can be written, the words of the rooms are short, and frequent phrases are one token."""
+    """Byte-level BPE over phrases: any text can be written, and frequent phrases are one token."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -232,7 +239,8 @@ def train_model(
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=1,  # an optimizer step
+        # One item is an optimizer step.
+        per_device_train_batch_size=1,
         logging_steps=10,
         save_strategy="no",
         seed=seed,
