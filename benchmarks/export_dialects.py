@@ -1,10 +1,9 @@
-"""Read exported files with the trainers' own code and compare the supervised tokens with atlas's.
+"""Read exported files with the trainers' own code and compare the supervised tokens with ours.
 
     python benchmarks/export_dialects.py [--out FILE.json] [DIALECT…]
 
-Needs the trainers that are to be checked (one that is not installed is skipped and named), but not
-the network: the tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML as
-its template.
+Needs the trainers to be checked (one that is not installed is skipped with a message), and no
+network: the tokenizer is a byte-level one made here, with Qwen's special tokens and ChatML.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection
+from atlas.kinds import Choice
 from atlas.records import CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
@@ -33,7 +33,6 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-# Qwen's markers that are not special tokens.
 MARKERS = [
     "<tool_call>",
     "</tool_call>",
@@ -41,9 +40,8 @@ MARKERS = [
     "</tool_response>",
     "<think>",
     "</think>",
-]
-# For each row of the file, the ids of its supervised tokens in order.
-Supervised = list[list[int]]
+]  # Qwen's, no special tokens
+Supervised = list[list[int]]  # per row of the file, the ids of its supervised tokens in order
 
 
 def main() -> None:
@@ -111,7 +109,7 @@ def write_file(name: str, renderer: Renderer, folder: Path) -> tuple[Path, Super
     ) as run:
         write_records(runs[1] / SELECTION_FILE, selections)
         run.finish({})
-    config = ExportConfig(to=name, tokenizer="chatml")
+    config = ExportConfig(dialect=Choice(name), tokenizer="chatml")
     dialect = dialect_of(config, renderer)
     file = folder / f"file{dialect.suffixes[0]}"
     export_selection(config, *runs, file, renderer)
@@ -254,10 +252,7 @@ def read_axolotl(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
 
 def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The template `chatml` in training mode, on rows of the data set's preprocessor.
-
-    The loss scale is the default.
-    """
+    """The template `chatml` in training mode with the default loss scale, on preprocessed rows."""
     from types import SimpleNamespace
 
     import datasets
@@ -278,10 +273,7 @@ def read_ms_swift(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
 
 def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Remove the newline after each end of turn.
-
-    ms-swift, LLaMA-Factory and verl train it too (their notes say so).
-    """
+    """Without the newline after each end of turn, which some trainers train too (see notes)."""
     end, newline = tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
     return [
         token
@@ -291,10 +283,7 @@ def without_newlines(tokenizer: Any, ids: list[int]) -> list[int]:
 
 
 def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """SFTTransform's labels on messages made by the printed transform.
-
-    They are tokenized as torchtune's Qwen tokenizer writes ChatML.
-    """
+    """SFTTransform's labels on messages of the printed transform, with ChatML tokens as Qwen's."""
     from torchtune.data import Message as TuneMessage
     from torchtune.datasets._sft import SFTTransform
 
@@ -323,10 +312,7 @@ def read_torchtune(file: Path, tokenizer: Any) -> Iterator[list[int]]:
 
 
 def read_tinker(file: Path, tokenizer: Any) -> Iterator[list[int]]:
-    """The ChatML renderer of tinker-cookbook with TrainOnWhat.CUSTOMIZED.
-
-    It reads rows as the table of its file builder returns them.
-    """
+    """The ChatML renderer of tinker-cookbook, on rows as its file builder's table returns them."""
     import datasets
     from tinker_cookbook.renderers import TrainOnWhat, get_renderer
 
@@ -355,8 +341,9 @@ def read_renderers(file: Path, tokenizer: Any) -> Iterator[list[int]]:
             tools=row.get("tools"),
             message_loss_mask=row["message_loss_mask"],
         )
-        # Qwen3's template opens the last turn with it.
-        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)["input_ids"]
+        block = tokenizer("<think>\n\n</think>\n\n", add_special_tokens=False)[
+            "input_ids"
+        ]  # Qwen3's template opens the last turn with it
         found = [
             token
             for token, supervised in zip(sample.token_ids, sample.loss_mask, strict=True)

@@ -1,12 +1,10 @@
-"""Training with a template that strips earlier thinking, with and without shared prompts.
-
-Without shared prompts each step is an example with its whole history. With shared prompts the steps
-of a trajectory are branches of one trunk.
+"""A template that strips earlier thinking: one example per step against a trunk with branches.
 
 The trajectories are random tokens in the shape of agent chats: a prompt, then observation, thinking
-and answer for each step. Three steps in ten are supervised, their thinking included. Both ways
-train the same examples with the same random Llama and the same engine, one pass, in turn. Only
-forward and backward passes count, in processor seconds. The loss shows that both do the same.
+and answer per step. Three steps in ten are supervised, their thinking included. Both ways train the
+same examples with the same random Llama through the same engine, one pass, in turn; one has
+`shared_prompts` off, the other on. Reported are the processor seconds of forward and backward
+passes. The loss shows that both compute the same.
 """
 
 from __future__ import annotations
@@ -28,14 +26,13 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import count_row_tokens
 from atlas.training.examples import TrainingExample
 
-# Mean numbers of tokens, and the share of the steps that are supervised.
 PROMPT, OBSERVATION, THINKING, ANSWER, SELECTED = (
     438,
     40,
     120,
     30,
     0.3,
-)
+)  # tokens; lengths are drawn around them
 WAYS = {"one example per step": PARTS[:2] + PARTS[3:], "trunk with branches": PARTS}
 
 

@@ -1,23 +1,24 @@
-"""What training on chosen steps costs, beside Hugging Face's Trainer, TRL and LLaMA-Factory.
+"""What training on chosen steps costs: the engine and its parts beside Trainer, TRL, LLaMA-Factory.
 
     python benchmarks/train.py [--preset small] [--repetitions 2] [--out train.json]
         [--peers trl=PYTHON llamafactory=PYTHON]
     python benchmarks/train.py --device cuda --preset 1b --repetitions 3
-        (or 8b: low-rank adapters, gradient checkpointing)
 
-Measures the exact engine, its parts one by one, and the peers. Makes ReAct chats from a seed, as
-token ids: a prompt of 438 tokens that all share, then steps of an observation and a response, up to
-3,000 tokens; 30 % of the steps are supervised. Each way trains one pass over the same chats with
-the same random Llama in a new process. The ways take turns, and the turns are repeated; the fastest
-turn counts. Seconds are those of the optimizer steps after the warm-up. On a CPU they are processor
-seconds, which other processes disturb least, and memory is the peak of the process above what it
-held before training. On a GPU they are wall seconds, and memory is the peak of the tensors. Loss
-and gradient norm of the first optimizer step show that all ways do the same.
+The preset 8b uses low-rank adapters and gradient checkpointing.
+
+Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an
+observation and a response, up to 3,000 tokens; 30 % of the steps are supervised. Each way trains
+one pass over the same chats with the same random Llama in a new process, in turn, and the turns are
+repeated. Seconds are of the optimizer steps after the warm-up, once model and data are made; the
+fastest turn counts. On a CPU they are processor seconds, which other processes disturb least, and
+memory is the peak of the process above what it held before training. On a GPU they are wall-clock
+seconds, and memory is the peak of tensors. Loss and gradient norm of the first optimizer step show
+that all ways compute the same.
 
 "peak" is the share of the measured matrix-multiplication peak (same device, precision and threads,
 best over the turns): of the operations that the way performs, padding and recomputation included,
-and of the fewest operations that give the same gradients. A peer is measured where its interpreter
-has it; on a GPU also at padding-free rows with flash attention and Liger, if these are installed.
+and of those that the same gradients need at least. A peer is measured if its interpreter has it; on
+a GPU also with padding-free rows, flash attention and Liger, if these are installed.
 """
 
 from __future__ import annotations
@@ -39,15 +40,18 @@ MATMUL = "matmul peak"
 
 
 def run_turn(way: str, interpreter: str, arguments: list[str]) -> dict[str, Any]:
-    """The figures of one turn in a new process, or `failed`, for example out of memory."""
+    """The figures of one turn in a new process; `failed` if it did not finish (out of memory)."""
     done = subprocess.run(
         [interpreter, "-W", "ignore", __file__, "--way", way, *arguments],
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"failed": lines[-1][:300]}
+        return {
+            "failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][
+                :300
+            ]
+        }
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 
@@ -147,8 +151,11 @@ def main() -> None:
             figures = run_turn(name, interpreters.get(way.kind, sys.executable), arguments)
             if problem := figures.get("missing") or figures.get("failed"):
                 passed_over[name] = problem
-                missing = "not installed: " if "missing" in figures else ""
-                print(f"{name}: passed over ({missing}{problem})", flush=True)
+                print(
+                    f"{name}: skipped "
+                    f"({'not installed: ' if 'missing' in figures else ''}{problem})",
+                    flush=True,
+                )
                 continue
             figures["seconds"] = (
                 figures["wall"] if given.device == "cuda" else figures["cpu"] / given.threads
@@ -178,20 +185,19 @@ def main() -> None:
             if ways[name].window is not None
             else needed / figure["seconds"] / peak,
         }
-    precision = "bf16" if given.bf16 else "fp32"
-    print(f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s ({precision})")
     print(
-        f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}{'peak':>7}"
-        f"{'needed':>8}{'loss':>10}{'grad norm':>11}"
+        f"{peaks[0]['device']}, matrix products: {peak / 1e12:.3g} T operations/s "
+        f"({'bf16' if given.bf16 else 'fp32'})"
     )
+    columns = f"{'':36}{'seconds':>9}{'ratio':>7}{'tokens/s':>10}{'superv./s':>10}{'MiB':>8}"
+    print(f"{columns}{'peak':>7}{'needed':>8}{'loss':>10}{'grad norm':>11}")
     for name, figure in results.items():
-        share = figure["needed_share_of_peak"]
+        needed_share = figure["needed_share_of_peak"]
+        needed_text = "" if needed_share is None else f"{needed_share:.1%}"
         print(
-            f"{name:36}{figure['seconds']:9.1f}{figure['ratio']:7.2f}"
-            f"{figure['tokens_per_second']:10,.0f}{figure['supervised_per_second']:10,.1f}"
-            f"{figure['peak_mib']:8,.0f}{figure['share_of_peak']:7.1%}"
-            f"{'' if share is None else format(share, '.1%'):>8}"
-            f"{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
+            f"{name:36}{figure['seconds']:9.1f}{figure['ratio']:7.2f}{figure['tokens_per_second']:10,.0f}"
+            f"{figure['supervised_per_second']:10,.1f}{figure['peak_mib']:8,.0f}{figure['share_of_peak']:7.1%}"
+            f"{needed_text:>8}{figure['loss']:10.5f}{figure['grad_norm']:11.5f}"
         )
     record = {
         "settings": settings

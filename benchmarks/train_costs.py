@@ -1,4 +1,4 @@
-"""The operations that each way of `train.py` performs and the fewest that are needed, by shape."""
+"""The operations of each way of `train.py`, and those that loss and gradients need, from shapes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from train_data import Chat, Preset, sort_within_steps
 from train_ways import PARTS, Way
 
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.costs import ModelShape, count_costs
+from atlas.training.costs import count_costs
 from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import ModelShape
 
 # Rows of `count_costs`.
 ALL_LOGITS, SUPERVISED_LOGITS, TAIL_CUT = 0, 1, 2
@@ -36,8 +37,9 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
         _example(chat, cut=is_ours and not way.whole)
         for chat in (sort_within_steps(chats, preset.batch) if way.sort else chats)
     ]
-    # What a peer takes into one forward pass stays together.
-    size = preset.batch if is_ours else min(way.examples, preset.batch)
+    size = (
+        preset.batch if is_ours else min(way.examples, preset.batch)
+    )  # what a peer takes into one forward pass stays together
     steps = [examples[start : start + size] for start in range(0, len(examples), size)]
     costs = count_costs(_shape(preset), config, steps)
     if not is_ours:
@@ -59,10 +61,7 @@ def operations_of(way: Way, preset: Preset, chats: list[Chat], micro_batch_token
 
 
 def needed_operations(preset: Preset, chats: list[Chat], micro_batch_tokens: int) -> float:
-    """The fewest operations known to give the same gradients.
-
-    They are those of the exact engine with all its parts, without recomputation.
-    """
+    """Of the engine with all parts, no recomputation: the fewest known for these gradients."""
     way = Way("ours", parts=PARTS)
     return operations_of(
         way, dataclasses.replace(preset, checkpointing=False), chats, micro_batch_tokens
@@ -88,7 +87,6 @@ def _shape(preset: Preset) -> ModelShape:
         key_width=key_width,
         linear_weights=layer_weights,
         layer_weights=layer_weights,
-        # Memory is measured and not computed.
-        layer_outputs=0,
+        layer_outputs=0,  # of memory, which is measured here
         num_parameters=preset.layers * layer_weights + preset.vocabulary * preset.hidden,
     )

@@ -1,7 +1,4 @@
-"""The chats and the models that `train.py` trains.
-
-The ReAct chats have the statistics of ScienceWorld's gold paths. The models are Llamas by shape.
-"""
+"""Chats and models of `train.py`: ReAct chats like ScienceWorld's gold paths, Llamas by shape."""
 
 from __future__ import annotations
 
@@ -11,16 +8,12 @@ import numpy as np
 
 PROMPT_TOKENS, MAX_TOKENS, SELECTED = 438, 3000, 0.3
 
-# Token ids and labels, -100 where nothing is supervised.
-Chat = tuple[np.ndarray, np.ndarray]
+Chat = tuple[np.ndarray, np.ndarray]  # token ids and labels, -100 where nothing is supervised
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A random Llama and its pass over the chats.
-
-    The pass has `examples` chats, after the chats of `warm_up` optimizer steps of `batch` chats.
-    """
+    """A random Llama and the pass over it: `examples` chats after `warm_up` steps of `batch`."""
 
     vocabulary: int
     hidden: int
@@ -32,8 +25,7 @@ class Preset:
     batch: int = 8
     warm_up: int = 0
     lora: bool = False
-    # Also for the exact engine, where the model does not fit the card otherwise.
-    checkpointing: bool = False
+    checkpointing: bool = False  # ours too: it does not fit the card otherwise
 
 
 PRESETS = {
@@ -58,7 +50,7 @@ PRESETS = {
 
 
 def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:
-    """Chats of a prompt that all share, then of steps; the response of some steps is supervised."""
+    """Whole chats: a shared prompt, then steps of observation and response, some supervised."""
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, vocabulary, PROMPT_TOKENS)
     chats = []

@@ -1,7 +1,4 @@
-"""The ways to train that `train.py` compares: one pass in this process, with its costs.
-
-Also the matrix-multiplication peak of the device.
-"""
+"""Each way to train of `train.py`: one pass in this process with its costs, and the peak."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ class Way:
 
     Attributes:
         logits: at "all" positions or the "supervised" ones.
-        needs: modules without which it is passed over.
+        needs: modules without which it is skipped.
     """
 
     kind: str
@@ -60,10 +57,10 @@ OURS = {
 WAYS = {
     "cpu": {
         "HF Trainer, padded, all logits": Way("hf", logits="all"),
-        "TRL as it comes": Way("trl", checkpointing=True),
+        "TRL by default": Way("trl", checkpointing=True),
         "TRL, sorted, no checkpointing": Way("trl", sort=True),
         "TRL, one by one, no checkpointing": Way("trl", examples=1),
-        "LLaMA-Factory as it comes": Way(
+        "LLaMA-Factory by default": Way(
             "llamafactory", examples=1, checkpointing=True, logits="all"
         ),
         "LLaMA-Factory, no checkpointing": Way("llamafactory", examples=1, logits="all"),
@@ -71,7 +68,7 @@ WAYS = {
     },
     "cuda": {
         "HF Trainer, padded, all logits": Way("hf", logits="all"),
-        "TRL as it comes": Way("trl", checkpointing=True),
+        "TRL by default": Way("trl", checkpointing=True),
         "TRL, sorted": Way("trl", sort=True),
         "TRL, padding-free, flash": Way(
             "trl", examples=4, padding_free=True, needs=("flash_attn",)
@@ -155,7 +152,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def stopwatch(warm_up: int, device: str) -> Any:
-    """A callback of the Trainer that measures from the end of the warm-up to the last step."""
+    """A Trainer callback that measures from the end of the warm-up to the last optimizer step."""
     import torch
     from transformers import TrainerCallback
 
@@ -176,8 +173,9 @@ def stopwatch(warm_up: int, device: str) -> Any:
             wall, cpu = self.now()
             if state.global_step <= warm_up:
                 self.wall, self.cpu = wall, cpu
-            # On a CPU the memory of the interpreter is left out.
-            held = self.before if device == "cpu" else 0.0
+            held = (
+                self.before if device == "cpu" else 0.0
+            )  # of a process on a CPU, the interpreter's share is left out
             self.done = wall - self.wall, cpu - self.cpu, peak_mib(device) - held
 
         def figures(self, history: Any) -> dict[str, Any]:
@@ -210,8 +208,9 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
         **(FLASH if "flash_attn" in way.needs else {}),
     )
     with torch.device(given.device):
-        # Updates of full tuning vanish in bf16 weights.
-        kept = torch.bfloat16 if preset.lora and given.bf16 else torch.float32
+        kept = (
+            torch.bfloat16 if preset.lora and given.bf16 else torch.float32
+        )  # updates of full tuning vanish in bf16 weights
         return transformers.LlamaForCausalLM._from_config(config, dtype=kept)
 
 
@@ -283,7 +282,7 @@ def our_trainer(
     from atlas.training.config import EngineConfig
     from atlas.training.engine.choose_parts import choose_parts
     from atlas.training.examples import TrainingExample
-    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.schedule import Schedule
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = []
@@ -316,9 +315,7 @@ def our_trainer(
     return CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps(
-            [[example] for example in examples], range(len(examples)), preset.batch
-        ),
+        train_dataset=Schedule.in_order([(one,) for one in examples], preset.batch).deal_out(1),
         data_collator=collate,
         engine=chosen.engine,
         max_tokens=given.micro_batch_tokens,
@@ -329,7 +326,7 @@ def our_trainer(
 def llamafactory(
     way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    """Its own entry point, with the model as a folder and the chats as a tokenized data set."""
+    """Its own entry point, with the model as a folder and the chats as its tokenized data set."""
     import datasets
     from llamafactory.train.tuner import run_exp
 
@@ -424,10 +421,7 @@ def peak_mib(device: str) -> float:
 
 
 def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
-    """Operations per second of large square matrix products, and the device's name.
-
-    In the precision of training, the best of several.
-    """
+    """Operations per second of large matrix products, the best of several; the device's name."""
     import torch
 
     torch.set_num_threads(given.threads)

@@ -1,7 +1,4 @@
-"""Chat templates of model families, and what is special about each.
-
-The templates (tests/chat_templates) follow the published behavior.
-"""
+"""Chat templates of model families (tests/chat_templates), each with what is special about it."""
 
 from __future__ import annotations
 
@@ -127,7 +124,7 @@ def family_renderer(name: str) -> Renderer:
 
 
 def with_thinking(trajectory: Trajectory, thought: str = "Hm") -> Trajectory:
-    """The same trajectory with thinking in a field of its own, other words in each step."""
+    """The same trajectory with thinking in its field, different in each step."""
     steps = tuple(
         step.model_copy(
             update={
@@ -140,10 +137,7 @@ def with_thinking(trajectory: Trajectory, thought: str = "Hm") -> Trajectory:
 
 
 def tool_trajectory(family: Family) -> Trajectory:
-    """A question, a turn of two calls, their results, another call, its result, an answer.
-
-    The first turn has one call where the family does not allow two.
-    """
+    """A question, two calls (or one), their results, another call, its result, an answer."""
     schema = {
         "type": "function",
         "function": {"name": "open", "parameters": {"type": "object", "properties": {}}},

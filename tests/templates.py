@@ -1,4 +1,4 @@
-"""Chat templates like those of model families, and a tokenizer for them, trained in-process."""
+"""Chat templates in the manner of model families, and a tokenizer trained in-process for them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ CHATML = (
 LLAMA_3 = (
     "{{ '<|begin_of_text|>' }}{% for m in messages %}"
     "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' "
-    "+ m.content | trim + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}"
+    "+ m.content | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
 MISTRAL = (
-    "{{ '<s>' }}{% for m in messages %}"
-    "{% if m.role == 'assistant' %}{{ ' ' + m.content + '</s>' }}"
+    "{{ '<s>' }}{% for m in messages %}{% if m.role == 'assistant' %}{{ ' ' + m.content + '</s>' }}"
     "{% else %}{{ '[INST] ' + m.content + '[/INST]' }}{% endif %}{% endfor %}"
 )
 GEMMA = (
@@ -35,7 +33,7 @@ THINKING = (
     "{{ m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-# ChatML that writes out schemas and calls; give it to the tokenizer of CHATML.
+# ChatML that writes schemas and calls; give it to the tokenizer of CHATML.
 TOOL_CALLING = (
     "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}"

@@ -24,7 +24,7 @@ def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path
         "--threads",
         "1",
     ]
-    only = ["--only", "+ last_layer", "TRL as it comes", "--out", str(tmp_path / "train.json")]
+    only = ["--only", "+ last_layer", "TRL by default", "--out", str(tmp_path / "train.json")]
     peer = ["--peers", f"trl={sys.executable}"]
     done = subprocess.run([*command, *peer, *only], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path
     )  # of a peak measured moments before: on a busy machine anything
     assert figures["tokens_per_second"] > figures["supervised_per_second"] > 0
     assert record["matmul"][0]["versions"]["torch"]
-    assert "TRL as it comes" in {**record["results"], **record["passed_over"]}
+    assert "TRL by default" in {**record["results"], **record["passed_over"]}
 
 
 def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(
@@ -58,7 +58,7 @@ def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(
     exact = {name: operations for name, operations in found.items() if "not exact" not in name[1]}
     assert min(exact.values()) == needed
     assert (
-        found["cpu", "TRL as it comes"]
+        found["cpu", "TRL by default"]
         > found["cpu", "TRL, sorted, no checkpointing"]
         > found["cuda", "TRL, padding-free, flash"]
     )

@@ -30,9 +30,9 @@ from atlas.rendering.renderer import Renderer
 from atlas.terminal.progress import show_progress
 from atlas.training.config import EngineConfig
 from atlas.training.engine.choose_parts import choose_parts
-from atlas.training.examples import TrainingExample, schedule_examples
+from atlas.training.examples import TrainingExample
 from atlas.training.follower import RunFollower
-from atlas.training.optimizer_steps import OptimizerSteps
+from atlas.training.schedule import Group, Schedule, schedule_examples
 from atlas.training.trainer import CriticalStepTrainer, collate
 
 VOCABULARY = 2048
@@ -104,9 +104,9 @@ def main() -> None:
         f"{len(tokenizer)} words in the vocabulary"
     )
 
-    order = schedule_lessons(conversations, examples, arguments.seed)
+    schedule = schedule_lessons(conversations, examples, arguments.seed)
     model, losses = train_model(
-        examples, order, tokenizer, arguments.seed, arguments.out.with_suffix(".partial")
+        schedule, tokenizer, arguments.seed, arguments.out.with_suffix(".partial")
     )
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
@@ -165,30 +165,27 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
 
 def schedule_lessons(
     conversations: list[Conversation], examples: list[TrainingExample], seed: int
-) -> list[int]:
+) -> Schedule:
     """The order of training: a share of the short conversations, then play between the others.
 
     Batches are all short or all play, so that little of them is padding.
     """
     rng = np.random.default_rng(seed)
 
-    def batches(of_play: bool) -> list[list[int]]:
-        members = [
-            index
-            for index, conversation in enumerate(conversations)
+    def batches(of_play: bool) -> list[tuple[Group, ...]]:
+        groups = [
+            (example,)
+            for conversation, example in zip(conversations, examples, strict=True)
             if is_play(conversation) == of_play
         ]
-        order = [
-            members[place]
-            for place in schedule_examples([[examples[index]] for index in members], 1, BATCH, seed)
-        ]
-        return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
+        steps = schedule_examples(groups, 1, BATCH, seed).steps
+        return [step for step in steps if len(step) == BATCH]
 
     short, play = batches(of_play=False), batches(of_play=True)
     num_first = round(SHORT_FIRST * len(short))
     mixed = short[num_first:] + play
     rng.shuffle(mixed)
-    return [index for batch in short[:num_first] + mixed for index in batch]
+    return Schedule((*short[:num_first], *mixed))
 
 
 def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
@@ -223,13 +220,12 @@ def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTraine
 
 
 def train_model(
-    examples: list[TrainingExample],
-    order: list[int],
+    schedule: Schedule,
     tokenizer: transformers.PreTrainedTokenizerFast,
     seed: int,
     folder: Path,
 ) -> tuple[transformers.PreTrainedModel, list[float]]:
-    """A Llama from random weights, trained on the examples in their order."""
+    """A Llama from random weights, trained on the schedule."""
     transformers.set_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
@@ -259,11 +255,11 @@ def train_model(
         **TRAINING,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with show_progress("training", -(-len(order) // BATCH)) as bar:
+    with show_progress("training", len(schedule.steps)) as bar:
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=OptimizerSteps([[example] for example in examples], order, BATCH),
+            train_dataset=schedule.deal_out(1),
             data_collator=collate,
             callbacks=[RunFollower(folder, bar, epochs=1)],
             engine=choose_parts(model, EngineConfig()).engine,

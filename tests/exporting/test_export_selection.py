@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from atlas.cli import app
 from atlas.errors import ConfigError, DataError, RunError
-from atlas.exporting.dialects.base import make_dialect
+from atlas.exporting.dialects.base import DIALECT, DialectContext
 from atlas.exporting.export_selection import ExportConfig, export_selection
+from atlas.kinds import Choice
 from atlas.records import CriticalStep, Message, Selection, Trajectory
 from atlas.trajectories.formats.base import make_format
 from tests.conftest import make_trajectory
+from tests.parse_counts import count_parses
 from tests.run_folders import write_selections, write_trajectories
 from tests.selection.configs import new_selector, select_config
 
@@ -38,12 +41,15 @@ def write_runs(folder: Path, trajectories: list[Trajectory], *indices: int) -> t
 
 def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(4, "a"), make_trajectory(5, "b")], 1, 3)
-    manifest = export_selection(ExportConfig(to="openai"), *runs, tmp_path / "out" / "x.jsonl")
+    manifest = export_selection(
+        ExportConfig(dialect=Choice("openai")), *runs, tmp_path / "out" / "x.jsonl"
+    )
     stored = json.loads((tmp_path / "out" / "x.jsonl.manifest.json").read_text())
     assert stored == manifest.model_dump(mode="json")
     assert stored["inputs"]["trajectories"]["path"] == "../t"
     assert stored["summary"] | {"losses": {}} == {
-        "trajectories": 2, "exported": 2, "rows": 2, "steps": 9, "critical_steps": 4, "problems": 0, "losses": {},
+        "trajectories": 2, "exported": 2, "rows": 2, "steps": 9,
+        "critical_steps": 4, "problems": 0, "losses": {},
     }  # fmt: skip
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "x.jsonl",
@@ -54,22 +60,22 @@ def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -
 def test_exporting_again_is_free_and_other_settings_do_not_overwrite(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(4, "a")], 1)
     file = tmp_path / "x.jsonl"
-    first = export_selection(ExportConfig(to="openai"), *runs, file)
+    first = export_selection(ExportConfig(dialect=Choice("openai")), *runs, file)
     before = file.stat().st_mtime_ns
-    assert export_selection(ExportConfig(to="openai"), *runs, file) == first
+    assert export_selection(ExportConfig(dialect=Choice("openai")), *runs, file) == first
     assert file.stat().st_mtime_ns == before
     with pytest.raises(RunError, match="other settings"):
-        export_selection(ExportConfig(to="axolotl"), *runs, file)
+        export_selection(ExportConfig(dialect=Choice("axolotl")), *runs, file)
     file.write_text("{}\n")
     with pytest.raises(RunError, match="was changed"):
-        export_selection(ExportConfig(to="openai"), *runs, file)
+        export_selection(ExportConfig(dialect=Choice("openai")), *runs, file)
 
 
-def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path) -> None:
+def test_a_file_that_atlas_did_not_write_is_never_overwritten(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(4, "a")], 1)
     (tmp_path / "mine.jsonl").write_text("precious\n")
     with pytest.raises(RunError, match="not written by 'atlas export'"):
-        export_selection(ExportConfig(to="openai"), *runs, tmp_path / "mine.jsonl")
+        export_selection(ExportConfig(dialect=Choice("openai")), *runs, tmp_path / "mine.jsonl")
     assert (tmp_path / "mine.jsonl").read_text() == "precious\n"
 
 
@@ -82,7 +88,9 @@ def test_what_is_left_out_is_a_problem_with_its_reason(tmp_path: Path) -> None:
         }
     )
     runs = write_runs(tmp_path, [make_trajectory(3, "a"), twice], 1)
-    manifest = export_selection(ExportConfig(to="agenttraj"), *runs, tmp_path / "x.json")
+    manifest = export_selection(
+        ExportConfig(dialect=Choice("agenttraj")), *runs, tmp_path / "x.json"
+    )
     assert manifest.summary["exported"] == 1
     assert "alternates" in (tmp_path / "x.json.problems.jsonl").read_text()
 
@@ -90,18 +98,18 @@ def test_what_is_left_out_is_a_problem_with_its_reason(tmp_path: Path) -> None:
 def test_nothing_to_export_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(3, "a")])
     with pytest.raises(DataError, match="no critical step"):
-        export_selection(ExportConfig(to="openai"), *runs, tmp_path / "x.jsonl")
+        export_selection(ExportConfig(dialect=Choice("openai")), *runs, tmp_path / "x.jsonl")
     assert not list(tmp_path.glob("x.*"))
 
 
-def test_wrong_names_endings_and_missing_tokenizers_are_told(tmp_path: Path) -> None:
+def test_wrong_names_endings_and_missing_tokenizers_are_refused(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, [make_trajectory(3, "a")], 1)
     with pytest.raises(ConfigError, match="Did you mean 'axolotl'"):
-        export_selection(ExportConfig(to="axolot"), *runs, tmp_path / "x.jsonl")
+        export_selection(ExportConfig(dialect=Choice("axolot")), *runs, tmp_path / "x.jsonl")
     with pytest.raises(ConfigError, match=r"\.parquet"):
-        export_selection(ExportConfig(to="verl"), *runs, tmp_path / "x.jsonl")
+        export_selection(ExportConfig(dialect=Choice("verl")), *runs, tmp_path / "x.jsonl")
     with pytest.raises(ConfigError, match="--tokenizer"):
-        export_selection(ExportConfig(to="trl"), *runs, tmp_path / "x.jsonl")
+        export_selection(ExportConfig(dialect=Choice("trl")), *runs, tmp_path / "x.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,7 @@ def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_sel
     prompt = (Message(role="user", content="The rules."), Message(role="assistant", content="OK."))
     trajectory = make_trajectory(6, "a").model_copy(update={"prompt": prompt})
     runs = write_runs(tmp_path, [trajectory], 0, 3)
-    export_selection(ExportConfig(to=to), *runs, tmp_path / file)
+    export_selection(ExportConfig(dialect=Choice(to)), *runs, tmp_path / file)
     (again,) = make_format(format).read(tmp_path / file)
     assert isinstance(again, Trajectory)
     assert [step.response for step in again.steps] == [step.response for step in trajectory.steps]
@@ -125,7 +133,9 @@ def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_sel
 
 def test_rows_of_ms_swift_stop_at_the_last_critical_step() -> None:
     trajectory = make_trajectory(5, "a")
-    (row,) = make_dialect("ms-swift").rows(trajectory, selection_of(trajectory, 1))
+    (row,) = DIALECT.make(Choice("ms-swift"), DialectContext()).rows(
+        trajectory, selection_of(trajectory, 1)
+    )
     assert row["messages"][-1]["loss"] is True
     assert sum(message["role"] == "assistant" for message in row["messages"]) == 2
 
@@ -151,3 +161,28 @@ def test_exporting_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "1 rows of 1 trajectories" in done.stdout
+
+
+def test_a_dialect_from_outside_takes_its_settings_from_the_command_line(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(3, "a")], 1)
+    command = ["export", "--to", "tests.exporting.outside_dialect:NamedFlagDialect"]
+    command += ["--trajectories", str(runs[0]), "--selection", str(runs[1])]
+    app([*command, "--out", str(tmp_path / "x.jsonl"), "flag=chosen"], standalone_mode=False)
+    (row,) = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
+    assert [message["chosen"] for message in row["messages"]].count(True) == 1
+    stored = json.loads((tmp_path / "x.jsonl.manifest.json").read_text())["config"]["dialect"]
+    assert stored == {"name": command[2], "flag": "chosen"}
+    with pytest.raises(ConfigError, match=r"unknown key 'flg'. Did you mean 'flag'"):
+        app([*command, "--out", str(tmp_path / "y.jsonl"), "flg=chosen"], standalone_mode=False)
+
+
+def test_a_setting_of_another_dialect_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a setting of dialect 'trl'; leave it out"):
+        app(["export", "--to", "openai", "--explain", "max_tokens=9"], standalone_mode=False)
+
+
+def test_each_trajectory_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = write_runs(tmp_path, [make_trajectory(3, name) for name in "abc"], 1)
+    parsed = count_parses(monkeypatch)
+    export_selection(ExportConfig(dialect=Choice("openai")), *runs, tmp_path / "x.jsonl")
+    assert parsed == {"a": 1, "b": 1, "c": 1}

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from atlas.errors import ModelError
 from atlas.records import Message, Outcome, Source, Step, Task, ToolCall, Trajectory
-from atlas.rendering.chat_messages import to_chat_dict
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.chat_messages import write_chat_message
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import labels, loss_mask
-from atlas.rendering.renderer import NO_STEP, Renderer
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import NO_STEP
 from tests.conftest import make_trajectory
 from tests.templates import CHATML, SPECIAL_TOKENS, THINKING, TOOL_CALLING, tiny_tokenizer
 
@@ -41,7 +42,7 @@ def trajectory_of(
 
 @pytest.mark.parametrize("name", RENDERERS)
 def test_masks_read_as_in_the_golden_file(name: str) -> None:
-    """One file a template: the text with trained spans as ⟦ ⟧. Regenerate by deleting the file, then judge it by eye."""
+    """One file per template, trained spans as ⟦ ⟧. To regenerate, delete it, then read the new."""
     renderer = RENDERERS[name]
     trajectory = make_trajectory(3)
     if name == "thinking":
@@ -61,7 +62,7 @@ def test_masks_read_as_in_the_golden_file(name: str) -> None:
         )
     examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
     shown = "\n=== next example ===\n".join(
-        colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
+        color_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
         for example in examples
     )
     path = GOLDEN / f"mask_{name}.txt"
@@ -233,16 +234,19 @@ def test_tool_schemas_stand_in_the_context_and_calls_are_supervised() -> None:
         update={"prompt": (), "tools": (schema,), "steps": steps}
     )
     (example,) = renderer.tokenize_trajectory(trajectory)
-    chat = [to_chat_dict(message) for message in trajectory.messages]
+    chat = [write_chat_message(message) for message in trajectory.messages]
     assert (
         example.token_ids.tolist()
         == tokenizer.apply_chat_template(chat, tools=[schema], tokenize=True, return_dict=True)[
             "input_ids"
         ]
     )
-    assert colour_tokens(tokenizer, example.token_ids, loss_mask(example, [0])).plain == (
-        '<|im_start|>system\n[{"type": "function", "function": {"name": "open", "parameters": {"type": "object", "properties": {}}}}]'
-        "<|im_end|>\n<|im_start|>user\nA door.<|im_end|>\n<|im_start|>assistant\n⟦I open it.<tool_call>"
-        '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n<|im_start|>tool\nOpen.<|im_end|>\n'
+    assert color_tokens(tokenizer, example.token_ids, loss_mask(example, [0])).plain == (
+        '<|im_start|>system\n[{"type": "function", "function": {"name": "open", '
+        '"parameters": {"type": "object", "properties": {}}}}]<|im_end|>\n'
+        "<|im_start|>user\nA door.<|im_end|>\n"
+        "<|im_start|>assistant\n⟦I open it.<tool_call>"
+        '{"name": "open", "arguments": {"door": 1}}</tool_call><|im_end|>⟧\n'
+        "<|im_start|>tool\nOpen.<|im_end|>\n"
         "<|im_start|>assistant\nDone.<|im_end|>\n"
     )

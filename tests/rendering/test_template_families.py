@@ -1,4 +1,4 @@
-"""The templates of model families: their own token ids, what is supervised under them, and what a person sees of it."""
+"""The templates of model families: their token ids, and what is supervised and shown of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
-from atlas.rendering.chat_messages import fold_system, to_chat_dict
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.chat_messages import fold_system, write_chat_message
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking
 
@@ -32,12 +33,12 @@ def trajectory_for(name: str, num_steps: int = 3) -> Trajectory:
 def own_ids(
     renderer: Renderer, trajectory: Trajectory, num_messages: int, open_turn: bool = False
 ) -> list[int]:
-    """What the tokenizer itself makes of the first messages, without any code of the renderer but the form of a message."""
+    """What the tokenizer makes of the first messages, without the code of the renderer."""
     messages = trajectory.messages[:num_messages]
     if FAMILIES[renderer.name].folds_system:
         messages = tuple(fold_system(messages))
     made = renderer.tokenizer.apply_chat_template(
-        [to_chat_dict(message) for message in messages],
+        [write_chat_message(message) for message in messages],
         tools=list(trajectory.tools) or None,
         add_generation_prompt=open_turn,
         tokenize=True,
@@ -56,14 +57,14 @@ def end_of(renderer: Renderer) -> str:
 
 @every_family
 def test_masks_read_as_in_the_golden_file(name: str) -> None:
-    """A chat, then a conversation with tools. Regenerate by deleting the file, then judge it by eye."""
+    """A chat, then one with tools. To regenerate, delete the file and read the new one."""
     renderer, shown = family_renderer(name), []
     for trajectory in [trajectory_for(name)] + (
         [tool_trajectory(FAMILIES[name])] if name in WITH_TOOLS else []
     ):
         examples = renderer.tokenize_trajectory(trajectory, steps=[0, 2])
         shown += [
-            colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
+            color_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, [0, 2])).plain
             for example in examples
         ]
     text, path = "\n=== next example ===\n".join(shown), GOLDEN / f"mask_{name}.txt"
@@ -247,14 +248,14 @@ def test_thinking_that_the_template_does_not_write_is_named() -> None:
 
 
 def test_what_closes_a_whole_conversation_is_not_part_of_a_turn() -> None:
-    """Phi-3 writes <|endoftext|> after the last message: no model says it at its turn's end, and it costs no example per step."""
+    """Phi-3 writes <|endoftext|> after the last message, which no model generates there."""
     renderer = family_renderer("phi-3")
     assert end_of(renderer) == "<|end|>"
     assert len(renderer.tokenize_trajectory(make_trajectory(4))) == 1
 
 
 @every_family
-def test_a_system_turn_is_written_once_before_the_first_answer_whatever_the_template_makes_of_it(
+def test_a_system_turn_is_written_once_before_the_first_answer_under_every_template(
     name: str,
 ) -> None:
     renderer, trajectory = family_renderer(name), trajectory_for(name)
@@ -291,7 +292,7 @@ def test_folded_system_text_is_lost_nowhere() -> None:
 
 @every_family
 def test_turn_by_turn_encoding_is_encoding_the_whole_or_says_that_it_cannot_be(name: str) -> None:
-    """What evaluation feeds to a model after it said something: the same tokens that training has before the next response."""
+    """What evaluation feeds to a model is what training has before the next response."""
     renderer, trajectory = family_renderer(name), make_trajectory(3)
     messages = list(trajectory.prompt) + list(trajectory.steps[0].observation)
     ids = renderer.opening_ids(messages)

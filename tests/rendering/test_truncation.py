@@ -1,4 +1,4 @@
-"""Sequences beyond the token limit: what gives way, in which order, and that nothing else changes."""
+"""Sequences beyond the token limit: what is cut, in which order, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 from atlas.rendering.truncation import MARKER
 from tests.conftest import make_trajectory
 from tests.template_families import FAMILIES, family_renderer, tool_trajectory, with_thinking
@@ -86,9 +87,7 @@ def test_as_few_observations_as_needed_give_way_and_no_step_is_lost_that_could_f
         assert text.count(MARKER) <= len(example.cut_observations)
 
 
-def test_the_farthest_observations_go_first_and_the_task_and_what_the_step_answers_stay_longest() -> (
-    None
-):
+def test_far_observations_go_first_and_the_task_and_what_the_step_answers_go_last() -> None:
     renderer = family_renderer("qwen2.5")
     trajectory = trajectory_of([20] * 7, thinks=False)
     (whole,) = renderer.tokenize_trajectory(trajectory, steps=[2, 6])
@@ -165,12 +164,16 @@ def test_no_observation_gives_way_to_steps_that_do_not_matter(name: str, max_tok
 
 
 def test_a_template_that_takes_the_marker_for_a_question_gives_an_example_per_step() -> None:
-    template = (  # as Qwen3's, whose user turns may hold results of tools in words
+    # Like Qwen3's, whose user turns may hold results of tools in words.
+    template = (
         "{% set asked = namespace(last=-1) %}{% for m in messages %}"
-        "{% if m.role == 'user' and not m.content.startswith('<tool_response>') %}{% set asked.last = loop.index0 %}{% endif %}{% endfor %}"
+        "{% if m.role == 'user' and not m.content.startswith('<tool_response>') %}"
+        "{% set asked.last = loop.index0 %}{% endif %}{% endfor %}"
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-        "{% if m.reasoning_content and loop.index0 > asked.last %}{{ '<think>\n' + m.reasoning_content + '\n</think>\n\n' }}{% endif %}"
-        "{{ m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        "{% if m.reasoning_content and loop.index0 > asked.last %}"
+        "{{ '<think>\n' + m.reasoning_content + '\n</think>\n\n' }}{% endif %}"
+        "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
     renderer = Renderer(make_tokenizer(template, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"))
     steps = list(trajectory_of([3, 20, 20, 20], thinks=True).steps)

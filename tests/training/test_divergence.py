@@ -1,4 +1,4 @@
-"""The KL to the base model beside the weighted cross-entropy, against one sequence at a time with all logits of both models."""
+"""The KL to the base model beside the cross-entropy, against all logits of both models."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ def test_many_chunks_are_one(
     autocast: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Over 50 rows in chunks of 16, with a bias, tied or not, in each type: the sums and the gradients of all at once."""
+    """Over 50 rows in chunks of 16, with a bias, tied or not, in each type: sums and gradients."""
     if autocast and dtype != torch.float32:
         pytest.skip("autocast is for float32 weights")
     monkeypatch.setattr(chunked_loss, "CHUNK_LOGITS", 1)
@@ -344,9 +344,9 @@ def test_many_chunks_are_one(
     )
 
     def at_once(given: torch.Tensor) -> torch.Tensor:
-        from atlas.training.loss import sum_of
+        from atlas.training.loss import sum_cross_entropy
 
-        return sum_of(head(given), targets, weights) + 0.7 * sum_divergence(
+        return sum_cross_entropy(head(given), targets, weights) + 0.7 * sum_divergence(
             head(given), base_head(base_hidden).detach()
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,9 +11,10 @@ from rich.console import Console
 from atlas.errors import ConfigError, ModelError
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.costs import count_costs, estimate_memory, measure_shape
+from atlas.training.costs import count_costs, estimate_memory
 from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import measure_shape
 from tests.training.small_runs import make_runs
 
 
@@ -28,7 +30,7 @@ def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
         "atlas.models.local.load.load_model", lambda *_: pytest.fail("the model was loaded")
     )
     loss = {"loss_normalizer": "steps", "kl_weight": 0.1}
-    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=120, file=io.StringIO())
     print_training_plan(
         console,
         TrainConfig(
@@ -37,14 +39,13 @@ def test_a_dry_run_says_what_would_be_trained_and_trains_nothing(
         *runs,
     )
     text = console.export_text()
-    console.file.close()
     selected = sum(
         len(selection.indices) for selection in read_selections(runs[1], runs[0]).values()
     )
     steps = sum(len(trajectory.steps) for trajectory in read_trajectories(runs[0]))
     assert f"12 of 12 trajectories; {selected} of {steps} steps supervised, 0 dropped" in text
     assert "loss:        mean over steps; KL to the base model at" in text
-    assert "3 optimiser steps" in text
+    assert "3 optimizer steps" in text
     assert "last layer where something is supervised (off)" in text
     assert "⟦Thought:" in text
     assert "after the last one with loss are not run" in text
@@ -155,12 +156,8 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     def plan(model: Path, **settings: object) -> None:
-        with open("/dev/null", "w") as nowhere:
-            print_training_plan(
-                Console(file=nowhere),
-                TrainConfig.model_validate({"model": str(model), **settings}),
-                *runs,
-            )
+        config = TrainConfig.model_validate({"model": str(model), **settings})
+        print_training_plan(Console(file=io.StringIO()), config, *runs)
 
     with pytest.raises(ConfigError, match="Raise epochs"):
         plan(tiny_model_folder, epochs=0.01)

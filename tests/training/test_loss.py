@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atlas.models.local.load import load_model, locate_model
-from atlas.training.examples import TrainingExample, schedule_examples
-from atlas.training.loss import pad, sum_cross_entropy
+from atlas.training.examples import TrainingExample
+from atlas.training.loss import pad, sum_losses
+from atlas.training.schedule import schedule_examples
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +47,13 @@ def test_a_padded_batch_has_the_loss_of_its_sequences_alone(
     model: Any, lengths: list[int], seed: int
 ) -> None:
     examples = [example_of(seed + index, length) for index, length in enumerate(lengths)]
-    together = sum_cross_entropy(model, pad(examples))
+    together = sum_losses(model, pad(examples))[0]
     assert together.item() == pytest.approx(
         sum(numpy_loss(model, example) for example in examples), rel=1e-6
     )
 
 
-def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batches(
+def test_gradients_do_not_depend_on_how_an_optimizer_step_is_cut_into_micro_batches(
     model: Any,
 ) -> None:
     examples = [
@@ -63,7 +64,7 @@ def test_gradients_do_not_depend_on_how_an_optimiser_step_is_cut_into_micro_batc
     def gradients(size: int) -> list[torch.Tensor]:
         model.zero_grad()
         for start in range(0, 6, size):
-            (sum_cross_entropy(model, pad(examples[start : start + size])) / total).backward()
+            (sum_losses(model, pad(examples[start : start + size]))[0] / total).backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     for whole, cut in zip(gradients(6), gradients(2), strict=True):
@@ -76,7 +77,7 @@ def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
         lambda _, __, output: shapes.append(tuple(output.shape))
     )
     examples = [example_of(1, 30, 0.2), example_of(2, 50, 0.2)]
-    sum_cross_entropy(model, pad(examples))
+    sum_losses(model, pad(examples))[0]
     handle.remove()
     assert shapes == [
         (sum(example.num_supervised_tokens for example in examples), model.config.vocab_size)
@@ -93,10 +94,17 @@ def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
 def test_a_schedule_visits_every_trajectory_once_an_epoch(
     num: int, epochs: float, batch: int, seed: int
 ) -> None:
-    examples = [[example_of(index, 5 + index)] * (1 + index % 3) for index in range(num)]
-    assume(round(epochs * num))  # a schedule of nothing is refused
-    order = schedule_examples(examples, epochs, batch, seed)
-    assert len(order) == round(epochs * num)
-    counts = np.bincount(order, minlength=num)
-    assert counts.max() - counts.min() <= 1
-    assert order == schedule_examples(examples, epochs, batch, seed)
+    groups = [(example_of(index, 5 + index),) * (1 + index % 3) for index in range(num)]
+    # A schedule of nothing is refused.
+    assume(round(epochs * num))
+    schedule = schedule_examples(groups, epochs, batch, seed)
+    visits = [group for step in schedule.steps for group in step]
+    assert len(visits) == round(epochs * num)
+    counts = [sum(group is each for each in visits) for group in groups]
+    assert max(counts) - min(counts) <= 1
+    again = schedule_examples(groups, epochs, batch, seed)
+    assert all(
+        one is other
+        for step, same in zip(schedule.examples, again.examples, strict=True)
+        for one, other in zip(step, same, strict=True)
+    )

@@ -22,7 +22,7 @@ SETTINGS = ["epochs=6", "batch_size=4", "learning_rate=1e-3", "save_every=3", "p
 
 @pytest.fixture(scope="module")
 def inputs(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Thirteen trajectories: the last optimiser step holds fewer examples than there are processes."""
+    """Thirteen trajectories: the last optimizer step has fewer examples than processes."""
     folder = tmp_path_factory.mktemp("inputs")
     trajectories = write_trajectories(
         folder / "t", [make_trajectory(2 + index % 5, f"t{index}") for index in range(13)]
@@ -95,7 +95,7 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
     assert output == ""
     assert (
         errors.count(
-            "error: batch_size=1 counts the trajectories of an optimiser step over all 2 processes"
+            "error: batch_size=1 counts the trajectories of an optimizer step over all 2 processes"
         )
         == 1
     )

@@ -1,4 +1,4 @@
-"""The model card as the hub reads it, whatever stands in names; and the push, against the hub's own client at its boundary."""
+"""The model card as the hub reads it, with any names; and the push, against the hub's client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ MADE: dict[str, Any] = {
 
 
 def card(
-    base: str, lora: LoraConfig | None = None, name: str = "babyai", is_folder: bool = True
+    base: str,
+    lora: LoraConfig | None = None,
+    name: str = "babyai",
+    is_folder: bool = True,
+    asks_a_model: bool = False,
 ) -> str:
     config = TrainConfig(model=base, lora=lora)
     run = Manifest(
@@ -43,9 +47,13 @@ def card(
         inputs={"model": Input(path=base, digest="d" * 64)},
         versions={"code": name},
     )
-    selection = Manifest(
-        command="select", config={"selector": name, "ratio": 0.3, "model": "openai/gpt-4o"}
-    )
+    chosen_by = {
+        "selector": name,
+        "sentence": "the steps that were drawn at random",
+        "asks_a_model": asks_a_model,
+        "model": "openai/gpt-4o",
+    }
+    selection = Manifest(command="select", config={"ratio": 0.3}, summary={"chosen_by": chosen_by})
     place = ModelPlace(base, "/" if is_folder else base)
     return write_card(
         config,
@@ -80,7 +88,13 @@ def test_text_from_outside_stays_in_its_cell() -> None:
 def test_a_folder_of_this_machine_is_no_base_model_for_the_hub() -> None:
     data = huggingface_hub.ModelCard(card("models/base")).data
     assert data.base_model is None
-    assert "openai/gpt-4o" not in card("models/base"), "a selector that asks no model names none"
+
+
+def test_the_card_says_how_steps_were_chosen_and_names_the_model_that_was_asked() -> None:
+    drawn, asked = card("models/base"), card("models/base", asks_a_model=True)
+    assert "selector `babyai`, steps `the steps that were drawn at random`" in drawn
+    assert "openai/gpt-4o" not in drawn
+    assert "model `openai/gpt-4o`" in asked
 
 
 class Hub:

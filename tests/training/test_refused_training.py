@@ -69,7 +69,7 @@ def test_a_tracker_that_cannot_be_used_is_named_before_the_model_is_loaded(
         train_agent(quick(tiny_model_folder, report_to=["nosuch"]), *runs, tmp_path / "run")
 
 
-def test_a_polynomial_schedule_without_a_step_after_the_warm_up_is_refused_before_the_model_is_loaded(
+def test_a_polynomial_schedule_without_a_step_after_the_warm_up_is_refused_before_loading(
     runs: tuple[Path, Path],
     tiny_model_folder: Path,
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_weights_that_are_not_all_there_are_not_made_up(
         train_agent(quick(lacking), *runs, tmp_path / "run")
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused_before_the_model_is_loaded(
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused_before_loading(
     runs: tuple[Path, Path],
     tiny_model_folder: Path,
     tmp_path: Path,
@@ -207,7 +207,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused_b
 
 
 @pytest.mark.parametrize("rotates", [True, False])
-def test_sequences_longer_than_the_model_was_made_for_are_named_and_refused_where_it_has_no_such_positions(
+def test_sequences_that_are_too_long_are_named_and_refused_if_there_is_no_such_position(
     runs: tuple[Path, Path],
     tokenizer: Any,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Normalisers and weights of steps: the weights of the tokens give the loss that each is defined by."""
+"""Normalizers and step weights: the token weights give the loss that defines each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def by_definition(
     losses: Sequence[dict[int, list[float]]],
     weights: Sequence[dict[int, float]],
 ) -> float:
-    """The loss of an optimiser step from the losses of each trajectory's supervised tokens by step, in plain words."""
+    """The loss of an optimizer step from each trajectory's token losses, written plainly."""
     if normalizer == "trajectories":
         means = []
         for trajectory, of_step in zip(losses, weights, strict=True):
@@ -71,20 +71,20 @@ trajectories = st.lists(
     alone=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
+def test_a_weighted_mean_over_tokens_is_each_normalizer_as_it_is_defined(
     losses: list[dict[int, list[float]]],
     normalizer: LossNormalizer,
     weighted: bool,
     alone: bool,
     seed: int,
 ) -> None:
-    """Whether a trajectory is one example or, under a template that rewrites history, one per step."""
+    """A trajectory is one example or, if the template rewrites history, one per step."""
     rng = np.random.default_rng(seed)
     weights = [
         {step: float(rng.uniform(0.1, 5)) if weighted else 1.0 for step in trajectory}
         for trajectory in losses
     ]
-    weighed = total = 0.0
+    weighted = total = 0.0
     for trajectory, of_step in zip(losses, weights, strict=True):
         owners = [
             np.full(len(values), step, dtype=np.int32)
@@ -94,8 +94,8 @@ def test_a_weighted_mean_over_tokens_is_each_normaliser_as_it_is_defined(
         of_token = np.concatenate(
             weights_of_tokens(owners if alone else [np.concatenate(owners)], of_step, normalizer)
         )
-        weighed, total = weighed + float((of_token * values).sum()), total + float(of_token.sum())
-    assert weighed / total == pytest.approx(
+        weighted, total = weighted + float((of_token * values).sum()), total + float(of_token.sum())
+    assert weighted / total == pytest.approx(
         by_definition(normalizer, losses, weights), rel=1e-9, abs=1e-12
     )
 
@@ -151,7 +151,7 @@ def test_weights_come_from_the_selection_or_from_the_source() -> None:
 
 
 def thinking_trajectory(name: str) -> Trajectory:
-    """Each step has thinking of its own, which the template THINKING strips from earlier ones."""
+    """Each step has its own thinking, which the template THINKING strips from earlier ones."""
     trajectory = make_trajectory(4, name)
     steps = [
         step.model_copy(
@@ -168,9 +168,7 @@ def thinking_trajectory(name: str) -> Trajectory:
 
 def build(renderer: Renderer, trajectory: Trajectory, **options: Any) -> ExampleSet:
     selection = selection_of(trajectory, {0: 0.5, 2: 1.5})
-    return build_examples(
-        [trajectory], {trajectory.id: selection}, renderer, TrainConfig(model="m", **options)
-    )
+    return build_examples([(trajectory, selection)], renderer, TrainConfig(model="m", **options))
 
 
 def supervised_weights(examples: Sequence[TrainingExample]) -> np.ndarray:
@@ -224,10 +222,8 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
         selection_of(trajectory, {0: 0.5, 2: 1.5}),
         selection_of(trajectory, {1: 1.0, 3: 1.0}),
     )
-    held = build_examples(
-        [trajectory], {"t": chosen}, renderer, TrainConfig(model="m", kl_weight=1)
-    )
-    complement = build_examples([trajectory], {"t": others}, renderer, TrainConfig(model="m"))
+    held = build_examples([(trajectory, chosen)], renderer, TrainConfig(model="m", kl_weight=1))
+    complement = build_examples([(trajectory, others)], renderer, TrainConfig(model="m"))
     assert held.num_anchored_tokens == complement.num_supervised_tokens
     assert held.num_supervised_tokens == build(renderer, trajectory).num_supervised_tokens
     assert held.num_supervised_steps == 2
@@ -243,10 +239,8 @@ def test_anchored_tokens_are_the_responses_of_the_steps_that_are_not_selected(
 
 def test_a_trajectory_of_which_no_selected_step_fits_is_left_out_whole(tokenizer: Any) -> None:
     trajectory = make_trajectory(4, "t")
-    selections = {"t": selection_of(trajectory, {3: 1.0})}
     built = build_examples(
-        [trajectory],
-        selections,
+        [(trajectory, selection_of(trajectory, {3: 1.0}))],
         Renderer(tokenizer),
         TrainConfig(model="m", max_tokens=150, loss_normalizer="steps", kl_weight=1),
     )
@@ -264,7 +258,7 @@ def test_only_ratios_of_weights_matter_even_of_numbers_that_float32_does_not_hav
     def weights(scores: dict[int, float]) -> np.ndarray:
         config = TrainConfig(model="m", loss_normalizer=normalizer, step_weights="score")
         built = build_examples(
-            [trajectory], {"t": selection_of(trajectory, scores)}, Renderer(tokenizer), config
+            [(trajectory, selection_of(trajectory, scores))], Renderer(tokenizer), config
         )
         return supervised_weights(built.examples).astype(np.float32)
 

@@ -19,11 +19,12 @@ from atlas.errors import DataError
 from atlas.models.local.load import load_model, load_renderer, locate_model
 from atlas.records import CriticalStep, Selection
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import read_selected, read_selections, read_trajectories
 from atlas.store.run_folders import read_manifest
 from atlas.training.examples import build_examples
 from atlas.training.train_agent import LoraConfig, train_agent
 from tests.conftest import make_trajectory
+from tests.parse_counts import count_parses
 from tests.run_folders import write_selections
 from tests.training.small_runs import losses, make_runs, quick
 
@@ -67,8 +68,7 @@ def test_the_counts_of_the_summary_are_those_of_the_masks(
     manifest = train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
     selections = read_selections(runs[1], runs[0])
     examples = build_examples(
-        read_trajectories(runs[0]),
-        selections,
+        read_selected(runs[1], runs[0]),
         load_renderer(locate_model(str(tiny_model_folder))),
         quick(tiny_model_folder),
     )
@@ -88,7 +88,7 @@ def test_leaving_out_the_tail_changes_no_loss(
 ) -> None:
     from atlas.rendering.loss_mask import labels, loss_mask
     from atlas.training.examples import TrainingExample
-    from atlas.training.loss import pad, sum_cross_entropy
+    from atlas.training.loss import pad, sum_losses
 
     place = locate_model(str(tiny_model_folder))
     model, renderer, trajectory = (
@@ -101,7 +101,7 @@ def test_leaving_out_the_tail_changes_no_loss(
     end = int(mask.nonzero()[0][-1]) + 1
 
     def loss(cut: TrainingExample) -> torch.Tensor:
-        return sum_cross_entropy(model, pad([cut])).detach()
+        return sum_losses(model, pad([cut]))[0].detach()
 
     whole = TrainingExample("t", example.token_ids, labels(example, mask))
     cut = TrainingExample("t", example.token_ids[:end], labels(example, mask)[:end])
@@ -170,7 +170,7 @@ def test_the_kl_holds_the_model_to_its_base_and_is_a_column_of_its_own(
     )
 
 
-def test_a_summary_says_how_the_loss_was_normalised_and_each_way_differs(
+def test_a_summary_says_how_the_loss_was_normalized_and_each_way_differs(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     scored = [
@@ -261,6 +261,17 @@ def test_a_killed_run_goes_on_to_the_same_losses(
 
 def read_status(run: Path) -> str:
     return str(json.loads((run / "manifest.json").read_text())["status"])
+
+
+def test_a_run_parses_each_trajectory_once(
+    runs: tuple[Path, Path],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = count_parses(monkeypatch)
+    train_agent(quick(tiny_model_folder), *runs, tmp_path / "run")
+    assert parsed == {f"t{index}": 1 for index in range(12)}
 
 
 def test_a_finished_run_is_free_to_run_again(

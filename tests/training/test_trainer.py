@@ -1,4 +1,4 @@
-"""The Trainer that cuts an optimiser step into forward passes: one rank or two."""
+"""The Trainer that cuts an optimizer step into forward passes: one rank or two."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ ranks, max_tokens, folder, base_is = int(sys.argv[1]), int(sys.argv[2]), sys.arg
 model = tiny("llama").float()
 if base_is == "without adapters":
     import peft
-    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False))
+    lora = peft.LoraConfig(
+        task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False
+    )
+    model = peft.get_peft_model(model, lora)
 base = None if base_is == "none" else BaseModel(model)
 trainer, rows = train_tiny(shaken(model), base, ranks, max_tokens, folder)
 if trainer.accelerator.is_main_process:
@@ -44,12 +47,15 @@ if trainer.accelerator.is_main_process:
 def train_tiny(
     model: Any, base: BaseModel | None, ranks: int, max_tokens: int, folder: str
 ) -> tuple[Any, list[list[float]]]:
-    """The trainer after three optimiser steps, and loss, gradient norm and KL of each; weights and anchors if there is a base model."""
+    """The trainer after three optimizer steps, and loss, gradient norm and KL of each.
+
+    The examples have weights and anchors if there is a base model.
+    """
     from transformers import TrainingArguments
 
     from atlas.training.config import EngineConfig
     from atlas.training.engine.choose_parts import choose_parts
-    from atlas.training.optimizer_steps import OptimizerSteps
+    from atlas.training.schedule import Schedule
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     examples = (
@@ -71,7 +77,7 @@ def train_tiny(
     trainer = CriticalStepTrainer(
         model=model,
         args=arguments,
-        train_dataset=OptimizerSteps([[example] for example in examples], range(13), 6, ranks),
+        train_dataset=Schedule.in_order([(one,) for one in examples[:13]], 6).deal_out(ranks),
         data_collator=collate,
         engine=choose_parts(model, EngineConfig(), base=base).engine,
         max_tokens=max_tokens,
@@ -99,13 +105,13 @@ def train(folder: Path, ranks: int, max_tokens: int, base_is: str) -> list[list[
     return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[["))
 
 
-def test_an_optimiser_step_has_the_loss_of_the_formula_however_it_is_cut(tmp_path: Path) -> None:
+def test_an_optimizer_step_has_the_loss_of_the_formula_however_it_is_cut(tmp_path: Path) -> None:
     before = tiny("llama")
     tuned = shaken(copy.deepcopy(before))
     first = with_weights_and_anchors(nested_examples() * 2)[:6]
-    weighed, divergence = reference_losses(tuned, before, first).tolist()
+    weighted, divergence = reference_losses(tuned, before, first).tolist()
     kl = divergence / sum(int(one.num_anchored_tokens) for one in first)
-    expected = weighed / sum(float(one.target_weights.sum()) for one in first) + KL_WEIGHT * kl
+    expected = weighted / sum(float(one.target_weights.sum()) for one in first) + KL_WEIGHT * kl
     logs = []
     for max_tokens in (10_000, 100, 1):
         model = copy.deepcopy(before)
@@ -128,4 +134,5 @@ def test_two_ranks_train_as_one_does_though_their_forward_passes_differ_in_numbe
     together = train(tmp_path, ranks=2, max_tokens=60, base_is=base_is)
     assert len(alone) == 3, "the last step holds one example: the other rank has nothing to run"
     assert (alone[0][2] > 0) == (base_is != "none")
-    assert together == [pytest.approx(step, rel=5e-4) for step in alone]  # float32, after updates
+    # In float32, after updates.
+    assert together == [pytest.approx(step, rel=5e-4) for step in alone]

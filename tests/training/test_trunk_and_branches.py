@@ -1,4 +1,4 @@
-"""Templates that strip earlier thinking: the stripped history of a trajectory is run once, each step's thinking is a branch of it."""
+"""Templates that strip thinking: the history is run once, each step's thinking is a branch."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ from atlas.training.examples import (
     ExampleSet,
     TrainingExample,
     build_examples,
-    examples_of_steps,
-    schedule_examples,
 )
+from atlas.training.schedule import schedule_examples
 from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
@@ -63,13 +62,11 @@ def select(trajectory: Trajectory, steps: Sequence[int]) -> Selection:
 def built(
     renderer: Renderer, trajectories: Sequence[Trajectory], steps: Sequence[int], **options: Any
 ) -> ExampleSet:
-    selections = {
-        trajectory.id: select(trajectory, [step for step in steps if step < len(trajectory.steps)])
-        for trajectory in trajectories
-    }
-    return build_examples(
-        trajectories, selections, renderer, TrainConfig(model="m", max_tokens=10_000, **options)
-    )
+    selected = [
+        (one, select(one, [step for step in steps if step < len(one.steps)]))
+        for one in trajectories
+    ]
+    return build_examples(selected, renderer, TrainConfig(model="m", max_tokens=10_000, **options))
 
 
 def thinking_trajectory(num_steps: int, name: str = "t", thought: str = "Hm") -> Trajectory:
@@ -147,8 +144,7 @@ def test_all_examples_of_a_trajectory_are_in_one_step_and_arms_get_the_same_traj
         assert [len(group) for group in groups] == [
             len([step for step in steps if step < num]) for num in lengths
         ]
-        order = schedule_examples(groups, 2.0, batch, seed)
-        made = examples_of_steps(groups, order, batch)
+        made = schedule_examples(groups, 2.0, batch, seed).examples
         assert all(len({one.trajectory_id for one in step}) <= batch for step in made)
         assert sum(map(len, made)) == 2 * sum(map(len, groups))
         seen.append([sorted({one.trajectory_id for one in step}) for step in made])
@@ -326,4 +322,4 @@ def test_cut_observations_and_unwritten_thinking_are_counted_and_shown(
         reason.startswith(f"{cut['num_cut_observations']} observations are left out")
         for reason in reasons
     )
-    assert any("does not write out the thinking of 2 of 2" in reason for reason in reasons)
+    assert any("does not write the thinking of 2 of 2" in reason for reason in reasons)

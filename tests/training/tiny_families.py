@@ -1,4 +1,4 @@
-"""Random models of each family, of a few thousand parameters, and the plain reference that the engine must equal."""
+"""Random models of each family with a few thousand parameters, and the plain reference."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 
 def tiny(family: str) -> Any:
-    """A random model in float64, in training mode; no family drops out by default but Phi, whose dropout is 0 too."""
+    """A random model in float64, in training mode, without dropout (Phi's is set to 0)."""
     torch.manual_seed(0)
     return transformers.AutoModelForCausalLM.from_config(FAMILIES[family]()).double().train()
 
@@ -64,7 +64,7 @@ def example(
 
 
 def nested_examples() -> list[TrainingExample]:
-    """Seven sequences: two prompts, one of which begins with the other, one sequence that is a prompt alone, and two strangers."""
+    """Seven sequences: two prompts that nest, a bare prompt, and two unrelated ones."""
     rng = np.random.default_rng(99)
     short = rng.integers(0, VOCABULARY, 40).tolist()
     long = short + rng.integers(0, VOCABULARY, 36).tolist()
@@ -96,7 +96,7 @@ def reference_loss(model: Any, examples: Sequence[TrainingExample]) -> torch.Ten
 def with_weights_and_anchors(
     examples: Sequence[TrainingExample], seed: int = 0, share: float = 0.4
 ) -> list[TrainingExample]:
-    """The same examples; each supervised token has a random weight, and of the others a share is held to the base model."""
+    """The same examples with random weights, and a share of other tokens held to the base model."""
     rng = np.random.default_rng(seed)
     changed = []
     for one in examples:
@@ -109,7 +109,7 @@ def with_weights_and_anchors(
 
 
 def reference_losses(model: Any, base: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
-    """Σ w · −log π and Σ KL(base ‖ π), one sequence at a time, from all logits of both models, without any code of the engine."""
+    """Σ w · −log π and Σ KL(base ‖ π) from all logits, sequence by sequence, without the engine."""
     total = torch.zeros(2, dtype=torch.float64)
     for one in examples:
         ids = torch.from_numpy(one.input_ids).long()[None]

@@ -103,14 +103,16 @@ def compare_selections(
 
 @app.command()
 def export(
+    settings: Settings = None,
     to: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="openai, axolotl, ms-swift, llamafactory, trl, torchtune, tinker, verl, agenttraj, renderers, last-turn, parquet, "
-            "or package.module:Dialect.",
+            help="The trainer's data format: openai, axolotl, ms-swift, llamafactory, trl, "
+            "torchtune, tinker, verl, agenttraj, renderers, last-turn, parquet, or "
+            "package.module:Dialect.",
             show_default=False,
         ),
-    ],
+    ] = None,
     trajectories: Annotated[
         Path | None,
         typer.Option("--trajectories", help="A run folder of collect, import or evaluate."),
@@ -129,59 +131,57 @@ def export(
             help="For trl and --check: a hub id, a model folder, or a run folder of train."
         ),
     ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="For trl: cut longer sequences, leaving out steps that no longer fit."),
-    ] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Read the file again (write it first, if there is none) and compare its supervised tokens.",
+            help="Read the file again (write it first, if there is none) and compare its "
+            "supervised tokens.",
         ),
     ] = False,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Print the dialect's notes: settings, versions checked, what the trainer does wrong.",
+            help="Print the dialect's notes: settings, versions checked, what the trainer does "
+            "wrong.",
         ),
     ] = False,
 ) -> None:
-    """Hand a selection to another trainer, in its own data format. Start with --to NAME --explain."""
+    """Hand a selection to another trainer, in its own data format. Start with --to NAME --explain.
+
+    Settings of the dialect are key=value, for example --to trl max_tokens=4096.
+    """
     from atlas.exporting.check_export import check_export
     from atlas.exporting.explain import describe_export, explain_dialect
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
     from atlas.models.local.load import load_renderer_named
 
+    config = read_config(ExportConfig, settings, {"dialect": to, "tokenizer": tokenizer})
     if explain:
-        typer.echo(explain_dialect(to, out))
+        typer.echo(explain_dialect(config.dialect.name, out))
         return
     if trajectories is None or selection is None or out is None:
         raise ConfigError(
-            "export needs --trajectories RUN --selection RUN --out FILE (or --explain alone, to read about the dialect)."
+            "export needs --trajectories RUN --selection RUN --out FILE (or only --explain, to "
+            "read about the dialect)."
         )
-    config = read_config(
-        ExportConfig, None, {"to": to, "tokenizer": tokenizer, "max_tokens": max_tokens}
-    )
-    if check and tokenizer is None:
+    if check and config.tokenizer is None:
         raise ConfigError(
-            "--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained."
+            "--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of "
+            "the model to be trained."
         )
-    renderer = load_renderer_named(tokenizer)
+    renderer = load_renderer_named(config.tokenizer)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         came_in = [
             f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()
         ]
-        say(
-            describe_export(
-                manifest, out, came_in, left_out(out.with_name(out.name + PROBLEMS_ENDING))
-            )
-        )
+        problems = out.with_name(out.name + PROBLEMS_ENDING)
+        say(describe_export(manifest, out, came_in, left_out(problems)))
     if check and renderer is not None:
         try:
             checked = check_export(config, trajectories, selection, out, renderer)
         except MismatchError as error:
             fail(f"error: {error}", 1)
-        typer.echo(f"checked:   {checked} under {tokenizer}")
+        typer.echo(f"checked:   {checked} under {config.tokenizer}")

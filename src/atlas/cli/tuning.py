@@ -28,16 +28,6 @@ def train(
     model: Annotated[
         str | None, typer.Option(help="A hub id, a model folder, or a run folder of train.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Order of the examples, and dropout if any.")
-    ] = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option(
-            "--push-to-hub",
-            help="Also upload the checkpoint, to this repository of the hub (private by default).",
-        ),
-    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -45,16 +35,12 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Tune a model with loss on the selected steps alone, the whole trajectory in its context."""
+    """Tune a model with loss on the selected steps only, the whole trajectory in its context."""
     from atlas.training.ranks import meet_ranks
     from atlas.training.train_agent import TrainConfig, train_agent
 
     with meet_ranks() as ranks:
-        config = ranks.together(
-            lambda: read_config(
-                TrainConfig, settings, {"model": model, "seed": seed, "push_to_hub": push_to_hub}
-            )
-        )
+        config = ranks.together(lambda: read_config(TrainConfig, settings, {"model": model}))
         if dry_run:
             from rich.console import Console
 

@@ -1,0 +1,1 @@
+"""Trajectories + selection -> a file for another trainer."""

@@ -1,8 +1,9 @@
-"""Check: read an exported file again and prove, token by token, that a trainer would supervise what we do.
+"""Check: read an exported file again and prove token by token that a trainer supervises the same.
 
-Ours is the renderer's ownership and loss mask, made from the runs; theirs comes from the file alone, by the simulation
-of a trainer (dialects of messages) or as it stands there (dialects of tokens). Compared per step, because a template
-that strips earlier thinking makes a flagged turn in mid-conversation another text than the same turn at the end.
+The expected tokens come from the runs by the renderer's ownership and loss mask. The found tokens
+come from the file only: by the simulation of a trainer (dialects of messages) or as written there
+(dialects of tokens). They are compared per step, because under a template that strips earlier
+thinking a flagged turn in mid-conversation is another text than the same turn at the end.
 """
 
 from __future__ import annotations
@@ -20,23 +21,29 @@ from atlas.exporting.simulation import simulate_trainer
 from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
-from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
+from atlas.store.readers import read_selected
 
 Tokens = tuple[int, ...]
-FileRow = tuple[str, Any]  # where it stands, and what it is
+# The place of a row, and the row.
+PlacedRow = tuple[str, Any]
 NUM_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """What was compared."""
+    """What was compared.
+
+    Attributes:
+        unrendered: trajectories that the chat template refuses, and why.
+    """
 
     num_trajectories: int
     num_rows: int
     num_steps: int
     num_supervised_tokens: int
-    unrendered: tuple[str, ...] = ()  # trajectories that the chat template refuses, and why
+    unrendered: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         refused = (
@@ -45,14 +52,15 @@ class CheckedExport:
             else ""
         )
         return (
-            f"{self.num_rows:,} rows of {self.num_trajectories:,} trajectories: all {self.num_supervised_tokens:,} supervised tokens "
-            f"of {self.num_steps:,} critical steps are the same{refused}"
+            f"{self.num_rows:,} rows of {self.num_trajectories:,} trajectories: all "
+            f"{self.num_supervised_tokens:,} supervised tokens of {self.num_steps:,} critical "
+            f"steps are the same{refused}"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Supervised:
-    """One supervised step: what stands before it and its own tokens."""
+class _SupervisedStep:
+    """The tokens of one supervised step, and those before it."""
 
     context: Tokens
     tokens: Tokens
@@ -64,69 +72,74 @@ def check_export(
     """Compare `file` with the runs that it was made from.
 
     Raises:
-        MismatchError: a supervised token differs; the message names trajectory, step and tokens of the first differences.
+        MismatchError: a supervised token differs; the message names trajectory, step and tokens of
+            the first differences.
         DataError: the file cannot be read at all.
-        RunError: an input is no finished run of its kind.
+        RunError: an input is not a finished run of its kind.
     """
     dialect = dialect_of(config, renderer)
-    selections = read_selections(selection, trajectories)
     file_rows = read_rows(file)
     differences: list[str] = []
     unrendered: list[str] = []
     num_trajectories = num_rows = num_steps = num_tokens = 0
-    for trajectory in read_trajectories(trajectories):
-        chosen = selections[trajectory.id]
-        expected = rows_of(dialect, trajectory, chosen)
-        if isinstance(expected, Problem):
+    for trajectory, chosen in read_selected(selection, trajectories):
+        made = rows_of(dialect, trajectory, chosen)
+        if isinstance(made, Problem):
             continue
-        rows = [row for _, row in zip(expected, file_rows, strict=False)]
-        if len(rows) < len(expected):
+        rows = [row for _, row in zip(made, file_rows, strict=False)]
+        if len(rows) < len(made):
             differences.append(
-                f"{file.name} ends early: {len(rows)} of the {len(expected)} rows of trajectory {trajectory.id}"
+                f"{file.name} ends early: {len(rows)} of the {len(made)} rows of trajectory "
+                f"{trajectory.id}"
             )
             break
-        holds_tokens = isinstance(dialect.read(expected[0]), SupervisedTokens)
+        holds_tokens = isinstance(dialect.read(made[0]), SupervisedTokens)
         try:
-            examples = renderer.tokenize_trajectory(
-                trajectory, config.max_tokens if holds_tokens else None, chosen.indices
-            )
-        except ModelError as error:  # nothing to compare with: training leaves this one out, too
+            examples = renderer.tokenize_trajectory(trajectory, dialect.max_tokens, chosen.indices)
+        except ModelError as error:
+            # There is nothing to compare with: training leaves this trajectory out too.
             unrendered.append(f"{trajectory.id} ({error})")
             continue
-        ours = _ours(examples)
+        expected = _expected_steps(examples)
         found = (
             _compare_tokens(dialect, renderer, rows, examples, chosen.indices)
             if holds_tokens
-            else _compare(dialect, renderer, trajectory, chosen, rows, ours)
+            else _compare(dialect, renderer, trajectory, chosen, rows, expected)
         )
         differences += [f"trajectory {trajectory.id}{difference}" for difference in found]
         num_trajectories += 1
         num_rows += len(rows)
-        num_steps += len(ours)
-        num_tokens += sum(len(step.tokens) for step in ours.values())
+        num_steps += len(expected)
+        num_tokens += sum(len(step.tokens) for step in expected.values())
     else:
         if (left := next(file_rows, None)) is not None:
             differences.append(
-                f"{left[0]} belongs to no trajectory: the file has more rows than the runs give"
+                f"{left[0]} does not belong to a trajectory: the file has more rows than the runs "
+                "give"
             )
     if differences:
-        shown = "\n  ".join(differences[:NUM_SHOWN]) + (
-            f"\n  … and {len(differences) - NUM_SHOWN} more" if len(differences) > NUM_SHOWN else ""
-        )
-        raise MismatchError(
-            f"{file} does not supervise the tokens of the selection, {len(differences)} differences under {renderer.name}:\n  {shown}\n"
-            "If the file was changed, export again. If the template strips earlier thinking, use --to last-turn or --to trl."
-        )
+        raise MismatchError(_explain(file, renderer, differences))
     return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens, tuple(unrendered))
 
 
-def _ours(examples: Iterable[TokenizedExample]) -> dict[int, _Supervised]:
+def _explain(file: Path, renderer: Renderer, differences: list[str]) -> str:
+    left = len(differences) - NUM_SHOWN
+    shown = "\n  ".join([*differences[:NUM_SHOWN], *([f"… and {left} more"] if left > 0 else [])])
+    return (
+        f"{file} does not supervise the tokens of the selection, {len(differences)} differences "
+        f"under {renderer.name}:\n  {shown}\n"
+        "If the file was changed, export again. If the template strips earlier thinking, use "
+        "--to last-turn or --to trl."
+    )
+
+
+def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, _SupervisedStep]:
     made = {}
     for example in examples:
         ids = example.token_ids.tolist()
         for step in example.steps:
             if places := loss_mask(example, [step]).nonzero()[0].tolist():
-                made[step] = _Supervised(
+                made[step] = _SupervisedStep(
                     tuple(ids[: places[0]]), tuple(ids[place] for place in places)
                 )
     return made
@@ -137,11 +150,11 @@ def _compare(
     renderer: Renderer,
     trajectory: Trajectory,
     selection: Selection,
-    rows: list[FileRow],
-    ours: dict[int, _Supervised],
+    rows: list[PlacedRow],
+    expected: dict[int, _SupervisedStep],
 ) -> Iterator[str]:
     """What differs in the rows of one trajectory that hold messages."""
-    theirs: dict[int, _Supervised] = {}
+    found: dict[int, _SupervisedStep] = {}
     critical = sorted(selection.indices)
     for number, (where, row) in enumerate(rows):
         read = _read(dialect, row)
@@ -156,26 +169,21 @@ def _compare(
         elif dialect.stops_at_last_step:
             steps = steps[: steps.index(critical[-1]) + 1]
         try:
-            found = _read_chat(renderer, read, steps, _tools_of(row))
-        except (ModelError, ValueError) as error:  # ValueError: tools that are no JSON
-            found = str(error)
-        if isinstance(found, str):
-            yield f": {where}: {found}"
+            in_row = _read_chat(renderer, read, steps, _tools_of(row))
+        except (ModelError, ValueError) as error:
+            # ValueError: the tools are not JSON, or the messages do not fit the trajectory.
+            yield f": {where}: {error}"
             return
-        theirs |= found
-    yield from _compare_steps(renderer, ours, theirs, exact_context=not dialect.losses(trajectory))
+        found |= in_row
+    exact_context = not dialect.losses(trajectory)
+    yield from _compare_steps(renderer, expected, found, exact_context=exact_context)
 
 
 def _read(dialect: Dialect, row: Any) -> SupervisedChat | SupervisedTokens | str:
     try:
         return dialect.read(row)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as error:  # pydantic's is a ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        # Pydantic's ValidationError is a ValueError.
         return f"is damaged ({type(error).__name__}: {error})"
 
 
@@ -187,18 +195,24 @@ def _tools_of(row: Any) -> list[dict[str, Any]]:
 
 def _read_chat(
     renderer: Renderer, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]
-) -> dict[int, _Supervised] | str:
+) -> dict[int, _SupervisedStep]:
+    """The supervised steps of a row, as a trainer would find them.
+
+    Raises:
+        ModelError: the chat template refuses the conversation.
+        ValueError: the messages are not those of the trajectory.
+    """
     assistants = [
         index for index, message in enumerate(chat.messages) if message.role == "assistant"
     ]
     if len(assistants) != len(steps):
-        return f"{len(assistants)} assistant messages, expected {len(steps)}"
+        raise ValueError(f"{len(assistants)} assistant messages, expected {len(steps)}")
     for index, (message, flag) in enumerate(zip(chat.messages, chat.supervised, strict=True)):
         if flag and message.role != "assistant":
-            return f"message {index} ({message.role}) is supervised"
+            raise ValueError(f"message {index} ({message.role}) is supervised")
     row = simulate_trainer(renderer, chat.messages, chat.supervised, tools)
     return {
-        step: _Supervised(row.token_ids[: row.supervised[index][0]], row.tokens_of(index))
+        step: _SupervisedStep(row.token_ids[: row.supervised[index][0]], row.tokens_of(index))
         for step, index in zip(steps, assistants, strict=True)
         if chat.supervised[index]
     }
@@ -206,27 +220,32 @@ def _read_chat(
 
 def _compare_steps(
     renderer: Renderer,
-    ours: dict[int, _Supervised],
-    theirs: dict[int, _Supervised],
+    expected: dict[int, _SupervisedStep],
+    found: dict[int, _SupervisedStep],
     *,
     exact_context: bool,
 ) -> Iterator[str]:
-    for step in sorted(ours.keys() | theirs.keys()):
-        name = f" step {step}" if step != NO_STEP else " protocol turn"
-        if step not in theirs:
-            yield f"{name}: critical, but not supervised in the file: {_show(renderer, ours[step].tokens)}"
-        elif step not in ours:
-            yield f"{name}: supervised in the file, but not critical: {_show(renderer, theirs[step].tokens)}"
-        elif ours[step].tokens != theirs[step].tokens:
-            yield f"{name}: {_first_difference(renderer, ours[step].tokens, theirs[step].tokens)}"
-        elif exact_context and ours[step].context != theirs[step].context:
-            yield f"{name}: what stands before it differs: {_first_difference(renderer, ours[step].context, theirs[step].context)}"
+    for step in sorted(expected.keys() | found.keys()):
+        name = _name(step) or " protocol turn"
+        ours, theirs = expected.get(step), found.get(step)
+        if ours is not None and theirs is not None:
+            if ours.tokens != theirs.tokens:
+                yield f"{name}: {_first_difference(renderer, ours.tokens, theirs.tokens)}"
+            elif exact_context and ours.context != theirs.context:
+                difference = _first_difference(renderer, ours.context, theirs.context)
+                yield f"{name}: the text before it differs: {difference}"
+        elif ours is not None:
+            text = _show(renderer, ours.tokens)
+            yield f"{name}: critical, but not supervised in the file: {text}"
+        elif theirs is not None:
+            text = _show(renderer, theirs.tokens)
+            yield f"{name}: supervised in the file, but not critical: {text}"
 
 
 def _compare_tokens(
     dialect: Dialect,
     renderer: Renderer,
-    rows: list[FileRow],
+    rows: list[PlacedRow],
     examples: list[TokenizedExample],
     chosen: frozenset[int],
 ) -> Iterator[str]:
@@ -241,36 +260,29 @@ def _compare_tokens(
         if ids != read.input_ids:
             yield f": {where}: {_first_difference(renderer, ids, read.input_ids)}"
             continue
-        for place, (wanted, label) in enumerate(
-            zip(labels(example, mask).tolist(), read.labels, strict=True)
-        ):
-            if wanted != label:
-                step = int(example.step_of_token[place])
-                kind = (
-                    "not supervised"
-                    if label == IGNORED_LABEL
-                    else "supervised"
-                    if label == ids[place]
-                    else f"trained as token {label}"
-                )
-                name = f" step {step}" if step != NO_STEP else ""
-                yield f"{name}: {where}, token {place} {_show(renderer, (ids[place],))} is {kind} in the file"
-                break
+        wanted = labels(example, mask).tolist()
+        pairs = enumerate(zip(wanted, read.labels, strict=True))
+        place = next((place for place, (one, other) in pairs if one != other), None)
+        if place is not None:
+            label, token = read.labels[place], ids[place]
+            if label == IGNORED_LABEL:
+                kind = "not supervised"
+            else:
+                kind = "supervised" if label == token else f"trained as token {label}"
+            shown = _show(renderer, (token,))
+            name = _name(int(example.step_of_token[place]))
+            yield f"{name}: {where}, token {place} {shown} is {kind} in the file"
+
+
+def _name(step: int) -> str:
+    return "" if step == NO_STEP else f" step {step}"
 
 
 def _first_difference(renderer: Renderer, ours: Tokens, theirs: Tokens) -> str:
-    place = next(
-        (
-            place
-            for place, (one, other) in enumerate(zip(ours, theirs, strict=False))
-            if one != other
-        ),
-        min(len(ours), len(theirs)),
-    )
-    there, here = (
-        _show(renderer, theirs[place : place + 8]),
-        _show(renderer, ours[place : place + 8]),
-    )
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    shorter = min(len(ours), len(theirs))
+    place = next((place for place, (one, other) in pairs if one != other), shorter)
+    there, here = (_show(renderer, side[place : place + 8]) for side in (theirs, ours))
     return f"token {place} of {len(ours)}: {there} in the file, {here} expected"
 
 

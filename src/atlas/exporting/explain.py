@@ -1,21 +1,19 @@
-"""A dialect in words: what to set in the trainer, what was checked, and what the trainer would do wrong."""
+"""A dialect in words: trainer settings, versions checked, and what the trainer does wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlas.exporting.dialects.base import DIALECTS, Dialect
-from atlas.lookup import look_up
+from atlas.exporting.dialects.base import DIALECT
 from atlas.store.run_folders import Manifest
 
 
 def explain_dialect(name: str, out: Path | None = None) -> str:
     """The notes of a dialect as text for the terminal."""
-    dialect = _class_of(name)
-    first = (dialect.__doc__ or "").strip().splitlines()[:1]
+    dialect = DIALECT.find(name)
     parts = [
-        f"{name}: {' '.join(first)}",
+        f"{name}: {DIALECT.describe(name)}",
         f"written to {' or '.join(dialect.suffixes)}",
         "",
         dialect.notes,
@@ -26,12 +24,13 @@ def explain_dialect(name: str, out: Path | None = None) -> str:
 
 
 def explain_stanza(name: str, out: Path | None = None) -> str:
-    """The trainer's own settings for a file; empty where it needs none."""
-    return _class_of(name).stanza.replace("{file}", str(out) if out else "FILE")
+    """The trainer's own settings for a file; empty if it needs none."""
+    stanza: str = DIALECT.find(name).stanza
+    return stanza.replace("{file}", str(out) if out else "FILE")
 
 
 def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_out: str) -> str:
-    """The closing lines of an export: in, out, left out, what was changed on the way, and the trainer's settings."""
+    """The closing lines of an export: in, out, left out, changed, and the trainer's settings."""
     summary = manifest.summary
     lines = [
         f"in:        {', '.join(came_in)}",
@@ -40,10 +39,5 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
         f"left out:  {left_out}",
         *(f"changed:   {count:,} × {loss}" for loss, count in summary["losses"].items()),
     ]
-    stanza = explain_stanza(manifest.config["to"], out)
+    stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")
-
-
-def _class_of(name: str) -> Dialect:
-    found: Dialect = look_up("dialect", name, DIALECTS)  # the class: its texts are attributes of it
-    return found

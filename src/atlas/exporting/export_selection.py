@@ -1,35 +1,36 @@
-"""Export: `trajectories + selection -> one file of another trainer`, its flags set on the critical steps.
+"""Export: `trajectories + selection -> one file of another trainer` with flags on critical steps.
 
 FILE                  the rows
-FILE.manifest.json    dialect, inputs with digests, counts, what does not survive
+FILE.manifest.json    dialect, inputs with digests, counts, what changes in the file
 FILE.problems.jsonl   trajectories left out, and why (only if there are any)
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from atlas import __version__
 from atlas.config import Config
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
+    DIALECT,
     CannotCarryError,
     Dialect,
-    DialectSettings,
-    Row,
-    make_dialect,
+    DialectContext,
+    ExportRow,
 )
 from atlas.exporting.write_rows import write_rows
+from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
+from atlas.store.versions import installed_versions
 
 MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -38,14 +39,11 @@ PROBLEMS_ENDING = ".problems.jsonl"
 class ExportConfig(Config):
     """Which trainer's dialect, and the tokenizer where one is needed."""
 
-    to: str = Field(description="a row of DIALECTS or package.module:Dialect")
+    dialect: Annotated[Choice, DIALECT] = Field(
+        description="the trainer's data format (--to): a row of DIALECTS or package.module:Dialect"
+    )
     tokenizer: str | None = Field(
         None, description="a hub id, a model folder or a run of train: for trl, and for --check"
-    )
-    max_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="for trl: longer sequences lose their tail, steps that no longer fit are left out",
     )
 
 
@@ -56,20 +54,21 @@ def export_selection(
     out: Path,
     renderer: Renderer | None = None,
 ) -> Manifest:
-    """Write the trajectories with the selection's flags to the file `out`; what was written already is not written again.
+    """Write the trajectories with the selection's flags to the file `out`, unless it is written.
 
     Args:
-        renderer: that of `config.tokenizer`, if one is named.
+        renderer: the renderer of `config.tokenizer`, if one is named.
 
     Raises:
         ConfigError: the dialect is unknown, or cannot be written to a file with this ending.
-        RunError: an input is no finished run of its kind, or `out` holds something else.
+        RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
-    dialect = dialect_of(config, renderer)
+    dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
         raise ConfigError(
-            f"--out {out} ends in '{out.suffix}', but {config.to} is written to {' or '.join(dialect.suffixes)}. Rename it."
+            f"--out {out} ends in '{out.suffix}', but {name} is written to "
+            f"{' or '.join(dialect.suffixes)}. Rename it."
         )
     wanted = Manifest(
         command="export",
@@ -78,18 +77,19 @@ def export_selection(
             "trajectories": run_input(trajectories, out.parent, tuple(TRAJECTORY_FILES)),
             "selection": run_input(selection, out.parent, ("select",)),
         },
-        versions={"atlas-tuning": __version__},
+        versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
     if earlier := _earlier(out, wanted):
         return earlier
-    selections = read_selections(selection, trajectories)
+    selected = read_selected(selection, trajectories)
     out.parent.mkdir(parents=True, exist_ok=True)
-    export = _Export(dialect, selections)
-    num_rows = write_rows(out, export.rows(read_trajectories(trajectories)), dialect)
+    export = _Export(dialect)
+    num_rows = write_rows(out, export.rows(selected), dialect)
     if not num_rows:
         out.unlink()
+        first = export.problems[0]
         raise DataError(
-            f"nothing could be exported to {config.to}. The first: {export.problems[0].where}: {export.problems[0].reason}."
+            f"nothing could be exported to {name}. The first: {first.where}: {first.reason}."
         )
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def export_selection(
         update={
             "status": "finished",
             "outputs": {out.name: file_digest(out)},
-            "summary": export.summary(num_rows, len(selections)),
+            "summary": export.summary(num_rows),
         }
     )
     write_text(out.with_name(out.name + MANIFEST_ENDING), manifest.model_dump_json(indent=2) + "\n")
@@ -108,40 +108,35 @@ def export_selection(
 
 def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
     """The dialect that a config names, ready to write and read rows."""
-    return make_dialect(config.to, DialectSettings(max_tokens=config.max_tokens), renderer)
+    made: Dialect = DIALECT.make(config.dialect, DialectContext(renderer))
+    return made
 
 
-def rows_of(dialect: Dialect, trajectory: Trajectory, selection: Selection) -> list[Row] | Problem:
+def rows_of(
+    dialect: Dialect, trajectory: Trajectory, selection: Selection
+) -> list[ExportRow] | Problem:
     """All rows of one trajectory, or why it has none."""
-    where = f"trajectory {trajectory.id}"
-    if not selection.critical_steps:
-        return Problem(
-            where=where,
-            reason=selection.problem or "no critical step, so nothing to train on",
-            item=trajectory.id,
-        )
     try:
-        return list(dialect.rows(trajectory, selection))
-    except (
-        CannotCarryError,
-        ModelError,
-    ) as error:  # ModelError: the chat template refuses this one conversation
-        return Problem(where=where, reason=str(error), item=trajectory.id)
+        if selection.critical_steps:
+            return list(dialect.rows(trajectory, selection))
+        reason = selection.problem or "no critical step, so nothing to train on"
+    except (CannotCarryError, ModelError) as error:
+        # ModelError: the chat template refuses this conversation.
+        reason = str(error)
+    return Problem(where=f"trajectory {trajectory.id}", reason=reason, item=trajectory.id)
 
 
 class _Export:
-    """Counts what goes through."""
+    """Makes rows and counts what they were made from."""
 
-    def __init__(self, dialect: Dialect, selections: Mapping[str, Selection]) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._selections = selections
         self._num_exported = self._num_steps = self._num_critical = 0
         self._losses: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
-    def rows(self, trajectories: Iterator[Trajectory]) -> Iterator[Row]:
-        for trajectory in trajectories:
-            selection = self._selections[trajectory.id]
+    def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
+        for trajectory, selection in selected:
             rows = rows_of(self._dialect, trajectory, selection)
             if isinstance(rows, Problem):
                 self.problems.append(rows)
@@ -152,9 +147,9 @@ class _Export:
             self._losses.update(self._dialect.losses(trajectory))
             yield from rows
 
-    def summary(self, num_rows: int, num_trajectories: int) -> dict[str, Any]:
+    def summary(self, num_rows: int) -> dict[str, Any]:
         return {
-            "trajectories": num_trajectories,
+            "trajectories": self._num_exported + len(self.problems),
             "exported": self._num_exported,
             "rows": num_rows,
             "steps": self._num_steps,
@@ -165,7 +160,7 @@ class _Export:
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
-    """The manifest of the same export made before; None where there is nothing yet."""
+    """The manifest of the same export made before; None if there is nothing yet."""
     if not out.exists():
         return None
     advice = "Choose another --out, or remove it first."
@@ -173,18 +168,20 @@ def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
         raise RunError(
             f"{out} is a folder, expected the path of a file such as {out / 'train.jsonl'}."
         )
+    manifest = out.with_name(out.name + MANIFEST_ENDING)
     try:
-        earlier = Manifest.model_validate_json(
-            out.with_name(out.name + MANIFEST_ENDING).read_bytes()
-        )
+        earlier = Manifest.model_validate_json(manifest.read_bytes())
     except (OSError, ValidationError):
         raise RunError(
-            f"{out} exists and was not written by 'atlas export' (no readable {out.name}{MANIFEST_ENDING}). {advice}"
+            f"{out} exists and was not written by 'atlas export' (no readable {manifest.name}). "
+            f"{advice}"
         ) from None
-    if earlier.config != wanted.config or {k: v.digest for k, v in earlier.inputs.items()} != {
-        k: v.digest for k, v in wanted.inputs.items()
-    }:
+    if earlier.config != wanted.config or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
     if earlier.outputs.get(out.name) != file_digest(out):
         raise RunError(f"{out} was changed after 'atlas export' wrote it. {advice}")
     return earlier
+
+
+def _digests(manifest: Manifest) -> dict[str, str | None]:
+    return {name: given.digest for name, given in manifest.inputs.items()}

@@ -1,8 +1,9 @@
-"""What a trainer does with flagged messages: write the whole conversation out with the chat template, find the flagged turns in it.
+"""What a trainer does with flagged messages: render the whole conversation, find flagged turns.
 
-Made on purpose in another way than rendering/renderer.py, which grows the conversation message by message: here the
-whole is rendered once, and once more with a turn replaced; where the two texts part and meet again is the turn. Trainers
-that honour flags (axolotl, for one) look for turns like this, and two ways that agree prove more than one run twice.
+The way differs on purpose from rendering/renderer.py, which grows the conversation message by
+message. Here the whole is rendered once, and once more with a turn replaced; the turn lies where
+the two texts differ. Trainers that use flags (axolotl, for one) find turns like this, and two ways
+that agree prove more than one way run twice.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ from atlas.errors import ModelError
 from atlas.records import Message
 from atlas.rendering.renderer import Renderer
 
-_STAND_IN = "\ue000\ue001"  # private use: no template trims it, no text begins or ends with it
+# Private use characters: no template trims them, and no text begins or ends with them.
+_STAND_IN = "\ue000\ue001"
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRow:
-    """The tokens of a row, and for each supervised message (by index) the positions [start, end) of its supervised tokens."""
+    """The tokens of a row.
+
+    Attributes:
+        supervised: for each supervised message (by index) the positions [start, end) of its
+            supervised tokens.
+    """
 
     token_ids: tuple[int, ...]
     supervised: dict[int, tuple[int, int]]
@@ -36,15 +43,19 @@ def simulate_trainer(
     supervised: Sequence[bool],
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> SimulatedRow:
-    """Tokens and supervised turns of a conversation, `tools` being the schemas that its row carries.
+    """Tokens and supervised turns of a conversation.
+
+    Args:
+        tools: the schemas that its row carries.
 
     Raises:
-        ModelError: the chat template refuses the conversation, or knows no system turn: ours is folded, a trainer does not fold.
+        ModelError: the chat template refuses the conversation, or has no system turn. The renderer
+            folds system text into user turns, but a trainer does not.
     """
     if renderer.folds_system and any(message.role == "system" for message in messages):
         raise ModelError(
-            f"the chat template of {renderer.name} has no system turn: a trainer that writes this row out with it refuses the row, "
-            "or loses the system text. Use --to trl, which holds the tokens themselves."
+            f"the chat template of {renderer.name} has no system turn: a trainer that renders this "
+            "row refuses it, or loses the system text. Use --to trl, which holds the tokens."
         )
     text = renderer.render(messages, tools=tools)
     encoded = renderer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -71,22 +82,20 @@ def _turn(
     header: str,
     tools: Sequence[Mapping[str, Any]],
 ) -> tuple[int, int]:
-    """Characters [start, end) that the message at `index` put into `text`, what the template adds to a turn's start included."""
+    """Characters [start, end) that the message at `index` adds to `text` after the header."""
     other = renderer.render(
         [*messages[:index], Message(role="assistant", content=_STAND_IN), *messages[index + 1 :]],
         tools=tools,
     )
     start = _num_common(text, other)
     end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
-    if (
-        not header
-    ):  # nothing tells the model to answer, so the turn begins where the messages before it end
+    if not header:
+        # Nothing asks the model to answer, so the turn begins where the messages before it end.
         before = renderer.render(messages[:index], tools=tools) if index else ""
         start = len(before) if text.startswith(before) else start
     elif (opened := text.rfind(header, 0, start)) >= 0:
-        start = opened + len(
-            header
-        )  # an empty <think> block that both texts open with belongs to the turn
+        # An empty <think> block that both texts open with belongs to the turn.
+        start = opened + len(header)
     return start, end
 
 
@@ -96,7 +105,7 @@ def _generation_header(renderer: Renderer) -> str:
 
 
 def _num_common(one: str, other: str) -> int:
-    """How many characters two texts share at their start; by halving, because the texts are long."""
+    """How many characters two texts share at their start. Bisected, because the texts are long."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

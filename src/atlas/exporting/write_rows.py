@@ -1,4 +1,4 @@
-"""Rows to one file, atomically: JSON Lines, a JSON array or parquet, one row at a time; and the same back for `--check`."""
+"""Rows to one file, atomically: JSON Lines, a JSON array or parquet; and back for `--check`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from atlas.errors import DataError
-from atlas.exporting.dialects.base import Row
+from atlas.exporting.dialects.base import ExportRow
 from atlas.exporting.dialects.parquet import import_arrow
 
 ROWS_IN_A_GROUP = 1000
@@ -20,13 +20,13 @@ _SEPARATORS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029":
 
 @runtime_checkable
 class HasSchema(Protocol):
-    """A dialect that writes parquet: its columns cannot be guessed from the first rows, which may lack optional fields."""
+    """A dialect that writes parquet and therefore names its columns."""
 
     def schema(self) -> Any: ...
 
 
-def write_rows(path: Path, rows: Iterable[Row], dialect: object) -> int:
-    """Write every row to `path` in the form that its ending names; how many there were."""
+def write_rows(path: Path, rows: Iterable[ExportRow], dialect: object) -> int:
+    """Write every row to `path` in the form that its ending names; the number of rows."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         if path.suffix == ".parquet":
@@ -34,50 +34,51 @@ def write_rows(path: Path, rows: Iterable[Row], dialect: object) -> int:
             count = _write_parquet(temporary, rows, dialect.schema())
         else:
             count = _write_json(temporary, rows, array=path.suffix == ".json")
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return count
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where, row) for each row of a file that `write_rows` wrote, or that someone changed since.
+    """(where, row) for each row of a file that `write_rows` wrote, or that was changed since.
 
     Raises:
         DataError: the file is missing or is not of its kind.
     """
+    unit, start = ("row", 0) if path.suffix in (".parquet", ".json") else ("line", 1)
     try:
-        if path.suffix == ".parquet":
-            import_arrow()
-            from pyarrow.parquet import ParquetFile
-
-            reader = ParquetFile(path)
-            rows = (
-                row for batch in reader.iter_batches(ROWS_IN_A_GROUP) for row in batch.to_pylist()
-            )
-            yield from ((f"{path.name} row {index}", row) for index, row in enumerate(rows))
-        elif path.suffix == ".json":
-            yield from (
-                (f"{path.name} row {index}", row)
-                for index, row in enumerate(json.loads(path.read_bytes()))
-            )
-        else:
-            with open(path, "rb") as file:
-                for number, line in enumerate(file, start=1):
-                    yield f"{path.name} line {number}", json.loads(line)
+        for number, row in enumerate(_parse(path), start=start):
+            yield f"{path.name} {unit} {number}", row
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist, so there is nothing to check. Export without --check first."
         ) from None
-    except (ValueError, TypeError) as error:  # pyarrow's own errors are ValueErrors
+    except (ValueError, TypeError) as error:
+        # The errors of pyarrow are ValueErrors.
         raise DataError(
-            f"{path} cannot be read as {path.suffix.removeprefix('.')}: {error}. Remove it and export again."
+            f"{path} cannot be read as {path.suffix.removeprefix('.')}: {error}. Remove it and "
+            "export again."
         ) from None
 
 
-def _write_json(path: Path, rows: Iterable[Row], *, array: bool) -> int:
+def _parse(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        import_arrow()
+        from pyarrow.parquet import ParquetFile
+
+        for batch in ParquetFile(path).iter_batches(ROWS_IN_A_GROUP):
+            yield from batch.to_pylist()
+    elif path.suffix == ".json":
+        yield from json.loads(path.read_bytes())
+    else:
+        with path.open("rb") as file:
+            yield from map(json.loads, file)
+
+
+def _write_json(path: Path, rows: Iterable[ExportRow], *, array: bool) -> int:
     count = 0
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         if array:
             file.write("[")
         for row in rows:
@@ -91,7 +92,7 @@ def _write_json(path: Path, rows: Iterable[Row], *, array: bool) -> int:
     return count
 
 
-def _write_parquet(path: Path, rows: Iterable[Row], schema: Any) -> int:
+def _write_parquet(path: Path, rows: Iterable[ExportRow], schema: Any) -> int:
     count = 0
     arrow, iterator = import_arrow(), iter(rows)
     from pyarrow.parquet import ParquetWriter

@@ -1,0 +1,1 @@
+"""Messages to the forms of chat templates and servers, and text to tokens with step ownership."""

@@ -1,41 +1,37 @@
-"""Messages as chat templates take them: plain dicts, system text folded into user turns where there is no system role."""
+"""Messages in the form of chat templates, and what templates without system turns need."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from atlas.records import Message
+from atlas.rendering.openai_messages import decode_arguments, write_openai_message
 
 THINK, END_OF_THINKING = "<think>", "</think>"
 
 
-def to_chat_dict(message: Message) -> dict[str, Any]:
-    """A message as chat templates expect it: optional fields absent rather than None, arguments as an object."""
-    chat: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning is not None:
-        chat["reasoning_content"] = message.reasoning
+def write_chat_message(message: Message) -> dict[str, Any]:
+    """A message as chat templates expect it: OpenAI's form, but the arguments are an object."""
+    chat = write_openai_message(message)
     if message.tool_calls:
+        # Templates print these objects, so the order of the keys matters.
         chat["tool_calls"] = [
             {
                 "type": "function",
                 "id": call.id,
-                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+                "function": {"name": call.name, "arguments": decode_arguments(call.arguments)},
             }
             for call in message.tool_calls
         ]
-    if message.tool_call_id is not None:
-        chat["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        chat["name"] = message.name
     return chat
 
 
 def fold_system(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation without system turns: their text stands, after a blank line each, before the next user turn's.
+    """The same conversation without system turns.
 
-    A system turn that no user turn follows becomes one. No text is lost and none changes its place among the answers.
+    Their text is written before the text of the next user turn, with a blank line after each. A
+    system turn that no user turn follows becomes one. No text is lost or moved past an answer.
     """
     folded: list[Message] = []
     waiting: list[str] = []
@@ -56,10 +52,10 @@ def fold_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def thinking_before(message: Message, written: str) -> str:
-    """What stands between an opened `<think>` and `written`, the response as a template writes it without its thinking.
+    """The thinking between an opened `<think>` and `written`, the response without its thinking.
 
-    The thinking comes from a field of its own, or from the content where the model wrote it there (with the opening tag or,
-    where the prompt opened it, without). A response without any closes the block at once.
+    It comes from the field `reasoning`, or from the content if the model wrote it there, with or
+    without the opening tag. If there is none, the block is closed at once.
     """
     if END_OF_THINKING in written:
         return ""
@@ -67,10 +63,3 @@ def thinking_before(message: Message, written: str) -> str:
         head, tag, _ = message.content.rpartition(END_OF_THINKING)
         return head.lstrip().removeprefix(THINK).removeprefix("\n") + tag
     return (message.reasoning or "").strip("\n") + f"\n{END_OF_THINKING}\n\n"
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # a model wrote broken JSON: show it as it was

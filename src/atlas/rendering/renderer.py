@@ -1,63 +1,29 @@
-"""Text to tokens, in one place only, with the step that owns each token.
+"""Text to tokens with the step that owns each token. The package does this in this place only.
 
-A trajectory is written out once by the tokenizer's own chat template and tokenised once; the span of each response is
-known by construction (what the template adds when that one message is added), never found by searching for strings.
-So an observation that spells out role headers owns nothing. Templates that rewrite history (thinking stripped from
-earlier turns) are noticed by the same comparison and give one example per step, its history as seen at inference.
+A trajectory is rendered once by the tokenizer's own chat template and tokenized once. The span of a
+response is what the template adds when that message is added. It is never found by searching for
+strings, so an observation that spells out role headers owns nothing. A template that rewrites
+history (strips earlier thinking, for example) is detected by the same comparison. It gives one
+example per step, with the history as the model sees it at inference.
 
-What the generation prompt writes is context, also where it opens `<think>`: at inference the model is given it. What follows
-(the thinking, its closing tag, the answer, tool calls, the end of turn) is the response.
+What the generation prompt writes is context, also where it opens `<think>`: at inference the model
+is given it. What follows is the response: thinking, its closing tag, answer, tool calls and end of
+turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from atlas.errors import ModelError
 from atlas.records import Message, Trajectory
-from atlas.rendering.chat_messages import fold_system, thinking_before, to_chat_dict
+from atlas.rendering.chat_messages import fold_system, thinking_before, write_chat_message
+from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
 from atlas.rendering.truncation import Truncation, cut_observations
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
-
-NO_STEP = -1
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedExample:
-    """One sequence of tokens with their owners.
-
-    Attributes:
-        token_ids: shape [T], int32.
-        step_of_token: shape [T], int32; the step whose response (end of turn included) holds the token, or -1.
-        steps: the steps that own tokens here.
-        dropped_steps: steps that should be here but did not fit whole into the token limit.
-        unwritten_thinking: steps of `steps` that came with thinking which the template does not write out.
-        cut_observations: steps whose observation gave way to a marker.
-    """
-
-    trajectory_id: str
-    token_ids: NDArray[np.int32]
-    step_of_token: NDArray[np.int32]
-    steps: tuple[int, ...]
-    dropped_steps: tuple[int, ...] = ()
-    unwritten_thinking: tuple[int, ...] = ()
-    cut_observations: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Characters [start, end) of the rendered text that hold the response of `step`, its end of turn included."""
-
-    step: int
-    start: int
-    end: int
-    lacks_thinking: bool
 
 
 class Renderer:
@@ -65,10 +31,10 @@ class Renderer:
 
     Args:
         tokenizer: a fast Hugging Face tokenizer with a chat template.
-        name: how the tokenizer is called in error messages.
+        name: the name of the tokenizer in error messages.
 
     Raises:
-        ModelError: there is no chat template, no offset mapping, or the template cannot end a turn.
+        ModelError: there is no chat template or no offset mapping.
     """
 
     def __init__(self, tokenizer: Any, name: str = "the model") -> None:
@@ -76,12 +42,13 @@ class Renderer:
         self.name = name
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(
-                f"{name} has no chat template, so it is not known how to write a conversation for it. "
+                f"{name} has no chat template, so no conversation can be written for it. "
                 "Give an instruct model, or set tokenizer.chat_template and save it with the model."
             )
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(
-                f"{name} has a slow tokenizer, which cannot say which characters a token covers. Give one with a tokenizer.json."
+                f"{name} has a slow tokenizer, which cannot say which characters a token covers. "
+                "Give one with a tokenizer.json."
             )
 
     def render(
@@ -91,47 +58,55 @@ class Renderer:
         open_turn: bool = False,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        """The text of a conversation; `open_turn` adds the header after which the model answers.
+        """The text of a conversation.
 
-        `tools` are the schemas that the template may write out; one that knows no tools leaves them out.
+        Args:
+            open_turn: whether to add the header after which the model answers.
+            tools: schemas that the template may write; one without tools ignores them.
+
+        Raises:
+            ModelError: the template refuses the conversation.
         """
         if self.folds_system and any(message.role == "system" for message in messages):
             messages = fold_system(messages)
         try:
             return self._apply(messages, open_turn, tools)
-        except (
-            Exception
-        ) as error:  # templates raise whatever they like: jinja errors, TypeError, ValueError
+        except Exception as error:
+            # Templates raise jinja errors, TypeError, ValueError and more.
             roles = ", ".join(message.role for message in messages[:6])
+            roles += ", …" if len(messages) > 6 else ""
             raise ModelError(
-                f"the chat template of {self.name} refuses a conversation ({roles}{', …' if len(messages) > 6 else ''}): {error}"
+                f"the chat template of {self.name} refuses a conversation ({roles}): {error}"
             ) from error
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about how conversations are written for this model, a sentence each."""
+        """What a user should know about how conversations are written for this model."""
         if not self.folds_system:
             return ()
         return (
-            f"{self.name} has no system turn: system text is written before the first user turn's, in training and in evaluation.",
+            f"{self.name} has no system turn: system text is written before the first user turn's, "
+            "in training and in evaluation.",
         )
 
     @cached_property
     def folds_system(self) -> bool:
-        """Whether system text is written before the first user turn's, because the template has no system turn.
+        """Whether system text goes into user turns, because the template has no system turn.
 
-        It then refuses one, or leaves its text out once an answer follows (Mistral v0.3 writes it into the last user turn only).
+        Such a template refuses a system turn, or drops its text once an answer follows. Mistral
+        v0.3 writes it into the last user turn only.
         """
         chat = [Message(role="user", content="Which?"), Message(role="assistant", content="This.")]
         try:
             self._apply(chat, False, ())
-        except Exception:  # it refuses more than a system turn: render says what
+        except Exception:
+            # The template refuses more than a system turn. `render` reports what.
             return False
         try:
             return "Xyzzy" not in self._apply(
                 [Message(role="system", content="Xyzzy"), *chat], False, ()
             )
-        except Exception:  # whatever it raises
+        except Exception:
             return True
 
     def _apply(
@@ -139,7 +114,7 @@ class Renderer:
     ) -> str:
         return str(
             self.tokenizer.apply_chat_template(
-                [to_chat_dict(message) for message in messages],
+                [write_chat_message(message) for message in messages],
                 tools=[dict(tool) for tool in tools] or None,
                 tokenize=False,
                 add_generation_prompt=open_turn,
@@ -147,7 +122,7 @@ class Renderer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of rendered text; the template wrote the special tokens itself, so none are added."""
+        """The tokens of rendered text. The template wrote the special tokens, so none are added."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def tokenize_trajectory(
@@ -158,13 +133,18 @@ class Renderer:
         truncation: Truncation = "drop_tail",
         others: Collection[int] = (),
     ) -> list[TokenizedExample]:
-        """The trajectory as tokens with owners: one example, or one per step where the template rewrites history.
+        """The trajectory as tokens with owners.
+
+        One example, or one per step if the template rewrites history.
 
         Args:
-            max_tokens: longer sequences lose their tail; steps that no longer fit whole become `dropped_steps`.
-            steps: the steps that matter (all, if None); only they and `others` get an example of their own where one is needed.
-            truncation: whether observations give way first, so that fewer of the steps that matter are dropped.
-            others: steps that no observation gives way to: what they are changes no token before the last step that matters.
+            max_tokens: longer sequences lose their tail; steps that no longer fit whole become
+                `dropped_steps`.
+            steps: the steps that matter (None: all). If there is one example per step, only they
+                and `others` get one.
+            truncation: whether observations are cut first, so that fewer steps that matter drop.
+            others: steps for which no observation is cut. They change no token before the last
+                step that matters.
 
         Raises:
             ModelError: the template places a response where it cannot be located.
@@ -176,21 +156,18 @@ class Renderer:
         owned = list(trajectory.owned_messages())
         messages = [message for message, _ in owned]
         position = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
-        tools = trajectory.tools
-        text = self.render(messages, tools=tools)
-        spans = [
-            self._span(messages, position[step], step, tools)
+        text = self.render(messages, tools=trajectory.tools)
+        rendered = [
+            self._span(messages, position[step], step, trajectory.tools)
             for step in range(len(trajectory.steps))
         ]
-        if all(text.startswith(prefix) for prefix, _ in spans):
-            examples = [
-                self._example(trajectory.id, text, [span for _, span in spans], wanted, max_tokens)
-            ]
+        if all(text.startswith(prefix) for prefix, _ in rendered):
+            sources = [(text, [span for _, span in rendered], wanted)]
         else:
-            examples = [
-                self._example(trajectory.id, *_alone(spans[step]), [step], max_tokens)
-                for step in wanted
-            ]
+            sources = [(rendered[step][0], [rendered[step][1]], [step]) for step in wanted]
+        examples = [
+            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens) for source in sources
+        ]
         if max_tokens is None or truncation == "drop_tail":
             return examples
         return [
@@ -210,9 +187,10 @@ class Renderer:
         max_tokens: int,
         matter: frozenset[int],
     ) -> list[TokenizedExample]:
-        """The example again, observations left out so that steps that matter and that it dropped fit.
+        """The example again, with observations cut so that dropped steps that matter fit.
 
-        More than one where the template rewrites history now: Qwen3's takes the marker for a question where it knew a tool's result.
+        More than one example if the template now rewrites history: Qwen3's takes the marker for a
+        question where it recognized a tool's result.
         """
 
         def tokens_through(shortened: Trajectory, step: int) -> int:
@@ -245,14 +223,17 @@ class Renderer:
         new: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int] | None:
-        """The tokens between the end of turn of the last of `messages` and the model's next turn, after `new` arrived.
+        """The tokens from the end of turn of the last of `messages` to the model's next turn.
 
-        None where the template rewrites history when messages are added, or has left out some of what was said (thinking): the
-        whole conversation must be encoded again.
+        Args:
+            new: the messages that arrived in between.
+
+        Returns:
+            None if the whole conversation must be encoded again: the template rewrites history
+            when messages are added, or it omitted some of what was said (thinking).
         """
-        if (
-            self._shape.thinking_opener
-        ):  # it opened the last response, and is not written before it any more
+        if self._shape.thinking_opener:
+            # It opened the last response and is no longer written before it.
             return None
         before = self._render_closed(messages, tools)
         after = self.render([*messages, *new], open_turn=True, tools=tools)
@@ -282,67 +263,27 @@ class Renderer:
     def _render_closed(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> str:
-        """The text up to and including the last of `messages`, without what stands at the end of a whole conversation only."""
+        """The text up to the last of `messages`, without what ends a whole conversation."""
         return self.render(messages, tools=tools).removesuffix(self._shape.finale)
 
     def _span(
         self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]
-    ) -> tuple[str, _Span]:
-        """The text up to and including the response at `index`, and where in it the response lies."""
+    ) -> tuple[str, ResponseSpan]:
+        """The text up to the end of the response at `index`, and where in it the response lies."""
         opened = self.render(messages[:index], open_turn=True, tools=tools)
         text = self._render_closed(messages[: index + 1], tools)
         opener = self._shape.thinking_opener
         header = opened.removesuffix(opener)
         if opener and header != opened and not text.startswith(opened) and text.startswith(header):
-            written = text[
-                len(header) :
-            ]  # the template opens thinking for the model and writes none of it down
+            # The template opens thinking for the model but does not write it.
+            written = text[len(header) :]
             text = opened + thinking_before(messages[index], written) + written
         if not text.startswith(opened):
             raise ModelError(
-                f"the chat template of {self.name} rewrites what came before step {step}, so its tokens cannot be located."
+                f"the chat template of {self.name} rewrites what came before step {step}, so its "
+                "tokens cannot be located. Give a model whose template does not."
             )
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
         lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
-        return text, _Span(step, len(opened), end, lacks_thinking)
-
-    def _example(
-        self,
-        trajectory_id: str,
-        text: str,
-        spans: Sequence[_Span],
-        wanted: Collection[int],
-        max_tokens: int | None,
-    ) -> TokenizedExample:
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
-        offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        owner = np.full(len(token_ids), NO_STEP, dtype=np.int32)
-        dropped = []
-        for span in spans:
-            # A token that straddles the header and the response belongs to the header: the model never emits it alone.
-            inside = (
-                (offsets[:, 0] >= span.start)
-                & (offsets[:, 1] <= span.end)
-                & (offsets[:, 1] > offsets[:, 0])
-            )
-            if (
-                max_tokens is not None
-                and inside.any()
-                and int(np.flatnonzero(inside)[-1]) >= max_tokens
-            ):
-                if span.step in wanted:
-                    dropped.append(span.step)
-                continue
-            owner[inside] = span.step
-        if max_tokens is not None:
-            token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
-        kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
-        unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)
-        return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), unwritten)
-
-
-def _alone(rendered: tuple[str, _Span]) -> tuple[str, list[_Span]]:
-    text, span = rendered
-    return text, [span]
+        return text, ResponseSpan(step, len(opened), end, lacks_thinking)

@@ -1,7 +1,8 @@
-"""What gives way when a trajectory is longer than the token limit: its tail, or observations from its middle.
+"""What is cut when a trajectory is longer than the token limit.
 
-`drop_tail` keeps the context of every step that is left as the agent will see it (ATLaS §3.3: the whole trajectory stays in
-the context). `cut_observations` keeps more critical steps, under a history with gaps that no agent sees at inference.
+`drop_tail` keeps the context of every remaining step as the agent will see it (ATLaS §3.3: the
+whole trajectory stays in the context). `cut_observations` keeps more critical steps, under a
+history with gaps that an agent never sees at inference.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ def cut_observations(
     tokens_through: Callable[[Trajectory, int], int],
     tokens_of: Callable[[str], int],
 ) -> tuple[Trajectory, tuple[int, ...]]:
-    """The trajectory with MARKER in place of as few observations as let the last of the wanted steps fit, and their steps.
+    """Replace the fewest observations by MARKER that let the last wanted step fit.
 
-    If it cannot fit, the one before it counts as the last, and so on; if none can, nothing is cut. The first observation stays,
-    for it holds the task. Those farthest from a wanted step go first (of equals the earlier), those right before one at last.
+    If it cannot fit, the wanted step before it counts as the last, and so on. If none can fit,
+    nothing is cut. The first observation stays, because it holds the task. Observations far from a
+    wanted step are cut first (the earlier of equals), those right before one last.
 
     Args:
         wanted: the steps to keep, ascending.
         tokens_through: the tokens of a trajectory up to the end of a step's response.
         tokens_of: the tokens of a text.
+
+    Returns:
+        The shortened trajectory, and the steps whose observations were cut.
     """
 
     def shortened(steps: Collection[int]) -> Trajectory:

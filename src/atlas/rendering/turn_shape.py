@@ -1,4 +1,4 @@
-"""How a chat template opens and closes a turn, read off conversations of a few words."""
+"""How a chat template opens and closes a turn, read from conversations of a few words."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class TurnShape:
     """What a template writes around a response.
 
     Attributes:
-        thinking_opener: the end of the generation prompt (`<think>` and a newline) that the template itself leaves out when it
-            writes the response down, because it strips thinking; empty where a written response continues its generation prompt.
+        thinking_opener: the end of the generation prompt (`<think>` and a newline) that the
+            template omits when it writes the response, because it strips thinking. Empty if a
+            written response continues its generation prompt.
         end_of_turn: the tokens that close a response, for instance `<|im_end|>`.
         tail: the text between the end of turn and the next message (ChatML's newline).
-        finale: the text after the last message of a conversation, and after no other (Phi-3's `<|endoftext|>`).
+        finale: the text after the last message of a conversation only (Phi-3's `<|endoftext|>`).
     """
 
     thinking_opener: str
@@ -34,29 +35,25 @@ class TurnShape:
 def read_turn_shape(
     render: Callable[[Sequence[Message], bool], str], tokenizer: Any, name: str
 ) -> TurnShape:
-    """The shape of a template's turns; `render` takes messages and whether to open a turn, `name` is the model's in errors.
+    """The shape of a template's turns.
+
+    Args:
+        render: messages and whether to open a turn -> text.
+        name: the model's name for error messages.
 
     Raises:
-        ModelError: the template does not continue its own generation prompt, or closes a turn without a special token.
+        ModelError: the template does not continue its own generation prompt, or closes a turn
+            without a special token.
     """
-    question, answer = (
-        Message(role="user", content=_ASKED),
-        Message(role="assistant", content=_ANSWER),
-    )
+    question = Message(role="user", content=_ASKED)
+    answer = Message(role="assistant", content=_ANSWER)
     opened, closed = render([question], True), render([question, answer], False)
     goes_on = render([question, answer, Message(role="user", content=_ASKED_AGAIN)], False)
-    parts_at = next(
-        (
-            place
-            for place, (one, other) in enumerate(zip(opened, closed, strict=False))
-            if one != other
-        ),
-        len(opened),
-    )
-    opener = opened[parts_at:]
+    opener = opened[_first_difference(opened, closed) :]
     if _ANSWER not in closed or _ANSWER not in goes_on or (opener and opener.strip() != THINK):
         raise ModelError(
-            f"the chat template of {name} does not continue its own generation prompt with the response."
+            f"the chat template of {name} does not continue its own generation prompt with the "
+            "response. Give a model whose template does, or fix the template."
         )
     closing, going_on = closed.partition(_ANSWER)[2], goes_on.partition(_ANSWER)[2]
     num_kept = (
@@ -70,8 +67,9 @@ def read_turn_shape(
     special = [place for place, token in enumerate(encoded["input_ids"]) if token in special_ids]
     if not special:
         raise ModelError(
-            f"the chat template of {name} closes a turn without a special token ({closing!r}), so a tuned model would never "
-            "learn to stop. Use a template that ends each turn with one, such as <|im_end|>."
+            f"the chat template of {name} closes a turn without a special token ({closing!r}), so "
+            "a tuned model would never learn to stop. Use a template that ends each turn with one, "
+            "such as <|im_end|>."
         )
     end = special[-1]
     return TurnShape(
@@ -82,8 +80,16 @@ def read_turn_shape(
     )
 
 
+def _first_difference(text: str, other: str) -> int:
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((place for place, (one, two) in pairs if one != two), len(text))
+
+
 def _num_common(tokenizer: Any, one: str, other: str) -> int:
-    """How many characters of `one` belong to tokens that both texts begin with: `<|end` is no beginning of `<|endoftext|>`."""
+    """How many characters of `one` belong to tokens that both texts begin with.
+
+    By tokens, because `<|end` is not a beginning of `<|endoftext|>`.
+    """
     first, second = (
         tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         for text in (one, other)

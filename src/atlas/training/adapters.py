@@ -1,4 +1,7 @@
-"""Low-rank adapters on a frozen base, whole or kept in four bits (LoRA, arXiv 2106.09685; QLoRA, arXiv 2305.14314)."""
+"""Low-rank adapters on a frozen base, full or in four bits.
+
+LoRA: arXiv 2106.09685. QLoRA: arXiv 2305.14314.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from atlas.training.config import LoraConfig
 
 
 def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> Any:
-    """The model with new adapters, which alone are trained.
+    """The model with new adapters, which are the only trained weights.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -28,9 +31,11 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
         model = load_model(place, dtype, quantization=_four_bits(dtype))
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
-                # On a CPU bitsandbytes repacks weights at the first pass without gradient, for good, and then gives no gradient.
+                # On a CPU bitsandbytes repacks weights at the first pass without gradient, and
+                # then gives no gradient any more.
                 module.support_avx512bf16_for_cpu = False
-        # It freezes the base and keeps norms, embedding and head in float32; recomputing activations is the Trainer's affair.
+        # This freezes the base and keeps norms, embedding and head in float32. The Trainer handles
+        # the recomputation of activations.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     targets = (
         lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
@@ -46,7 +51,8 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
                 target_modules=targets,
             ),
         )
-    except ValueError as error:  # no layer is called so, or one that no adapter fits is
+    except ValueError as error:
+        # No layer has such a name, or an adapter does not fit one that has.
         layers = sorted(
             {
                 name.rsplit(".", 1)[-1]
@@ -55,15 +61,17 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
             }
         )
         raise ConfigError(
-            f"lora.target_modules={targets!r} cannot be used: {str(error).rstrip('.')}. "
-            f"Give all-linear, names of layers ({', '.join(layers)}) or a regular expression for whole paths."
+            f"lora.target_modules={targets!r} cannot be used: {str(error).rstrip('.')}. Give "
+            f"all-linear, names of layers ({', '.join(layers)}) or a regular expression for whole "
+            "paths."
         ) from error
 
 
 def _four_bits(dtype: str) -> Any:
-    """QLoRA's own settings: normal floats of 4 bits, their scales quantised too, computing in the precision of the run."""
+    """QLoRA's settings: 4-bit normal floats with quantized scales, computing in `dtype`."""
     try:
-        import bitsandbytes  # noqa: F401 - transformers would name neither the package nor the extra
+        # Checked here because transformers names neither the package nor the extra.
+        import bitsandbytes  # noqa: F401
     except ImportError:
         raise DependencyError("bitsandbytes", "qlora") from None
     return import_transformers().BitsAndBytesConfig(

@@ -1,4 +1,4 @@
-"""The model as it was before training: what the KL holds the tuned model to."""
+"""The model before training: the reference of the KL."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ import torch
 
 
 class BaseModel:
-    """Of a model with adapters, itself with them switched off; of any other, a frozen copy, made now, as large as the model.
+    """The model before training.
 
-    The copy has the model's own types, so that before the first update the KL is 0.
+    For a model with adapters it is the same model with the adapters off. For any other it is a
+    frozen copy, made now and as large as the model. The copy keeps the model's own types, so the
+    KL is 0 before the first update.
 
     Attributes:
         model: the causal LM to run inside `active`.
-        is_copy: whether it is one.
+        is_copy: whether it is a copy.
     """
 
     def __init__(self, model: Any) -> None:
-        self.is_copy = not hasattr(model, "get_base_model")  # PEFT wraps the model
+        # PEFT wraps the model.
+        self.is_copy = not hasattr(model, "get_base_model")
         self.model = copy.deepcopy(model).requires_grad_(False).eval() if self.is_copy else model
 
     @property
     def head(self) -> Any:
-        """What makes logits of its hidden states; usable outside `active`."""
+        """The layer from hidden states to logits; usable outside `active`."""
         head = self.model.get_output_embeddings()
-        return (
-            head.get_base_layer() if hasattr(head, "get_base_layer") else head
-        )  # with adapters on it
+        # A head with adapters on it wraps the base's own.
+        return head.get_base_layer() if hasattr(head, "get_base_layer") else head
 
     @contextmanager
     def active(self) -> Iterator[Any]:
-        """Yields the base model, which computes without gradient and without dropout, and draws no random number.
+        """The base model without gradient and dropout. It draws no random number.
 
-        Enter it before a pass of the tuned model whose graph is to be kept: PEFT switches the adapters' requires_grad, too.
+        Enter it before a pass of the tuned model whose graph is kept: PEFT also switches
+        `requires_grad` of the adapters.
         """
         with torch.no_grad():
             if self.is_copy:

@@ -1,4 +1,4 @@
-"""What can be known of a model before its weights are read: whether it can be trained at all, and on these tokens."""
+"""Checks of a model before its weights are read: can it be trained at all, and on these tokens."""
 
 from __future__ import annotations
 
@@ -12,50 +12,58 @@ from atlas.training.examples import ExampleSet
 
 
 def read_model_settings(place: ModelPlace) -> Any:
-    """Its config.json, as transformers reads it.
+    """The model's config.json, as transformers reads it.
 
     Raises:
-        ModelError: there is none, or adapters alone.
+        ModelError: there is none, or there are only adapters.
     """
     if place.holds_adapters:
         raise ModelError(
-            f"{place.name} holds low-rank adapters, not a whole model. Merge them into their base and give the result."
+            f"{place.name} holds low-rank adapters, not a whole model. Merge them into their base "
+            "and give the result."
         )
     is_cached = is_only_cached(place.location)
     try:
         return import_transformers().AutoConfig.from_pretrained(
             place.location, local_files_only=is_cached
         )
-    except Exception as error:  # a file that is no JSON, an architecture that is not known, a hub that is not reached
-        reason = str(error).strip().split("\n", 1)[0]
+    except Exception as error:
+        # The file is not JSON, the architecture is unknown, or the hub cannot be reached.
+        reason = str(error).strip().split("\n", 1)[0].rstrip(".")
         raise ModelError(
-            f"the config.json of model {place.name} cannot be read: {reason.rstrip('.')}. Check the name, the files and the connection."
+            f"the config.json of model {place.name} cannot be read: {reason}. Check the name, the "
+            "files and the connection."
         ) from error
 
 
 def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
-    """Whether the model has embeddings for all tokens and positions; says it where sequences are longer than rotations were made for.
+    """Check that the model has embeddings for all tokens and positions.
+
+    It prints a note if sequences are longer than the model's rotary embeddings were made for.
 
     Raises:
-        ModelError: it has not: its tokenizer is another one's, or got tokens that the model did not; or it counts positions in a
-            table that is shorter than a sequence, as GPT-2 does.
+        ModelError: the tokenizer is not the model's own or has tokens that the model lacks, or the
+            model has a table of positions (as GPT-2) that is shorter than a sequence.
     """
     text = settings.get_text_config()
     vocabulary, positions = int(text.vocab_size), getattr(text, "max_position_embeddings", None)
     largest = max(int(example.input_ids.max()) for example in examples.examples)
     if largest >= vocabulary:
         raise ModelError(
-            f"the tokenizer of {name} writes token {largest}, and its model has embeddings for {vocabulary:,} tokens. "
-            "Give the tokenizer that belongs to it, or add embeddings with model.resize_token_embeddings and save both."
+            f"the tokenizer of {name} writes token {largest}, and its model has embeddings for "
+            f"{vocabulary:,} tokens. Give the tokenizer that belongs to it, or add embeddings with "
+            "model.resize_token_embeddings and save both."
         )
     longest = max(len(example.input_ids) for example in examples.examples)
     if positions is None or longest <= positions:
         return
     if not hasattr(text, "rope_parameters"):
         raise ModelError(
-            f"the longest sequence has {longest:,} tokens, and {name} has embeddings for {positions:,} positions. "
-            f"Set max_tokens={positions}, or select from shorter trajectories."
+            f"the longest sequence has {longest:,} tokens, and {name} has embeddings for "
+            f"{positions:,} positions. Set max_tokens={positions}, or select from shorter "
+            "trajectories."
         )
     say(
-        f"the longest sequence has {longest:,} tokens, but {name} is made for {positions:,}. Set max_tokens={positions} if not meant."
+        f"the longest sequence has {longest:,} tokens, but {name} is made for {positions:,}. Set "
+        f"max_tokens={positions} if this is not intended."
     )

@@ -1,53 +1,39 @@
-"""What a pass over the examples costs: floating point operations with each saving in turn, and the memory of its largest step.
+"""What training costs: floating point operations with each saving, tokens run, and memory.
 
-Counted, not measured: matrix multiplications and attention of the forward and backward pass, from the model's shapes alone.
+Counted, not measured: matrix multiplications and attention of the forward and backward pass, from
+the shapes of the model only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from atlas.models.local.hub import is_only_cached
 from atlas.models.local.load import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
 from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import ModelShape
 
-FOUR_BITS = 0.516  # bytes of a weight in four bits, its share of the scales included (QLoRA, arXiv 2305.14314, §3)
-COMMON_BATCH = 4  # examples of a padded forward pass, where the config names no number
+# Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
+FOUR_BITS = 0.516
+# Examples of a padded forward pass, if the config names no number.
+COMMON_BATCH = 4
 
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """The sizes that costs depend on.
-
-    Attributes:
-        linear_weights: entries of the linear maps of one decoder layer, which four bits can hold.
-        layer_weights: the same, and those of the experts that one token goes through.
-        layer_outputs: entries that one layer keeps for its backward pass, per token.
-        adapter_weights: entries of all low-rank adapters; 0 without.
-    """
-
-    num_layers: int
-    hidden: int
-    vocabulary: int
-    query_width: int
-    key_width: int
-    linear_weights: int
-    layer_weights: int
-    layer_outputs: int
-    num_parameters: int
-    adapter_weights: int = 0
+# The examples of each optimizer step.
+Steps = Sequence[Sequence[TrainingExample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One way to run a pass: its name, the setting that turns it on (none: always), tokens run and operations."""
+    """One way to run a pass over the examples.
+
+    Attributes:
+        setting: the engine setting that turns it on; None: always on.
+    """
 
     name: str
     setting: str | None
@@ -55,72 +41,8 @@ class Cost:
     operations: float
 
 
-def measure_shape(location: str, config: TrainConfig) -> ModelShape:
-    """The shape of the model at `location`, from its config: no weight is read, none is made."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    settings = AutoConfig.from_pretrained(location, local_files_only=is_only_cached(location))
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(settings)
-    text = settings.get_text_config()
-    num_layers, hidden, heads = (
-        int(text.num_hidden_layers),
-        int(text.hidden_size),
-        int(text.num_attention_heads),
-    )
-    layers = getattr(model.get_decoder(), "layers", None)
-    head_width = int(getattr(text, "head_dim", None) or hidden // heads)
-    embedding = model.get_input_embeddings().weight.numel()
-    linear = [
-        module
-        for module in (layers[0] if layers else model).modules()
-        if isinstance(module, torch.nn.Linear)
-    ]
-    weights = sum(module.weight.numel() for module in linear)
-    outputs = sum(module.in_features + module.out_features for module in linear)
-    if (
-        not layers
-    ):  # an architecture with names of its own: its layers are taken to be all but the embedding
-        weights = (
-            sum(parameter.numel() for parameter in model.parameters()) - embedding
-        ) // num_layers
-        outputs = weights // hidden * 2
-    experts, active = (
-        sum(counts)
-        for counts in zip((0, 0), *_experts(layers[0], text) if layers else (), strict=True)
-    )
-    adapters = config.lora.rank * outputs * num_layers if config.lora else 0
-    return ModelShape(
-        num_layers=num_layers,
-        hidden=hidden,
-        vocabulary=int(text.vocab_size),
-        query_width=heads * head_width,
-        key_width=int(getattr(text, "num_key_value_heads", None) or heads) * head_width,
-        linear_weights=weights,
-        layer_weights=weights + experts,
-        layer_outputs=outputs + active + 4 * hidden,  # norms and residuals
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        adapter_weights=adapters,
-    )
-
-
-def _experts(layer: Any, text: Any) -> Iterator[tuple[int, int]]:
-    """(weights, outputs) of each matrix of the experts that a token goes through; they stand side by side, [E, out, in]."""
-    routed = int(getattr(text, "num_experts_per_tok", None) or 1)
-    for parameter in layer.parameters():
-        if parameter.dim() == 3:
-            used = min(routed, parameter.shape[0])
-            yield (
-                used * parameter.shape[1] * parameter.shape[2],
-                used * (parameter.shape[1] + parameter.shape[2]),
-            )
-
-
-def count_costs(
-    shape: ModelShape, config: TrainConfig, steps: Sequence[Sequence[TrainingExample]]
-) -> list[Cost]:
-    """The operations of a pass in the common way, then with one saving more each; `steps` are the examples of each optimiser step."""
+def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Cost]:
+    """The operations of a pass in the common way, then with one more saving each."""
     size = config.micro_batch_size or COMMON_BATCH
     padded = [
         sorted(step, key=lambda one: len(one.input_ids))[start : start + size]
@@ -132,82 +54,66 @@ def count_costs(
     sizes = [len(batch) for batch in padded]
     supervised = sum(one.num_supervised_tokens for step in steps for one in step)
     anchored = sum(one.num_anchored_tokens for step in steps for one in step)
-    rows = {
-        shares: [_row(batch, shares) for step in steps for batch in _cut(step, config, shares)]
-        for shares in (False, True)
-    }
+    shared_batches = [batch for step in steps for batch in _cut(step, config, True)]
+    unshared = [_row(batch, False) for step in steps for batch in _cut(step, config, False)]
+    shared = [_row(batch, True) for batch in shared_batches]
+    shared_tokens, shared_pairs = _sizes(shared)
+    forward = shape.num_layers * (
+        2.0 * shape.layer_weights * shared_tokens + 4.0 * shape.query_width * shared_pairs
+    )
 
-    def padded_cost(lengths: list[int], logits: int) -> tuple[int, float]:
-        tokens = sum(number * length for number, length in zip(sizes, lengths, strict=True))
-        pairs = sum(
-            number * length * (length + 1) / 2
-            for number, length in zip(sizes, lengths, strict=True)
-        )
-        return tokens, _operations(shape, config, tokens, pairs, logits)
+    def padded_cost(lengths: list[int], logits: int | None) -> tuple[int, float]:
+        pairs = list(zip(sizes, lengths, strict=True))
+        tokens = sum(number * length for number, length in pairs)
+        attended = sum(number * length * (length + 1) / 2 for number, length in pairs)
+        all_logits = tokens if logits is None else logits
+        return tokens, _operations(shape, config, tokens, attended, all_logits)
 
-    def packed_cost(packed: list[PackedRow], prunes: bool, logits: int) -> tuple[int, float]:
-        tokens, pairs = _sizes(packed)
+    def packed_cost(rows: list[PackedRow], prunes: bool, logits: int) -> tuple[int, float]:
+        tokens, pairs = _sizes(rows)
         if not prunes:
             return tokens, _operations(shape, config, tokens, pairs, logits)
-        kept = sum(len(row.kept) for row in packed)
-        kept_pairs = sum(float((row.position_ids[row.kept] + 1).sum()) for row in packed)
-        return tokens, _operations(shape, config, tokens, pairs, logits, kept, kept_pairs)
+        kept = sum(len(row.kept) for row in rows)
+        kept_pairs = sum(float((row.position_ids[row.kept] + 1).sum()) for row in rows)
+        return tokens, _operations(shape, config, tokens, pairs, logits, (kept, kept_pairs))
 
-    def forward_cost() -> tuple[int, float]:
-        tokens, pairs = _sizes(rows[True])
-        return tokens, shape.num_layers * (
-            2.0 * shape.layer_weights * tokens + 4.0 * shape.query_width * pairs
-        )
-
-    def windowed_cost(
-        anchors: bool, logits: int
-    ) -> tuple[int, float]:  # the context forward alone, then the live tokens on top of it
-        tokens, forward = forward_cost()
+    def windowed_cost(anchors: bool, logits: int) -> tuple[int, float]:
+        # The context runs forward only; the live tokens run on top of it.
         live = [_row(step, True, anchors, config.gradient_window) for step in steps]
         places = sum(len(row.live) for row in live)
         pairs = sum(float((row.position_ids[row.live] + 1).sum()) for row in live)
-        return tokens, forward + _operations(shape, config, places, pairs, logits)
+        return shared_tokens, forward + _operations(shape, config, places, pairs, logits)
 
-    def divergence_cost() -> tuple[
-        int, float
-    ]:  # the base model forward, and the tuned one at the anchored tokens, too
-        held = [_row(batch, True, True) for step in steps for batch in _cut(step, config, True)]
+    def divergence_cost() -> tuple[int, float]:
+        # The base model runs forward, and the tuned one has logits at the anchored tokens too.
         logits = supervised + anchored
-        tokens, tuned = (
-            packed_cost(held, True, logits)
-            if config.gradient_window is None
-            else windowed_cost(True, logits)
-        )
-        return tokens, tuned + forward_cost()[1] + 2.0 * anchored * shape.hidden * shape.vocabulary
+        if config.gradient_window is None:
+            held = [_row(batch, True, True) for batch in shared_batches]
+            tokens, tuned = packed_cost(held, True, logits)
+        else:
+            tokens, tuned = windowed_cost(True, logits)
+        return tokens, tuned + forward + 2.0 * anchored * shape.hidden * shape.vocabulary
 
-    whole_tokens = sum(number * length for number, length in zip(sizes, whole, strict=True))
-    ways = [
-        ("padded, logits everywhere", None, padded_cost(whole, whole_tokens)),
+    ways: list[tuple[str, str | None, tuple[int, float]]] = [
+        ("padded, logits everywhere", None, padded_cost(whole, None)),
         ("logits where something is supervised", None, padded_cost(whole, supervised)),
         ("nothing after the last supervised token", None, padded_cost(cut, supervised)),
-        ("no padding", "packing", packed_cost(rows[False], False, supervised)),
-        ("shared prompts once", "shared_prompts", packed_cost(rows[True], False, supervised)),
-        (
-            "last layer where something is supervised",
-            "last_layer",
-            packed_cost(rows[True], True, supervised),
-        ),
+        ("no padding", "packing", packed_cost(unshared, False, supervised)),
+        ("shared prompts once", "shared_prompts", packed_cost(shared, False, supervised)),
     ]
-    if config.gradient_window is not None:
-        ways[-1] = (
-            f"context_gradient {config.context_gradient} (not exact)",
-            None,
-            windowed_cost(False, supervised),
-        )
+    if config.gradient_window is None:
+        pruned = packed_cost(shared, True, supervised)
+        ways.append(("last layer where something is supervised", "last_layer", pruned))
+    else:
+        name = f"context_gradient {config.context_gradient} (not exact)"
+        ways.append((name, None, windowed_cost(False, supervised)))
     if anchored:
         ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
     return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
 
 
-def count_run_tokens(
-    steps: Sequence[Sequence[TrainingExample]], config: TrainConfig, parts: Sequence[str]
-) -> int:
-    """Tokens that the forward passes of all optimiser steps run over, padding included, with these parts of the engine.
+def count_run_tokens(steps: Steps, config: TrainConfig, parts: Sequence[str]) -> int:
+    """Tokens that all forward passes run over with these parts of the engine, padding included.
 
     Counted for one process: several cut a step among them first, and share less.
     """
@@ -219,60 +125,50 @@ def count_run_tokens(
             tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not packs, shares
         ):
             inside = [tokens[index] for index in batch]
-            total += (
-                count_row_tokens(inside, shares) if packs else len(inside) * max(map(len, inside))
-            )
+            longest = max(map(len, inside))
+            total += count_row_tokens(inside, shares) if packs else len(inside) * longest
     return total
 
 
 def estimate_memory(
-    shape: ModelShape,
-    config: TrainConfig,
-    steps: Sequence[Sequence[TrainingExample]],
-    precision: str,
+    shape: ModelShape, config: TrainConfig, steps: Steps, precision: str
 ) -> dict[str, float]:
-    """Bytes of weights, gradients, optimiser and of the activations of the largest forward pass, by name."""
+    """Bytes by name: weights, gradients, optimizer, and activations of the largest pass."""
     trained = shape.adapter_weights or shape.num_parameters
     size = 2 if precision == "bf16" else 4
     packs = config.engine.packing
-    batches = [
-        batch
-        for step in steps
-        for batch in _cut(step, config, packs and config.engine.shared_prompts)
-    ]
+    shares = packs and config.engine.shared_prompts
+    batches = [batch for step in steps for batch in _cut(step, config, shares)]
     tokens = max(
         len(_row(batch, config.engine.shared_prompts).token_ids)
         if packs
         else len(batch) * max(len(one.input_ids) for one in batch)
         for batch in batches
     )
-    # At an anchored token there are logits of the tuned and of the base model.
-    logits = max(
+    # An anchored token has logits of the tuned and of the base model.
+    logits = shape.vocabulary * max(
         sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch)
         for batch in batches
     )
-    logits *= shape.vocabulary
     if config.engine.chunked_loss:
         from atlas.training.engine.chunked_loss import chunk_logits
 
         logits = min(logits, chunk_logits(default_device()))
     kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
-    activations = (
-        tokens * size * (kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden)
-    )
-    in_four_bits = (
-        shape.num_layers * shape.linear_weights if config.lora and config.lora.quantize else 0
-    )
-    size_of_others = 2 if config.lora and not config.lora.quantize and precision == "bf16" else 4
+    kept = kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden
+    is_quantized = config.lora is not None and config.lora.quantize is not None
+    in_four_bits = shape.num_layers * shape.linear_weights if is_quantized else 0
+    size_of_others = 2 if config.lora and not is_quantized and precision == "bf16" else 4
     base = (shape.num_parameters - in_four_bits) * size_of_others + in_four_bits * FOUR_BITS
-    holds = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
-    copied = {"copy of the base": base} if holds else {}
-    return copied | {
+    has_copy = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
+    return {
+        **({"copy of the base": base} if has_copy else {}),
         "weights": base + shape.adapter_weights * 4,
         "gradients": trained * 4,
-        "optimiser": trained * 8,
-        "activations": activations,
-        "logits": logits * 12,  # logits, their softmax and its gradient, in float32
+        "optimizer": trained * 8,
+        "activations": tokens * size * kept,
+        # Logits, their softmax and its gradient, in float32.
+        "logits": logits * 12,
     }
 
 
@@ -282,36 +178,41 @@ def _operations(
     tokens: int,
     pairs: float,
     logits: int,
-    kept: int | None = None,
-    kept_pairs: float | None = None,
+    kept: tuple[int, float] | None = None,
 ) -> float:
-    """Of a pass: 2 per weight and token forward, twice that backward (once where the weights are frozen)."""
-    passes = (2 if config.lora else 3) + (1 if config.gradient_checkpointing else 0)
-    attention_passes = 3 + (1 if config.gradient_checkpointing else 0)
-    layers = shape.num_layers if kept is None else shape.num_layers - 1
+    """Operations of a pass: 2 per weight and token forward, twice that backward.
+
+    Backward costs only once that if the weights are frozen.
+
+    Args:
+        pairs: of a token with one that it attends to.
+        kept: tokens and pairs of the last layer, if it computes at supervised positions only.
+    """
+    forward_and_backward = 2 if config.lora else 3
+    recomputed = 1 if config.gradient_checkpointing else 0
+    layers = shape.num_layers - (kept is not None)
     total = (
-        2.0 * passes * layers * shape.layer_weights * tokens
-        + 4.0 * attention_passes * layers * shape.query_width * pairs
+        2.0 * (forward_and_backward + recomputed) * layers * shape.layer_weights * tokens
+        + 4.0 * (3 + recomputed) * layers * shape.query_width * pairs
     )
-    if kept is not None and kept_pairs is not None:
+    if kept is not None:
+        kept_tokens, kept_pairs = kept
         keys = 2 * shape.hidden * shape.key_width
-        queries = (
-            shape.hidden * shape.query_width
-        )  # forward alone: they are computed to reach the keys, and dropped
+        # Queries of all tokens are computed forward to reach the keys, and dropped.
+        queries = shape.hidden * shape.query_width
         total += (
-            2.0 * (3 if not config.lora else 2) * (keys * tokens + shape.layer_weights * kept)
+            2.0 * forward_and_backward * (keys * tokens + shape.layer_weights * kept_tokens)
             + 2.0 * queries * tokens
+            + 4.0 * 3 * shape.query_width * kept_pairs
         )
-        total += 4.0 * 3 * shape.query_width * kept_pairs
-    return total + 2.0 * (2 if config.lora else 3) * logits * shape.hidden * shape.vocabulary
+    return total + 2.0 * forward_and_backward * logits * shape.hidden * shape.vocabulary
 
 
 def _cut(
     step: Sequence[TrainingExample], config: TrainConfig, shares: bool
 ) -> list[list[TrainingExample]]:
-    tokens = [one.input_ids for one in step]
     batches = cut_into_micro_batches(
-        tokens,
+        [one.input_ids for one in step],
         config.engine.micro_batch_tokens,
         config.micro_batch_size,
         not config.engine.packing and not shares,
@@ -324,13 +225,11 @@ def _row(
     batch: Sequence[TrainingExample], shares: bool, anchors: bool = False, window: int | None = None
 ) -> PackedRow:
     held = [one.anchors for one in batch] if anchors else None
-    return pack_row(
-        [(np.asarray(one.input_ids), one.labels) for one in batch], shares, window, held
-    )
+    sequences = [(np.asarray(one.input_ids), one.labels) for one in batch]
+    return pack_row(sequences, shares, window, held)
 
 
 def _sizes(rows: Sequence[PackedRow]) -> tuple[int, float]:
     """Tokens, and pairs of a token with one that it attends to."""
-    return sum(len(row.token_ids) for row in rows), sum(
-        float((row.position_ids + 1).sum()) for row in rows
-    )
+    pairs = sum(float((row.position_ids + 1).sum()) for row in rows)
+    return sum(len(row.token_ids) for row in rows), pairs

@@ -1,4 +1,4 @@
-"""trajectories + selection -> what training on them would cost, and what it would train: nothing is trained, nothing written."""
+"""trajectories + selection -> what training on them would train and cost. Nothing is written."""
 
 from __future__ import annotations
 
@@ -8,105 +8,103 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import read_selected
 from atlas.training.check_model import check_tokens, read_model_settings
-from atlas.training.config import TrainConfig
-from atlas.training.costs import count_costs, estimate_memory, measure_shape
-from atlas.training.examples import build_examples, examples_of_steps, schedule_examples
+from atlas.training.config import EngineConfig, TrainConfig
+from atlas.training.costs import Cost, count_costs, estimate_memory
+from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.model_shape import measure_shape
+from atlas.training.schedule import schedule_examples
 
 
 def print_training_plan(
     console: Console, config: TrainConfig, trajectories: Path, selection: Path
 ) -> None:
-    """Examples, supervised tokens, operations with each saving, memory, and the first example with its mask.
+    """Print examples, supervised tokens, operations with each saving, memory and an example.
 
     Raises:
-        RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
-        DataError: a selected step has no weight where it should have one.
+        RunError: a run folder is missing or unfinished, or the selection was made from other
+            trajectories.
+        DataError: a selected step lacks the weight that the config names.
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     place = locate_model(config.model)
     settings = read_model_settings(place)
     renderer = load_renderer(place)
-    built = build_examples(
-        read_trajectories(trajectories), read_selections(selection, trajectories), renderer, config
-    )
-    for note in renderer.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-    share = built.num_supervised_tokens / max(1, built.num_tokens)
-    console.print(
-        f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; {built.num_supervised_steps:,} of "
-        f"{built.num_steps:,} steps supervised, {built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens"
-        + (
-            f", {built.num_cut_observations:,} observations cut"
-            if config.truncation == "cut_observations"
-            else ""
-        ),
-        soft_wrap=True,
-    )
-    console.print(
-        f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised ({share:.1%})"
-    )
-    weighed = "" if config.step_weights == "none" else f", steps weighed by {config.step_weights}"
-    held = (
-        f"; KL to the base model at {built.num_anchored_tokens:,} tokens, times {config.kl_weight:g}"
-        if config.kl_weight
-        else ""
-    )
-    console.print(f"loss:        mean over {config.loss_normalizer}{weighed}{held}")
+    built = build_examples(read_selected(selection, trajectories), renderer, config)
+    for text in (*renderer.notes, *_describe(built, config)):
+        line(text)
     if not built.examples:
-        console.print(
-            f"no token would be supervised: training would stop here. Raise max_tokens ({config.max_tokens:,}), or look at what was "
-            f"selected: atlas show {trajectories} --selection {selection}",
-            soft_wrap=True,
-            markup=False,
+        line(
+            "no token would be supervised: training would stop here. Raise max_tokens "
+            f"({config.max_tokens:,}), or look at what was selected: atlas show {trajectories} "
+            f"--selection {selection}"
         )
         return
     check_tokens(settings, built, config.model)
-    order = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
-    steps = examples_of_steps(built.by_trajectory, order, config.batch_size)
+    schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
+    steps = schedule.examples
     precision = resolve_precision(config.precision)
     shape = measure_shape(place.location, config)
-    console.print(
-        f"steps:       {len(steps):,} optimiser steps of up to {config.batch_size} trajectories, {precision}"
+    line(
+        f"steps:       {len(steps):,} optimizer steps of up to {config.batch_size} trajectories, "
+        f"{precision}"
     )
-    console.print(
-        f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width {shape.hidden:,}"
+    line(
+        f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
+        f"{shape.hidden:,}"
     )
-    table = Table(
-        "computed",
-        Column("tokens", justify="right"),
-        Column("FLOPs", justify="right"),
-        Column("share", justify="right"),
-        box=None,
+    console.print(_cost_table(count_costs(shape, config, steps), config.engine))
+    memory = estimate_memory(shape, config, steps, precision)
+    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
+    line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")
+    first = built.examples[0]
+    line(f"\nthe first example, {first.trajectory_id}, supervised between ⟦ and ⟧:")
+    tokens = color_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL)
+    console.print(tokens, soft_wrap=True)
+    if first.num_tail_tokens:
+        line(f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)")
+
+
+def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
+    """The lines about examples, tokens and loss."""
+    cuts = (
+        f", {built.num_cut_observations:,} observations cut"
+        if config.truncation == "cut_observations"
+        else ""
     )
-    costs = count_costs(shape, config, steps)
-    for cost in costs:
-        is_off = cost.setting is not None and not getattr(config.engine, cost.setting)
-        name = f"+ {cost.name}{' (off)' if is_off else ''}" if cost is not costs[0] else cost.name
+    weighted = "" if config.step_weights == "none" else f", steps weighted by {config.step_weights}"
+    held = (
+        f"; KL to the base model at {built.num_anchored_tokens:,} tokens, "
+        f"times {config.kl_weight:g}"
+        if config.kl_weight
+        else ""
+    )
+    return [
+        f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; "
+        f"{built.num_supervised_steps:,} of {built.num_steps:,} steps supervised, "
+        f"{built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens{cuts}",
+        f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised "
+        f"({built.num_supervised_tokens / max(1, built.num_tokens):.1%})",
+        f"loss:        mean over {config.loss_normalizer}{weighted}{held}",
+    ]
+
+
+def _cost_table(costs: list[Cost], engine: EngineConfig) -> Table:
+    numbers = [Column(name, justify="right") for name in ("tokens", "FLOPs", "share")]
+    table = Table("computed", *numbers, box=None)
+    for number, cost in enumerate(costs):
+        is_off = cost.setting is not None and not getattr(engine, cost.setting)
         table.add_row(
-            name,
+            f"{'+ ' if number else ''}{cost.name}{' (off)' if is_off else ''}",
             f"{cost.num_tokens:,}",
             f"{cost.operations:.3g}",
             f"{cost.operations / costs[0].operations:.2f}",
         )
-    console.print(table)
-    memory = estimate_memory(shape, config, steps, precision)
-    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
-    console.print(
-        f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})", soft_wrap=True
-    )
-    first = built.examples[0]
-    console.print(
-        f"\nthe first example, {first.trajectory_id}, supervised between ⟦ and ⟧:", markup=False
-    )
-    console.print(
-        colour_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL),
-        soft_wrap=True,
-    )
-    if first.num_tail_tokens:
-        console.print(
-            f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)"
-        )
+    return table

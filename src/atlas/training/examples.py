@@ -1,34 +1,39 @@
-"""trajectories + selection -> training examples, and what was left out on the way.
+"""trajectories + selection -> training examples, and what was left out.
 
-An example ends with its last token that carries loss: what comes after it, in a causal model, changes no logit before it, so
-leaving it out is exact.
+An example ends with its last token that carries loss. In a causal model what follows it changes no
+logit before it, so leaving it out is exact.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import ConfigError, ModelError
+from atlas.errors import ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 from atlas.training.config import TrainConfig
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One sequence to train on: `input_ids` and `labels` of shape [T] (labels unshifted, -100 where unsupervised).
+    """One sequence to train on.
 
     Attributes:
+        input_ids: shape [T].
+        labels: shape [T], unshifted, -100 where unsupervised.
         num_tail_tokens: tokens after the last one with loss, left out.
-        weights: shape [T]; what each supervised token counts, see token_weights.py; None: 1 each.
-        anchored: shape [T]; response tokens of steps that are not selected, where a KL holds the model to its base; None: nowhere.
+        weights: shape [T]; the weight of each supervised token, see token_weights.py; None: 1 each.
+        anchored: shape [T]; response tokens of steps that are not selected, where a KL holds the
+            model to its base; None: nowhere.
     """
 
     trajectory_id: str
@@ -48,7 +53,7 @@ class TrainingExample:
 
     @property
     def target_weights(self) -> NDArray[np.float64]:
-        """The weight of each supervised token in turn, shape [N]; the first token of a sequence is predicted by nothing."""
+        """The weight of each supervised token, shape [N]. Nothing predicts the first token."""
         supervised = self.labels[1:] != IGNORED_LABEL
         return (
             np.ones(int(supervised.sum())) if self.weights is None else self.weights[1:][supervised]
@@ -66,26 +71,29 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True)
 class ExampleSet:
-    """All examples of a run with the counts that its summary reports."""
+    """Examples of trajectories with the counts that a summary reports.
 
-    examples: tuple[TrainingExample, ...]
-    num_trajectories: int
-    num_steps: int
-    num_supervised_steps: int
-    num_dropped_steps: int
-    num_cut_observations: int
-    num_tokens: int  # before the tails were left out
-    problems: tuple[Problem, ...]
+    Attributes:
+        num_tokens: all rendered tokens, including the tails that are left out.
+        problems: what was left out, and why.
+        sources: how many trajectories came from which source.
+    """
+
+    examples: tuple[TrainingExample, ...] = ()
+    num_trajectories: int = 0
+    num_steps: int = 0
+    num_supervised_steps: int = 0
+    num_dropped_steps: int = 0
+    num_cut_observations: int = 0
+    num_tokens: int = 0
+    problems: tuple[Problem, ...] = ()
+    sources: Counter[str] = field(default_factory=Counter)
 
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
-        """The examples of each trajectory that has any: one, or one per step where the template rewrites history."""
-        return [
-            tuple(group)
-            for _, group in itertools.groupby(
-                self.examples, key=lambda example: example.trajectory_id
-            )
-        ]
+        """The examples of each trajectory that has any: one, or one per step."""
+        groups = itertools.groupby(self.examples, key=lambda example: example.trajectory_id)
+        return [tuple(group) for _, group in groups]
 
     @property
     def num_trained_tokens(self) -> int:
@@ -101,154 +109,121 @@ class ExampleSet:
 
 
 def build_examples(
-    trajectories: Iterable[Trajectory],
-    selections: Mapping[str, Selection],
+    selected: Iterable[tuple[Trajectory, Selection]],
     renderer: Renderer,
     config: TrainConfig,
     advance: Callable[[], None] = lambda: None,
 ) -> ExampleSet:
-    """Tokenise every selected trajectory once and mask it by its selection (ATLaS §3.3).
+    """Tokenize every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
-    Trajectories without a supervised token are left out with a problem each: they would add nothing but NaN. With a KL, the steps
-    that are not selected are marked too, to be held to the base model.
+    A trajectory without a supervised token is left out with a problem. With a KL, the steps that
+    are not selected are marked too.
 
     Raises:
-        DataError: a selected step has no such weight as `config.step_weights` names.
+        DataError: a selected step lacks the weight that `config.step_weights` names.
     """
-    holds = config.kl_weight > 0
-    examples: list[TrainingExample] = []
-    problems: list[Problem] = []
-    num_trajectories = num_steps = num_supervised_steps = num_dropped_steps = num_cut = (
-        num_tokens
-    ) = 0
-    for trajectory in trajectories:
+    built = []
+    for trajectory, selection in selected:
         advance()
-        num_trajectories += 1
-        num_steps += len(trajectory.steps)
-        selection = selections[trajectory.id]
-        if not selection.indices:
-            problems.append(
-                _left_out(trajectory, selection.problem or "its selection names no step")
-            )
-            continue
-        weights = weights_of_steps(trajectory, selection, config.step_weights)
-        others = (
-            frozenset(range(len(trajectory.steps))) - selection.indices if holds else frozenset()
-        )
-        try:
-            tokenized = renderer.tokenize_trajectory(
-                trajectory, config.max_tokens, selection.indices, config.truncation, others
-            )
-        except ModelError as error:  # a template may refuse one conversation (a role, an order of roles) and take the others
-            problems.append(_left_out(trajectory, str(error)))
-            continue
-        dropped, cut, unwritten = 0, set[int](), 0
-        of_trajectory: list[TrainingExample] = []
-        owners: list[NDArray[np.int32]] = []
-        for example in tokenized:
-            num_tokens += len(example.token_ids)
-            dropped += len(selection.indices.intersection(example.dropped_steps))
-            cut |= set(example.cut_observations)
-            unwritten += len(selection.indices.intersection(example.unwritten_thinking))
-            mask, anchored = loss_mask(example, selection.indices), loss_mask(example, others)
-            if mask.any() or anchored.any():
-                end = int(np.flatnonzero(mask | anchored)[-1]) + 1
-                ended = TrainingExample(
-                    trajectory.id,
-                    example.token_ids[:end],
-                    labels(example, mask)[:end],
-                    len(mask) - end,
-                )
-                of_trajectory.append(replace(ended, anchored=anchored[:end]) if holds else ended)
-                owners.append(example.step_of_token[:end][mask[:end]])
-        num_dropped_steps += dropped
-        num_supervised_steps += len(selection.indices) - dropped
-        num_cut += len(cut)
-        if dropped:
-            problems.append(
-                _left_out(
-                    trajectory,
-                    f"{dropped} of {len(selection.indices)} selected steps lie beyond {config.max_tokens} tokens",
-                )
-            )
-        if cut:
-            reason = f"{len(cut)} observations are left out, so that more selected steps fit into {config.max_tokens} tokens"
-            problems.append(_left_out(trajectory, reason))
-        if unwritten:
-            reason = f"the chat template does not write out the thinking of {unwritten} of {len(selection.indices)} selected steps"
-            problems.append(_left_out(trajectory, reason))
-        if not any(len(owner) for owner in owners):
-            of_trajectory = []
-        elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
-            of_trajectory = [
-                replace(example, weights=_spread(example.labels, of_token))
-                for example, of_token in zip(
-                    of_trajectory,
-                    weights_of_tokens(owners, weights, config.loss_normalizer),
-                    strict=True,
-                )
-            ]
-        examples += of_trajectory
+        built.append(_build(trajectory, selection, renderer, config))
+    examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
     return ExampleSet(
         tuple(examples),
-        num_trajectories,
-        num_steps,
-        num_supervised_steps,
-        num_dropped_steps,
-        num_cut,
-        num_tokens,
-        tuple(problems),
+        len(built),
+        sum(one.num_steps for one in built),
+        sum(one.num_supervised_steps for one in built),
+        sum(one.num_dropped_steps for one in built),
+        sum(one.num_cut_observations for one in built),
+        sum(one.num_tokens for one in built),
+        tuple(problem for one in built for problem in one.problems),
+        sum((one.sources for one in built), Counter()),
     )
 
 
-def schedule_examples(
-    trajectories: Sequence[Sequence[TrainingExample]], epochs: float, batch_size: int, seed: int
-) -> list[int]:
-    """The order in which trajectories (all examples of one each) are trained on, as indices, over all epochs.
-
-    Each epoch is a permutation drawn from `seed`, so that arms with as many trajectories get the same ones in the same
-    optimiser steps, whatever their template makes of them. Within a step they stand in order of length, which changes no sum
-    but saves padding in its micro-batches.
-
-    Raises:
-        ConfigError: so few epochs that no trajectory is trained on.
-    """
-    num_visits = round(epochs * len(trajectories))
-    if not num_visits:
-        raise ConfigError(
-            f"epochs={epochs} of {len(trajectories)} trajectories is not one trajectory. Raise epochs."
+def _build(
+    trajectory: Trajectory, selection: Selection, renderer: Renderer, config: TrainConfig
+) -> ExampleSet:
+    """What one trajectory gives."""
+    num_steps, chosen = len(trajectory.steps), selection.indices
+    limit = f"{config.max_tokens} tokens"
+    nothing = ExampleSet(num_steps=num_steps, sources=Counter([trajectory.source.name]))
+    if not chosen:
+        reason = selection.problem or "its selection names no step"
+        return replace(nothing, problems=_problems(trajectory, reason))
+    weights = weights_of_steps(trajectory, selection, config.step_weights)
+    others = frozenset(range(num_steps)) - chosen if config.kl_weight > 0 else None
+    try:
+        tokenized = renderer.tokenize_trajectory(
+            trajectory, config.max_tokens, chosen, config.truncation, others or ()
         )
-    rng = np.random.default_rng(seed)
-    order: list[int] = []
-    while len(order) < num_visits:
-        order += rng.permutation(len(trajectories)).tolist()
-    order = order[:num_visits]
-    lengths = [max(len(example.input_ids) for example in examples) for examples in trajectories]
-    steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [
-        index for step in steps for index in sorted(step, key=lambda index: (lengths[index], index))
-    ]
+    except ModelError as error:
+        # A template may refuse one conversation (a role, an order of roles) and take others.
+        return replace(nothing, problems=_problems(trajectory, str(error)))
+    masked = [_mask(example, chosen, others) for example in tokenized]
+    examples = [example for example, owners in masked if example is not None]
+    owners = [owners for example, owners in masked if example is not None]
+    if not any(map(len, owners)):
+        examples = []
+    elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
+        of_tokens = weights_of_tokens(owners, weights, config.loss_normalizer)
+        examples = [
+            replace(example, weights=_spread(example.labels, of_token))
+            for example, of_token in zip(examples, of_tokens, strict=True)
+        ]
+    dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
+    unwritten = sum(len(chosen.intersection(example.unwritten_thinking)) for example in tokenized)
+    cut = {step for example in tokenized for step in example.cut_observations}
+    reasons = {
+        f"{dropped} of {len(chosen)} selected steps lie beyond {limit}": dropped,
+        f"{len(cut)} observations are left out, so that more selected steps fit into {limit}": cut,
+        f"the chat template does not write the thinking of {unwritten} of {len(chosen)} selected "
+        "steps": unwritten,
+    }
+    return replace(
+        nothing,
+        examples=tuple(examples),
+        num_supervised_steps=len(chosen) - dropped,
+        num_dropped_steps=dropped,
+        num_cut_observations=len(cut),
+        num_tokens=sum(len(example.token_ids) for example in tokenized),
+        problems=_problems(trajectory, *(reason for reason, applies in reasons.items() if applies)),
+    )
 
 
-def examples_of_steps(
-    trajectories: Sequence[Sequence[TrainingExample]], order: Sequence[int], batch_size: int
-) -> list[list[TrainingExample]]:
-    """The examples of each optimiser step of a schedule."""
-    steps = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [[example for index in step for example in trajectories[index]] for step in steps]
+def _mask(
+    example: TokenizedExample, chosen: frozenset[int], others: frozenset[int] | None
+) -> tuple[TrainingExample | None, NDArray[np.int32]]:
+    """The example up to its last token with loss (None: it has none), and each target's step.
+
+    Args:
+        others: the steps that a KL holds to the base model; None: there is no KL.
+    """
+    mask, anchored = loss_mask(example, chosen), loss_mask(example, others or ())
+    has_loss = np.flatnonzero(mask | anchored)
+    if not len(has_loss):
+        return None, example.step_of_token[:0]
+    end = int(has_loss[-1]) + 1
+    ended = TrainingExample(
+        example.trajectory_id,
+        example.token_ids[:end],
+        labels(example, mask)[:end],
+        len(mask) - end,
+        anchored=None if others is None else anchored[:end],
+    )
+    return ended, example.step_of_token[:end][mask[:end]]
 
 
 def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the supervised tokens, shape [N], set among zeros, shape [T]."""
+    """Weights of the supervised tokens, shape [N], placed among zeros, shape [T]."""
     weights = np.zeros(len(labels))
     weights[labels != IGNORED_LABEL] = of_token
     return weights
 
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
-    """Only ratios matter, and losses are float32: weights of 1e-50 would all be 0 there."""
+    """Only ratios matter, and losses are float32, where weights of 1e-50 would all be 0."""
     largest = max(
         (float(one.weights.max()) for one in examples if one.weights is not None), default=1.0
     )
@@ -258,5 +233,6 @@ def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[Training
     ]
 
 
-def _left_out(trajectory: Trajectory, reason: str) -> Problem:
-    return Problem(where=f"trajectory {trajectory.id}", reason=reason, item=trajectory.id)
+def _problems(trajectory: Trajectory, *reasons: str) -> tuple[Problem, ...]:
+    where = f"trajectory {trajectory.id}"
+    return tuple(Problem(where=where, reason=reason, item=trajectory.id) for reason in reasons)

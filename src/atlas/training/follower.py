@@ -1,4 +1,4 @@
-"""Follows a training run: progress on the terminal, and `metrics.jsonl`, which is whole after each log and has the last step."""
+"""Progress of a training on the terminal, and `metrics.jsonl`, complete after each log."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from atlas.terminal.progress import Bar
 
 
 class LastStepLogger(TrainerCallback):
-    """Has the last optimiser step logged whatever `log_every` is. For every rank: they log together."""
+    """Logs the last optimizer step whatever `log_every` is. Every rank has it to log together."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_log = control.should_log or state.global_step == state.max_steps
 
 
 class RunFollower(TrainerCallback):
-    """Writes the Trainer's own log history, so that a resumed run gives the same file as one that ran through."""
+    """Writes the Trainer's own log history, so a resumed run gives the same file as any other."""
 
     def __init__(self, folder: Path, bar: Bar, epochs: float) -> None:
         self._metrics = folder / "metrics.jsonl"
         self._bar = bar
-        self._epochs = epochs  # to the Trainer the whole schedule is one
+        # To the Trainer the whole schedule is one epoch.
+        self._epochs = epochs
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         rows = [
@@ -33,9 +34,8 @@ class RunFollower(TrainerCallback):
             for row in state.log_history
             if "loss" in row
         ]
-        ordered = [
-            {"step": row["step"], **dict(sorted(row.items()))} for row in rows
-        ]  # a state that was read back has its keys sorted
+        # A state that was read back has its keys sorted.
+        ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]
         write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
         if rows:
             self._bar.update(state.global_step, f"loss {rows[-1]['loss']:.3f}")

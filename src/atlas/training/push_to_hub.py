@@ -1,4 +1,4 @@
-"""checkpoint -> a repository of the Hugging Face Hub. Only where it is asked for, and after the run is finished and safe."""
+"""checkpoint -> a repository of the Hugging Face Hub, on request, once the run is finished."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from atlas.models.local.load import CHECKPOINT_FOLDER, import_transformers
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest
 
-PUSHED_FILE = (
-    "pushed.json"  # where the checkpoint went; written after the end, so no output of the run
-)
+# Where the checkpoint went. It is written after the run is finished, so it is not an output.
+PUSHED_FILE = "pushed.json"
 
 
 def check_push(repository: str) -> None:
-    """What can be known before the training: whether the name is one, and whether there is a token at all.
+    """Check before the training that the name is valid and that there is a token.
 
     Raises:
-        ConfigError: the push would surely fail.
+        ConfigError: the push would certainly fail.
     """
     import_transformers()
     from huggingface_hub import get_token
@@ -31,11 +30,13 @@ def check_push(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise ConfigError(
-            f"push_to_hub={repository!r} is no name of a repository: {error} Give it as owner/name."
+            f"push_to_hub={repository!r} is not a name of a repository: {error} Give it as "
+            "owner/name."
         ) from None
     if get_token() is None:
         raise ConfigError(
-            f"push_to_hub={repository} needs a token of the hub. Log in with: hf auth login, or set HF_TOKEN."
+            f"push_to_hub={repository} needs a token of the hub. Log in with: hf auth login, or "
+            "set HF_TOKEN."
         )
 
 
@@ -43,7 +44,7 @@ def push_checkpoint(run: Path, manifest: Manifest, repository: str, private: boo
     """Upload the checkpoint of a finished run, unless this run was pushed there already.
 
     Raises:
-        HubError: the hub did not take it; the run is kept, and the same command pushes again.
+        HubError: the hub refused; the run is kept, and the same command pushes again.
     """
     import_transformers()
     from huggingface_hub import HfApi
@@ -59,13 +60,13 @@ def push_checkpoint(run: Path, manifest: Manifest, repository: str, private: boo
             folder_path=run / CHECKPOINT_FOLDER,
             commit_message=f"ATLaS run {manifest.digest[:12]}",
         )
-    except Exception as error:  # a network fails in many ways, each with an exception of its own
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
+    except Exception as error:
+        # A network fails in many ways, each with its own exception.
+        lines = (line.strip() for line in str(error).splitlines())
+        reason = next(filter(None, lines), type(error).__name__).rstrip(".")
         raise HubError(
-            f"{run} is finished and kept, but its checkpoint could not be pushed to {repository}: {reason.rstrip('.')}. "
-            "Run the same command again to push it; nothing is trained anew."
+            f"{run} is finished and kept, but its checkpoint could not be pushed to {repository}: "
+            f"{reason}. Run the same command again to push it; nothing is trained again."
         ) from error
     write_text(run / PUSHED_FILE, json.dumps(pushed) + "\n")
 

@@ -1,7 +1,8 @@
-"""The processes of one training: one alone, or the ranks that `torchrun` or `accelerate launch` started.
+"""The processes of one training: a single one, or the ranks that a launcher started.
 
-What a launcher set in the environment says how many there are, never what comes out. Rank 0 writes; the others follow. Where all
-meet, an error of one ends all of them, and one of them says it.
+The environment that `torchrun` or `accelerate launch` sets says how many there are, never what
+comes out. Rank 0 writes, the others follow. Where all meet, an error of one ends all of them, and
+one of them reports it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from atlas.errors import RankError, RunError
 from atlas.models.local.load import import_transformers
 
 T = TypeVar("T")
+# What the errors of a process group say when another process is gone.
 LOST = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -37,10 +39,10 @@ class Ranks:
         return self.index == 0
 
     def together(self, act: Callable[[], T]) -> T:
-        """What `act` gives; every rank calls it, and none goes on unless all of them can.
+        """Every rank calls `act` and gets its own result; all go on, or none.
 
         Raises:
-            RankError: it went well here and not at another rank, or a rank before this one says what went wrong.
+            RankError: `act` failed at another rank, which reports the error.
         """
         if self.size == 1:
             return act()
@@ -61,30 +63,29 @@ class Ranks:
         ) from error
 
     def on_first(self, act: Callable[[], T]) -> T | None:
-        """What `act` gives, called by rank 0 alone while the others wait; None at those."""
+        """Rank 0 calls `act` while the others wait; they get None."""
         return self.together(lambda: act() if self.is_first else None)
 
     def of_first(self, act: Callable[[], T]) -> T:
-        """The same, and all ranks get what it gives."""
+        """Rank 0 calls `act` while the others wait; all get its result."""
         value: T = self._gather(self.on_first(act))[0]  # type: ignore[assignment]
         return value
 
     @contextmanager
     def losing_none(self) -> Iterator[None]:
-        """An error about a rank that is gone is the user's to read, not a traceback."""
+        """Report a rank that is gone as an error for the user, without a traceback."""
         try:
             yield
         except RuntimeError as error:
             if self.size == 1 or not any(sign in str(error) for sign in LOST):
                 raise
+            ended = "another process of this training has ended in the middle of it."
             if self.is_first:
-                message = "another process of this training has ended in the middle of it. See what it or its launcher says; "
                 raise RunError(
-                    f"{message}then run the same command again: it goes on from the last saved state."
+                    f"{ended} See its message or its launcher's, then run the same command again: "
+                    "it resumes from the last saved state."
                 ) from error
-            raise RankError(
-                "another process of this training has ended in the middle of it."
-            ) from error
+            raise RankError(ended) from error
 
     def _gather(self, value: T) -> list[T]:
         if self.size == 1:
@@ -98,24 +99,26 @@ class Ranks:
 
 @contextmanager
 def meet_ranks() -> Iterator[Ranks]:
-    """The ranks that a launcher started, joined to one process group for as long as this lasts, or this process alone."""
+    """The ranks that a launcher started, joined to one process group; or this process only."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    os.environ.setdefault(
-        "TORCH_CPP_LOG_LEVEL", "ERROR"
-    )  # every rank would warn that its model has no unused parameters
+    # Else every rank warns that its model has no unused parameters.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import_transformers()
     import torch
     from accelerate import PartialState
 
     distributed = torch.distributed
-    if distributed.is_initialized():  # the group is someone else's, who also leaves it
+    if distributed.is_initialized():
+        # The caller made the group and also leaves it.
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
         return
-    PartialState._reset_state()  # it may remember a group that was left
+    # It may remember a group that was left.
+    PartialState._reset_state()
     state = PartialState(cpu=not torch.cuda.is_available())
     try:
         yield Ranks(state.process_index, state.num_processes)
     finally:
-        distributed.destroy_process_group()  # a process that ends without may be aborted on its way out
+        # A process that exits without this may be aborted.
+        distributed.destroy_process_group()

@@ -1,44 +1,54 @@
-"""trajectories + selection -> checkpoint. The whole trajectory stays in the context; loss on the chosen steps alone."""
+"""trajectories + selection -> checkpoint, with the whole trajectory as context of the loss."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
-from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
 from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples, schedule_examples
+from atlas.training.examples import ExampleSet, build_examples
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
+from atlas.training.schedule import schedule_examples
 
 __all__ = ["LoraConfig", "TrainConfig", "train_agent"]
+# Counts of an ExampleSet that the summary reports.
+COUNTS = (
+    "num_tokens",
+    "num_trained_tokens",
+    "num_supervised_tokens",
+    "num_steps",
+    "num_supervised_steps",
+    "num_dropped_steps",
+    "num_cut_observations",
+)
 
 
 def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
-    """Tune `config.model` on the selected steps of `trajectories`; the run folder `out` holds `checkpoint/`.
+    """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
-    Under torchrun or accelerate launch every process calls it with the same arguments, and all get the same manifest.
+    Under torchrun or accelerate launch every process calls it with the same arguments, and all get
+    the same manifest.
 
     Raises:
-        RunError: a run folder is missing, unfinished, or the selection is not of these trajectories.
+        RunError: a run folder is missing or unfinished, or the selection was made from other
+            trajectories.
         ModelError: the model cannot be loaded or has no usable chat template.
-        DataError: no token would be supervised, or a selected step has no weight where it should have one.
-        HubError: the run is finished, and the hub did not take its checkpoint.
+        DataError: no token would be supervised, or a selected step lacks its weight.
+        HubError: the run is finished, and the hub refused its checkpoint.
     """
     with meet_ranks() as ranks, ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
@@ -59,11 +69,12 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
 def _check(
     config: TrainConfig, trajectories: Path, selection: Path, out: Path, ranks: Ranks
 ) -> dict[str, Input]:
-    """The inputs of the run, and what can be known to be wrong before anything is loaded."""
+    """The inputs of the run, after checks that need nothing loaded."""
     if config.batch_size < ranks.size:
         raise ConfigError(
-            f"batch_size={config.batch_size} counts the trajectories of an optimiser step over all {ranks.size} processes, expected at "
-            "least one for each. Raise batch_size, or start fewer processes."
+            f"batch_size={config.batch_size} counts the trajectories of an optimizer step over all "
+            f"{ranks.size} processes, expected at least one for each. Raise batch_size, or start "
+            "fewer processes."
         )
     if config.push_to_hub is not None:
         check_push(config.push_to_hub)
@@ -83,44 +94,41 @@ def _train(
     manifest: Manifest,
     run: Run | None,
 ) -> Manifest:
-    """All of a run that is not finished; `run` is held by rank 0 alone."""
-    sources: Counter[str] = Counter()
+    """All of an unfinished run; only rank 0 holds `run`."""
     place = locate_model(config.model)
     settings = ranks.together(lambda: read_model_settings(place))
     examples, renderer = ranks.together(
-        lambda: _read_examples(config, place, trajectories, selection, sources)
+        lambda: _read_examples(config, place, trajectories, selection)
     )
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
+    schedule = ranks.together(
+        lambda: schedule_examples(
+            examples.by_trajectory, config.epochs, config.batch_size, config.seed
+        )
+    )
     ranks.together(lambda: check_tokens(settings, examples, config.model))
     for note in renderer.notes:
         say(note)
+    share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
-        f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to run, "
-        f"{examples.num_supervised_tokens:,} supervised "
-        f"({examples.num_supervised_tokens / max(1, examples.num_tokens):.1%} of {examples.num_tokens:,})"
+        f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to "
+        f"run, {examples.num_supervised_tokens:,} supervised ({share:.1%} of "
+        f"{examples.num_tokens:,})"
     )
     from atlas.training.tune_model import tune_model
 
-    tuned = tune_model(config, examples, out, ranks)
-    summary = (
-        _describe(examples)
-        | _describe_loss(examples, config)
-        | tuned.summary
-        | {"template_digest": _template_digest(renderer)}
-    )
+    tuned = tune_model(config, schedule, out, ranks)
+    summary = {
+        **_describe(examples, config),
+        **tuned.summary,
+        "template_digest": _template_digest(renderer),
+    }
 
     def save() -> Manifest:
         assert run is not None
-        card = write_card(
-            config,
-            place,
-            manifest,
-            read_manifest(trajectories),
-            read_manifest(selection),
-            sources,
-            summary,
-        )
+        read = read_manifest(trajectories), read_manifest(selection)
+        card = write_card(config, place, manifest, *read, examples.sources, summary)
         with full_disk_is_an_os_error(out):
             save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
         return run.finish(summary)
@@ -129,30 +137,17 @@ def _train(
 
 
 def _read_examples(
-    config: TrainConfig,
-    place: ModelPlace,
-    trajectories: Path,
-    selection: Path,
-    sources: Counter[str],
+    config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path
 ) -> tuple[ExampleSet, Renderer]:
-    selections = read_selections(selection, trajectories)
+    selected = read_selected(selection, trajectories)
     renderer = load_renderer(place)
-    with show_progress("tokenising", len(selections)) as bar:
-        found = _count_sources(read_trajectories(trajectories), sources)
-        examples = build_examples(found, selections, renderer, config, bar.advance)
-    return examples, renderer
-
-
-def _count_sources(
-    trajectories: Iterable[Trajectory], sources: Counter[str]
-) -> Iterator[Trajectory]:
-    for trajectory in trajectories:
-        sources[trajectory.source.name] += 1
-        yield trajectory
+    total = read_manifest(selection).summary.get("trajectories")
+    with show_progress("tokenizing", total) as bar:
+        return build_examples(selected, renderer, config, bar.advance), renderer
 
 
 def _template_digest(renderer: Renderer) -> str:
-    """Which chat template the tokens were made by: the beginning of its SHA-256."""
+    """The chat template that made the tokens: the beginning of its SHA-256."""
     template = renderer.tokenizer.chat_template
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -162,39 +157,24 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
     if not examples.examples:
         reason = examples.problems[0].reason if examples.problems else "no step is selected"
         raise DataError(
-            f"no token would be supervised in any of {examples.num_trajectories} trajectories (the first: {reason}), so training would "
-            f"learn nothing. {out}/problems.jsonl has the reason of each; if it is length, raise max_tokens above {config.max_tokens}."
+            f"no token would be supervised in any of {examples.num_trajectories} trajectories (the "
+            f"first: {reason}), so training would learn nothing. {out}/problems.jsonl has the "
+            "reason of each; if it is length, raise max_tokens above "
+            f"{config.max_tokens}."
         )
-    schedule_examples(
-        examples.by_trajectory, config.epochs, config.batch_size, config.seed
-    )  # refuses one of nothing
 
 
-def _describe(examples: ExampleSet) -> dict[str, Any]:
-    return {
+def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
+    """The summary's counts and how the loss was computed."""
+    left_out = {problem.item for problem in examples.problems}
+    summary: dict[str, Any] = {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
-        "num_left_out": len(
-            {problem.item for problem in examples.problems}
-            - {example.trajectory_id for example in examples.examples}
-        ),
-        "num_tokens": examples.num_tokens,
-        "num_trained_tokens": examples.num_trained_tokens,
-        "num_supervised_tokens": examples.num_supervised_tokens,
-        "num_steps": examples.num_steps,
-        "num_supervised_steps": examples.num_supervised_steps,
-        "num_dropped_steps": examples.num_dropped_steps,
-        "num_cut_observations": examples.num_cut_observations,
+        "num_left_out": len(left_out - {example.trajectory_id for example in examples.examples}),
     }
-
-
-def _describe_loss(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
-    loss: dict[str, Any] = {
-        "loss_normalizer": config.loss_normalizer,
-        "step_weights": config.step_weights,
-    }
-    return loss | (
-        {"kl_weight": config.kl_weight, "num_anchored_tokens": examples.num_anchored_tokens}
-        if config.kl_weight
-        else {}
-    )
+    summary |= {name: getattr(examples, name) for name in COUNTS}
+    summary |= {name: getattr(config, name) for name in ("loss_normalizer", "step_weights")}
+    if config.kl_weight:
+        summary["kl_weight"] = config.kl_weight
+        summary["num_anchored_tokens"] = examples.num_anchored_tokens
+    return summary

@@ -1,11 +1,13 @@
-"""Hugging Face's Trainer with the sparse-mask loss: one of its batches is one optimiser step, cut into forward passes here.
+"""Hugging Face's Trainer with the loss on masked tokens.
 
-The cut is by cost, over the examples of the step alone, so it changes no loss beyond rounding.
+One of its batches is one optimizer step, which is cut into forward passes here. The cut is by the
+cost of the step's examples, so it changes no loss beyond rounding.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,22 +24,26 @@ from atlas.training.loss import pad, sum_losses
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
-    """One rank's share of an optimiser step; input_ids side by side without padding, shape [sum of T], for what counts tokens."""
+    """One rank's share of an optimizer step.
+
+    The input_ids side by side without padding, shape [sum of T], are for what counts tokens.
+    """
     (examples,) = shares
     nothing = torch.empty(0, dtype=torch.int32)
-    return {
-        "input_ids": torch.cat(
-            [nothing, *(torch.from_numpy(example.input_ids) for example in examples)]
-        ),
-        "examples": list(examples),
-    }
+    ids = [nothing, *(torch.from_numpy(example.input_ids) for example in examples)]
+    return {"input_ids": torch.cat(ids), "examples": list(examples)}
 
 
 class CriticalStepTrainer(Trainer):
-    """Trains on `OptimizerSteps` through `engine`, `max_tokens` and at most `max_examples` in a forward pass; the loss is that of loss.py.
+    """Trains through `engine` on what `Schedule.deal_out` gives, with the loss of loss.py.
 
-    What the Trainer calls `num_items_in_batch` is what the two sums are divided by, over all ranks, shape [2]: the weights of the
-    supervised tokens of the optimiser step, and the number of those held to the base model.
+    What the Trainer calls `num_items_in_batch` is what the two sums are divided by over all ranks,
+    shape [2]: the weights of the supervised tokens of the optimizer step, and the number of tokens
+    held to the base model.
+
+    Args:
+        max_tokens: tokens of a forward pass.
+        max_examples: the most examples of a forward pass; None: as `max_tokens` allows.
     """
 
     def __init__(
@@ -54,7 +60,13 @@ class CriticalStepTrainer(Trainer):
         self.max_tokens = max_tokens
         self.max_examples = max_examples
         self.kl_weight = kl_weight
-        self._divergences: list[torch.Tensor] = []  # of the optimiser steps since the last log
+        # A rank without an example in a pass that others make runs the shortest one, times 0.
+        self._spare = min(
+            itertools.chain.from_iterable(self.train_dataset),
+            key=lambda example: len(example.input_ids),
+        )
+        # Of the optimizer steps since the last log.
+        self._divergences: list[torch.Tensor] = []
         self.loss_is_scaled_for_ga = True
 
     def _get_num_items_in_batch(
@@ -75,16 +87,18 @@ class CriticalStepTrainer(Trainer):
         return over_ranks
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The KL to the base model as a column of its own, the mean over the optimiser steps of a row as the loss is.
+        """Log the KL to the base model in its own column, averaged over the row's steps.
 
         Raises:
-            ModelError: a loss or gradient that is no finite number: nothing good can come of it any more.
+            ModelError: a loss or gradient is not a finite number, so training cannot recover.
         """
         for name in ("loss", "grad_norm", "train_loss"):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise ModelError(
-                    f"training has diverged: {name} is {logs[name]} at optimiser step {self.state.global_step}, expected a finite number. "
-                    "Lower learning_rate, raise warmup_ratio, or look at the weights of the model; then train into another --out."
+                    f"training has diverged: {name} is {logs[name]} at optimizer step "
+                    f"{self.state.global_step}, expected a finite number. Lower learning_rate, "
+                    "raise warmup_ratio, or check the weights of the model; then train into "
+                    "another --out."
                 )
         if self.engine.base is not None and "loss" in logs:
             mean = torch.stack(self._divergences).mean()
@@ -101,12 +115,11 @@ class CriticalStepTrainer(Trainer):
         syncs = self.accelerator.sync_gradients
         for number, examples in enumerate(passes, start=1):
             is_last = number == len(passes)
-            self.accelerator.gradient_state._set_sync_gradients(
-                is_last and syncs
-            )  # DeepSpeed steps at the last pass alone
+            # DeepSpeed steps at the last pass only.
+            self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    run = examples or [self.train_dataset.spare]
+                    run = examples or [self._spare]
                     loss, divergence = self.compute_loss(
                         model, {"examples": run}, True, num_items_in_batch
                     )
@@ -120,18 +133,19 @@ class CriticalStepTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def micro_batches(self, examples: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
-        """The examples of each forward pass; every rank has equally many passes, maybe empty: sharded models meet in each."""
+        """The examples of each forward pass.
+
+        Every rank has equally many passes, some maybe empty: sharded models meet in each.
+        """
         tokens = [example.input_ids for example in examples]
-        padded, shares = "packing" not in self.engine.parts, "shared_prompts" in self.engine.parts
-        batches = cut_into_micro_batches(tokens, self.max_tokens, self.max_examples, padded, shares)
+        limits = (self.max_tokens, self.max_examples)
+        ways = ("packing" not in self.engine.parts, "shared_prompts" in self.engine.parts)
+        batches = cut_into_micro_batches(tokens, *limits, *ways)
         if self.accelerator.num_processes > 1:
-            counts = self.accelerator.gather(
-                torch.tensor([len(batches)], device=self.accelerator.device)
-            )
-            batches = cut_into_micro_batches(
-                tokens, self.max_tokens, self.max_examples, padded, shares, int(counts.max())
-            )
-            batches += [[]] * (int(counts.max()) - len(batches))
+            count = torch.tensor([len(batches)], device=self.accelerator.device)
+            most = int(self.accelerator.gather(count).max())
+            batches = cut_into_micro_batches(tokens, *limits, *ways, most)
+            batches += [[]] * (most - len(batches))
         return [[examples[index] for index in batch] for batch in batches]
 
     def compute_loss(
@@ -149,12 +163,10 @@ class CriticalStepTrainer(Trainer):
         else:
             padded = {name: tensor.to(self.args.device) for name, tensor in pad(examples).items()}
             sums = sum_losses(model, padded, self.engine.base)
-        # Ranks average their gradients, so each scales by their number to make it a sum over all of them. A sum over nothing is 0.
+        # Ranks average their gradients, so each scales by their number to make a sum over all of
+        # them. A sum over nothing is 0.
         counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)
-        scaled = (
-            sums
-            / counts
-            * (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
-        )
+        num_ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        scaled = sums / counts * num_ranks
         loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
         return (loss, scaled[1].detach()) if return_outputs else loss

@@ -1,4 +1,4 @@
-"""examples -> tuned model: Hugging Face's Trainer around the engine, on one process or many."""
+"""schedule -> tuned model: Hugging Face's Trainer around the engine, on one process or many."""
 
 from __future__ import annotations
 
@@ -19,70 +19,58 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
-from atlas.training.examples import ExampleSet, examples_of_steps, schedule_examples
 from atlas.training.ranks import Ranks
+from atlas.training.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class TunedModel:
-    """A model after its training: `weights` is the whole state where the model's own is sharded; `summary` what is known of the run."""
+    """A model after its training.
+
+    Attributes:
+        weights: the gathered state of a model that is sharded; None: the model's own.
+        summary: what the run's manifest reports.
+    """
 
     model: Any
     weights: dict[str, Any] | None
     summary: dict[str, Any]
 
 
-def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Ranks) -> TunedModel:
-    """Train on `examples`, from the newest state in the run folder `out` if there is one. All ranks call it.
+def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks) -> TunedModel:
+    """Train from the newest state in the run folder `out` if there is one. All ranks call it.
 
     Raises:
-        ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or a schedule that does not fit.
-        ModelError: the model cannot be loaded, or its loss is no finite number any more.
+        ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or
+            a learning rate schedule that does not fit.
+        ModelError: the model cannot be loaded, or its loss is no longer a finite number.
     """
-    os.environ.setdefault(
-        "TOKENIZERS_PARALLELISM", "false"
-    )  # the Trainer forks; the tokenizer's threads must not
+    # The Trainer forks, which the threads of a tokenizer do not survive.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers = import_transformers()
-    import torch
 
     from atlas.training.base_model import BaseModel
     from atlas.training.costs import count_run_tokens
-    from atlas.training.engine.choose_parts import choose_parts
-    from atlas.training.engine.exact_engine import Engine
     from atlas.training.follower import LastStepLogger, RunFollower
-    from atlas.training.optimizer_steps import OptimizerSteps
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     precision = resolve_precision(config.precision)
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
-    trajectories = examples.by_trajectory
-    order = schedule_examples(trajectories, config.epochs, config.batch_size, config.seed)
-    steps = examples_of_steps(trajectories, order, config.batch_size)
-    ranks.together(
-        lambda: _check_schedule(config, arguments.get_warmup_steps(len(steps)), len(steps))
-    )
+    steps = schedule.examples
+    num_steps = len(steps)
+    ranks.together(lambda: _check_warmup(config, arguments.get_warmup_steps(num_steps), num_steps))
     model = ranks.together(lambda: _load(config, precision))
-    base = BaseModel(model) if config.kl_weight and examples.num_anchored_tokens else None
-    autocast = torch.bfloat16 if precision == "bf16" else None
-    # Tried by one rank for all: their models must be alike, and under FSDP the others may not have their weights yet.
-    chosen = ranks.on_first(
-        lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base)
-    )
-    engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
-    parts = ranks.of_first(lambda: engine.parts)
-    engine.put_in(parts)
-    engine.uses_flash = ranks.of_first(lambda: engine.uses_flash)
-    if chosen and chosen.flash_problem:
-        say(f"flash attention is not used: {chosen.flash_problem}")
-    for part, reason in (chosen.left_out if chosen else {}).items():
-        say(f"engine.{part} is not used: {reason}")
+    has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
+    base = BaseModel(model) if config.kl_weight and has_anchors else None
+    engine = _make_engine(config, model, base, precision, ranks)
+    parts = engine.parts
     started = time.monotonic()
-    with show_progress("training", len(steps)) as bar:
+    with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(
             model=model,
             args=arguments,
-            train_dataset=OptimizerSteps(trajectories, order, config.batch_size, ranks.size),
+            train_dataset=schedule.deal_out(ranks.size),
             data_collator=collate,
             callbacks=[
                 LastStepLogger(),
@@ -96,9 +84,8 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
-                callback.logging_dir = str(
-                    out / "tensorboard"
-                )  # its own choice is among the states, which are removed
+                # Its own choice is among the states, which are removed.
+                callback.logging_dir = str(out / "tensorboard")
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
@@ -111,9 +98,6 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         [row[key] for row in trainer.state.log_history if key in row] for key in ("loss", "kl")
     )
     whole = trainer.accelerator.unwrap_model(trainer.model)
-    commit = getattr(
-        whole.config, "_commit_hash", None
-    )  # of a model from the hub, which has no digest of its own
     summary = {
         "optimizer_steps": trainer.state.global_step,
         "final_loss": _mean_of_last(losses),
@@ -125,8 +109,12 @@ def tune_model(config: TrainConfig, examples: ExampleSet, out: Path, ranks: Rank
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
-    summary |= {"final_kl": _mean_of_last(divergences)} if divergences else {}
-    return TunedModel(whole, weights, summary | ({"base_model_commit": commit} if commit else {}))
+    if divergences:
+        summary["final_kl"] = _mean_of_last(divergences)
+    # A model from the hub has no digest, but a commit.
+    if commit := getattr(whole.config, "_commit_hash", None):
+        summary["base_model_commit"] = commit
+    return TunedModel(whole, weights, summary)
 
 
 def _mean_of_last(values: list[float]) -> float:
@@ -134,7 +122,11 @@ def _mean_of_last(values: list[float]) -> float:
 
 
 def _load(config: TrainConfig, precision: str) -> Any:
-    """bf16 keeps float32 weights and computes under autocast: updates of 1e-5 vanish in bf16 weights. Adapters leave the base in bf16."""
+    """The model in the types that training needs.
+
+    With bf16 the weights stay float32 and computation runs under autocast, because updates of 1e-5
+    vanish in bf16 weights. With adapters the frozen base is in bf16.
+    """
     place = locate_model(config.model)
     if config.lora is None:
         return load_model(place, "float32")
@@ -143,13 +135,37 @@ def _load(config: TrainConfig, precision: str) -> Any:
     return load_with_adapters(place, config.lora, precision)
 
 
-def _check_schedule(config: TrainConfig, num_warmup_steps: int, num_steps: int) -> None:
-    if (
-        config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps
-    ):  # transformers would divide by what is left
+def _make_engine(config: TrainConfig, model: Any, base: Any, precision: str, ranks: Ranks) -> Any:
+    """The engine with its parts, which rank 0 tries for all.
+
+    The models of all ranks must be alike, and under FSDP the others may not have their weights yet.
+    """
+    import torch
+
+    from atlas.training.engine.choose_parts import choose_parts
+    from atlas.training.engine.exact_engine import Engine
+
+    autocast = torch.bfloat16 if precision == "bf16" else None
+    chosen = ranks.on_first(
+        lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base)
+    )
+    engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
+    engine.put_in(ranks.of_first(lambda: engine.parts))
+    engine.uses_flash = ranks.of_first(lambda: engine.uses_flash)
+    if chosen and chosen.flash_problem:
+        say(f"flash attention is not used: {chosen.flash_problem}")
+    for part, reason in (chosen.left_out if chosen else {}).items():
+        say(f"engine.{part} is not used: {reason}")
+    return engine
+
+
+def _check_warmup(config: TrainConfig, num_warmup_steps: int, num_steps: int) -> None:
+    # Transformers would divide by the number of steps that are left.
+    if config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps:
         raise ConfigError(
-            f"lr_scheduler=polynomial needs optimiser steps after the warm-up, and warmup_ratio={config.warmup_ratio:g} takes all of "
-            f"this run's {num_steps}. Set warmup_ratio=0, a smaller batch_size, or another lr_scheduler."
+            "lr_scheduler=polynomial needs optimizer steps after the warm-up, and "
+            f"warmup_ratio={config.warmup_ratio:g} takes all of this run's {num_steps}. Set "
+            "warmup_ratio=0, a smaller batch_size, or another lr_scheduler."
         )
 
 
@@ -160,15 +176,19 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
             list(config.report_to)
         ):
             tracker()
-    except Exception as error:  # each tracker has its own way to say that its package is missing
+    except Exception as error:
+        # Each tracker has its own way to say that its package is missing.
         raise ConfigError(
-            f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or leave it out."
+            f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or "
+            "remove it."
         ) from error
     arguments = transformers.TrainingArguments(
         output_dir=str(out / RESUME_FOLDER),
         run_name=out.resolve().name,
-        num_train_epochs=1,  # the schedule holds all epochs
-        per_device_train_batch_size=1,  # of a rank's shares of optimiser steps: the Trainer cuts them
+        # The schedule holds all epochs.
+        num_train_epochs=1,
+        # An item is a rank's share of an optimizer step. The Trainer subclass cuts it.
+        per_device_train_batch_size=1,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_scheduler,
         warmup_steps=config.warmup_ratio,
@@ -177,7 +197,8 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         bf16=precision == "bf16",
         activation_checkpointing=config.gradient_checkpointing,
         logging_steps=config.log_every,
-        logging_nan_inf_filter=False,  # it logs a loss of 0 in place of one that is no number
+        # The filter would log a loss of 0 in place of one that is not a number.
+        logging_nan_inf_filter=False,
         save_steps=config.save_every,
         save_total_limit=2,
         seed=config.seed,
@@ -189,12 +210,13 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
     )
-    if arguments.mixed_precision != {"bf16": "bf16", "fp32": "no"}[precision]:
+    expected = "bf16" if precision == "bf16" else "no"
+    if arguments.mixed_precision != expected:
         raise ConfigError(
-            f"the launcher's mixed_precision is '{arguments.mixed_precision}', and this run computes in {precision}. "
-            f"Set mixed_precision of the launcher to {'bf16' if precision == 'bf16' else 'no'}, or precision=… here to the other."
+            f"the launcher's mixed_precision is '{arguments.mixed_precision}', and this run "
+            f"computes in {precision}. Set mixed_precision of the launcher to {expected}, or "
+            "precision=… here to the other."
         )
-    arguments._n_gpu = min(
-        arguments.n_gpu, 1
-    )  # DataParallel over all GPUs in sight would multiply batch_size in silence
+    # DataParallel over all visible GPUs would silently multiply batch_size.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

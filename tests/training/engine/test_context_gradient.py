@@ -1,4 +1,4 @@
-"""`context_gradient`: the loss is that of the full gradient, and what carries gradient is what should."""
+"""`context_gradient`: the loss of the full gradient, with gradient only where it should be."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_window_counts_tokens_of_the_sequence_not_of_the_row() -> None:
         for place in range(max(0, supervised - 4), supervised)
     }
     assert len(places) == len(expected), (
-        "a live token is told by all that its sequence holds up to it"
+        "a live token depends on all that its sequence holds up to it"
     )
 
 

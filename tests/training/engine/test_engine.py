@@ -1,4 +1,4 @@
-"""Every part of the engine, and all together, against one sequence at a time with all logits, in float64."""
+"""Each engine part, and all together, against one sequence at a time with all logits (float64)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from tests.training.tiny_families import (
     tiny,
 )
 
-# Norms of most families compute in float32 whatever the model's type is, and eager attention its softmax: hence not 1e-12.
+# Norms of most families compute in float32 in a model of any type, and eager attention its
+# softmax: hence not 1e-12.
 EXACT = 2e-6
 CHOICES = [PARTS[:1], ("packing",), ("packing", "shared_prompts"), ("packing", "last_layer"), PARTS]
 names = pytest.mark.parametrize("family", FAMILIES)
@@ -199,7 +200,7 @@ def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and
         ),
         (transformers.GPTNeoXConfig(**SHAPE), {"last_layer"}),
     ],
-    ids=["scaled logits", "layers elsewhere", "a cache of its own"],
+    ids=["scaled logits", "layers elsewhere", "another cache"],
 )
 def test_what_an_architecture_does_not_know_stays_out_and_is_named(
     config: Any, left_out: set[str]

@@ -1,4 +1,4 @@
-"""Attention over packed rows, every way of it, against one softmax per token over the keys that it may see."""
+"""Every way of attention over packed rows, against one softmax per token over the keys it sees."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from atlas.training.engine.attention_calls import AttentionCall, plan_calls
-from atlas.training.engine.flash_kernels import CpuFlash, CudaFlash, FlashKernels, kernels_for
+from atlas.training.engine.attention_calls import plan_calls
+from atlas.training.engine.flash_kernels import (
+    CpuFlash,
+    CudaFlash,
+    FlashKernels,
+    KernelInputs,
+    kernels_for,
+)
 from atlas.training.engine.joined_attention import attend_jointly
 from atlas.training.engine.packed_attention import (
     GENERAL,
     AttentionPlan,
     attend,
-    plan_all,
     plan_for,
 )
 from atlas.training.engine.packed_rows import Node, PackedRow
@@ -30,7 +35,7 @@ HEADS, GROUPS, WIDTH = 4, 2, 8
 
 @dataclass(frozen=True)
 class PlainVarlen:
-    """What a GPU's variable-length flash attention is documented to compute, in a few plain lines, and its gradients by autograd.
+    """What a GPU's variable-length flash attention is documented to compute, in plain lines.
 
     Causal and windowed pieces are aligned at their last query and key.
     """
@@ -40,9 +45,8 @@ class PlainVarlen:
     def takes(self, query: torch.Tensor, window: int | None) -> bool:
         return True
 
-    def _pieces(
-        self, query: torch.Tensor, key: torch.Tensor, call: AttentionCall, scaling: float
-    ) -> Any:
+    def _pieces(self, given: KernelInputs) -> Any:
+        query, key, call = given.query, given.key, given.call
         starts, key_starts = call.query_edges_there.tolist(), call.key_edges_there.tolist()
         assert starts[-1] == len(query)
         assert key_starts[-1] == len(key)
@@ -54,7 +58,7 @@ class PlainVarlen:
             wide_key = key[key_first:key_last].repeat_interleave(
                 query.shape[1] // key.shape[1], dim=1
             )
-            scores = torch.einsum("qhd,khd->hqk", query[first:last], wide_key) * scaling
+            scores = torch.einsum("qhd,khd->hqk", query[first:last], wide_key) * given.scaling
             own = torch.arange(key_last - key_first - (last - first), key_last - key_first)[:, None]
             keys = torch.arange(key_last - key_first)[None]
             if call.causal or call.window is not None:
@@ -63,11 +67,10 @@ class PlainVarlen:
                 scores = scores.masked_fill(keys <= own - call.window, float("-inf"))
             yield slice(first, last), slice(key_first, key_last), scores
 
-    def forward(
-        self, query: Any, key: Any, value: Any, call: AttentionCall, scaling: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, given: KernelInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        query, key, value = given.query, given.key, given.value
         output, sums = torch.empty_like(query), query.new_empty(query.shape[1], len(query))
-        for asked, keys, scores in self._pieces(query, key, call, scaling):
+        for asked, keys, scores in self._pieces(given):
             wide_value = value[keys].repeat_interleave(query.shape[1] // key.shape[1], dim=1)
             output[asked], sums[:, asked] = (
                 torch.einsum("hqk,khd->qhd", scores.softmax(-1), wide_value),
@@ -77,30 +80,28 @@ class PlainVarlen:
 
     def backward(
         self,
-        gradient: Any,
-        query: Any,
-        key: Any,
-        value: Any,
-        output: Any,
-        logsumexp: Any,
-        call: AttentionCall,
-        scaling: float,
+        given: KernelInputs,
+        gradient: torch.Tensor,
+        output: torch.Tensor,
+        logsumexp: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The published equations of flash attention's backward pass (arXiv 2205.14135, algorithm 4)."""
+        """The published equations (arXiv 2205.14135, algorithm 4)."""
+        query, key, value = given.query, given.key, given.value
         of_query, of_key, of_value = (
             torch.zeros_like(query),
             torch.zeros_like(key),
             torch.zeros_like(value),
         )
         repeats = query.shape[1] // key.shape[1]
-        for asked, keys, scores in self._pieces(query, key, call, scaling):
+        for asked, keys, scores in self._pieces(given):
             shares = (scores - logsumexp[:, asked, None]).exp()
             grad, wide_key, wide_value = (
                 gradient[asked],
                 *(each[keys].repeat_interleave(repeats, dim=1) for each in (key, value)),
             )
             delta = (grad * output[asked]).sum(-1).T[..., None]
-            of_scores = shares * (torch.einsum("qhd,khd->hqk", grad, wide_value) - delta) * scaling
+            of_scores = shares * (torch.einsum("qhd,khd->hqk", grad, wide_value) - delta)
+            of_scores = of_scores * given.scaling
             of_query[asked] = torch.einsum("hqk,khd->qhd", of_scores, wide_key)
             for whole, part in (
                 (of_key, torch.einsum("hqk,qhd->khd", of_scores, query[asked])),
@@ -111,7 +112,7 @@ class PlainVarlen:
 
 
 def forest(shapes: list[tuple[int, int]]) -> PackedRow:
-    """A row of nodes (length, which of the nodes before it is its parent, 0: none), level by level, siblings side by side."""
+    """A row of nodes (length, which node before it is its parent, 0: none), level by level."""
     parents = [choice % (index + 1) - 1 for index, (_, choice) in enumerate(shapes)]
     paths: list[tuple[int, ...]] = []
     for index, parent in enumerate(parents):
@@ -140,7 +141,7 @@ def forest(shapes: list[tuple[int, int]]) -> PackedRow:
 
 
 def sees(row: PackedRow, window: int | None) -> NDArray[np.bool_]:
-    """Which key (second axis) each token of the row sees, [T, T], from the definition alone."""
+    """Which key (second axis) each token of the row sees, [T, T], from the definition only."""
     node_of = np.concatenate(
         [np.full(node.end - node.start, index) for index, node in enumerate(row.nodes)]
     )
@@ -198,11 +199,7 @@ def asked_places(draw: Any, row: PackedRow) -> NDArray[np.int64] | None:
 def plan_of(
     row: PackedRow, places: NDArray[np.int64] | None, kernels: FlashKernels | None
 ) -> AttentionPlan:
-    return (
-        plan_all(row, CPU, kernels, set())
-        if places is None
-        else plan_for(row, places, CPU, kernels, set())
-    )
+    return plan_for(row, places, CPU, kernels, set())
 
 
 @settings(max_examples=120, deadline=None)
@@ -271,7 +268,7 @@ def test_every_way_has_the_output_and_the_gradients_of_one_dense_mask(
 
 def test_a_plan_remembers_which_ways_were_used() -> None:
     row = forest([(5, 0), (4, 1)])
-    plan = plan_all(row, CPU, CpuFlash(), set())
+    plan = plan_for(row, None, CPU, CpuFlash(), set())
     attend(None, *states(9, 9), None, plan=plan)
     assert plan.ways == {CpuFlash.name}
     attend(None, *states(9, 9), None, softcap=3.0, plan=plan)
@@ -282,7 +279,7 @@ def test_a_plan_remembers_which_ways_were_used() -> None:
 def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(
     window: int | None, num_calls: int
 ) -> None:
-    """On PyTorch's meta device, which checks the operators of the installed version without a GPU."""
+    """On the meta device, which checks the operators of the installed version without a GPU."""
     meta = torch.device("meta")
     row = forest([(5, 0), (4, 1), (3, 1)])
     query, key, value = (
@@ -292,7 +289,7 @@ def test_the_gpu_kernels_take_their_arguments_and_give_their_shapes(
     kernels, calls = CudaFlash(), plan_calls(row.nodes, None, window, meta)
     assert len(calls) == num_calls
     assert kernels.takes(query, window)
-    assert not kernels.takes(query.float(), window), "flash attention knows half precision alone"
+    assert not kernels.takes(query.float(), window), "flash attention supports half precision only"
     output = attend_jointly(query, key, value, calls, kernels, 0.3)
     gradients = torch.autograd.grad(output, (query, key, value), torch.empty_like(output))
     assert [gradient.shape for gradient in gradients] == [query.shape, key.shape, value.shape]

@@ -53,7 +53,7 @@ def test_a_row_holds_every_sequence_at_its_own_positions_and_every_supervised_to
     assert len(row.token_ids) <= sum(len(one.input_ids) for one in examples)
 
 
-def test_a_common_beginning_stands_once_and_nests() -> None:
+def test_a_common_beginning_occurs_once_and_nests() -> None:
     row = pack_row([(one.input_ids, one.labels) for one in nested_examples()], share_prompts=True)
     depths = sorted(len(node.ancestors) for node in row.nodes)
     assert depths == [0, 0, 0, 1, 1, 1, 2, 2]

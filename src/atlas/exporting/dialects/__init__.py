@@ -1,0 +1,1 @@
+"""The data formats of other trainers, one file per family."""

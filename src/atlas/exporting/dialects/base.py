@@ -1,21 +1,23 @@
-"""What a dialect is: `(trajectory, selection) -> rows` of another trainer's file. Adding one is one class and one row in `DIALECTS`.
+"""What a dialect is: `(trajectory, selection) -> rows` of another trainer's file.
 
-A dialect also reads its rows back as the trainer would (`read`): which turns carry loss. So `--check` can prove what
-was written from the file alone. What a dialect cannot carry is either said (`losses`) or left out (`CannotCarryError`).
+A dialect also reads its rows back as the trainer would (`read`), including which turns carry loss.
+So `--check` proves what was written from the file only. What a dialect cannot carry is either
+reported (`losses`) or left out (`CannotCarryError`). To add one, write a subclass of
+`Dialect` and add a row to `DIALECTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from atlas.config import Config
-from atlas.lookup import look_up
+from atlas.kinds import Kind
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
 
-Row = dict[str, Any]
+ExportRow = dict[str, Any]
 Suffix = Literal[".jsonl", ".json", ".parquet"]
 
 DIALECTS: dict[str, str] = {
@@ -32,10 +34,25 @@ DIALECTS: dict[str, str] = {
     "trl": "atlas.exporting.dialects.trl:TrlDialect",
     "verl": "atlas.exporting.dialects.parquet:VerlDialect",
 }
+DIALECT = Kind("dialect", DIALECTS)
 
 
 class CannotCarryError(Exception):
-    """This trajectory has no form in this dialect; the message says why and what to use instead. It becomes a Problem."""
+    """This trajectory has no form in this dialect. It becomes a Problem.
+
+    The message says why and what to use instead.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class DialectContext:
+    """What a dialect is given beside its settings.
+
+    Attributes:
+        renderer: the renderer of the tokenizer that the user named; None if none was named.
+    """
+
+    renderer: Renderer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,59 +65,56 @@ class SupervisedChat:
 
 @dataclass(frozen=True, slots=True)
 class SupervisedTokens:
-    """The same of a row that holds tokens already; labels are -100 where there is no loss."""
+    """The same for a row that holds tokens; labels are -100 where there is no loss."""
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
 
 
-class DialectSettings(Config):
-    """What some dialects need to know besides the data."""
-
-    max_tokens: int | None = None
-
-
-class Dialect(Protocol):
-    """Made as `Class(settings, renderer)`; the renderer is there where the user named a tokenizer.
+class Dialect:
+    """Base of dialects, made as `Class(config, context)`: JSON Lines, one row per trajectory.
 
     Attributes:
-        notes: versions checked, and what the trainer does with a row that one would not expect.
-        stanza: the trainer's own settings, with {file} where the path goes; empty if there are none.
+        notes: the versions checked, and what the trainer does with a row that may surprise.
+        stanza: the trainer's own settings, with {file} for the path; empty if there are none.
         suffixes: the endings that the file may have.
-        one_row_per_step: whether each critical step has a row of its own, in which it alone carries loss.
-        stops_at_last_step: whether a row ends with the last critical step, because what follows would be trained.
+        one_row_per_step: whether each critical step has a row, in which only it carries loss.
+        stops_at_last_step: whether a row ends with the last critical step, because what follows
+            would be trained.
+        max_tokens: the length at which rows of tokens are cut; None: never.
     """
 
-    notes: str
-    stanza: str
-    suffixes: tuple[Suffix, ...]
-    one_row_per_step: bool
-    stops_at_last_step: bool
+    notes = ""
+    stanza = ""
+    suffixes: tuple[Suffix, ...] = (".jsonl",)
+    one_row_per_step = False
+    stops_at_last_step = False
+    max_tokens: int | None = None
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def __init__(self, config: Config, context: DialectContext) -> None:
+        pass
+
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         """The rows of a trajectory that has a critical step.
 
         Raises:
             CannotCarryError: the dialect has no form for it.
         """
-        ...
+        raise NotImplementedError
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        """What of this trajectory does not survive as it is, in a few words each; counted and printed."""
-        ...
+        """What of this trajectory changes in the file, in a few words each; counted and printed."""
+        return ()
 
-    def read(self, row: Row) -> SupervisedChat | SupervisedTokens:
+    def read(self, row: ExportRow) -> SupervisedChat | SupervisedTokens:
         """A row as the trainer reads it.
 
         Raises:
             ValueError, KeyError, TypeError: the row is damaged.
         """
-        ...
+        raise NotImplementedError
 
 
-def make_dialect(
-    name: str, settings: DialectSettings | None = None, renderer: Renderer | None = None
-) -> Dialect:
-    """The dialect named in `DIALECTS`, or your own `package.module:Class`."""
-    made: Dialect = look_up("dialect", name, DIALECTS)(settings or DialectSettings(), renderer)
-    return made
+def lost_if(changes: bool, what: str) -> tuple[str, ...]:
+    """One entry of `losses`, if it applies."""
+    return (what,) if changes else ()

@@ -1,70 +1,14 @@
-"""Messages as OpenAI-like objects and back: what most dialects share, each adding its flag."""
+"""What dialects of messages share: flags on messages, written and read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.exporting.dialects.base import DialectSettings, SupervisedChat
-from atlas.records import Message, Selection, ToolCall, Trajectory
-from atlas.rendering.renderer import Renderer
-
-
-class ChatDialect:
-    """Base of the dialects whose rows hold whole messages: no settings, JSON Lines, one row a trajectory."""
-
-    notes = ""
-    stanza = ""
-    suffixes: tuple[Any, ...] = (".jsonl",)
-    one_row_per_step = False
-    stops_at_last_step = False
-
-    def __init__(self, settings: DialectSettings, renderer: Renderer | None) -> None:
-        pass
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        return ()
-
-
-def chat_dict(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form: optional fields absent rather than null, arguments as their verbatim text."""
-    chat: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning is not None:
-        chat["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        chat["tool_calls"] = [
-            {
-                **({"id": call.id} if call.id is not None else {}),
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        chat["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        chat["name"] = message.name
-    return chat
-
-
-def read_chat_dict(chat: Mapping[str, Any]) -> Message:
-    """The message that `chat_dict` wrote; also where a table filled absent fields with null."""
-    return Message(
-        role=chat["role"],
-        content=chat["content"],
-        reasoning=chat.get("reasoning_content"),
-        tool_calls=tuple(
-            ToolCall(
-                id=call.get("id"),
-                name=call["function"]["name"],
-                arguments=call["function"]["arguments"],
-            )
-            for call in chat.get("tool_calls") or ()
-        ),
-        tool_call_id=chat.get("tool_call_id"),
-        name=chat.get("name"),
-    )
+from atlas.exporting.dialects.base import SupervisedChat, lost_if
+from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
 
 def flagged_messages(
@@ -75,52 +19,90 @@ def flagged_messages(
         yield message, step in selection.indices
 
 
-def until_last_step(trajectory: Trajectory, selection: Selection) -> Iterator[tuple[Message, bool]]:
-    """The same up to the last critical step: what follows carries no loss and changes nothing before it."""
-    last = max(selection.indices)
-    for message, step in trajectory.owned_messages():
-        yield message, step in selection.indices
-        if step == last:
-            return
+def write_flagged(
+    trajectory: Trajectory,
+    selection: Selection,
+    flag: str,
+    form: Callable[[bool], bool | int] = bool,
+    write: Callable[[Message], dict[str, Any]] = write_openai_message,
+) -> list[dict[str, Any]]:
+    """The messages as objects, each with `flag` beside its fields; `read_flagged` reads them."""
+    return [
+        {**write(message), flag: form(critical)}
+        for message, critical in flagged_messages(trajectory, selection)
+    ]
 
 
 def read_flagged(
-    messages: Sequence[Mapping[str, Any]], key: str, *, default: bool
+    messages: Sequence[Mapping[str, Any]], flag: str, *, default: bool
 ) -> SupervisedChat:
-    """Messages with a flag on each; `default` is what the trainer does with an assistant message that has none."""
+    """Messages with a flag on each.
+
+    Args:
+        default: what the trainer does with an assistant message that has no flag.
+    """
     flags = []
     for chat in messages:
-        flag = chat.get(key)
-        if flag is not None and flag not in (0, 1):
-            raise ValueError(f"{key} is {flag!r:.40}, expected 0, 1, true or false")
-        flags.append(chat["role"] == "assistant" and (default if flag is None else bool(flag)))
-    return SupervisedChat(tuple(read_chat_dict(chat) for chat in messages), tuple(flags))
+        value = chat.get(flag)
+        if value is not None and value not in (0, 1):
+            raise ValueError(f"{flag} is {value!r:.40}, expected 0, 1, true or false")
+        flags.append(chat["role"] == "assistant" and (default if value is None else bool(value)))
+    return SupervisedChat(tuple(map(read_openai_message, messages)), tuple(flags))
 
 
-def with_thinking(message: Message) -> str:
-    """Content with the reasoning before it in <think> tags, for formats that have no field for it."""
-    return (
-        message.content
-        if message.reasoning is None
-        else f"<think>\n{message.reasoning}\n</think>\n\n{message.content}"
-    )
+def read_listed(
+    messages: Sequence[Mapping[str, Any]], flags: Sequence[Any], name: str
+) -> SupervisedChat:
+    """Messages with their flags in the list `name` beside them."""
+    if len(flags) != len(messages):
+        raise ValueError(f"{name} has {len(flags)} entries for {len(messages)} messages")
+    return SupervisedChat(tuple(map(read_openai_message, messages)), tuple(map(bool, flags)))
 
 
-THINKING_LOSS = "reasoning of its own field was written into the content, in <think> tags"
+def supervise_last(messages: Sequence[Message]) -> SupervisedChat:
+    """A conversation whose last turn carries the loss."""
+    if messages[-1].role != "assistant":
+        raise ValueError("the conversation does not end in an assistant turn")
+    return SupervisedChat(tuple(messages), (*[False] * (len(messages) - 1), True))
+
+
+def conversations_to_steps(
+    trajectory: Trajectory, selection: Selection
+) -> Iterator[tuple[Sequence[Message], Message]]:
+    """(the messages before it, the response) of each critical step, in order."""
+    history: list[Message] = []
+    for message, critical in flagged_messages(trajectory, selection):
+        if critical:
+            yield tuple(history), message
+        history.append(message)
+
+
+def with_thinking(message: Message, content: str | None = None) -> str:
+    """Content after its reasoning in <think> tags, for formats without a field for reasoning."""
+    content = message.content if content is None else content
+    if message.reasoning is None:
+        return content
+    return f"<think>\n{message.reasoning}\n</think>\n\n{content}"
 
 
 def thinking_losses(trajectory: Trajectory) -> tuple[str, ...]:
-    return (
-        (THINKING_LOSS,)
-        if any(message.reasoning is not None for message in trajectory.messages)
-        else ()
-    )
+    """What `with_thinking` changes."""
+    has_any = any(message.reasoning is not None for message in trajectory.messages)
+    return lost_if(has_any, "reasoning was moved into the content, in <think> tags")
+
+
+def call_id_losses(trajectory: Trajectory) -> tuple[str, ...]:
+    """What a format without ids of tool calls loses."""
+    calls = [call for message in trajectory.messages for call in message.tool_calls]
+    has_any = any(call.id is not None for call in calls)
+    return lost_if(has_any, "ids of tool calls: results are matched to calls by order only")
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:
-    """`tools` where the trajectory has any: an absent key, not an empty list, says that there are none."""
+    """`tools` if the trajectory has any. An absent key, not an empty list, means no tools."""
     return {"tools": list(trajectory.tools)} if trajectory.tools else {}
 
 
 def tools_text(trajectory: Trajectory) -> str:
+    """The tool schemas as JSON text, empty if there are none."""
     return json.dumps(trajectory.tools, ensure_ascii=False) if trajectory.tools else ""

@@ -1,4 +1,4 @@
-"""ms-swift: `loss` on assistant messages; tool calls are messages of their own (`tool_call`), results have the role `tool_response`."""
+"""Rows for ms-swift: `loss` on assistant messages; tool calls are messages with their own role."""
 
 from __future__ import annotations
 
@@ -6,90 +6,74 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from atlas.exporting.dialects.base import Row, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
+    call_id_losses,
+    flagged_messages,
     thinking_losses,
     tools_text,
-    until_last_step,
     with_thinking,
 )
 from atlas.records import Message, Selection, ToolCall, Trajectory
+from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 
-class MsSwiftDialect(ChatDialect):
+class MsSwiftDialect(Dialect):
     """`loss` true on critical turns, false on the other assistant turns."""
 
     notes = """\
-Executed with ms-swift 4.6.0 (its preprocessor and the template chatml; text turns, no tools), except for one token a
-turn: the newline after <|im_end|>, which its templates count to the end of turn, is trained too. `loss` wins over
-`--loss_scale` (leave that at `default`). The end of the last turn of a row is trained whatever its `loss` says. So
-rows stop at the last critical step; do not append turns to them. Other fields of a message are dropped without a
-word: reasoning therefore stands in the content, and tool calls are messages (read, not run)."""
-    stops_at_last_step = True
+Run with ms-swift 4.6.0 (its preprocessor and the template chatml; text turns, no tools). One token
+per turn differs: its templates count the newline after <|im_end|> to the end of turn and train it.
+`loss` overrides `--loss_scale`; leave that at `default`. ms-swift trains the end of the last turn
+of a row whatever its `loss` says, so rows stop at the last critical step; do not append turns to
+them. It drops other fields of a message without a warning, so reasoning is written into the content
+and tool calls are messages (read in its code, not run)."""
     stanza = "swift sft --dataset {file} …"
+    stops_at_last_step = True
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
+        flagged = list(flagged_messages(trajectory, selection))
+        last = max(place for place, (_, critical) in enumerate(flagged) if critical)
         messages: list[dict[str, Any]] = []
-        for message, critical in until_last_step(trajectory, selection):
+        for message, critical in flagged[: last + 1]:
             if message.role != "assistant":
-                messages.append(
-                    {
-                        "role": "tool_response" if message.role == "tool" else message.role,
-                        "content": message.content,
-                    }
-                )
+                role = "tool_response" if message.role == "tool" else message.role
+                messages.append({"role": role, "content": message.content})
                 continue
             if (content := with_thinking(message)) or not message.tool_calls:
                 messages.append({"role": "assistant", "content": content, "loss": critical})
             for call in message.tool_calls:
-                messages.append(
-                    {"role": "tool_call", "content": _call_text(call), "loss": critical}
-                )
-        yield {
-            "messages": messages,
-            **({"tools": tools_text(trajectory)} if trajectory.tools else {}),
-        }
+                made = {"name": call.name, "arguments": decode_arguments(call.arguments)}
+                text = json.dumps(made, ensure_ascii=False)
+                messages.append({"role": "tool_call", "content": text, "loss": critical})
+        tools = tools_text(trajectory)
+        yield {"messages": messages, **({"tools": tools} if tools else {})}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        lost = [*thinking_losses(trajectory)]
-        messages = trajectory.messages
-        if any(call.id is not None for message in messages for call in message.tool_calls):
-            lost.append("ids of tool calls: calls and results are matched by their order alone")
-        if any(message.name is not None for message in messages):
-            lost.append("names on messages")
-        return tuple(lost)
+        has_names = any(message.name is not None for message in trajectory.messages)
+        return (
+            *thinking_losses(trajectory),
+            *call_id_losses(trajectory),
+            *lost_if(has_names, "names on messages"),
+        )
 
-    def read(self, row: Row) -> SupervisedChat:
+    def read(self, row: ExportRow) -> SupervisedChat:
         messages: list[Message] = []
         flags: list[bool] = []
         for chat in row["messages"]:
             loss = bool(chat.get("loss", True))
-            if chat["role"] == "tool_call":
-                call = json.loads(chat["content"])
-                made = ToolCall(name=call["name"], arguments=_arguments_text(call["arguments"]))
-                if messages and messages[-1].role == "assistant":
-                    messages[-1] = messages[-1].model_copy(
-                        update={"tool_calls": (*messages[-1].tool_calls, made)}
-                    )
-                    flags[-1] = flags[-1] and loss
-                else:
-                    messages.append(Message(role="assistant", tool_calls=(made,)))
-                    flags.append(loss)
+            if chat["role"] != "tool_call":
+                role = "tool" if chat["role"] == "tool_response" else chat["role"]
+                messages.append(Message(role=role, content=chat["content"]))
+                flags.append(role == "assistant" and loss)
                 continue
-            role = "tool" if chat["role"] == "tool_response" else chat["role"]
-            messages.append(Message(role=role, content=chat["content"]))
-            flags.append(role == "assistant" and loss)
+            call = json.loads(chat["content"])
+            made = ToolCall(name=call["name"], arguments=encode_arguments(call["arguments"]))
+            if messages and messages[-1].role == "assistant":
+                calls = (*messages[-1].tool_calls, made)
+                messages[-1] = messages[-1].model_copy(update={"tool_calls": calls})
+                flags[-1] = flags[-1] and loss
+            else:
+                messages.append(Message(role="assistant", tool_calls=(made,)))
+                flags.append(loss)
         return SupervisedChat(tuple(messages), tuple(flags))
-
-
-def _call_text(call: ToolCall) -> str:
-    try:
-        arguments = json.loads(call.arguments)
-    except ValueError:
-        arguments = call.arguments  # a model wrote broken JSON: it stays a text
-    return json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
-
-
-def _arguments_text(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

@@ -1,60 +1,58 @@
-"""OpenAI chat messages with a flag per turn: `weight` (openai), `train` (axolotl), and `message_loss_mask` beside them (renderers)."""
+"""OpenAI messages with a flag per turn: `weight`, `train`, or a list `message_loss_mask`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import Row, SupervisedChat
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
 from atlas.exporting.dialects.chat import (
-    ChatDialect,
-    chat_dict,
     flagged_messages,
-    read_chat_dict,
     read_flagged,
+    read_listed,
     tools_field,
+    write_flagged,
 )
 from atlas.records import Selection, Trajectory
+from atlas.rendering.openai_messages import write_openai_message
 
 
-class OpenAIDialect(ChatDialect):
-    """`weight` 1 on critical turns, 0 on every other assistant turn, canned acknowledgements among them."""
+class OpenAIDialect(Dialect):
+    """`weight` 1 on critical turns, 0 on every other assistant turn."""
 
     notes = """\
-Not run against OpenAI's service (it takes uploads alone). Documented there: `weight` 0 or 1 on assistant messages, 1
-where it is absent. The service knows no `reasoning_content`: strip it, or expect the upload to be refused. Many open
-trainers read this shape but not `weight` (TRL, LLaMA-Factory and torchtune train every assistant turn of it): use
-their own dialects."""
+Not run against OpenAI's service, which only takes uploads. It documents `weight` 0 or 1 on
+assistant messages, 1 if absent. The service does not know `reasoning_content`: strip it, or expect
+the upload to be refused. Many open trainers read this shape but not `weight` (TRL, LLaMA-Factory
+and torchtune train every assistant turn of it): use their own dialects."""
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [
-            {**chat_dict(message), "weight": int(critical)}
-            if message.role == "assistant"
-            else chat_dict(message)
-            for message, critical in flagged_messages(trajectory, selection)
-        ]
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
+        messages = write_flagged(trajectory, selection, "weight", int)
+        for message in messages:
+            if message["role"] != "assistant":
+                del message["weight"]
         yield {"messages": messages, **tools_field(trajectory)}
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        if any(message.reasoning is not None for message in trajectory.messages):
-            return (
-                "reasoning is in `reasoning_content`, which OpenAI's own service does not know",
-            )
-        return ()
+        has_any = any(message.reasoning is not None for message in trajectory.messages)
+        return lost_if(
+            has_any, "reasoning is in `reasoning_content`, which OpenAI's service does not know"
+        )
 
-    def read(self, row: Row) -> SupervisedChat:
+    def read(self, row: ExportRow) -> SupervisedChat:
         return read_flagged(row["messages"], "weight", default=True)
 
 
-class AxolotlDialect(ChatDialect):
+class AxolotlDialect(Dialect):
     """`train` on every turn."""
 
     notes = """\
-Executed with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns). 0.21 needs Python 3.12 and was
-not run. `message_field_training` makes a turn's `train` win over `roles_to_train`; without that line every assistant
-turn is trained. Keep `train_on_eos: turn`: it trains the end of critical turns alone (`all` trains the end of every
-turn, observations included). Where a turn does not end in the tokenizer's eos token (Llama 3: <|eot_id|>), name it in
-`eot_tokens`, or the model never learns to stop. Sequences over `sequence_len` are dropped or cut by the trainer
-without regard to where the critical steps are."""
+Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns). 0.21 needs Python
+3.12 and was not run. `message_field_training` makes a turn's `train` override `roles_to_train`;
+without that line every assistant turn is trained. Keep `train_on_eos: turn`: it trains the end of
+critical turns only (`all` trains the end of every turn, observations included). If a turn does not
+end in the tokenizer's eos token (Llama 3: <|eot_id|>), name it in `eot_tokens`, or the model never
+learns to stop. The trainer drops or cuts sequences over `sequence_len` without regard to where the
+critical steps are."""
     stanza = """\
 datasets:
   - path: {file}
@@ -67,46 +65,40 @@ datasets:
     train_on_eos: turn
 chat_template: tokenizer_default"""
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [
-            {**chat_dict(message), "train": critical}
-            for message, critical in flagged_messages(trajectory, selection)
-        ]
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
+        messages = write_flagged(trajectory, selection, "train")
         yield {"messages": messages, **tools_field(trajectory)}
 
-    def read(self, row: Row) -> SupervisedChat:
+    def read(self, row: ExportRow) -> SupervisedChat:
         return read_flagged(row["messages"], "train", default=False)
 
 
-class RenderersDialect(ChatDialect):
-    """`message_loss_mask` beside `messages`: one truth value per message, for `build_training_sample`."""
+class RenderersDialect(Dialect):
+    """`message_loss_mask` beside `messages`: a boolean per message, for `build_training_sample`."""
 
     notes = """\
-Executed with renderers 0.1.12 (Qwen3Renderer and build_training_sample; an empty <think> block that Qwen3 puts into
-the last turn is trained with it). The mask only narrows what the renderer itself calls sampled: critical turns and
-their end of turn. Unselected turns stay as context. A renderer without a sampled mask (DefaultRenderer) asks for
-`role_to_mask`, and then trains role headers too: use a model's own renderer. Pass `ensure_final_stop=True` for
-templates that do not close the last turn."""
+Run with renderers 0.1.12 (Qwen3Renderer and build_training_sample; an empty <think> block that
+Qwen3 writes into the last turn is trained with it). The mask only narrows what the renderer itself
+calls sampled: critical turns and their end of turn. Other turns stay as context. A renderer without
+a sampled mask (DefaultRenderer) asks for `role_to_mask` and then trains role headers too, so use
+the model's own renderer. Pass `ensure_final_stop=True` for templates that do not close the last
+turn."""
     stanza = """\
 for row in map(json.loads, open("{file}")):
     sample = renderers.base.build_training_sample(
-        renderer, row["messages"], tools=row.get("tools"), message_loss_mask=row["message_loss_mask"])"""
+        renderer,
+        row["messages"],
+        tools=row.get("tools"),
+        message_loss_mask=row["message_loss_mask"],
+    )"""
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         flagged = list(flagged_messages(trajectory, selection))
         yield {
-            "messages": [chat_dict(message) for message, _ in flagged],
+            "messages": [write_openai_message(message) for message, _ in flagged],
             "message_loss_mask": [critical for _, critical in flagged],
             **tools_field(trajectory),
         }
 
-    def read(self, row: Row) -> SupervisedChat:
-        mask = row["message_loss_mask"]
-        if len(mask) != len(row["messages"]):
-            raise ValueError(
-                f"message_loss_mask has {len(mask)} entries for {len(row['messages'])} messages"
-            )
-        return SupervisedChat(
-            tuple(read_chat_dict(chat) for chat in row["messages"]),
-            tuple(bool(flag) for flag in mask),
-        )
+    def read(self, row: ExportRow) -> SupervisedChat:
+        return read_listed(row["messages"], row["message_loss_mask"], "message_loss_mask")

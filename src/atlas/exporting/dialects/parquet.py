@@ -1,4 +1,4 @@
-"""Parquet tables: messages with critical flags, kinds and reasons for one's own code, and the columns that verl reads."""
+"""Parquet tables: messages with critical flags for your own code, and the columns of verl."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.errors import DependencyError
-from atlas.exporting.dialects.base import Row, Suffix, SupervisedChat
-from atlas.exporting.dialects.chat import (
-    ChatDialect,
-    chat_dict,
-    flagged_messages,
-    read_chat_dict,
-    read_flagged,
-    tools_text,
-)
+from atlas.exporting.dialects.base import Dialect, ExportRow, Suffix, SupervisedChat
+from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
 from atlas.records import CriticalStep, Selection, Trajectory
+from atlas.rendering.openai_messages import write_openai_message
 
 
-class ParquetDialect(ChatDialect):
-    """One row a trajectory; the lists `step`, `critical`, `kinds`, `reasons` and `scores` run beside `messages`."""
+class ParquetDialect(Dialect):
+    """One row per trajectory; `step`, `critical`, `kinds`, `reasons` and `scores` per message."""
 
     notes = """\
-For one's own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the index of the step
-whose response a message is, or -1. `tools` is JSON text, because schemas have no common columns. Absent fields of a
-message are null: drop them before a chat template sees them."""
+For your own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the
+index of the step whose response a message is, or -1. `tools` is JSON text, because schemas have no
+common columns. Absent fields of a message are null: drop them before you apply a chat template."""
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         chosen = {step.index: step for step in selection.critical_steps}
         owned = list(trajectory.owned_messages())
         marks = [chosen.get(step, CriticalStep(index=0)) for _, step in owned]
@@ -38,7 +32,7 @@ message are null: drop them before a chat template sees them."""
             "outcome": trajectory.outcome.status,
             "score": trajectory.outcome.score,
             "selector": selection.selector,
-            "messages": [chat_dict(message) for message, _ in owned],
+            "messages": [write_openai_message(message) for message, _ in owned],
             "step": [step for _, step in owned],
             "critical": [step in chosen for _, step in owned],
             "kinds": [list(mark.kinds) for mark in marks],
@@ -48,44 +42,39 @@ message are null: drop them before a chat template sees them."""
         }
 
     def schema(self) -> Any:
+        """The columns: they cannot be inferred from rows, which may lack optional fields."""
         arrow = import_arrow()
         text, many = arrow.string(), arrow.list_
-        columns = dict.fromkeys(("id", "task", "environment", "outcome"), text)
-        columns |= {
-            "score": arrow.float64(),
-            "selector": text,
-            "messages": many(_message_type()),
-            "step": many(arrow.int32()),
-        }
-        columns |= {
-            "critical": many(arrow.bool_()),
-            "kinds": many(many(text)),
-            "reasons": many(text),
-            "scores": many(arrow.float64()),
-        }
-        return arrow.schema(columns | {"tools": text})
-
-    def read(self, row: Row) -> SupervisedChat:
-        if len(row["critical"]) != len(row["messages"]):
-            raise ValueError(
-                f"{len(row['critical'])} critical flags for {len(row['messages'])} messages"
-            )
-        return SupervisedChat(
-            tuple(map(read_chat_dict, row["messages"])),
-            tuple(bool(flag) for flag in row["critical"]),
+        return arrow.schema(
+            {
+                **dict.fromkeys(("id", "task", "environment", "outcome"), text),
+                "score": arrow.float64(),
+                "selector": text,
+                "messages": many(_message_type()),
+                "step": many(arrow.int32()),
+                "critical": many(arrow.bool_()),
+                "kinds": many(many(text)),
+                "reasons": many(text),
+                "scores": many(arrow.float64()),
+                "tools": text,
+            }
         )
 
+    def read(self, row: ExportRow) -> SupervisedChat:
+        return read_listed(row["messages"], row["critical"], "critical")
 
-class VerlDialect(ChatDialect):
+
+class VerlDialect(Dialect):
     """`messages` with `loss_mask` 0 or 1 on each, and `tools` as JSON text."""
 
     notes = """\
-Executed with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module replaced by empty ones), except for one
-token a turn: verl trains all that the template writes after a turn's header, so with ChatML the newline after <|im_end|> too.
-verl's own MultiTurnSFTDataset reads no `loss_mask` of a message: it trains every assistant turn, canned
-acknowledgements included. The class below makes it honour the flag. Where a template gives other tokens to a turn
-alone than within the conversation, verl stops with an error (set `ignore_input_ids_mismatch` only after looking).
-`truncation: error` is the default; "right" drops late critical steps in silence."""
+Run with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module replaced by empty
+ones). One token per turn differs: verl trains all that the template writes after a turn's header,
+so with ChatML also the newline after <|im_end|>. verl's own MultiTurnSFTDataset does not read the
+`loss_mask` of a message: it trains every assistant turn, canned acknowledgements included. The
+class below makes it use the flag. If a template gives a turn other tokens on its own than within
+the conversation, verl stops with an error (set `ignore_input_ids_mismatch` only after looking).
+`truncation: error` is the default; "right" drops late critical steps silently."""
     stanza = """\
 data.train_files={file} data.custom_cls.path=masked_sft.py data.custom_cls.name=MaskedSFTDataset
 # ---
@@ -98,34 +87,34 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
         self.tools = [json.loads(tools) if tools else None for tools in self.tools]
 
     def _build_messages(self, example):
-        messages = super()._build_messages(example)
-        return [{key: value for key, value in message.items() if value is not None} for message in messages]
+        return [
+            {key: value for key, value in message.items() if value is not None}
+            for message in super()._build_messages(example)
+        ]
 
     def _process_single_message(self, index, message, **others):
         ids, mask, *rest = super()._process_single_message(index=index, message=message, **others)
         return ids, mask * message.get("loss_mask", 0), *rest"""
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
-        messages = [
-            {**chat_dict(message), "loss_mask": int(critical)}
-            for message, critical in flagged_messages(trajectory, selection)
-        ]
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
+        messages = write_flagged(trajectory, selection, "loss_mask", int)
         yield {"id": trajectory.id, "messages": messages, "tools": tools_text(trajectory)}
 
     def schema(self) -> Any:
+        """The columns that verl reads."""
         arrow = import_arrow()
         message = arrow.struct([*_message_type(), arrow.field("loss_mask", arrow.int8())])
         return arrow.schema(
             {"id": arrow.string(), "messages": arrow.list_(message), "tools": arrow.string()}
         )
 
-    def read(self, row: Row) -> SupervisedChat:
+    def read(self, row: ExportRow) -> SupervisedChat:
         return read_flagged(row["messages"], "loss_mask", default=False)
 
 
 def import_arrow() -> Any:
-    """pyarrow, which only these dialects need.
+    """The package pyarrow, which only these dialects need.
 
     Raises:
         DependencyError: it is not installed.
@@ -140,16 +129,12 @@ def import_arrow() -> Any:
 def _message_type() -> Any:
     arrow = import_arrow()
     text = arrow.string()
-    call = arrow.struct(
-        {"id": text, "type": text, "function": arrow.struct({"name": text, "arguments": text})}
-    )
+    function = arrow.struct({"name": text, "arguments": text})
+    call = arrow.struct({"id": text, "type": text, "function": function})
     return arrow.struct(
         {
-            "role": text,
-            "content": text,
-            "reasoning_content": text,
+            **dict.fromkeys(("role", "content", "reasoning_content"), text),
             "tool_calls": arrow.list_(call),
-            "tool_call_id": text,
-            "name": text,
+            **dict.fromkeys(("tool_call_id", "name"), text),
         }
     )

@@ -1,39 +1,43 @@
-"""torchtune: messages with `masked`, read by a message transform of ten lines, because its own ones ignore the flag."""
+"""Rows for torchtune: messages with `masked`, read by a small message transform."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
-from atlas.exporting.dialects.base import CannotCarryError, Row, SupervisedChat
-from atlas.exporting.dialects.chat import (
-    ChatDialect,
-    flagged_messages,
-    thinking_losses,
-    with_thinking,
+from atlas.exporting.dialects.base import (
+    CannotCarryError,
+    Dialect,
+    ExportRow,
+    SupervisedChat,
+    lost_if,
 )
-from atlas.exporting.dialects.sharegpt import JOINED_LOSS, joined
+from atlas.exporting.dialects.chat import flagged_messages, thinking_losses, with_thinking
+from atlas.exporting.dialects.sharegpt import joined, joining_losses, without_system
 from atlas.records import Message, Selection, Trajectory
 
 
-class TorchtuneDialect(ChatDialect):
+class TorchtuneDialect(Dialect):
     """`masked` false on critical turns, true on all others."""
 
     notes = """\
-Executed with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTransform; the ChatML tokens
-written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages, ShareGPTToMessages) ignore `masked`
-and train every assistant turn: use the one below. It refuses two user turns in a row, a system message in mid-
-conversation, and an assistant turn after a tool result: neighbours are joined here, trajectories with tools are left
-out. Its end of turn is trained with the turn; `max_seq_len` cuts the tail. The project is no longer developed."""
+Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTransform; the ChatML
+tokens written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages,
+ShareGPTToMessages) ignore `masked` and train every assistant turn: use the one below. It refuses
+two user turns in a row, a system message in mid-conversation, and an assistant turn after a tool
+result. So neighbors are joined here, and trajectories with tools are left out. Its end of turn is
+trained with the turn; `max_seq_len` cuts the tail. The project is no longer developed."""
     stanza = """\
-class MaskedMessages:  # a message_transform for torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …)
+# For torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …):
+class MaskedMessages:
     def __call__(self, sample):
-        return {"messages": [torchtune.data.Message.from_dict(message) for message in sample["messages"]]}"""
+        messages = [torchtune.data.Message.from_dict(message) for message in sample["messages"]]
+        return {"messages": messages}"""
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         if any(message.tool_calls or message.role == "tool" for message in trajectory.messages):
             raise CannotCarryError(
-                "torchtune's messages hold no tool calls, and it refuses an assistant turn after a tool result. Use --to trl"
+                "torchtune's messages hold no tool calls, and it refuses an assistant turn after a "
+                "tool result. Use --to trl"
             )
         flagged = list(flagged_messages(trajectory, selection))
         system = flagged[:1] if flagged and flagged[0][0].role == "system" else []
@@ -45,20 +49,13 @@ class MaskedMessages:  # a message_transform for torchtune.datasets.SFTDataset(s
         }
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        messages = (
-            trajectory.messages[1:]
-            if trajectory.prompt and trajectory.prompt[0].role == "system"
-            else trajectory.messages
+        return (
+            *thinking_losses(trajectory),
+            *joining_losses(without_system(trajectory.messages)),
+            *lost_if(bool(trajectory.tools), "tool schemas: torchtune has no field for them"),
         )
-        pairs = pairwise(messages)
-        lost = [*thinking_losses(trajectory)]
-        if any("assistant" not in (one.role, other.role) for one, other in pairs):
-            lost.append(JOINED_LOSS)
-        if trajectory.tools:
-            lost.append("tool schemas: torchtune has no place for them")
-        return tuple(lost)
 
-    def read(self, row: Row) -> SupervisedChat:
+    def read(self, row: ExportRow) -> SupervisedChat:
         messages = tuple(
             Message(role=chat["role"], content=chat["content"]) for chat in row["messages"]
         )

@@ -1,69 +1,76 @@
-"""TRL: `input_ids` and `labels`, tokenised here once, so that no template or flag of the trainer can change what is supervised."""
+"""Rows for TRL: `input_ids` and `labels`, so that no template or flag of a trainer changes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import Field
+
+from atlas.config import Config
 from atlas.errors import ConfigError
 from atlas.exporting.dialects.base import (
     CannotCarryError,
-    DialectSettings,
-    Row,
-    Suffix,
+    Dialect,
+    DialectContext,
+    ExportRow,
     SupervisedTokens,
 )
 from atlas.records import Selection, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
-from atlas.rendering.renderer import Renderer
 
 
-class TrlDialect:
-    """Exact tokens of one tokenizer; needs --tokenizer, which must be that of the model to be trained."""
+class TrlConfig(Config):
+    """Settings of the dialect `trl`."""
 
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="longer sequences lose their tail; steps that no longer fit are left out",
+    )
+
+
+class TrlDialect(Dialect):
+    """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""
+
+    Config = TrlConfig
     notes = """\
-Executed with trl 1.16.0 (SFTTrainer's preparation and collator): the labels reach the loss unchanged. TRL has no
-switch per message: on `messages` it trains every assistant turn (`assistant_only_loss`, and only where the template
-has generation markers) or every token. Rows with `input_ids` and `labels` are taken as they are. Before 1.0 a
-`labels` column was not promised to be kept. Set max_length=None: its default of 1,024 cuts the tail, and with it late
-critical steps. Packing keeps labels, but mixes rows."""
+Run with trl 1.16.0 (SFTTrainer's preparation and collator): the labels reach the loss unchanged.
+TRL has no flag per message: on `messages` it trains every assistant turn (`assistant_only_loss`,
+and only if the template has generation markers) or every token. It takes rows with `input_ids` and
+`labels` as they are; before 1.0 it did not promise to keep a `labels` column. Set max_length=None:
+its default of 1,024 cuts the tail, and with it late critical steps. Packing keeps labels, but mixes
+rows."""
     stanza = """\
 data = datasets.load_dataset("json", data_files="{file}", split="train")
 SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)"""
-    suffixes: tuple[Suffix, ...] = (".jsonl",)
-    one_row_per_step = False
-    stops_at_last_step = False
 
-    def __init__(self, settings: DialectSettings, renderer: Renderer | None) -> None:
-        if renderer is None:
+    def __init__(self, config: TrlConfig, context: DialectContext) -> None:
+        if context.renderer is None:
             raise ConfigError(
-                "the dialect trl writes tokens, so it needs a tokenizer. Give --tokenizer with the name of the model to be trained."
+                "the dialect trl writes tokens, so it needs a tokenizer. Give --tokenizer with the "
+                "name of the model to be trained."
             )
-        self._renderer = renderer
-        self._max_tokens = settings.max_tokens
+        self._renderer = context.renderer
+        self.max_tokens = config.max_tokens
 
-    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[Row]:
+    def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         examples = self._renderer.tokenize_trajectory(
-            trajectory, self._max_tokens, selection.indices
+            trajectory, self.max_tokens, selection.indices
         )
-        written = 0
-        for example in examples:
-            mask = loss_mask(example, selection.indices)
+        masks = [loss_mask(example, selection.indices) for example in examples]
+        if not any(mask.any() for mask in masks):
+            raise CannotCarryError(
+                f"no critical step fits into {self.max_tokens} tokens. Raise max_tokens"
+            )
+        for example, mask in zip(examples, masks, strict=True):
             if mask.any():
-                written += 1
                 yield {
                     "input_ids": example.token_ids.tolist(),
                     "labels": labels(example, mask).tolist(),
                     "id": trajectory.id,
                 }
-        if not written:
-            raise CannotCarryError(
-                f"no critical step fits into {self._max_tokens} tokens. Raise --max-tokens"
-            )
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        return ()
-
-    def read(self, row: Row) -> SupervisedTokens:
+    def read(self, row: ExportRow) -> SupervisedTokens:
         if len(row["input_ids"]) != len(row["labels"]):
             raise ValueError(f"{len(row['input_ids'])} input_ids and {len(row['labels'])} labels")
         return SupervisedTokens(tuple(map(int, row["input_ids"])), tuple(map(int, row["labels"])))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from atlas.errors import DataError, ModelError
 from atlas.records import Trajectory
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 
 # Log-probabilities and entropies at the owned positions of a prompt, in nats.
 Measured = tuple[NDArray[np.float64], NDArray[np.float64]]

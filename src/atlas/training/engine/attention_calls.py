@@ -1,9 +1,10 @@
-"""A packed row's attention as a few calls of variable-length attention, whose sets of keys are disjoint for each query.
+"""A packed row's attention as a few calls of variable-length attention.
 
-Queries come in runs of consecutive tokens of one node. A run attends to itself causally, to what stands before it in its
-node, and, together with its siblings, to the nodes above. Each of the three is one call over all runs of the row, however
-many nodes there are; those without anything to do are left out. With a sliding window a run attends to itself and to what of
-its path the window reaches, in one call.
+Each query has disjoint sets of keys in different calls. Queries come in runs of consecutive tokens
+of one node. A run attends to itself causally, to what is before it in its node, and, together with
+its siblings, to the nodes above. Each of the three is one call over all runs of the row, however
+many nodes there are; a call without work is left out. With a sliding window a run attends to itself
+and to what the window reaches of its path, in one call.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from numpy.typing import NDArray
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.packed_rows import Node
 
-Piece = tuple[list[tuple[int, int]], list[tuple[int, int]]]  # ranges of queries, ranges of keys
+# Tokens [start, end) of the row, or of the queries.
+Span = tuple[int, int]
+# Spans of queries, and the spans of keys that they attend to.
+Piece = tuple[list[Span], list[Span]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,14 @@ class AttentionCall:
     """One call: its i-th piece of queries attends to its i-th piece of keys.
 
     Attributes:
-        queries: which queries take part, one piece after the other; a slice where they are consecutive.
-        keys: the same of the tokens of the row. A token may come several times.
-        query_edges: ends of the pieces among `queries`, from 0; key_edges likewise. Also on the device, as int32.
+        queries: the queries that take part, one piece after the other; a slice if consecutive.
+        keys: the same for the tokens of the row. A token may occur several times.
+        query_edges: ends of the pieces among `queries`, from 0; `query_edges_there` on the device
+            as int32. Likewise for the keys.
         longest_query: queries of the largest piece; longest_key likewise.
-        causal: the last query of a piece sees its last key, each one before it one key less. Without, all see all.
-        window: keys that a query sees at most, itself included; causal.
+        causal: the last query of a piece sees its last key, each one before it one key less. If
+            false, all see all.
+        window: the most keys that a query sees, itself included; causal.
     """
 
     queries: slice | torch.Tensor
@@ -49,7 +55,7 @@ class AttentionCall:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Queries [first, first + length) are the tokens [start, start + length) of the row, in the node of this index."""
+    """Queries [first, first + length): tokens [start, start + length) of the row, in one node."""
 
     first: int
     start: int
@@ -57,7 +63,7 @@ class _Run:
     node: int
 
     @property
-    def queries(self) -> tuple[int, int]:
+    def queries(self) -> Span:
         return self.first, self.first + self.length
 
     @property
@@ -74,7 +80,7 @@ def plan_calls(
     """The calls of one attention; the first takes all queries in their order.
 
     Args:
-        queries: for each node the tokens of the row that ask, ascending; None where all do.
+        queries: for each node the tokens of the row that ask, ascending; None: all do.
     """
     runs = _find_runs(nodes, queries)
     if window is not None:
@@ -86,10 +92,10 @@ def plan_calls(
         for run in runs
         if run.start > nodes[run.node].start
     ]
-    calls = [_make_call(own, device, causal=True)]
+    others = [pieces for pieces in (before, _families(nodes, runs)) if pieces]
     return (
-        *calls,
-        *(_make_call(pieces, device) for pieces in (before, _families(nodes, runs)) if pieces),
+        _make_call(own, device, causal=True),
+        *(_make_call(pieces, device) for pieces in others),
     )
 
 
@@ -101,16 +107,16 @@ def _find_runs(nodes: Sequence[Node], queries: Sequence[NDArray[np.int64]] | Non
         ]
     runs, first = [], 0
     for index, places in enumerate(queries):
-        for part in (
-            np.split(places, np.flatnonzero(np.diff(places) != 1) + 1) if len(places) else []
-        ):
+        if not len(places):
+            continue
+        for part in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
             runs.append(_Run(first, int(part[0]), len(part), index))
             first += len(part)
     return runs
 
 
 def _families(nodes: Sequence[Node], runs: Sequence[_Run]) -> list[Piece]:
-    """Neighbouring runs with the same nodes above them, and those nodes."""
+    """Neighboring runs with the same nodes above them, and those nodes."""
     families: list[Piece] = []
     last: tuple[int, ...] = ()
     for run in runs:
@@ -118,15 +124,14 @@ def _families(nodes: Sequence[Node], runs: Sequence[_Run]) -> list[Piece]:
         if above and above == last:
             families[-1][0].append(run.queries)
         elif above:
-            families.append(
-                ([run.queries], [(nodes[index].start, nodes[index].end) for index in above])
-            )
+            keys = [(nodes[index].start, nodes[index].end) for index in above]
+            families.append(([run.queries], keys))
         last = above
     return families
 
 
-def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[tuple[int, int]]:
-    """The tokens of the path of a run that its first query sees, and those after it up to the run's last."""
+def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[Span]:
+    """The tokens of a run's path that its first query sees, and those up to the run's last."""
     node = nodes[run.node]
     path = [
         *((nodes[index].start, nodes[index].end) for index in node.ancestors),
@@ -163,16 +168,12 @@ def _make_call(
     )
 
 
-def _edges(ranges_of_pieces: Sequence[list[tuple[int, int]]]) -> tuple[int, ...]:
-    return (
-        0,
-        *itertools.accumulate(
-            sum(end - start for start, end in ranges) for ranges in ranges_of_pieces
-        ),
-    )
+def _edges(spans_of_pieces: Sequence[list[Span]]) -> tuple[int, ...]:
+    sizes = (sum(end - start for start, end in spans) for spans in spans_of_pieces)
+    return (0, *itertools.accumulate(sizes))
 
 
-def _places(ranges: Sequence[tuple[int, int]], device: torch.device | str) -> slice | torch.Tensor:
-    if all(before[1] == after[0] for before, after in itertools.pairwise(ranges)):
-        return slice(ranges[0][0], ranges[-1][1])
-    return to_device(np.concatenate([np.arange(start, end) for start, end in ranges]), device)
+def _places(spans: Sequence[Span], device: torch.device | str) -> slice | torch.Tensor:
+    if all(before[1] == after[0] for before, after in itertools.pairwise(spans)):
+        return slice(spans[0][0], spans[-1][1])
+    return to_device(np.concatenate([np.arange(start, end) for start, end in spans]), device)

@@ -1,7 +1,8 @@
-"""Which parts of the engine a model knows: each is tried on a few tokens against the plain forward pass.
+"""Which parts of the engine a model supports: each is tried against the plain forward pass.
 
-What an architecture does not accept, or does not do alike, stays out and is named; training goes on without it. So do the
-flash kernels of the device, which are tried against the general way of attention, forward and backward.
+A part that an architecture does not accept, or computes differently, is left out and reported, and
+training goes on without it. The same holds for the flash kernels of the device, which are tried
+against the general way of attention, forward and backward.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ from atlas.training.config import EngineConfig
 from atlas.training.engine.exact_engine import PARTS, Engine
 from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, sum_cross_entropy
+from atlas.training.loss import pad, sum_losses
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
-# Shares of the largest hidden state. Norms compute in float32 even in float64 models. A leak between sequences or a wrong position
-# moves hidden states by far more.
+# Shares of the largest hidden state. Norms compute in float32 even in float64 models. A leak
+# between sequences or a wrong position changes hidden states by far more.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine ready to train with, why each part that was asked for is not in it, and why flash attention is not, if so."""
+    """An engine ready to train with.
+
+    Attributes:
+        left_out: each requested part that is not in it, and why.
+        flash_problem: why flash attention is not used; None if it is.
+    """
 
     engine: Engine
     left_out: dict[str, str] = field(default_factory=dict)
@@ -44,14 +50,15 @@ def choose_parts(
     autocast: torch.dtype | None = None,
     base: BaseModel | None = None,
 ) -> ChosenEngine:
-    """Put every part that `config` asks for and that `model` does alike into the model, and into its `base` if there is one.
+    """Put every requested part that `model` supports into it, and into its `base` if there is one.
 
     Args:
         window: tokens before each supervised one through which the gradient goes; None: all.
-        autocast: the type that training computes in, where it is not the model's.
+        autocast: the type that training computes in, if it is not the model's.
 
     Raises:
-        ModelError: the gradient is to go through a window alone, which needs `packing`, and that is not to be had.
+        ModelError: the gradient is limited to a window, which needs `packing`, and the model does
+            not support that.
     """
     engine = Engine(model, window, base)
     engine.uses_flash = False
@@ -59,7 +66,8 @@ def choose_parts(
     left_out: dict[str, str] = {}
     flash_problem: str | None = None
     was_training = model.training
-    model.eval()  # without dropout, two ways of computing agree
+    # Without dropout two ways of computing agree.
+    model.eval()
     try:
         for part in PARTS:
             if not getattr(config, part) or (part == "last_layer" and window is not None):
@@ -73,7 +81,8 @@ def choose_parts(
         if window is not None and "packing" not in chosen:
             reason = left_out.get("packing", "engine.packing is off")
             raise ModelError(
-                f"context_gradient needs packing, which this model does not have: {reason}. Set context_gradient=full."
+                "context_gradient needs packing, which this model does not support: "
+                f"{reason}. Set context_gradient=full."
             )
         engine.put_in(chosen)
         if "packing" in chosen:
@@ -88,28 +97,23 @@ def choose_parts(
 
 @torch.no_grad()
 def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
-    """What speaks against these parts in this model, in one sentence; None if nothing does."""
+    """Why this model cannot have these parts, in one sentence; None if it can."""
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     engine.put_in(())
-    plain_loss = sum_cross_entropy(
-        model, {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()}
-    )
+    padded = {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()}
+    plain_loss = sum_losses(model, padded)[0]
     plain = engine.hidden_states(probes)
     try:
         engine.put_in(parts)
         loss, hidden = engine.loss(model, probes), engine.hidden_states(probes)
-    except (
-        Exception
-    ) as error:  # an architecture fails at what it does not know in whatever way it likes
+    except Exception as error:
+        # An architecture may fail at what it does not support in any way.
         engine.put_in(())
-        return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-    quantization = getattr(
-        engine.model.config, "quantization_config", None
-    )  # its layers compute in a type of their own
-    tolerance = max(
-        TOLERANCES[plain.dtype],
-        TOLERANCES[getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)],
-    )
+        return _first_line(error)
+    # Quantized layers compute in their own type.
+    quantization = getattr(engine.model.config, "quantization_config", None)
+    compute_dtype = getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)
+    tolerance = max(TOLERANCES[plain.dtype], TOLERANCES[compute_dtype])
     if not (hidden - plain).abs().max() <= tolerance * plain.abs().max():
         return "its hidden states would not be the same"
     if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
@@ -118,7 +122,10 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
 
 
 def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str | None:
-    """What speaks against the flash kernels of this device, by loss and gradient under the precision of training; None: nothing."""
+    """Why the device's flash kernels cannot be used; None if they can.
+
+    Loss and gradient are compared under the precision of training.
+    """
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     trained = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -135,15 +142,13 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
                 if trained
                 else None
             )
-        except (
-            Exception
-        ) as error:  # a kernel that was not built for this device, a driver that is too old, …
+        except Exception as error:
+            # The kernel was not built for this device, the driver is too old, and so on.
             if not engine.uses_flash:
                 raise
-            return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-        found.append(
-            (loss.detach(), torch.zeros((), device=loss.device) if gradient is None else gradient)
-        )
+            return _first_line(error)
+        none = torch.zeros((), device=loss.device)
+        found.append((loss.detach(), none if gradient is None else gradient))
     tolerance = TOLERANCES[autocast or engine.model.dtype]
     for name, (masked, flash), allowed in zip(
         ("loss", "gradient"), zip(*found, strict=True), (tolerance, 5 * tolerance), strict=True
@@ -153,13 +158,18 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
     return None
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
+
+
 def _probes(vocabulary: int) -> list[TrainingExample]:
     """Three short sequences in lexicographic order, two of which begin alike."""
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
     tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
-    sequences = [np.concatenate([prompt, tail]) for tail in tails] + [
-        rng.integers(0, vocabulary, 21)
+    sequences = [
+        *(np.concatenate([prompt, tail]) for tail in tails),
+        rng.integers(0, vocabulary, 21),
     ]
     probes = []
     for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):

@@ -1,7 +1,7 @@
 """Losses in chunks: the logits [N, V] of all tokens with loss never exist at once.
 
-A sum needs no gradient from above to have its own, so each chunk's gradient is taken while its logits are there, and only
-multiplied later. Nothing is computed twice.
+The gradient of a sum does not depend on a gradient from above, so the gradient of each chunk is
+taken while its logits exist, and only multiplied later. Nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from atlas.training.loss import sum_divergence, sum_of
+from atlas.training.loss import sum_cross_entropy, sum_divergence
 
-CHUNK_LOGITS = 2**24  # entries of one chunk's logits, 64 MiB in float32
-# On a GPU, where each chunk adds up a gradient of the whole head, which takes it as long as to compute the logits of about 400 tokens.
+# Entries of the logits of one chunk, 64 MiB in float32.
+CHUNK_LOGITS = 2**24
+# Larger on a GPU: each chunk adds up a gradient of the whole head, which takes as long as the
+# logits of about 400 tokens.
 GPU_CHUNK_LOGITS = 2**26
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -29,18 +31,18 @@ def sum_chunked_cross_entropy(
     parameters: Sequence[torch.Tensor],
     vocabulary: int,
 ) -> torch.Tensor:
-    """Σ w · −log π over the supervised tokens; a scalar that carries gradient to `hidden` and `parameters`.
+    """Σ w · −log π over the supervised tokens, with gradient to `hidden` and `parameters`.
 
     Args:
         hidden: shape [N, H]; the hidden states that predict them.
-        targets, weights: shape [N].
+        targets: shape [N], as are the weights.
         head: hidden states [N, H] -> logits [N, V].
-        parameters: of the head, those that are trained.
+        parameters: the trained ones of the head.
         vocabulary: V.
     """
 
     def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
-        return sum_of(head(part), targets[rows], weights[rows])
+        return sum_cross_entropy(head(part), targets[rows], weights[rows])
 
     rows = _rows(chunk_logits(hidden.device.type), vocabulary)
     return _chunked_sum(hidden, loss_of, rows, *parameters)
@@ -54,12 +56,13 @@ def sum_chunked_divergence(
     parameters: Sequence[torch.Tensor],
     vocabulary: int,
 ) -> torch.Tensor:
-    """Σ KL(base ‖ tuned) over the anchored tokens; a scalar that carries gradient to `hidden` and `parameters`.
+    """Σ KL(base ‖ tuned) over the anchored tokens, with gradient to `hidden` and `parameters`.
 
     Args:
-        hidden, base_hidden: shape [M, H]; the hidden states that predict them, of the tuned and of the base model.
-        head, base_head: hidden states [M, H] -> logits [M, V].
-        parameters: of the tuned model's head, those that are trained.
+        hidden: shape [M, H]; the hidden states of the tuned model that predict them.
+        base_hidden: the same of the base model.
+        head: hidden states [M, H] -> logits [M, V]; base_head likewise.
+        parameters: the trained ones of the tuned model's head.
         vocabulary: V.
     """
 
@@ -68,7 +71,7 @@ def sum_chunked_divergence(
             base_logits = base_head(base_hidden[rows])
         return sum_divergence(head(part), base_logits)
 
-    # Half the rows: there are two sets of logits.
+    # Half the rows, because there are two sets of logits.
     rows = _rows(chunk_logits(hidden.device.type) // 2, vocabulary)
     return _chunked_sum(hidden, loss_of, rows, *parameters)
 
@@ -82,7 +85,7 @@ def _rows(entries: int, vocabulary: int) -> int:
 
 
 def chunk_logits(device: str) -> int:
-    """Entries of one chunk's logits on this type of device."""
+    """Entries of the logits of one chunk on this type of device."""
     return GPU_CHUNK_LOGITS if device == "cuda" else CHUNK_LOGITS
 
 
@@ -94,7 +97,7 @@ class _ChunkedSum(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
-        # Summed in float32 or better: many small chunks would be lost in the sum of a bfloat16 head.
+        # Summed in float32 or better: a sum in bfloat16 would lose many small chunks.
         types = [torch.promote_types(one.dtype, torch.float32) for one in parameters]
         of_parameters = [
             torch.zeros_like(one, dtype=dtype)

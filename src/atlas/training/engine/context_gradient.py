@@ -1,7 +1,8 @@
-"""Gradient through the supervised tokens alone, or through a window before them. Not exact: the loss is, its gradient is not.
+"""Gradient through the supervised tokens only, or through a window before them. Not exact.
 
-The context runs once without gradient and leaves its keys and values; the live tokens then run again, attend to those as to
-constants and to each other as always. So the cost of the backward pass, and all that is kept for it, follow the live tokens.
+The loss is exact, its gradient is not. The context runs once without gradient and leaves its keys
+and values. The live tokens then run again; they attend to those as constants and to each other as
+usual. So the cost of the backward pass, and all that is kept for it, depends on the live tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def run_live(
     """The last hidden states of the live tokens, shape [1, L, H].
 
     Args:
-        input_ids: shape [1, T], with position_ids and plan those of a packed row.
+        input_ids: shape [1, T]; position_ids and plan are those of the same packed row.
         live: shape [L]; places of the row through which the gradient goes, ascending.
         live_plan: the plan by which they attend.
     """
@@ -37,7 +38,8 @@ def run_live(
             past_key_values=context,
             use_cache=False,
         )
-    torch.clear_autocast_cache()  # it holds weights that were cast without gradient, and would hand them to the live tokens
+    # The cache holds weights that were cast without gradient, which the live tokens must not get.
+    torch.clear_autocast_cache()
     states = decoder(
         input_ids=input_ids[:, live],
         position_ids=position_ids[:, live],
@@ -63,9 +65,9 @@ class _Context:
 
 
 class _LiveInContext:
-    """A cache that sets the keys and values of live tokens, which carry gradient, among those of the context, which do not.
+    """A cache that puts keys and values of live tokens, with gradient, among those of the context.
 
-    It changes nothing, so that a layer may be recomputed under gradient checkpointing.
+    It changes no state, so a layer may be recomputed under gradient checkpointing.
     """
 
     def __init__(self, context: _Context, live: torch.Tensor) -> None:

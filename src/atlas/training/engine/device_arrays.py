@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 
 def to_device(array: NDArray[Any], device: torch.device | str) -> torch.Tensor:
-    """A tensor of `array`. On a GPU the copy is queued behind what already runs: the host goes on preparing."""
+    """A tensor of `array`. A copy to a GPU is queued behind what runs, and the host goes on."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return (
-        tensor.pin_memory().to(device, non_blocking=True)
-        if torch.device(device).type == "cuda"
-        else tensor.to(device)
-    )
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,7 +1,8 @@
-"""The exact engine: the same loss and the same gradients as the plain path, at the cost of what is supervised.
+"""The exact engine: loss and gradients of the plain path, at the cost of what is supervised.
 
-Its parts (rows without padding, prompts shared, the last layer pruned, cross-entropy in chunks) are put into a model from
-outside, through transformers' own interfaces, and can be taken out again. `choose_parts.py` finds out which a model knows.
+Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks) are
+put into a model from outside, through transformers' own interfaces, and can be taken out again.
+`choose_parts.py` finds out which parts a model supports.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
 from atlas.training.engine.last_layer import prune_layer, restore_layer
-from atlas.training.engine.packed_attention import IMPLEMENTATION, plan_all, plan_for, register
+from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, predicting_places, sum_divergence, sum_of
+from atlas.training.loss import pad, predicting_places, sum_cross_entropy, sum_divergence
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """Where the cross-entropy is: `kept` (shape [K], places in the flat hidden states), and for each target (shape [N] each) the
-    place in `kept` that predicts it, and its weight."""
+    """Where the cross-entropy is.
+
+    Attributes:
+        kept: shape [K]; places in the flat hidden states.
+        kept_of_target: shape [N]; the place in `kept` that predicts each target.
+        targets: shape [N], as are their weights.
+    """
 
     kept: torch.Tensor
     kept_of_target: torch.Tensor
@@ -46,8 +52,13 @@ class Supervised:
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """Where the model is held to its base: for each anchored token (shape [M] each) the place in `Supervised.kept` that predicts it
-    and the one in `base_kept`, which are the places that the base model's pass with `base_options` keeps."""
+    """Where the model is held to its base.
+
+    Attributes:
+        kept_of_anchor: shape [M]; the place in `Supervised.kept` that predicts each anchored token.
+        base_kept: the places that the base model's pass with `base_options` keeps.
+        base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
+    """
 
     kept_of_anchor: torch.Tensor
     base_kept: torch.Tensor
@@ -56,16 +67,16 @@ class Anchored:
 
 
 class Engine:
-    """A causal LM with parts of the engine in it, as `put_in` says.
+    """A causal LM with the parts of the engine that `put_in` names.
 
     Attributes:
         parts: those in use, of PARTS.
-        model: the causal LM, without what PEFT wraps around it.
-        window: tokens before each supervised one through which the gradient goes, if not through all; needs the part `packing`
-            and makes `last_layer` needless.
-        uses_flash: whether attention over packed rows goes through a flash kernel where the device has one.
+        model: the causal LM, without the wrapper of PEFT.
+        window: tokens before each supervised one through which the gradient goes; None: all. It
+            needs the part `packing` and replaces `last_layer`.
+        uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
         ways: the names of the ways of attention over packed rows that were used so far.
-        base: the model before training, where the loss has a KL to it.
+        base: the model before training, if the loss has a KL to it.
     """
 
     def __init__(
@@ -75,9 +86,8 @@ class Engine:
         self.window = window
         self.base = base
         self._of_base = Engine(base.model) if base is not None and base.is_copy else self
-        self.model = (
-            model.get_base_model() if hasattr(model, "get_base_model") else model
-        )  # PEFT wraps the model
+        # PEFT wraps the model.
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._decoder = self.model.get_decoder()
         self._implementation = self.model.config._attn_implementation
         self._plain_forward = self.model.forward
@@ -85,22 +95,26 @@ class Engine:
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
-        """Σ w · −log π over the supervised tokens of one micro-batch; `model` is the model as a Trainer has wrapped it."""
+        """Σ w · −log π over the supervised tokens of one micro-batch.
+
+        Args:
+            model: the model as the Trainer has wrapped it.
+        """
         return self.losses(model, examples)[0]
 
     def losses(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
-        """Σ w · −log π and Σ KL to the base model of one micro-batch, shape [2]; without a base model the KL is 0."""
+        """Σ w · −log π and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
         inputs = self._inputs(examples)
         return model(**inputs)  # type: ignore[no-any-return]
 
     def hidden_states(self, examples: Sequence[TrainingExample]) -> torch.Tensor:
-        """The last hidden states that predict supervised tokens, shape [N, H], in the order of `pack_row`."""
+        """The last hidden states that predict supervised tokens, shape [N, H], as in `pack_row`."""
         inputs = self._inputs(examples)
         supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
         return self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
 
     def put_in(self, parts: Sequence[str]) -> None:
-        """Let the model have these parts and no others; none leaves it as it was."""
+        """Give the model these parts and no others. Without parts it is as it was."""
         self.parts = tuple(part for part in PARTS if part in parts)
         layer = self._last_layer()
         if layer is not None:
@@ -114,15 +128,15 @@ class Engine:
         for each in getattr(self._decoder, "layers", None) or ():
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
-                each._can_checkpoint_with_cache = (
-                    True  # the caches of context_gradient.py may be read twice
-                )
+                # The caches of context_gradient.py may be read twice.
+                each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
             if layer is None:
                 raise ValueError("its decoder has no list of layers")
             prune_layer(layer)
         if self.parts:
-            # No method: accelerate takes a method apart to compute under autocast, and would bind it to the model.
+            # Not a method: accelerate takes a method apart to compute under autocast, and would
+            # bind it to the model.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
         if self._of_base is not self:
             self._of_base.put_in(parts)
@@ -138,7 +152,7 @@ class Engine:
         anchored: Anchored | None = None,
         **options: Any,
     ) -> Any:
-        """Stands in for the model's own forward pass, so that whatever wraps the model (DDP, FSDP, autocast) sees one call."""
+        """Replace the model's own forward pass: wrappers (DDP, FSDP, autocast) see one call."""
         if supervised is None:
             return self._plain_forward(*arguments, **options)
         base_hidden = None if anchored is None else self._base_hidden(anchored)
@@ -159,7 +173,7 @@ class Engine:
                 answers, targets, weights, self._logits_of(head), trained, vocabulary
             )
         else:
-            cross_entropy = sum_of(self._logits_of(head)(answers), targets, weights)
+            cross_entropy = sum_cross_entropy(self._logits_of(head)(answers), targets, weights)
         if self.base is None or anchored is None or base_hidden is None:
             return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
         held, heads = (
@@ -176,7 +190,8 @@ class Engine:
 
     def _logits_of(self, head: Any) -> Head:
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        # FSDP, asked through the module, would take the gradients of one chunk for the end of the backward pass.
+        # Called as a module, FSDP would take the gradients of one chunk for the end of the
+        # backward pass.
         run_head: Any = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
 
         def logits_of(states: torch.Tensor) -> torch.Tensor:
@@ -194,28 +209,23 @@ class Engine:
 
     def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
-        options = {
-            name: option for name, option in options.items() if option is not None
-        }  # PEFT adds its own, all None
+        # PEFT adds its own options, all None.
+        options = {name: option for name, option in options.items() if option is not None}
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
         hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
         return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[places]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
-        """What `_forward` is given: tokens, positions and plans of the pass, and where its losses are."""
-        return (
-            self._packed_inputs(examples)
-            if "packing" in self.parts
-            else self._padded_inputs(examples)
-        )
+        """The arguments of `_forward`: tokens, positions and plans, and where the losses are."""
+        packs = "packing" in self.parts
+        return self._packed_inputs(examples) if packs else self._padded_inputs(examples)
 
     def _padded_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
         batch = pad(examples)
-        predicts = predicting_places(
-            batch["labels"]
-        )  # found on the host: on a GPU it would wait for their number
+        # Found on the host: on a GPU it would wait for their number.
+        predicts = predicting_places(batch["labels"])
         places = torch.arange(predicts.numel())
         kept = places[(predicts if self.base is None else predicts | batch["anchors"]).flatten()]
         kept_of_target = torch.searchsorted(kept, places[predicts.flatten()])
@@ -242,37 +252,36 @@ class Engine:
 
     def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
-        attention = (device, kernels_for(device) if self.uses_flash else None, self.ways)
 
         def put(array: NDArray[Any]) -> torch.Tensor:
             return to_device(array, device)
+
+        def plan(places: NDArray[Any] | None) -> AttentionPlan:
+            kernels = kernels_for(device) if self.uses_flash else None
+            return plan_for(row, places, device, kernels, self.ways)
 
         sequences = [(example.input_ids, example.labels) for example in examples]
         anchors = None if self.base is None else [example.anchors for example in examples]
         row = pack_row(sequences, "shared_prompts" in self.parts, self.window, anchors)
         weights = np.concatenate([examples[index].target_weights for index in row.order])
-        plan = plan_all(row, *attention)
         tokens = {
             "input_ids": put(row.token_ids)[None],
             "position_ids": put(row.position_ids)[None],
-            "plan": plan,
+            "plan": plan(None),
         }
         inputs, kept = dict(tokens), row.kept
         if self.window is not None:
             kept = np.searchsorted(row.live, row.kept)
-            inputs |= {"live": put(row.live), "live_plan": plan_for(row, row.live, *attention)}
+            inputs |= {"live": put(row.live), "live_plan": plan(row.live)}
         elif "last_layer" in self.parts:
-            inputs |= {"kept": put(kept), "kept_plan": plan_for(row, kept, *attention)}
+            inputs |= {"kept": put(kept), "kept_plan": plan(kept)}
         if self.base is not None:
             base_kept = (
                 np.unique(row.kept[row.kept_of_anchor]) if len(row.kept_of_anchor) else row.kept[:1]
             )
             of_anchor = np.searchsorted(base_kept, row.kept[row.kept_of_anchor])
             if "last_layer" in self.parts:
-                tokens |= {
-                    "kept": put(base_kept),
-                    "kept_plan": plan_for(row, base_kept, *attention),
-                }
+                tokens |= {"kept": put(base_kept), "kept_plan": plan(base_kept)}
             inputs["anchored"] = Anchored(
                 put(row.kept_of_anchor), put(base_kept), put(of_anchor), tokens
             )

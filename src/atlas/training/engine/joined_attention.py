@@ -1,8 +1,9 @@
 """Attention in several calls of a flash kernel, joined exactly, forward and backward.
 
-Softmax over two disjoint sets of keys is the mean of the softmaxes over each, weighed by their sums of exponentials. The
-backward pass of flash attention needs only the joint output and the joint log-sum-exp, so each call has its exact share of
-the gradient. (Ring attention over several devices rests on the same two facts, arXiv 2310.01889.)
+Softmax over two disjoint sets of keys is the mean of the softmaxes over each, weighted by their
+sums of exponentials. The backward pass of flash attention needs only the joint output and the joint
+log-sum-exp, so each call has its exact share of the gradient. (Ring attention over several devices
+uses the same two facts, arXiv 2310.01889.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from atlas.training.engine.attention_calls import AttentionCall
-from atlas.training.engine.flash_kernels import FlashKernels
+from atlas.training.engine.flash_kernels import FlashKernels, KernelInputs
 
 
 def attend_jointly(
@@ -24,7 +25,7 @@ def attend_jointly(
     kernels: FlashKernels,
     scaling: float,
 ) -> torch.Tensor:
-    """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], as `plan_calls` has cut it."""
+    """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], cut by `plan_calls`."""
     return _JoinedAttention.apply(query, key, value, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -39,12 +40,15 @@ class _JoinedAttention(torch.autograd.Function):
         kernels: FlashKernels,
         scaling: float,
     ) -> torch.Tensor:
-        first = calls[0]  # takes all queries
-        output, sums = kernels.forward(query, key[first.keys], value[first.keys], first, scaling)
+        # The first call takes all queries.
+        first = calls[0]
+        output, sums = kernels.forward(
+            KernelInputs(query, key[first.keys], value[first.keys], first, scaling)
+        )
         for call in calls[1:]:
             asked = call.queries
             part, logsumexp = kernels.forward(
-                query[asked], key[call.keys], value[call.keys], call, scaling
+                KernelInputs(query[asked], key[call.keys], value[call.keys], call, scaling)
             )
             joint = torch.logaddexp(sums[:, asked], logsumexp)
             share, share_of_part = (
@@ -60,21 +64,17 @@ class _JoinedAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, output, sums = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        wide = torch.promote_types(
-            query.dtype, torch.float32
-        )  # a key that many attend to gathers many small gradients
+        # A key that many queries attend to gathers many small gradients.
+        wide = torch.promote_types(query.dtype, torch.float32)
         totals: list[torch.Tensor | None] = [None, None, None]
         for call in ctx.calls:
             asked, keys = call.queries, call.keys
-            given = (
+            parts = ctx.kernels.backward(
+                KernelInputs(query[asked], key[keys], value[keys], call, ctx.scaling),
                 gradient[asked],
-                query[asked],
-                key[keys],
-                value[keys],
                 output[asked],
                 sums[:, asked].contiguous(),
             )
-            parts = ctx.kernels.backward(*given, call, ctx.scaling)
             for index, (part, places, whole) in enumerate(
                 zip(parts, (asked, keys, keys), (query, key, value), strict=True)
             ):
@@ -88,11 +88,11 @@ def _add(
     places: slice | torch.Tensor,
     whole: torch.Tensor,
     wide: torch.dtype,
-    alone: bool,
+    is_only: bool,
 ) -> torch.Tensor:
-    """`total` (none: zeros like `whole`) with `part` added at `places`."""
+    """`total` (None: zeros like `whole`) with `part` added at `places`."""
     if total is None and isinstance(places, slice) and len(part) == len(whole):
-        return part if alone else part.to(wide)
+        return part if is_only else part.to(wide)
     if total is None:
         total = whole.new_zeros(whole.shape, dtype=wide)
     if isinstance(places, slice):

@@ -1,8 +1,9 @@
-"""The last decoder layer asks and computes only where a hidden state predicts a supervised token.
+"""The last decoder layer computes only where a hidden state predicts a supervised token.
 
-Nothing reads its other outputs. Its keys and values are needed everywhere, so the layer runs twice, unchanged: over all
-tokens as far as the place where it would write its keys and values to a cache, and over the kept tokens with a cache that
-hands those back. So it works for any layout of norms, projections and MLP that follows transformers' cache interface.
+Nothing reads its other outputs. Its keys and values are needed everywhere, so the layer runs twice,
+unchanged: over all tokens up to the place where it writes its keys and values to a cache, and over
+the kept tokens with a cache that returns those. So it works for any layout of norms, projections
+and MLP that follows transformers' cache interface.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from atlas.training.engine.packed_attention import AttentionPlan
 
 
 def prune_layer(layer: Any) -> None:
-    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return hidden states [1, K, H]."""
-    # Unwrapped: recomputing this one layer under gradient checkpointing would save nothing, the backward pass begins with it.
+    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return [1, K, H]."""
+    # Unwrapped: to recompute this layer under gradient checkpointing would save nothing, because
+    # the backward pass begins with it.
     forward = inspect.unwrap(type(layer).forward)
 
     def forward_kept(
@@ -33,20 +35,20 @@ def prune_layer(layer: Any) -> None:
         try:
             forward(layer, hidden_states, *arguments, past_key_values=states, plan=plan, **options)
             raise RuntimeError(
-                f"{type(layer).__name__} wrote no keys and values, expected one call of past_key_values.update."
+                f"{type(layer).__name__} wrote no keys and values, expected one call of "
+                "past_key_values.update."
             )
-        except _Read:
+        except _HasRead:
             pass
         length = hidden_states.shape[1]
         chosen = {name: _choose(option, kept, length) for name, option in options.items()}
         assert states.key is not None
         assert states.value is not None
-        given = _Giver(states.key, states.value)
         return forward(
             layer,
             hidden_states[:, kept],
             *arguments,
-            past_key_values=given,
+            past_key_values=_Giver(states.key, states.value),
             plan=kept_plan,
             **chosen,
         )
@@ -55,15 +57,16 @@ def prune_layer(layer: Any) -> None:
 
 
 def restore_layer(layer: Any) -> None:
+    """Undo `prune_layer`."""
     layer.__dict__.pop("forward", None)
 
 
-class _Read(Exception):
+class _HasRead(Exception):
     """Keys and values are read; the rest of the layer need not run."""
 
 
 class _Reader:
-    """A cache that takes what it is given and stops the layer."""
+    """A cache that keeps what it is given and stops the layer."""
 
     key: torch.Tensor | None = None
     value: torch.Tensor | None = None
@@ -72,11 +75,11 @@ class _Reader:
         self, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.key, self.value = key, value
-        raise _Read
+        raise _HasRead
 
 
 class _Giver:
-    """A cache that holds the keys and values of all tokens, whatever it is given."""
+    """A cache that returns the keys and values of all tokens, whatever it is given."""
 
     def __init__(self, key: torch.Tensor, value: torch.Tensor) -> None:
         self._states = (key, value)
@@ -86,7 +89,7 @@ class _Giver:
 
 
 def _choose(option: Any, kept: torch.Tensor, length: int) -> Any:
-    """Of an option with one entry per token (position ids, rotary cosines and sines, shape [1, T, …]) the kept ones."""
+    """The kept entries of an option with one per token (position ids, rotary, [1, T, …])."""
     if isinstance(option, torch.Tensor) and option.dim() >= 2 and option.shape[1] == length:
         return option[:, kept]
     if isinstance(option, tuple):

@@ -1,7 +1,7 @@
-"""The general way to attend over a packed row: node by node, with a mask of that node's queries × keys.
+"""The general way to attend over a packed row: node by node, with a mask of queries × keys.
 
-It knows everything that a model may ask for (windows, capped scores, dropout, any type, any device) and is what the faster
-ways must equal. Its cost per node is a mask and a handful of kernel launches.
+It supports everything that a model may ask for (windows, capped scores, dropout, any type, any
+device), and the faster ways must equal it. Its cost per node is a mask and a few kernel launches.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def attend_with_masks(
         own_values = torch.cat([values[above] for above in path], dim=2)
         asks, answers = places[:, None], torch.arange(own_keys.shape[2], device=query.device)[None]
         mask = answers <= asks if window is None else (answers <= asks) & (answers > asks - window)
-        repeats = query.shape[1] // groups  # heads that share keys are folded into the queries
+        # Heads that share keys are folded into the queries.
+        repeats = query.shape[1] // groups
         folded = asked.reshape(1, groups, repeats * counts[index], -1)
         piece = _masked(
             folded, own_keys, own_values, mask.repeat(repeats, 1), scaling, dropout, softcap

@@ -1,4 +1,4 @@
-"""The examples of one optimiser step, cut into forward passes by what they cost. No loss depends on the cut."""
+"""The examples of one optimizer step, cut into forward passes by cost. No loss depends on it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def cut_into_micro_batches(
     share_prompts: bool = False,
     at_least: int = 1,
 ) -> list[list[int]]:
-    """Indices of the examples of each forward pass; no pass where there is no example, as on a rank that has none of a step.
+    """Indices of the examples of each forward pass; no pass if there is no example.
 
     Args:
         tokens: token ids of each example, shape [T].
-        max_tokens: tokens that a pass runs over, padding included; an example that is longer has a pass of its own.
-        max_examples: examples of a pass.
+        max_tokens: tokens that a pass runs over, padding included; a longer example has its own.
+        max_examples: the most examples of a pass.
         padded: whether a pass costs as if all its examples had the length of its longest.
-        share_prompts: whether a common beginning is run once; examples that have one then go together, and those that have most
-            in common (the examples of one trajectory) are parted last.
+        share_prompts: whether a common beginning is run once. Examples that have one then go
+            together, and those with most in common (of one trajectory) are separated last.
         at_least: how many passes there must be (ranks that train together need equally many).
     """
     if not tokens:
@@ -56,7 +56,7 @@ def cut_into_micro_batches(
 
 
 def _fill_padded(lengths: Sequence[int], max_tokens: int, max_examples: int | None) -> list[int]:
-    """Where passes end, each filled up in turn; lengths ascend."""
+    """Where passes end, each filled in turn; lengths ascend."""
     ends, start = [], 0
     for place, length in enumerate(lengths):
         num = place - start
@@ -73,15 +73,10 @@ def _part_cheapest(
 
     Each cut runs again what the example after it has in common with the one before it.
     """
-    added = [
-        0,
-        *itertools.accumulate(
-            length - shared for length, shared in zip(lengths, common, strict=True)
-        ),
-    ]
-    best: list[tuple[int, int, int]] = [
-        (0, 0, 0)
-    ]  # of the examples so far: tokens run, passes, where the last pass starts
+    new = (length - shared for length, shared in zip(lengths, common, strict=True))
+    added = [0, *itertools.accumulate(new)]
+    # For the examples so far: tokens run, passes, and where the last pass starts.
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for end in range(1, len(lengths) + 1):
         choices = []
         for start in range(end - 1, -1, -1):

@@ -1,8 +1,9 @@
-"""Attention over a packed row: each node attends to itself causally and to the nodes above it, and to nothing else.
+"""Attention over a packed row: each node attends to itself causally and to the nodes above it.
 
-No mask of the whole row is ever made: it would be T × T, and dense masks are what makes packing slow. Where the device has a
-flash kernel, the row is a few calls of it, joined exactly (`attention_calls.py`, `joined_attention.py`, `flash_kernels.py`);
-what the kernel does not take goes node by node (`masked_attention.py`).
+No mask of the whole row is ever made: it would be T × T, and dense masks make packing slow. If the
+device has a flash kernel, the row is a few calls of it, joined exactly (`attention_calls.py`,
+`joined_attention.py`, `flash_kernels.py`). What the kernel does not support goes node by node
+(`masked_attention.py`).
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from atlas.training.engine.joined_attention import attend_jointly
 from atlas.training.engine.masked_attention import attend_with_masks
 from atlas.training.engine.packed_rows import PackedRow
 
-IMPLEMENTATION = "atlas_packed_rows"  # its row in transformers' table of attention functions; it asks for no mask
+# The row in transformers' table of attention functions. It asks for no mask.
+IMPLEMENTATION = "atlas_packed_rows"
 GENERAL = "masks, node by node"
 
 
 class AttentionPlan:
-    """Who asks whom in one row, for all layers: what the device needs is made at the first and kept.
+    """Who attends to whom in one row, for all layers.
+
+    What the device needs is made at the first layer and kept.
 
     Attributes:
-        nodes: of the packed row; their tokens are the keys.
-        queries: for each node the tokens of the row that ask, ascending; None where all of the row do.
+        nodes: the nodes of the packed row; their tokens are the keys.
+        queries: for each node the tokens of the row that ask, ascending; None: all do.
         longest: tokens of the longest sequence.
-        kernels: the flash kernels to use where they can; None: the general way alone.
-        ways: gathers the names of the ways that are used.
+        kernels: the flash kernels to use if they can; None: the general way.
+        ways: collects the names of the ways that are used.
     """
 
     def __init__(
@@ -77,27 +81,22 @@ class AttentionPlan:
         return self._calls[window]
 
 
-def plan_all(
-    row: PackedRow, device: torch.device, kernels: FlashKernels | None, ways: set[str]
-) -> AttentionPlan:
-    """Every token asks."""
-    return AttentionPlan(row, device, kernels, ways)
-
-
 def plan_for(
     row: PackedRow,
-    places: NDArray[np.int64],
+    places: NDArray[np.int64] | None,
     device: torch.device,
     kernels: FlashKernels | None,
     ways: set[str],
 ) -> AttentionPlan:
-    """Only the tokens at `places` ask, ascending."""
+    """The plan in which the tokens at `places` ask, ascending; None: every token does."""
+    if places is None:
+        return AttentionPlan(row, device, kernels, ways)
     edges = np.searchsorted(places, [node.end for node in row.nodes])
     return AttentionPlan(row, device, kernels, ways, tuple(np.split(places, edges[:-1])))
 
 
 def register() -> None:
-    """Make the function known to transformers, under IMPLEMENTATION."""
+    """Make the function known to transformers as IMPLEMENTATION."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(IMPLEMENTATION, attend)
@@ -116,10 +115,11 @@ def attend(
     plan: AttentionPlan | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' interface of attention functions: query [1, H, Q, D], key and value [1, G, T, D] -> [1, Q, H, D]."""
+    """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D]."""
     if plan is None:
         raise RuntimeError(
-            "attention over packed rows was called without a plan, expected one: this model does not hand it down."
+            "attention over packed rows was called without a plan, expected one: this model does "
+            "not pass it on."
         )
     dtype = (
         torch.get_autocast_dtype(query.device.type)

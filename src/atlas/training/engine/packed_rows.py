@@ -1,7 +1,8 @@
-"""Sequences to one packed row: no padding, and a prompt that several sequences begin with stands in it once.
+"""Sequences to one packed row: no padding, and a common prompt of several sequences only once.
 
-The row is a forest. A node is a run of tokens; it attends to itself causally and to the nodes above it wholly, so each
-path from a root to a leaf is one sequence, exactly as if it ran alone. Siblings stand side by side.
+The row is a forest. A node is a run of tokens. It attends to itself causally and to all of the
+nodes above it, so each path from a root to a leaf is one sequence, exactly as if it ran separately.
+Siblings are neighbors.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from numpy.typing import NDArray
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
 
-MIN_SHARED_TOKENS = (
-    32  # a shorter common beginning of two sequences saves less than the extra attention calls cost
-)
+# A shorter common beginning of two sequences saves less than the extra attention calls cost.
+MIN_SHARED_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Tokens [start, end) of the row, the first of them at `position` of its sequences; `ancestors` are node indices, root first."""
+    """Tokens [start, end) of the row.
+
+    Attributes:
+        position: of the first token in its sequences.
+        ancestors: node indices, root first.
+    """
 
     start: int
     end: int
@@ -38,15 +43,17 @@ class PackedRow:
         token_ids: shape [T].
         position_ids: shape [T]; each token's place in the sequences that hold it.
         nodes: in the order of the row.
-        kept: shape [K]; the places whose hidden states predict a token with loss, ascending; never empty, because attention without
-            a query is no call that kernels know.
-        kept_of_target: shape [N]; for each supervised token the place in `kept` that predicts it. Two sequences may part after
-            a shared token and supervise different ones, so N may exceed K.
+        kept: shape [K]; the places whose hidden states predict a token with loss, ascending. Never
+            empty, because kernels do not accept attention without a query.
+        kept_of_target: shape [N]; for each supervised token the place in `kept` that predicts it.
+            Two sequences may differ after a shared token and supervise different ones, so N may
+            exceed K.
         targets: shape [N]; the supervised tokens.
-        kept_of_anchor: shape [M]; for each token that is held to the base model the place in `kept` that predicts it.
-        order: the sequences as they follow each other in `targets`.
-        live: shape [L]; the places that carry gradient, ascending: those kept and, in each sequence, a window of tokens before
-            them. All, without a window.
+        kept_of_anchor: shape [M]; for each token that is held to the base model the place in
+            `kept` that predicts it.
+        order: the sequences in their order in `targets`.
+        live: shape [L]; the places that carry gradient, ascending: those kept and, in each
+            sequence, a window of tokens before them. Without a window, all.
     """
 
     token_ids: NDArray[np.int64]
@@ -66,18 +73,18 @@ def pack_row(
     window: int | None = None,
     anchors: Sequence[NDArray[np.bool_]] | None = None,
 ) -> PackedRow:
-    """One row of all sequences (token ids and unshifted labels, each of shape [T]); the first label of each is ignored.
+    """One row of all sequences.
 
-    `anchors` say for each sequence which positions predict a token that is held to the base model, shape [T - 1]; None: none.
+    Args:
+        sequences: token ids and unshifted labels, each of shape [T]; the first label is ignored.
+        anchors: for each sequence the positions that predict a token held to the base model, shape
+            [T - 1]; None: none.
     """
     tokens = [ids for ids, _ in sequences]
     order = lexicographic_order(tokens) if share_prompts else list(range(len(tokens)))
-    common = (
-        common_beginnings([tokens[index] for index in order])
-        if share_prompts
-        else [0] * len(tokens)
-    )
-    nodes, paths = _build_forest([tokens[index] for index in order], common)
+    ordered = [tokens[index] for index in order]
+    common = common_beginnings(ordered) if share_prompts else [0] * len(tokens)
+    nodes, paths = _build_forest(ordered, common)
     token_ids = np.empty(nodes[-1].end, dtype=np.int64)
     position_ids = np.empty(nodes[-1].end, dtype=np.int64)
     predicts, targets, anchored, live = [], [], [], []
@@ -86,7 +93,8 @@ def pack_row(
         places = np.concatenate([np.arange(nodes[node].start, nodes[node].end) for node in path])
         token_ids[places] = ids
         position_ids[places] = np.arange(len(ids))
-        supervised = np.flatnonzero(labels[1:] != IGNORED_LABEL)  # position t predicts token t + 1
+        # Position t predicts token t + 1.
+        supervised = np.flatnonzero(labels[1:] != IGNORED_LABEL)
         held = supervised[:0] if anchors is None else np.flatnonzero(anchors[index])
         predicts.append(places[supervised])
         targets.append(labels[1:][supervised])
@@ -121,13 +129,13 @@ def count_row_tokens(tokens: Sequence[NDArray[np.integer]], share_prompts: bool)
 
 
 def lexicographic_order(tokens: Sequence[NDArray[np.integer]]) -> list[int]:
-    """Indices in the order of their tokens, so that sequences with a common beginning stand side by side."""
+    """Indices in the order of their tokens: sequences with a common beginning are neighbors."""
     keys = [ids.astype(">u4").tobytes() for ids in tokens]
     return sorted(range(len(tokens)), key=lambda index: keys[index])
 
 
 def common_beginnings(tokens: Sequence[NDArray[np.integer]]) -> list[int]:
-    """How many tokens each sequence has in common with the one before it; below MIN_SHARED_TOKENS it counts as none."""
+    """How many tokens each sequence shares with the one before it; 0 below MIN_SHARED_TOKENS."""
     lengths = [0]
     for before, after in itertools.pairwise(tokens):
         shorter = min(len(before), len(after))
@@ -148,7 +156,7 @@ def _within(window: int, ends: NDArray[np.int64], length: int) -> NDArray[np.boo
 def _build_forest(
     tokens: Sequence[NDArray[np.integer]], common: Sequence[int]
 ) -> tuple[list[Node], list[list[int]]]:
-    """Nodes level by level (so that siblings are neighbours), and the path of node indices of each sequence."""
+    """Nodes level by level, so that siblings are neighbors, and each sequence's path of nodes."""
     paths: list[list[int]] = [[] for _ in tokens]
     nodes: list[Node] = []
     level: list[tuple[range, int, tuple[int, ...]]] = [
@@ -158,12 +166,10 @@ def _build_forest(
     while level:
         below: list[tuple[range, int, tuple[int, ...]]] = []
         for group, position, ancestors in level:
-            stop = (
-                len(tokens[group[0]])
-                if len(group) == 1
-                else min(common[index] for index in group[1:])
-            )
-            if stop == position:  # a sequence that is whole already: others go on where it ends
+            shared = [common[index] for index in group[1:]]
+            stop = min(shared) if shared else len(tokens[group[0]])
+            if stop == position:
+                # A sequence that is complete: others go on where it ends.
                 continue
             nodes.append(Node(end, end + stop - position, position, ancestors))
             end += stop - position
@@ -179,10 +185,10 @@ def _build_forest(
 
 
 def _split(group: range, common: Sequence[int], position: int) -> list[range]:
-    """The parts of a group of sorted sequences that go on together after `position`, be it for a token.
+    """The parts of a group of sorted sequences that share at least a token after `position`.
 
-    So the tokens of a row are those of its first sequence and, of each other one, those after what it has in common with the
-    one before it; and there are never more than twice as many nodes as sequences.
+    So the tokens of a row are those of its first sequence and, of each other one, those after what
+    it shares with the one before it. There are never more than twice as many nodes as sequences.
     """
     starts = [group[0], *(index for index in group[1:] if common[index] <= position), group[-1] + 1]
     return [range(start, stop) for start, stop in itertools.pairwise(starts)]

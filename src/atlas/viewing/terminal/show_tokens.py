@@ -9,9 +9,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from atlas.records import Selection, Trajectory
-from atlas.rendering.coloured_tokens import colour_tokens
+from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer, TokenizedExample
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
 
 
 def print_tokens(
@@ -38,7 +39,7 @@ def print_tokens(
             Text(f"tokens of example{name} under {renderer.name}", style="bold"), soft_wrap=True
         )
         console.print(
-            colour_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, chosen)),
+            color_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, chosen)),
             soft_wrap=True,
         )
     console.print()

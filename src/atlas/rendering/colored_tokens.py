@@ -1,4 +1,4 @@
-"""A sequence of tokens for a terminal: coloured where it is supervised, and between ⟦ and ⟧ there, which a pipe shows too."""
+"""Tokens on a terminal. Supervised ones are colored and stand in ⟦ ⟧, which a pipe shows too."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from atlas.terminal.visible_text import visible
 SUPERVISED, CONTEXT = "black on green", "dim"
 
 
-def colour_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[np.bool_]) -> Text:
+def color_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[np.bool_]) -> Text:
     """The tokens, shape [T], as text; `mask`, shape [T], says which are supervised.
 
-    Runs of equal supervision are decoded together, because a character may take several tokens.
+    Neighbors of equal supervision are decoded together, because a character may take several
+    tokens.
     """
     text = Text()
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=mask[:1].astype(np.int8))).tolist()

@@ -1,0 +1,66 @@
+"""Messages in OpenAI's form, which most files, servers and trainers share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from atlas.records import Message, ToolCall
+
+
+def write_openai_message(message: Message) -> dict[str, Any]:
+    """A message as an object. Optional fields are absent, not null; arguments are verbatim text."""
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        written["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {
+                **({"id": call.id} if call.id is not None else {}),
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        written["name"] = message.name
+    return written
+
+
+def read_openai_message(written: Mapping[str, Any]) -> Message:
+    """The message that `write_openai_message` wrote, also where a table set absent fields to null.
+
+    Raises:
+        KeyError, TypeError, ValueError: the object is damaged.
+    """
+    return Message(
+        role=written["role"],
+        content=written["content"],
+        reasoning=written.get("reasoning_content"),
+        tool_calls=tuple(
+            ToolCall(
+                id=call.get("id"),
+                name=call["function"]["name"],
+                arguments=call["function"]["arguments"],
+            )
+            for call in written.get("tool_calls") or ()
+        ),
+        tool_call_id=written.get("tool_call_id"),
+        name=written.get("name"),
+    )
+
+
+def decode_arguments(text: str) -> Any:
+    """The arguments of a call as an object; the text itself where a model wrote broken JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def encode_arguments(arguments: Any) -> str:
+    """The text of a call's arguments, the inverse of `decode_arguments` up to white space."""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

@@ -1,0 +1,84 @@
+"""Which step owns each token of a rendered conversation. Loss masks are derived from this."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_STEP = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExample:
+    """One sequence of tokens with their owners.
+
+    Attributes:
+        token_ids: shape [T], int32.
+        step_of_token: shape [T], int32; the step whose response holds the token, its end of turn
+            included, or -1.
+        steps: the steps that own tokens here.
+        dropped_steps: steps that should be here but did not fit whole into the token limit.
+        unwritten_thinking: those of `steps` with thinking that the template does not write.
+        cut_observations: steps whose observation was replaced by a marker.
+    """
+
+    trajectory_id: str
+    token_ids: NDArray[np.int32]
+    step_of_token: NDArray[np.int32]
+    steps: tuple[int, ...]
+    dropped_steps: tuple[int, ...] = ()
+    unwritten_thinking: tuple[int, ...] = ()
+    cut_observations: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSpan:
+    """Characters [start, end) of the text that hold the response of `step` and its end of turn."""
+
+    step: int
+    start: int
+    end: int
+    lacks_thinking: bool
+
+
+def own_tokens(
+    tokenizer: Any,
+    trajectory_id: str,
+    text: str,
+    spans: Sequence[ResponseSpan],
+    wanted: Collection[int],
+    max_tokens: int | None,
+) -> TokenizedExample:
+    """Tokenize `text` once and give each token the step whose span covers it.
+
+    Args:
+        wanted: the steps to report as kept or dropped.
+        max_tokens: the tail beyond it is cut; a step that does not fit whole owns nothing.
+    """
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
+    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    owner = np.full(len(token_ids), NO_STEP, dtype=np.int32)
+    dropped = []
+    for span in spans:
+        # A token that straddles the header and the response belongs to the header: the model
+        # never generates it on its own.
+        inside = (starts >= span.start) & (ends <= span.end) & (ends > starts)
+        if (
+            max_tokens is not None
+            and inside.any()
+            and int(np.flatnonzero(inside)[-1]) >= max_tokens
+        ):
+            if span.step in wanted:
+                dropped.append(span.step)
+            continue
+        owner[inside] = span.step
+    token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
+    kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
+    unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)
+    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), unwritten)

@@ -1,0 +1,98 @@
+"""The schedule: which examples each optimizer step trains on.
+
+It is made once. The plan of a dry run, the costs and the Trainer all read the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlas.errors import ConfigError
+from atlas.training.examples import TrainingExample
+
+# All examples of one trajectory.
+Group = tuple[TrainingExample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The groups of each optimizer step, over all epochs."""
+
+    steps: tuple[tuple[Group, ...], ...]
+
+    @classmethod
+    def in_order(cls, groups: Sequence[Group], batch_size: int) -> Schedule:
+        """The groups in their order, `batch_size` of them to an optimizer step."""
+        starts = range(0, len(groups), batch_size)
+        return cls(tuple(tuple(groups[start : start + batch_size]) for start in starts))
+
+    @property
+    def examples(self) -> list[list[TrainingExample]]:
+        """The examples of each optimizer step."""
+        return self.deal_out(1)
+
+    def deal_out(self, num_ranks: int) -> list[list[TrainingExample]]:
+        """The examples that each rank runs, maybe none. A step holds the same ones for any R.
+
+        Item k · R + r is what rank r of R runs in optimizer step k, so a Trainer with a batch size
+        of 1 deals the items out. All examples of a trajectory are in one item, so that they can
+        share their history in a forward pass.
+        """
+        return [
+            [example for place in share for example in step[place]]
+            for step in self.steps
+            for share in share_out([_length(group) for group in step], num_ranks)
+        ]
+
+
+def schedule_examples(
+    groups: Sequence[Group], epochs: float, batch_size: int, seed: int
+) -> Schedule:
+    """The schedule of a training.
+
+    Each epoch is a permutation of the trajectories drawn from `seed`. So arms with equally many
+    trajectories get the same ones in the same optimizer steps, whatever examples their template
+    makes of them. Within a step they are ordered by length, which changes no sum but saves padding
+    in its micro-batches.
+
+    Raises:
+        ConfigError: so few epochs that no trajectory is trained on.
+    """
+    num_visits = round(epochs * len(groups))
+    if not num_visits:
+        raise ConfigError(
+            f"epochs={epochs} of {len(groups)} trajectories is less than one trajectory. Raise "
+            "epochs."
+        )
+    rng = np.random.default_rng(seed)
+    order: list[int] = []
+    while len(order) < num_visits:
+        order += rng.permutation(len(groups)).tolist()
+    order = order[:num_visits]
+    lengths = [_length(group) for group in groups]
+    ordered = [
+        groups[index]
+        for start in range(0, num_visits, batch_size)
+        for index in sorted(
+            order[start : start + batch_size], key=lambda index: (lengths[index], index)
+        )
+    ]
+    return Schedule.in_order(ordered, batch_size)
+
+
+def share_out(lengths: Sequence[int], num_ranks: int) -> list[list[int]]:
+    """Indices into `lengths` for each rank, ascending, with about as many tokens for each."""
+    shares: list[list[int]] = [[] for _ in range(num_ranks)]
+    tokens = [0] * num_ranks
+    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+        rank = min(range(num_ranks), key=lambda rank: (tokens[rank], rank))
+        shares[rank].append(place)
+        tokens[rank] += lengths[place]
+    return [sorted(share) for share in shares]
+
+
+def _length(group: Group) -> int:
+    return max(len(example.input_ids) for example in group)
