@@ -16,6 +16,7 @@ from atlas.models.endpoints.connections import Transport
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
 from atlas.records import Message, ToolCall, Usage
+from atlas.rendering.openai_messages import write_openai_message
 
 
 class ChatClient:
@@ -132,16 +133,11 @@ def _usage(reported: Any) -> Usage:
 
 def _wire_message(message: Message) -> dict[str, Any]:
     """A message in OpenAI's form. Servers refuse a call without an id or with empty arguments."""
-    written: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.role == "tool":
-        written["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        written["tool_calls"] = [
-            {
-                "id": call.id or f"call_{index}",
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments or "{}"},
-            }
-            for index, call in enumerate(message.tool_calls)
-        ]
-    return written
+    calls = tuple(
+        call.model_copy(
+            update={"id": call.id or f"call_{index}", "arguments": call.arguments or "{}"}
+        )
+        for index, call in enumerate(message.tool_calls)
+    )
+    sent = message.model_copy(update={"tool_calls": calls, "reasoning": None, "name": None})
+    return write_openai_message(sent)
