@@ -40,14 +40,14 @@ def connect(
 
     Raises:
         ConfigError: no such provider, or its package or its key is missing.
-        DependencyError: the extra `oracle` is not installed.
+        DependencyError: the extra `endpoint` or `providers` is not installed.
     """
     client: ModelClient
     if endpoint.base_url is not None:
         try:
             from atlas.models.endpoints.openai_api import ChatClient
         except ModuleNotFoundError:
-            raise DependencyError("aiohttp", "oracle") from None
+            raise DependencyError("aiohttp", "endpoint") from None
         client = ChatClient(
             name_at_server(model),
             endpoint.base_url,
@@ -85,5 +85,5 @@ def _open_batches(batching: Batching, max_retries: int, timeout_seconds: float) 
     try:
         from atlas.models.endpoints.batches.wire import BatchWire
     except ModuleNotFoundError:
-        raise DependencyError("httpx2", "oracle") from None
+        raise DependencyError("httpx2", "providers") from None
     return BatchWire(batching, max_retries, timeout_seconds)

@@ -165,7 +165,7 @@ class InspectClient:
         try:
             from inspect_ai.model import GenerateConfig, get_model
         except ImportError:
-            raise DependencyError("inspect-ai", "oracle") from None
+            raise DependencyError("inspect-ai", "providers") from None
         # What it has to say reaches us as errors; its own lines would come in between ours, with the endpoint's words uncensored.
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(name, base_url)
@@ -246,7 +246,7 @@ def _open_batches(
         from atlas.models.endpoints.batches.transport import BatchTransport
         from atlas.models.endpoints.batches.under_inspect import model_arguments, protocol_of
     except ImportError:
-        raise DependencyError("httpx2", "oracle") from None
+        raise DependencyError("httpx2", "providers") from None
     transport = BatchTransport(
         protocol_of(provider), batching, max_retries=max_retries, timeout_seconds=timeout_seconds
     )

@@ -125,7 +125,7 @@ class LikelihoodSelector(ABC):
         try:
             from atlas.models.endpoints.completions_api import CompletionsScorer
         except ModuleNotFoundError:
-            raise DependencyError("aiohttp", "oracle") from None
+            raise DependencyError("aiohttp", "endpoint") from None
         config = self.config
         client = CompletionsScorer(
             model,
