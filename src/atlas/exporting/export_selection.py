@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from atlas import __version__
 from atlas.config import Config
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
@@ -30,6 +29,7 @@ from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
+from atlas.store.versions import installed_versions
 
 MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -78,7 +78,7 @@ def export_selection(
             "trajectories": run_input(trajectories, out.parent, tuple(TRAJECTORY_FILES)),
             "selection": run_input(selection, out.parent, ("select",)),
         },
-        versions={"atlas-tuning": __version__},
+        versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
     if earlier := _earlier(out, wanted):
         return earlier
