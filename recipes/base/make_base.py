@@ -35,9 +35,9 @@ from atlas.training.optimizer_steps import OptimizerSteps
 from atlas.training.trainer import CriticalStepTrainer, collate
 
 VOCABULARY = 2048
-# The pieces that the tokenizer merges within: an object with its color, a number with its direction,
-# a run of other words, punctuation, line ends. "red ball" and "2 ahead" can then be one token each,
-# in a goal as in an observation, so that finding an object again means finding a token.
+# The tokenizer merges within these pieces: an object with its color, a number with its direction, a
+# run of other words, punctuation, line ends. "red ball" and "2 ahead" can then be one token each,
+# in a goal and in an observation, so that finding an object again means finding a token.
 _COLOR = "(?i:" + "|".join(COLORS) + ")"
 PIECES = "|".join(
     [
