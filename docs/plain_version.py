@@ -3,8 +3,8 @@
     python docs/plain_version.py recipes/demo/trajectories.jsonl recipes/base/model runs/plain
 
 The input has one JSON object per line: `{"task_id": "a", "messages": [{"role": …, "content": …}]}`
-in OpenAI's chat format. Every assistant message is a step. Labels of people may choose the steps
-(`--labels`, the file of `atlas label`); without them, rules on the text do.
+in OpenAI's chat format. Every assistant message is a step. Rules on the text choose the steps, or
+people: `--labels` names a file with `{"trajectory_id": task_id, "step": 0, "type": …}` per line.
 """
 
 from __future__ import annotations
