@@ -37,23 +37,25 @@ def tell(manifest: Any, out: Path) -> None:
 
 
 def tell_estimate(estimate: Any, config: Any) -> None:
-    """What a selection would ask, nothing of which was sent."""
+    """Print what a selection would ask; nothing was sent."""
     usage = estimate.usage
     price = (
         f"about {estimate.cost_usd:,.2f} USD"
         if estimate.cost_usd is not None
-        else f"unknown, for no table has a price of '{config.model}'; give prices=FILE with a line such as "
-        f"{config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
+        else f"unknown, because no table has a price of '{config.model}'; give prices=FILE with a "
+        f"line such as {config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
     )
     manner = ", in batches" if config.batch else ""
     say(
-        f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}"
+        f"would ask: {config.model} about {estimate.trajectories:,} trajectories, "
+        f"in {usage.requests:,} requests{manner}"
     )
     say(
-        f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received (4 characters a token)"
+        f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received "
+        "(4 characters a token)"
     )
     if not estimate.is_discount_known:
-        price += " at the full price, for the table does not say what batches cost (batch: 0.5)"
+        price += " at the full price, because the table does not say what batches cost (batch: 0.5)"
     say(f"price:     {price}. Nothing was sent.")
 
 
@@ -88,6 +90,9 @@ def _short(value: Any) -> str:
 def _short_table(table: dict[str, Any]) -> str:
     if table.keys() == {"value", "low", "high"}:
         return _short_estimate(table["value"], table["low"], table["high"])
+    # Who chose the steps is for reports, and too long for this line.
+    if "sentence" in table:
+        return ""
     # All zero: the usage of a run that asked no model, for example.
     if not any(table.values()):
         return ""

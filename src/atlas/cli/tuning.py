@@ -98,7 +98,7 @@ def evaluate(
 
 @app.command()
 def report(out: Out, settings: Settings) -> None:
-    """Compare arms: one page with intervals, made from the run folders that a recipe names (docs/stages.md has an example)."""
+    """Compare arms: one page with intervals, made from the run folders that a recipe names (docs/commands/report.md has an example)."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
 
