@@ -125,7 +125,7 @@ def test_no_file_imports_itself_through_others_not_even_for_types() -> None:
     # What only imports a circle is not part of one.
     while only_imports := left - {there for module in left for there in graph[module]}:
         left -= only_imports
-    assert left == KNOWN_CIRCLES, f"a circle of imports within: {', '.join(sorted(left))}"
+    assert left <= KNOWN_CIRCLES, f"a circle of imports within: {', '.join(sorted(left))}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)

@@ -1,12 +1,11 @@
-"""The training data of the base model: the language of the environment, without the expert's skill.
+"""The base model's schooling: it learns the language of the rooms, never the expert's skill.
 
-    explore   play that ignores the goal: look, name what is in view, take any possible action
-    ask       questions about one observation and the words of a goal, answered from the text
-    follow    one request about what is in view, answered with its action
+    explore   play that ignores the goal: look, name what is seen, do something possible, see what comes of it
+    ask       questions about one observation and about a goal's words, answered from the text alone
+    follow    one plain request about what is in view, answered with the action for it
 
-The expert plays none of it, and the exploring player ignores the goal. The explorer uses the
-expert's phrases, as an instruct model knows everybody's, but says them about random actions. All
-draws come from the seed.
+Nothing here was played by the expert, and no exploring player looks at the goal. The explorer has the expert's words (as an instruct
+model has everybody's) but says them about whatever it happens to do: its plans are plans at random. All draws come from the seed.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ from atlas.environments.babyai.thoughts import (
 from atlas.environments.babyai.view import SeenObject, View
 from atlas.records import Message, Task
 
-# Far from the seeds of train and test tasks.
-FIRST_SEED = 5_000_000
+FIRST_SEED = 5_000_000  # far from the seeds of train and test tasks
 ANSWERER = Message(role="system", content="You answer questions about what you see.")
 FOLLOWER = Message(role="system", content="You do what you are told, one action at a time.")
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
@@ -42,7 +40,7 @@ Conversation = list[Message]
 
 
 def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
-    """The play of `num_episodes` exploring episodes, with questions and requests along the way."""
+    """What comes of `num_episodes` exploring episodes: the play itself, and questions and requests at the places it led to."""
     environment = BabyAIEnvironment(max_steps=12)
     rng = random.Random(seed)
     names = list(LEVELS)
@@ -65,7 +63,7 @@ def is_play(conversation: Conversation) -> bool:
 def _explore(
     environment: BabyAIEnvironment, task: Task, rng: random.Random
 ) -> Iterator[Conversation]:
-    """One episode of aimless play, and the questions and requests along its way."""
+    """One episode of aimless play, and what can be asked at the places that it led to."""
     conversation: Conversation = [*environment.prompt]
     observation = environment.reset(task)
     conversation += observation
@@ -93,14 +91,14 @@ def _explore(
 
 
 def _any_action(actions: list[str], rng: random.Random) -> str:
-    """Any possible action: moves (looking around) are as frequent as errands."""
+    """Any possible action, moves and errands alike, so that looking around is as common as handling things."""
     moves = [action for action in actions if action in ("turn left", "turn right", "move forward")]
     errands = [action for action in actions if action not in moves]
     return rng.choice(moves if not errands or rng.random() < 0.5 else errands)
 
 
 def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) -> str:
-    """Phrases of the expert that fit the action; objects that it does not name are random."""
+    """Words of the expert's that suit the action, about things drawn at random where they are not the action's own."""
     target = next((item for item in view.objects if action.endswith(item.label)), None)
     words = _words(view, target, rng)
     words["side"] = (
@@ -124,7 +122,7 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
 
 
 def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]:
-    """The phrases that fit an action, whatever its reason."""
+    """The phrases that may go with an action, whatever its reason."""
     if action.startswith("turn"):
         return [
             ACTS["turn"],
@@ -150,7 +148,7 @@ def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]
 
 
 def _words(view: View, item: SeenObject | None, rng: random.Random) -> dict[str, str]:
-    """The words that fill the phrases: an object in view, or any object if none is in view."""
+    """What the phrases are filled with: an object in view, or any object where there is none."""
     item = item or (rng.choice(view.objects) if view.objects else None)
     color, kind = (
         (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
@@ -230,7 +228,7 @@ def _question(view: View, rng: random.Random) -> tuple[str, str]:
 
 
 def _follow(view: View, rng: random.Random) -> Conversation:
-    """One request that the view is enough to answer, as an instruct model could."""
+    """One request that the view alone answers: an instruct model would do as much."""
     item = rng.choice(view.objects)
     first = next(
         other for other in view.objects if other.name == item.name

@@ -1,10 +1,9 @@
-"""Make the demo's base model from random weights: corpus -> tokenizer -> model.
+"""Make the small base model of the demo from nothing: corpus -> tokenizer -> model. Under an hour on two CPU cores.
 
     python recipes/base/make_base.py --out recipes/base/model
 
-It takes under an hour on two CPU cores. The model is trained on every answer of the corpus
-(corpus.py) with the code that trains the demo's arms: first on short conversations, where it learns
-to find and name what an observation says, then on play and the other short conversations.
+It is tuned from random weights on every answer of the corpus (corpus.py), with the same code that tunes the demo's arms: first on
+the short conversations, where it learns to find and name what an observation says, then on play and the rest of the short ones.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ from atlas.training.optimizer_steps import OptimizerSteps
 from atlas.training.trainer import CriticalStepTrainer, collate
 
 VOCABULARY = 2048
-# The tokenizer merges within these pieces: an object with its color, a number with its direction, a
-# run of other words, punctuation, line ends. "red ball" and "2 ahead" can then be one token each,
-# in a goal and in an observation, so that finding an object again means finding a token.
+# Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other words, punctuation, line ends. So
+# "red ball" and "2 ahead" can become one token each, in a goal as in an observation, and finding a thing again is finding a token.
 _COLOR = "(?i:" + "|".join(COLORS) + ")"
 PIECES = "|".join(
     [
@@ -50,9 +48,7 @@ PIECES = "|".join(
 )
 SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}"
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 MODEL = {
@@ -70,8 +66,7 @@ TRAINING = {
     "weight_decay": 0.01,
 }
 BATCH = 16
-# The share of the short conversations that come first, without play.
-SHORT_SHARE = 0.5
+SHORT_ALONE = 0.5  # share of the short conversations that come first, without play
 
 
 def main() -> None:
@@ -99,7 +94,7 @@ def main() -> None:
     ]
     num_tokens = sum(len(example.input_ids) for example in examples)
     console.print(
-        f"{len(examples):,} conversations, {num_tokens:,} tokens, a vocabulary of {len(tokenizer)}"
+        f"{len(examples):,} conversations, {num_tokens:,} tokens, {len(tokenizer)} words in the vocabulary"
     )
 
     order = schedule_lessons(conversations, examples, arguments.seed)
@@ -127,7 +122,7 @@ def main() -> None:
 
 
 def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
-    """All conversations, in pieces of fixed size, so that the number of processes is irrelevant."""
+    """All conversations, made in pieces of fixed size so that the number of processes changes nothing."""
     piece = 500
     pieces = [
         (min(piece, episodes - start), seed * 1_000 + start // piece)
@@ -164,7 +159,7 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
 def schedule_lessons(
     conversations: list[Conversation], examples: list[TrainingExample], seed: int
 ) -> list[int]:
-    """The order of training: a share of the short conversations, then play mixed with the others.
+    """The order of training: a share of the short conversations alone, then play between the other short ones.
 
     Batches are all short or all play, so that little of them is padding.
     """
@@ -183,14 +178,14 @@ def schedule_lessons(
         return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
 
     short, play = batches(of_play=False), batches(of_play=True)
-    first = round(SHORT_SHARE * len(short))
-    mixed = short[first:] + play
+    alone = round(SHORT_ALONE * len(short))
+    mixed = short[alone:] + play
     rng.shuffle(mixed)
-    return [index for batch in short[:first] + mixed for index in batch]
+    return [index for batch in short[:alone] + mixed for index in batch]
 
 
 def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
-    """Byte-level BPE over phrases: it encodes any text, and frequent phrases are one token."""
+    """Byte-level BPE over phrases: any text can be written, the words of the rooms are short, and frequent phrases are one token."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -241,8 +236,7 @@ def train_model(
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        # One item is one optimizer step.
-        per_device_train_batch_size=1,
+        per_device_train_batch_size=1,  # an optimiser step
         logging_steps=10,
         save_strategy="no",
         seed=seed,
