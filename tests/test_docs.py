@@ -22,7 +22,7 @@ from atlas.environments import base as environments
 from atlas.experiments.config import ExperimentConfig
 from atlas.selection.selectors import base as selectors
 from atlas.trajectories.formats import base as formats
-from tests.docs_examples import ROWS, write_examples
+from tests.extending_rows import ROWS, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -135,7 +135,7 @@ def test_the_recipe_on_the_page_of_run_is_valid() -> None:
 )
 def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: str) -> None:
     assert row in ROWS
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.docs_examples", "-k", row]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.extending_rows", "-k", row]
     path = f"{ROOT / 'src'}{os.pathsep}{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     done = subprocess.run(
         [*command, f"tests/conformance/{suite}"],

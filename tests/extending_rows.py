@@ -1,6 +1,6 @@
 """The examples of docs/extending.md as rows of their tables: a pytest plugin.
 
-`pytest -p tests.docs_examples tests/conformance` tests them like the classes of the package.
+`pytest -p tests.extending_rows tests/conformance` tests them like the classes of the package.
 The tables are changed in that process only.
 """
 
