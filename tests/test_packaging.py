@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from atlas import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "recipes" / "demo" / "trajectories.jsonl"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -96,6 +98,21 @@ def test_the_wheel_holds_the_command_line(installed: Path) -> None:
     assert done.returncode == 0, done.stderr
     for command in ("collect", "import", "select", "train", "evaluate", "report", "run"):
         assert command in done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_types_templates_and_a_version(installed: Path) -> None:
+    (package,) = installed.glob("venv/lib/python*/site-packages/atlas")
+    assert (package / "py.typed").exists()
+    assert list(package.rglob("*.j2"))
+    assert atlas(installed, "--version").stdout.strip() == f"atlas {__version__}"
+
+
+@pytest.mark.slow
+def test_a_selection_is_shown_without_any_extra(installed: Path) -> None:
+    done = atlas(installed, "show", installed / "import", "--selection", installed / "rules")
+    assert done.returncode == 0, done.stderr
+    assert "kitchen-1" in done.stdout
 
 
 ORACLE = "select --trajectories IN/import --selector oracle --out IN/o"
