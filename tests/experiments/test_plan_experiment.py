@@ -41,9 +41,8 @@ def tiny(model: Path, **changes: Any) -> ExperimentConfig:
         "train": {"model": str(model), "batch_size": 4, "micro_batch_size": 2, "precision": "fp32"},
         "evaluate": {
             "environment": {"name": "babyai", "max_steps": 2},
+            "player": {"name": "local", "max_new_tokens": 4, "precision": "fp32"},
             "episodes": 4,
-            "max_new_tokens": 4,
-            "precision": "fp32",
         },
     }
     return check_config(ExperimentConfig, settings | changes, "test")
