@@ -1,4 +1,4 @@
-"""Shared fixtures: a tokenizer trained in-process, a tiny Llama, and small trajectories. No hub, no GPU."""
+"""Shared fixtures: a tokenizer trained in-process, a tiny Llama, small trajectories. No hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
 from tests.templates import CHATML, tiny_tokenizer
 
-# A suite that a shell started in the background ignores Ctrl-C, and so would every command that a test starts.
+# A suite that a shell started in the background ignores Ctrl-C, and passes that on to the commands
+# that its tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

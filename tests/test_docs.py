@@ -1,19 +1,66 @@
-"""The docs say what the code does: generated pages are up to date, commands exist, links lead somewhere."""
+"""The docs say what the code does: pages are up to date, commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+import atlas
 from atlas.cli import app
+from atlas.config import check_config, load_config, sections_of
+from atlas.environments import base as environments
+from atlas.experiments.config import ExperimentConfig
+from atlas.selection.selectors import base as selectors
+from atlas.trajectories.formats import base as formats
+from tests.extending_rows import ROWS, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "recipes" / "base" / "README.md",
+    *DOCS,
+]
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+# Which Config checks the settings of a command, and which option names the kind.
+CONFIGS = {
+    "collect": (atlas.CollectConfig, {"--env": "environment"}),
+    "select": (atlas.SelectConfig, {"--selector": "selector"}),
+    "select-train": (atlas.SelectTrainConfig, {}),
+    "train": (atlas.TrainConfig, {"--model": "model"}),
+    "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
+}
+# Placeholders in the examples of settings: "key=value".
+PLACEHOLDERS = ("key=value", "KEY=VALUE", "=FILE", "=RUN", "=NAME")
+
+kinds = pytest.mark.skipif(
+    not sections_of(atlas.SelectConfig)
+    or not sections_of(atlas.EvaluateConfig)
+    or not all(hasattr(*pair) for pair in ((selectors, "SELECTOR"), (formats, "FORMAT")))
+    or not hasattr(environments, "ENVIRONMENT"),
+    reason="selectors, formats and environments do not own their settings yet",
+)
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def commands_in(page: Path) -> Iterator[list[str]]:
+    """The words of every command on a page, also of those that a launcher starts."""
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?:`|\$ |.* -m )?(atlas [a-z].*?)(?:`|$)", text, re.MULTILINE):
+        yield shlex.split(line, comments=True)[1:]
 
 
 def test_the_settings_page_is_what_the_config_classes_say() -> None:
@@ -29,20 +76,107 @@ def test_the_settings_page_is_what_the_config_classes_say() -> None:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_has_a_page_that_begins_with_it() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "commands").glob("*.md")}
+    assert pages == set(COMMANDS)
+    for name in pages:
+        text = (ROOT / "docs" / "commands" / f"{name}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# atlas {name}\n\n```sh\natlas {name} "), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    for line in re.findall(
-        r"^(?:`|\$ )?(atlas [a-z].*?)(?:`|$)", page.read_text(encoding="utf-8"), flags=re.MULTILINE
-    ):
-        _, name, *rest = shlex.split(line, comments=True)
-        assert name in commands, f"{page.name}: {line}"
-        known = {option for parameter in commands[name].params for option in parameter.opts}
+    for name, *rest in commands_in(page):
+        assert name in COMMANDS, f"{page.name}: {name}"
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         for word in rest:
-            assert not word.startswith("--") or word in known, f"{page.name}: {line}: {word}"
+            assert not word.startswith("--") or word in known, f"{page.name}: {name}: {word}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@kinds
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_setting_of_a_command_in_the_docs_is_accepted(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_examples(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, *rest in commands_in(page):
+        if name not in CONFIGS or "…" in rest:
+            continue
+        config, options = CONFIGS[name]
+        given = {options[option]: value for option, value in pairwise(rest) if option in options}
+        settings = [word for word in rest if "=" in word and not word.startswith("-")]
+        if not any(placeholder in word for word in settings for placeholder in PLACEHOLDERS):
+            load_config(config, None, settings, given)
+
+
+@kinds
+def test_the_recipe_on_the_page_of_run_is_valid() -> None:
+    import yaml
+
+    text = (ROOT / "docs" / "commands" / "run.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    config = check_config(ExperimentConfig, yaml.safe_load(recipe), "run.md")
+    check_config(atlas.CollectConfig, config.collect, "collect")
+    for settings in config.arms.values():
+        selector = settings["selector"]
+        if selector != "critical":
+            check_config(atlas.SelectConfig, {"selector": selector}, "arms")
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("suite", "row"),
+    [
+        ("test_selectors.py", "longest"),
+        ("test_formats.py", "turns"),
+        ("test_environments.py", "corridor"),
+    ],
+)
+def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: str) -> None:
+    assert row in ROWS
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.extending_rows", "-k", row]
+    path = f"{ROOT / 'src'}{os.pathsep}{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        [*command, f"tests/conformance/{suite}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_to_a_file_of_the_project_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def paragraphs_of(page: Path) -> Iterator[str]:
+    """Paragraphs and list items; code and tables are none."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for block in text.split("\n\n"):
+        for part in re.split(r"\n(?= *(?:[-*]|\d+\.) )", block):
+            if not part.lstrip().startswith(("|", "#")):
+                yield part
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_paragraph_is_longer_than_90_words(page: Path) -> None:
+    for paragraph in paragraphs_of(page):
+        num_words = len(paragraph.split())
+        assert num_words <= 90, f"{page.name}: {num_words} words: {paragraph[:80]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_prose_has_lines_of_at_most_100_columns(page: Path) -> None:
+    for paragraph in paragraphs_of(page):
+        for line in paragraph.splitlines():
+            assert len(line) <= 100 or "](" in line or "|" in line, f"{page.name}: {line}"
+
+
+def test_every_page_that_the_source_names_exists() -> None:
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / page).exists(), f"{path.name}: {page}"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from atlas.config import SPEED_ONLY, Config, load_config, result_settings
+import atlas
+from atlas.config import SPEED_ONLY, Config, load_config, result_settings, sections_of
 from atlas.errors import ConfigError
-from atlas.kinds import Choice, Kind
+from atlas.kinds import Choice, Kind, config_class
 
 
 class Server(Config):
@@ -85,8 +93,8 @@ def test_another_choice_forgets_the_settings_of_the_first_and_the_same_one_keeps
     ],
 )
 def test_a_wrong_setting_names_the_place_and_the_next_step(settings, message: str) -> None:
+    name = settings.get("name", "windowed")
     with pytest.raises(ConfigError) as error:
-        name = settings.get("name", "windowed")
         load_config(StageConfig, None, settings["overrides"], {"reader": name})
     assert message in str(error.value)
 
@@ -107,3 +115,79 @@ def test_what_only_changes_the_speed_does_not_count_as_a_result() -> None:
 
 def test_what_a_kind_is_stands_in_the_first_line_of_its_docstring() -> None:
     assert READER.describe("windowed") == "Reads in windows."
+
+
+# ---- every kind of the package ----
+
+SOURCE = Path(atlas.__file__).parent
+CONFIGS = [getattr(atlas, name) for name in atlas.__all__ if name.endswith("Config")]
+
+
+def kinds() -> Iterator[Kind]:
+    """Every `NAME = Kind(…)` in the source."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Kind("):
+                module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+                yield getattr(import_module(module), ast.unparse(node.targets[0]))
+
+
+ROWS = [
+    pytest.param(kind, name, id=f"{kind.noun}-{name}") for kind in kinds() for name in kind.table
+]
+
+
+def fields_of(config: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """All fields, those of sections included."""
+    for name, field in config.model_fields.items():
+        yield name, field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields_of(field.annotation)
+
+
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+def test_every_row_says_what_it_is_and_describes_its_settings(kind: Kind, name: str) -> None:
+    sentence = kind.describe(name)
+    assert re.fullmatch(r"[^.]+(\.\S[^.]*)*\.", sentence), f"expected one sentence: {sentence!r}"
+    for key, field in fields_of(config_class(kind.find(name))):
+        assert field.description, f"{kind.noun} '{name}': setting '{key}' has no description"
+        assert key != "name"
+
+
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+def test_no_setting_of_a_row_has_the_name_of_a_field_of_its_stage(kind: Kind, name: str) -> None:
+    settings = config_class(kind.find(name)).model_fields.keys()
+    for stage in CONFIGS:
+        if kind in sections_of(stage).values():
+            assert not settings & stage.model_fields.keys(), f"also a field of {stage.__name__}"
+
+
+# Class names that are used twice in the package. The list must become empty.
+KNOWN_DOUBLES = {
+    "Episode",
+    "Estimate",
+    "PositionBin",
+    "Reply",
+    "Row",
+    "Section",
+    "Table",
+    "Comparison",
+    "Question",
+}
+
+
+def test_public_class_names_are_unique_in_the_package() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.relative_to(SOURCE).as_posix())
+    doubles = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert doubles.keys() <= KNOWN_DOUBLES, doubles
+
+
+def test_every_setting_of_a_stage_is_described() -> None:
+    assert len(CONFIGS) > 8
+    for config in CONFIGS:
+        for key, field in fields_of(config):
+            assert field.description, f"{config.__name__}: '{key}' has no description"

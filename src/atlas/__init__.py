@@ -2,51 +2,95 @@
 
     trajectories -> select_steps -> train_agent -> evaluate_agent -> build_report
 
-The records and the stage functions are the face of the package; each is imported when it is first asked for.
+The records, the stage functions and their configs are imported from here. Each loads its module
+when it is first used, so that `import atlas` stays fast.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlas.config import load_config as load_config
+    from atlas.errors import AtlasError as AtlasError
+    from atlas.evaluation.evaluate_agent import EvaluateConfig as EvaluateConfig
+    from atlas.evaluation.evaluate_agent import evaluate_agent as evaluate_agent
+    from atlas.experiments.config import ExperimentConfig as ExperimentConfig
+    from atlas.experiments.plan_experiment import plan_experiment as plan_experiment
+    from atlas.experiments.run_stages import run_stages as run_stages
+    from atlas.exporting.check_export import check_export as check_export
+    from atlas.exporting.export_selection import ExportConfig as ExportConfig
+    from atlas.exporting.export_selection import export_selection as export_selection
+    from atlas.kinds import Choice as Choice
+    from atlas.records import Annotation as Annotation
+    from atlas.records import CriticalStep as CriticalStep
+    from atlas.records import Message as Message
+    from atlas.records import Outcome as Outcome
+    from atlas.records import Problem as Problem
+    from atlas.records import Selection as Selection
+    from atlas.records import Source as Source
+    from atlas.records import Step as Step
+    from atlas.records import Task as Task
+    from atlas.records import Trajectory as Trajectory
+    from atlas.reporting.build_report import build_report as build_report
+    from atlas.reporting.config import ReportConfig as ReportConfig
+    from atlas.reporting.selections.compare_selections import CompareConfig as CompareConfig
+    from atlas.reporting.selections.compare_selections import (
+        compare_selections as compare_selections,
+    )
+    from atlas.selection.learned.train_selector import SelectTrainConfig as SelectTrainConfig
+    from atlas.selection.learned.train_selector import train_selector as train_selector
+    from atlas.selection.select_steps import SelectConfig as SelectConfig
+    from atlas.selection.select_steps import select_steps as select_steps
+    from atlas.store.readers import read_selections as read_selections
+    from atlas.store.readers import read_trajectories as read_trajectories
+    from atlas.training.train_agent import TrainConfig as TrainConfig
+    from atlas.training.train_agent import train_agent as train_agent
+    from atlas.trajectories.collect_experts import CollectConfig as CollectConfig
+    from atlas.trajectories.collect_experts import collect_experts as collect_experts
+    from atlas.trajectories.import_trajectories import ImportConfig as ImportConfig
+    from atlas.trajectories.import_trajectories import import_trajectories as import_trajectories
 
 __version__ = "0.1.0"
 
-_FACE = {
-    "Annotation": "atlas.records",
-    "CriticalStep": "atlas.records",
-    "Message": "atlas.records",
-    "Outcome": "atlas.records",
-    "Problem": "atlas.records",
-    "Selection": "atlas.records",
-    "Source": "atlas.records",
-    "Step": "atlas.records",
-    "Task": "atlas.records",
-    "Trajectory": "atlas.records",
-    "AtlasError": "atlas.errors",
-    "read_trajectories": "atlas.store.readers",
-    "read_selections": "atlas.store.readers",
-    "CollectConfig": "atlas.trajectories.collect_experts",
-    "collect_experts": "atlas.trajectories.collect_experts",
-    "ImportConfig": "atlas.trajectories.import_trajectories",
-    "import_trajectories": "atlas.trajectories.import_trajectories",
-    "SelectConfig": "atlas.selection.select_steps",
-    "select_steps": "atlas.selection.select_steps",
-    "TrainConfig": "atlas.training.train_agent",
-    "train_agent": "atlas.training.train_agent",
-    "EvaluateConfig": "atlas.evaluation.evaluate_agent",
-    "evaluate_agent": "atlas.evaluation.evaluate_agent",
-    "ReportConfig": "atlas.reporting.config",
-    "build_report": "atlas.reporting.build_report",
+# The same imports at run time: name -> module. tests/test_face.py compares the two.
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "atlas.config": "load_config",
+        "atlas.errors": "AtlasError",
+        "atlas.evaluation.evaluate_agent": "EvaluateConfig evaluate_agent",
+        "atlas.experiments.config": "ExperimentConfig",
+        "atlas.experiments.plan_experiment": "plan_experiment",
+        "atlas.experiments.run_stages": "run_stages",
+        "atlas.exporting.check_export": "check_export",
+        "atlas.exporting.export_selection": "ExportConfig export_selection",
+        "atlas.kinds": "Choice",
+        "atlas.records": (
+            "Annotation CriticalStep Message Outcome Problem Selection Source Step Task Trajectory"
+        ),
+        "atlas.reporting.build_report": "build_report",
+        "atlas.reporting.config": "ReportConfig",
+        "atlas.reporting.selections.compare_selections": "CompareConfig compare_selections",
+        "atlas.selection.learned.train_selector": "SelectTrainConfig train_selector",
+        "atlas.selection.select_steps": "SelectConfig select_steps",
+        "atlas.store.readers": "read_selections read_trajectories",
+        "atlas.training.train_agent": "TrainConfig train_agent",
+        "atlas.trajectories.collect_experts": "CollectConfig collect_experts",
+        "atlas.trajectories.import_trajectories": "ImportConfig import_trajectories",
+    }.items()
+    for name in names.split()
 }
 
-__all__ = ["__version__", *_FACE]
+__all__ = ["__version__", *_MODULE_OF]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _FACE:
-        raise AttributeError(f"module 'atlas' has no attribute '{name}'")
-    return getattr(import_module(_FACE[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'atlas' has no attribute '{name}'")
+        return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m atlas`: the command, for launchers that start modules (torchrun, accelerate launch)."""
+"""`python -m atlas`: the command line, for launchers that start modules (torchrun, accelerate)."""
 
 from atlas.cli import main
 

@@ -23,10 +23,10 @@ SECRET = "secret"
 
 
 class Mark(Enum):
-    """What a rerun of the same run may change: `timeout: Annotated[float, SPEED_ONLY] = 120.0`."""
+    """What a rerun may change: `timeout_seconds: Annotated[float, SPEED_ONLY] = 120.0`."""
 
-    SPEED_ONLY = "changes how fast or how safely a run is made, never what comes out"
-    BY_CONTENT = "names an input of the run, which is compared by its content and not by its name"
+    SPEED_ONLY = "changes speed or safety of a run, never its result"
+    BY_CONTENT = "names an input of the run, which is compared by content, not by name"
 
 
 SPEED_ONLY, BY_CONTENT = Mark.SPEED_ONLY, Mark.BY_CONTENT
@@ -51,7 +51,7 @@ class Section:
         raise NotImplementedError
 
     def owners(self, key: str) -> list[str]:
-        """What else has a setting of that name, in words."""
+        """Which rows have a setting of that name, as words for a message."""
         raise NotImplementedError
 
     def written(self, value: Any) -> Any:
@@ -59,7 +59,7 @@ class Section:
         raise NotImplementedError
 
     def merge(self, earlier: Any, later: Any) -> Any:
-        """`later` on top of `earlier`: the settings of another choice are forgotten."""
+        """`later` over `earlier`. If `later` is another choice, the earlier settings go."""
         raise NotImplementedError
 
 
@@ -72,8 +72,8 @@ def load_config(
     """A checked config from a recipe file, then `key=value` overrides.
 
     In an override, dots reach into sections and the value is YAML. A key that the stage does not
-    have is looked for among the settings of what the stage's sections name: `--selector oracle
-    window_tokens=8000` sets `selector.window_tokens`.
+    have is looked up in the settings of its kinds: `--selector oracle window_tokens=8000` sets
+    `selector.window_tokens`.
 
     Args:
         kind: the Config class of the stage.
@@ -100,7 +100,7 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     """`values` as a `kind`.
 
     Raises:
-        ConfigError: all that is wrong, each with the key, the value and what was expected.
+        ConfigError: every mistake, each with its key, its value and what was expected.
     """
     try:
         return kind.model_validate(values)
@@ -135,7 +135,7 @@ def write_yaml(config: Config) -> str:
 
 
 def result_settings(config: Config) -> dict[str, Any]:
-    """The settings that decide what comes out: all without a Mark, by dotted name, as JSON values."""
+    """The settings without a Mark, which decide the result: dotted name -> JSON value."""
     found: dict[str, Any] = {}
     written = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():

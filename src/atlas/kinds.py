@@ -1,4 +1,4 @@
-"""Kinds that own their settings: a selector, an environment, a format, a dialect, a player, an expert.
+"""Kinds that own their settings: selectors, environments, formats, dialects, players.
 
     class RandomConfig(Config):
         "Settings of `random`."
@@ -12,7 +12,7 @@
     class SelectConfig(Config):
         selector: Annotated[Choice, SELECTOR] = Choice("annotated")
 
-The class says in the first line of its docstring what it is. A class without `Config` has no settings.
+The first line of the class's docstring says what it is. A class without `Config` has no settings.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from atlas.lookup import look_up
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice by name, with settings of its own: `Choice("oracle", {"model": "openai/gpt-4o"})`.
+    """One choice by name, with its settings: `Choice("oracle", {"model": "openai/gpt-4o"})`.
 
     Attributes:
-        settings: a mapping as in a recipe; once the config that holds the choice is checked, the
-            Config of what was chosen.
+        settings: a mapping as in a recipe. Once the config that holds the choice is checked, this
+            is the Config of the chosen class.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Choice:
 
 
 class NoConfig(Config):
-    """Settings of what has none."""
+    """The settings of a class without settings."""
 
 
 class Kind(Section):
-    """A table of named classes with settings of their own.
+    """A table of named classes, each with its own settings.
 
     Args:
-        noun: what a row is called, "selector".
-        table: name -> "module:Class". Outsiders name their own "package.module:Class".
+        noun: what a row is called in messages, such as "selector".
+        table: name -> "module:Class". Another class is named "package.module:Class".
     """
 
     def __init__(self, noun: str, table: Mapping[str, str]) -> None:
@@ -58,7 +58,7 @@ class Kind(Section):
         self.table = table
 
     def find(self, name: str) -> Any:
-        """The class that `name` stands for, imported now.
+        """Import the class that `name` stands for.
 
         Raises:
             ConfigError: the name is neither a row nor an importable object.
@@ -69,18 +69,18 @@ class Kind(Section):
         """A choice with checked settings.
 
         Raises:
-            ConfigError: no such choice.
+            ConfigError: the name is neither a row nor an importable object.
             ValidationError: a setting is unknown or wrong.
         """
         return Choice(name, config_class(self.find(name)).model_validate(settings))
 
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
-        """An instance of what was chosen: `Class(settings, *arguments, **named)`."""
+        """An instance of the chosen class: `Class(settings, *arguments, **named)`."""
         checked = choice if isinstance(choice.settings, Config) else self._validate(choice)
         return self.find(choice.name)(checked.settings, *arguments, **named)
 
     def describe(self, name: str) -> str:
-        """What it is, in one sentence: the first line of the class's docstring."""
+        """One sentence on what it is: the first line of the class's docstring."""
         return (self.find(name).__doc__ or "").strip().partition("\n")[0]
 
     def settings_class(self, value: Any) -> type[Config] | None:
@@ -125,7 +125,7 @@ class Kind(Section):
 
 
 def config_class(found: Any) -> type[Config]:
-    """The settings that a class of a kind owns."""
+    """The Config of a class of a kind."""
     kind: type[Config] = getattr(found, "Config", NoConfig)
     return kind
 

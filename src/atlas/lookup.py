@@ -1,4 +1,7 @@
-"""A choice is a row in a literal table: `name -> "module:object"`. Outsiders name their own `package.module:Object`."""
+"""Finds what a name stands for in a literal table `name -> "module:Object"`.
+
+A name that is not in the table may be `package.module:Object` itself.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,19 @@ from atlas.errors import ConfigError
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the closest known word, or all of them: the tail of an error message."""
+    """The end of an error message: the closest known word, or all known words."""
     words = sorted(known)
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(words)}."
 
 
 def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
-    """The object that `name` stands for in `table`, imported now; `package.module:Object` passes the table by.
+    """The object that `name` stands for, imported now.
+
+    Args:
+        kind: what the name is called in error messages, such as "selector".
+        name: a row of the table, or `package.module:Object`.
+        table: name -> "module:Object".
 
     Raises:
         ConfigError: the name is neither a row nor an importable object.
@@ -26,7 +34,8 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
     target = table.get(name, name if ":" in name else None)
     if target is None:
         raise ConfigError(
-            f"{kind} '{name}' is not known. {nearest(name, table)} Your own is named 'package.module:Object'."
+            f"{kind} '{name}' is not known. {nearest(name, table)} "
+            "Name your own class as 'package.module:Object'."
         )
     module_name, _, attribute = target.partition(":")
     try:
@@ -35,5 +44,6 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
         if name in table and isinstance(error, AttributeError):
             raise
         raise ConfigError(
-            f"{kind} '{name}' cannot be imported: {error}. Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
+            f"{kind} '{name}' cannot be imported: {error}. "
+            "Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
         ) from error

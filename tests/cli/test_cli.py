@@ -47,7 +47,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_help_names_every_command() -> None:
     done = atlas("--help")
     assert done.returncode == 0
-    for command in ("collect", "import", "select", "train", "evaluate", "report", "demo"):
+    for command in ("collect", "import", "select", "train", "evaluate", "report", "run"):
         assert command in done.stdout
 
 
@@ -129,7 +129,7 @@ def test_a_wrong_key_deep_in_the_demo_recipe_is_found_before_the_first_stage(
     tmp_path: Path,
 ) -> None:
     done = atlas(
-        "demo",
+        "run",
         str(ROOT / "recipes/demo/babyai.yaml"),
         "--out",
         str(tmp_path / "d"),
@@ -149,7 +149,8 @@ def test_every_shipped_recipe_is_valid(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from atlas.config import load_config
-    from atlas.experiments.plan_experiment import ExperimentConfig, plan_experiment
+    from atlas.experiments.config import ExperimentConfig
+    from atlas.experiments.plan_experiment import plan_experiment
 
     monkeypatch.chdir(ROOT)
     assert "collect" in yaml.safe_load(recipe.read_text())
@@ -204,3 +205,7 @@ def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(
         refused(done, "error: command line: ", "It is a setting of selector '", "; leave it out.")
         assert "{" not in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_run_without_a_recipe_names_one(tmp_path: Path) -> None:
+    refused(atlas("run", cwd=tmp_path), "needs a recipe", "atlas run recipes/demo/babyai.yaml")

@@ -11,21 +11,24 @@ from atlas.store.run_folders import Manifest
 
 
 @pytest.mark.parametrize(
-    ("interval", "told"),
+    ("interval", "shown"),
     [
         ({"value": 0.5, "low": 0.25, "high": 0.75}, "rate 0.500 [0.250, 0.750]"),
         ({"value": 0.5, "low": None, "high": None}, "rate 0.500 [no interval]"),
         ({"value": None, "low": None, "high": None}, "rate unknown"),
     ],
 )
-def test_an_interval_is_told_as_far_as_it_is_known(
-    interval: dict[str, float | None], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_interval_is_shown_as_far_as_it_is_known(
+    interval: dict[str, float | None],
+    shown: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tell(Manifest(command="evaluate", config={}, summary={"rate": interval}), tmp_path)
-    assert told in capsys.readouterr().out
+    assert shown in capsys.readouterr().out
 
 
-def test_a_usage_of_nothing_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_of_nothing_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usage = {"requests": 0, "input_tokens": 0}
     tell(
         Manifest(
@@ -33,5 +36,5 @@ def test_a_usage_of_nothing_is_not_told(tmp_path: Path, capsys: pytest.CaptureFi
         ),
         tmp_path,
     )
-    assert "paid (requests 2, input_tokens 0)" in (told := capsys.readouterr().out)
-    assert "usage (" not in told
+    assert "paid (requests 2, input_tokens 0)" in (shown := capsys.readouterr().out)
+    assert "usage (" not in shown

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
+from tests.extending_rows import FORMAT_EXAMPLES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 EXCHANGES = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4)
@@ -230,6 +231,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "swe_agent": swe_agent_row,
     "atif": atif_row,
 }
+EXAMPLES |= FORMAT_EXAMPLES
 FILES: dict[
     str, Callable[[Path, Sequence[Exchanges]], None]
 ] = {  # formats whose rows are no trajectories

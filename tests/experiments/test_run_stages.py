@@ -1,4 +1,4 @@
-"""Stages side by side: the order, the errors, an interruption, and the same bytes as one after another."""
+"""Stages side by side: their order, their errors, and interruptions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import say, show_progress
 
 ROOT = Path(__file__).resolve().parents[2]
+IMPORTS = """\
+from pathlib import Path
+from atlas.experiments.run_stages import Stage, run_stages
+from tests.experiments.test_run_stages import times"""
 
 
 class Nothing(Config):
-    """Of a stage that needs no settings."""
+    """Settings of a stage that has none."""
 
 
 def make(seconds: float, out: Path) -> Manifest:
@@ -135,14 +139,16 @@ def test_no_stage_sees_ctrl_c_itself_not_even_in_the_first_process_that_is_ever_
     tmp_path: Path,
 ) -> None:
     code = (
-        "from pathlib import Path; from atlas.experiments.run_stages import Stage, run_stages; from tests.experiments.test_run_stages import note_mask\n"
-        f"if __name__ == '__main__': list(run_stages([Stage(n, Path({str(tmp_path)!r}) / n, note_mask) for n in 'ab'], 2))"
+        f"{IMPORTS}, note_mask\n"
+        f"FOLDER = Path({str(tmp_path)!r})\n"
+        "if __name__ == '__main__':\n"
+        "    list(run_stages([Stage(n, FOLDER / n, note_mask) for n in 'ab'], 2))\n"
     )
     (tmp_path / "main.py").write_text(code)
     subprocess.run(
         [sys.executable, tmp_path / "main.py"],
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
     )
     assert [(tmp_path / name / "blocked.txt").read_text() for name in "ab"] == ["True", "True"]
 
@@ -150,12 +156,15 @@ def test_no_stage_sees_ctrl_c_itself_not_even_in_the_first_process_that_is_ever_
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stages_end_with_the_process_that_started_them(tmp_path: Path, number: int) -> None:
     code = (
-        "from pathlib import Path; from atlas.experiments.run_stages import Stage, run_stages; from tests.experiments.test_run_stages import make\n"
-        f"if __name__ == '__main__': list(run_stages([Stage(n, Path({str(tmp_path)!r}) / n, make, (60.0,)) for n in 'ab'], 2))"
+        f"{IMPORTS}, make\n"
+        f"FOLDER = Path({str(tmp_path)!r})\n"
+        "if __name__ == '__main__':\n"
+        "    list(run_stages([Stage(n, FOLDER / n, make, (60.0,)) for n in 'ab'], 2))\n"
     )
     (tmp_path / "main.py").write_text(code)
     process = subprocess.Popen(
-        [sys.executable, tmp_path / "main.py"], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, tmp_path / "main.py"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
     )
     while not all((tmp_path / name / "manifest.json").exists() for name in "ab"):
         assert process.poll() is None

@@ -1,5 +1,8 @@
-"""The command line: each command checks its config, calls one function, and ends with what came in, what went out and
-what was left out. Errors of ours are one message and exit status 2; Ctrl-C stops cleanly, and the next run goes on.
+"""The command line.
+
+Each command checks its config, calls one function, and prints what came in, what went out and what
+was left out. An error of a user is one message and exit status 2. Ctrl-C stops a command cleanly;
+the same command resumes it.
 """
 
 from __future__ import annotations
@@ -7,13 +10,17 @@ from __future__ import annotations
 import errno
 import sys
 
-from atlas.cli import data, selecting, tuning
+# Each of these modules adds its commands to `app`.
+from atlas.cli import data, running, selecting, tuning
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, RankError
 
-__all__ = ["app", "data", "main", "selecting", "tuning"]  # each module brings its commands
+__all__ = ["app", "data", "main", "running", "selecting", "tuning"]
 
-INTERRUPTED = 130  # the status that typer gives to Ctrl-C
+# The exit status that typer gives to Ctrl-C.
+INTERRUPTED = 130
+PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
@@ -29,18 +36,19 @@ def main() -> None:
             fail(f"stopped. {_what_is_kept()}", INTERRUPTED)
         raise
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
-            fail(
-                f"error: {error.filename} cannot be opened or made ({error.strerror}). Check the path and your rights to it.",
-                2,
-            )
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL_ERRORS:
+            fail(f"error: the disk is full. Free some space. {_what_is_kept()}", 2)
+        if error.errno not in PATH_ERRORS:
             raise
-        fail(f"error: the disk is full. Make room. {_what_is_kept()}", 2)
+        fail(
+            f"error: {error.filename} cannot be opened or created ({error.strerror}). "
+            "Check the path and its permissions.",
+            2,
+        )
 
 
 def _what_is_kept() -> str:
-    """What becomes of a command that was cut short."""
+    """What an interrupted command keeps."""
     if sys.argv[1:2] == ["import"]:
-        return "An import keeps nothing unfinished; run the same command again to start over."
-    return "Finished work is kept; run the same command again to go on."
+        return "An interrupted import keeps nothing; run the same command to start again."
+    return "Finished work is kept; run the same command to resume."

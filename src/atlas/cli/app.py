@@ -1,4 +1,4 @@
-"""The command `atlas` itself, and what its commands share: how they are given settings, and how they fail."""
+"""The command `atlas`, and what its commands share: reading settings and failing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,20 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
-        help="A recipe (YAML file) and key=value settings that win over it (docs/settings.md has all, with their defaults).",
+        help=(
+            "A recipe (YAML file), and key=value settings, which win over the recipe. "
+            "docs/settings.md lists all settings."
+        ),
         metavar="[RECIPE] [KEY=VALUE]…",
     ),
 ]
 Out = Annotated[
     Path,
-    typer.Option("--out", help="The run folder to write; run again to go on.", show_default=False),
+    typer.Option(
+        "--out",
+        help="The run folder to write. Run the command again to resume.",
+        show_default=False,
+    ),
 ]
 Trajectories = Annotated[
     Path,
@@ -49,17 +56,19 @@ def _root(
 
 
 def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
-    """A recipe file, if one is given, and the key=value settings."""
+    """The recipe file, if one is given, and the key=value settings."""
     given = settings or []
     recipes = [setting for setting in given if "=" not in setting]
     if len(recipes) > 1:
         raise ConfigError(
-            f"two recipes are given, {recipes[0]} and {recipes[1]}, expected one. Settings are written key=value."
+            f"two recipes are given, {recipes[0]} and {recipes[1]}, expected one. "
+            "Write settings as key=value."
         )
     return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
 
 
 def read_config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> Any:
+    """The config of a command from a recipe, settings and options."""
     from atlas.config import load_config
 
     recipe, overrides = split_settings(settings)
@@ -67,5 +76,6 @@ def read_config(kind: Any, settings: list[str] | None, options: dict[str, Any]) 
 
 
 def fail(message: str, status: int) -> NoReturn:
+    """Print an error and exit."""
     say(message, is_error=True)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""How a command ends on the terminal: what came in, what went out, what was left out and why."""
+"""The closing lines of a command: what came in, what went out, what was left out and why."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from atlas.terminal.visible_text import visible
 
 
 def say(text: str, *, is_error: bool = False) -> None:
-    """A message on the terminal. Ids and reasons in it may come from a stranger's file, so it moves no cursor and changes no colour."""
+    """Print a message. Ids and reasons in it may come from a file, so it is sanitized."""
     typer.echo(visible(text), err=is_error)
 
 
 def tell(manifest: Any, out: Path) -> None:
-    """The three closing lines: what came in, what went out, what was left out and why."""
+    """Print the closing lines of a run."""
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     came_in = came_in or [
         f"{key} {manifest.config[key]}"
@@ -37,38 +37,39 @@ def tell(manifest: Any, out: Path) -> None:
 
 
 def tell_estimate(estimate: Any, config: Any) -> None:
-    """What a selection would ask, nothing of which was sent."""
+    """Print what a selection would ask; nothing was sent."""
     usage = estimate.usage
     price = (
-        f"about {estimate.cost_usd:,.2f} USD"
+        f"about {estimate.cost_usd:,.2f} USD by {estimate.price_source}"
         if estimate.cost_usd is not None
-        else f"unknown, for no table has a price of '{config.model}'; give prices=FILE with a line such as "
-        f"{config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
+        else f"unknown, because no price is known of '{config.model}'; give prices=FILE with a "
+        f"line such as {config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
     )
     manner = ", in batches" if config.batch else ""
     say(
-        f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {usage.requests:,} requests{manner}"
+        f"would ask: {config.model} about {estimate.trajectories:,} trajectories, "
+        f"in {usage.requests:,} requests{manner}"
     )
     say(
-        f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received (4 characters a token)"
+        f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received "
+        "(4 characters a token)"
     )
     if not estimate.is_discount_known:
-        price += " at the full price, for the table does not say what batches cost (batch: 0.5)"
+        price += " at the full price, because the table does not say what batches cost (batch: 0.5)"
     say(f"price:     {price}. Nothing was sent.")
 
 
 def place_of(out: Path, given: Any) -> str:
-    """An input as seen from where the command runs; what is no path (a hub id, a digest) stays as it is."""
+    """An input as seen from the working directory. A hub id or a digest is not a path and stays."""
     return os.path.relpath(out / given.path) if (out / given.path).exists() else str(given.path)
 
 
 def left_out(problems: Path) -> str:
-    """How many items the problems file names, with the most common reasons."""
+    """How many items were left out, with the most common reasons."""
     if not problems.exists():
         return "nothing"
-    with open(
-        problems, "rb"
-    ) as lines:  # split at newlines alone: a reason may hold other line separators
+    # Binary mode splits at newlines only; a reason may contain other line separators.
+    with problems.open("rb") as lines:
         reasons = Counter(json.loads(line)["reason"] for line in lines)
     if not reasons:
         return "nothing"
@@ -77,28 +78,32 @@ def left_out(problems: Path) -> str:
 
 
 def _short(value: Any) -> str:
-    """A number of a summary in a few characters; tables within it (per group) are for the files, not for the closing lines."""
+    """A value of a summary as a few characters. Nested tables (per group) are left out."""
     if isinstance(value, dict):
-        if value.keys() == {"value", "low", "high"}:
-            if value["value"] is None:
-                return "unknown"
-            known = (
-                value["low"] is not None and value["high"] is not None
-            )  # a few equal values have no interval
-            return (
-                f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-                if known
-                else f"{value['value']:.3f} [no interval]"
-            )
-        if "sentence" in value:
-            # Who chose the steps: for reports, and too long for this line.
-            return ""
-        if not any(value.values()):
-            return ""  # a usage of nothing, say, where no model was asked
-        inner = [
-            f"{key} {_short(part)}" for key, part in value.items() if not isinstance(part, dict)
-        ]
-        return f"({', '.join(inner)})" if inner else ""
+        return _short_table(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value).removesuffix(".")  # a sentence among others
+        # A sentence among others has no period.
+        return str(value).removesuffix(".")
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _short_table(table: dict[str, Any]) -> str:
+    if table.keys() == {"value", "low", "high"}:
+        return _short_estimate(table["value"], table["low"], table["high"])
+    # Who chose the steps is for reports, and too long for this line.
+    if "sentence" in table:
+        return ""
+    # All zero: the usage of a run that asked no model, for example.
+    if not any(table.values()):
+        return ""
+    inner = [f"{key} {_short(part)}" for key, part in table.items() if not isinstance(part, dict)]
+    return f"({', '.join(inner)})" if inner else ""
+
+
+def _short_estimate(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "unknown"
+    # A few equal values have no interval.
+    if low is None or high is None:
+        return f"{value:.3f} [no interval]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

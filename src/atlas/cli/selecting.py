@@ -20,7 +20,7 @@ def select(
     selector: Annotated[
         str | None,
         typer.Option(
-            help="A row of the table of selectors (docs/stages.md has the list), or "
+            help="A row of the table of selectors (docs/commands/select.md has the list), or "
             "package.module:Class. docs/settings.md lists the settings of each under its name."
         ),
     ] = None,

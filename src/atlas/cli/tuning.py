@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlas.cli.app import Out, Settings, Trajectories, app, read_config, split_settings
+from atlas.cli.app import Out, Settings, Trajectories, app, read_config
 from atlas.cli.closing_lines import tell
 
 
@@ -106,48 +105,3 @@ def report(out: Out, settings: Settings) -> None:
 
     tell(build_report(read_config(ReportConfig, settings, {}), out), out)
     typer.echo(f"open:      {out / 'report.html'}")
-
-
-@app.command()
-def demo(
-    settings: Settings = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="The folder of all runs; run again to go on.")
-    ] = Path("runs/demo"),
-) -> None:
-    """Run a whole comparison: collect, select, train each arm, evaluate, report."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    from atlas.experiments.plan_experiment import ExperimentConfig, plan_experiment
-    from atlas.experiments.run_stages import run_stages
-    from atlas.reporting.report import Report
-    from atlas.reporting.tables import format_main_table
-
-    recipe, overrides = split_settings(settings)
-    recipe = recipe or Path("recipes/demo/babyai.yaml")
-    config = read_config(ExperimentConfig, [str(recipe), *overrides], {})
-    stages = plan_experiment(config, out, str(recipe))
-    console = Console()
-    kinds = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
-    parts = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    finished = sum(stage.is_finished for stage in stages)
-    console.print(
-        f"[bold]{escape(str(recipe))}[/]: {len(stages)} stages ({parts}), {config.processes} at a time, into {escape(str(out))}; "
-        f"{finished} are finished and skipped, Ctrl-C is safe"
-    )
-    for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
-        console.print(
-            f"{number:3}/{len(stages)}  {escape(stage.title):40} {manifest.wall_seconds:7.1f} s  [dim]{escape(str(stage.out))}[/]",
-            highlight=False,
-        )
-    console.print()
-    console.print(
-        format_main_table(Report.model_validate_json((stages[-1].out / "report.json").read_bytes()))
-    )
-    console.print(
-        f"\nreport: {(stages[-1].out / 'report.html').resolve()}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )

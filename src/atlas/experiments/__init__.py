@@ -1,0 +1,1 @@
+"""Several stages from one recipe: recipe -> run folders -> report."""

@@ -1,7 +1,8 @@
-"""The stages of an experiment, each when what it needs is there: one after another here, or side by side in processes of their own.
+"""Runs the stages of an experiment, one after another or side by side in processes.
 
-Small models gain little from a second processor core each (two threads that share busy cores lose much), so several stages on one
-core each are the faster way to use a machine. A process per stage gives all memory back and can be stopped alone.
+Small models gain little from a second processor core, and two threads on busy cores are slower
+than one. Several stages on one core each use a machine better. A process per stage returns all of
+its memory and can be stopped without the others.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class Stage:
 
     Attributes:
         out: its run folder.
-        make: a function of a module (another process can import it) that makes the run folder from `arguments` and `out`.
-        needs: the run folders of other stages that must be finished before.
+        make: a function of a module, which another process can import. It makes the run folder
+            from `arguments` and `out`.
+        needs: the run folders of other stages that must be finished first.
     """
 
     title: str
@@ -48,42 +50,46 @@ class Stage:
     needs: tuple[Path, ...] = ()
 
     def run(self) -> Manifest:
-        """Make it, or go on with it; a finished one returns at once."""
+        """Make the run folder or resume it. A finished stage returns at once."""
         return self.make(*self.arguments, self.out)
 
     @property
     def is_finished(self) -> bool:
+        """Whether the run folder has the manifest of a finished run."""
         with suppress(RunError):
             return (self.out / MANIFEST_FILE).exists() and bool(read_manifest(self.out))
         return False
 
 
 def run_stages(stages: Sequence[Stage], processes: int = 1) -> Iterator[tuple[Stage, Manifest]]:
-    """Make all stages, at most `processes` at a time, and give each with its manifest as it ends.
+    """Run all stages, at most `processes` at a time, and yield each with its manifest as it ends.
+
+    Args:
+        stages: in an order in which each stage comes after what it needs.
+        processes: 1 runs the stages in this process.
 
     Raises:
-        RunError: a stage's process was killed.
-        Exception: what a stage raised; the others are stopped then, and what they have done is kept.
+        RunError: the process of a stage was killed.
+        Exception: what a stage raised. The other stages are stopped; their finished work is kept.
     """
     if processes == 1:
-        for stage in stages:  # they stand in an order in which each comes after what it needs
+        for stage in stages:
             yield stage, stage.run()
         return
     todo, done = list(stages), set[Path]()
     folders = {stage.out for stage in stages}
-    with _Workshop(processes) as workshop:
-        while todo or workshop.is_busy:
+    with _Pool(processes) as pool:
+        while todo or pool.is_busy:
             for stage in [stage for stage in todo if done >= folders.intersection(stage.needs)]:
-                if (
-                    stage.is_finished
-                ):  # to look whether it still belongs to its inputs needs no process
+                # Checking that a finished stage still belongs to its inputs needs no process.
+                if stage.is_finished:
                     todo.remove(stage)
                     done.add(stage.out)
                     yield stage, stage.run()
-                elif workshop.has_room:
+                elif pool.has_room:
                     todo.remove(stage)
-                    workshop.start(stage)
-            for stage, manifest in workshop.wait():
+                    pool.start(stage)
+            for stage, manifest in pool.wait():
                 done.add(stage.out)
                 yield stage, manifest
 
@@ -95,8 +101,8 @@ class _Worker:
     row: TaskID
 
 
-class _Workshop:
-    """The processes at work, and what they show."""
+class _Pool:
+    """The running processes and their progress bars."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -108,10 +114,11 @@ class _Workshop:
             console=console,
             transient=True,
             disable=not console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),  # lines for a pipe must go on reaching it
+            # Lines for a pipe must still reach it.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
-    def __enter__(self) -> _Workshop:
+    def __enter__(self) -> _Pool:
         self._progress.start()
         return self
 
@@ -128,17 +135,17 @@ class _Workshop:
         return len(self._workers) < self._size
 
     def start(self, stage: Stage) -> None:
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(stage, theirs))
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(stage, sender))
         with interrupts_held_back(), _threads_each(self._size):
             process.start()
-        theirs.close()
-        self._workers[ours] = _Worker(
+        sender.close()
+        self._workers[receiver] = _Worker(
             stage, process, self._progress.add_task(stage.title, total=None, note="")
         )
 
     def wait(self) -> Iterator[tuple[Stage, Manifest]]:
-        """Follow the processes until some stages have ended, and give those. At once, if none is at work."""
+        """Wait until some stages have ended and yield those; nothing if no stage is running."""
         ended: list[tuple[Stage, Manifest]] = []
         while self._workers and not ended:
             for connection in wait(list(self._workers)):
@@ -146,29 +153,29 @@ class _Workshop:
                 worker = self._workers[connection]
                 message = _receive(connection, worker)
                 if isinstance(message, Shown):
-                    title = f"{worker.stage.title}: {message.title}"
-                    self._progress.update(
-                        worker.row,
-                        description=title,
-                        completed=message.done,
-                        total=message.total,
-                        note=message.note,
-                    )
+                    self._show(worker, message)
                 elif isinstance(message, str):
-                    line = (
-                        message
-                        if str(worker.stage.out) in message
-                        else f"{worker.stage.out}: {message}"
-                    )
-                    self._progress.console.print(
-                        visible(line), markup=False, highlight=False, soft_wrap=True
-                    )
+                    self._print(worker, message)
                 else:
                     self._leave(connection)
                     if isinstance(message, BaseException):
                         raise message
                     ended.append((worker.stage, message))
         yield from ended
+
+    def _show(self, worker: _Worker, shown: Shown) -> None:
+        self._progress.update(
+            worker.row,
+            description=f"{worker.stage.title}: {shown.title}",
+            completed=shown.done,
+            total=shown.total,
+            note=shown.note,
+        )
+
+    def _print(self, worker: _Worker, message: str) -> None:
+        folder = str(worker.stage.out)
+        line = message if folder in message else f"{folder}: {message}"
+        self._progress.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
     def _leave(self, connection: Connection) -> None:
         worker = self._workers.pop(connection)
@@ -183,15 +190,16 @@ def _receive(connection: Connection, worker: _Worker) -> Shown | str | Manifest 
     except EOFError:
         worker.process.join()
         return RunError(
-            f"the process of stage '{worker.stage.title}' was killed (status {worker.process.exitcode}), for want of memory perhaps. "
-            "Run the same command again, with fewer processes: it goes on."
+            f"the process of stage '{worker.stage.title}' was killed (status "
+            f"{worker.process.exitcode}), possibly because of missing memory. Run the same command "
+            "again with fewer processes to resume."
         )
     return message
 
 
 @contextmanager
 def _threads_each(size: int) -> Iterator[None]:
-    """Processes started meanwhile share the cores evenly, unless the user has said how many threads there shall be."""
+    """Processes started inside share the cores evenly, unless the user set OMP_NUM_THREADS."""
     if THREADS in os.environ:
         yield
         return
@@ -202,11 +210,11 @@ def _threads_each(size: int) -> Iterator[None]:
         del os.environ[THREADS]
 
 
-# ---- in the process of a stage ----
+# The functions below run in the process of a stage.
 
 
 def _work(stage: Stage, connection: Connection) -> None:
-    """Make one stage; the last thing sent is its manifest or the exception that ended it."""
+    """Run one stage. The last message is its manifest, or the exception that ended it."""
     leave_with_parent()
     stop_when_told()
     report_to(connection.send)
@@ -219,7 +227,7 @@ def _work(stage: Stage, connection: Connection) -> None:
 
 
 def _portable(error: Exception, stage: Stage) -> Exception:
-    """The exception if it can travel; its traceback in words if not."""
+    """The exception if it can be pickled, else its traceback as text."""
     error.add_note(f"in stage '{stage.title}':\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))

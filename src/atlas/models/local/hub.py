@@ -9,7 +9,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from atlas.errors import ModelError
+from atlas.errors import DependencyError, ModelError
 
 # Each try takes as long as HF_HUB_ETAG_TIMEOUT allows.
 ATTEMPTS = 2
@@ -25,9 +25,12 @@ def is_only_cached(location: str) -> bool:
     Raises:
         ModelError: the model is not in the cache either.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.file_download import repo_folder_name
+    try:
+        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub.file_download import repo_folder_name
+    except ImportError:
+        raise DependencyError("huggingface-hub", "train") from None
 
     if constants.HF_HUB_OFFLINE or Path(location).is_dir():
         return False

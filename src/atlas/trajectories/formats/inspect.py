@@ -82,7 +82,7 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
             read_eval_log_sample_summaries,
         )
     except ImportError:
-        raise DependencyError("inspect_ai", "inspect") from None
+        raise DependencyError("inspect-ai", "inspect") from None
     file, is_archive = str(path.resolve()), zipfile.is_zipfile(path)
     try:
         header = read_eval_log(

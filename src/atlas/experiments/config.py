@@ -1,0 +1,124 @@
+"""The recipe of an experiment: which arms are compared, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from atlas.config import Config
+from atlas.lookup import nearest
+
+# The name of the untuned model among the arms.
+BASE_ARM = "base"
+# The section of an arm that says how it is trained, where that differs from the other arms.
+TRAIN = "train"
+# Settings that an experiment sets itself: section, key, and the field that sets it.
+SET_HERE = (
+    ("train", "seed", "seeds"),
+    ("evaluate", "split", "splits"),
+    ("evaluate", "model", "train.model"),
+)
+
+
+class ExperimentConfig(Config):
+    """A comparison of arms: the same trajectories, base model and optimizer steps for each arm."""
+
+    title: str = Field("Critical steps against all steps", description="the title of the report")
+    collect: dict[str, Any] = Field(
+        default_factory=dict,
+        description="settings of `atlas collect`; empty if `trajectories` is given",
+    )
+    trajectories: Path | None = Field(
+        None, description="a run of collect or import to use instead of collecting"
+    )
+    arms: dict[str, dict[str, Any]] = Field(
+        min_length=1,
+        description=(
+            "name -> settings of `atlas select`, with an optional section `train`: settings of"
+            " `atlas train` for this arm. Selector `critical` is `oracle` if the section `oracle`"
+            " is given, and `annotated` if not"
+        ),
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="arm -> its name in the report"
+    )
+    oracle: dict[str, Any] | None = Field(
+        None, description="settings of the selector `oracle` (model, endpoint, …)"
+    )
+    train: dict[str, Any] = Field(description="settings of `atlas train`, including the base model")
+    evaluate: dict[str, Any] = Field(
+        default_factory=dict, description="settings of `atlas evaluate`"
+    )
+    splits: tuple[str, ...] = Field(
+        ("held_in_test", "held_out_test"),
+        min_length=1,
+        description="splits on which every arm is evaluated",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="training seeds; each arm is trained once per seed"
+    )
+    reference: str = Field("all", description="the arm that the others are compared with")
+    processes: int = Field(
+        1,
+        ge=1,
+        description=(
+            "stages that run side by side, each with its share of the processor cores;"
+            " 1 if one GPU does the work"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _names_are_arms(self) -> ExperimentConfig:
+        if self.reference not in self.arms:
+            raise ValueError(
+                f"reference '{self.reference}' is not an arm. {nearest(self.reference, self.arms)}"
+            )
+        if BASE_ARM in self.arms:
+            raise ValueError(
+                f"an arm cannot be called '{BASE_ARM}', the name of the untuned model. Rename it"
+            )
+        for name in self.labels:
+            if name != BASE_ARM and name not in self.arms:
+                raise ValueError(f"labels: '{name}' is not an arm. {nearest(name, self.arms)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_do_not_contradict(self) -> ExperimentConfig:
+        _check_unique("seeds", self.seeds)
+        _check_unique("splits", self.splits)
+        for section, key, setter in SET_HERE:
+            if key in getattr(self, section):
+                raise ValueError(f"'{section}.{key}' is set by '{setter}'. Leave it out")
+        if "model" not in self.train:
+            raise ValueError(
+                "train: 'model' is required. Add 'model: …', the base model of every arm"
+            )
+        if self.trajectories is not None and self.collect:
+            raise ValueError(
+                "both 'trajectories' and 'collect' are given, expected one. Leave 'collect' out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_share_model_and_seed(self) -> ExperimentConfig:
+        for arm, settings in self.arms.items():
+            if not isinstance(own := settings.get(TRAIN, {}), dict):
+                raise ValueError(
+                    f"arms.{arm}.train is {own!r}, expected settings of 'atlas train', such as"
+                    " {epochs: 2}"
+                )
+            if forbidden := own.keys() & {"model", "seed"}:
+                raise ValueError(
+                    f"arms.{arm}.train.{min(forbidden)} would differ from the other arms."
+                    " Leave it out"
+                )
+        return self
+
+
+def _check_unique(name: str, values: Sequence[Hashable]) -> None:
+    if len(set(values)) < len(values):
+        given = ", ".join(map(str, values))
+        raise ValueError(f"{name} holds one of {given} twice, expected each once")

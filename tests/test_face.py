@@ -1,0 +1,76 @@
+"""What `import atlas` offers: typed for type checkers, loaded when it is first used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import atlas
+
+SCRIPT = """\
+from pathlib import Path
+
+import atlas
+from atlas import Choice, SelectConfig, read_trajectories, select_steps
+
+reveal_type(atlas.select_steps)
+reveal_type(atlas.Choice)
+select_steps(SelectConfig(ratio=0.2), Path("runs/trajectories"), Path("runs/rules"))
+for trajectory in read_trajectories(Path("runs/trajectories")):
+    reveal_type(trajectory.steps[0].response.content)
+atlas.select_steps(3)
+"""
+
+
+def typed_imports() -> dict[str, str]:
+    """Name -> module of the imports under TYPE_CHECKING."""
+    tree = ast.parse(Path(atlas.__file__).read_text(encoding="utf-8"))
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for line in node.body:
+                assert isinstance(line, ast.ImportFrom)
+                for alias in line.names:
+                    assert alias.asname == alias.name, f"{alias.name} is not exported"
+                    found[alias.name] = line.module or ""
+    return found
+
+
+def test_the_lazy_table_and_the_typed_imports_name_the_same_things() -> None:
+    assert typed_imports() == atlas._MODULE_OF
+    assert sorted(atlas.__all__) == dir(atlas)
+
+
+@pytest.mark.parametrize("name", sorted(atlas._MODULE_OF))
+def test_every_name_of_the_face_can_be_imported_under_its_own_name(name: str) -> None:
+    assert getattr(atlas, name).__name__ == name
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'select_step'"):
+        _ = atlas.select_step  # type: ignore[attr-defined]
+
+
+def test_a_type_checker_sees_the_signatures_in_a_users_script(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11"]
+    where = ["--cache-dir", str(tmp_path / "cache"), "--config-file", str(tmp_path / "none.ini")]
+    (tmp_path / "none.ini").write_text(
+        "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\nplugins = pydantic.mypy\n"
+    )
+    done = subprocess.run(
+        [*command, *where, str(script)], capture_output=True, text=True, cwd=tmp_path
+    )
+    notes = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    signature, choice, content, *errors = notes
+    assert 'Revealed type is "def (config: atlas.selection.config.SelectConfig' in signature
+    assert "trajectories: pathlib.Path, out: pathlib.Path)" in signature
+    assert "-> atlas.kinds.Choice" in choice
+    assert '"str"' in content or '"builtins.str"' in content, content
+    assert len(errors) == 3, done.stdout
+    assert all("error:" in line for line in errors[:2])
