@@ -6,8 +6,14 @@ import pytest
 
 from atlas.errors import DataError, RunError
 from atlas.records import Selection
-from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.store.readers import (
+    TRAJECTORY_FILES,
+    read_selected,
+    read_selections,
+    read_trajectories,
+)
 from tests.conftest import make_trajectory
+from tests.opened_files import opens_of
 from tests.run_folders import NoSettings, write_selections, write_trajectories
 
 TRAJECTORIES = [make_trajectory(num_steps, f"t{num_steps}") for num_steps in (3, 0, 5)]
@@ -84,10 +90,34 @@ def test_a_selection_that_does_not_fit_its_trajectories_is_refused(
     tmp_path: Path, selections: list[Selection], message: str
 ) -> None:
     trajectories = write_trajectories(tmp_path / "run", TRAJECTORIES)
+    run = write_selections(tmp_path / "selection", selections, trajectories)
     with pytest.raises(RunError, match=message):
-        read_selections(
-            write_selections(tmp_path / "selection", selections, trajectories), trajectories
-        )
+        list(read_selected(run, trajectories))
+
+
+def test_each_trajectory_comes_with_its_selection_in_one_pass(tmp_path: Path) -> None:
+    trajectories = write_trajectories(tmp_path / "run", TRAJECTORIES)
+    selection = write_selections(tmp_path / "selection", SELECTIONS[::-1], trajectories)
+    opened = opens_of(trajectories / "trajectories.jsonl")
+    assert list(read_selected(selection, trajectories)) == list(
+        zip(TRAJECTORIES, SELECTIONS, strict=True)
+    )
+    assert opened() == 1
+
+
+def test_what_the_digest_proved_is_not_read_again(tmp_path: Path) -> None:
+    trajectories = write_trajectories(tmp_path / "run", TRAJECTORIES)
+    selection = write_selections(tmp_path / "selection", SELECTIONS, trajectories)
+    opened = opens_of(trajectories / "trajectories.jsonl")
+    assert len(read_selections(selection, trajectories)) == 3
+    assert opened() == 0
+
+
+def test_runs_that_do_not_belong_together_are_refused_before_the_first_pair(tmp_path: Path) -> None:
+    trajectories = write_trajectories(tmp_path / "run", TRAJECTORIES)
+    others = write_trajectories(tmp_path / "others", TRAJECTORIES[:2])
+    with pytest.raises(RunError, match="made from other trajectories"):
+        read_selected(write_selections(tmp_path / "selection", SELECTIONS, trajectories), others)
 
 
 def test_an_empty_selection_run_is_refused(tmp_path: Path) -> None:

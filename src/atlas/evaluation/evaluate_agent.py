@@ -28,7 +28,8 @@ from atlas.models.local.load import (
     resolve_precision,
 )
 from atlas.records import Problem, Source, Task, Trajectory
-from atlas.store.record_files import RecordLog, read_records, write_text
+from atlas.store.record_files import read_records, write_text
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import say, show_progress
 

@@ -22,7 +22,7 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.selectors.base import HasEstimate, make_selector
 from atlas.store.readers import SELECTION_FILE, read_trajectories
-from atlas.store.record_files import read_log
+from atlas.store.record_log import read_log
 
 
 class Price(Config):

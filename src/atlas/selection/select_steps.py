@@ -40,7 +40,8 @@ from atlas.selection.selectors.base import (
     make_selector,
 )
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, read_selections, read_trajectories
-from atlas.store.record_files import RecordLog, read_records, write_records
+from atlas.store.record_files import read_records, write_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, Run, run_input, start_run
 from atlas.terminal.progress import say, show_progress
 

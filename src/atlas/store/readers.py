@@ -1,7 +1,4 @@
-"""What later stages read from earlier run folders: `run -> trajectories` and `selection run + trajectories run -> selections`.
-
-Several stages need these two, and stages do not know each other; so they live on the ground.
-"""
+"""What later stages read from earlier run folders: `run -> trajectories`, `runs -> selections`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 from atlas.errors import DataError, RunError
 from atlas.records import Selection, Trajectory
 from atlas.store.record_files import read_records
-from atlas.store.run_folders import read_manifest
+from atlas.store.run_folders import Manifest, read_manifest
 
 TRAJECTORY_FILES: dict[str, str] = {
     "collect": "trajectories.jsonl",
@@ -23,35 +20,65 @@ SELECTION_FILE = "selections.jsonl"
 
 
 def read_trajectories(run: Path) -> Iterator[Trajectory]:
-    """The trajectories of a finished run, in file order, one at a time; the run itself is checked at once.
+    """The trajectories of a finished run, in file order, one at a time; the run is checked at once.
 
     Raises:
-        RunError: no finished run of a command that writes trajectories.
+        RunError: not a finished run of a command that writes trajectories.
         DataError: the run holds none, or (while iterating) a line is not a trajectory.
     """
-    manifest = read_manifest(run, tuple(TRAJECTORY_FILES))
+    return _trajectories(run, read_manifest(run, tuple(TRAJECTORY_FILES)))
+
+
+def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
+    """The selections of `selection_run` by trajectory id, in file order.
+
+    The selection run's manifest proves by a digest that they were made from `trajectories_run`, so
+    no trajectory is read.
+
+    Raises:
+        RunError: a run is missing or unfinished, or the selection was made from other trajectories.
+        DataError: the selection run is empty, or a line is not a selection.
+    """
+    manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
+    return _selections(selection_run, trajectories_run, manifest)
+
+
+def read_selected(
+    selection_run: Path, trajectories_run: Path
+) -> Iterator[tuple[Trajectory, Selection]]:
+    """Each trajectory with its selection, in one pass; the runs are checked at once.
+
+    Raises:
+        RunError: as `read_selections`; or (while iterating) the selections do not fit the
+            trajectories one by one.
+        DataError: a run is empty, or a line is not such a record.
+    """
+    manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
+    selections = _selections(selection_run, trajectories_run, manifest)
+    trajectories = _trajectories(trajectories_run, manifest)
+    return _pairs(selections, trajectories, selection_run, trajectories_run)
+
+
+def _trajectories(run: Path, manifest: Manifest) -> Iterator[Trajectory]:
     trajectories = read_records(run / TRAJECTORY_FILES[manifest.command], Trajectory)
     first = next(trajectories, None)
     if first is None:
         raise DataError(
-            f"{run} holds no trajectories: 'atlas {manifest.command}' left none. See its problems.jsonl for the reasons."
+            f"{run} holds no trajectories: 'atlas {manifest.command}' left none. "
+            "See its problems.jsonl for the reasons."
         )
     return chain([first], trajectories)
 
 
-def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
-    """The selections of `selection_run` by trajectory id, in file order, proven to be of `trajectories_run`.
-
-    Raises:
-        RunError: a run is missing or unfinished, or the selection was made from other trajectories.
-        DataError: a run is empty, or a line is not such a record.
-    """
-    trajectories = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
+def _selections(
+    selection_run: Path, trajectories_run: Path, manifest: Manifest
+) -> dict[str, Selection]:
     source = read_manifest(selection_run, ("select",)).inputs.get("trajectories")
-    advice = f"Give the run that it was made from{f' ({source.path}, seen from there)' if source else ''}, or select again."
-    if source is None or source.digest != trajectories.digest:
+    if source is None or source.digest != manifest.digest:
+        made_from = f" ({source.path}, seen from there)" if source else ""
         raise RunError(
-            f"{selection_run} was made from other trajectories than those in {trajectories_run}. {advice}"
+            f"{selection_run} was made from other trajectories than those in {trajectories_run}. "
+            f"Give the run that it was made from{made_from}, or select again."
         )
     selections = {
         selection.trajectory_id: selection
@@ -59,20 +86,32 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
     }
     if not selections:
         raise DataError(f"{selection_run} holds no selections. Remove the folder and select again.")
-    unselected = dict(selections)
-    for trajectory in read_trajectories(trajectories_run):
-        selection = unselected.pop(trajectory.id, None)
+    return selections
+
+
+def _pairs(
+    selections: dict[str, Selection],
+    trajectories: Iterator[Trajectory],
+    selection_run: Path,
+    trajectories_run: Path,
+) -> Iterator[tuple[Trajectory, Selection]]:
+    advice = "Remove the selection run and select again."
+    for trajectory in trajectories:
+        selection = selections.pop(trajectory.id, None)
         if selection is None:
             raise RunError(
-                f"{selection_run} has no selection for trajectory '{trajectory.id}' of {trajectories_run}. {advice}"
+                f"{selection_run} has no selection for trajectory '{trajectory.id}' "
+                f"of {trajectories_run}. {advice}"
             )
         if selection.num_steps != len(trajectory.steps):
             raise RunError(
-                f"{selection_run}: trajectory '{trajectory.id}' had {selection.num_steps} steps when it was selected from, "
-                f"it has {len(trajectory.steps)} in {trajectories_run}. {advice}"
+                f"{selection_run}: trajectory '{trajectory.id}' had {selection.num_steps} steps "
+                f"when it was selected from, it has {len(trajectory.steps)} in "
+                f"{trajectories_run}. {advice}"
             )
-    if unselected:
+        yield trajectory, selection
+    if selections:
         raise RunError(
-            f"{selection_run} selects from trajectory '{next(iter(unselected))}', which is not in {trajectories_run}. {advice}"
+            f"{selection_run} selects from trajectory '{next(iter(selections))}', "
+            f"which is not in {trajectories_run}. {advice}"
         )
-    return selections

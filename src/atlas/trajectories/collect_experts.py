@@ -23,7 +23,8 @@ from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert, 
 from atlas.environments.episode import run_episode, trajectory_id
 from atlas.errors import ConfigError, RunError
 from atlas.records import Message, Problem, Source, Task, Trajectory
-from atlas.store.record_files import RecordLog, read_records
+from atlas.store.record_files import read_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import show_progress
 from atlas.workers.processes import interrupts_held_back, leave_with_parent

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from atlas.errors import ConfigError, DataError
 from atlas.records import Label
 from atlas.store.labels import read_labels
-from atlas.store.record_files import hold_lock, to_json, write_records, write_text
+from atlas.store.locks import hold_lock
+from atlas.store.record_files import to_json, write_records, write_text
 
 ENDING = ".jsonl"
 
@@ -48,7 +49,7 @@ class LabelBook:
                 label for label in _read_drafts(self._partial) if not self._is_stale(label)
             ]
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
 
     def is_finished(self, trajectory_id: str) -> bool:
@@ -95,7 +96,7 @@ class LabelBook:
     def __exit__(self, *exception: object) -> None:
         if not self._drafts:
             self._partial.unlink(missing_ok=True)
-        self._lock.close()
+        self._lock.release()
 
 
 def _labelled(path: Path, annotator: str) -> set[str]:
