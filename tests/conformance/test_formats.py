@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
-from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
+from atlas.trajectories.formats.base import FORMATS
+from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 EXCHANGES = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4)
@@ -269,7 +270,7 @@ every_file_format = for_each(FILES)
 
 
 def read(name: str, path: Path) -> list[Trajectory | Problem]:
-    return list(make_format(name).read(path))
+    return read_file(name, path)
 
 
 def test_every_format_has_an_example() -> None:
@@ -325,7 +326,7 @@ def test_reading_twice_gives_the_same_records(name: str, tmp_path: Path) -> None
     ],
 )
 def test_any_row_can_be_asked_whether_it_matches(name: str, row: Any) -> None:
-    assert make_format(name).matches(row) is False
+    assert matches(name, row) is False
 
 
 @every_row_format
@@ -460,6 +461,4 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
 
 def test_every_example_is_of_one_format_alone() -> None:
     for name, example in EXAMPLES.items():
-        assert [other for other in FORMATS if make_format(other).matches(example(GOOD, 1))] == [
-            name
-        ]
+        assert [other for other in FORMATS if matches(other, example(GOOD, 1))] == [name]

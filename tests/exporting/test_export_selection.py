@@ -13,9 +13,9 @@ from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.records import CriticalStep, Message, Selection, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.annotated import AnnotatedSelector
-from atlas.trajectories.formats.base import make_format
 from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
+from tests.source_files import read_file
 
 
 def selection_of(trajectory: Trajectory, *indices: int) -> Selection:
@@ -116,7 +116,7 @@ def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_sel
     trajectory = make_trajectory(6, "a").model_copy(update={"prompt": prompt})
     runs = write_runs(tmp_path, [trajectory], 0, 3)
     export_selection(ExportConfig(to=to), *runs, tmp_path / file)
-    (again,) = make_format(format).read(tmp_path / file)
+    (again,) = read_file(format, tmp_path / file)
     assert isinstance(again, Trajectory)
     assert [step.response for step in again.steps] == [step.response for step in trajectory.steps]
     assert again.prompt == prompt

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import detect_format
-from atlas.trajectories.formats.otel import OTelFormat
+from tests.source_files import detect_format, read_file
 
 Part = dict[str, Any]
 
@@ -83,7 +82,7 @@ def export(*spans: Part) -> Part:
 def read(tmp_path: Path, *exports: Any) -> list[Trajectory | Problem]:
     path = tmp_path / "traces.jsonl"
     path.write_text("\n".join(map(json.dumps, exports)))
-    return list(OTelFormat().read(path))
+    return read_file("otel", path)
 
 
 def read_good(tmp_path: Path, *exports: Any) -> list[Trajectory]:
@@ -230,7 +229,7 @@ def test_parts_that_are_no_text_leave_a_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "where", "reason"),
     [
-        ({"x": 1}, "row 0", "no export of spans"),
+        ({"x": 1}, "row 0", "not an export of spans"),
         (
             export({"traceId": "t", "spanId": "s", "attributes": []}),
             "traces.jsonl",

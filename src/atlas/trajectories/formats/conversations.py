@@ -1,7 +1,8 @@
 """Turns -> the prompt, the steps and what was seen last.
 
-Every assistant turn after the prompt is a step; what stands between two of them is the later one's observation, tool
-results in the order of the calls they answer. A training flag of the source becomes the steps' annotation.
+Every assistant turn after the prompt is a step. What stands between two of them is the observation
+of the later one, with tool results in the order of the calls that they answer. A training flag of
+the source becomes an annotation of the steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from atlas.records import Annotation, Message, Source, Step, ToolCall, Trajectory
+from atlas.records import Annotation, Message, Step, ToolCall, Trajectory
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -22,13 +23,12 @@ from atlas.trajectories.formats.conventions import (
     task_of_row,
 )
 from atlas.trajectories.formats.messages import Turn, decode_nested
-from atlas.trajectories.formats.rows import BadRowError, Row
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
-_steps = TypeAdapter(
-    tuple[Step, ...]
-).validate_python  # many at once, which takes half the time of one by one
+# Many at once take half the time of one by one.
+_steps = TypeAdapter(tuple[Step, ...]).validate_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,11 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
 
 
 def chat_trajectory(
-    row: Row, file_name: str, format_name: str, turns: Sequence[Turn], message_keys: Sequence[str]
+    row: SourceRow, format_name: str, turns: Sequence[Turn], message_keys: Sequence[str]
 ) -> Trajectory:
-    """The trajectory of a row that holds a chat: its turns, and task, tools, outcome and details from its other fields.
+    """The trajectory of a row that holds a chat.
+
+    Task, tools, outcome and details come from the other fields of the row.
 
     Raises:
         BadRowError: no step, or a field that does not hold what its name says.
@@ -96,44 +98,44 @@ def chat_trajectory(
         steps=conversation.steps,
         final_observation=conversation.final_observation,
         outcome=outcome_of_row(fields),
-        source=Source(
-            name=format_name, path=file_name, row=row.index, line=row.line, details=details
-        ),
+        source=row.source(format_name, details),
     )
 
 
 def prompt_length(turns: Sequence[Turn]) -> int:
-    """System messages, or everything up to the acknowledgement that the agent answers the instructions with."""
-    first = next(
-        (index for index, turn in enumerate(turns) if turn.message.role == "assistant"), len(turns)
-    )
-    if (
-        first + 1 < len(turns)
-        and turns[first + 1].message.role == "user"
-        and _is_acknowledgement(turns[first].message)
-    ):
-        return first + 1
-    return next(
-        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
-    )
+    """System messages, or everything up to the agent's acknowledgement of the instructions."""
+    num_system = num_leading_system(turns)
+    for index, turn in enumerate(turns[num_system:-1], start=num_system):
+        if turn.message.role == "assistant":
+            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn.message)
+            return index + 1 if acknowledges else num_system
+    return num_system
+
+
+def num_leading_system(turns: Sequence[Turn]) -> int:
+    """How many system messages the turns open with."""
+    for index, turn in enumerate(turns):
+        if turn.message.role != "system":
+            return index
+    return len(turns)
 
 
 def with_system(turns: Sequence[Turn], text: Any) -> list[Turn]:
-    """The turns behind the system prompt that a row gives in a field of its own, unless they open with one."""
+    """The turns after the system prompt in a field of the row, unless they open with one."""
     if not isinstance(text, str) or not text or (turns and turns[0].message.role == "system"):
         return list(turns)
     return [Turn(Message(role="system", content=text)), *turns]
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
-    """The turns with `is_trained` where they say nothing themselves."""
+    """The turns, with `is_trained` where they have no flag."""
     return [
         turn._replace(is_trained=is_trained) if turn.is_trained is None else turn for turn in turns
     ]
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
-    """Tool schemas as they came, a list or its JSON text; None if it is something else that calls itself tools."""
+    """Tool schemas as they came, from a list or its JSON text; None for anything else."""
     tools = decode_nested(value) if value else []
     tools = [tools] if isinstance(tools, dict) else tools
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
@@ -144,7 +146,10 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
 def _in_call_order(
     observation: Sequence[Message], calls: Sequence[ToolCall]
 ) -> tuple[Message, ...]:
-    """The messages with the answers to the last step's calls in the order of the calls; all others keep their places."""
+    """The messages, with the answers to the last step's calls in the order of the calls.
+
+    All other messages keep their places.
+    """
     if len(calls) < 2:
         return tuple(observation)
     rank: dict[str | None, int] = {}
@@ -168,7 +173,10 @@ def _in_call_order(
 def _annotated(
     steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]
 ) -> Sequence[dict[str, Any]]:
-    """A flag says something where it leaves a step out: then the trained ones are marked (no flag counts as trained)."""
+    """Flags count where one leaves a step out: then the trained steps are marked.
+
+    A step without a flag counts as trained.
+    """
     if False not in flags:
         return steps
     return [
@@ -177,5 +185,5 @@ def _annotated(
     ]
 
 
-def _is_acknowledgement(message: Message) -> bool:
+def _acknowledges(message: Message) -> bool:
     return not message.tool_calls and not message.reasoning and is_acknowledgement(message.content)
