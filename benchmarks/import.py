@@ -1,11 +1,12 @@
-"""How fast `atlas import` reads, beside decoders that do nothing else: rows and megabytes per second, and peak memory.
+"""How fast `atlas import` reads: rows and megabytes per second beside decoders, and peak memory.
 
     python benchmarks/import.py [--rows 100000] [--steps 8] [--out import.json]
 
-Makes a JSON Lines file of OpenAI chats from a seed (agent turns with thought and action, observations that run over lines, one in
-twenty a failure), then reads it in a process of its own each: json.loads alone, orjson alone, datasets.load_dataset (where it is
-installed) and the whole import: detection, decoding, hashing, checks, records, summary and digests of what came in and went out, in one
-process. CPU seconds are those of all processes together, the peak that of the largest.
+Makes a JSON Lines file of OpenAI chats from a seed: agent turns with thought and action,
+observations of several lines, one failure in twenty. Then it reads the file in a process each, with
+json.loads, orjson, datasets.load_dataset (where it is installed) and the whole import: detection,
+decoding, hashing, checks, records, summary, and digests of what came in and went out. CPU seconds
+are those of all processes together, the peak is that of the largest.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-IMPORT = "from pathlib import Path; from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories\nimport_trajectories"
+IMPORT = (
+    "from pathlib import Path\n"
+    "from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories\n"
+    "import_trajectories(ImportConfig(paths=(path,)), Path(out))"
+)
+DATASETS = (
+    "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)"
+)
 READERS = {
     "json.loads": "import json\nfor line in open(path, 'rb'): json.loads(line)",
     "orjson.loads": "import orjson\nfor line in open(path, 'rb'): orjson.loads(line)",
-    "datasets": "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)",
-    "atlas import": f"{IMPORT}(ImportConfig(paths=(path,)), Path(out))",
+    "datasets": DATASETS,
+    "atlas import": IMPORT,
 }
 FRAME = """
 import resource, sys, time
@@ -37,7 +45,9 @@ try:
     start, cpu_start = time.perf_counter(), time.process_time()
 {body}
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    (_, peak), (cpu_of_others, peak_of_others) = usage(resource.RUSAGE_SELF), usage(resource.RUSAGE_CHILDREN)
+    (_, peak), (cpu_of_others, peak_of_others) = map(
+        usage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 except ImportError:
     sys.exit(3)
 print(seconds, cpu_seconds + cpu_of_others, max(peak, peak_of_others))
@@ -61,7 +71,7 @@ def write_rows(path: Path, num_rows: int, mean_steps: int, seed: int) -> None:
             " ".join(chosen[start : start + line]) for start in range(0, num_words, line)
         )
 
-    with open(path, "w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for number in range(num_rows):
             messages = [{"role": "system", "content": text(80)}]
             for _ in range(rng.randint(1, 2 * mean_steps - 1)):
@@ -82,7 +92,7 @@ def write_rows(path: Path, num_rows: int, mean_steps: int, seed: int) -> None:
 
 
 def measure(name: str, path: Path, out: Path) -> tuple[float, float, float] | None:
-    """Seconds on the clock and on the CPU, and peak MiB, of processes that read the file; None where a package is missing."""
+    """Seconds on the clock and on the CPU, and peak MiB; None where a package is missing."""
     body = "\n".join(f"    {line}" for line in READERS[name].splitlines())
     done = subprocess.run(
         [sys.executable, "-c", FRAME.format(body=body), str(path), str(out)],
@@ -122,7 +132,7 @@ def main() -> None:
                 for repeat in range(given.repeats)
             ]
             if None in runs:
-                print(f"{name:14}  not installed, passed over")
+                print(f"{name:14}  not installed, skipped")
                 continue
             seconds, cpu_seconds, peak = min(run for run in runs if run)
             results[name] = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak}
@@ -133,7 +143,8 @@ def main() -> None:
             plain = results["json.loads"]
             shares = f"{plain['seconds'] / seconds:9.0%}{plain['cpu_seconds'] / cpu_seconds:8.0%}"
             print(
-                f"{name:14}{given.rows / seconds:10,.0f}{megabytes / seconds:9,.0f}{shares}{peak:10,.0f}",
+                f"{name:14}{given.rows / seconds:10,.0f}{megabytes / seconds:9,.0f}"
+                f"{shares}{peak:10,.0f}",
                 flush=True,
             )
     settings = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
+from tests.docs_examples import write_example
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -231,9 +234,8 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "swe_agent": swe_agent_row,
     "atif": atif_row,
 }
-FILES: dict[
-    str, Callable[[Path, Sequence[Exchanges]], None]
-] = {  # formats whose rows are no trajectories
+# Formats whose rows are not trajectories.
+FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "claude_code": claude_code_file,
     "otel": otel_file,
     "inspect": inspect_file,
@@ -447,9 +449,8 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
     FILES[name](path, [GOOD, GOOD[:1]])
     damaged = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        position = data.draw(st.integers(0, 1 << 20)) % len(
-            damaged
-        )  # an archive differs in length from one writing to the next
+        # An archive differs in length from one writing to the next.
+        position = data.draw(st.integers(0, 1 << 20)) % len(damaged)
         damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(
             st.binary(max_size=3)
         )
@@ -459,6 +460,32 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
     write_records(tmp_path / "again.jsonl", items)
 
 
-def test_every_example_is_of_one_format_alone() -> None:
+def test_every_example_is_of_exactly_one_format() -> None:
     for name, example in EXAMPLES.items():
         assert [other for other in FORMATS if matches(other, example(GOOD, 1))] == [name]
+
+
+@given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_example_of_the_docs_gives_back_verbatim_what_was_seen_and_said(
+    rows: list[Exchanges], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_example("my_lab/logs.py", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_lab", "my_lab.logs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    path = tmp_path / "x.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("episode", "observation", "response"))
+        for number, exchanges in enumerate(rows):
+            writer.writerows((number, seen, f"say {said}") for seen, said in exchanges)
+    assert not matches("my_lab.logs:CsvFormat", {"messages": []})
+    items = read_file("my_lab.logs:CsvFormat", path)
+    assert read_file("my_lab.logs:CsvFormat", path) == items
+    assert [
+        [(step.observation[0].content, step.response.content) for step in item.steps]
+        for item in items
+        if isinstance(item, Trajectory)
+    ] == [[(seen, f"say {said}") for seen, said in exchanges] for exchanges in rows]
+    write_records(tmp_path / "again.jsonl", items)

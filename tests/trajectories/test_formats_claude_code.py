@@ -88,7 +88,7 @@ def said(trajectory: Trajectory) -> list[str]:
 def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_it(
     tmp_path: Path,
 ) -> None:
-    """Parallel calls branch the chain of parents: the first result is on no way to the last leaf."""
+    """Parallel calls branch the chain of parents: no path to the last leaf has the first result."""
     [trajectory] = read_good(
         tmp_path,
         {"type": "summary", "summary": "Doors", "leafUuid": "g"},

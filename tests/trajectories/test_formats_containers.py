@@ -62,9 +62,11 @@ def test_what_came_before_a_tear_is_read_and_the_tear_is_a_problem(
 def test_a_bomb_costs_no_memory(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "bomb"
     part = pack(b" " * (32 << 20))
-    path.write_bytes(part * 40)  # 1.3 GB of white space
+    # 1.3 GB of white space.
+    path.write_bytes(part * 40)
     script = (
-        "import resource, sys; from pathlib import Path; from atlas.trajectories.formats import read_rows\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from atlas.trajectories.formats import read_rows\n"
         "from atlas.trajectories.formats.source_file import SourceFile\n"
         "read_rows.MAX_ROW_BYTES = 1 << 24\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -100,7 +100,8 @@ def said(trajectory: Trajectory) -> list[str]:
 def test_cumulative_histories_are_one_trajectory_whatever_the_order_and_lines_of_the_spans(
     tmp_path: Path, typed: bool
 ) -> None:
-    repeated = {**CALLING, "parts": CALLING["parts"][1:]}  # what is sent again lacks its reasoning
+    # What is sent again lacks its reasoning.
+    repeated = {**CALLING, "parts": CALLING["parts"][1:]}
     second = span([SYSTEM, USER, repeated, RESULTS], [DONE], start=2, typed=typed)
     first = span(
         [SYSTEM, USER],

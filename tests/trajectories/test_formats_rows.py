@@ -74,7 +74,8 @@ def test_the_content_says_whether_a_file_is_json_or_json_lines(
 def test_rows_are_the_same_from_json_and_json_lines(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, name: str
 ) -> None:
-    rows = [{"id": index, **row} for index, row in enumerate(rows)]  # not messages
+    # Rows that are not messages.
+    rows = [{"id": index, **row} for index, row in enumerate(rows)]
     folder = tmp_path_factory.mktemp("rows")
     as_lines = write(folder, "\n".join(json.dumps(row) for row in rows), name)
     assert values(as_lines) == rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from atlas.cli import app
 from atlas.errors import ConfigError
 from atlas.store.readers import read_trajectories
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
+from tests.docs_examples import write_example
 
 CSV = "episode;observation;response\na;door;open\na;room;go\nb;wall;\n"
 
@@ -37,13 +37,12 @@ def responses(out: Path) -> list[str]:
 
 @pytest.fixture
 def csv_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The format of docs/extending.md, importable as people would have it."""
-    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n# my_lab/logs\.py\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "my_logs.py").write_text(blocks[0])
+    """The format of docs/extending.md, importable as users have it."""
+    write_example("my_lab/logs.py", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_logs", raising=False)
-    return "my_logs:CsvFormat"
+    for name in ("my_lab", "my_lab.logs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "my_lab.logs:CsvFormat"
 
 
 def test_settings_stand_among_the_paths(tmp_path: Path) -> None:

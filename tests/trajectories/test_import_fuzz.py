@@ -1,6 +1,7 @@
-"""Whatever bytes a file holds, import gives trajectories and problems, and never loses the rows that nobody touched.
+"""Whatever a file holds, import gives trajectories and problems, and keeps undamaged rows.
 
-At least 20,000 inputs: damaged bytes, damaged values and damaged archives of every format's own example, and values of no format.
+At least 20,000 inputs: damaged bytes, values and archives of every format's example, and values of
+no format.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from tests.source_files import detect_format, read_file
 
 pytestmark = pytest.mark.slow
 
-DAMAGED_LINES = 1500  # each, a row format: 10,500 and more in all
+# For each row format: 10,500 and more in all.
+DAMAGED_LINES = 1500
 DAMAGED_VALUES = 1300
 DAMAGED_FILES = 500
 HOSTILE: list[Any] = [
@@ -75,7 +77,7 @@ HOSTILE: list[Any] = [
 
 
 def check(name: str, path: Path) -> list[Trajectory | Problem]:
-    """Read the file in every way; nothing but our own errors may come out, and every item can be written."""
+    """Read the file in every way: only errors of atlas come out, and every item can be written."""
     items = read_file(name, path)
     for item in items:
         assert isinstance(item, Trajectory | Problem)

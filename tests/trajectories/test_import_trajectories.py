@@ -230,7 +230,8 @@ def test_an_import_that_was_killed_starts_over_and_ends_in_the_same_bytes(tmp_pa
     config = ImportConfig(paths=(path,))
     whole = import_trajectories(config, tmp_path / "whole")
     script = (
-        "import sys; from pathlib import Path; from atlas.trajectories.import_trajectories import *\n"
+        "import sys; from pathlib import Path\n"
+        "from atlas.trajectories.import_trajectories import *\n"
         "import_trajectories(ImportConfig(paths=(sys.argv[1],)), Path(sys.argv[2]))"
     )
     torn = tmp_path / "torn"

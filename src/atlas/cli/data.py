@@ -86,7 +86,8 @@ def _paths_and_settings(given: list[str]) -> tuple[list[str], list[str]]:
         key = argument.partition("=")[0]
         if argument.endswith((".yaml", ".yml")) and Path(argument).is_file():
             settings[argument] = argument
-        elif _SETTING.match(argument) and not any(glob.iglob(argument)):
+        # A pattern may be absolute, which Path.glob does not take.
+        elif _SETTING.match(argument) and not glob.glob(argument):  # noqa: PTH207
             if key in settings:
                 raise ConfigError(
                     f"setting '{argument}': {key} is given twice. Write one list: {key}='[A, B]'."

@@ -21,7 +21,7 @@ from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import NO_STEP, Renderer, TokenizedExample
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import read_selected
 
 Tokens = tuple[int, ...]
 FileRow = tuple[str, Any]  # where it stands, and what it is
@@ -69,13 +69,11 @@ def check_export(
         RunError: an input is no finished run of its kind.
     """
     dialect = dialect_of(config, renderer)
-    selections = read_selections(selection, trajectories)
     file_rows = read_rows(file)
     differences: list[str] = []
     unrendered: list[str] = []
     num_trajectories = num_rows = num_steps = num_tokens = 0
-    for trajectory in read_trajectories(trajectories):
-        chosen = selections[trajectory.id]
+    for trajectory, chosen in read_selected(selection, trajectories):
         expected = rows_of(dialect, trajectory, chosen)
         if isinstance(expected, Problem):
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from atlas.records import Message, Trajectory
@@ -16,6 +17,7 @@ MAX_ROWS = 500
 MAX_BARS = 10
 OTHERS = "(others)"
 DUPLICATE = "the same as an earlier one, word for word"
+_said = attrgetter("role", "content", "reasoning", "tool_calls")
 
 
 class ImportSummary:
@@ -50,11 +52,11 @@ class ImportSummary:
                 name = OTHERS
             group = self._groups.setdefault(name, _GroupCounts())
         group.add(status, num_steps)
-        self._add_messages(trajectory.prompt)
+        messages = [*trajectory.prompt, *trajectory.final_observation]
         for step in trajectory.steps:
-            self._add_messages(step.observation)
-            self._add_messages((step.response,))
-        self._add_messages(trajectory.final_observation)
+            messages += step.observation
+            messages.append(step.response)
+        self._add_messages(messages)
 
     def add_problem(self, reason: str) -> None:
         """Count an item that is left out."""
@@ -96,18 +98,21 @@ class ImportSummary:
         }
 
     def _add_messages(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            size = len(message.content)
-            if message.reasoning:
-                size += len(message.reasoning)
-            for call in message.tool_calls:
+        sizes: dict[str, int] = {}
+        for role, content, reasoning, calls in map(_said, messages):
+            size = len(content)
+            if reasoning:
+                size += len(reasoning)
+            for call in calls:
                 size += len(call.name) + len(call.arguments)
-            self._characters[message.role] += size
+            sizes[role] = sizes.get(role, 0) + size
             if self._count_tokens is not None:
-                texts = [message.content, message.reasoning]
-                for call in message.tool_calls:
+                texts = [content, reasoning]
+                for call in calls:
                     texts += (call.name, call.arguments)
-                self._tokens[message.role] += sum(map(self._count_tokens, filter(None, texts)))
+                self._tokens[role] += sum(map(self._count_tokens, filter(None, texts)))
+        for role, size in sizes.items():
+            self._characters[role] += size
 
 
 class _GroupCounts:

@@ -139,7 +139,7 @@ def _import(
                 for item in items:
                     writer.add(item, file.name, has_content_id=name != "atlas")
                 digests[file] = source.digest()
-        writer.refuse_nothing()
+        writer.check_not_empty()
     files_summary = {
         "files": len(formats),
         "formats": dict(sorted(Counter(name for _, name in formats).items())),
@@ -205,7 +205,7 @@ class _Writer:
             line = line_of(item)
             self._keep(item, line, hashlib.sha256(line).digest(), f"{file}: {item.id}")
 
-    def refuse_nothing(self) -> None:
+    def check_not_empty(self) -> None:
         """Raise DataError if no trajectory was kept."""
         if self.summary.num_kept:
             return

@@ -120,10 +120,10 @@ def num_leading_system(turns: Sequence[Turn]) -> int:
     return len(turns)
 
 
-def with_system(turns: Sequence[Turn], text: Any) -> list[Turn]:
+def with_system(turns: Sequence[Turn], text: Any) -> Sequence[Turn]:
     """The turns after the system prompt in a field of the row, unless they open with one."""
     if not isinstance(text, str) or not text or (turns and turns[0].message.role == "system"):
-        return list(turns)
+        return turns
     return [Turn(Message(role="system", content=text)), *turns]
 
 

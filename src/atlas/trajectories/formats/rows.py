@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,7 +15,8 @@ from atlas.trajectories.formats.decoding import content_hash
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-class SourceRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SourceRow:
     """One decoded row.
 
     Attributes:
@@ -30,7 +32,7 @@ class SourceRow(NamedTuple):
     value: Any
     where: str
     line: int | None = None
-    known_hash: str | None = None
+    known_hash: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def content_hash(self) -> str:
@@ -39,7 +41,7 @@ class SourceRow(NamedTuple):
 
     def part(self, value: Any) -> SourceRow:
         """A value within this row, in the place of the row."""
-        return self._replace(value=value, known_hash=None)
+        return replace(self, value=value, known_hash=None)
 
     def source(self, format_name: str, details: dict[str, Any]) -> Source:
         """Where a trajectory made of this row came from."""

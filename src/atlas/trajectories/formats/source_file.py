@@ -61,13 +61,14 @@ class SourceFile:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+        self._hashed.release()
 
 
 class _HashedFile(io.RawIOBase):
     """A file whose bytes are hashed as they are read: each once, in the order of the file."""
 
     def __init__(self, path: Path) -> None:
-        # Closed by close().
+        # Closed by release().
         self._file = path.open("rb", buffering=0)
         self._sha256 = hashlib.sha256()
         self._num_hashed = 0
@@ -95,12 +96,12 @@ class _HashedFile(io.RawIOBase):
         return size
 
     def digest(self) -> str:
-        self.seek(self._num_hashed)
-        buffer = bytearray(BUFFER_BYTES)
-        while self.readinto(buffer):
-            pass
+        self._file.seek(self._num_hashed)
+        while chunk := self._file.read(BUFFER_BYTES):
+            self._sha256.update(chunk)
+            self._num_hashed += len(chunk)
         return self._sha256.hexdigest()
 
-    def close(self) -> None:
+    def release(self) -> None:
+        """Close the file for good; `close`, which wrappers call, leaves it open for `digest`."""
         self._file.close()
-        super().close()
