@@ -30,7 +30,7 @@ def odd_steps(trajectory: Trajectory) -> list[tuple[int, str]]:
         elif actions_expected:
             if not num_actions[index]:
                 remarks.append((index, "no 'Action:' where most steps have one"))
-            elif _has_several_lines(text[text.find(ACTION) + len(ACTION) :].strip()):
+            elif _has_several_lines(text[text.rfind(ACTION) + len(ACTION) :].strip()):
                 remarks.append((index, "several lines after 'Action:', the first is taken"))
     return remarks
 

@@ -33,14 +33,14 @@ def parse_action(response: str) -> str | None:
     >>> parse_action("Thought:\nIt is locked.\n\nAction:\nopen door 1\nopen door 2")
     'open door 1'
     """
-    start = response.find("Action:")
+    start = response.rfind("Action:")
     if start < 0:
         return None
-    if response.find("Action:", start + 1) < 0:
+    if response.find("Action:", 0, start) < 0:
         match = _ACTION.match(response, start)
         assert match is not None
         return match[1].strip() or None
-    return _ACTION.findall(response, start)[-1].strip() or None
+    return _ACTION.findall(response)[-1].strip() or None
 
 
 def is_acknowledgement(text: str) -> bool:
