@@ -63,7 +63,7 @@ class _Text:
         self._counted = 0
 
     def skip_space(self) -> str:
-        """The character that comes next, white space passed over; an empty text at the end."""
+        """The next character that is not white space; an empty text at the end."""
         while True:
             match = _SPACE.match(self.text, self.position)
             assert match is not None

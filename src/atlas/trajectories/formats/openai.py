@@ -51,7 +51,7 @@ def _turns(value: Any) -> list[Turn]:
 
 
 def _messages_of(row: Any) -> list[Any]:
-    """The messages of a row, wherever they stand and also as JSON text; none if there are none."""
+    """The messages of a row, under any of the keys and also as JSON text; empty if none."""
     if not isinstance(row, dict):
         return row if isinstance(row, list) else []
     for key in MESSAGE_KEYS:

@@ -36,7 +36,7 @@ class SourceRow:
 
     @property
     def content_hash(self) -> str:
-        """12 hex digits of the decoded content, the same wherever an equal row stands."""
+        """12 hex digits of the decoded content: equal rows have equal ones in any file."""
         return self.known_hash or content_hash(self.value)
 
     def part(self, value: Any) -> SourceRow:

@@ -67,13 +67,13 @@ def _trajectory(row: SourceRow) -> Trajectory:
     given = list_of_objects(
         document.get("messages" if is_mini_swe_agent(document) else "history"), "the history"
     )
-    told, start = (
+    found, start = (
         _history(given)
         if given
         else _executed(list_of_objects(document.get("trajectory"), "trajectory"))
     )
-    conversation = split_conversation([turn for turn, _ in told], start)
-    actions = [action for turn, action in told[start:] if turn.message.role == "assistant"]
+    conversation = split_conversation([turn for turn, _ in found], start)
+    actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
     task = Task(id=_task_id(document, row.file), environment="swe")
     return Trajectory(
         id=f"{task.id}-{row.content_hash}",
@@ -96,15 +96,15 @@ TurnAndAction = tuple[Turn, str | None]
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
     """The turns of a history, and how many are prompt: system messages, demonstrations."""
-    told: list[TurnAndAction] = []
+    found: list[TurnAndAction] = []
     start = 0
     for index, message in enumerate(given):
-        told += _message(message, index)
+        found += _message(message, index)
         if message.get("is_demo") or (
-            start == len(told) - 1 and told[-1][0].message.role == "system"
+            start == len(found) - 1 and found[-1][0].message.role == "system"
         ):
-            start = len(told)
-    return told, start
+            start = len(found)
+    return found, start
 
 
 def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
@@ -171,20 +171,20 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], 
 
     What a step saw is the end of its `query`, or else the observation before it.
     """
-    told: list[TurnAndAction] = []
+    found: list[TurnAndAction] = []
     start = 0
     seen: list[TurnAndAction] = []
     for index, step in enumerate(steps):
         query = list_of_objects(step.get("query"), "query", index)
         shown, num_prompt = _history([message for message in query if message])
-        if not told:
+        if not found:
             answered = [
                 place + 1
                 for place, (turn, _) in enumerate(shown)
                 if turn.message.role == "assistant"
             ]
             start = max([num_prompt, *answered])
-            told += shown
+            found += shown
         else:
             last = max(
                 (
@@ -194,17 +194,17 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], 
                 ),
                 default=-1,
             )
-            told += shown[last + 1 :] if last >= 0 else seen
+            found += shown[last + 1 :] if last >= 0 else seen
         if not isinstance(step.get("response"), str):
             raise BadRowError(f"response is {step.get('response')!r:.60}, expected a text", index)
-        told.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
+        found.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
         observation = step.get("observation")
         seen = (
             [(Turn(Message(role="user", content=observation)), None)]
             if isinstance(observation, str)
             else []
         )
-    return told + seen, start
+    return found + seen, start
 
 
 def _with_action(step: Step, action: str | None) -> Step:
