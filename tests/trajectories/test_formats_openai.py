@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory, plain_parts
+from atlas.trajectories.formats.messages import read_turns
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from tests.source_files import matches, read_file
 
 USER = {"role": "user", "content": "Go."}
@@ -456,3 +461,44 @@ def test_a_text_under_another_key_is_a_problem_and_not_an_empty_message(tmp_path
     assert isinstance(problem, Problem)
     assert problem.where == "chat.json row 0, message 0"
     assert "no 'content'" in problem.reason
+
+
+PLAIN = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+            "content": st.sampled_from(["OK.", "Go.", "", "Action: go", "Action:\n \ngo\n"]),
+        }
+    ),
+    max_size=7,
+)
+
+
+@given(messages=PLAIN)
+def test_plain_messages_give_quickly_what_all_messages_give(messages: list[Any]) -> None:
+    row = SourceRow("x", 0, {"messages": messages}, "x row 0")
+    quick = plain_parts(messages)
+    try:
+        parts = chat_parts(row, read_turns(messages))
+    except BadRowError:
+        assert quick is None
+        return
+    made = [chat_trajectory(row, "openai", each, ("messages",)) for each in (quick, parts) if each]
+    assert len(made) == 2
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": ["Go."]},
+        {"role": "human", "content": "Go."},
+        {"role": "user", "name": "x"},
+        {"role": "assistant", "content": "Go.", "tool_calls": []},
+        {"role": ["user"], "content": "Go."},
+        "Go.",
+        7,
+    ],
+)
+def test_messages_that_are_more_or_less_than_a_role_and_a_text_are_not_plain(message: Any) -> None:
+    assert plain_parts([message, {"role": "assistant", "content": "Go."}]) is None

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from atlas.records import Message, Role, ToolCall
 from atlas.trajectories.formats.rows import BadRowError
@@ -71,8 +69,6 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
     Raises:
         BadRowError: something is not a message; the error names which.
     """
-    if keys == ROLE_AND_CONTENT and (messages := _plain_messages(given)):
-        return _unflagged(messages)
     turns: list[Turn] = []
     plain: list[dict[str, str]] = []
     who, what = keys
@@ -87,30 +83,15 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
             ):
                 plain.append({"role": role, "content": content})
                 continue
-        turns += _unflagged(_messages(plain))
+        turns += map(Turn, _messages(plain))
         plain = []
         for turn in read_message(message, index, keys):
             if turn.is_call and turns and turns[-1].message.role == "assistant":
                 turns[-1] = _joined(turns[-1], turn)
             else:
                 turns.append(turn)
-    turns += _unflagged(_messages(plain))
+    turns += map(Turn, _messages(plain))
     return turns
-
-
-def _unflagged(messages: Sequence[Message]) -> list[Turn]:
-    # `Turn(message)` for each, in a third of the time.
-    return list(map(partial(tuple.__new__, Turn), zip(messages, repeat(None), repeat(False))))
-
-
-def _plain_messages(given: Sequence[Any]) -> list[Message]:
-    """The messages where each is a role, a text and nothing else; none where one is not."""
-    try:
-        if [message for message in given if len(message) != 2 or "content" not in message]:
-            return []
-        return _messages(given)
-    except (TypeError, ValidationError):
-        return []
 
 
 def read_message(

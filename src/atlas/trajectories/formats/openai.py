@@ -14,7 +14,12 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
-from atlas.trajectories.formats.conversations import chat_trajectory, with_default_flags
+from atlas.trajectories.formats.conversations import (
+    chat_parts,
+    chat_trajectory,
+    plain_parts,
+    with_default_flags,
+)
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
@@ -31,7 +36,18 @@ class OpenAIFormat(RowFormat):
         return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
 
     def convert(self, row: SourceRow) -> Trajectory:
-        return chat_trajectory(row, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS))
+        parts = _plain_parts(row.value) or chat_parts(row, _turns(row.value))
+        return chat_trajectory(row, "openai", parts, (*MESSAGE_KEYS, *PARTS_KEYS))
+
+
+def _plain_parts(value: Any) -> dict[str, Any] | None:
+    """The parts of most chats, quickly; None for a chat that takes more reading."""
+    if not isinstance(value, dict):
+        return plain_parts(value) if isinstance(value, list) else None
+    key = next((key for key in MESSAGE_KEYS if key in value), None)
+    if key is None or "system" in value or not isinstance(value[key], list):
+        return None
+    return plain_parts(value[key])
 
 
 def _turns(value: Any) -> list[Turn]:

@@ -14,7 +14,7 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conversations import chat_trajectory
+from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
@@ -34,7 +34,7 @@ class ShareGPTFormat(RowFormat):
         )
 
     def convert(self, row: SourceRow) -> Trajectory:
-        return chat_trajectory(row, "sharegpt", _turns(row.value), TURN_KEYS)
+        return chat_trajectory(row, "sharegpt", chat_parts(row, _turns(row.value)), TURN_KEYS)
 
 
 def _turns(value: Any) -> list[Turn]:
