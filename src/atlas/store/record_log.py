@@ -1,8 +1,8 @@
 """The growing file of a run under way, which survives kill -9.
 
 Records grow in `<name>.jsonl.partial`, one flushed line each, in the order of their completion. A
-torn last line (kill -9, full disk) is cut when the run continues. `seal` puts the records into their
-final order and renames the file atomically: a file without `.partial` is always whole.
+torn last line (kill -9, full disk) is cut when the run continues. `seal` puts the records into
+their final order and renames the file atomically: a file without `.partial` is always whole.
 """
 
 from __future__ import annotations
