@@ -351,9 +351,11 @@ def test_duplicates_may_be_kept_under_ids_of_their_own(tmp_path: Path) -> None:
     manifest = import_trajectories(
         ImportConfig(paths=(path, path), keep_duplicates=True), tmp_path / "out"
     )
-    ids = [trajectory.id for trajectory in read_trajectories(tmp_path / "out")]
-    assert len(set(ids)) == manifest.summary["trajectories"] == 8
-    assert ids[1] == f"{ids[0]}-2"
+    read = list(read_trajectories(tmp_path / "out"))
+    assert len({each.id for each in read}) == manifest.summary["trajectories"] == 8
+    assert read[1].id == f"{read[0].id}-2"
+    first = {"id": read[0].id, "source": read[0].source}
+    assert read[1].model_copy(update=first) == read[0]
 
 
 @pytest.mark.parametrize(

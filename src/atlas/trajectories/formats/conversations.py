@@ -25,7 +25,7 @@ from atlas.trajectories.formats.conventions import (
 from atlas.trajectories.formats.messages import Turn, decode_nested
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
-ROLES = frozenset(get_args(Role))
+RECORD_ROLES = frozenset(get_args(Role))
 TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
 # Many at once take half the time of one by one.
@@ -94,7 +94,8 @@ def plain_parts(messages: Sequence[Any]) -> dict[str, Any] | None:
     try:
         roles = [message["role"] for message in messages]
         texts = [message["content"] for message in messages]
-        if {*map(len, messages)} != {2} or {*map(type, texts)} != {str} or not {*roles} <= ROLES:
+        is_plain = {*map(len, messages)} == {2} and {*map(type, texts)} == {str}
+        if not is_plain or not {*roles} <= RECORD_ROLES:
             return None
     except (TypeError, KeyError):
         return None
