@@ -1,14 +1,12 @@
-"""How fast `atlas import` reads, beside decoders that do nothing else.
-
-Measures rows and megabytes per second, and peak memory.
+"""How fast `atlas import` reads: rows and megabytes per second beside decoders, and peak memory.
 
     python benchmarks/import.py [--rows 100000] [--steps 8] [--out import.json]
 
 Makes a JSON Lines file of OpenAI chats from a seed: agent turns with thought and action,
-observations of several lines, one chat in twenty a failure. Then reads it, each time in a new
-process, with only json.loads, with only orjson, with datasets.load_dataset (where it is installed)
-and with the whole import: detection, decoding, hashing, checks, records, summary and digests of
-inputs and outputs. CPU seconds are those of all processes together, the peak is the largest.
+observations of several lines, one failure in twenty. Then it reads the file in a process each, with
+json.loads, orjson, datasets.load_dataset (where it is installed) and the whole import: detection,
+decoding, hashing, checks, records, summary, and digests of what came in and went out. CPU seconds
+are those of all processes together, the peak is that of the largest.
 """
 
 from __future__ import annotations
@@ -23,15 +21,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-IMPORT = """from pathlib import Path
-from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
-import_trajectories"""
+IMPORT = (
+    "from pathlib import Path\n"
+    "from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories\n"
+    "import_trajectories(ImportConfig(paths=(path,)), Path(out))"
+)
+DATASETS = (
+    "import datasets\ndatasets.load_dataset('json', data_files=path, split='train', cache_dir=out)"
+)
 READERS = {
     "json.loads": "import json\nfor line in open(path, 'rb'): json.loads(line)",
     "orjson.loads": "import orjson\nfor line in open(path, 'rb'): orjson.loads(line)",
-    "datasets": "import datasets\n"
-    "datasets.load_dataset('json', data_files=path, split='train', cache_dir=out)",
-    "atlas import": f"{IMPORT}(ImportConfig(paths=(path,)), Path(out))",
+    "datasets": DATASETS,
+    "atlas import": IMPORT,
 }
 FRAME = """
 import resource, sys, time
@@ -43,8 +45,9 @@ try:
     start, cpu_start = time.perf_counter(), time.process_time()
 {body}
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    _, peak = usage(resource.RUSAGE_SELF)
-    cpu_of_others, peak_of_others = usage(resource.RUSAGE_CHILDREN)
+    (_, peak), (cpu_of_others, peak_of_others) = map(
+        usage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 except ImportError:
     sys.exit(3)
 print(seconds, cpu_seconds + cpu_of_others, max(peak, peak_of_others))
@@ -129,7 +132,7 @@ def main() -> None:
                 for repeat in range(given.repeats)
             ]
             if None in runs:
-                print(f"{name:14}  not installed, passed over")
+                print(f"{name:14}  not installed, skipped")
                 continue
             seconds, cpu_seconds, peak = min(run for run in runs if run)
             results[name] = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak}
@@ -140,8 +143,8 @@ def main() -> None:
             plain = results["json.loads"]
             shares = f"{plain['seconds'] / seconds:9.0%}{plain['cpu_seconds'] / cpu_seconds:8.0%}"
             print(
-                f"{name:14}{given.rows / seconds:10,.0f}{megabytes / seconds:9,.0f}{shares}"
-                f"{peak:10,.0f}",
+                f"{name:14}{given.rows / seconds:10,.0f}{megabytes / seconds:9,.0f}"
+                f"{shares}{peak:10,.0f}",
                 flush=True,
             )
     settings = {

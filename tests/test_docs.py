@@ -17,11 +17,8 @@ from typer.main import get_command
 
 import atlas
 from atlas.cli import app
-from atlas.config import check_config, load_config, sections_of
-from atlas.environments import base as environments
+from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
-from atlas.selection.selectors import base as selectors
-from atlas.trajectories.formats import base as formats
 from tests.extending_rows import ROWS, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,14 +39,6 @@ CONFIGS = {
 }
 # Placeholders in the examples of settings: "key=value".
 PLACEHOLDERS = ("key=value", "KEY=VALUE", "=FILE", "=RUN", "=NAME")
-
-kinds = pytest.mark.skipif(
-    not sections_of(atlas.SelectConfig)
-    or not sections_of(atlas.EvaluateConfig)
-    or not all(hasattr(*pair) for pair in ((selectors, "SELECTOR"), (formats, "FORMAT")))
-    or not hasattr(environments, "ENVIRONMENT"),
-    reason="selectors, formats and environments do not own their settings yet",
-)
 
 
 def name_of(page: Path) -> str:
@@ -93,7 +82,6 @@ def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
             assert not word.startswith("--") or word in known, f"{page.name}: {name}: {word}"
 
 
-@kinds
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_setting_of_a_command_in_the_docs_is_accepted(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,7 +98,6 @@ def test_every_setting_of_a_command_in_the_docs_is_accepted(
             load_config(config, None, settings, given)
 
 
-@kinds
 def test_the_recipe_on_the_page_of_run_is_valid() -> None:
     import yaml
 
@@ -124,7 +111,6 @@ def test_the_recipe_on_the_page_of_run_is_valid() -> None:
             check_config(atlas.SelectConfig, {"selector": selector}, "arms")
 
 
-@kinds
 @pytest.mark.parametrize(
     ("suite", "row"),
     [

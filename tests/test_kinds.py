@@ -162,20 +162,6 @@ def test_no_setting_of_a_row_has_the_name_of_a_field_of_its_stage(kind: Kind, na
             assert not settings & stage.model_fields.keys(), f"also a field of {stage.__name__}"
 
 
-# Class names that are used twice in the package. The list must become empty.
-KNOWN_DOUBLES = {
-    "Episode",
-    "Estimate",
-    "PositionBin",
-    "Reply",
-    "Row",
-    "Section",
-    "Table",
-    "Comparison",
-    "Question",
-}
-
-
 def test_public_class_names_are_unique_in_the_package() -> None:
     found: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
@@ -183,7 +169,7 @@ def test_public_class_names_are_unique_in_the_package() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(path.relative_to(SOURCE).as_posix())
     doubles = {name: paths for name, paths in found.items() if len(paths) > 1}
-    assert doubles.keys() <= KNOWN_DOUBLES, doubles
+    assert doubles == {}
 
 
 def test_every_setting_of_a_stage_is_described() -> None:

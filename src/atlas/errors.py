@@ -4,17 +4,17 @@
     ├── ConfigError      a recipe or an option that cannot be used
     ├── DataError        a file, row or trajectory that cannot be read as what it should be
     │   └── MismatchError    an exported file that does not supervise what the selection says
-    ├── RunError         a run folder that is missing, foreign, unfinished or made by other settings
-    │   └── RankError        another process of a training failed, and says why
+    ├── RunError         a run folder that is missing, foreign, unfinished or of other settings
+    │   └── RankError        another process of a training failed, and reports why
     ├── ModelError       a model, tokenizer or chat template that cannot be used
-    │   └── EndpointError    a remote model that finally gave no usable answer
+    │   └── EndpointError    a remote model that gave no usable answer after all retries
     ├── HubError         the Hugging Face Hub did not take a model
-    ├── CostLimitError   a run has spent what it may; finished work is kept
+    ├── CostLimitError   a run has reached its cost limit; finished work is kept
     ├── EpisodeError     an environment that broke during one episode (data, not a crash of the run)
     └── DependencyError  an optional package is not installed
 
-Each message says what happened, where, what was expected and the next step. The command line prints it
-without a traceback and exits with status 2.
+Each message says what happened, where, what was expected and the next step. The command line prints
+it without a traceback and exits with status 2.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RunError(AtlasError):
 
 
 class RankError(RunError):
-    """Another process of the same training failed. That one says why; the command line says nothing here."""
+    """Another process of the same training failed; that process reports why, this one is silent."""
 
 
 class ModelError(AtlasError):
@@ -49,7 +49,7 @@ class ModelError(AtlasError):
 
 
 class EndpointError(ModelError):
-    """A remote model that finally gave no usable answer."""
+    """A remote model that gave no usable answer after all retries."""
 
 
 class HubError(AtlasError):
@@ -57,19 +57,23 @@ class HubError(AtlasError):
 
 
 class CostLimitError(AtlasError):
-    """A run has spent what it may. Finished work is kept; a higher limit goes on."""
+    """A run has reached its cost limit. Finished work is kept; with a higher limit it continues."""
 
 
 class EpisodeError(AtlasError):
-    """An environment that broke during one episode; recorded with the episode, never counted as reward 0."""
+    """An environment that broke during one episode: recorded, never counted as reward 0."""
 
 
 class DependencyError(AtlasError):
     """A package of an optional extra that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(package, extra)  # so that it can travel between processes
+        # These arguments let the error travel between processes.
+        super().__init__(package, extra)
 
     def __str__(self) -> str:
         package, extra = self.args
-        return f"the package '{package}' is not installed. Install it with: pip install 'atlas-tuning[{extra}]'"
+        return (
+            f"the package '{package}' is not installed. "
+            f"Install it with: pip install 'atlas-tuning[{extra}]'"
+        )

@@ -1,7 +1,7 @@
-"""The records that flow between stages. Plain frozen data: no disk, no torch, no behaviour beyond views.
+"""The records that flow between stages: plain frozen data without behavior beyond views.
 
-A `Trajectory` is what collection, import and evaluation all produce; a `Selection` names its critical steps and is
-kept apart from it, so that one set of trajectories carries many selections (ATLaS §3).
+Collection, import and evaluation all produce a `Trajectory`. A `Selection` names its critical steps
+and is stored apart from it, so that one set of trajectories has many selections (ATLaS §3).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CRITICAL_KINDS: tuple[CriticalKind, ...] = (
 
 
 class Record(BaseModel):
-    """Base of every record: frozen, unknown fields refused, numbers finite where JSON must carry them."""
+    """Base of every record: frozen, unknown fields refused, infinities written as strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -50,7 +50,7 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One chat message in the OpenAI manner. `reasoning` is thinking that came in a field of its own."""
+    """One chat message in OpenAI's form. `reasoning` is thinking that came in a separate field."""
 
     role: Role
     content: str = ""
@@ -61,9 +61,9 @@ class Message(Record):
 
 
 class Annotation(Record):
-    """What the source itself says about a step (an expert's own labels, a trainer's loss flag). Never rendered to a model.
+    """What the source says about a step (an expert's labels, a trainer's loss flag).
 
-    A step is marked if it has a kind or a score above 0.
+    It is never rendered to a model. A step is marked if it has a kind or a score above 0.
     """
 
     kinds: tuple[CriticalKind, ...] = ()
@@ -77,9 +77,10 @@ class Annotation(Record):
 class Step(Record):
     """One assistant turn with what it saw just before.
 
-    `observation` holds the messages between the previous response and this one (several when parallel tool calls
-    answered). `response` is verbatim; `action` is the part of it that the environment executed, where known.
-    `is_invalid` says that the environment could not carry it out; None where nobody said.
+    `observation` holds the messages between the previous response and this one (several when
+    parallel tool calls answered). `response` is verbatim; `action` is the part of it that the
+    environment executed, where known. `is_invalid` says whether the environment could not carry it
+    out; None where that is not known.
     """
 
     observation: tuple[Message, ...]
@@ -91,7 +92,10 @@ class Step(Record):
 
 
 class Task(Record):
-    """What was to be done: `id` is unique and deterministic, `group` is the row of a per-task table (a level, say)."""
+    """What was to be done.
+
+    `id` is unique and deterministic; `group` is the row of a per-task table, such as a level.
+    """
 
     id: str
     environment: str
@@ -102,7 +106,7 @@ class Task(Record):
 
 
 class Outcome(Record):
-    """How a trajectory ended. `status` is apart from `score`: a crash is an error, never a score of 0."""
+    """How a trajectory ended. `status` and `score` are separate: a crash is not a score of 0."""
 
     status: OutcomeStatus
     score: float | None = None
@@ -110,12 +114,15 @@ class Outcome(Record):
 
     @property
     def is_valid(self) -> bool:
-        """Whether the episode says something about the agent: one that broke (or whose end is unknown) is shown, never scored."""
+        """Whether the episode can be scored: it did not break, and its end is known."""
         return self.status in ("success", "failure", "truncated")
 
 
 class Source(Record):
-    """Where a trajectory came from: the producer, and for imported data the file, its row (0-based) and its line (1-based)."""
+    """Where a trajectory came from: the producer; of imported data also the file and its row.
+
+    `row` counts from 0, `line` from 1.
+    """
 
     name: str
     path: str | None = None
@@ -125,9 +132,10 @@ class Source(Record):
 
 
 class Trajectory(Record):
-    """A prompt, the steps, what was seen last, and the outcome. Protocol turns (a canned "OK.") are in the prompt.
+    """A prompt, the steps, what was seen last, and the outcome.
 
-    `tools` holds the schemas of the tools that the agent could call, each as it came (OpenAI's form where the source has it).
+    Protocol turns (a canned "OK.") are in the prompt. `tools` holds the schemas of the tools that
+    the agent could call, each as it came (OpenAI's form where the source has it).
     """
 
     version: Literal[1] = SCHEMA_VERSION
@@ -145,7 +153,8 @@ class Trajectory(Record):
         for index, step in enumerate(self.steps):
             if step.response.role != "assistant":
                 raise ValueError(
-                    f"step {index}: the response has role '{step.response.role}', expected 'assistant'"
+                    f"step {index}: the response has role '{step.response.role}', "
+                    "expected 'assistant'"
                 )
             for message in step.observation:
                 if message.role == "assistant":
@@ -185,7 +194,7 @@ class Usage(Record):
 
 
 class CriticalStep(Record):
-    """One selected step: its 0-based index, its kinds (may be empty for selectors that give none), why, how sure."""
+    """One selected step: its index from 0, its kinds (some selectors give none), why, how sure."""
 
     index: int = Field(ge=0)
     kinds: tuple[CriticalKind, ...] = ()
@@ -216,7 +225,8 @@ class Selection(Record):
             raise ValueError(f"critical step indices {indices} must be strictly increasing")
         if indices and indices[-1] >= self.num_steps:
             raise ValueError(
-                f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps (indices count from 0)"
+                f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps "
+                "(indices count from 0)"
             )
         if len(indices) > self.budget:
             raise ValueError(f"{len(indices)} critical steps exceed the budget of {self.budget}")
@@ -228,7 +238,7 @@ class Selection(Record):
 
 
 class Label(Record):
-    """What a person says about one step: critical, of one of the four kinds or of none in particular, or not critical ("none")."""
+    """What a person says about one step: of one of the four kinds, "critical", or "none"."""
 
     trajectory_id: str
     step: int = Field(ge=0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
-from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
-from tests.extending_rows import FORMAT_EXAMPLES
+from atlas.trajectories.formats.base import FORMATS
+from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 EXCHANGES = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4)
@@ -232,9 +235,8 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "atif": atif_row,
 }
 EXAMPLES |= FORMAT_EXAMPLES
-FILES: dict[
-    str, Callable[[Path, Sequence[Exchanges]], None]
-] = {  # formats whose rows are no trajectories
+# Formats whose rows are not trajectories.
+FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "claude_code": claude_code_file,
     "otel": otel_file,
     "inspect": inspect_file,
@@ -271,7 +273,7 @@ every_file_format = for_each(FILES)
 
 
 def read(name: str, path: Path) -> list[Trajectory | Problem]:
-    return list(make_format(name).read(path))
+    return read_file(name, path)
 
 
 def test_every_format_has_an_example() -> None:
@@ -327,7 +329,7 @@ def test_reading_twice_gives_the_same_records(name: str, tmp_path: Path) -> None
     ],
 )
 def test_any_row_can_be_asked_whether_it_matches(name: str, row: Any) -> None:
-    assert make_format(name).matches(row) is False
+    assert matches(name, row) is False
 
 
 @every_row_format
@@ -448,9 +450,8 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
     FILES[name](path, [GOOD, GOOD[:1]])
     damaged = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        position = data.draw(st.integers(0, 1 << 20)) % len(
-            damaged
-        )  # an archive differs in length from one writing to the next
+        # An archive differs in length from one writing to the next.
+        position = data.draw(st.integers(0, 1 << 20)) % len(damaged)
         damaged[position : position + data.draw(st.integers(0, 3))] = data.draw(
             st.binary(max_size=3)
         )
@@ -460,8 +461,32 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
     write_records(tmp_path / "again.jsonl", items)
 
 
-def test_every_example_is_of_one_format_alone() -> None:
+def test_every_example_is_of_exactly_one_format() -> None:
     for name, example in EXAMPLES.items():
-        assert [other for other in FORMATS if make_format(other).matches(example(GOOD, 1))] == [
-            name
-        ]
+        assert [other for other in FORMATS if matches(other, example(GOOD, 1))] == [name]
+
+
+@given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_example_of_the_docs_gives_back_verbatim_what_was_seen_and_said(
+    rows: list[Exchanges], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_examples(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_lab", "my_lab.logs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    path = tmp_path / "x.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("episode", "observation", "response"))
+        for number, exchanges in enumerate(rows):
+            writer.writerows((number, seen, f"say {said}") for seen, said in exchanges)
+    assert not matches("my_lab.logs:CsvFormat", {"messages": []})
+    items = read_file("my_lab.logs:CsvFormat", path)
+    assert read_file("my_lab.logs:CsvFormat", path) == items
+    assert [
+        [(step.observation[0].content, step.response.content) for step in item.steps]
+        for item in items
+        if isinstance(item, Trajectory)
+    ] == [[(seen, f"say {said}") for seen, said in exchanges] for exchanges in rows]
+    write_records(tmp_path / "again.jsonl", items)

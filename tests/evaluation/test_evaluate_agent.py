@@ -83,7 +83,7 @@ def test_an_interrupted_evaluation_plays_only_what_is_missing(
     evaluate_agent(quick(tiny_model_folder), tmp_path / "whole")
 
     from atlas.evaluation import evaluate_agent as module
-    from atlas.store.record_files import RecordLog
+    from atlas.store.record_log import RecordLog
 
     appended = []
     append = RecordLog.append

@@ -11,23 +11,16 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-from atlas.config import check_config, load_config, sections_of
+from atlas.config import check_config, load_config
 from atlas.errors import ConfigError
-from atlas.evaluation.evaluate_agent import EvaluateConfig
 from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import plan_experiment
 from atlas.experiments.run_stages import run_stages
-from atlas.selection.select_steps import SelectConfig
 from atlas.store.run_folders import read_manifest
 from tests.models.endpoints.chat_server import completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed
 
 ROOT = Path(__file__).resolve().parents[2]
-
-kinds = pytest.mark.skipif(
-    not sections_of(SelectConfig) or not sections_of(EvaluateConfig),
-    reason="selectors and environments do not own their settings yet",
-)
 
 
 def tiny(model: Path, **changes: Any) -> ExperimentConfig:
@@ -48,7 +41,6 @@ def tiny(model: Path, **changes: Any) -> ExperimentConfig:
     return check_config(ExperimentConfig, settings | changes, "test")
 
 
-@kinds
 def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_walk_is_free(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -73,7 +65,6 @@ def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_
     )
 
 
-@kinds
 def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +88,6 @@ def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
     )
 
 
-@kinds
 def test_side_by_side_the_stages_make_the_same_bytes(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -118,7 +108,6 @@ def test_side_by_side_the_stages_make_the_same_bytes(
     assert outputs[0] == outputs[1]
 
 
-@kinds
 @pytest.mark.parametrize(
     "recipe", sorted(ROOT.glob("recipes/**/*.yaml")), ids=lambda recipe: recipe.stem
 )
@@ -130,7 +119,6 @@ def test_every_recipe_of_an_experiment_can_be_planned(
     assert stages[-1].title == "report"
 
 
-@kinds
 def test_arms_may_differ_in_their_training_and_then_share_their_selection(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -148,7 +136,6 @@ def test_arms_may_differ_in_their_training_and_then_share_their_selection(
     assert trainings[0][2] == trainings[1][2]
 
 
-@kinds
 def test_several_seeds_train_each_arm_once_per_seed(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -156,7 +143,6 @@ def test_several_seeds_train_each_arm_once_per_seed(
     assert sum(stage.title.startswith("train: ") for stage in stages) == 6
 
 
-@kinds
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -13,11 +13,11 @@ from atlas.exporting.dialects.base import DIALECT, DialectContext
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.kinds import Choice
 from atlas.records import CriticalStep, Message, Selection, Trajectory
-from atlas.trajectories.formats.base import make_format
 from tests.conftest import make_trajectory
 from tests.parse_counts import count_parses
 from tests.run_folders import write_selections, write_trajectories
 from tests.selection.configs import new_selector, select_config
+from tests.source_files import read_file
 
 
 def selection_of(trajectory: Trajectory, *indices: int) -> Selection:
@@ -123,7 +123,7 @@ def test_an_export_imported_again_has_the_same_steps_and_annotated_finds_the_sel
     trajectory = make_trajectory(6, "a").model_copy(update={"prompt": prompt})
     runs = write_runs(tmp_path, [trajectory], 0, 3)
     export_selection(ExportConfig(dialect=Choice(to)), *runs, tmp_path / file)
-    (again,) = make_format(format).read(tmp_path / file)
+    (again,) = read_file(format, tmp_path / file)
     assert isinstance(again, Trajectory)
     assert [step.response for step in again.steps] == [step.response for step in trajectory.steps]
     assert again.prompt == prompt

@@ -89,7 +89,7 @@ def test_any_text_is_labels_problems_or_one_clear_error(
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[1]", "a list, expected an object"),
         ('{"step": 1}', "no trajectory_id"),
         ('{"trajectory_id": "t"}', "no step"),
@@ -99,7 +99,7 @@ def test_any_text_is_labels_problems_or_one_clear_error(
         ('{"trajectory_id": "t", "step": 1, "type": "important"}', "type is 'important'"),
         ('{"trajectory_id": "t", "step": 1, "kind": "none"}', "the field 'kind' is not known"),
         ('{"trajectory_id": "t", "step": 1, "annotator": ""}', "annotator is ''"),
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_a_line_that_is_no_label_is_a_problem_with_its_number_and_costs_no_other(
@@ -139,7 +139,7 @@ def test_a_repetition_counts_once_and_several_types_of_one_step_all(tmp_path: Pa
     assert problems_of(file) == [
         (
             "labels.jsonl line 3",
-            "unnamed says of step 0 what labels.jsonl line 1 says already; it counts once",
+            "unnamed repeats labels.jsonl line 1 for step 0; it counts once",
         )
     ]
 
@@ -173,7 +173,7 @@ def test_a_csv_row_is_named_by_the_line_where_it_begins(tmp_path: Path) -> None:
             "the column 'trajectory' is not known. Did you mean 'trajectory_id'",
         ),
         ("step,note\n0,a\n", "no column trajectory_id"),
-        ("trajectory_id,step,step\nt,0,1\n", "'step' is there twice"),
+        ("trajectory_id,step,step\nt,0,1\n", "'step' occurs twice"),
     ],
 )
 def test_a_csv_file_with_a_wrong_first_line_is_refused(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from atlas.config import SPEED_ONLY, Config
 from atlas.errors import DataError, RunError
 from atlas.records import Problem
-from atlas.store.record_files import RecordLog, read_records, write_records
+from atlas.store.record_files import read_records, write_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import read_manifest, relative_path, run_input, start_run
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.agenttraj import AgentTrajFormat
 from atlas.trajectories.formats.conventions import environment_of_item, parse_action
 from tests.selection.configs import new_selector, select_config
+from tests.source_files import read_file
 
 OK = "OK. I'll follow your instructions and try my best to solve the task."
 
@@ -44,7 +44,7 @@ GOOD = row(
 def read_one(tmp_path: Path, value: Any) -> Trajectory | Problem:
     path = tmp_path / "file.json"
     path.write_text(json.dumps([value]))
-    [item] = AgentTrajFormat().read(path)
+    [item] = read_file("agenttraj", path)
     return item
 
 
@@ -162,7 +162,7 @@ def test_a_masked_export_gives_its_selection_back(
             "message 0",
             "value is None",
         ),
-        ({"conversations": ["hello"], "item_id": "x_1"}, "message 0", "'hello' is no turn"),
+        ({"conversations": ["hello"], "item_id": "x_1"}, "message 0", "'hello' is not a turn"),
         (row(human("a"), agent("\ud800")), "row 0", "half of a surrogate pair"),
         (row(human("a"), agent("b"), item_id="\ud800"), "row 0", "half of a surrogate pair"),
     ],

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.atif import ATIFFormat
-from atlas.trajectories.formats.base import detect_format
+from tests.source_files import detect_format, matches, read_file
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "atif"
 
@@ -46,7 +45,7 @@ def document(*steps: Any, **fields: Any) -> dict[str, Any]:
 def read(tmp_path: Path, value: Any) -> list[Trajectory | Problem]:
     path = tmp_path / "trajectory.json"
     path.write_text(json.dumps(value))
-    return list(ATIFFormat().read(path))
+    return read_file("atif", path)
 
 
 def read_good(tmp_path: Path, value: Any) -> Trajectory:
@@ -84,7 +83,7 @@ def test_every_version_is_read_and_unknown_fields_are_passed_over(
         schema_version=version,
         novel={"a": 1},
     )
-    assert ATIFFormat().matches(value)
+    assert matches("atif", value)
     assert len(read_good(tmp_path, value).steps) == 1
 
 
@@ -215,7 +214,7 @@ def test_embedded_sub_agents_are_trajectories_that_name_their_parent(tmp_path: P
         (
             document({**USER, "tool_calls": CALLING["tool_calls"]}, AGENT),
             "message 0",
-            "agent steps alone",
+            "only stand on agent steps",
         ),
         (
             document(USER, {**AGENT, "observation": {"results": 7}}),
@@ -238,7 +237,7 @@ def test_real_files_import_with_all_their_steps_and_tool_calls() -> None:
     counts = {}
     for path in sorted(REAL.glob("*.json")):
         assert detect_format(path) == "atif"
-        [trajectory] = ATIFFormat().read(path)
+        [trajectory] = read_file("atif", path)
         assert isinstance(trajectory, Trajectory)
         told = [step for step in json.loads(path.read_text())["steps"] if step["source"] == "agent"]
         assert [step.response.content for step in trajectory.steps] == [

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import detect_format
-from atlas.trajectories.formats.claude_code import ClaudeCodeFormat
+from tests.source_files import detect_format, read_file
 
 Line = dict[str, Any]
 
@@ -68,7 +67,7 @@ def read(tmp_path: Path, *lines: Any) -> list[Trajectory | Problem]:
     path.write_text(
         "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
     )
-    return list(ClaudeCodeFormat().read(path))
+    return read_file("claude_code", path)
 
 
 def read_good(tmp_path: Path, *lines: Any) -> list[Trajectory]:
@@ -89,7 +88,7 @@ def said(trajectory: Trajectory) -> list[str]:
 def test_lines_with_one_message_id_are_one_turn_and_parallel_results_stay_with_it(
     tmp_path: Path,
 ) -> None:
-    """Parallel calls branch the chain of parents: the first result is on no way to the last leaf."""
+    """Parallel calls branch the chain of parents: no path to the last leaf has the first result."""
     [trajectory] = read_good(
         tmp_path,
         {"type": "summary", "summary": "Doors", "leafUuid": "g"},
@@ -246,7 +245,7 @@ def test_a_damaged_line_is_a_problem_and_the_conversation_goes_on_behind_it(tmp_
             "row 0",
             "without 'uuid', 'sessionId' or 'message'",
         ),
-        (["[1]"], "row 0", "no event"),
+        (["[1]"], "row 0", "not an event"),
         (
             [{"type": "summary", "summary": "x", "leafUuid": "y"}],
             "session.jsonl",

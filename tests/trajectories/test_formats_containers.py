@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from atlas.records import Problem
-from atlas.trajectories.formats.rows import Row, read_rows
+from atlas.trajectories.formats.rows import SourceRow
+from tests.source_files import read_rows
 
 
 def zstd(data: bytes) -> bytes:
@@ -35,7 +36,7 @@ def test_packed_files_are_told_by_their_bytes_and_read_like_others(
     path = tmp_path / name
     for content in (LINES, json.dumps(ROWS).encode()):
         path.write_bytes(pack(content))
-        assert [row.value for row in read_rows(path) if isinstance(row, Row)] == ROWS
+        assert [row.value for row in read_rows(path) if isinstance(row, SourceRow)] == ROWS
 
 
 @pytest.mark.parametrize("pack", PACKERS)
@@ -51,7 +52,7 @@ def test_what_came_before_a_tear_is_read_and_the_tear_is_a_problem(
     for cut in (9, len(packed) // 2, len(packed) - 3):
         path.write_bytes(packed[:cut])
         *rows, problem = read_rows(path)
-        values = [row.value for row in rows if isinstance(row, Row)]
+        values = [row.value for row in rows if isinstance(row, SourceRow)]
         assert values == ROWS[: len(values)]
         assert isinstance(problem, Problem)
         assert pack is zstd or cut == 9 or len(values) > 100
@@ -61,12 +62,15 @@ def test_what_came_before_a_tear_is_read_and_the_tear_is_a_problem(
 def test_a_bomb_costs_no_memory(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "bomb"
     part = pack(b" " * (32 << 20))
-    path.write_bytes(part * 40)  # 1.3 GB of white space
+    # 1.3 GB of white space.
+    path.write_bytes(part * 40)
     script = (
-        "import resource, sys; from pathlib import Path; from atlas.trajectories.formats import rows\n"
-        "rows.MAX_ROW_BYTES = 1 << 24\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from atlas.trajectories.formats import read_rows\n"
+        "from atlas.trajectories.formats.source_file import SourceFile\n"
+        "read_rows.MAX_ROW_BYTES = 1 << 24\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "[problem] = rows.read_rows(Path(sys.argv[1]))\n"
+        "[problem] = SourceFile(Path(sys.argv[1])).rows()\n"
         "print(problem.reason, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run(
@@ -92,14 +96,14 @@ def test_parquet_rows_read_as_their_json_does(tmp_path: Path) -> None:
         {"messages": [{"role": "user", "content": "é"}], "id": 2, "reward": 0.5},
     ]
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=None), tmp_path / "x.parquet")
-    read = [row for row in read_rows(tmp_path / "x.parquet") if isinstance(row, Row)]
+    read = [row for row in read_rows(tmp_path / "x.parquet") if isinstance(row, SourceRow)]
     parquet.write_table(
         pyarrow.table({"messages": [json.dumps(row["messages"]) for row in rows]}),
         tmp_path / "texts",
     )
     assert [row.value["messages"] for row in read] == [row["messages"] for row in rows]
     assert [
-        row.value["messages"] for row in read_rows(tmp_path / "texts") if isinstance(row, Row)
+        row.value["messages"] for row in read_rows(tmp_path / "texts") if isinstance(row, SourceRow)
     ] == [row["messages"] for row in rows]
     (tmp_path / "torn").write_bytes((tmp_path / "x.parquet").read_bytes()[:-20])
     [problem] = read_rows(tmp_path / "torn")

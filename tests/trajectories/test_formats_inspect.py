@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from atlas.errors import DependencyError
+from atlas.kinds import NoConfig
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import detect_format
 from atlas.trajectories.formats.inspect import InspectFormat
+from atlas.trajectories.formats.source_file import SourceFile
+from tests.source_files import detect_format, read_file
 
 CALL = {"id": "c1", "function": "look", "arguments": {"at": "door"}, "type": "function"}
 SYSTEM = {"role": "system", "content": "Rules."}
@@ -61,7 +63,7 @@ def write(path: Path, *samples: dict[str, Any], metric: str = "accuracy") -> Pat
 
 
 def read_one(path: Path) -> Trajectory:
-    [item] = InspectFormat().read(path)
+    [item] = read_file("inspect", path)
     assert isinstance(item, Trajectory), item
     return item
 
@@ -88,8 +90,9 @@ def test_both_kinds_of_log_are_told_by_their_content_and_read(name: str, tmp_pat
 
 def test_each_epoch_of_each_sample_is_a_trajectory(tmp_path: Path) -> None:
     items = list(
-        InspectFormat().read(
-            write(tmp_path / "log.eval", *(sample(epoch=epoch) for epoch in (1, 2)), sample(id=7))
+        read_file(
+            "inspect",
+            write(tmp_path / "log.eval", *(sample(epoch=epoch) for epoch in (1, 2)), sample(id=7)),
         )
     )
     trajectories = [item for item in items if isinstance(item, Trajectory)]
@@ -142,11 +145,16 @@ def test_a_damaged_sample_is_a_problem_and_the_others_are_read(tmp_path: Path) -
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as archive:
         for name in whole.namelist():
             archive.writestr(name, b"{" if "two" in name else whole.read(name))
-    items = list(InspectFormat().read(damaged))
+    items = read_file("inspect", damaged)
     assert [item.where for item in items if isinstance(item, Problem)] == [
         "damaged.eval sample 'two' epoch 1"
     ]
     assert [item.task.id for item in items if isinstance(item, Trajectory)] == ["one"]
+
+
+def claims(path: Path) -> bool:
+    with SourceFile(path) as source:
+        return InspectFormat(NoConfig()).claims(source)
 
 
 def test_only_archives_of_logs_are_claimed(tmp_path: Path) -> None:
@@ -158,11 +166,10 @@ def test_only_archives_of_logs_are_claimed(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(member, "{}")
     (tmp_path / "text").write_text("PK")
-    assert [
-        name
-        for name in ("log", "running", "other", "text")
-        if InspectFormat().claims(tmp_path / name)
-    ] == ["log", "running"]
+    assert [name for name in ("log", "running", "other", "text") if claims(tmp_path / name)] == [
+        "log",
+        "running",
+    ]
 
 
 def test_without_inspect_a_log_is_known_and_the_missing_package_named(
@@ -180,4 +187,4 @@ def test_without_inspect_a_log_is_known_and_the_missing_package_named(
     path.write_text(json.dumps({"version": 2, "status": "success", "eval": {}, "samples": []}))
     assert detect_format(path) == "inspect"
     with pytest.raises(DependencyError, match=r"atlas-tuning\[inspect\]"):
-        list(InspectFormat().read(path))
+        read_file("inspect", path)

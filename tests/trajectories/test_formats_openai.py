@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.openai import OpenAIFormat
+from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory, plain_parts
+from atlas.trajectories.formats.messages import read_turns
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from tests.source_files import matches, read_file
 
 USER = {"role": "user", "content": "Go."}
 AGENT = {"role": "assistant", "content": "Thought: hm\nAction: go"}
@@ -18,7 +23,7 @@ TOOL = {"role": "tool", "tool_call_id": "c1", "name": "look", "content": "a door
 def read_one(tmp_path: Path, value: Any) -> Trajectory | Problem:
     path = tmp_path / "file.jsonl"
     path.write_text(json.dumps(value) + "\n\n")
-    [item] = OpenAIFormat().read(path)
+    [item] = read_file("openai", path)
     return item
 
 
@@ -39,7 +44,7 @@ def read_good(tmp_path: Path, value: Any) -> Trajectory:
 )
 def test_messages_may_stand_under_either_key_or_bare(tmp_path: Path, wrap: Any) -> None:
     value = wrap([{"role": "system", "content": "Rules."}, USER, AGENT, USER])
-    assert OpenAIFormat().matches(value)
+    assert matches("openai", value)
     trajectory = read_good(tmp_path, value)
     assert [message.role for message in trajectory.prompt] == ["system"]
     assert [(step.observation[0].content, step.action) for step in trajectory.steps] == [
@@ -292,7 +297,7 @@ def test_a_training_flag_becomes_an_annotation_where_it_leaves_a_step_out(
 
 def test_a_completion_is_what_its_row_trains(tmp_path: Path) -> None:
     row = {"prompt": [USER, AGENT, USER], "completion": [AGENT, USER, AGENT]}
-    assert OpenAIFormat().matches(row)
+    assert matches("openai", row)
     steps = read_good(tmp_path, row).steps
     assert [step.annotation and step.annotation.is_marked for step in steps] == [False, True, True]
     assert (
@@ -328,7 +333,7 @@ def test_a_trajectory_knows_its_row_and_its_line(tmp_path: Path) -> None:
     path.write_text(
         "\n".join(json.dumps({"messages": [USER, AGENT], "id": number}) for number in range(2))
     )
-    sources = [item.source for item in OpenAIFormat().read(path) if isinstance(item, Trajectory)]
+    sources = [item.source for item in read_file("openai", path) if isinstance(item, Trajectory)]
     assert [(source.path, source.row, source.line) for source in sources] == [
         ("file.jsonl", 0, 1),
         ("file.jsonl", 1, 2),
@@ -381,7 +386,7 @@ def test_the_row_names_its_task_and_its_plain_fields_are_kept(tmp_path: Path) ->
         ({"messages": []}, "row 0", "no messages"),
         ({"messages": "hello"}, "row 0", "no messages"),
         ({"text": "hello"}, "row 0", "no messages"),
-        ({"messages": [7]}, "message 0", "7 is no message"),
+        ({"messages": [7]}, "message 0", "7 is not a message"),
         ([USER], "row 0", "no assistant message"),
         (
             [USER, {"role": "narrator", "content": ""}],
@@ -389,7 +394,7 @@ def test_the_row_names_its_task_and_its_plain_fields_are_kept(tmp_path: Path) ->
             "role is 'narrator', expected one of system",
         ),
         ([USER, {"role": ["assistant"]}], "message 1", "role is ['assistant']"),
-        ({"messages": [USER, "hi"]}, "message 1", "'hi' is no message"),
+        ({"messages": [USER, "hi"]}, "message 1", "'hi' is not a message"),
         ([USER, {"role": "assistant", "content": 7}], "message 1", "content is 7"),
         ([USER, {"role": "assistant", "content": [7]}], "message 1", "a part 7, expected"),
         (
@@ -408,7 +413,7 @@ def test_the_row_names_its_task_and_its_plain_fields_are_kept(tmp_path: Path) ->
             "message 1",
             "reasoning is 7",
         ),
-        ([{**USER, "tool_calls": [CALL]}, AGENT], "message 0", "assistant messages alone"),
+        ([{**USER, "tool_calls": [CALL]}, AGENT], "message 0", "only stand on assistant messages"),
         ([USER, {**AGENT, "tool_calls": {"a": 1}}], "message 1", "tool_calls are a list"),
         ([USER, {**AGENT, "tool_calls": [{"id": "c"}]}], "message 1", "no function name"),
         (
@@ -452,7 +457,48 @@ def test_a_text_under_another_key_is_a_problem_and_not_an_empty_message(tmp_path
             ]
         )
     )
-    (problem,) = OpenAIFormat().read(path)
+    (problem,) = read_file("openai", path)
     assert isinstance(problem, Problem)
     assert problem.where == "chat.json row 0, message 0"
     assert "no 'content'" in problem.reason
+
+
+PLAIN = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+            "content": st.sampled_from(["OK.", "Go.", "", "Action: go", "Action:\n \ngo\n"]),
+        }
+    ),
+    max_size=7,
+)
+
+
+@given(messages=PLAIN)
+def test_plain_messages_give_quickly_what_all_messages_give(messages: list[Any]) -> None:
+    row = SourceRow("x", 0, {"messages": messages}, "x row 0")
+    quick = plain_parts(messages)
+    try:
+        parts = chat_parts(row, read_turns(messages))
+    except BadRowError:
+        assert quick is None
+        return
+    made = [chat_trajectory(row, "openai", each, ("messages",)) for each in (quick, parts) if each]
+    assert len(made) == 2
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": ["Go."]},
+        {"role": "human", "content": "Go."},
+        {"role": "user", "name": "x"},
+        {"role": "assistant", "content": "Go.", "tool_calls": []},
+        {"role": ["user"], "content": "Go."},
+        "Go.",
+        7,
+    ],
+)
+def test_messages_that_are_more_or_less_than_a_role_and_a_text_are_not_plain(message: Any) -> None:
+    assert plain_parts([message, {"role": "assistant", "content": "Go."}]) is None

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import detect_format
-from atlas.trajectories.formats.otel import OTelFormat
+from tests.source_files import detect_format, read_file
 
 Part = dict[str, Any]
 
@@ -83,7 +82,7 @@ def export(*spans: Part) -> Part:
 def read(tmp_path: Path, *exports: Any) -> list[Trajectory | Problem]:
     path = tmp_path / "traces.jsonl"
     path.write_text("\n".join(map(json.dumps, exports)))
-    return list(OTelFormat().read(path))
+    return read_file("otel", path)
 
 
 def read_good(tmp_path: Path, *exports: Any) -> list[Trajectory]:
@@ -101,7 +100,8 @@ def said(trajectory: Trajectory) -> list[str]:
 def test_cumulative_histories_are_one_trajectory_whatever_the_order_and_lines_of_the_spans(
     tmp_path: Path, typed: bool
 ) -> None:
-    repeated = {**CALLING, "parts": CALLING["parts"][1:]}  # what is sent again lacks its reasoning
+    # What is sent again lacks its reasoning.
+    repeated = {**CALLING, "parts": CALLING["parts"][1:]}
     second = span([SYSTEM, USER, repeated, RESULTS], [DONE], start=2, typed=typed)
     first = span(
         [SYSTEM, USER],
@@ -230,7 +230,7 @@ def test_parts_that_are_no_text_leave_a_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "where", "reason"),
     [
-        ({"x": 1}, "row 0", "no export of spans"),
+        ({"x": 1}, "row 0", "not an export of spans"),
         (
             export({"traceId": "t", "spanId": "s", "attributes": []}),
             "traces.jsonl",

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.records import Problem
-from atlas.trajectories.formats.rows import Row, read_rows
+from atlas.trajectories.formats.rows import SourceRow
+from tests.source_files import read_rows
 
 JSON_OBJECTS = st.dictionaries(
     st.text(max_size=5),
@@ -25,7 +26,7 @@ def write(tmp_path: Path, content: str | bytes, name: str = "file.json") -> Path
 
 
 def values(path: Path) -> list[Any]:
-    return [row.value if isinstance(row, Row) else row for row in read_rows(path)]
+    return [row.value if isinstance(row, SourceRow) else row for row in read_rows(path)]
 
 
 def only_problem(path: Path) -> Problem:
@@ -73,7 +74,8 @@ def test_the_content_says_whether_a_file_is_json_or_json_lines(
 def test_rows_are_the_same_from_json_and_json_lines(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, name: str
 ) -> None:
-    rows = [{"id": index, **row} for index, row in enumerate(rows)]  # not messages
+    # Rows that are not messages.
+    rows = [{"id": index, **row} for index, row in enumerate(rows)]
     folder = tmp_path_factory.mktemp("rows")
     as_lines = write(folder, "\n".join(json.dumps(row) for row in rows), name)
     assert values(as_lines) == rows
@@ -93,7 +95,7 @@ def test_a_bad_line_is_a_problem_with_its_place_and_no_good_line_is_lost(tmp_pat
         b'{"a": 8}',
     ]
     rows = list(read_rows(write(tmp_path, b"\n".join(lines), "x.jsonl")))
-    assert [(row.index, row.value) for row in rows if isinstance(row, Row)] == [
+    assert [(row.index, row.value) for row in rows if isinstance(row, SourceRow)] == [
         (0, {"a": 0}),
         (5, {"a": 5}),
         (8, {"a": 8}),
@@ -111,7 +113,7 @@ def test_a_broken_first_line_does_not_hide_the_others(tmp_path: Path) -> None:
     for name in ("x.jsonl", "x.json"):
         rows = list(read_rows(write(tmp_path, '{"a": \n{"a": 1}\n{"a": 2}\n', name)))
         assert isinstance(rows[0], Problem)
-        assert [row.value for row in rows[1:] if isinstance(row, Row)] == [{"a": 1}, {"a": 2}]
+        assert [row.value for row in rows[1:] if isinstance(row, SourceRow)] == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(
 @pytest.mark.parametrize(
     ("content", "good", "problems"),
     [
-        ('[{"a": 1}, {"a": NaN}, {"a": 3}]', [1, 3], {"x.json row 1": "NaN is no JSON number"}),
+        ('[{"a": 1}, {"a": NaN}, {"a": 3}]', [1, 3], {"x.json row 1": "NaN is not a JSON number"}),
         (b'[{"a": 1}, {"a": "\xff"}, {"a": 3}]', [1, 3], {"x.json row 1": "not UTF-8: byte 0xff"}),
         (
             '[{"a": 1}, {"a": "\\ud800"}, {"a": 3}]',
@@ -150,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(
         (
             '[{"a": 1}, {"b": 0, "b": 0}, {"a": 3}]',
             [1, 3],
-            {"x.json row 1": "the key 'b' stands twice"},
+            {"x.json row 1": "the key 'b' occurs twice"},
         ),
         (
             '[{"a": 1}, {"b": 0 0}, {"a": 3}]',
@@ -190,7 +192,7 @@ def test_an_element_that_is_bad_is_a_problem_with_its_place(
     tmp_path: Path, content: str | bytes, good: list[int], problems: dict[str, str]
 ) -> None:
     rows = list(read_rows(write(tmp_path, content, "x.json")))
-    assert [row.value["a"] for row in rows if isinstance(row, Row)] == good
+    assert [row.value["a"] for row in rows if isinstance(row, SourceRow)] == good
     found = {problem.where: problem.reason for problem in rows if isinstance(problem, Problem)}
     assert found.keys() == problems.keys()
     for where, reason in problems.items():
@@ -210,7 +212,7 @@ def test_a_list_is_read_in_pieces_of_any_size(
         tmp_path, json.dumps([*rows, 12345, 1.5, True, None], indent=indent, ensure_ascii=False)
     )
     assert values(path) == [*rows, 12345, 1.5, True, None]
-    lines = [row.line for row in read_rows(path) if isinstance(row, Row)]
+    lines = [row.line for row in read_rows(path) if isinstance(row, SourceRow)]
     assert lines == (
         [2 + 5 * number for number in range(20)] + [102, 103, 104, 105] if indent else [1] * 24
     )
@@ -224,7 +226,7 @@ def test_a_chat_that_is_no_chat_to_its_end_is_rows(tmp_path: Path) -> None:
 def test_a_long_first_line_is_told_by_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atlas.trajectories.formats.rows.HEAD_BYTES", 64)
+    monkeypatch.setattr("atlas.trajectories.formats.read_rows.HEAD_BYTES", 64)
     rows = [{"a": "x" * 100}, {"a": "y" * 100}]
     chat = [{"role": "user", "content": ""}, {"role": "assistant", "content": "z" * 100}]
     assert values(write(tmp_path, json.dumps(rows))) == rows
@@ -239,7 +241,7 @@ def test_a_long_first_line_is_told_by_its_start(
 def test_a_row_too_long_to_hold_is_a_problem_and_the_next_one_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("rows", "json_array"):
+    for module in ("read_rows", "json_array"):
         monkeypatch.setattr(f"atlas.trajectories.formats.{module}.MAX_ROW_BYTES", 2000)
     for name in ("x.jsonl", "x.json"):
         rows = [{"a": 0}, {"a": "x" * 5000}, {"a": 2}]
@@ -247,7 +249,7 @@ def test_a_row_too_long_to_hold_is_a_problem_and_the_next_one_is_read(
             "\n".join(map(json.dumps, rows)) if name == "x.jsonl" else json.dumps(rows, indent=1)
         )
         first, problem, *_ = read_rows(write(tmp_path, content, name))
-        assert isinstance(first, Row)
+        assert isinstance(first, SourceRow)
         if name == "x.jsonl":
             assert isinstance(problem, Problem)
             assert "longer than" in problem.reason
@@ -257,12 +259,12 @@ def test_a_row_too_long_to_hold_is_a_problem_and_the_next_one_is_read(
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice in one object"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' occurs twice in one object"),
         ('{"a": "\\ud83d"}', "half of a surrogate pair"),
         ('{"a": "\x00"}', "not JSON: Invalid control character at column 8"),
-        ('{"a": Infinity}', "Infinity is no JSON number"),
+        ('{"a": Infinity}', "Infinity is not a JSON number"),
         ('{"a": ' + "[" * 300 + "]" * 300 + "}", "nested too deeply"),
-        ('{"a": "b\\": 1, \\": ", "a": ""}', "the key 'a' stands twice"),
+        ('{"a": "b\\": 1, \\": ", "a": ""}', "the key 'a' occurs twice"),
     ],
 )
 def test_what_json_or_a_record_cannot_hold_is_not_read_silently(
@@ -302,8 +304,8 @@ def test_lists_that_are_kept_as_texts_are_decoded_and_the_hash_does_not_tell(
     rows = list(
         read_rows(write(tmp_path, json.dumps(plain) + "\n" + json.dumps(as_text), "x.jsonl"))
     )
-    assert all(isinstance(row, Row) and row.value == plain for row in rows)
-    assert len({row.content_hash for row in rows if isinstance(row, Row)}) == 1
+    assert all(isinstance(row, SourceRow) and row.value == plain for row in rows)
+    assert len({row.content_hash for row in rows if isinstance(row, SourceRow)}) == 1
     assert values(write(tmp_path, '{"messages": "[broken", "tools": "none"}')) == [
         {"messages": "[broken", "tools": "none"}
     ]
@@ -311,7 +313,9 @@ def test_lists_that_are_kept_as_texts_are_decoded_and_the_hash_does_not_tell(
 
 def test_the_content_hash_depends_on_the_content_alone() -> None:
     assert (
-        Row(0, {"a": 1, "b": "é"}, "here").content_hash
-        == Row(7, {"b": "é", "a": 1}, "there").content_hash
+        SourceRow("x", 0, {"a": 1, "b": "é"}, "here").content_hash
+        == SourceRow("x", 7, {"b": "é", "a": 1}, "there").content_hash
     )
-    assert Row(0, {"a": 1}, "").content_hash != Row(0, {"a": 2}, "").content_hash
+    assert (
+        SourceRow("x", 0, {"a": 1}, "").content_hash != SourceRow("x", 0, {"a": 2}, "").content_hash
+    )

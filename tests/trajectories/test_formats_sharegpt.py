@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS, make_format
-from atlas.trajectories.formats.sharegpt import ShareGPTFormat
+from atlas.trajectories.formats.base import FORMATS
+from tests.source_files import matches, read_file
 
 HUMAN = {"from": "human", "value": "Go."}
 AGENT = {"from": "gpt", "value": "Action: go"}
@@ -20,7 +20,7 @@ SCHEMA = {"name": "look", "description": "Looks.", "parameters": {"type": "objec
 def read_one(tmp_path: Path, value: Any) -> Trajectory | Problem:
     path = tmp_path / "file.jsonl"
     path.write_text(json.dumps(value) + "\n\n")
-    [item] = ShareGPTFormat().read(path)
+    [item] = read_file("sharegpt", path)
     return item
 
 
@@ -128,9 +128,7 @@ def test_a_canned_acknowledgement_is_prompt(tmp_path: Path) -> None:
 )
 def test_a_row_is_of_one_format(turns: list[Any], name: str) -> None:
     assert [
-        known
-        for known in FORMATS
-        if make_format(known).matches({"conversations": turns, "item_id": "x_1"})
+        known for known in FORMATS if matches(known, {"conversations": turns, "item_id": "x_1"})
     ] == [name]
 
 
@@ -148,7 +146,7 @@ def test_a_row_is_of_one_format(turns: list[Any], name: str) -> None:
             "role is 'narrator'",
         ),
         ({"conversations": [HUMAN, {"from": "gpt", "value": 7}]}, "message 1", "content is 7"),
-        ({"conversations": [HUMAN, "hi"]}, "message 1", "'hi' is no message"),
+        ({"conversations": [HUMAN, "hi"]}, "message 1", "'hi' is not a message"),
         ({"conversations": [HUMAN, AGENT], "reward": "high"}, "row 0", "reward is 'high'"),
     ],
 )

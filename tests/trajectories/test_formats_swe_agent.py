@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import detect_format
-from atlas.trajectories.formats.openai import OpenAIFormat
-from atlas.trajectories.formats.swe_agent import SWEAgentFormat
+from tests.source_files import detect_format, matches, read_file
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "swe_agent"
 
@@ -46,7 +44,7 @@ SUBMITTING = {
 def read_one(tmp_path: Path, value: Any, name: str = "repo__1.traj") -> Trajectory | Problem:
     path = tmp_path / name
     path.write_text(json.dumps(value))
-    [item] = SWEAgentFormat().read(path)
+    [item] = read_file("swe_agent", path)
     return item
 
 
@@ -203,7 +201,7 @@ def test_a_run_of_mini_swe_agent_is_read_and_is_no_openai_chat(tmp_path: Path) -
         "mini-swe-agent-1.1",
     )
     assert detect_format(tmp_path / "django__8.traj.json") == "swe_agent"
-    assert not OpenAIFormat().matches(run)
+    assert not matches("openai", run)
 
 
 def test_answers_of_the_responses_api_are_read_in_a_run_of_mini_swe_agent(tmp_path: Path) -> None:
@@ -244,7 +242,7 @@ def test_answers_of_the_responses_api_are_read_in_a_run_of_mini_swe_agent(tmp_pa
 @pytest.mark.parametrize(
     ("bad", "where", "reason"),
     [
-        ([1], "row 0", "no run"),
+        ([1], "row 0", "not a run"),
         ({"history": []}, "row 0", "no step"),
         ({"history": [SYSTEM, ISSUE]}, "row 0", "no step"),
         (
@@ -271,7 +269,7 @@ def test_real_files_import_with_all_their_steps_and_tool_calls() -> None:
     counts = {}
     for path in sorted(REAL.glob("*.traj")):
         assert detect_format(path) == "swe_agent"
-        [trajectory] = SWEAgentFormat().read(path)
+        [trajectory] = read_file("swe_agent", path)
         assert isinstance(trajectory, Trajectory)
         told = [
             message

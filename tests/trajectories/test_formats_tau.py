@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
-from atlas.trajectories.formats.tau import TauFormat
+from atlas.trajectories.formats.base import FORMATS
+from tests.source_files import detect_format, matches, read_file
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 real_data = pytest.mark.skipif(
@@ -135,7 +135,7 @@ def results(*simulations: Any) -> dict[str, Any]:
 def read(tmp_path: Path, value: Any) -> list[Trajectory | Problem]:
     path = tmp_path / "file.json"
     path.write_text(json.dumps(value))
-    return list(TauFormat().read(path))
+    return read_file("tau", path)
 
 
 def read_good(tmp_path: Path, value: Any) -> Trajectory:
@@ -181,7 +181,7 @@ def test_a_document_of_tau2_holds_a_trajectory_for_each_simulation(tmp_path: Pat
     document = results(
         simulation(), {"task_id": "x", "messages": []}, simulation(id="s-2", trial=3), 7
     )
-    assert [name for name in FORMATS if make_format(name).matches(document)] == ["tau"]
+    assert [name for name in FORMATS if matches(name, document)] == ["tau"]
     first, bad, second, worse = read(tmp_path, document)
     assert isinstance(first, Trajectory)
     assert isinstance(second, Trajectory)
@@ -262,7 +262,7 @@ def test_how_a_simulation_was_ended_comes_before_its_reward(
 
 def test_a_simulation_may_be_a_file_of_its_own(tmp_path: Path) -> None:
     value = simulation(policy="Be kind.")
-    assert [name for name in FORMATS if make_format(name).matches(value)] == ["tau"]
+    assert [name for name in FORMATS if matches(name, value)] == ["tau"]
     trajectory = read_good(tmp_path, value)
     assert (trajectory.task.id, len(trajectory.steps), trajectory.prompt[0].content) == (
         "[mobile]slow",
@@ -277,7 +277,7 @@ def test_a_simulation_may_be_a_file_of_its_own(tmp_path: Path) -> None:
         ([tau(traj=[])], "row 0", "holds no messages"),
         ([tau(traj=[], info={"error": "rate limit"})], "row 0", "the run broke: rate limit"),
         ([tau(traj=[USER])], "row 0", "no assistant message"),
-        ([tau(traj=[USER, 7])], "message 1", "7 is no message"),
+        ([tau(traj=[USER, 7])], "message 1", "7 is not a message"),
         ([tau(reward="high")], "row 0", "reward is 'high'"),
         ([tau(task_id=None)], "row 0", "task_id is None"),
         (results(), "row 0", "'simulations' is empty"),
@@ -303,7 +303,7 @@ def test_a_bad_row_is_a_problem_that_says_where_and_why(
 def test_real_results_are_read_with_all_their_steps_and_calls() -> None:
     path = SHARED / "tau_bench/gpt-4o-airline.20.json"
     assert detect_format(path) == "tau"
-    items = list(TauFormat().read(path))
+    items = read_file("tau", path)
     read = [item for item in items if isinstance(item, Trajectory)]
     raw = json.loads(path.read_bytes())
     assert len(read) == len(items) == len(raw) == 20

@@ -1,6 +1,7 @@
-"""Whatever bytes a file holds, import gives trajectories and problems, and never loses the rows that nobody touched.
+"""Whatever a file holds, import gives trajectories and problems, and keeps undamaged rows.
 
-At least 20,000 inputs: damaged bytes, damaged values and damaged archives of every format's own example, and values of no format.
+At least 20,000 inputs: damaged bytes, values and archives of every format's example, and values of
+no format.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from atlas.errors import AtlasError
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import to_json
-from atlas.trajectories.formats.base import FORMATS, detect_format, make_format
+from atlas.trajectories.formats.base import FORMATS
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.conformance.test_formats import (
     EXAMPLES,
@@ -32,10 +33,12 @@ from tests.conformance.test_formats import (
     every_format,
     every_row_format,
 )
+from tests.source_files import detect_format, read_file
 
 pytestmark = pytest.mark.slow
 
-DAMAGED_LINES = 1500  # each, a row format: 10,500 and more in all
+# For each row format: 10,500 and more in all.
+DAMAGED_LINES = 1500
 DAMAGED_VALUES = 1300
 DAMAGED_FILES = 500
 HOSTILE: list[Any] = [
@@ -74,8 +77,8 @@ HOSTILE: list[Any] = [
 
 
 def check(name: str, path: Path) -> list[Trajectory | Problem]:
-    """Read the file in every way; nothing but our own errors may come out, and every item can be written."""
-    items = list(make_format(name).read(path))
+    """Read the file in every way: only errors of atlas come out, and every item can be written."""
+    items = read_file(name, path)
     for item in items:
         assert isinstance(item, Trajectory | Problem)
         assert b"\n" not in to_json(item)
@@ -168,9 +171,7 @@ def test_damaged_lines_never_cost_the_others(name: str, tmp_path: Path) -> None:
             path.write_bytes(
                 b"\n".join(line for index, line in enumerate(lines) if index != position)
             )
-            expected = {
-                item.id for item in make_format(name).read(path) if isinstance(item, Trajectory)
-            }
+            expected = {item.id for item in read_file(name, path) if isinstance(item, Trajectory)}
             assert len(expected) == 2
             assert expected <= kept
         else:

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from atlas.errors import ConfigError, DataError, RunError
+from atlas.kinds import Choice
 from atlas.records import Annotation, Problem
 from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest, start_run
-from atlas.trajectories.formats.base import FORMATS, detect_format
+from atlas.trajectories.formats.base import FORMATS
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
+from tests.source_files import detect_format
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 real_data = pytest.mark.skipif(
@@ -83,7 +85,7 @@ def test_a_bad_row_is_recorded_and_loses_no_good_one(tmp_path: Path) -> None:
 
 def test_strict_stops_at_the_first_bad_row_and_leaves_no_run_behind(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", chat("one"), {"messages": []}, "{broken")
-    with pytest.raises(DataError, match=r"x\.jsonl row 1 \(line 2\): no messages.*Mend the row"):
+    with pytest.raises(DataError, match=r"x\.jsonl row 1 \(line 2\): no messages.*Fix the row"):
         import_trajectories(ImportConfig(paths=(path,), strict=True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     write(tmp_path / "x.jsonl", chat("one"))
@@ -184,8 +186,8 @@ def test_a_row_that_two_formats_claim_asks_for_a_choice(tmp_path: Path) -> None:
 
 def test_a_named_format_is_not_second_guessed(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", agenttraj("x"))
-    with pytest.raises(DataError, match="not a trajectory of ours"):
-        import_trajectories(ImportConfig(paths=(path,), format="atlas"), tmp_path / "out")
+    with pytest.raises(DataError, match="not a trajectory written by atlas"):
+        import_trajectories(ImportConfig(paths=(path,), format=Choice("atlas")), tmp_path / "out")
     with pytest.raises(ConfigError, match="Did you mean 'openai'"):
         import_trajectories(ImportConfig(paths=(path,), format="opnai"), tmp_path / "out")
 
@@ -228,7 +230,8 @@ def test_an_import_that_was_killed_starts_over_and_ends_in_the_same_bytes(tmp_pa
     config = ImportConfig(paths=(path,))
     whole = import_trajectories(config, tmp_path / "whole")
     script = (
-        "import sys; from pathlib import Path; from atlas.trajectories.import_trajectories import *\n"
+        "import sys; from pathlib import Path\n"
+        "from atlas.trajectories.import_trajectories import *\n"
         "import_trajectories(ImportConfig(paths=(sys.argv[1],)), Path(sys.argv[2]))"
     )
     torn = tmp_path / "torn"
@@ -348,9 +351,11 @@ def test_duplicates_may_be_kept_under_ids_of_their_own(tmp_path: Path) -> None:
     manifest = import_trajectories(
         ImportConfig(paths=(path, path), keep_duplicates=True), tmp_path / "out"
     )
-    ids = [trajectory.id for trajectory in read_trajectories(tmp_path / "out")]
-    assert len(set(ids)) == manifest.summary["trajectories"] == 8
-    assert ids[1] == f"{ids[0]}-2"
+    read = list(read_trajectories(tmp_path / "out"))
+    assert len({each.id for each in read}) == manifest.summary["trajectories"] == 8
+    assert read[1].id == f"{read[0].id}-2"
+    first = {"id": read[0].id, "source": read[0].source}
+    assert read[1].model_copy(update=first) == read[0]
 
 
 @pytest.mark.parametrize(
@@ -358,8 +363,8 @@ def test_duplicates_may_be_kept_under_ids_of_their_own(tmp_path: Path) -> None:
     [
         ({"only": ("success",)}, "bd", {"only success": 2}),
         ({"only": ("success", "unknown")}, "bcd", {"only success, unknown": 1}),
-        ({"min_steps": 2}, "d", {"min-steps 2": 3}),
-        ({"max_steps": 1}, "abc", {"max-steps 1": 1}),
+        ({"min_steps": 2}, "d", {"min_steps 2": 3}),
+        ({"max_steps": 1}, "abc", {"max_steps 1": 1}),
         ({"where": ("task~^babyai",)}, "ab", {"where task~^babyai": 2}),
         ({"where": ("environment=maze",)}, "cd", {"where environment=maze": 2}),
         (
@@ -401,8 +406,8 @@ def test_filters_keep_what_they_say_and_are_counted(
     [
         ({"only": ("sucess",)}, "Did you mean 'success'"),
         ({"where": ("tsk=a",)}, "unknown field 'tsk'. Did you mean 'task'"),
-        ({"where": ("babyai",)}, "is no condition"),
-        ({"where": ("task~(",)}, "no regular expression"),
+        ({"where": ("babyai",)}, "invalid where condition"),
+        ({"where": ("task~(",)}, "not a regular expression"),
     ],
 )
 def test_a_filter_that_is_none_is_an_error_before_anything_is_read(

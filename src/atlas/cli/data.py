@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,8 @@ import typer
 from atlas.cli.app import Out, Settings, app, read_config
 from atlas.cli.closing_lines import say, tell
 from atlas.errors import ConfigError
+
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 @app.command()
@@ -42,59 +46,57 @@ def collect(
 
 @app.command("import")
 def import_(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, folders, run folders, patterns; - is standard input.", show_default=False
-        ),
-    ],
     out: Out,
-    format: Annotated[
-        str | None, typer.Option(help="A row of the table of formats, or package.module:Format.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first row that is no trajectory.")
-    ] = False,
-    only: Annotated[
+    given: Annotated[
         list[str] | None,
-        typer.Option(help="Outcome to keep: success, failure, truncated, error, unknown."),
-    ] = None,
-    min_steps: Annotated[
-        int | None, typer.Option(help="Leave out trajectories with fewer steps.", min=0)
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Leave out trajectories with more steps.", min=0)
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What to keep: task~babyai, status!=error (fields as in the docs; = != ~)."
+        typer.Argument(
+            help="Files, folders, run folders or patterns to read (- is standard input); a recipe "
+            "(an existing .yaml or .yml file); and key=value settings that win over it. "
+            "Example: atlas import logs/ only=success min_steps=3 where=task~babyai --out RUN.",
+            metavar="PATH… [RECIPE] [KEY=VALUE]…",
         ),
     ] = None,
-    keep_duplicates: Annotated[
-        bool,
-        typer.Option("--keep-duplicates", help="Keep exact duplicates, under ids of their own."),
-    ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="A row of the table of formats, or package.module:Format; "
+            "by default the content of each file decides."
+        ),
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A model whose tokenizer counts tokens by role.")
     ] = None,
 ) -> None:
-    """Read trajectories that you have, in whatever format they are, and say what was found and what was left out."""
+    """Read trajectories in any known format; report what was found and what was left out."""
     from rich.console import Console
 
     from atlas.trajectories.import_report import print_import
     from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
-    read = {
-        "paths": paths,
-        "format": format,
-        "strict": strict,
-        "keep_duplicates": keep_duplicates,
-        "tokenizer": tokenizer,
-    }
-    keep = {"only": only, "where": where, "min_steps": min_steps, "max_steps": max_steps}
-    config = read_config(ImportConfig, None, read | keep)
+    paths, settings = _paths_and_settings(given or [])
+    options = {"paths": paths or None, "format": format, "tokenizer": tokenizer}
+    config = read_config(ImportConfig, settings, options)
     print_import(import_trajectories(config, out), out, Console(highlight=False))
+
+
+def _paths_and_settings(given: list[str]) -> tuple[list[str], list[str]]:
+    """What to read, and the recipe with the settings: an existing path is never a setting."""
+    paths: list[str] = []
+    settings: dict[str, str] = {}
+    for argument in given:
+        key = argument.partition("=")[0]
+        if argument.endswith((".yaml", ".yml")) and Path(argument).is_file():
+            settings[argument] = argument
+        # A pattern may be absolute, which Path.glob does not take.
+        elif _SETTING.match(argument) and not glob.glob(argument):  # noqa: PTH207
+            if key in settings:
+                raise ConfigError(
+                    f"setting '{argument}': {key} is given twice. Write one list: {key}='[A, B]'."
+                )
+            settings[key] = argument
+        else:
+            paths.append(argument)
+    return paths, list(settings.values())
 
 
 @app.command()

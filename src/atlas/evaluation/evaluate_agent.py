@@ -22,7 +22,8 @@ from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
 from atlas.kinds import Choice
 from atlas.models.players import PLAYER, Player
 from atlas.records import Problem, Source, Task, Trajectory
-from atlas.store.record_files import RecordLog, read_records, write_text
+from atlas.store.record_files import read_records, write_text
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import show_progress
 

@@ -28,7 +28,8 @@ from atlas.selection.selectors.base import (
 )
 from atlas.selection.trajectory_counts import count_steps, count_trajectories
 from atlas.store.readers import read_trajectories
-from atlas.store.record_files import RecordLog, read_records
+from atlas.store.record_files import read_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run
 from atlas.terminal.progress import say, show_progress
 

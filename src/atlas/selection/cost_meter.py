@@ -18,7 +18,8 @@ from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd
 from atlas.selection.scores import StepScores
 from atlas.selection.selectors.base import HasEstimate, HasPayments
-from atlas.store.record_files import RecordLog, read_records
+from atlas.store.record_files import read_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run
 
 # Every line has this key, so that the last one counts.

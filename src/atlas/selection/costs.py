@@ -16,7 +16,7 @@ from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.selectors.base import HasEstimate
 from atlas.store.readers import SELECTION_FILE, read_trajectories
-from atlas.store.record_files import read_log
+from atlas.store.record_log import read_log
 
 
 @dataclass(frozen=True, slots=True)

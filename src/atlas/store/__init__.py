@@ -1,0 +1,1 @@
+"""What every stage writes and reads: run folders, files of records, labels, versions."""

@@ -1,9 +1,9 @@
-"""People's labels of steps: `a file -> labels, with the line of each, and what is wrong with the others`.
+"""People's labels of steps: `file -> labels with their lines, and what is wrong with the others`.
 
-    trajectory_id, step, type, annotator, note     one label a line, as JSON Lines or as CSV with these names in its first line
+    trajectory_id, step, type, annotator, note
 
-Selection reads them and viewing writes them, and stages do not know each other; so they live on the ground. Whoever labels
-a trajectory labels all of it: a step without a label of theirs is not critical.
+One label a line, as JSON Lines, or as CSV with these names in its first line. An annotator labels
+whole trajectories: a step without a label of theirs is not critical.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from atlas.lookup import nearest
 from atlas.records import Label, Problem
 
 COLUMNS = tuple(Label.model_fields)
-SEPARATORS = ",;\t"  # a spreadsheet's own choice depends on the language of its machine
+# Which one a spreadsheet writes depends on the language of its machine.
+SEPARATORS = ",;\t"
 BYTE_ORDER_MARK = "\ufeff"
 
-Row = dict[str, Any] | str  # what a line holds, or why it cannot be read
+# What a line holds, or why it cannot be read.
+LabelRow = dict[str, Any] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class PlacedLabel:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The labels of a file in the order of their lines, and a problem for each line that is none or that cannot count."""
+    """The labels of a file in the order of their lines, and a problem for each other line."""
 
     labels: tuple[PlacedLabel, ...]
     problems: tuple[Problem, ...]
@@ -49,22 +51,25 @@ class LabelFile:
 def read_labels(path: Path) -> LabelFile:
     """The labels in a `.jsonl` or `.csv` file.
 
-    A line that says again what another said counts once. Where one annotator calls a step critical and not critical, neither counts.
+    A line that repeats another one counts once. Where one annotator calls a step critical and not
+    critical, neither counts.
 
     Raises:
-        ConfigError: the file cannot be read, or its name ends otherwise.
-        DataError: the file is not UTF-8, or is a CSV file without the columns trajectory_id and step.
+        ConfigError: the file cannot be read, or has another ending.
+        DataError: the file is not UTF-8, or a CSV file without the columns trajectory_id and step.
     """
     rows = {".jsonl": _json_rows, ".csv": _csv_rows}.get(path.suffix.lower())
     if rows is None:
         raise ConfigError(
-            f"labels {path}: a file of labels is JSON Lines or CSV, so its name ends in .jsonl or .csv. Rename it."
+            f"labels {path}: expected a JSON Lines or CSV file, with a name that ends in .jsonl "
+            "or .csv. Rename it."
         )
     try:
         text = path.read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except OSError as error:
         raise ConfigError(
-            f"labels {path}: the file cannot be read ({error.strerror}). Check the path; docs/formats.md says what such a file holds."
+            f"labels {path}: the file cannot be read ({error.strerror}). "
+            "Check the path; docs/formats.md describes the file."
         ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -82,7 +87,7 @@ def read_labels(path: Path) -> LabelFile:
     return LabelFile(tuple(kept), (*problems, *dropped))
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
     """Each line's object, or what is wrong with it."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -90,7 +95,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield number, f"no JSON: {error}"
+            yield number, f"not JSON: {error}"
             continue
         yield (
             number,
@@ -100,8 +105,11 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         )
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
-    """Each row by the names of the first line; empty cells are left out. A row that spans lines is named by its first."""
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
+    """Each row by the names of the first line, without empty cells.
+
+    A row that spans several lines is named by the first of them.
+    """
     first = text.split("\n", 1)[0]
     separator = max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -113,14 +121,15 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, f"no CSV: {error}"
+            yield line, f"not CSV: {error}"
             continue
         if names is None:
             names = _column_names(path, cells)
         elif len(cells) > len(names):
             yield (
                 line,
-                f"{len(cells)} cells where the first line names {len(names)} columns. Put a text with a '{separator}' in quotes",
+                f"{len(cells)} cells where the first line names {len(names)} columns. "
+                f"Put a text with a '{separator}' in quotes",
             )
         elif any(cells):
             yield line, {name: cell for name, cell in zip(names, cells, strict=False) if cell}
@@ -134,11 +143,12 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
             )
         if cells.count(cell) > 1:
             raise DataError(
-                f"labels {path} line 1: the column '{cell}' is there twice, expected once."
+                f"labels {path} line 1: the column '{cell}' occurs twice, expected once."
             )
     if missing := [name for name in ("trajectory_id", "step") if name not in cells]:
         raise DataError(
-            f"labels {path} line 1: no column {' or '.join(missing)}, expected at least trajectory_id and step."
+            f"labels {path} line 1: no column {' or '.join(missing)}, "
+            "expected at least trajectory_id and step."
         )
     return cells
 
@@ -159,7 +169,10 @@ def _parse(row: dict[str, Any]) -> Label | str:
         if first["type"] == "missing":
             return f"no {name}"
         if name == "step":
-            return f"step is {first['input']!r}, expected a whole number from 0 on. Turns of the prompt (a canned 'OK.') are no steps"
+            return (
+                f"step is {first['input']!r}, expected a whole number from 0 on. "
+                "Turns of the prompt (a canned 'OK.') are not steps"
+            )
         return f"{name} is {first['input']!r}: {first['msg']}"
 
 
@@ -171,7 +184,7 @@ def _without_repetitions(labels: list[PlacedLabel]) -> tuple[list[PlacedLabel], 
         earlier = said[label.annotator, label.trajectory_id, label.step]
         same = next((other for other in earlier if other.label.type == label.type), None)
         if same is not None:
-            reason = f"{label.annotator} says of step {label.step} what {same.where} says already; it counts once"
+            reason = f"{label.annotator} repeats {same.where} for step {label.step}; it counts once"
             problems.append(Problem(where=placed.where, reason=reason, item=label.trajectory_id))
         else:
             earlier.append(placed)
@@ -179,7 +192,10 @@ def _without_repetitions(labels: list[PlacedLabel]) -> tuple[list[PlacedLabel], 
     for (annotator, id_, step), group in said.items():
         if len(group) > 1 and any(placed.label.type == "none" for placed in group):
             both = " and ".join(placed.where.rpartition("line ")[2] for placed in group)
-            reason = f"{annotator} calls step {step} both critical and 'none' (lines {both}); none of these lines counts"
+            reason = (
+                f"{annotator} calls step {step} both critical and 'none' (lines {both}); "
+                "none of these lines counts"
+            )
             problems.append(Problem(where=group[-1].where, reason=reason, item=id_))
         else:
             kept += group

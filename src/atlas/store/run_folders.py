@@ -1,11 +1,12 @@
 """Run folders: what a command writes, whole or resumable, and how the next command reads it.
 
     RUN/config.yaml      the resolved config
-    RUN/manifest.json    command, status, inputs with digests, outputs with digests, versions, counts
+    RUN/manifest.json    command, status, inputs and outputs with digests, versions, counts
     RUN/<name>.jsonl     records, one a line, in a deterministic order
     RUN/problems.jsonl   what was left out, and why
 
-The manifest is written last: a run folder without a finished one is unfinished work, which the same command goes on with.
+The manifest is marked finished last: a run folder without a finished manifest is unfinished work,
+and the same command continues it.
 """
 
 from __future__ import annotations
@@ -16,31 +17,34 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atlas.config import Config, result_settings, write_yaml
 from atlas.errors import AtlasError, RunError
 from atlas.records import Problem
-from atlas.store.record_files import RecordLog, file_digest, hold_lock, write_records, write_text
+from atlas.store.locks import hold_lock
+from atlas.store.record_files import RecordT, file_digest, write_records, write_text
+from atlas.store.record_log import RecordLog
 from atlas.store.versions import installed_versions
 
 MANIFEST_FILE = "manifest.json"
-OWN_FILES = (
-    MANIFEST_FILE,
-    "config.yaml",
-    ".lock",
-)  # what start_run writes; everything else is output
-RecordT = TypeVar("RecordT", bound=BaseModel)
+# What start_run writes; everything else is output.
+OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")
 
 
 class Input(BaseModel):
-    """One thing a run was made from. `path` is relative to the run folder; a hub id has no digest of its own."""
+    """One thing a run was made from: a path relative to the run folder, or a hub id (no digest)."""
 
     model_config = ConfigDict(frozen=True)
     path: str
     digest: str | None = None
+
+
+# Inputs, or how to read them where that is expensive and only a comparison needs them.
+Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 
 
 class Manifest(BaseModel):
@@ -59,14 +63,14 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """One hash over all outputs: what a later run stores to prove which data it was made from."""
+        """One hash over all outputs: a later run stores it to prove which data it was made from."""
         return hashlib.sha256(json.dumps(self.outputs, sort_keys=True).encode()).hexdigest()
 
 
 class Run:
-    """A run folder under way: holds the lock, knows whether it is finished already, hands out record logs."""
+    """A run folder under way: it holds the lock and opens record logs."""
 
-    def __init__(self, path: Path, manifest: Manifest, lock: BinaryIO) -> None:
+    def __init__(self, path: Path, manifest: Manifest, lock: FileLock) -> None:
         self.path = path
         self.manifest = manifest
         self._lock = lock
@@ -85,20 +89,26 @@ class Run:
     def write_problems(self, problems: Iterable[Problem]) -> None:
         write_records(self.path / "problems.jsonl", problems)
 
-    def finish(self, summary: Mapping[str, Any]) -> Manifest:
-        """Hash the outputs and mark the run finished; the manifest is the last thing written."""
+    def finish(
+        self, summary: Mapping[str, Any], inputs: Mapping[str, Input] | None = None
+    ) -> Manifest:
+        """Hash the outputs and mark the run finished; the manifest is the last thing written.
+
+        Args:
+            inputs: what the run was made from, where that is known only after reading it.
+        """
         outputs = {
             file.relative_to(self.path).as_posix(): file_digest(file)
             for file in sorted(self.path.rglob("*"))
             if file.is_file() and _is_output(file.relative_to(self.path))
         }
-        wall_seconds = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
         self.manifest = self.manifest.model_copy(
             update={
                 "status": "finished",
+                "inputs": self.manifest.inputs if inputs is None else dict(inputs),
                 "outputs": outputs,
                 "summary": dict(summary),
-                "wall_seconds": wall_seconds,
+                "wall_seconds": self._wall_seconds(),
             }
         )
         _write_manifest(self.path, self.manifest)
@@ -106,11 +116,15 @@ class Run:
 
     def close(self) -> None:
         try:
-            if not self.finished:  # keep the time spent so far for the next attempt
-                spent = round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
-                _write_manifest(self.path, self.manifest.model_copy(update={"wall_seconds": spent}))
+            # Keep the time spent so far for the next attempt.
+            if not self.finished:
+                spent = self.manifest.model_copy(update={"wall_seconds": self._wall_seconds()})
+                _write_manifest(self.path, spent)
         finally:
-            self._lock.close()
+            self._lock.release()
+
+    def _wall_seconds(self) -> float:
+        return round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
 
     def __enter__(self) -> Run:
         return self
@@ -123,33 +137,31 @@ def start_run(
     path: Path,
     command: str,
     config: Config,
-    inputs: Mapping[str, Input] | None = None,
+    inputs: Inputs | None = None,
     *,
     keeps_unfinished: bool = True,
 ) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
-    A run that stopped before it made anything (a mistake in its settings, say) holds no claim: other settings may start over there.
-    Neither does what an interrupted run left whose command starts over (not `keeps_unfinished`).
+    Other settings may start over in a folder in which an earlier run made nothing (it stopped at a
+    mistake in its settings, for example), and in what a run left unfinished whose command starts
+    over (not `keeps_unfinished`).
+
+    Args:
+        inputs: what the run is made from. A function is called only if there is an earlier run to
+            compare with; then `Run.finish` is given the inputs.
 
     Raises:
-        RunError: the folder belongs to another command, other settings or other inputs, is in use, or is no run folder.
+        RunError: the folder belongs to another command, other settings or other inputs, is in use,
+            or is not a run folder.
     """
-    inputs = dict(inputs or {})
-    settings = config.model_dump(mode="json")
     manifest = Manifest(
-        command=command, config=settings, inputs=inputs, versions=installed_versions()
+        command=command,
+        config=config.model_dump(mode="json"),
+        inputs={} if inputs is None or callable(inputs) else dict(inputs),
+        versions=installed_versions(),
     )
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
-    if path.is_dir() and not (path / MANIFEST_FILE).exists():
-        foreign = (
-            any(path.iterdir()) and not (path / ".lock").exists()
-        )  # the lock is a run's first file
-        if foreign or _holds_work(path):
-            raise RunError(
-                f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. Choose another --out."
-            )
+    _refuse_foreign_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     lock = hold_lock(path / ".lock", path)
     try:
@@ -158,13 +170,13 @@ def start_run(
             if earlier.status == "finished" or (
                 (keeps_unfinished or earlier.command != command) and _holds_work(path)
             ):
-                _check_same_run(path, earlier, manifest, type(config))
+                _check_same_run(path, earlier, manifest, type(config), inputs)
                 return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
         _write_manifest(path, manifest)
         return Run(path, manifest, lock)
     except BaseException:
-        lock.close()
+        lock.release()
         raise
 
 
@@ -177,20 +189,24 @@ def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
     if not path.exists():
         maker = f"atlas {commands[0]}" if commands else "an atlas command"
         raise RunError(
-            f"run folder {path} does not exist. Check the path, or make it first with {maker} … --out {path}"
+            f"run folder {path} does not exist. "
+            f"Check the path, or make it first with {maker} … --out {path}"
         )
     if not (path / MANIFEST_FILE).exists():
         raise RunError(
-            f"{path} is not a run folder: it has no {MANIFEST_FILE}. Give a folder that an atlas command wrote."
+            f"{path} is not a run folder: it has no {MANIFEST_FILE}. "
+            "Give a folder that an atlas command wrote."
         )
     manifest = _read_manifest(path)
     if commands and manifest.command not in commands:
         raise RunError(
-            f"{path} was written by 'atlas {manifest.command}', expected one of: {', '.join(commands)}."
+            f"{path} was written by 'atlas {manifest.command}', "
+            f"expected one of: {', '.join(commands)}."
         )
     if manifest.status != "finished":
         raise RunError(
-            f"{path} is not finished. Run its 'atlas {manifest.command}' command again: it goes on where it stopped."
+            f"{path} is not finished. Run its 'atlas {manifest.command}' command again: "
+            "it continues where it stopped."
         )
     return manifest
 
@@ -201,7 +217,7 @@ def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
 
 
 def relative_path(path: Path, start: Path) -> str:
-    """`path` as seen from the folder `start`: run folders that move together keep finding each other."""
+    """`path` as seen from the folder `start`: run folders that move together find each other."""
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
 
 
@@ -210,11 +226,25 @@ def _is_output(file: Path) -> bool:
     return not unfinished and file.as_posix() not in OWN_FILES
 
 
+def _refuse_foreign_folder(path: Path) -> None:
+    """Leave alone whatever is not a run folder."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
+    if path.is_dir() and not (path / MANIFEST_FILE).exists():
+        # The lock is the first file of a run.
+        foreign = any(path.iterdir()) and not (path / ".lock").exists()
+        if foreign or _holds_work(path):
+            raise RunError(
+                f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. "
+                "Choose another --out."
+            )
+
+
 def _holds_work(path: Path) -> bool:
-    """Whether a folder holds anything that would be a loss: more than a run's own files, half-written ones and empty ones."""
-    mine = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
+    """Whether a folder holds more than a run's own files, half-written ones and empty ones."""
+    own = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
     return any(
-        file.name not in mine and not (file.is_file() and file.stat().st_size == 0)
+        file.name not in own and not (file.is_file() and file.stat().st_size == 0)
         for file in path.iterdir()
     )
 
@@ -228,15 +258,19 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(
-            f"{path / MANIFEST_FILE} cannot be read: {error}. Remove the folder and make the run again."
+            f"{path / MANIFEST_FILE} cannot be read: {error}. "
+            "Remove the folder and make the run again."
         ) from None
 
 
-def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Config]) -> None:
+def _check_same_run(
+    path: Path, earlier: Manifest, now: Manifest, kind: type[Config], inputs: Inputs | None
+) -> None:
     advice = "Choose another --out, or remove the folder to start over."
     if earlier.command != now.command:
         raise RunError(
-            f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. {advice}"
+            f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. "
+            f"{advice}"
         )
     before, after = _result_settings(kind, earlier.config), _result_settings(kind, now.config)
     changed = [
@@ -244,10 +278,11 @@ def _check_same_run(path: Path, earlier: Manifest, now: Manifest, kind: type[Con
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
+    was, given = earlier.inputs, inputs() if callable(inputs) else now.inputs
     changed += [
-        f"input {name}: {_content(earlier.inputs.get(name))} there, {_content(now.inputs.get(name))} now"
-        for name in sorted(earlier.inputs.keys() | now.inputs.keys())
-        if not _is_same(earlier.inputs.get(name), now.inputs.get(name))
+        f"input {name}: {_content(was.get(name))} there, {_content(given.get(name))} now"
+        for name in sorted(was.keys() | given.keys())
+        if not _is_same(was.get(name), given.get(name))
     ]
     if changed:
         raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
@@ -257,7 +292,7 @@ def _result_settings(kind: type[Config], stored: Mapping[str, Any]) -> dict[str,
     """The settings in a manifest that decide what came out.
 
     A setting that was added since the run was made has its default there: it changes nothing. What
-    cannot be read any more (a key is gone, say) stays as it was stored.
+    cannot be read any more (a key is gone, for example) stays as it was stored.
     """
     try:
         return result_settings(kind.model_validate(stored))

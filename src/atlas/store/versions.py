@@ -1,4 +1,4 @@
-"""Which code made a run: versions of the packages that results depend on, and a digest of our own source."""
+"""Which code made a run: versions of the packages that matter, and a digest of the source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def installed_versions() -> dict[str, str]:
 
 @cache
 def _code_digest() -> str:
-    """Where the version alone does not say (a working copy): the beginning of a SHA-256 over the source files."""
+    """A SHA-256 over the source files, shortened: it also identifies a working copy."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):

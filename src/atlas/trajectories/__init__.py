@@ -1,0 +1,1 @@
+"""files or expert play -> trajectories."""

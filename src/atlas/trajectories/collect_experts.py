@@ -26,7 +26,8 @@ from atlas.errors import ConfigError
 from atlas.kinds import Choice
 from atlas.records import Source, Task, Trajectory
 from atlas.statistics.trajectory_summary import summarize
-from atlas.store.record_files import RecordLog, read_records
+from atlas.store.record_files import read_records
+from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import show_progress
 from atlas.workers.spread import spread

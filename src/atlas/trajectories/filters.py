@@ -1,13 +1,14 @@
-"""Which trajectories an import keeps: `trajectory -> the filter that drops it, or None`. Each filter is named as it was written."""
+"""Which trajectories an import keeps: `trajectory -> the filter that drops it, or None`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
-from atlas.records import Trajectory
+from atlas.records import OutcomeStatus, Trajectory
 
 FIELDS: dict[str, Callable[[Trajectory], str]] = {
     "task": lambda trajectory: trajectory.task.id,
@@ -18,7 +19,8 @@ FIELDS: dict[str, Callable[[Trajectory], str]] = {
     "status": lambda trajectory: trajectory.outcome.status,
     "id": lambda trajectory: trajectory.id,
 }
-STATUSES = ("success", "failure", "truncated", "error", "unknown")
+STATUSES: tuple[str, ...] = get_args(OutcomeStatus)
+# Its name, as it was written, and what it keeps.
 Filter = tuple[str, Callable[[Trajectory], bool]]
 _CONDITION = re.compile(r"\s*(\w+)\s*(!=|=|~)(.*)", re.DOTALL)
 
@@ -26,27 +28,24 @@ _CONDITION = re.compile(r"\s*(\w+)\s*(!=|=|~)(.*)", re.DOTALL)
 def make_filters(
     only: Sequence[str], min_steps: int | None, max_steps: int | None, where: Sequence[str]
 ) -> list[Filter]:
-    """The filters with their names, in the order in which they are asked.
+    """The filters in the order in which they are applied.
 
     Raises:
-        ConfigError: a condition is none, names no field, or holds no regular expression after `~`.
+        ConfigError: a status or a field is not known, or a condition cannot be read.
     """
     filters: list[Filter] = []
     for status in only:
         if status not in STATUSES:
-            raise ConfigError(f"only={status}: no such outcome. {nearest(status, STATUSES)}")
+            raise ConfigError(f"only={status}: not an outcome. {nearest(status, STATUSES)}")
     if only:
-        filters.append(
-            (f"only {', '.join(only)}", lambda trajectory: trajectory.outcome.status in only)
-        )
+        name = f"only {', '.join(only)}"
+        filters.append((name, lambda trajectory: trajectory.outcome.status in only))
     if min_steps is not None:
-        filters.append(
-            (f"min-steps {min_steps}", lambda trajectory: len(trajectory.steps) >= min_steps)
-        )
+        name = f"min_steps {min_steps}"
+        filters.append((name, lambda trajectory: len(trajectory.steps) >= min_steps))
     if max_steps is not None:
-        filters.append(
-            (f"max-steps {max_steps}", lambda trajectory: len(trajectory.steps) <= max_steps)
-        )
+        name = f"max_steps {max_steps}"
+        filters.append((name, lambda trajectory: len(trajectory.steps) <= max_steps))
     return filters + [(f"where {condition}", _condition(condition)) for condition in where]
 
 
@@ -59,7 +58,8 @@ def _condition(text: str) -> Callable[[Trajectory], bool]:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"where '{text}' is no condition, expected a field, then = or != or ~, then a text: 'task~babyai'."
+            f"invalid where condition '{text}': expected FIELD=TEXT, FIELD!=TEXT or FIELD~REGEX, "
+            "for example 'task~babyai'."
         )
     name, operator, wanted = match.groups()
     field = FIELDS.get(name)
@@ -73,6 +73,6 @@ def _condition(text: str) -> Callable[[Trajectory], bool]:
         pattern = re.compile(wanted)
     except re.error as error:
         raise ConfigError(
-            f"where '{text}': '{wanted}' is no regular expression: {error}."
+            f"where '{text}': '{wanted}' is not a regular expression: {error}."
         ) from None
     return lambda trajectory: pattern.search(field(trajectory)) is not None

@@ -1,7 +1,8 @@
-"""Which trajectories are the same, and ids that no two share: `id, content -> id of its own, or the place of the earlier one`.
+"""Which trajectories are equal, and ids that no two share.
 
-Formats put a hash of the row into the id, so one id is one content. Only our own records carry ids that say nothing about the
-content (task and player); for them the content comes along. What is remembered of a trajectory is 16 bytes and its place.
+Formats put a hash of the row into the id, so one id is one content. Only the ids of trajectories
+written by atlas say nothing about the content (they name task and player); for these the content is
+given too. Memory holds 16 bytes and the place of each trajectory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 
 
 class Identities:
-    """Remembers what went by. With `keep_duplicates` nothing counts as the same."""
+    """Remembers ids and contents. With `keep_duplicates` nothing counts as equal."""
 
     def __init__(self, keep_duplicates: bool) -> None:
         self._keep_duplicates = keep_duplicates
@@ -18,22 +19,24 @@ class Identities:
         self._ids: set[bytes] = set()
 
     def take(self, id_: str, content: bytes | None, place: str) -> tuple[str, str | None]:
-        """The id to go by, and where the same trajectory stood earlier, if it did and is not to be kept.
+        """A free id, and the place of an equal trajectory before, unless duplicates are kept.
 
         Args:
             content: a digest, where the id does not hold one.
-            place: where the trajectory stands. Two of one place are never the same: one row may hold several alike.
+            place: where the trajectory stands. Two in one place are never equal: one row may hold
+                several alike.
         """
-        earlier = self._places.setdefault(
-            _digest(id_ if content is None else f"{id_} {content.hex()}"), place
-        )
+        key = _digest(id_ if content is None else f"{id_} {content.hex()}")
+        earlier = self._places.setdefault(key, place)
         if earlier != place and not self._keep_duplicates:
             return id_, earlier
         free, number = id_, 1
-        while (key := _digest(free)) in self._ids:
+        free_key = key if content is None else _digest(free)
+        while free_key in self._ids:
             number += 1
             free = f"{id_}-{number}"
-        self._ids.add(key)
+            free_key = _digest(free)
+        self._ids.add(free_key)
         return free, None
 
 

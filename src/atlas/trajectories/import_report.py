@@ -1,6 +1,6 @@
 """What an import found, for the terminal: `manifest -> tables`.
 
-Names and reasons come from strangers' files: they are shown, never obeyed.
+Names and reasons come from files of strangers: they are shown, never interpreted.
 """
 
 from __future__ import annotations
@@ -21,82 +21,81 @@ BAR_WIDTH = 40
 
 
 def print_import(manifest: Manifest, out: Path, console: Console) -> None:
-    """The tables, and the three closing lines: what came in, what went out, what was left out and why."""
+    """The tables, and three closing lines: what came in, what went out, what was left out."""
     for part in _tables(manifest.summary):
         console.print(part)
         console.print()
     for name, text in _closing(manifest, out).items():
-        console.print(plain(f"{name + ':':11}{text}"), soft_wrap=True)
+        console.print(_plain(f"{name + ':':11}{text}"), soft_wrap=True)
 
 
-def plain(text: str) -> Text:
+def _plain(text: str) -> Text:
     """A text without markup, its control characters written as escapes."""
     return Text(visible_line(text))
 
 
 def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
-    groups = sorted(summary["groups"].items(), key=lambda item: (-item[1]["trajectories"], item[0]))
-    table = _table("task", "trajectories", "steps each", "success")
-    for name, group in groups[:ROWS_SHOWN]:
-        table.add_row(
-            plain(name),
-            f"{group['trajectories']:,}",
-            f"{group['mean_steps']:.1f}",
-            _share(group["success_rate"]),
-        )
-    if len(groups) > ROWS_SHOWN:
-        rest = groups[ROWS_SHOWN:]
-        table.add_row(
-            plain(f"({len(rest)} more)"),
-            f"{sum(group['trajectories'] for _, group in rest):,}",
-            "",
-            "",
-        )
-    yield table
+    yield _group_table(summary["groups"])
     if spread := summary["steps_per_trajectory"]:
-        middle = f"min {spread['min']}, median {spread['median']}, 95 % up to {spread['p95']}, max {spread['max']}"
-        bars = Table.grid(padding=(0, 1))
-        most = max(count for _, _, count in spread["histogram"])
-        for low, high, count in spread["histogram"]:
-            label = str(low) if low == high else f"{low}–{high}"
-            bars.add_row(
-                Text(label, justify="right"),
-                Text("█" * (-(-BAR_WIDTH * count // most)) if count else ""),
-                f"{count:,}",
-            )
-        yield Text(f"steps per trajectory: {middle}")
-        yield bars
-    sizes = _table("role", "characters", *(["tokens"] if "tokens" in summary else []))
-    for role, number in summary["characters"].items():
-        sizes.add_row(
-            plain(role),
-            f"{number:,}",
-            *([f"{summary['tokens'].get(role, 0):,}"] if "tokens" in summary else []),
+        yield Text(
+            f"steps per trajectory: min {spread['min']}, median {spread['median']}, "
+            f"95 % up to {spread['p95']}, max {spread['max']}"
         )
-    yield sizes
+        yield _bars(spread["histogram"])
+    yield _size_table(summary["characters"], summary.get("tokens"))
     if summary["notes"]:
         notes = _table("kept, but odd", "steps")
-        for remark, count in sorted(summary["notes"].items(), key=lambda item: -item[1])[
-            :ROWS_SHOWN
-        ]:
-            notes.add_row(plain(remark), f"{count:,}")
+        most_first = sorted(summary["notes"].items(), key=lambda item: -item[1])
+        for remark, count in most_first[:ROWS_SHOWN]:
+            notes.add_row(_plain(remark), f"{count:,}")
         yield notes
+
+
+def _group_table(groups: Mapping[str, Any]) -> Table:
+    table = _table("task", "trajectories", "steps each", "success")
+    most_first = sorted(groups.items(), key=lambda item: (-item[1]["trajectories"], item[0]))
+    for name, group in most_first[:ROWS_SHOWN]:
+        number, mean_steps = f"{group['trajectories']:,}", f"{group['mean_steps']:.1f}"
+        table.add_row(_plain(name), number, mean_steps, _share(group["success_rate"]))
+    if rest := most_first[ROWS_SHOWN:]:
+        number = f"{sum(group['trajectories'] for _, group in rest):,}"
+        table.add_row(_plain(f"({len(rest)} more)"), number, "", "")
+    return table
+
+
+def _bars(histogram: list[list[int]]) -> Table:
+    bars = Table.grid(padding=(0, 1))
+    most = max(count for _, _, count in histogram)
+    for low, high, count in histogram:
+        label = str(low) if low == high else f"{low}–{high}"
+        bar = "█" * (-(-BAR_WIDTH * count // most)) if count else ""
+        bars.add_row(Text(label, justify="right"), Text(bar), f"{count:,}")
+    return bars
+
+
+def _size_table(characters: Mapping[str, int], tokens: Mapping[str, int] | None) -> Table:
+    sizes = _table("role", "characters", *([] if tokens is None else ["tokens"]))
+    for role, number in characters.items():
+        counted = [] if tokens is None else [f"{tokens.get(role, 0):,}"]
+        sizes.add_row(_plain(role), f"{number:,}", *counted)
+    return sizes
 
 
 def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     summary = manifest.summary
-    paths = manifest.config["paths"]
+    paths, num_files = manifest.config["paths"], summary["files"]
     shown = ", ".join(map(str, paths[:5])) + (
         f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     )
     formats = ", ".join(
-        f"{name} {count:,}" if summary["files"] > 1 else name
-        for name, count in summary["formats"].items()
+        f"{name} {count:,}" if num_files > 1 else name for name, count in summary["formats"].items()
     )
     statuses = ", ".join(f"{status} {count:,}" for status, count in summary["outcomes"].items())
+    files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
     return {
-        "in": f"{shown}: {summary['files']:,} {'file' if summary['files'] == 1 else 'files'}, format {formats}",
-        "out": f"{out}: trajectories {summary['trajectories']:,} ({statuses}), steps {summary['steps']:,}",
+        "in": f"{shown}: {files}, format {formats}",
+        "out": f"{out}: trajectories {summary['trajectories']:,} ({statuses}), "
+        f"steps {summary['steps']:,}",
         "left out": _left_out(summary, out),
     }
 

@@ -1,58 +1,77 @@
-"""Import: `files -> trajectories`. Rows become trajectories; what cannot is a problem with its place and reason.
+"""Import: `files -> trajectories`. What cannot be read is a problem with its place and reason.
 
 OUT/trajectories.jsonl   in the order of the files and their rows
 OUT/problems.jsonl       rows left out, exact duplicates among them
 OUT/notes.jsonl          rows kept, with something odd about a step
 
-The files are read once, and nothing but the ids stays in memory. An import that was interrupted starts over: reading what was
-done already to skip it costs as much as doing it again, and the bytes are the same.
+Each file is opened once and streamed; only ids stay in memory. An interrupted import starts over:
+to read what was done already costs as much as to do it again, and the bytes are the same.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from atlas.config import BY_CONTENT, Config
-from atlas.errors import DataError
-from atlas.records import Problem
-from atlas.store.record_files import RecordWriter
+from atlas.errors import AtlasError, DataError
+from atlas.kinds import Choice
+from atlas.records import Problem, Trajectory
+from atlas.store.record_files import RecordWriter, file_digest
 from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
-from atlas.trajectories.filters import make_filters
-from atlas.trajectories.find_files import STDIN, SourceFile, find_files, find_inputs, spool_stdin
-from atlas.trajectories.formats.base import make_format
+from atlas.trajectories.checks import odd_steps
+from atlas.trajectories.filters import Filter, dropped_by, make_filters
+from atlas.trajectories.find_files import (
+    STDIN,
+    FoundFile,
+    GivenPath,
+    find_files,
+    inputs_of,
+    spool_stdin,
+)
+from atlas.trajectories.formats.base import FORMAT, Format, detect_format
+from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.identities import Identities
-from atlas.trajectories.prepare import Dropped, Kept, Prepared, Preparer, with_id
-from atlas.trajectories.tally import Tally
+from atlas.trajectories.import_summary import DUPLICATE, ImportSummary
+from atlas.trajectories.trajectory_lines import line_of
 
 MAX_FILES_NAMED = 500
-OBJECTS_PER_COLLECTION = (
-    100_000  # looking for cycles after every few hundred objects costs a fifth of the time
-)
+ITEMS_PER_REFRESH = 64
+# To look for cycles after every few hundred objects costs a fifth of the time.
+OBJECTS_PER_COLLECTION = 100_000
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+# One text, or a list of them.
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    paths: Annotated[tuple[str, ...], BY_CONTENT] = Field(
+    paths: Annotated[Texts, BY_CONTENT] = Field(
         min_length=1,
         description="files, folders, run folders or patterns to read, in this order; - is stdin",
     )
-    format: str | None = Field(
-        None, description="a row of FORMATS or package.module:Format; None tells from the content"
+    format: Annotated[Choice, FORMAT] | None = Field(
+        None, description="how all files are read; by default the content of each decides"
     )
     strict: bool = Field(
-        False, description="stop at the first row that is no trajectory, instead of recording it"
+        False, description="stop at the first row that is not a trajectory instead of recording it"
     )
-    only: tuple[str, ...] = Field(
+    only: Texts = Field(
         (),
         description="outcomes to keep: success, failure, truncated, error, unknown; all, if empty",
     )
@@ -62,13 +81,13 @@ class ImportConfig(Config):
     max_steps: int | None = Field(
         None, ge=0, description="trajectories with more steps are left out"
     )
-    where: tuple[str, ...] = Field(
+    where: Texts = Field(
         (),
-        description="conditions such as task~babyai; fields task, environment, group, split, source, status, id",
+        description="conditions such as task~babyai or status!=error (= != ~); fields task, "
+        "environment, group, split, source, status, id",
     )
     keep_duplicates: bool = Field(
-        False,
-        description="keep trajectories that are the same word for word, under ids of their own",
+        False, description="keep trajectories that are equal word for word, under ids of their own"
     )
     tokenizer: str | None = Field(
         None, description="a model whose tokenizer counts the tokens of the summary"
@@ -79,117 +98,181 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
     """Read every file that `config.paths` stands for into the run folder `out`.
 
     Raises:
-        DataError: a path leads nowhere, nothing in the files is a trajectory, or (strict) the first row that is none.
-        ConfigError: the format is unknown or ambiguous, or a filter is none.
+        DataError: a path leads nowhere, nothing in the files is a trajectory, or (strict) a row is
+            not one.
+        ConfigError: the format is unknown or ambiguous, or a filter cannot be read.
         RunError: `out` belongs to another run.
         DependencyError: a file needs a package that is not installed.
     """
-    make_filters(config.only, config.min_steps, config.max_steps, config.where)
+    filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
     with TemporaryDirectory(prefix="atlas-import-") as folder:
-        spool = Path(folder)
         if STDIN in config.paths:
-            spool_stdin(spool)
-        files = find_files(config.paths, config.format, out, spool)
-        _refuse_hopeless(files, config.strict)
-        inputs = find_inputs(config.paths, out, spool)
+            spool_stdin(Path(folder))
+        given = find_files(config.paths, out, Path(folder))
         existed = out.exists()
         try:
-            with start_run(out, "import", config, inputs, keeps_unfinished=False) as run:
-                return run.manifest if run.finished else _write(run, files, config)
-        except DataError:
+            with start_run(
+                out,
+                "import",
+                config,
+                lambda: inputs_of(given, out, _digests(given)),
+                keeps_unfinished=False,
+            ) as run:
+                return run.manifest if run.finished else _import(run, given, config, filters)
+        except AtlasError:
             if not existed:
                 _remove(out)
             raise
 
 
-def _refuse_hopeless(files: Sequence[SourceFile], strict: bool) -> None:
-    """Find out before a run folder is made that nothing can be read."""
-    problem: Problem | None = None
-    for item in _prepared(files, Preparer((), None, None, (), None)):
-        if isinstance(item, Kept):
-            return
-        assert isinstance(item, Problem)
-        problem = problem or item
-        if strict:
-            _stop(item)
-    if problem is None:
-        raise DataError("no row is a trajectory: the files hold no rows.")
-    raise DataError(f"no row is a trajectory. The first: {problem.where}: {problem.reason}")
-
-
-def _stop(problem: Problem) -> None:
-    raise DataError(
-        f"{problem.where}: {problem.reason}. Mend the row, or import without strict: it is then left out and recorded."
-    )
-
-
-def _prepared(files: Sequence[SourceFile], preparer: Preparer) -> Iterator[Prepared]:
-    """What there is to say about each item of all files, in order."""
-    for file in files:
-        if isinstance(file.format, Problem):
-            yield file.format
-        else:
-            yield from preparer.prepare(file, make_format(file.format).read(file.path))
-
-
-def _write(run: Run, files: Sequence[SourceFile], config: ImportConfig) -> Manifest:
-    tally = Tally(with_tokens=config.tokenizer is not None)
-    identities = Identities(config.keep_duplicates)
-    with (
-        RecordWriter(run.path / "trajectories.jsonl") as trajectories,
-        RecordWriter(run.path / "problems.jsonl") as problems,
-        RecordWriter(run.path / "notes.jsonl") as notes,
-        show_progress("importing rows") as bar,
-        _rare_collections(),
-    ):
-        for item in _prepared(files, _preparer(config)):
-            bar.advance()
-            if isinstance(item, Problem):
-                if config.strict:
-                    _stop(item)
-                problems.write(item)
-                tally.add_problem(item)
-                continue
-            if isinstance(item, Dropped):
-                tally.add_filtered(item.filter)
-                continue
-            id_, earlier = identities.take(item.id, item.digest, item.place)
-            if earlier is not None:
-                same = Problem(
-                    where=item.place, reason=f"the same as {earlier}, word for word", item=item.id
-                )
-                problems.write(same)
-                tally.add_problem(same, is_duplicate=True)
-                continue
-            trajectories.write(item.line if id_ == item.id else with_id(item.line, id_))
-            tally.add(item.facts)
-            for index, remark in item.remarks:
-                notes.write(Problem(where=f"{item.place}, step {index}", reason=remark, item=id_))
-                tally.add_remark(remark)
-        if not tally.num_kept:
-            dropped = ", ".join(f"{name} ({number})" for name, number in tally.filtered.items())
-            raise DataError(
-                f"no trajectory is left: {dropped} dropped all that could be read. Loosen the filters."
-            )
-    return run.finish(_files_summary(files) | tally.summary())
-
-
-def _preparer(config: ImportConfig) -> Preparer:
-    return Preparer(config.only, config.min_steps, config.max_steps, config.where, config.tokenizer)
-
-
-def _files_summary(files: Sequence[SourceFile]) -> dict[str, Any]:
-    names = [(file.name, file.format if isinstance(file.format, str) else "none") for file in files]
-    return {
-        "files": len(files),
-        "formats": dict(sorted(Counter(name for _, name in names).items())),
-        "format_of_file": dict(names[:MAX_FILES_NAMED]),
+def _import(
+    run: Run, given: Sequence[GivenPath], config: ImportConfig, filters: Sequence[Filter]
+) -> Manifest:
+    chosen = FORMAT.make(config.format) if config.format else None
+    digests: dict[FoundFile, str] = {}
+    formats: list[tuple[str, str]] = []
+    with _Writer(run.path, config, filters) as writer, _rare_collections():
+        for file in _files_of(given):
+            with SourceFile(file.path, file.name) as source:
+                name, items = _read(source, file, config.format, chosen)
+                formats.append((file.name, name))
+                for item in items:
+                    writer.add(item, file.name, has_content_id=name != "atlas")
+                digests[file] = source.digest()
+        writer.check_not_empty()
+    files_summary = {
+        "files": len(formats),
+        "formats": dict(sorted(Counter(name for _, name in formats).items())),
+        "format_of_file": dict(formats[:MAX_FILES_NAMED]),
     }
+    summary = files_summary | writer.summary.as_dict()
+    return run.finish(summary, inputs_of(given, run.path, digests))
+
+
+def _read(
+    source: SourceFile, file: FoundFile, choice: Choice | None, chosen: Format | None
+) -> tuple[str, Iterator[Trajectory | Problem]]:
+    """The name of a file's format, "none" if no format fits, and what the file holds."""
+    if file.is_run:
+        name = "atlas"
+    elif choice is not None and chosen is not None:
+        return choice.name, chosen.read(source)
+    else:
+        try:
+            name = detect_format(source)
+        except DataError as error:
+            reason = str(error).removeprefix(source.name).lstrip(": ")
+            return "none", iter([Problem(where=source.name, reason=reason)])
+    made: Format = FORMAT.make(Choice(name))
+    return name, made.read(source)
+
+
+class _Writer:
+    """The files of an import: takes items in order, and keeps, drops or refuses each."""
+
+    def __init__(self, out: Path, config: ImportConfig, filters: Sequence[Filter]) -> None:
+        self.summary = ImportSummary(_token_counter(config.tokenizer))
+        self._config = config
+        self._filters = filters
+        self._identities = Identities(config.keep_duplicates)
+        self._first_problem: Problem | None = None
+        self._num_items = 0
+        self._stack = ExitStack()
+        self._trajectories, self._problems, self._notes = (
+            self._stack.enter_context(RecordWriter(out / f"{name}.jsonl"))
+            for name in ("trajectories", "problems", "notes")
+        )
+        self._bar = self._stack.enter_context(show_progress("importing rows"))
+
+    def add(self, item: Trajectory | Problem, file: str, has_content_id: bool) -> None:
+        """One item of a file.
+
+        Args:
+            has_content_id: the id of a trajectory holds a hash of its content.
+        """
+        self._num_items += 1
+        if not self._num_items % ITEMS_PER_REFRESH:
+            self._bar.update(self._num_items)
+        if isinstance(item, Problem):
+            self._refuse(item)
+        elif self._filters and (name := dropped_by(item, self._filters)):
+            self.summary.add_filtered(name)
+        elif has_content_id:
+            row = item.source.row
+            place = f"{file}: {item.id}" if row is None else f"{file} row {row}"
+            self._keep(item, line_of(item), None, place)
+        else:
+            line = line_of(item)
+            self._keep(item, line, hashlib.sha256(line).digest(), f"{file}: {item.id}")
+
+    def check_not_empty(self) -> None:
+        """Raise DataError if no trajectory was kept."""
+        if self.summary.num_kept:
+            return
+        if filtered := self.summary.filtered:
+            dropped = ", ".join(f"{name} ({number})" for name, number in filtered.items())
+            raise DataError(
+                f"no trajectory is left: {dropped} dropped all that could be read. "
+                "Loosen the filters."
+            )
+        if (first := self._first_problem) is not None:
+            raise DataError(f"no row is a trajectory. The first: {first.where}: {first.reason}")
+        raise DataError("no row is a trajectory: the files hold no rows.")
+
+    def _keep(self, item: Trajectory, line: bytes, content: bytes | None, place: str) -> None:
+        id_, earlier = self._identities.take(item.id, content, place)
+        if earlier is not None:
+            reason = f"the same as {earlier}, word for word"
+            self._problems.write(Problem(where=place, reason=reason, item=item.id))
+            self.summary.add_problem(DUPLICATE)
+            return
+        if id_ != item.id:
+            line = line_of(item.model_copy(update={"id": id_}))
+        self._trajectories.write(line)
+        self.summary.add(item)
+        for index, remark in odd_steps(item):
+            self._notes.write(Problem(where=f"{place}, step {index}", reason=remark, item=id_))
+            self.summary.add_remark(remark)
+
+    def _refuse(self, problem: Problem) -> None:
+        if self._config.strict:
+            raise DataError(
+                f"{problem.where}: {problem.reason}. "
+                "Fix the row, or import without strict: then it is left out and recorded."
+            )
+        self._first_problem = self._first_problem or problem
+        self._problems.write(problem)
+        self.summary.add_problem(problem.reason)
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+
+def _files_of(given: Sequence[GivenPath]) -> Iterator[FoundFile]:
+    return (file for path in given for file in path.files)
+
+
+def _digests(given: Sequence[GivenPath]) -> dict[FoundFile, str]:
+    """The digests of all files, for a comparison with an earlier import."""
+    unknown = [path for path in given if path.digest is None]
+    return {file: file_digest(file.path) for file in _files_of(unknown)}
+
+
+def _token_counter(name: str | None) -> Callable[[str], int] | None:
+    if name is None:
+        return None
+    from atlas.models.local.load import load_renderer, locate_model
+
+    renderer = load_renderer(locate_model(name))
+    return lambda text: len(renderer.encode(text))
 
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Let Python look for cycles, of which records have none, once in a while only."""
+    """Let Python look for cycles rarely: records have none."""
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS_PER_COLLECTION, *before[1:])
     try:
@@ -199,8 +282,8 @@ def _rare_collections() -> Iterator[None]:
 
 
 def _remove(out: Path) -> None:
-    """A folder that this import made and that holds nothing yet but a run's own files."""
+    """Remove a folder that this import made, if it holds only a run's own files."""
     for name in OWN_FILES:
         (out / name).unlink(missing_ok=True)
-    if not any(out.iterdir()):
+    if out.is_dir() and not any(out.iterdir()):
         out.rmdir()

@@ -1,0 +1,1 @@
+"""Formats of trajectory files: one open file -> trajectories and problems."""

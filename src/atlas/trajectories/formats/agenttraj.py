@@ -1,17 +1,20 @@
-"""AgentTraj of AgentGym (arXiv 2406.04151): `{"conversations": [{"from", "loss", "value"}, …], "item_id": "babyai_0"}`.
+"""AgentTraj of AgentGym (arXiv 2406.04151).
 
-AgentInstruct (arXiv 2310.12823) is the same with `id`. Human and gpt turns alternate. The first human turn holds the
-instructions, the first gpt turn may be the canned acknowledgement (`loss: false`): both are prompt. Every other gpt turn
-is a step; where `loss` is false on one of them, the file is a masked export and the trained steps are marked.
+    {"conversations": [{"from": "human", "loss": null, "value": …}, …], "item_id": "babyai_0"}
+
+AgentInstruct (arXiv 2310.12823) is the same with `id`. Human and gpt turns alternate. The first
+human turn holds the instructions, the first gpt turn may be the canned acknowledgement
+(`loss: false`): both are prompt. Every other gpt turn is a step; where `loss` is false on one of
+them, the file is a masked export and the trained steps are marked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from atlas.records import Message, Outcome, Problem, Source, Trajectory
+from atlas.records import Message, Outcome, Trajectory
+from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -21,20 +24,17 @@ from atlas.trajectories.formats.conventions import (
 )
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS, split_conversation
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 
-class AgentTrajFormat:
+class AgentTrajFormat(RowFormat):
     """Reads AgentTraj and AgentInstruct files, JSON or JSON Lines."""
 
     def matches(self, row: Any) -> bool:
         return is_agenttraj(row)
 
-    def convert(self, row: Row, path: Path) -> Trajectory:
-        return _trajectory(row, path.name)
-
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+    def convert(self, row: SourceRow) -> Trajectory:
+        return _trajectory(row)
 
 
 def is_agenttraj(row: Any) -> bool:
@@ -50,14 +50,15 @@ def is_agenttraj(row: Any) -> bool:
     )
 
 
-def _trajectory(row: Row, file_name: str) -> Trajectory:
+def _trajectory(row: SourceRow) -> Trajectory:
     fields = row.value
     if not isinstance(fields, dict) or "conversations" not in fields:
         raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
     given = fields["conversations"]
     if not isinstance(given, list) or not given:
         raise BadRowError(
-            "'conversations' is empty, expected a list of turns. Is this a list of evaluation tasks?"
+            "'conversations' is empty, expected a list of turns. "
+            "Is this a list of evaluation tasks?"
         )
     turns = [_turn(turn, index) for index, turn in enumerate(given)]
     digest = row.content_hash
@@ -73,18 +74,17 @@ def _trajectory(row: Row, file_name: str) -> Trajectory:
         outcome=outcome_of_row(fields)
         if says_outcome
         else Outcome(status="unknown", reason="AgentTraj records no outcome"),
-        source=Source(
-            name="agenttraj",
-            path=file_name,
-            row=row.index,
-            line=row.line,
-            details=details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS)),
+        source=row.source(
+            "agenttraj", details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS))
         ),
     )
 
 
 def _opens_with_acknowledgement(turns: Sequence[Turn]) -> bool:
-    """Turn 1 is untrained and reads like an acknowledgement, or is the only untrained one, as no selection of steps would have it."""
+    """Turn 1 is untrained, and reads like an acknowledgement or is the only untrained one.
+
+    The latter because a selection of steps leaves out more than one.
+    """
     if len(turns) < 2 or turns[1].is_trained:
         return False
     return is_acknowledgement(turns[1].message.content) or all(
@@ -96,7 +96,7 @@ def _turn(turn: Any, index: int) -> Turn:
     expected = _expected(index)
     if not isinstance(turn, dict):
         raise BadRowError(
-            f"{turn!r:.60} is no turn, expected an object with 'from', 'loss' and 'value'", index
+            f"{turn!r:.60} is not a turn, expected an object with 'from', 'loss' and 'value'", index
         )
     if turn.get("from") != expected:
         raise BadRowError(f"role {turn.get('from')!r:.60} where '{expected}' was expected", index)

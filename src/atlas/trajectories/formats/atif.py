@@ -1,18 +1,19 @@
-"""Agent Trajectory Interchange Format, v1.0 to v1.8: one document, one trajectory, and one more for each embedded sub-agent.
+"""Agent Trajectory Interchange Format, v1.0 to v1.8.
 
-An agent step is a step; its observation is what the next one saw. Copied context that leads is prompt. A step that no
-model wrote (`llm_call_count` 0) is kept, and annotated as not to be trained on. Unknown fields are passed over.
+A document is one trajectory, and one more for each embedded sub-agent. An agent step is a step; its
+observation is what the next one saw. Copied context at the start is prompt. A step that no model
+wrote (`llm_call_count` 0) is kept and annotated as not to be trained on.
+Unknown fields are ignored.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atlas.records import Outcome, Problem, Role, Source, Task, Trajectory
+from atlas.records import Outcome, Role, Task, Trajectory
+from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
 from atlas.trajectories.formats.conversations import split_conversation
 from atlas.trajectories.formats.fields import (
@@ -22,7 +23,7 @@ from atlas.trajectories.formats.fields import (
     text_or_none,
 )
 from atlas.trajectories.formats.messages import Turn, read_tool_call
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "agent": "assistant"}
 DETAILS = (
@@ -37,8 +38,8 @@ DETAILS = (
 _VERSION = re.compile(r"ATIF-v1\.\d+")
 
 
-class ATIFFormat:
-    """Reads ATIF documents, alone in a file or as rows."""
+class ATIFFormat(RowFormat):
+    """Reads ATIF documents, one a file or as rows."""
 
     def matches(self, row: Any) -> bool:
         return (
@@ -47,18 +48,15 @@ class ATIFFormat:
             and isinstance(row.get("steps"), list)
         )
 
-    def convert(self, row: Row, path: Path) -> list[Trajectory]:
-        return _trajectories(row, path.name, None)
-
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+    def convert(self, row: SourceRow) -> list[Trajectory]:
+        return _trajectories(row, None)
 
 
 def _is_atif(version: Any) -> bool:
     return isinstance(version, str) and version.startswith("ATIF-v")
 
 
-def _trajectories(row: Row, file_name: str, parent: str | None) -> list[Trajectory]:
+def _trajectories(row: SourceRow, parent: str | None) -> list[Trajectory]:
     """The document's trajectory, then its sub-agents', each after the one that called it."""
     document = row.value
     if not isinstance(document, dict) or not (parent or _is_atif(document.get("schema_version"))):
@@ -87,19 +85,11 @@ def _trajectories(row: Row, file_name: str, parent: str | None) -> list[Trajecto
         steps=conversation.steps,
         final_observation=conversation.final_observation,
         outcome=Outcome(status="unknown", reason="ATIF records no outcome"),
-        source=Source(
-            name="atif",
-            path=file_name,
-            row=row.index,
-            line=row.line,
-            details=_details(document, given, parent),
-        ),
+        source=row.source("atif", _details(document, given, parent)),
     )
     trajectories = [trajectory]
     for embedded in list_of_objects(document.get("subagent_trajectories"), "subagent_trajectories"):
-        trajectories += _trajectories(
-            dataclasses.replace(row, value=embedded, known_hash=None), file_name, trajectory.id
-        )
+        trajectories += _trajectories(row.part(embedded), trajectory.id)
     return trajectories
 
 
@@ -117,8 +107,9 @@ def _num_prompt_steps(steps: Sequence[Mapping[str, Any]]) -> int:
     for index in range(first, len(steps)):
         if copied[index] and steps[index].get("source") == "agent":
             raise BadRowError(
-                "is_copied_context on an agent step after the agent's own steps, so it is neither prompt nor step. "
-                "Import the trajectory it was copied from, and mend or leave out this one",
+                "is_copied_context on an agent step after the agent's own steps, so it is neither "
+                "prompt nor step. Import the trajectory it was copied from, and fix or leave out "
+                "this one",
                 index,
             )
     return max((index + 1 for index in range(first) if copied[index]), default=0)
@@ -143,7 +134,7 @@ def _turns(step: Mapping[str, Any], index: int) -> list[Turn]:
         for call in list_of_objects(step.get("tool_calls"), "tool_calls", index)
     ]
     if calls and role != "assistant":
-        raise BadRowError("tool_calls stand on agent steps alone", index)
+        raise BadRowError("tool_calls may only stand on agent steps", index)
     message = read_one_message(
         role, step.get("message"), index, reasoning_content=step.get("reasoning_content")
     )
@@ -155,7 +146,7 @@ def _turns(step: Mapping[str, Any], index: int) -> list[Turn]:
         index,
     ):
         id_ = result.get("source_call_id")
-        # a result that names no call answers the text of the turn, as a user does
+        # A result that names no call answers the text of the turn, as a user does.
         answer = read_one_message(
             "tool" if id_ or calls else "user", result.get("content"), index, tool_call_id=id_
         )
@@ -166,7 +157,7 @@ def _turns(step: Mapping[str, Any], index: int) -> list[Turn]:
 
 
 def _references(result: Mapping[str, Any]) -> str:
-    """Marks for the sub-agents that gave a result which has no text of its own."""
+    """Marks for the sub-agents that gave a result without text."""
     given = result.get("subagent_trajectory_ref") or []
     return "".join(
         f"[sub-agent {_name(object_or_empty(each))}]"

@@ -1,15 +1,20 @@
-"""What a format is: `file -> trajectories and problems`. Adding one is one file and one row in `FORMATS`."""
+"""What a format is: `open file -> trajectories and problems`.
+
+To add one, write one file and one row in `FORMATS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
+from atlas.config import Config
 from atlas.errors import ConfigError, DataError
-from atlas.lookup import look_up
+from atlas.kinds import Choice, Kind
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.rows import Row, read_rows
+from atlas.trajectories.formats.rows import SourceRow, convert_rows
+from atlas.trajectories.formats.source_file import SourceFile
 
 FORMATS: dict[str, str] = {
     "atlas": "atlas.trajectories.formats.atlas:AtlasFormat",
@@ -23,62 +28,78 @@ FORMATS: dict[str, str] = {
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
-ROWS_TO_DETECT_FROM = 20  # decoded ones: a strange first row must not hide what the file is
-ROWS_TO_LOOK_AT = 1000  # those that cannot be decoded included
+FORMAT = Kind("format", FORMATS)
+# Decoded rows: a strange first row must not hide what the file is.
+ROWS_TO_DETECT_FROM = 20
+# Those that cannot be decoded included.
+ROWS_TO_LOOK_AT = 1000
 
 
 class Format(Protocol):
-    """Reads one kind of file, row after row."""
+    """Reads one kind of file. One instance, made as `Class(settings)`, reads all files."""
 
     def matches(self, row: Any) -> bool:
-        """Whether a decoded row looks like this format; never raises, whatever the row is."""
+        """Whether a decoded JSON row looks like this format; never raises, whatever the row is.
+
+        Only the formats of the table are asked, and only where no format is named.
+        """
         ...
 
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        """Every row of the file in order: a trajectory, or the reason why it is none. Never raises for what the file holds."""
+    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+        """What an open file holds, in order: trajectories, and why something is not one.
+
+        Never raises for what the file holds. Formats of JSON iterate over `source.rows()`; others
+        read `source.file`.
+        """
         ...
 
 
 @runtime_checkable
 class ClaimsFiles(Protocol):
-    """A format of files that are no JSON, which it knows by their bytes."""
+    """A format of files that are not JSON, which it knows by their bytes."""
 
-    def claims(self, path: Path) -> bool:
+    def claims(self, source: SourceFile) -> bool:
         """Whether the file is surely of this format; never raises for what the file holds."""
         ...
 
 
-def make_format(name: str) -> Format:
-    """The format named in `FORMATS`, or your own `package.module:Class`."""
-    kind = look_up("format", name, FORMATS)
-    try:
-        made: Format = kind()
-    except TypeError as error:
-        raise ConfigError(
-            f"format '{name}' cannot be made: {error}. Expected a class that takes no arguments."
-        ) from error
-    return made
+class RowFormat:
+    """Base of the formats in which a row holds one or several trajectories."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def convert(self, row: SourceRow) -> Trajectory | Iterable[Trajectory | Problem]:
+        """The trajectory in a row, or those in it.
+
+        Raises:
+            BadRowError: the row is not what the format expects.
+        """
+        raise NotImplementedError
+
+    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+        return convert_rows(source.rows(), self.convert)
 
 
-def detect_format(path: Path) -> str:
-    """The name of the one format that recognises the file's first rows.
+def detect_format(source: SourceFile) -> str:
+    """The name of the one format that recognizes the file's first rows.
 
     Raises:
         ConfigError: several formats claim the same row.
-        DataError: no row can be read, or no format recognises any of the first ones.
+        DataError: no row can be read, or no format recognizes any of the first ones.
     """
-    formats = {name: make_format(name) for name in FORMATS}
+    formats = _known_formats()
     claiming = [
         name
         for name, format_ in formats.items()
-        if isinstance(format_, ClaimsFiles) and format_.claims(path)
+        if isinstance(format_, ClaimsFiles) and format_.claims(source)
     ]
     if claiming:
-        return _only(claiming, path.name)
-    first: Row | None = None
+        return _only(claiming, source.name)
+    first: SourceRow | None = None
     unreadable: Problem | None = None
     num_decoded = 0
-    for number, row in enumerate(read_rows(path), start=1):
+    for number, row in enumerate(source.first_rows(), start=1):
         if isinstance(row, Problem):
             unreadable = unreadable or row
         else:
@@ -90,37 +111,43 @@ def detect_format(path: Path) -> str:
             break
     if first is not None:
         raise DataError(
-            f"{first.where} is {describe(first.value)}; no format reads that. Known: {', '.join(sorted(FORMATS))}. "
+            f"{first.where} is {describe(first.value)}; no format reads that. "
+            f"Known: {', '.join(sorted(FORMATS))}. "
             "Name one with --format, or your own as --format package.module:Format."
         )
     if unreadable is not None:
         raise DataError(f"{unreadable.where}: {unreadable.reason}")
-    raise DataError(f"{path.name}: the file is empty, expected rows of JSON")
-
-
-def _only(names: Sequence[str], where: str) -> str:
-    if len(names) > 1:
-        raise ConfigError(
-            f"{where} looks like several formats: {', '.join(names)}. Say which it is with --format."
-        )
-    return names[0]
+    raise DataError(f"{source.name}: the file is empty, expected rows of JSON")
 
 
 def describe(value: Any) -> str:
     """A decoded JSON value in a few words, for an error message."""
     if isinstance(value, dict):
-        return (
-            f"an object with the keys {_short(sorted(map(str, value)))}"
-            if value
-            else "an empty object"
-        )
+        if not value:
+            return "an empty object"
+        return f"an object with the keys {_short(sorted(map(str, value)))}"
     if isinstance(value, list):
-        return (
-            f"a list of {len(value)}, the first {describe(value[0])}" if value else "an empty list"
-        )
+        if not value:
+            return "an empty list"
+        return f"a list of {len(value)}, the first {describe(value[0])}"
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     return f"{value!r}"[:60]
+
+
+@cache
+def _known_formats() -> dict[str, Format]:
+    """One instance of each row of the table; reading a file leaves no trace in it."""
+    return {name: FORMAT.make(Choice(name)) for name in FORMATS}
+
+
+def _only(names: Sequence[str], where: str) -> str:
+    if len(names) > 1:
+        raise ConfigError(
+            f"{where} looks like several formats: {', '.join(names)}. "
+            "Say which it is with --format."
+        )
+    return names[0]
 
 
 def _short(keys: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
-"""What a file is wrapped in, told by its first bytes and never by its name: `path -> stream of plain bytes`.
+"""What a file is wrapped in, known from its first bytes and never from its name.
 
-Streams are unpacked as they are read, so a small file that unpacks to terabytes costs time and no memory.
+Streams are unpacked as they are read, so a small file that unpacks to terabytes costs time and no
+memory.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, cast
 
 from atlas.errors import DependencyError
 
-Kind = Literal["plain", "gzip", "bzip2", "zstd", "xz", "zip", "parquet", "utf-16"]
-MAGIC: dict[bytes, Kind] = {
+Container = Literal["plain", "gzip", "bzip2", "zstd", "xz", "zip", "parquet", "utf-16"]
+MAGIC: dict[bytes, Container] = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -30,7 +31,8 @@ MAGIC: dict[bytes, Kind] = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-ZSTD_CHUNK = 2048  # packed bytes at a time: they unpack to 64 MiB at worst
+# Packed bytes at a time: they unpack to 64 MiB at worst.
+ZSTD_CHUNK = 2048
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst", ".xz")
 
 
@@ -38,87 +40,115 @@ class TornFileError(ValueError):
     """A compressed file that ends early or is damaged; its text is the reason, for people."""
 
 
-def kind_of(path: Path) -> Kind:
-    """What the first bytes say that a file is."""
-    with open(path, "rb") as file:
-        return kind_of_bytes(file.read(8))
-
-
-def kind_of_bytes(start: bytes) -> Kind:
-    for magic, kind in MAGIC.items():
+def container_of(start: bytes) -> Container:
+    """What the first bytes of a file say about it."""
+    for magic, container in MAGIC.items():
         if start.startswith(magic):
-            return kind
+            return container
+    # UTF-16 without its mark: every ASCII character has a zero byte.
     alternates = len(start) >= 4 and any(
         start[at] == start[at + 2] == 0 and start[1 - at] and start[3 - at] for at in (0, 1)
     )
-    return (
-        "utf-16" if alternates else "plain"
-    )  # without a mark of its own, every ASCII character still has a zero byte
+    return "utf-16" if alternates else "plain"
+
+
+def unpack(file: BinaryIO, container: Container) -> BinaryIO:
+    """The plain bytes of a file as a stream that can go back to its start.
+
+    Raises:
+        DependencyError: the file is zstd and the package for it is not installed.
+    """
+    if container == "gzip":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    if container == "bzip2":
+        return cast(BinaryIO, bz2.BZ2File(file))
+    if container == "xz":
+        return cast(BinaryIO, lzma.LZMAFile(file))
+    return _unpack_zstd(file) if container == "zstd" else file
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked where it is packed.
-
-    Raises:
-        TornFileError: (while reading) the packed data ends early or is damaged.
-        DependencyError: the file is zstd and the package for it is not installed.
-    """
-    kind = kind_of(path)
+def tears_named(container: Container) -> Iterator[None]:
+    """Reading inside raises TornFileError where the packed data ends early or is damaged."""
     try:
-        with _open(path, kind) as file:
-            yield file
+        yield
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise TornFileError(f"the {kind} data is damaged or ends early ({error})") from None
+        raise _torn(container, error) from None
     except OSError as error:
-        if kind == "plain" or error.errno is not None:
+        if container == "plain" or error.errno is not None:
             raise
-        raise TornFileError(f"the {kind} data is damaged or ends early ({error})") from None
+        raise _torn(container, error) from None
     except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise
-        raise TornFileError(f"the {kind} data is damaged or ends early ({error})") from None
+        raise _torn(container, error) from None
 
 
-def plain_suffix(path: Path) -> str:
-    """The suffix of a file name, that of its packing aside: `.jsonl` of `log.jsonl.gz`."""
-    return Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
+def plain_suffix(name: str) -> str:
+    """The suffix of a file name without that of its packing: `.jsonl` of `log.jsonl.gz`."""
+    path = PurePath(name)
+    return PurePath(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def _open(path: Path, kind: Kind) -> BinaryIO:
-    if kind == "gzip":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if kind == "bzip2":
-        return cast(BinaryIO, bz2.open(path, "rb"))
-    if kind == "xz":
-        return cast(BinaryIO, lzma.open(path, "rb"))
-    if kind == "zstd":
-        return _open_zstd(path)
-    return open(path, "rb")
+def read_up_to(file: BinaryIO, size: int) -> bytes:
+    """As many bytes as there are, up to `size`; only a call that begins at a tear meets it."""
+    parts: list[bytes] = []
+    while size > 0:
+        try:
+            part = file.read1(size)  # type: ignore[attr-defined]
+        except Exception:
+            if not parts:
+                raise
+            break
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
-def _open_zstd(path: Path) -> BinaryIO:
+def _torn(container: Container, error: Exception) -> TornFileError:
+    return TornFileError(f"the {container} data is damaged or ends early ({error})")
+
+
+def _unpack_zstd(file: BinaryIO) -> BinaryIO:
     try:
         import zstandard
     except ImportError:
         raise DependencyError("zstandard", "import") from None
-    return io.BufferedReader(
-        _ZstdStream(path, zstandard.ZstdDecompressor(max_window_size=1 << 27)), buffer_size=1 << 16
-    )
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    return io.BufferedReader(_ZstdStream(file, decompressor), buffer_size=1 << 16)
 
 
 class _ZstdStream(io.RawIOBase):
-    """Frames one after the other; unlike the package's own reader it notices a frame that ends early."""
+    """Frames one after the other; a frame that ends early is an error, as in the other formats."""
 
-    def __init__(self, path: Path, decompressor: Any) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+    def __init__(self, file: BinaryIO, decompressor: Any) -> None:
+        self._file = file
         self._decompressor = decompressor
+        self._start()
+
+    def _start(self) -> None:
         self._frame: Any = None
         self._packed = b""
         self._plain = memoryview(b"")
+        self._position = 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if offset or whence:
+            raise io.UnsupportedOperation("only to the start")
+        self._file.seek(0)
+        self._start()
+        return 0
 
     def readinto(self, buffer: Any) -> int:
         while not self._plain:
@@ -134,25 +164,5 @@ class _ZstdStream(io.RawIOBase):
                 self._packed, self._frame = self._frame.unused_data, None
         size = min(len(buffer), len(self._plain))
         buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        self._position += size
         return size
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def read_up_to(file: BinaryIO, size: int) -> bytes:
-    """As many bytes as there are, up to `size`. Those before a tear are given; the next call meets it."""
-    parts: list[bytes] = []
-    while size > 0:
-        try:
-            part = file.read1(size)  # type: ignore[attr-defined]
-        except Exception:
-            if not parts:
-                raise
-            break
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

@@ -1,4 +1,4 @@
-"""Conventions of rows: the action in a ReAct turn, the canned acknowledgement, the task and the outcome that a row names."""
+"""Conventions of rows: the action in a ReAct turn, the canned acknowledgement, task and outcome."""
 
 from __future__ import annotations
 
@@ -11,31 +11,41 @@ from atlas.records import Outcome, Task
 from atlas.trajectories.formats.rows import BadRowError
 
 UNKNOWN_ENVIRONMENT = "unknown"
-ITEM_KEYS = ("item_id", "task_id")  # name a task, its environment first: babyai_0
-OTHER_ID_KEYS = ("instance_id", "id")  # name a task or just the row
+# They name a task, its environment first: babyai_0.
+ITEM_KEYS = ("item_id", "task_id")
+# They name a task or just the row.
+OTHER_ID_KEYS = ("instance_id", "id")
 ID_KEYS = (*ITEM_KEYS, *OTHER_ID_KEYS)
 _ACTION = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
 _NUMBERED_ITEM = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:_[A-Za-z][A-Za-z0-9]*)*)_\d+")
 _ALFWORLD_GAME = re.compile(r".*_trial_T\d{8}_\d+_\d+")
 _ACKNOWLEDGEMENT = re.compile(
-    r"(ok|okay|understood|sure)[.!]?( i('ll| will) follow your instructions and try my best to solve (the|this) task\.?)?"
+    r"(ok|okay|understood|sure)[.!]?"
+    r"( i('ll| will) follow your instructions and try my best to solve (the|this) task\.?)?"
     r"|i('ve| have) understood your instructions?, start please\.?",
     re.IGNORECASE,
 )
 
 
 def parse_action(response: str) -> str | None:
-    """What AgentGym executes of a ReAct turn: the first line after its last "Action:"; None where there is none.
+    r"""What AgentGym executes of a ReAct turn: the first line after the last "Action:", if any.
 
-    >>> parse_action("Thought:\\nThe door is locked.\\n\\nAction:\\nopen door 1\\nopen door 2")
+    >>> parse_action("Thought:\nIt is locked.\n\nAction:\nopen door 1\nopen door 2")
     'open door 1'
     """
-    start = response.find("Action:")
-    return (_ACTION.findall(response, start)[-1].strip() or None) if start >= 0 else None
+    start = response.rfind("Action:")
+    if start < 0:
+        return None
+    rest = response[start + len("Action:") :]
+    action = rest.strip()
+    # The usual turn, in a third of the time: one "Action:", a blank or line break, one line.
+    if not rest[1:2].isspace() and "\n" not in action and response.find("Action:", 0, start) < 0:
+        return action or None
+    return _ACTION.findall(response)[-1].strip() or None
 
 
 def is_acknowledgement(text: str) -> bool:
-    """Whether an assistant's first turn is the canned "OK." to the instructions, which nobody decided to say."""
+    """Whether an assistant's first turn is the canned "OK." to the instructions."""
     return _ACKNOWLEDGEMENT.fullmatch(text.strip()) is not None
 
 
@@ -53,7 +63,9 @@ def environment_of_item(item_id: str) -> str:
 def task_of_row(
     row: Mapping[str, Any], otherwise: str, item_keys: Sequence[str] = ITEM_KEYS
 ) -> Task:
-    """The task that a row names by an item's id, or by another (which says nothing about the environment), or the id `otherwise`.
+    """The task that a row names.
+
+    An item's id names the environment too; another id, or `otherwise`, names only the task.
 
     Raises:
         BadRowError: an item's id is neither a text nor a whole number.
@@ -78,10 +90,10 @@ def task_of_row(
 
 
 def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
-    """`success` decides; a reward alone does not (some environments score 0 to 100, some never reach 1).
+    """`success` decides, a reward does not: some environments score 0 to 100, some never reach 1.
 
     Raises:
-        BadRowError: `reward` is no number, or `success` not true or false.
+        BadRowError: `reward` is not a number, or `success` neither true nor false.
     """
     reward, success = row.get("reward"), row.get("success")
     if reward is not None and not is_number(reward):
@@ -101,7 +113,7 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
 
 
 def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
-    """The plain fields of a row that have no place of their own in a trajectory."""
+    """The plain fields of a row that have no place in a trajectory."""
     return {
         key: value
         for key, value in row.items()
@@ -110,7 +122,7 @@ def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, A
 
 
 def is_simulation(row: Any) -> bool:
-    """Whether a row is one simulation of tau2-bench, whose messages look like OpenAI's but are not all the agent's."""
+    """Whether a row is one simulation of tau2-bench, which looks like a chat in OpenAI's form."""
     return (
         isinstance(row, dict)
         and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
@@ -118,7 +130,7 @@ def is_simulation(row: Any) -> bool:
 
 
 def is_mini_swe_agent(row: Any) -> bool:
-    """Whether a row is a run of mini-SWE-agent, whose messages are OpenAI's but end with a word of its own."""
+    """Whether a row is a run of mini-SWE-agent, which looks like a chat in OpenAI's form."""
     if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
         return False
     written, info = row.get("trajectory_format"), row.get("info")

@@ -1,18 +1,19 @@
 """Turns -> the prompt, the steps and what was seen last.
 
-Every assistant turn after the prompt is a step; what stands between two of them is the later one's observation, tool
-results in the order of the calls they answer. A training flag of the source becomes the steps' annotation.
+Every assistant turn after the prompt is a step. What stands between two of them is the observation
+of the later one, with tool results in the order of the calls that they answer. A training flag of
+the source becomes an annotation of the steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from atlas.records import Annotation, Message, Source, Step, ToolCall, Trajectory
+from atlas.records import Annotation, Message, Role, Step, ToolCall, Trajectory
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -22,13 +23,13 @@ from atlas.trajectories.formats.conventions import (
     task_of_row,
 )
 from atlas.trajectories.formats.messages import Turn, decode_nested
-from atlas.trajectories.formats.rows import BadRowError, Row
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
+RECORD_ROLES = frozenset(get_args(Role))
 TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
-_steps = TypeAdapter(
-    tuple[Step, ...]
-).validate_python  # many at once, which takes half the time of one by one
+# Many at once take half the time of one by one.
+_steps = TypeAdapter(tuple[Step, ...]).validate_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,71 +70,120 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     )
 
 
-def chat_trajectory(
-    row: Row, file_name: str, format_name: str, turns: Sequence[Turn], message_keys: Sequence[str]
-) -> Trajectory:
-    """The trajectory of a row that holds a chat: its turns, and task, tools, outcome and details from its other fields.
+def chat_parts(row: SourceRow, turns: Sequence[Turn]) -> dict[str, Any]:
+    """Prompt, steps and final observation of a row that holds a chat.
 
     Raises:
-        BadRowError: no step, or a field that does not hold what its name says.
+        BadRowError: there is no step.
+    """
+    system = row.value.get("system") if isinstance(row.value, dict) else None
+    turns = with_system(turns, system)
+    conversation = split_conversation(turns, prompt_length(turns))
+    return {
+        "prompt": conversation.prompt,
+        "steps": conversation.steps,
+        "final_observation": conversation.final_observation,
+    }
+
+
+def plain_parts(messages: Sequence[Any]) -> dict[str, Any] | None:
+    """What `chat_parts` gives, faster, if each message is a role, a text and nothing else.
+
+    The parts are as they came: the record that takes them checks them. None for other messages.
+    """
+    try:
+        roles = [message["role"] for message in messages]
+        texts = [message["content"] for message in messages]
+        is_plain = {*map(len, messages)} == {2} and {*map(type, texts)} == {str}
+        if not is_plain or not {*roles} <= RECORD_ROLES:
+            return None
+    except (TypeError, KeyError):
+        return None
+    if "assistant" not in roles:
+        return None
+    first = roles.index("assistant")
+    acknowledges = roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first])
+    start = first + 1 if acknowledges else 0
+    while not acknowledges and roles[start] == "system":
+        start += 1
+    steps: list[dict[str, Any]] = []
+    observation: list[Any] = []
+    for index in range(start, len(roles)):
+        if roles[index] == "assistant":
+            action = parse_action(texts[index])
+            steps.append(
+                {"observation": observation, "response": messages[index], "action": action}
+            )
+            observation = []
+        else:
+            observation.append(messages[index])
+    if not steps:
+        return None
+    return {"prompt": messages[:start], "steps": steps, "final_observation": observation}
+
+
+def chat_trajectory(
+    row: SourceRow, format_name: str, parts: dict[str, Any], message_keys: Sequence[str]
+) -> Trajectory:
+    """The trajectory of a row that holds a chat.
+
+    Task, tools, outcome and details come from the other fields of the row.
+
+    Raises:
+        BadRowError: a field does not hold what its name says.
     """
     fields = row.value if isinstance(row.value, dict) else {}
-    turns = with_system(turns, fields.get("system"))
-    conversation = split_conversation(turns, prompt_length(turns))
     digest = row.content_hash
     task = task_of_row(fields, otherwise=f"chat-{digest}")
     tools_key = next((key for key in TOOLS_KEYS if fields.get(key)), None)
     tools = read_tools(fields[tools_key]) if tools_key else ()
-    details = details_of_row(
-        fields,
-        (*message_keys, "system", *OUTCOME_KEYS, *ID_KEYS, *(() if tools is None else TOOLS_KEYS)),
-    )
+    used = (*message_keys, "system", *OUTCOME_KEYS, *ID_KEYS)
+    if tools is not None:
+        used += TOOLS_KEYS
     return Trajectory(
         id=task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
         task=task,
-        prompt=conversation.prompt,
         tools=tools or (),
-        steps=conversation.steps,
-        final_observation=conversation.final_observation,
         outcome=outcome_of_row(fields),
-        source=Source(
-            name=format_name, path=file_name, row=row.index, line=row.line, details=details
-        ),
+        source=row.source(format_name, details_of_row(fields, used)),
+        **parts,
     )
 
 
 def prompt_length(turns: Sequence[Turn]) -> int:
-    """System messages, or everything up to the acknowledgement that the agent answers the instructions with."""
-    first = next(
-        (index for index, turn in enumerate(turns) if turn.message.role == "assistant"), len(turns)
-    )
-    if (
-        first + 1 < len(turns)
-        and turns[first + 1].message.role == "user"
-        and _is_acknowledgement(turns[first].message)
-    ):
-        return first + 1
-    return next(
-        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
-    )
+    """System messages, or everything up to the agent's acknowledgement of the instructions."""
+    num_system = num_leading_system(turns)
+    for index, turn in enumerate(turns[num_system:-1], start=num_system):
+        if turn.message.role == "assistant":
+            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn.message)
+            return index + 1 if acknowledges else num_system
+    return num_system
 
 
-def with_system(turns: Sequence[Turn], text: Any) -> list[Turn]:
-    """The turns behind the system prompt that a row gives in a field of its own, unless they open with one."""
+def num_leading_system(turns: Sequence[Turn]) -> int:
+    """How many system messages the turns open with."""
+    for index, turn in enumerate(turns):
+        if turn.message.role != "system":
+            return index
+    return len(turns)
+
+
+def with_system(turns: Sequence[Turn], text: Any) -> Sequence[Turn]:
+    """The turns after the system prompt in a field of the row, unless they open with one."""
     if not isinstance(text, str) or not text or (turns and turns[0].message.role == "system"):
-        return list(turns)
+        return turns
     return [Turn(Message(role="system", content=text)), *turns]
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
-    """The turns with `is_trained` where they say nothing themselves."""
+    """The turns, with `is_trained` where they have no flag."""
     return [
         turn._replace(is_trained=is_trained) if turn.is_trained is None else turn for turn in turns
     ]
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
-    """Tool schemas as they came, a list or its JSON text; None if it is something else that calls itself tools."""
+    """Tool schemas as they came, from a list or its JSON text; None for anything else."""
     tools = decode_nested(value) if value else []
     tools = [tools] if isinstance(tools, dict) else tools
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
@@ -144,7 +194,10 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
 def _in_call_order(
     observation: Sequence[Message], calls: Sequence[ToolCall]
 ) -> tuple[Message, ...]:
-    """The messages with the answers to the last step's calls in the order of the calls; all others keep their places."""
+    """The messages, with the answers to the last step's calls in the order of the calls.
+
+    All other messages keep their places.
+    """
     if len(calls) < 2:
         return tuple(observation)
     rank: dict[str | None, int] = {}
@@ -168,7 +221,10 @@ def _in_call_order(
 def _annotated(
     steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]
 ) -> Sequence[dict[str, Any]]:
-    """A flag says something where it leaves a step out: then the trained ones are marked (no flag counts as trained)."""
+    """Flags count where one leaves a step out: then the trained steps are marked.
+
+    A step without a flag counts as trained.
+    """
     if False not in flags:
         return steps
     return [
@@ -177,5 +233,5 @@ def _annotated(
     ]
 
 
-def _is_acknowledgement(message: Message) -> bool:
+def _acknowledges(message: Message) -> bool:
     return not message.tool_calls and not message.reasoning and is_acknowledgement(message.content)

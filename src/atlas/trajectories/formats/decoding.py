@@ -1,7 +1,8 @@
-"""One JSON value from bytes, strictly: `bytes -> value and content hash`, or the reason in words for people.
+"""One JSON value from bytes, strictly: `bytes -> value and content hash`, or a reason for people.
 
-pydantic's decoder and orjson's encoder do the work where they are exact. Where they would be silent (a key twice) or refuse what JSON
-allows (great depth), Python's own have the last word; both agree on what a row's content hash is.
+pydantic's decoder and orjson's encoder do the work where they are exact. Where they say nothing (a
+key that occurs twice) or refuse what JSON allows (great depth), Python's own decide. Both agree on
+the content hash of a row.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
+# Older tables hold JSON within a text under these keys.
 NESTED_KEYS = (
     "messages",
     "conversations",
@@ -21,21 +23,21 @@ NESTED_KEYS = (
     "tools",
     "functions",
     "trajectory",
-)  # JSON within a text, in tables of old
+)
 
 
 class Constant:
-    """NaN or an infinity where a value stands: Python writes them, JSON has none."""
+    """NaN or an infinity in place of a value: Python writes them, JSON does not have them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 def decode(data: bytes) -> tuple[Any, str]:
-    """A value and its content hash; texts that are JSON themselves, at the places known for it, are decoded too.
+    """A value and its content hash; texts that are JSON are decoded too, under NESTED_KEYS.
 
     Raises:
-        ValueError: the bytes are no JSON that a record can hold; its text is the reason, for people.
+        ValueError: the bytes are not JSON that a record can hold; its text is the reason.
     """
     try:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
@@ -50,7 +52,8 @@ def decode_text(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}. Save the file as UTF-8."
+            f"not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}. "
+            "Save the file as UTF-8."
         ) from None
     try:
         return json.loads(text, parse_constant=Constant)
@@ -73,15 +76,17 @@ def explain(error: json.JSONDecodeError, text: str) -> str:
 
 
 def finish(value: Any, data: bytes) -> tuple[Any, str]:
-    """A decoded value with its nested texts decoded, and its hash; `data` is what it was decoded from.
+    """A decoded value with its nested texts decoded, and its hash.
+
+    Args:
+        data: what the value was decoded from.
 
     Raises:
         ValueError: the value is one that a record cannot hold, or an object has a key twice.
     """
     canonical = canonical_bytes(value)
-    if canonical.count(b":") != data.count(
-        b":"
-    ):  # as a rule equal: a key less is a key that stood twice
+    # The numbers usually are equal; one key fewer is a key that occurred twice.
+    if canonical.count(b":") != data.count(b":"):
         _refuse_repeated_keys(data)
     if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in NESTED_KEYS):
         value = _with_nested(value)
@@ -90,7 +95,7 @@ def finish(value: Any, data: bytes) -> tuple[Any, str]:
 
 
 def content_hash(value: Any) -> str:
-    """12 hex digits of a decoded value: they depend on the content alone, not on spaces or the order of keys."""
+    """12 hex digits of a decoded value, whatever the white space and the order of keys."""
     return hashlib.sha256(canonical_bytes(value)).hexdigest()[:12]
 
 
@@ -119,7 +124,7 @@ def canonical_bytes(value: Any) -> bytes:
 def _refuse(value: Any) -> Any:
     name = value.name if isinstance(value, Constant) else type(value).__name__
     raise ValueError(
-        f"not JSON: {name} is no JSON number"
+        f"not JSON: {name} is not a JSON number"
         if isinstance(value, Constant)
         else f"not JSON: a value of type {name}"
     )
@@ -132,7 +137,8 @@ def _refuse_repeated_keys(data: bytes) -> None:
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             raise ValueError(
-                f"the key {twice!r:.60} stands twice in one object, so it is not clear which value counts"
+                f"the key {twice!r:.60} occurs twice in one object, "
+                "so it is not clear which value counts"
             )
         return made
 

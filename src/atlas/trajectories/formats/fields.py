@@ -1,4 +1,4 @@
-"""Fields of an agent's log, taken with a check: what is not what it should be makes its row a bad one."""
+"""Fields of an agent's log, taken with a check: a field of the wrong kind makes the row bad."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atlas.trajectories.formats.rows import BadRowError
 
 
 def list_of_objects(value: Any, what: str, index: int | None = None) -> list[dict[str, Any]]:
-    """The value, which is a list of objects; nothing counts as an empty list.
+    """The value, which is a list of objects; null counts as an empty list.
 
     Raises:
         BadRowError: it is something else.
@@ -28,7 +28,7 @@ def object_or_empty(value: Any) -> dict[str, Any]:
 
 
 def text_or_none(value: Any) -> str | None:
-    """The value where it is a text with something in it."""
+    """The value where it is a text that is not empty."""
     return value if isinstance(value, str) and value else None
 
 

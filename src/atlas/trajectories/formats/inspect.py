@@ -1,7 +1,8 @@
-"""Logs of Inspect, `.eval` and `.json`, through Inspect's own reader: each epoch of each sample is a trajectory.
+"""Logs of Inspect, `.eval` and `.json`, read by Inspect itself.
 
-The scores decide the outcome where they are verdicts (correct or incorrect); a limit makes it truncated, an error an
-error. Assistant messages that came with the sample's input (examples) are prompt.
+Each epoch of each sample is a trajectory. The scores decide the outcome where they are verdicts
+(correct or incorrect); a limit makes it truncated, an error an error. Assistant messages that came
+with the sample's input (examples) are prompt.
 """
 
 from __future__ import annotations
@@ -11,25 +12,30 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from atlas.config import Config
 from atlas.errors import DependencyError
 from atlas.records import Outcome, Problem, Source, Task, Trajectory
 from atlas.trajectories.formats.conventions import details_of_row, is_number
-from atlas.trajectories.formats.conversations import split_conversation
+from atlas.trajectories.formats.conversations import num_leading_system, split_conversation
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.source_file import SourceFile
 
-VERDICTS = {"C": True, "I": False, "N": False}  # correct, incorrect, no answer
+# Correct, incorrect, no answer.
+VERDICTS = {"C": True, "I": False, "N": False}
 _HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
 
 
 class InspectFormat:
     """Reads the evaluation logs of Inspect."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def matches(self, row: Any) -> bool:
         return (
@@ -38,34 +44,40 @@ class InspectFormat:
             and isinstance(row["eval"], dict)
         )
 
-    def claims(self, path: Path) -> bool:
-        """Whether the file is an archive with the parts of a log, or begins as its JSON does (a NaN in it hides it from the rows)."""
+    def claims(self, source: SourceFile) -> bool:
+        """Whether the file is an archive with the parts of a log, or begins as its JSON does.
+
+        A NaN makes such JSON unreadable as rows.
+        """
+        if _HEAD_OF_JSON.match(source.start):
+            return True
+        if source.container != "zip":
+            return False
         try:
-            with open(path, "rb") as file:
-                if _HEAD_OF_JSON.match(file.read(400)):
-                    return True
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(source.file) as archive:
                 return any(name in PARTS_OF_ARCHIVE for name in archive.namelist())
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
             return False
+        finally:
+            source.file.seek(0)
 
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
+    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
         """Every sample of the log in order.
 
         Raises:
             DependencyError: Inspect is not installed.
         """
         header: Any = None
-        for index, (where, item) in enumerate(_header_and_samples(path)):
+        for index, (where, item) in enumerate(_header_and_samples(source)):
             if isinstance(item, Problem):
                 yield item
             elif index == 0:
                 header = item
             else:
                 try:
-                    yield _trajectory(header, item, path.name, index - 1)
+                    yield _trajectory(header, item, source.name, index - 1)
                 except BadRowError as error:
-                    place = where if error.message is None else f"{where}, message {error.message}"
+                    place = error.place(where)
                     yield Problem(where=place, reason=str(error), item=str(item.id))
                 except (ValidationError, UnicodeEncodeError, RecursionError) as error:
                     yield Problem(
@@ -73,8 +85,8 @@ class InspectFormat:
                     )
 
 
-def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
-    """First the log without its samples, then each sample with its place, or why it cannot be read."""
+def _header_and_samples(source: SourceFile) -> Iterator[tuple[str, Any]]:
+    """First the log without its samples, then each sample with its place, or its problem."""
     try:
         from inspect_ai.log import (
             read_eval_log,
@@ -83,7 +95,7 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
         )
     except ImportError:
         raise DependencyError("inspect-ai", "inspect") from None
-    file, is_archive = str(path.resolve()), zipfile.is_zipfile(path)
+    file, is_archive = str(source.path.resolve()), zipfile.is_zipfile(source.file)
     try:
         header = read_eval_log(
             file,
@@ -96,17 +108,18 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
             if is_archive
             else header.samples or []
         )
-    except Exception as error:  # whatever the reader stumbles over in a damaged log
+    except Exception as error:
+        # Whatever the reader meets in a damaged log.
         yield (
-            path.name,
+            source.name,
             Problem(
-                where=path.name, reason=f"not a log that Inspect can read: {_first_line(error)}"
+                where=source.name, reason=f"not a log that Inspect can read: {_first_line(error)}"
             ),
         )
         return
-    yield path.name, header
+    yield source.name, header
     for sample in samples:
-        where = f"{path.name} sample {sample.id!r:.60} epoch {sample.epoch}"
+        where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
         if not is_archive:
             yield where, sample
             continue
@@ -114,7 +127,8 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
             whole = read_eval_log_sample(
                 file, id=sample.id, epoch=sample.epoch, resolve_attachments=True, format="eval"
             )
-        except Exception as error:  # as above, for one sample alone
+        except Exception as error:
+            # As above, for one sample.
             yield (
                 where,
                 Problem(
@@ -127,9 +141,10 @@ def _header_and_samples(path: Path) -> Iterator[tuple[str, Any]]:
         yield where, whole
     if not samples:
         yield (
-            path.name,
+            source.name,
             Problem(
-                where=path.name, reason=f"the log holds no samples, its status is '{header.status}'"
+                where=source.name,
+                reason=f"the log holds no samples, its status is '{header.status}'",
             ),
         )
 
@@ -142,9 +157,7 @@ def _trajectory(header: Any, sample: Any, file_name: str, index: int) -> Traject
         turns += read_message(_fields(message), place)
         if message["role"] == "assistant" and message.get("source") == "input":
             start = len(turns)
-    start = start or next(
-        (place for place, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
-    )
+    start = start or num_leading_system(turns)
     conversation = split_conversation(turns, start)
     task = Task(id=str(sample.id), environment=str(header.eval.task))
     scores = {name: score.value for name, score in (sample.scores or {}).items()}
@@ -192,7 +205,7 @@ def _fields(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _readable(part: Any) -> Any:
-    """A part as it is; of reasoning that is enciphered, its summary or nothing."""
+    """A part as it is; of encrypted reasoning its summary or nothing."""
     if isinstance(part, dict) and part.get("type") == "reasoning" and part.get("redacted"):
         return {"type": "reasoning", "reasoning": part["summary"]} if part.get("summary") else None
     return part
@@ -228,11 +241,11 @@ def _outcome(header: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
     if len(set(verdicts.values())) == 1:
         return Outcome(status="success" if all(verdicts.values()) else "failure", score=score)
     given = ", ".join(f"{name} {value!r:.40}" for name, value in scores.items()) or "none"
-    return Outcome(status="unknown", score=score, reason=f"the scores are no verdict: {given}")
+    return Outcome(status="unknown", score=score, reason=f"the scores are not a verdict: {given}")
 
 
 def _verdict(name: str, value: Any, header: Any) -> bool | None:
-    """What a score says about success: a letter, a truth value, or 0 or 1 where its scorer is measured by accuracy."""
+    """What a score says about success: a letter, a truth value, or 0 or 1 under accuracy."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -1,7 +1,8 @@
-"""A JSON list element by element: `stream -> elements`, with as much in memory as the longest element needs.
+"""A JSON list element by element: `stream -> elements`; memory holds the longest element.
 
-A broken element costs itself alone where the list has one element a line (at one indentation): reading goes on at the next
-line that starts like the first element did. Elsewhere nobody can say where the next one starts, and reading ends.
+A broken element costs only itself where the list has one element a line (at one indentation):
+reading continues at the next line that starts like the first element did. In other lists the start
+of the next element is not known, and reading ends.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ _decoder = json.JSONDecoder(parse_constant=Constant)
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
-    """One element, its content hash, and the line (1-based) where it starts; `reason` instead where it is broken.
+class ListElement:
+    """One element, or the reason why it is broken.
 
-    `endless`: it cannot be told where the broken element ends.
+    Attributes:
+        line: where it starts, counted from 1.
+        endless: it is not known where the broken element ends.
     """
 
     line: int
@@ -38,7 +41,7 @@ class Element:
 
 
 class _Text:
-    """A window on the text of a stream: what is behind `position` is dropped, what is ahead is read on demand."""
+    """A window on the text of a stream: text before `position` is dropped on the next read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -60,7 +63,7 @@ class _Text:
         self._counted = 0
 
     def skip_space(self) -> str:
-        """The character that comes next, white space passed over; an empty text at the end."""
+        """The next character that is not white space; an empty text at the end."""
         while True:
             match = _SPACE.match(self.text, self.position)
             assert match is not None
@@ -77,8 +80,8 @@ class _Text:
         return self._line
 
 
-def read_elements(file: BinaryIO) -> Iterator[Element]:
-    """The elements of the list that the stream holds; the last one may be the reason why no more are read."""
+def read_elements(file: BinaryIO) -> Iterator[ListElement]:
+    """The elements of the list in a stream; the last may be the reason why no more are read."""
     window = _Text(file)
     assert window.skip_space() == "["
     window.position += 1
@@ -87,7 +90,7 @@ def read_elements(file: BinaryIO) -> Iterator[Element]:
     while (char := window.skip_space()) != "]":
         if not first:
             if char != ",":
-                yield Element(
+                yield ListElement(
                     window.line,
                     reason=CUT_OFF if not char else f"not JSON: {char!r} where ',' was expected",
                 )
@@ -100,22 +103,23 @@ def read_elements(file: BinaryIO) -> Iterator[Element]:
         first = False
         line = window.line
         if not char:
-            yield Element(line, reason=CUT_OFF)
+            yield ListElement(line, reason=CUT_OFF)
             return
         element = _next_element(window, line)
         yield element
         if element.endless and not _find_next(window, indent):
             return
-        first = element.endless  # after a leap there is no comma to expect
+        # After a leap no comma is expected.
+        first = element.endless
     window.position += 1
     if char := window.skip_space():
-        yield Element(
+        yield ListElement(
             window.line, reason=f"not JSON: {char!r} after the end of the list", endless=True
         )
 
 
-def _next_element(window: _Text, line: int) -> Element:
-    """The element at the window's position, or (`endless`) the reason why it cannot be told where it ends."""
+def _next_element(window: _Text, line: int) -> ListElement:
+    """The element at the window's position; `endless` where its end is not known."""
     while True:
         try:
             value, end = _decoder.raw_decode(window.text, window.position)
@@ -129,30 +133,30 @@ def _next_element(window: _Text, line: int) -> Element:
                 ends = error.msg.startswith("Unterminated string") or error.pos >= len(
                     window.text.rstrip()
                 )
-                return Element(
+                return ListElement(
                     line, reason=CUT_OFF if ends else explain(shown, start), endless=True
                 )
         except ValueError:
-            return Element(
+            return ListElement(
                 line, reason="not usable JSON: a number with thousands of digits", endless=True
             )
         except RecursionError:
-            return Element(line, reason="not usable JSON: nested too deeply", endless=True)
+            return ListElement(line, reason="not usable JSON: nested too deeply", endless=True)
         if len(window.text) - window.position > MAX_ROW_BYTES:
-            return Element(line, reason=f"longer than {MAX_ROW_BYTES >> 20} MiB", endless=True)
+            return ListElement(line, reason=f"longer than {MAX_ROW_BYTES >> 20} MiB", endless=True)
         window.read()
     raw = window.text[window.position : end]
     window.position = end
     try:
         value, content_hash = finish(value, raw.encode())
     except UnicodeEncodeError as error:
-        return Element(
+        return ListElement(
             line,
             reason=f"not UTF-8: byte 0x{ord(raw[error.start]) & 0xFF:02x}. Save the file as UTF-8.",
         )
     except ValueError as error:
-        return Element(line, reason=str(error))
-    return Element(line, value, content_hash)
+        return ListElement(line, reason=str(error))
+    return ListElement(line, value, content_hash)
 
 
 def _indent(window: _Text) -> str | None:
@@ -164,7 +168,7 @@ def _indent(window: _Text) -> str | None:
 
 
 def _find_next(window: _Text, indent: str | None) -> bool:
-    """Leap to the next line that starts like the first element's line did; False if there is none."""
+    """Leap to the next line that starts like the first element's did; False if there is none."""
     if indent is None:
         return False
     start = re.compile(r",[ \t\r]*\n" + re.escape(indent) + r"(?=[\[{])")

@@ -1,7 +1,8 @@
-"""One decoded chat message -> turns of ours: roles, text parts, reasoning, tool calls, and whether the source trains on it.
+"""Chat messages: `decoded message -> turns` with text, reasoning, tool calls and training flag.
 
-Every spelling that chat data uses for the same thing is read here, once: calls under `tool_calls`, `function_call` or
-content parts, arguments as text or object, results under role tool, function or observation.
+Every spelling that chat data uses for the same thing is read here: calls under `tool_calls`,
+`function_call` or content parts, arguments as text or object, results under role tool, function or
+observation.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ ROLES: dict[str, Role] = {
     "tool_response": "tool",
 }
 ROLE_AND_CONTENT = ("role", "content")
-CALL_ROLES = (
-    "function_call",
-    "tool_call",
-)  # an assistant turn whose content is the JSON of its calls
+# An assistant turn whose content is the JSON of its calls.
+CALL_ROLES = ("function_call", "tool_call")
 FLAG_KEYS = ("weight", "loss", "train", "trainable")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+CALLS_ARE_A_LIST = "tool_calls are a list and may only stand on assistant messages"
+TEXT_PARTS = ("text", "input_text", "output_text")
 PART_NAMES = {
     "image_url": "image",
     "input_image": "image",
@@ -45,15 +46,15 @@ PART_NAMES = {
     "audio_url": "audio",
     "video_url": "video",
 }
-
-
-_messages = TypeAdapter(
-    list[Message]
-).validate_python  # many at once, which takes half the time of one by one
+# Many at once take half the time of one by one.
+_messages = TypeAdapter(list[Message]).validate_python
 
 
 class Turn(NamedTuple):
-    """A message with the source's training flag (None where it has none); `is_call` if it came as a turn of calls alone."""
+    """A message with the source's training flag, None where it has none.
+
+    `is_call` if it came as a turn that holds only calls.
+    """
 
     message: Message
     is_trained: bool | None = None
@@ -63,20 +64,23 @@ class Turn(NamedTuple):
 def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -> list[Turn]:
     """The turns of a conversation, under `keys` who spoke and what.
 
-    A turn of calls that follows an assistant turn is the same turn, told in two.
+    A turn of calls that follows an assistant turn is a part of that turn.
 
     Raises:
-        BadRowError: something is no message; the error names which.
+        BadRowError: something is not a message; the error names which.
     """
     turns: list[Turn] = []
     plain: list[dict[str, str]] = []
     who, what = keys
     for index, message in enumerate(given):
-        if (
-            isinstance(message, dict) and len(message) == 2
-        ):  # a role and a text and no more, as most are
-            spelt, content = message.get(who), message.get(what)
-            if isinstance(spelt, str) and isinstance(content, str) and (role := ROLES.get(spelt)):
+        # A role, a text and nothing else, like most messages.
+        if isinstance(message, dict) and len(message) == 2:
+            spelled, content = message.get(who), message.get(what)
+            if (
+                isinstance(spelled, str)
+                and isinstance(content, str)
+                and (role := ROLES.get(spelled))
+            ):
                 plain.append({"role": role, "content": content})
                 continue
         turns += map(Turn, _messages(plain))
@@ -93,32 +97,28 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
 def read_message(
     given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTENT
 ) -> Iterator[Turn]:
-    """One message as a turn; several turns where a user message carries tool results."""
+    """One message as a turn; several turns where a user message holds tool results."""
     if not isinstance(given, dict):
         raise BadRowError(
-            f"{given!r:.60} is no message, expected an object with '{keys[0]}' and '{keys[1]}'",
+            f"{given!r:.60} is not a message, expected an object with '{keys[0]}' and '{keys[1]}'",
             index,
         )
-    spelt, content = (given.get(key) for key in keys)
-    name = spelt.lower() if isinstance(spelt, str) else ""
-    role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
-    if role is None:
-        raise BadRowError(
-            f"role is {spelt!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index
-        )
+    name, role = _role(given.get(keys[0]), index)
+    content = given.get(keys[1])
     flag = _flag(given, index)
     calls = _tool_calls(given, index)
     if calls and role != "assistant":
-        raise BadRowError("tool_calls are a list and stand on assistant messages alone", index)
-    if name in CALL_ROLES and (told := _calls_in_text(content)):
-        yield Turn(Message(role="assistant", tool_calls=(*calls, *told)), flag, is_call=True)
+        raise BadRowError(CALLS_ARE_A_LIST, index)
+    if name in CALL_ROLES and (found := _calls_in_text(content)):
+        yield Turn(Message(role="assistant", tool_calls=(*calls, *found)), flag, is_call=True)
         return
     parts = _Parts(given, content, role, index)
     if keys[1] not in given and not (
         parts.text or calls or any(given.get(key) for key in REASONING_KEYS)
     ):
         raise BadRowError(
-            f"no '{keys[1]}', expected the text of the message (its keys: {', '.join(map(str, given))[:80]})",
+            f"no '{keys[1]}', expected the text of the message "
+            f"(its keys: {', '.join(map(str, given))[:80]})",
             index,
         )
     for result in parts.results:
@@ -141,7 +141,11 @@ def read_message(
 
 
 def read_tool_call(call: Any, index: int) -> ToolCall:
-    """`{"id", "function": {"name", "arguments"}}`, the same without the inner object, or a custom tool's `{"name", "input"}`."""
+    """A tool call in one of its spellings.
+
+    `{"id", "function": {"name", "arguments"}}`, the same without the inner object, or `{"name",
+    "input"}` of a custom tool.
+    """
     given = call if isinstance(call, dict) else {}
     function = next(
         (given[key] for key in ("function", "custom") if isinstance(given.get(key), dict)), given
@@ -163,7 +167,8 @@ def read_tool_call(call: Any, index: int) -> ToolCall:
         arguments = json.dumps(arguments, ensure_ascii=False)
     if not isinstance(arguments, str):
         raise BadRowError(
-            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, expected a JSON text or an object",
+            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, "
+            "expected a JSON text or an object",
             index,
         )
     return ToolCall(
@@ -172,21 +177,20 @@ def read_tool_call(call: Any, index: int) -> ToolCall:
 
 
 def decode_nested(value: Any) -> Any:
-    """A JSON text as its value; anything else, and a text that is no JSON, as it is. Never raises."""
+    """A JSON text as its value; anything else, and a text that is not JSON, as it is."""
     if not isinstance(value, str):
         return value
     try:
         decoded = json.loads(value, parse_constant=_refuse_constant)
-        json.dumps(
-            decoded, ensure_ascii=False
-        ).encode()  # half of a surrogate pair has no place in a record
+        # Raises for half of a surrogate pair, which no record can hold.
+        json.dumps(decoded, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return value
     return decoded
 
 
 class _Parts:
-    """The content of a message: its text, what it says in other parts, and markers such as `[image]` for what is no text."""
+    """The content of a message: text, calls, results, reasoning; markers such as `[image]`."""
 
     def __init__(self, given: Mapping[str, Any], content: Any, role: Role, index: int) -> None:
         self.calls: list[ToolCall] = []
@@ -209,6 +213,7 @@ class _Parts:
             self.text = "[audio]"
 
     def _part(self, part: Any, role: Role, index: int) -> str:
+        """The text of a part."""
         if isinstance(part, str):
             return part
         if not isinstance(part, dict):
@@ -216,42 +221,34 @@ class _Parts:
                 f"content has a part {part!r:.60}, expected a text or an object with 'type'", index
             )
         kind = part.get("type")
-        if kind in ("text", "input_text", "output_text", None) and isinstance(
-            part.get("text"), str
-        ):
+        if kind in (*TEXT_PARTS, None) and isinstance(part.get("text"), str):
             return str(part["text"])
         if kind == "refusal" and isinstance(part.get("refusal"), str):
             return str(part["refusal"])
-        if kind in ("thinking", "reasoning") and role == "assistant":
-            thought = next(
-                (
-                    part[key]
-                    for key in ("thinking", "reasoning", "text")
-                    if isinstance(part.get(key), str)
-                ),
-                "",
-            )
-            self.reasoning = (self.reasoning or "") + thought
+        if self._takes(part, kind, role, index):
             return ""
-        if kind == "tool_use" and role == "assistant":
-            self.calls.append(read_tool_call(part, index))
-            return ""
-        if kind == "tool_result" and role == "user":
-            inner = _Parts({}, part.get("content"), "tool", index).text
-            self.results.append(
-                Message(
-                    role="tool",
-                    content=inner,
-                    tool_call_id=_optional_text(part, ("tool_use_id",), index),
-                )
-            )
-            return ""
-        if not isinstance(kind, str) or kind in ("text", "input_text", "output_text"):
+        if not isinstance(kind, str) or kind in TEXT_PARTS:
             raise BadRowError(
                 f"content has a part of type {kind!r:.60} without text, expected a 'text' in it",
                 index,
             )
         return f"[{PART_NAMES.get(kind, kind)}]"
+
+    def _takes(self, part: Mapping[str, Any], kind: Any, role: Role, index: int) -> bool:
+        """Whether the part is reasoning, a call or a result, which is kept beside the text."""
+        if kind in ("thinking", "reasoning") and role == "assistant":
+            texts = (part.get(key) for key in ("thinking", "reasoning", "text"))
+            thought = next((text for text in texts if isinstance(text, str)), "")
+            self.reasoning = (self.reasoning or "") + thought
+        elif kind == "tool_use" and role == "assistant":
+            self.calls.append(read_tool_call(part, index))
+        elif kind == "tool_result" and role == "user":
+            content = _Parts({}, part.get("content"), "tool", index).text
+            id_ = _optional_text(part, ("tool_use_id",), index)
+            self.results.append(Message(role="tool", content=content, tool_call_id=id_))
+        else:
+            return False
+        return True
 
 
 def _joined(first: Turn, second: Turn) -> Turn:
@@ -260,6 +257,17 @@ def _joined(first: Turn, second: Turn) -> Turn:
     )
     flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
     return Turn(message, any(flags) if flags else None, is_call=first.is_call)
+
+
+def _role(spelled: Any, index: int) -> tuple[str, Role]:
+    """The role as the source spells it, and as a record has it."""
+    name = spelled.lower() if isinstance(spelled, str) else ""
+    role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
+    if role is None:
+        raise BadRowError(
+            f"role is {spelled!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index
+        )
+    return name, role
 
 
 def _flag(given: Mapping[str, Any], index: int) -> bool | None:
@@ -275,7 +283,7 @@ def _flag(given: Mapping[str, Any], index: int) -> bool | None:
 def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
     calls = decode_nested(given.get("tool_calls")) or []
     if not isinstance(calls, list):
-        raise BadRowError("tool_calls are a list and stand on assistant messages alone", index)
+        raise BadRowError(CALLS_ARE_A_LIST, index)
     legacy = given.get("function_call")
     return tuple(
         read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy])
@@ -283,7 +291,7 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
 
 
 def _calls_in_text(content: Any) -> list[ToolCall]:
-    """The calls that a turn spells out as JSON, one or a list; none if it is anything else, which then stays the turn's text."""
+    """The calls in a turn whose text is their JSON, one or a list; none if it is anything else."""
     value = decode_nested(content)
     calls = value if isinstance(value, list) else [value]
     try:

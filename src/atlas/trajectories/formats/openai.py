@@ -1,28 +1,33 @@
-"""Chats in OpenAI's messages: `{"messages": […]}`, `{"conversations": […]}` with role and content, or a bare list.
+"""Chats in OpenAI's messages: `{"messages": […]}`, `{"conversations": […]}`, or a bare list.
 
-Every assistant message is a step, however many tools it calls; what stands between two of them is the later one's
-observation. System messages open the prompt; so do the instructions before a canned acknowledgement. A row of `prompt`
-and `completion` is trained on its completion, so that is what its annotations mark. `success` and `reward` of the row
-become the outcome, `tools` (or `functions`) the tools, its other plain fields `source.details`.
+Every assistant message is a step, however many tools it calls. What stands between two of them is
+the observation of the later one. System messages open the prompt, and so do instructions before a
+canned acknowledgement. A row of `prompt` and `completion` is trained on its completion, so its
+annotations mark that. `success` and `reward` of the row become the outcome, `tools` (or
+`functions`) the tools, its other plain fields `source.details`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from atlas.records import Problem, Trajectory
+from atlas.records import Trajectory
+from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
-from atlas.trajectories.formats.conversations import chat_trajectory, with_default_flags
+from atlas.trajectories.formats.conversations import (
+    chat_parts,
+    chat_trajectory,
+    plain_parts,
+    with_default_flags,
+)
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 PARTS_KEYS = ("prompt", "completion")
 
 
-class OpenAIFormat:
+class OpenAIFormat(RowFormat):
     """Reads chats in OpenAI's messages, JSON or JSON Lines."""
 
     def matches(self, row: Any) -> bool:
@@ -30,13 +35,19 @@ class OpenAIFormat:
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
         return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
 
-    def convert(self, row: Row, path: Path) -> Trajectory:
-        return chat_trajectory(
-            row, path.name, "openai", _turns(row.value), (*MESSAGE_KEYS, *PARTS_KEYS)
-        )
+    def convert(self, row: SourceRow) -> Trajectory:
+        parts = _plain_parts(row.value) or chat_parts(row, _turns(row.value))
+        return chat_trajectory(row, "openai", parts, (*MESSAGE_KEYS, *PARTS_KEYS))
 
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+
+def _plain_parts(value: Any) -> dict[str, Any] | None:
+    """The parts of most chats, quickly; None for a chat that takes more reading."""
+    if not isinstance(value, dict):
+        return plain_parts(value) if isinstance(value, list) else None
+    key = next((key for key in MESSAGE_KEYS if key in value), None)
+    if key is None or "system" in value or not isinstance(value[key], list):
+        return None
+    return plain_parts(value[key])
 
 
 def _turns(value: Any) -> list[Turn]:
@@ -56,14 +67,13 @@ def _turns(value: Any) -> list[Turn]:
 
 
 def _messages_of(row: Any) -> list[Any]:
-    """The messages of a row, wherever they stand and also as JSON text; none if there are none."""
-    if isinstance(row, dict):
-        key = next((key for key in MESSAGE_KEYS if key in row), None)
-        lists = [decode_nested(row.get(key)) for key in (PARTS_KEYS if key is None else (key,))]
-    else:
-        lists = [row]
-    return (
-        [message for messages in lists for message in messages]
-        if all(isinstance(each, list) for each in lists)
-        else []
-    )
+    """The messages of a row, under any of the keys and also as JSON text; empty if none."""
+    if not isinstance(row, dict):
+        return row if isinstance(row, list) else []
+    for key in MESSAGE_KEYS:
+        if key in row:
+            messages = decode_nested(row[key])
+            return messages if isinstance(messages, list) else []
+    prompt, completion = (decode_nested(row.get(key)) for key in PARTS_KEYS)
+    is_whole = isinstance(prompt, list) and isinstance(completion, list)
+    return [*prompt, *completion] if is_whole else []

@@ -1,8 +1,10 @@
-"""GenAI spans of OpenTelemetry, as JSON (`{"resourceSpans": […]}`): the model calls of one conversation are one trajectory.
+"""GenAI spans of OpenTelemetry, as JSON (`{"resourceSpans": […]}`).
 
-A call carries what the model was sent and what it answered, in attributes (`gen_ai.input.messages`) or, in the older form,
-in events (`gen_ai.user.message`, `gen_ai.choice`). Histories are cumulative as a rule: a call whose input begins with a
-conversation continues it. One that begins anew within a trace (a sub-agent, a helper) is a trajectory of its own.
+The model calls of one conversation are one trajectory. A call holds what the model was sent and
+what it answered, in attributes (`gen_ai.input.messages`) or, in the older form, in events
+(`gen_ai.user.message`, `gen_ai.choice`). Histories usually are cumulative: a call whose input
+begins with a conversation continues it. A call that begins another conversation within a trace (a
+sub-agent, a helper) begins another trajectory.
 """
 
 from __future__ import annotations
@@ -10,16 +12,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from atlas.config import Config
 from atlas.records import Message, Outcome, Problem, Source, Task, Trajectory
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
-from atlas.trajectories.formats.conversations import read_tools, split_conversation
+from atlas.trajectories.formats.conversations import (
+    num_leading_system,
+    read_tools,
+    split_conversation,
+)
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.otel_spans import Call, calls_of_document
-from atlas.trajectories.formats.rows import BadRowError, read_rows
+from atlas.trajectories.formats.otel_spans import ModelCall, calls_of_document
+from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.source_file import SourceFile
 
 CUT_SHORT = ("length", "max_tokens")
 
@@ -27,15 +34,18 @@ CUT_SHORT = ("length", "max_tokens")
 class OTelFormat:
     """Reads GenAI spans, one export a file or a line."""
 
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
     def matches(self, row: Any) -> bool:
         return isinstance(row, dict) and isinstance(
             row.get("resourceSpans", row.get("resource_spans")), list
         )
 
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        calls: list[Call] = []
+    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+        calls: list[ModelCall] = []
         num_problems = 0
-        for row in read_rows(path):
+        for row in source.rows():
             if isinstance(row, Problem):
                 num_problems += 1
                 yield row
@@ -44,7 +54,7 @@ class OTelFormat:
                 num_problems += 1
                 yield Problem(
                     where=row.where,
-                    reason="no export of spans, expected an object with 'resourceSpans'",
+                    reason="not an export of spans, expected an object with 'resourceSpans'",
                 )
                 continue
             for call in calls_of_document(row):
@@ -55,31 +65,32 @@ class OTelFormat:
                     calls.append(call)
         if not calls and not num_problems:
             yield Problem(
-                where=path.name,
+                where=source.name,
                 reason="no span holds messages. Was the content of messages captured?",
             )
-        yield from _trajectories(calls, path.name)
+        yield from _trajectories(calls, source.name)
 
 
 @dataclass(slots=True)
 class _Conversation:
-    """A conversation as far as its calls have told it; the first `num_copied` messages belong to another one."""
+    """A conversation so far; its first `num_copied` messages belong to another one."""
 
     messages: list[Message]
     num_copied: int = 0
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ModelCall] = field(default_factory=list)
 
     @property
     def system(self) -> list[Message]:
         return [message for message in self.messages if message.role == "system"]
 
 
-def _trajectories(calls: Sequence[Call], file_name: str) -> Iterator[Trajectory | Problem]:
-    groups: dict[str, list[Call]] = {}
-    told = {call.trace for call in calls if not call.is_agent}
+def _trajectories(calls: Sequence[ModelCall], file_name: str) -> Iterator[Trajectory | Problem]:
+    groups: dict[str, list[ModelCall]] = {}
+    traces_of_calls = {call.trace for call in calls if not call.is_agent}
     for call in calls:
-        if call.is_agent and call.trace in told:
-            continue  # its calls tell more
+        if call.is_agent and call.trace in traces_of_calls:
+            # The calls of its model hold more.
+            continue
         groups.setdefault(call.group, []).append(call)
     for group, members in groups.items():
         members.sort(key=lambda call: call.start)
@@ -90,7 +101,7 @@ def _trajectories(calls: Sequence[Call], file_name: str) -> Iterator[Trajectory 
                 yield Problem(where=conversation.calls[0].where, reason=str(error), item=group)
 
 
-def _conversations(calls: Sequence[Call]) -> list[_Conversation]:
+def _conversations(calls: Sequence[ModelCall]) -> list[_Conversation]:
     """Each call continues the longest conversation that its input begins with, or begins one."""
     conversations: list[_Conversation] = []
     answers: set[Key] = set()
@@ -119,7 +130,7 @@ def _conversations(calls: Sequence[Call]) -> list[_Conversation]:
     return conversations
 
 
-def _sends_only_new(call: Call, conversation: _Conversation) -> bool:
+def _sends_only_new(call: ModelCall, conversation: _Conversation) -> bool:
     system = [message for message in call.input if message.role == "system"]
     return call.is_continuation and (not system or system == conversation.system)
 
@@ -128,7 +139,7 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 
 def _key(message: Message) -> Key:
-    """What stays the same of a message when a later call repeats it; its reasoning and the spelling of arguments may not."""
+    """What a later call repeats of a message; reasoning and spelling of arguments may change."""
     return (
         message.role,
         message.content.strip(),
@@ -139,9 +150,7 @@ def _key(message: Message) -> Key:
 
 def _trajectory(group: str, conversation: _Conversation, file_name: str) -> Trajectory:
     turns = [Turn(message) for message in conversation.messages]
-    num_system = next(
-        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
-    )
+    num_system = num_leading_system(turns)
     parts = split_conversation(turns, max(num_system, conversation.num_copied))
     first, last = conversation.calls[0], conversation.calls[-1]
     digest = hashlib.sha256(
@@ -176,7 +185,7 @@ def _trajectory(group: str, conversation: _Conversation, file_name: str) -> Traj
     )
 
 
-def _outcome(last: Call) -> Outcome:
+def _outcome(last: ModelCall) -> Outcome:
     if last.error is not None:
         return Outcome(status="error", reason=last.error)
     if last.finish_reason in CUT_SHORT:

@@ -1,15 +1,15 @@
-"""A span export -> the model calls in it, each with the messages sent and answered: `row -> calls and problems`."""
+"""The model calls in an export of spans: `row -> calls and problems`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from atlas.records import Message, Problem, ToolCall
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import decode_nested, read_message, read_tool_call
-from atlas.trajectories.formats.rows import BadRowError, Row
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 CALLS = ("chat", "text_completion", "generate_content")
 INPUT, OUTPUT, SYSTEM = (
@@ -27,10 +27,13 @@ CHOICE = "gen_ai.choice"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a model, or an agent's whole work. `group` is its conversation, or its trace.
+class ModelCall:
+    """One call of a model, or the whole work of an agent.
 
-    `is_continuation` if the conversation has a name and no answer of the model was sent along, so perhaps only what is new.
+    Attributes:
+        group: the conversation of the call, or its trace.
+        is_continuation: the conversation has a name and no answer of the model was sent along, so
+            perhaps only new messages were sent.
     """
 
     group: str
@@ -48,8 +51,8 @@ class Call:
     line: int | None
 
 
-def calls_of_document(row: Row) -> Iterator[Call | Problem]:
-    """The spans of an export that hold messages: calls of a model, and whole agents with what they were asked and answered."""
+def calls_of_document(row: SourceRow) -> Iterator[ModelCall | Problem]:
+    """The spans of an export that hold messages: of model calls, and of whole agents."""
     for span in _spans(row.value):
         attributes = _attributes(span)
         if not _holds_messages(attributes, span):
@@ -60,8 +63,7 @@ def calls_of_document(row: Row) -> Iterator[Call | Problem]:
         try:
             yield _call(span, attributes, row, where)
         except BadRowError as error:
-            place = "" if error.message is None else f", message {error.message}"
-            yield Problem(where=f"{where}{place}", reason=str(error))
+            yield Problem(where=error.place(where), reason=str(error))
         except RecursionError:
             yield Problem(where=where, reason="not usable: nested too deeply")
 
@@ -78,7 +80,7 @@ def _objects(owner: Mapping[str, Any], *keys: str) -> list[dict[str, Any]]:
 
 
 def _attributes(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as plain values; they come as a list of keys with typed values, or (in some exports) as an object."""
+    """Attributes as plain values, from a list of keys with typed values or from an object."""
     given = owner.get("attributes")
     if isinstance(given, dict):
         return given
@@ -121,7 +123,9 @@ def _holds_messages(attributes: Mapping[str, Any], span: Mapping[str, Any]) -> b
     )
 
 
-def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, where: str) -> Call:
+def _call(
+    span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow, where: str
+) -> ModelCall:
     system = decode_nested(attributes.get(SYSTEM))
     sent = _messages(decode_nested(attributes.get(INPUT)), "user")
     answered = _messages(decode_nested(attributes.get(OUTPUT)), "assistant")
@@ -145,7 +149,7 @@ def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, wher
     trace = text_or_none(span.get("traceId") or span.get("trace_id")) or "trace"
     conversation = text_or_none(attributes.get("gen_ai.conversation.id"))
     start = span.get("startTimeUnixNano", span.get("start_time_unix_nano"))
-    return Call(
+    return ModelCall(
         group=conversation or trace,
         is_agent=attributes.get("gen_ai.operation.name", "chat") not in CALLS,
         trace=trace,
@@ -172,7 +176,7 @@ def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: Row, wher
 
 
 def _messages(given: Any, role: str) -> list[Message]:
-    """Messages of `{"role", "parts"}`, or of a chat's `{"role", "content"}`; a bare text is one message of `role`."""
+    """Messages of `{"role", "parts"}` or `{"role", "content"}`; a bare text is one of `role`."""
     if given is None:
         return []
     if isinstance(given, str):
@@ -185,44 +189,48 @@ def _messages(given: Any, role: str) -> list[Message]:
 def _message(given: Any, role: str, index: int) -> list[Message]:
     if not isinstance(given, dict):
         raise BadRowError(
-            f"{given!r:.60} is no message, expected an object with 'role' and 'parts'", index
+            f"{given!r:.60} is not a message, expected an object with 'role' and 'parts'", index
         )
     fields = {"role": role, **given}
     parts = fields.get("parts")
     if not isinstance(parts, list):
         return [turn.message for turn in read_message(fields, index)]
+    content, calls, results = _sorted_parts(parts, index)
+    if results and not content and not calls:
+        return results
+    messages = [turn.message for turn in read_message({**fields, "content": content}, index)]
+    if calls:
+        if messages[-1].role != "assistant":
+            raise BadRowError("tool calls may only stand in an assistant's message", index)
+        messages[-1] = messages[-1].model_copy(
+            update={"tool_calls": (*messages[-1].tool_calls, *calls)}
+        )
+    return [*results, *messages]
+
+
+def _sorted_parts(
+    parts: Sequence[Any], index: int
+) -> tuple[list[Any], list[ToolCall], list[Message]]:
+    """The parts that are content, the calls and the results."""
     content: list[Any] = []
     calls: list[ToolCall] = []
     results: list[Message] = []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in ("text", "reasoning"):
-            content.append(
-                {
-                    "type": kind if kind == "text" else "thinking",
-                    **{key: part.get("content") for key in ("text", "thinking")},
-                }
-            )
+            said = part.get("content")
+            shown_as = kind if kind == "text" else "thinking"
+            content.append({"type": shown_as, "text": said, "thinking": said})
         elif kind == "tool_call":
-            calls.append(
-                read_tool_call({key: part.get(key) for key in ("id", "name", "arguments")}, index)
-            )
+            fields = {key: part.get(key) for key in ("id", "name", "arguments")}
+            calls.append(read_tool_call(fields, index))
         elif kind == "tool_call_response":
             results += _results(part, index)
         elif kind in ("blob", "uri", "file"):
             content.append({"type": text_or_none(part.get("modality")) or kind})
         else:
             content.append(part)
-    if results and not content and not calls:
-        return results
-    messages = [turn.message for turn in read_message({**fields, "content": content}, index)]
-    if calls:
-        if messages[-1].role != "assistant":
-            raise BadRowError("tool calls stand in an assistant's message alone", index)
-        messages[-1] = messages[-1].model_copy(
-            update={"tool_calls": (*messages[-1].tool_calls, *calls)}
-        )
-    return [*results, *messages]
+    return content, calls, results
 
 
 def _results(part: Mapping[str, Any], index: int) -> list[Message]:
@@ -251,7 +259,8 @@ def _from_events(
             if role == "tool":
                 fields.setdefault("tool_call_id", fields.get("id"))
             sent += _message({**fields, "role": role}, role, index)
-        elif event.get("name") == CHOICE and not answered:  # further choices were not taken
+        elif event.get("name") == CHOICE and not answered:
+            # Later choices were not taken.
             message = fields.get("message", fields.get("content"))
             answered = _messages(
                 [message]

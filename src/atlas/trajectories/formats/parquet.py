@@ -1,6 +1,7 @@
-"""Rows of a Parquet file, batch by batch: `path -> rows as JSON values`.
+"""Rows of a Parquet file, batch by batch: `open file -> rows as JSON values`.
 
-A column of structs says null for every field that a row lacks; such fields are dropped, so that a row reads as it would in JSON.
+A column of structs has a null for every field that a row lacks. Such fields are dropped, so that a
+row reads as it would in JSON.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import datetime
 import decimal
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from atlas.errors import DependencyError
 
 BATCH_ROWS = 64
 
 
-def read_parquet(path: Path) -> Iterator[Any]:
+def read_parquet(file: BinaryIO) -> Iterator[Any]:
     """The rows of the file, each an object.
 
     Raises:
@@ -31,9 +31,9 @@ def read_parquet(path: Path) -> Iterator[Any]:
     except ImportError:
         raise DependencyError("pyarrow", "import") from None
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield from map(_plain, batch.to_pylist())
+        table = parquet.ParquetFile(file)
+        for batch in table.iter_batches(batch_size=BATCH_ROWS):
+            yield from map(_plain, batch.to_pylist())
     except (pyarrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the parquet data is damaged: {first}") from None
@@ -44,10 +44,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if not _is_missing(inner)}
     if isinstance(value, list):
-        if value and all(
-            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
-            for pair in value
-        ):  # a map
+        if _is_map(value):
             return {key: _plain(inner) for key, inner in value}
         return [_plain(inner) for inner in value]
     if isinstance(value, tuple):
@@ -59,6 +56,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _is_map(value: list[Any]) -> bool:
+    return bool(value) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value
+    )
 
 
 def _is_missing(value: Any) -> bool:

@@ -1,25 +1,27 @@
-"""ShareGPT: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]}`, as LLaMA-Factory extends it.
+"""ShareGPT, as LLaMA-Factory extends it.
 
-`system` and `tools` of the row, turns of calls (`function_call`, its value the JSON of one call or several) and turns of
-results (`observation`). A row whose turns all carry `loss` and alternate between human and gpt is AgentTraj.
+    {"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]}
+
+Read with it: `system` and `tools` of the row, turns of calls (`function_call`, with the JSON of one
+call or several as value) and turns of results (`observation`). A row whose turns all have `loss`
+and alternate between human and gpt is AgentTraj.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from atlas.records import Problem, Trajectory
+from atlas.records import Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
-from atlas.trajectories.formats.conversations import chat_trajectory
+from atlas.trajectories.formats.base import RowFormat
+from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 TURN_KEYS = ("conversations", "conversation", "messages")
 
 
-class ShareGPTFormat:
+class ShareGPTFormat(RowFormat):
     """Reads ShareGPT conversations, JSON or JSON Lines."""
 
     def matches(self, row: Any) -> bool:
@@ -31,11 +33,8 @@ class ShareGPTFormat:
             and not is_agenttraj(row)
         )
 
-    def convert(self, row: Row, path: Path) -> Trajectory:
-        return chat_trajectory(row, path.name, "sharegpt", _turns(row.value), TURN_KEYS)
-
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+    def convert(self, row: SourceRow) -> Trajectory:
+        return chat_trajectory(row, "sharegpt", chat_parts(row, _turns(row.value)), TURN_KEYS)
 
 
 def _turns(value: Any) -> list[Turn]:

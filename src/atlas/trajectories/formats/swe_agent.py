@@ -1,22 +1,24 @@
 """SWE-agent's `.traj` and mini-SWE-agent's `.traj.json`: one document, one run on one issue.
 
-SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps); the history is read, and the
-trajectory where there is no history. Its demonstrations are prompt. mini-SWE-agent writes `messages`. Neither knows
-whether the issue was solved: a run is "unknown" unless its exit status tells of an error or a limit.
+SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
+is read, or the trajectory where there is no history. Its demonstrations are prompt. mini-SWE-agent
+writes `messages`. Neither knows whether the issue was solved: a run is "unknown" unless its exit
+status names an error or a limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Problem, Source, Step, Task, Trajectory
+from atlas.records import Message, Outcome, Step, Task, Trajectory
+from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent
 from atlas.trajectories.formats.conversations import read_tools, split_conversation
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 LIMITS = (
     "exit_cost",
@@ -32,7 +34,7 @@ ENDS = ("submitted", "exit_forfeit", "exit_command", "early_exit", "userinterrup
 DETAILS = ("exit_status", "submission", "model_stats", "mini_version", "swe_agent_version")
 
 
-class SWEAgentFormat:
+class SWEAgentFormat(RowFormat):
     """Reads the trajectories of SWE-agent and of mini-SWE-agent."""
 
     def matches(self, row: Any) -> bool:
@@ -51,29 +53,28 @@ class SWEAgentFormat:
             and {"action", "response"} <= executed[0].keys()
         )
 
-    def convert(self, row: Row, path: Path) -> Trajectory:
-        return _trajectory(row, path)
-
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+    def convert(self, row: SourceRow) -> Trajectory:
+        return _trajectory(row)
 
 
-def _trajectory(row: Row, path: Path) -> Trajectory:
+def _trajectory(row: SourceRow) -> Trajectory:
     document = row.value
     if not isinstance(document, dict):
-        raise BadRowError("no run, expected an object with 'history', 'trajectory' or 'messages'")
+        raise BadRowError(
+            "not a run, expected an object with 'history', 'trajectory' or 'messages'"
+        )
     info = object_or_empty(document.get("info"))
     given = list_of_objects(
         document.get("messages" if is_mini_swe_agent(document) else "history"), "the history"
     )
-    told, start = (
+    found, start = (
         _history(given)
         if given
         else _executed(list_of_objects(document.get("trajectory"), "trajectory"))
     )
-    conversation = split_conversation([turn for turn, _ in told], start)
-    actions = [action for turn, action in told[start:] if turn.message.role == "assistant"]
-    task = Task(id=_task_id(document, path), environment="swe")
+    conversation = split_conversation([turn for turn, _ in found], start)
+    actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
+    task = Task(id=_task_id(document, row.file), environment="swe")
     return Trajectory(
         id=f"{task.id}-{row.content_hash}",
         task=task,
@@ -85,33 +86,28 @@ def _trajectory(row: Row, path: Path) -> Trajectory:
         ),
         final_observation=conversation.final_observation or _last_observation(document),
         outcome=_outcome(info),
-        source=Source(
-            name="swe_agent",
-            path=path.name,
-            row=row.index,
-            line=row.line,
-            details=_details(document, info),
-        ),
+        source=row.source("swe_agent", _details(document, info)),
     )
 
 
-Told = tuple[Turn, str | None]  # a turn and the action that was executed of it
+# A turn, and the action in it that was executed.
+TurnAndAction = tuple[Turn, str | None]
 
 
-def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
-    """The turns of a history and how many of them are prompt: system messages, and demonstrations of other runs."""
-    told: list[Told] = []
+def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
+    """The turns of a history, and how many are prompt: system messages, demonstrations."""
+    found: list[TurnAndAction] = []
     start = 0
     for index, message in enumerate(given):
-        told += _message(message, index)
+        found += _message(message, index)
         if message.get("is_demo") or (
-            start == len(told) - 1 and told[-1][0].message.role == "system"
+            start == len(found) - 1 and found[-1][0].message.role == "system"
         ):
-            start = len(told)
-    return told, start
+            start = len(found)
+    return found, start
 
 
-def _message(given: Mapping[str, Any], index: int) -> list[Told]:
+def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     fields = dict(given)
     if given.get("object") == "response":
         fields = _of_response(given, index)
@@ -121,7 +117,8 @@ def _message(given: Mapping[str, Any], index: int) -> list[Told]:
             "content": given.get("output"),
             "tool_call_id": given.get("call_id"),
         }
-    if given.get("role") == "exit":  # mini-SWE-agent's last word about why it stopped
+    if given.get("role") == "exit":
+        # mini-SWE-agent says last why it stopped.
         fields["role"] = "user"
     ids = given.get("tool_call_ids")
     if isinstance(ids, list) and ids:
@@ -138,7 +135,10 @@ def _message(given: Mapping[str, Any], index: int) -> list[Told]:
 
 
 def _of_response(given: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """The fields of a chat message from an answer of OpenAI's Responses API, which mini-SWE-agent keeps as it came."""
+    """The fields of a chat message from an answer of OpenAI's Responses API.
+
+    mini-SWE-agent keeps such answers as they came.
+    """
     items = list_of_objects(given.get("output"), "output", index)
     said = [
         part
@@ -166,22 +166,25 @@ def _of_response(given: Mapping[str, Any], index: int) -> dict[str, Any]:
     }
 
 
-def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
-    """The turns of a run without history. What a step saw is the end of its `query`, or else the observation before it."""
-    told: list[Told] = []
+def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
+    """The turns of a run without history.
+
+    What a step saw is the end of its `query`, or else the observation before it.
+    """
+    found: list[TurnAndAction] = []
     start = 0
-    seen: list[Told] = []
+    seen: list[TurnAndAction] = []
     for index, step in enumerate(steps):
         query = list_of_objects(step.get("query"), "query", index)
         shown, num_prompt = _history([message for message in query if message])
-        if not told:
+        if not found:
             answered = [
                 place + 1
                 for place, (turn, _) in enumerate(shown)
                 if turn.message.role == "assistant"
             ]
             start = max([num_prompt, *answered])
-            told += shown
+            found += shown
         else:
             last = max(
                 (
@@ -191,17 +194,17 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[Told], int]:
                 ),
                 default=-1,
             )
-            told += shown[last + 1 :] if last >= 0 else seen
+            found += shown[last + 1 :] if last >= 0 else seen
         if not isinstance(step.get("response"), str):
             raise BadRowError(f"response is {step.get('response')!r:.60}, expected a text", index)
-        told.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
+        found.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
         observation = step.get("observation")
         seen = (
             [(Turn(Message(role="user", content=observation)), None)]
             if isinstance(observation, str)
             else []
         )
-    return told + seen, start
+    return found + seen, start
 
 
 def _with_action(step: Step, action: str | None) -> Step:
@@ -225,7 +228,7 @@ def _action(given: Mapping[str, Any]) -> str | None:
 
 
 def _last_observation(document: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The answer to the last action, which older versions write in `trajectory` alone."""
+    """The answer to the last action, which older versions write only in `trajectory`."""
     executed = document.get("trajectory")
     last = object_or_empty(executed[-1]) if isinstance(executed, list) and executed else {}
     text = text_or_none(last.get("observation"))
@@ -236,7 +239,7 @@ def _outcome(info: Mapping[str, Any]) -> Outcome:
     given = text_or_none(info.get("exit_status"))
     if given is None:
         return Outcome(status="unknown", reason="the file has no exit status")
-    # "submitted (exit_cost)": the harness submitted what there was, for the reason in brackets
+    # "submitted (exit_cost)": the harness submitted what there was, for the reason in brackets.
     status = given.lower().removeprefix("submitted (").removesuffix(")").strip()
     if status in LIMITS:
         return Outcome(status="truncated", reason=given)
@@ -248,12 +251,13 @@ def _outcome(info: Mapping[str, Any]) -> Outcome:
     return Outcome(status="error", reason=given)
 
 
-def _task_id(document: Mapping[str, Any], path: Path) -> str:
+def _task_id(document: Mapping[str, Any], file: str) -> str:
     replay = object_or_empty(decode_nested(document.get("replay_config")))
     for owner in (document, object_or_empty(replay.get("problem_statement"))):
         if id_ := text_or_none(owner.get("instance_id")) or text_or_none(owner.get("id")):
             return id_
-    return path.name.split(".traj")[0] or path.name
+    name = PurePath(file).name
+    return name.split(".traj")[0] or name
 
 
 def _details(document: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,30 +1,37 @@
-"""Results of tau-bench (arXiv 2406.12045) and tau2-bench (arXiv 2506.07982): a customer-service agent, its user and its tools.
+"""Results of tau-bench (arXiv 2406.12045) and tau2-bench (arXiv 2506.07982).
 
-tau-bench: rows of `{"task_id", "reward", "info", "traj": [messages], "trial"}`. tau2-bench: one document `{"info", "tasks",
-"simulations": […]}`, or one simulation a file. In both, a reward of 1 is the benchmark's own word for success. tau2's user
-has tools too: what it calls and gets stands in the observation as text, since those calls are none of the agent's.
+A customer-service agent talks to a user and calls tools.
+tau-bench: rows of `{"task_id", "reward", "info", "traj": [messages], "trial"}`.
+tau2-bench: one document `{"info", "tasks", "simulations": […]}`, or one simulation a file.
+In both, the benchmark defines success as a reward of 1. The user of tau2 has tools too: what it
+calls and gets stands in the observation as text, since those are not calls of the agent.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from atlas.records import Outcome, OutcomeStatus, Problem, Source, Task, Trajectory
+from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
-from atlas.trajectories.formats.conversations import read_tools, split_conversation, with_system
+from atlas.trajectories.formats.conversations import (
+    num_leading_system,
+    read_tools,
+    split_conversation,
+    with_system,
+)
 from atlas.trajectories.formats.messages import Turn, read_message, read_tool_call, read_turns
-from atlas.trajectories.formats.rows import BadRowError, Row, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
-# How tau2-bench ends a simulation other than by the user or the agent saying so; it then rewards nothing.
+# How tau2-bench ends a simulation that neither user nor agent ends; it then rewards nothing.
+# A limit on failed calls in a row is the agent's doing, not a crash.
 TERMINATIONS: dict[str, OutcomeStatus] = {
     "max_steps": "truncated",
     "timeout": "truncated",
     "context_window_exceeded": "truncated",
-    "too_many_errors": "truncated",  # a limit on failed calls in a row: the agent's doing, no crash
+    "too_many_errors": "truncated",
     "agent_error": "error",
     "user_error": "error",
     "infrastructure_error": "error",
@@ -33,7 +40,7 @@ TERMINATIONS: dict[str, OutcomeStatus] = {
 _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 
 
-class TauFormat:
+class TauFormat(RowFormat):
     """Reads result files of tau-bench and tau2-bench."""
 
     def matches(self, row: Any) -> bool:
@@ -45,14 +52,11 @@ class TauFormat:
             return True
         return isinstance(row.get("traj"), list) and {"task_id", "reward"} <= row.keys()
 
-    def convert(self, row: Row, path: Path) -> Iterator[Trajectory | Problem]:
-        return _trajectories(row, path.name)
-
-    def read(self, path: Path) -> Iterator[Trajectory | Problem]:
-        return convert_rows(path, lambda row: self.convert(row, path))
+    def convert(self, row: SourceRow) -> Iterator[Trajectory | Problem]:
+        return _trajectories(row)
 
 
-def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:
+def _trajectories(row: SourceRow) -> Iterator[Trajectory | Problem]:
     if (
         not isinstance(row.value, dict)
         or not {"traj", "messages", "ticks", "simulations"} & row.value.keys()
@@ -61,15 +65,16 @@ def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:
             "neither 'traj' of tau-bench nor 'simulations' of tau2-bench. Is this a list of tasks?"
         )
     if "traj" in row.value:
-        yield _tau_trajectory(row, file_name)
+        yield _tau_trajectory(row)
         return
     if "simulations" not in row.value:
-        yield _tau2_trajectory(row, {}, None, file_name)
+        yield _tau2_trajectory(row, {}, None)
         return
     simulations, tasks = row.value["simulations"], row.value.get("tasks")
     if not isinstance(simulations, list) or not simulations:
         raise BadRowError(
-            "'simulations' is empty, expected a list of them. Are they in files of their own beside this one?"
+            "'simulations' is empty, expected a list of them. "
+            "Are they in separate files beside this one?"
         )
     by_id = (
         {str(task.get("id")): task for task in tasks if isinstance(task, dict)}
@@ -79,18 +84,15 @@ def _trajectories(row: Row, file_name: str) -> Iterator[Trajectory | Problem]:
     for index, simulation in enumerate(simulations):
         name = str(simulation.get("task_id")) if isinstance(simulation, dict) else None
         try:
-            part = replace(row, value=simulation, known_hash=None)
-            yield _tau2_trajectory(
-                part, _object(row.value, "info"), by_id.get(name or ""), file_name
-            )
-        except BadRowError as error:  # the others are good
-            place = f"{row.where}, simulation {index}" + (
-                "" if error.message is None else f", message {error.message}"
-            )
-            yield Problem(where=place, reason=str(error), item=name)
+            info = _object(row.value, "info")
+            yield _tau2_trajectory(row.part(simulation), info, by_id.get(name or ""))
+        except BadRowError as error:
+            # The other simulations are good.
+            where = error.place(f"{row.where}, simulation {index}")
+            yield Problem(where=where, reason=str(error), item=name)
 
 
-def _tau_trajectory(row: Row, file_name: str) -> Trajectory:
+def _tau_trajectory(row: SourceRow) -> Trajectory:
     fields, info = row.value, _object(row.value, "info")
     broke = info.get("error")
     if not isinstance(fields["traj"], list) or not fields["traj"]:
@@ -116,24 +118,19 @@ def _tau_trajectory(row: Row, file_name: str) -> Trajectory:
             goal=instruction,
         ),
         outcome,
-        Source(
-            name="tau",
-            path=file_name,
-            row=row.index,
-            line=row.line,
-            details=details_of_row(fields, ("task_id", "reward")),
-        ),
+        row.source("tau", details_of_row(fields, ("task_id", "reward"))),
     )
 
 
 def _tau2_trajectory(
-    row: Row, info: Mapping[str, Any], task: Mapping[str, Any] | None, file_name: str
+    row: SourceRow, info: Mapping[str, Any], task: Mapping[str, Any] | None
 ) -> Trajectory:
     fields, environment = row.value, _object(info, "environment_info")
     messages = fields.get("messages") if isinstance(fields, dict) else None
     if not isinstance(messages, list) or not messages:
         raise BadRowError(
-            "the simulation has no 'messages'. Voice simulations have 'ticks' alone, which are not read"
+            "the simulation has no 'messages'. "
+            "Voice simulations have only 'ticks', which are not read"
         )
     turns = [
         turn
@@ -158,14 +155,14 @@ def _tau2_trajectory(
             fields.get("seed"),
         ),
         _outcome(_object(fields, "reward_info").get("reward"), fields.get("termination_reason")),
-        Source(name="tau", path=file_name, row=row.index, line=row.line, details=details),
+        row.source("tau", details),
         num_greetings=_is_greeting(messages[0]),
         tools=read_tools(list(tools.values()) if isinstance(tools, dict) else tools) or (),
     )
 
 
 def _trajectory(
-    row: Row,
+    row: SourceRow,
     turns: Sequence[Turn],
     task: Task,
     outcome: Outcome,
@@ -174,10 +171,8 @@ def _trajectory(
     num_greetings: int = 0,
     tools: tuple[dict[str, Any], ...] = (),
 ) -> Trajectory:
-    """The record; its prompt is what stands before the user speaks: the policy, and tau2's canned greeting."""
-    num_system = next(
-        (index for index, turn in enumerate(turns) if turn.message.role != "system"), len(turns)
-    )
+    """The record. Its prompt is what stands before the user: the policy, tau2's canned greeting."""
+    num_system = num_leading_system(turns)
     conversation = split_conversation(turns, num_system + num_greetings)
     return Trajectory(
         id=f"{task.id}-{row.content_hash}",
@@ -216,7 +211,10 @@ def _outcome(reward: Any, ending: Any) -> Outcome:
 
 
 def _as_chat(message: Any, index: int) -> list[Any]:
-    """A message of tau2-bench in OpenAI's form: bundled results one by one, what the user's own tools did as text of the user."""
+    """A message of tau2-bench in OpenAI's form.
+
+    Bundled results come one by one, and what the user's tools did as text of the user.
+    """
     if not isinstance(message, dict):
         return [message]
     if isinstance(message.get("tool_messages"), list):
@@ -241,7 +239,7 @@ def _as_chat(message: Any, index: int) -> list[Any]:
 
 
 def _is_greeting(message: Any) -> bool:
-    """Whether tau2-bench itself, no model, opened the conversation for the agent."""
+    """Whether tau2-bench, and not a model, opened the conversation for the agent."""
     return (
         isinstance(message, dict)
         and message.get("role") == "assistant"

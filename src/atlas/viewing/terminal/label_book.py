@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from atlas.errors import ConfigError, DataError
 from atlas.records import Label
 from atlas.store.labels import read_labels
-from atlas.store.record_files import hold_lock, to_json, write_records, write_text
+from atlas.store.locks import hold_lock
+from atlas.store.record_files import to_json, write_records, write_text
 
 ENDING = ".jsonl"
 
@@ -51,7 +52,7 @@ class LabelBook:
                 label for label in _read_drafts(self._partial) if not self._is_stale(label)
             ]
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
 
     def is_finished(self, trajectory_id: str) -> bool:
@@ -98,7 +99,7 @@ class LabelBook:
     def __exit__(self, *exception: object) -> None:
         if not self._drafts:
             self._partial.unlink(missing_ok=True)
-        self._lock.close()
+        self._lock.release()
 
 
 def _find_labeled(path: Path, annotator: str) -> set[str]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Outcome, Step, ToolCall, Trajectory
 from atlas.store.record_files import to_json
-from atlas.trajectories.prepare import line_of, with_id
+from atlas.trajectories.trajectory_lines import line_of
 from tests.conftest import make_trajectory
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -56,8 +56,3 @@ def test_a_line_with_what_json_has_no_word_for_is_written_all_the_same(value: An
         update={"outcome": Outcome(status="failure", score=float("-inf"))}
     )
     assert line_of(infinite) == to_json(infinite)
-
-
-def test_another_id_changes_nothing_else() -> None:
-    trajectory = make_trajectory(3, "a")
-    assert with_id(to_json(trajectory), "b") == to_json(trajectory.model_copy(update={"id": "b"}))

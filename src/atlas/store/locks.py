@@ -1,0 +1,29 @@
+"""One process writes at a time: the lock of a run folder or of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from atlas.errors import RunError
+
+
+def hold_lock(lock: Path, path: Path) -> FileLock:
+    """The lock `lock` for whoever writes `path`, held until `release()` or the end of the process.
+
+    The system frees the lock of a killed process. The lock file itself stays: in a run folder it
+    marks a run that was killed before it wrote its manifest.
+
+    Raises:
+        RunError: another process holds the lock.
+    """
+    # A soft lock would outlive a killed process, so a file system without locks is an error.
+    held = FileLock(lock, thread_local=False, preserve_lock_file=True, fallback_to_soft=False)
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        raise RunError(
+            f"{path} is being written by another process. Wait for it, or choose another --out."
+        ) from None
+    return held
