@@ -117,7 +117,7 @@ def test_lines_that_fit_no_step_are_problems_with_their_numbers_and_cost_no_othe
     assert "trajectory 't7' is not among those" in reasons["s.jsonl line 1"]
     assert "step 6 of a trajectory with steps 0 to 5" in reasons["s.jsonl line 2"]
     assert "a trajectory with no step" in reasons["s.jsonl line 3"]
-    assert "Turns of the prompt (a canned 'OK.') are no steps" in reasons["s.jsonl line 4"]
+    assert "Turns of the prompt (a canned 'OK.') are not steps" in reasons["s.jsonl line 4"]
     assert "both critical and 'none' (lines 5 and 7)" in reasons["s.jsonl line 7"]
     assert reasons["trajectory t6"] == "no label by anyone in s.jsonl"
     assert read_manifest(run.parent / "s").summary["problems"] == len(problems) == 6

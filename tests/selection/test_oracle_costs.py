@@ -205,7 +205,7 @@ def test_a_dry_run_prints_requests_tokens_and_price_and_makes_nothing(
     assert "12 trajectories, in 12 requests" in said
     assert "sent and" in said
     assert ("price:     about" in said) is with_prices
-    assert ("no table has a price of 'judge'" in said) is not with_prices
+    assert ("no price is known of 'judge'" in said) is not with_prices
     assert not out.exists()
 
 

@@ -21,7 +21,7 @@ from atlas.presenting.table import terminal_table, text_table
 from atlas.reporting.document import ReportSection
 from atlas.terminal.visible_text import one_line, print_whole, shortened, visible, visible_line
 from atlas.training.model_card import _code
-from atlas.trajectories.import_report import plain
+from atlas.trajectories.import_report import _plain as plain
 
 HOSTILE = (
     "\x00\x07\x1b\x7f\x85\x9b\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u202e\u2028"

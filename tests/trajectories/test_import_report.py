@@ -51,7 +51,7 @@ def test_the_report_says_what_was_found_and_what_was_left_out_and_why(tmp_path: 
 
 def test_names_from_the_file_are_shown_and_never_obeyed(tmp_path: Path) -> None:
     text = printed(tmp_path, row(0, name="[bold]evil[/] \x1b[31m\r\n\u202e"))
-    assert "[bold]evil[/] \\x1b[31m\\n\\u202e" in text
+    assert "[bold]evil[/] \\x1b[31m\\r\\n\\u202e" in text
     assert "\x1b" not in text
 
 
