@@ -19,7 +19,7 @@ from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
-from tests.selection.configs import select_config
+from tests.selection.configs import new_selector, select_config
 
 
 @pytest.fixture
@@ -164,8 +164,21 @@ def test_peoples_labels_are_compared_as_one_more_selection(run: Path) -> None:
     assert [
         (profile.name, profile.num_trajectories, profile.num_problems)
         for profile in comparison.profiles
-    ] == [
-        ("people", 2, 1),
-        ("random", 3, 0),
-    ]
+    ] == [("people", 2, 1), ("random", 3, 0)]
     assert comparison.pairs[0].agreement.num_trajectories == 2  # t2 has no label
+
+
+def test_the_sentence_says_who_marked_the_steps_and_with_what_knowledge(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.jsonl").write_text(json.dumps(label("t6", 1)) + "\n", encoding="utf-8")
+    people = new_selector(select_config(labels=str(tmp_path / "labels.jsonl")), run)
+    assert people.sentence == (
+        "the steps that people's labels (by anyone) call critical, written by people who read the "
+        "trajectories"
+    )
+    expert = new_selector(select_config(), run)
+    assert expert.sentence == (
+        "the steps that the expert's own annotations mark as critical, written while it acted, "
+        "with knowledge of the inside of the environment"
+    )

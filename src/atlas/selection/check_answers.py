@@ -14,8 +14,7 @@ class AnswerCheck:
     """Counts over all processes of a run: it is given the selections of earlier ones, too."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        self._model = config.model
-        self._limit_usd = config.max_cost_usd
+        self._config = config
         self._has_usable = False
         self._num_unusable = 0
 
@@ -26,27 +25,23 @@ class AnswerCheck:
             ModelError: there is a limit to what may be paid, and the server reports no tokens; or
                 the first 20 answers were all unusable.
         """
-        usage = selection.usage
+        usage, limit_usd = selection.usage, self._config.max_cost_usd
         if selection.problem is None:
             # Without a digest and a request, nobody was asked.
             self._has_usable |= selection.prompt_digest is not None or usage.requests > 0
-            self._check_tokens_are_reported(selection)
+            num_tokens = usage.input_tokens + usage.output_tokens
+            if limit_usd is not None and usage.requests and not num_tokens:
+                raise ModelError(
+                    "the endpoint does not report how many tokens an answer took, so "
+                    f"max_cost_usd={limit_usd:g} cannot be held. What was answered is kept. "
+                    "Leave max_cost_usd out, or ask a server that reports its usage."
+                )
         elif usage.requests:
             # A problem without a request is not the model's.
             self._num_unusable += 1
         if not self._has_usable and self._num_unusable >= HOPELESS_AFTER:
             raise ModelError(
-                f"model '{self._model}': the first {HOPELESS_AFTER} questions got no usable "
-                f"answer. The last: {selection.problem}. Choose another model or other settings, "
-                "and another --out."
-            )
-
-    def _check_tokens_are_reported(self, selection: Selection) -> None:
-        usage = selection.usage
-        num_tokens = usage.input_tokens + usage.output_tokens
-        if self._limit_usd is not None and usage.requests and not num_tokens:
-            raise ModelError(
-                "the endpoint does not report how many tokens an answer took, so "
-                f"max_cost_usd={self._limit_usd:g} cannot be held. What was answered is kept. "
-                "Leave max_cost_usd out, or ask a server that reports its usage."
+                f"model '{self._config.model}': the first {HOPELESS_AFTER} questions got no "
+                f"usable answer. The last: {selection.problem}. Choose another model or other "
+                "settings, and another --out."
             )

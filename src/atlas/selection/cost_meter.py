@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from atlas.errors import CostLimitError
 from atlas.models.endpoints.prices import Price
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.check_answers import AnswerCheck
@@ -29,23 +30,21 @@ TOTAL = "total"
 class CostMeter:
     """What a run has paid, what is under way, and whether one more trajectory fits beside them.
 
-    A selector that reports its payments is listened to; for others, what a selection took counts
-    when it comes.
+    Without HasPayments, the usage of a selection counts when the selection comes.
     """
 
     def __init__(
         self, run: Run, price: Price | None, config: SelectConfig, selector: HasEstimate
     ) -> None:
-        self.limit_usd = selector.config.max_cost_usd
         self.price = price
+        self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
         self._check = AnswerCheck(selector.config)
         self._log: RecordLog[Usage] = run.log("spent", Usage, key=lambda _: TOTAL)
-        totals = list(
-            read_records(self._log.path, Usage) if self._log.sealed else self._log.records()
-        )
-        self.paid = totals[-1] if totals else Usage()
+        sealed = self._log.sealed
+        totals = read_records(self._log.path, Usage) if sealed else self._log.records()
+        self.paid = [Usage(), *totals][-1]
         # Trajectory id -> USD as estimated, and the sum of them.
         self._under_way: dict[str, float] = {}
         self._under_way_usd = 0.0
@@ -71,11 +70,7 @@ class CostMeter:
             self.pay(usage)
 
     def count(self, answer: Selection | StepScores) -> None:
-        """Count an answer that is safe on disk.
-
-        Raises:
-            ModelError: to go on is of no use, see AnswerCheck.
-        """
+        """Count an answer that is safe on disk. Raises as `take_over`."""
         if isinstance(answer, Selection):
             if not isinstance(self._selector, HasPayments):
                 self.pay(answer.usage)
@@ -95,29 +90,37 @@ class CostMeter:
         return not self._under_way
 
     def estimate_usd(self, trajectory: Trajectory) -> float:
-        """0 if there is no limit."""
-        if self.limit_usd is None:
+        """0 without a limit."""
+        if self._limit_usd is None:
             return 0.0
         budget = self._config.budget(len(trajectory.steps))
         return cost_usd(self._selector.estimate(trajectory, budget), self.price) or 0.0
 
-    def expect_usd(self, estimated_usd: float) -> float:
+    def _expect_usd(self, estimated_usd: float) -> float:
         """An estimate, raised by as much as the answers of this process cost more than theirs.
 
         Hidden thoughts and answers that were asked for again are in no estimate.
         """
-        return estimated_usd * max(
-            1.0, self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0
-        )
+        ratio = self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0
+        return estimated_usd * max(1.0, ratio)
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
         """Whether a trajectory fits beside what is paid and under way; if so, it is under way."""
-        would_be_usd = self.cost_usd + self.expect_usd(self._under_way_usd + estimated_usd)
-        if estimated_usd and self.limit_usd is not None and would_be_usd > self.limit_usd:
+        would_be_usd = self.cost_usd + self._expect_usd(self._under_way_usd + estimated_usd)
+        if estimated_usd and self._limit_usd is not None and would_be_usd > self._limit_usd:
             return False
         self._under_way[trajectory_id] = estimated_usd
         self._under_way_usd += estimated_usd
         return True
+
+    def limit_error(self, trajectory_id: str, estimated_usd: float) -> CostLimitError:
+        """Says that a trajectory does not fit, though nothing is under way."""
+        return CostLimitError(
+            f"this run has paid {self.cost_usd:.4f} USD, and trajectory '{trajectory_id}' is "
+            f"expected to take about {self._expect_usd(estimated_usd):.4f} more: together over "
+            f"max_cost_usd={self._limit_usd:g}. What was answered is kept: run the same command "
+            "again with a higher max_cost_usd to go on."
+        )
 
     def release(self, trajectory_id: str, answer: Selection | StepScores | None) -> None:
         """A trajectory is no longer under way, with or without an answer."""

@@ -1,13 +1,12 @@
 """A model that is asked for a judgment in JSON: `question -> judgment`.
 
-An answer that breaks a rule is sent back once with the reason; if the second one breaks a rule too,
-the judgment is a problem. Answers are never trimmed into shape: a trimmed answer is not the model's
-choice.
+An answer that breaks a rule is sent back once with the reason; a second one makes the judgment a
+problem. Answers are never trimmed into shape: a trimmed answer is not the model's choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -17,7 +16,7 @@ from atlas.models.base import ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
-from atlas.records import Message, Trajectory, Usage
+from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
@@ -109,10 +108,27 @@ class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
             answers += judgment.answers
         return Judgment(tuple(answers), None, usage)
 
+    def judged(
+        self,
+        trajectory: Trajectory,
+        budget: int,
+        critical_steps: Iterable[CriticalStep],
+        judgment: Judgment[AnswerT],
+    ) -> Selection:
+        """The selection that a judgment led to."""
+        return self.selection_of(
+            trajectory,
+            budget,
+            critical_steps,
+            problem=judgment.problem,
+            usage=judgment.usage,
+            prompt_digest=self.prompt.digest,
+        )
+
     def expect_usage(
-        self, trajectory: Trajectory, budget: int, answer_tokens: Callable[[int], int]
+        self, trajectory: Trajectory, budget: int, tokens_per_answer: int, tokens_per_step: int
     ) -> Usage:
-        """About what asking takes; `answer_tokens` is about what an answer under a budget takes."""
+        """About what asking takes, under a budget that every answer uses up."""
         try:
             questions = self._questions(trajectory, budget)
         except DataError:
@@ -121,19 +137,25 @@ class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
         return Usage(
             requests=len(questions),
             input_tokens=sum(_num_tokens(question.messages) for question in questions),
-            output_tokens=sum(answer_tokens(question.budget) for question in questions),
+            output_tokens=sum(
+                tokens_per_answer + tokens_per_step * question.budget for question in questions
+            ),
         )
 
     def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
         return self.prompt.questions(trajectory, budget, self.config.max_prompt_chars)
 
     async def _ask(self, question: JudgeQuestion) -> Judgment[AnswerT]:
-        client = self._connected()
+        if self._client is None:
+            config, batching = self.config, self._batching()
+            self._client = connect(
+                config.model, config.endpoint, batching=batching, cache=config.cache
+            )
         messages = question.messages
         usage = Usage()
         complaint = ""
         for _ in range(ATTEMPTS):
-            completion = await client.complete(messages, self._sampling)
+            completion = await self._client.complete(messages, self._sampling)
             self._pay(completion.usage)
             usage += completion.usage
             if completion.refusal is not None:
@@ -147,14 +169,6 @@ class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
             messages = (*messages, said, self.prompt.complain(complaint, question))
         return Judgment((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
-
-    def _connected(self) -> ModelClient:
-        if self._client is None:
-            config = self.config
-            self._client = connect(
-                config.model, config.endpoint, batching=self._batching(), cache=config.cache
-            )
-        return self._client
 
     def _batching(self) -> Batching | None:
         if not self.config.batch:

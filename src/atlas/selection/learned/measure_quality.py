@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.records import Trajectory
+from atlas.records import Selection, Trajectory
 from atlas.selection.learned.model import HeldOutQuality
 from atlas.statistics.agreement import Overlap, measure_agreement
 
@@ -21,16 +21,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class LabeledTrajectory:
-    """A trajectory with the steps that the labels chose, and how many they could have chosen."""
+    """A trajectory with the selection that labels its steps."""
 
     trajectory: Trajectory
-    chosen: frozenset[int]
-    budget: int
+    label: Selection
+
+    @property
+    def task(self) -> str:
+        return self.trajectory.task.id
 
     @property
     def is_chosen(self) -> list[bool]:
         """One for each step."""
-        return [index in self.chosen for index in range(len(self.trajectory.steps))]
+        return [index in self.label.indices for index in range(self.label.num_steps)]
 
 
 def measure_quality(
@@ -42,14 +45,11 @@ def measure_quality(
         probabilities: of each trajectory, for each step.
         seed: of the bootstrap over tasks.
     """
-    tasks = [example.trajectory.task.id for example in examples]
-    agreement = measure_agreement(
-        (
-            Overlap(task, best_steps(given, example.budget), example.chosen, len(given))
-            for task, example, given in zip(tasks, examples, probabilities, strict=True)
-        ),
-        seed,
+    overlaps = (
+        Overlap(one.task, best_steps(given, one.label.budget), one.label.indices, len(given))
+        for one, given in zip(examples, probabilities, strict=True)
     )
+    agreement = measure_agreement(overlaps, seed)
     predicted = np.concatenate(probabilities)
     labels = np.concatenate([example.is_chosen for example in examples]).astype(np.float64)
     share = agreement.num_second / agreement.num_steps

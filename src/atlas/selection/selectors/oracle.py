@@ -32,10 +32,8 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     @property
     def sentence(self) -> str:
-        return (
-            f"the steps that a language model ({self.config.model}) named as critical after "
-            "reading the transcript"
-        )
+        model = f"a language model ({self.config.model})"
+        return f"the steps that {model} named as critical after reading the transcript"
 
     def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
         return read_answer(text, question.steps, question.budget)
@@ -43,19 +41,10 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         if budget == 0 or not trajectory.steps:
             return Usage()
-        return self.expect_usage(
-            trajectory, budget, lambda named: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * named
-        )
+        return self.expect_usage(trajectory, budget, TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP)
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
         if budget == 0 or not trajectory.steps:
             return self.selection_of(trajectory, budget)
         judgment = await self.ask(trajectory, budget)
-        return self.selection_of(
-            trajectory,
-            budget,
-            merge_answers(judgment.answers, budget),
-            problem=judgment.problem,
-            usage=judgment.usage,
-            prompt_digest=self.prompt.digest,
-        )
+        return self.judged(trajectory, budget, merge_answers(judgment.answers, budget), judgment)

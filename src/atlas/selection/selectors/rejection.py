@@ -42,10 +42,9 @@ class RejectionSelector(JudgingSelector[StepLabels]):
         return read_labels(text, question.steps)
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        num_steps = len(trajectory.steps)
-        if not num_steps:
+        if not trajectory.steps:
             return Usage()
-        return self.expect_usage(trajectory, num_steps, lambda count: TOKENS_OF_A_LABEL * count)
+        return self.expect_usage(trajectory, len(trajectory.steps), 0, TOKENS_OF_A_LABEL)
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
         """All steps that are not bad, or a problem; `budget` is not read."""
@@ -53,17 +52,8 @@ class RejectionSelector(JudgingSelector[StepLabels]):
             return self.selection_of(trajectory, 0)
         judgment = await self.ask(trajectory, len(trajectory.steps))
         labels: StepLabels = reduce(merge_labels, judgment.answers, {})
-        kept = [
-            _kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD
-        ]
-        return self.selection_of(
-            trajectory,
-            len(kept),
-            kept,
-            problem=judgment.problem,
-            usage=judgment.usage,
-            prompt_digest=self.prompt.digest,
-        )
+        kept = [_kept(index, *given) for index, given in labels.items() if given[0] not in BAD]
+        return self.judged(trajectory, len(kept), kept, judgment)
 
 
 def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
@@ -71,9 +61,8 @@ def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
 
     A step in both is bad if either says so; else the later window counts, which saw what followed.
     """
-    return later | {
-        index: found for index, found in earlier.items() if index not in later or found[0] in BAD
-    }
+    kept = {index: found for index, found in earlier.items() if found[0] in BAD}
+    return earlier | later | kept
 
 
 def _kept(index: int, label: StepLabel, reason: str | None) -> CriticalStep:
