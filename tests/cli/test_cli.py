@@ -38,6 +38,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def selecting(collected: Path, out: Path, selector: str) -> tuple[str, ...]:
+    given = ("--trajectories", str(collected), "--out", str(out), "--selector", selector)
+    return ("select", *given)
+
+
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -90,15 +95,7 @@ def test_a_command_with_settings_says_where_they_are_listed(command: str) -> Non
 
 
 def test_select_ends_with_what_came_in_and_out(collected: Path, tmp_path: Path) -> None:
-    done = atlas(
-        "select",
-        "--trajectories",
-        str(collected),
-        "--out",
-        str(tmp_path / "s"),
-        "--selector",
-        "annotated",
-    )
+    done = atlas(*selecting(collected, tmp_path / "s", "annotated"))
     assert done.returncode == 0, done.stderr
     assert "selected steps" in done.stdout
     assert json.loads((tmp_path / "s" / "manifest.json").read_text())["config"]["ratio"] == 0.3
@@ -147,18 +144,7 @@ def test_an_oracle_without_key_or_endpoint_is_refused_before_anything_is_sent(
     collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    refused(
-        atlas(
-            "select",
-            "--selector",
-            "oracle",
-            "--trajectories",
-            str(collected),
-            "--out",
-            str(tmp_path / "s"),
-        ),
-        "OPENAI_API_KEY",
-    )
+    refused(atlas(*selecting(collected, tmp_path / "s", "oracle")), "OPENAI_API_KEY")
 
 
 def test_a_wrong_key_deep_in_the_demo_recipe_is_found_before_the_first_stage(
@@ -202,16 +188,7 @@ def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(
         json.dumps({"trajectory_id": "x\x1b[2J", "step": 0, "annotator": "\x1b[31meve"}) + "\n",
         encoding="utf-8",
     )
-    given = (
-        "select",
-        "--trajectories",
-        str(collected),
-        "--selector",
-        "annotated",
-        f"labels={labels}",
-        "--out",
-        str(tmp_path / "s"),
-    )
+    given = (*selecting(collected, tmp_path / "s", "annotated"), f"labels={labels}")
     refused(atlas(*given, "annotator=bob"), "has no label in", "Known: \\x1b[31meve")
     nothing = atlas(*given)
     refused(nothing, "selected no step of 12 trajectories", "trajectory 'x\\x1b[2J' is not among")
@@ -221,15 +198,7 @@ def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(
 def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(
     collected: Path, tmp_path: Path
 ) -> None:
-    given = (
-        "select",
-        "--trajectories",
-        str(collected),
-        "--selector",
-        "random",
-        "--out",
-        str(tmp_path / "s"),
-    )
+    given = selecting(collected, tmp_path / "s", "random")
     for option in (
         ("model=m",),
         ("endpoint.base_url=http://127.0.0.1:1",),

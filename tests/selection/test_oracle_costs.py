@@ -19,7 +19,7 @@ from atlas.records import Problem, Usage
 from atlas.selection.costs import cost_usd, estimate_cost, price_of
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
+from atlas.selection.selectors.oracle import OracleSelector
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
@@ -67,7 +67,9 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
 def tokens_of(body: dict[str, Any]) -> tuple[int, int]:
     """What a question takes, if the estimate is exact."""
     sent = sum(len(message["content"]) for message in body["messages"])
-    return -(-sent // 4), TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * num_allowed(body)
+    return -(
+        -sent // 4
+    ), OracleSelector.tokens_per_answer + OracleSelector.tokens_per_step * num_allowed(body)
 
 
 def as_estimated(body: dict[str, Any], number: int) -> Reply:

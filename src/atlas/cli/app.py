@@ -52,6 +52,9 @@ Model = Annotated[
     str | None,
     option("--model", "A hub id, a model folder, or a run folder of train; at a server its name."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and its cost; do nothing.")
+]
 Environment = Annotated[
     str | None, option("--env", "A row of the table of environments, or package.module:Class.")
 ]

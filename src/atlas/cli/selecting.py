@@ -11,6 +11,7 @@ from atlas.cli.app import (
     LISTED,
     SELECTION_HELP,
     TRAJECTORIES_HELP,
+    DryRun,
     Out,
     Selection,
     Settings,
@@ -44,12 +45,7 @@ def select(
     out: Out,
     settings: Settings = None,
     selector: Annotated[str | None, option("--selector", SELECTOR_HELP)] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print what would be asked and what it would cost; send nothing."
-        ),
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Find the critical steps of each trajectory, under a budget.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from atlas.cli.app import (
+    DryRun,
     Environment,
     Model,
     Out,
@@ -28,12 +29,7 @@ def train(
     out: Out,
     settings: Settings = None,
     model: Model = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Say what would be trained and what it would cost; train nothing."
-        ),
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Tune a model with loss on the selected steps only, the whole trajectory in its context."""
     from atlas.training.ranks import meet_ranks

@@ -70,3 +70,9 @@ def dataset_budgets(
     order = np.lexsort((lots[owner_of], np.asarray(steps), -np.asarray(values)))
     best = order[: step_budget(num_steps, ratio, rounding, min_steps=0)]
     return dict(zip(ids, np.bincount(owner_of[best], minlength=len(ids)).tolist(), strict=True))
+
+
+def best_indices(scores: Sequence[float | None], budget: int) -> list[int]:
+    """The steps with the `budget` highest scores, the earlier of equals; None is never taken."""
+    ranked = sorted((-score, index) for index, score in enumerate(scores) if score is not None)
+    return [index for _, index in ranked[:budget]]

@@ -4,17 +4,17 @@
     OUT/spent.jsonl            the total, one line
 
 A payment counts whether or not it led to a selection: an answer against the rules, a window of a
-trajectory whose other window got no answer, what was under way when the run was killed.
+trajectory whose other window got no answer, what was under way when the run was killed. A run whose
+answers so far say that it is of no use to go on is stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.errors import CostLimitError
+from atlas.errors import CostLimitError, ModelError
 from atlas.models.endpoints.prices import Price
 from atlas.records import Selection, Trajectory, Usage
-from atlas.selection.check_answers import AnswerCheck
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd
 from atlas.selection.scores import StepScores
@@ -25,6 +25,8 @@ from atlas.store.run_folders import Run
 
 # Every line has this key, so that the last one counts.
 TOTAL = "total"
+# Unusable answers from the start on: then the model or the settings are at fault.
+HOPELESS_AFTER = 20
 
 
 class CostMeter:
@@ -40,7 +42,9 @@ class CostMeter:
         self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
-        self._check = AnswerCheck(selector.config)
+        # Over all processes of the run.
+        self._has_usable = False
+        self._num_unusable = 0
         self._log: RecordLog[Usage] = run.log("spent", Usage, key=lambda _: TOTAL)
         sealed = self._log.sealed
         totals = read_records(self._log.path, Usage) if sealed else self._log.records()
@@ -59,13 +63,14 @@ class CostMeter:
         If that process did not record what it paid, its selections say it.
 
         Raises:
-            ModelError: to go on is of no use, see AnswerCheck.
+            ModelError: the first 20 answers were all unusable, or there is a limit to what may be
+                paid and the server reports no tokens.
         """
         usage = Usage()
         for answer in answers:
             if isinstance(answer, Selection):
                 usage += answer.usage
-                self._check.add(answer)
+                self._check(answer)
         if not self.paid.requests:
             self.pay(usage)
 
@@ -74,7 +79,29 @@ class CostMeter:
         if isinstance(answer, Selection):
             if not isinstance(self._selector, HasPayments):
                 self.pay(answer.usage)
-            self._check.add(answer)
+            self._check(answer)
+
+    def _check(self, selection: Selection) -> None:
+        usage, limit_usd = selection.usage, self._limit_usd
+        if selection.problem is None:
+            # Without a digest and a request, nobody was asked.
+            self._has_usable |= selection.prompt_digest is not None or usage.requests > 0
+            num_tokens = usage.input_tokens + usage.output_tokens
+            if limit_usd is not None and usage.requests and not num_tokens:
+                raise ModelError(
+                    "the endpoint does not report how many tokens an answer took, so "
+                    f"max_cost_usd={limit_usd:g} cannot be held. What was answered is kept. "
+                    "Leave max_cost_usd out, or ask a server that reports its usage."
+                )
+        elif usage.requests:
+            # A problem without a request is not the model's.
+            self._num_unusable += 1
+        if not self._has_usable and self._num_unusable >= HOPELESS_AFTER:
+            raise ModelError(
+                f"model '{self._selector.config.model}': the first {HOPELESS_AFTER} questions got "
+                f"no usable answer. The last: {selection.problem}. Choose another model or other "
+                "settings, and another --out."
+            )
 
     def pay(self, usage: Usage) -> None:
         if usage.requests:

@@ -70,8 +70,6 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
 
     Raises:
         ConfigError: the selector does not ask a model that is paid for by the token.
-        RunError, DataError: the trajectories, or the run whose problems are asked about again,
-            cannot be read.
     """
     selector = make_selector(config, trajectories)
     if not isinstance(selector, HasEstimate):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
-from atlas.selection.budget import dataset_budgets
+from atlas.selection.budget import best_indices, dataset_budgets
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Scorer, Scores
 from atlas.store.record_files import read_records
@@ -23,10 +23,7 @@ SCORES_FILE = "scores.jsonl"
 
 
 class StepScores(Record):
-    """The score of each step of one trajectory, or the problem that left it without any.
-
-    The highest is chosen first, None is never chosen.
-    """
+    """The score of each step of one trajectory, or the problem that left it without any."""
 
     version: Literal[1] = SCHEMA_VERSION
     trajectory_id: str
@@ -52,16 +49,14 @@ async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
 
 def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
     """The `budget` steps with the highest scores, the earlier of equals."""
-    ranked = sorted(
-        (-score, index) for index, score in enumerate(scores.scores) if score is not None
-    )
-    chosen = sorted((index, -score) for score, index in ranked[:budget])
+    chosen = sorted(best_indices(scores.scores, budget))
+    steps = [CriticalStep(index=index, score=scores.scores[index]) for index in chosen]
     return Selection(
         trajectory_id=scores.trajectory_id,
         selector=selector,
         num_steps=scores.num_steps,
         budget=budget,
-        critical_steps=tuple(CriticalStep(index=index, score=score) for index, score in chosen),
+        critical_steps=tuple(steps),
         problem=scores.problem,
     )
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from atlas.errors import ConfigError, DataError, DependencyError, ModelError
 from atlas.models.local.embeddings import load_embedder
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
+from atlas.selection.budget import best_indices
 from atlas.selection.learned.fit_regression import (
     STRENGTHS,
     center_and_scale,
     fit_regression,
     split_folds,
 )
-from atlas.selection.learned.measure_quality import best_steps
 from atlas.selection.learned.model import MODEL_FILE, StepScorer, read_model
 from atlas.selection.learned.step_embeddings import step_embeddings
 from atlas.selection.learned.step_features import step_numbers, step_words, word_vectorizer
@@ -269,7 +269,7 @@ def test_features_are_one_row_a_step_and_numbers_are_one_word() -> None:
 
 
 def test_of_equal_probabilities_the_earlier_step_is_taken(learned: Path) -> None:
-    assert best_steps([0.5, 0.7, 0.5, 0.5], 2) == {0, 1}
+    assert best_indices([0.5, 0.7, 0.5, 0.5], 2) == [1, 0]
     scorer = StepScorer(read_model(learned / MODEL_FILE).regression)
     assert all(0 <= probability <= 1 for probability in scorer.score(make_trajectory(5)))
     assert scorer.score(make_trajectory(0)) == []

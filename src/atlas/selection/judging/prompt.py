@@ -56,7 +56,6 @@ class JudgePrompt:
 
     Attributes:
         requests: the words before a whole trajectory, and before a part of one if they differ.
-        complaint: the words after an answer that cannot be used.
         schema: the JSON schema of an answer.
     """
 

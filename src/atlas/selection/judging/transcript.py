@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from atlas.errors import DataError
 from atlas.records import Message, Trajectory
+from atlas.selection.text_features import message_text
 
 BEGIN = "=====BEGIN TRAJECTORY====="
 END = "=====END TRAJECTORY====="
@@ -165,15 +166,9 @@ def _render_end(trajectory: Trajectory, longest: int | None) -> str:
 
 def _parts(heading: str, messages: Sequence[Message], longest: int | None) -> list[str]:
     return [
-        f"## {heading}\n{disarm(_cut(_message_text(message), longest))}" for message in messages
+        f"## {heading}\n{disarm(_cut(message_text(message, 'tool call: '), longest))}"
+        for message in messages
     ]
-
-
-def _message_text(message: Message) -> str:
-    if not message.reasoning and not message.tool_calls:
-        return message.content
-    calls = [f"tool call: {call.name} {call.arguments}" for call in message.tool_calls]
-    return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
 
 
 def _cut(text: str, longest: int | None) -> str:

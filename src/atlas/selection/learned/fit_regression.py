@@ -38,7 +38,6 @@ def split_folds(tasks: Sequence[str], chosen: NDArray[np.bool_]) -> Folds:
     """Split the steps so that the steps of a task are in the same fold.
 
     Raises:
-        DependencyError: scikit-learn is not installed.
         DataError: without one of the folds, the labels choose every step or no step.
     """
     feature_extraction()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.records import Selection, Trajectory
+from atlas.selection.budget import best_indices
 from atlas.selection.learned.model import HeldOutQuality
 from atlas.statistics.agreement import Overlap, measure_agreement
 
@@ -42,13 +43,13 @@ def measure_quality(
     """Measure on held-out trajectories, each at the budget that its labels had.
 
     Args:
-        probabilities: of each trajectory, for each step.
+        probabilities: of each step of each trajectory.
         seed: of the bootstrap over tasks.
     """
-    overlaps = (
-        Overlap(one.task, best_steps(given, one.label.budget), one.label.indices, len(given))
-        for one, given in zip(examples, probabilities, strict=True)
-    )
+    overlaps = []
+    for one, given in zip(examples, probabilities, strict=True):
+        best = frozenset(best_indices(given, one.label.budget))
+        overlaps.append(Overlap(one.task, best, one.label.indices, len(given)))
     agreement = measure_agreement(overlaps, seed)
     predicted = np.concatenate(probabilities)
     labels = np.concatenate([example.is_chosen for example in examples]).astype(np.float64)
@@ -59,12 +60,6 @@ def measure_quality(
         base_brier=round(share * (1 - share), DIGITS),
         calibration_error=round(_calibration_error(predicted, labels), DIGITS),
     )
-
-
-def best_steps(probabilities: Sequence[float], budget: int) -> frozenset[int]:
-    """The `budget` most likely steps, the earlier of equals."""
-    ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-    return frozenset(ranked[:budget])
 
 
 def _calibration_error(predicted: Floats, labels: Floats) -> float:

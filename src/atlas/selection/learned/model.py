@@ -94,10 +94,9 @@ class StepScorer:
             self._words.idf_ = np.array(list(words.values()))
 
     def score(self, trajectory: Trajectory, embedder: Embeds | None = None) -> list[float]:
-        """Return for each step the probability that the labels would choose it.
+        """For each step the probability that the labels would choose it.
 
-        Args:
-            embedder: the encoder, for a regression with weights of its embeddings.
+        A regression with weights of embeddings needs its encoder.
         """
         from scipy.special import expit
 

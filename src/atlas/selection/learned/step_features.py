@@ -23,11 +23,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
 def word_vectorizer(**settings: Any) -> Any:
-    """A TfidfVectorizer of what `step_words` returns.
-
-    Raises:
-        DependencyError: scikit-learn is not installed.
-    """
+    """A TfidfVectorizer of what `step_words` returns."""
     return feature_extraction().text.TfidfVectorizer(analyzer=list, sublinear_tf=True, **settings)
 
 

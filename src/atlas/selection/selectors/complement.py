@@ -23,13 +23,7 @@ class ComplementConfig(Config):
 
 
 class ComplementSelector(SelectorBase[ComplementConfig]):
-    """Random steps among those that another selection left, under that selection's budget.
-
-    Takes what there is if they are fewer.
-
-    Raises:
-        RunError: `of` is not a finished selection run of these trajectories.
-    """
+    """Random steps among those that another selection left, under that selection's budget."""
 
     Config = ComplementConfig
 

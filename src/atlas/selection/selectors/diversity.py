@@ -71,11 +71,7 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
         return {"embedding_model": model_input(self._model, out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """`budget` steps, each scored by its marginal relevance when it was taken.
-
-        Raises:
-            ModelError: the embedding model cannot be loaded.
-        """
+        """`budget` steps, each scored by its marginal relevance when it was taken."""
         if not trajectory.steps or budget == 0:
             return self.selection_of(trajectory, budget)
         vectors = self._vectors([_goal(trajectory), *_step_texts(trajectory)])

@@ -67,11 +67,7 @@ class LearnedSelector:
         return {"learned_selector": Input(path=name, digest=self._digest)}
 
     def score(self, trajectory: Trajectory) -> Scores:
-        """How likely each step is one that the labels would choose.
-
-        Raises:
-            ModelError: the encoder cannot be loaded.
-        """
+        """How likely each step is one that the labels would choose."""
         return self._scorer.score(trajectory, self._embedder)
 
     @cached_property

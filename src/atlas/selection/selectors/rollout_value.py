@@ -75,7 +75,6 @@ class RolloutValueSelector:
         return {"model": model_input(self._config.model, out)}
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str:
-        """How many episodes will be played."""
         states = num_steps + num_trajectories
         number = self._config.num_rollouts
         return (
@@ -87,10 +86,6 @@ class RolloutValueSelector:
         """A value jump for each step, or a problem.
 
         A problem is a missing environment, a replay that differs, or rollouts that all broke.
-
-        Raises:
-            DependencyError: the environment's package is not installed.
-            ModelError: the model cannot be loaded.
         """
         worlds = self._worlds_of(trajectory)
         if worlds is None:

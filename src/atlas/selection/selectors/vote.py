@@ -48,9 +48,6 @@ class VoteSelector(SelectorBase[VoteConfig]):
 
     The most votes come first, then the weight, then the earlier step. By majority a step needs more
     than half of the votes.
-
-    Raises:
-        RunError: one of `of` is not a finished selection run of these trajectories.
     """
 
     Config = VoteConfig
