@@ -18,7 +18,7 @@ from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import new_selector, select_config
 
 
@@ -47,10 +47,7 @@ def select(
     select_steps(
         select_config(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
     )
-    selections = {
-        one.trajectory_id: one
-        for one in read_records(run.parent / out / "selections.jsonl", Selection)
-    }
+    selections = {one.trajectory_id: one for one in selections_in(run.parent / out)}
     return selections, list(read_records(run.parent / out / "problems.jsonl", Problem))
 
 

@@ -45,8 +45,7 @@ Trajectories = Annotated[Path, option("--trajectories", TRAJECTORIES_HELP)]
 Selection = Annotated[Path, option("--selection", SELECTION_HELP)]
 RunToRead = Annotated[Path, typer.Argument(help=TRAJECTORIES_HELP, show_default=False)]
 OneTrajectory = Annotated[
-    str | None,
-    option("--trajectory", "One trajectory: its id or the beginning of it. By default all."),
+    str | None, option("--trajectory", "Only this trajectory: its id or the beginning of it.")
 ]
 Model = Annotated[
     str | None,

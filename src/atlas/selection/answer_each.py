@@ -28,7 +28,7 @@ async def answer_each(
     keep: Callable[[AnswerT], None],
     meter: CostMeter | None,
 ) -> list[Problem]:
-    """What went wrong for trajectories without an answer; `keep` is given each answer as it comes.
+    """What went wrong for trajectories without an answer; `keep` is given each answer at once.
 
     Gives up when nothing comes back any more, or when the next trajectory does not fit under the
     limit of `meter`. After an error that ends the run (a refused key, for example), nothing more is

@@ -5,8 +5,8 @@
     OUT/problems.jsonl     trajectories left without a critical step, and why
     OUT/spent.jsonl        of selectors that ask a model: what the run paid in all
 
-Each trajectory is read once. Results are safe on disk as they come, so that an interrupted run asks
-a model only for the missing ones.
+Each trajectory is read once. Each result is safe on disk at once, so that an interrupted run asks a
+model only for the missing ones.
 """
 
 from __future__ import annotations
