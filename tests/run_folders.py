@@ -8,7 +8,7 @@ from pathlib import Path
 from atlas.config import Config
 from atlas.records import Selection, Trajectory
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store.record_files import write_records
+from atlas.store.record_files import read_records, write_records
 from atlas.store.run_folders import run_input, start_run
 
 
@@ -23,6 +23,10 @@ def write_trajectories(
         write_records(path / TRAJECTORY_FILES[command], trajectories)
         run.finish({})
     return path
+
+
+def selections_in(run: Path) -> list[Selection]:
+    return list(read_records(run / SELECTION_FILE, Selection))
 
 
 def write_selections(path: Path, selections: Iterable[Selection], trajectories: Path) -> Path:

@@ -57,6 +57,11 @@ PATTERNS = {re.compile(rf"\b(?:{pattern})\b", re.I): good for pattern, good in F
 # Places where a forbidden word is data: names of labels, colors, words that a model says.
 DATA = {
     "recipes/base/corpus.py": r"what you are told",
+    # Prompts whose digests are recorded in runs.
+    "src/atlas/selection/judging/oracle_prompt.py": r"^2\. Summarise the plan",
+    "src/atlas/selection/judging/rejection_prompt.py": (
+        r"good ones alone\b|attempt and mends it|^alone makes no step"
+    ),
 }
 
 

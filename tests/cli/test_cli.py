@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
+
+from atlas.cli import app
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
@@ -29,12 +32,15 @@ def atlas(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "trajectories"
-    done = atlas(
-        "collect", "--env", "babyai", "--split", "train", "--episodes", "12", "--out", str(out)
-    )
+    done = atlas("collect", "--env", "babyai", "split=train", "episodes=12", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["in", "out", "left out"]
     return out
+
+
+def selecting(collected: Path, out: Path, selector: str) -> tuple[str, ...]:
+    given = ("--trajectories", str(collected), "--out", str(out), "--selector", selector)
+    return ("select", *given)
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -47,20 +53,49 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_help_names_every_command() -> None:
     done = atlas("--help")
     assert done.returncode == 0
-    for command in ("collect", "import", "select", "train", "evaluate", "report", "run"):
+    for command in OPTIONS:
         assert command in done.stdout
 
 
+# Paths and kinds are options, actions are flags; everything else is a key=value setting. `show` and
+# `label` write no run folder, so they have no settings.
+OPTIONS = {
+    "collect": "--out --env",
+    "import": "--out --format --tokenizer",
+    "show": "--trajectory --selection --tokens --tokenizer --max-tokens",
+    "label": "--out --annotator --trajectory",
+    "select": "--trajectories --out --selector --dry-run",
+    "select-train": "--trajectories --selection --out",
+    "compare-selections": "--out --tokenizer",
+    "export": "--to --trajectories --selection --out --tokenizer --check --explain",
+    "train": "--trajectories --selection --out --model --dry-run",
+    "evaluate": "--out --model --player --env",
+    "report": "--out",
+    "run": "--out",
+}
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_there_is_no_other_command() -> None:
+    assert set(COMMANDS) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_a_command_has_exactly_these_options(command: str) -> None:
+    options = [one for one in COMMANDS[command].params if one.param_type_name == "option"]
+    assert {name for option in options for name in option.opts} == set(OPTIONS[command].split())
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_a_command_with_settings_says_where_they_are_listed(command: str) -> None:
+    [argument] = [one for one in COMMANDS[command].params if one.param_type_name == "argument"]
+    takes_settings = "KEY=VALUE" in (argument.metavar or "")
+    assert takes_settings == (command not in ("show", "label"))
+    assert takes_settings == ("docs/settings.md lists all settings." in argument.help)
+
+
 def test_select_ends_with_what_came_in_and_out(collected: Path, tmp_path: Path) -> None:
-    done = atlas(
-        "select",
-        "--trajectories",
-        str(collected),
-        "--out",
-        str(tmp_path / "s"),
-        "--selector",
-        "annotated",
-    )
+    done = atlas(*selecting(collected, tmp_path / "s", "annotated"))
     assert done.returncode == 0, done.stderr
     assert "selected steps" in done.stdout
     assert json.loads((tmp_path / "s" / "manifest.json").read_text())["config"]["ratio"] == 0.3
@@ -91,9 +126,7 @@ def test_a_missing_run_folder_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_a_folder_made_with_other_settings_is_not_overwritten(collected: Path) -> None:
     before = (collected / "manifest.json").read_bytes()
-    refused(
-        atlas("collect", "--episodes", "13", "--out", str(collected)), "episodes: 12 there, 13 now"
-    )
+    refused(atlas("collect", "episodes=13", "--out", str(collected)), "episodes: 12 there, 13 now")
     assert (collected / "manifest.json").read_bytes() == before
 
 
@@ -111,18 +144,7 @@ def test_an_oracle_without_key_or_endpoint_is_refused_before_anything_is_sent(
     collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    refused(
-        atlas(
-            "select",
-            "--selector",
-            "oracle",
-            "--trajectories",
-            str(collected),
-            "--out",
-            str(tmp_path / "s"),
-        ),
-        "OPENAI_API_KEY",
-    )
+    refused(atlas(*selecting(collected, tmp_path / "s", "oracle")), "OPENAI_API_KEY")
 
 
 def test_a_wrong_key_deep_in_the_demo_recipe_is_found_before_the_first_stage(
@@ -166,16 +188,7 @@ def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(
         json.dumps({"trajectory_id": "x\x1b[2J", "step": 0, "annotator": "\x1b[31meve"}) + "\n",
         encoding="utf-8",
     )
-    given = (
-        "select",
-        "--trajectories",
-        str(collected),
-        "--selector",
-        "annotated",
-        f"labels={labels}",
-        "--out",
-        str(tmp_path / "s"),
-    )
+    given = (*selecting(collected, tmp_path / "s", "annotated"), f"labels={labels}")
     refused(atlas(*given, "annotator=bob"), "has no label in", "Known: \\x1b[31meve")
     nothing = atlas(*given)
     refused(nothing, "selected no step of 12 trajectories", "trajectory 'x\\x1b[2J' is not among")
@@ -185,15 +198,7 @@ def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(
 def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(
     collected: Path, tmp_path: Path
 ) -> None:
-    given = (
-        "select",
-        "--trajectories",
-        str(collected),
-        "--selector",
-        "random",
-        "--out",
-        str(tmp_path / "s"),
-    )
+    given = selecting(collected, tmp_path / "s", "random")
     for option in (
         ("model=m",),
         ("endpoint.base_url=http://127.0.0.1:1",),

@@ -14,15 +14,7 @@ import pytest
 
 from atlas.environments.base import ENVIRONMENTS
 from atlas.kinds import config_class
-from atlas.records import (
-    Annotation,
-    CriticalStep,
-    Message,
-    Outcome,
-    Selection,
-    Task,
-    Trajectory,
-)
+from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Task, Trajectory
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 from atlas.selection.scores import score_steps, select_best
 from atlas.selection.select_steps import SelectConfig, select_steps
@@ -30,12 +22,12 @@ from atlas.selection.selectors.base import SELECTOR, SELECTORS, Selector
 from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.environments.push import pushed
-from tests.models.endpoints.chat_server import Reply, completion, serve
+from tests.models.endpoints.chat_server import serve
 from tests.models.local.other_model import other_model
-from tests.run_folders import write_selections, write_trajectories
+from tests.run_folders import selections_in, write_selections, write_trajectories
 from tests.selection import outside
 from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import judge_answer
+from tests.selection.oracle_answers import good
 
 
 def annotated(trajectory: Trajectory) -> Trajectory:
@@ -89,13 +81,9 @@ Select = Callable[[str, Sequence[Trajectory], int], list[Selection]]
 OWN_BUDGETS = ("all", "complement", "errors", "rejection")
 
 
-def answer(body: dict[str, Any], number: int) -> Reply:
-    return completion(judge_answer(body))
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serve(answer) as server:
+    with serve(good) as server:
         yield server.url
 
 
@@ -239,7 +227,7 @@ def test_a_run_holds_one_selection_a_trajectory_in_their_order_and_says_who_chos
         )
         for number in (1, 5)
     ]
-    selections = list(read_records(tmp_path / "out1" / "selections.jsonl", Selection))
+    selections = selections_in(tmp_path / "out1")
     assert [selection.trajectory_id for selection in selections] == [
         trajectory.id for trajectory in TRAJECTORIES
     ]

@@ -1,11 +1,21 @@
-"""What a test oracle reads in its prompt and writes in its answer."""
+"""What a test oracle reads in its prompt and writes in its answer, and how a selector asks it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+from atlas.records import Selection, Trajectory
+from tests.conftest import make_trajectory
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
+from tests.run_folders import write_trajectories
+from tests.selection.configs import new_selector, select_config
+
+Answer = Callable[[dict[str, Any], int], Reply]
 
 
 def num_allowed(body: dict[str, Any]) -> int:
@@ -49,3 +59,36 @@ def judge_answer(body: dict[str, Any]) -> str:
             {index: "mistake" if index % 3 == 2 else "good" for index in steps_shown(body)}
         )
     return answer_of(steps_shown(body)[: num_allowed(body)])
+
+
+def good(body: dict[str, Any], number: int = 0) -> Reply:
+    return completion(judge_answer(body))
+
+
+def write_numbered(path: Path, count: int) -> Path:
+    """A run of trajectories of five steps, each of which says its number."""
+    thoughts = [f"I am number {number}." for number in range(count)]
+    trajectories = [make_trajectory(5, f"t{number}", text) for number, text in enumerate(thoughts)]
+    return write_trajectories(path, trajectories)
+
+
+def number_in(body: dict[str, Any]) -> int:
+    """The number that the trajectory in a question says."""
+    return int(body["messages"][1]["content"].split("I am number ")[1].split(".")[0])
+
+
+def ask_selector(
+    name: str, trajectory: Trajectory, budget: int, answer: Answer, **settings: Any
+) -> tuple[Selection, ChatServer]:
+    """What a selector that asks a model selects when the server answers like that."""
+
+    async def run(url: str) -> Selection:
+        selector = new_selector(select_config(name, base_url=url, **settings))
+        try:
+            selection: Selection = await selector.select(trajectory, budget)
+            return selection
+        finally:
+            await selector.close()
+
+    with serve(answer) as server:
+        return asyncio.run(run(server.url)), server

@@ -18,8 +18,8 @@ from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
-from tests.selection.configs import select_config
+from tests.run_folders import selections_in, write_trajectories
+from tests.selection.configs import new_selector, select_config
 
 
 @pytest.fixture
@@ -47,10 +47,7 @@ def select(
     select_steps(
         select_config(labels=str(file), **({"ratio": 1.0} | settings)), run, run.parent / out
     )
-    selections = {
-        one.trajectory_id: one
-        for one in read_records(run.parent / out / "selections.jsonl", Selection)
-    }
+    selections = {one.trajectory_id: one for one in selections_in(run.parent / out)}
     return selections, list(read_records(run.parent / out / "problems.jsonl", Problem))
 
 
@@ -164,8 +161,21 @@ def test_peoples_labels_are_compared_as_one_more_selection(run: Path) -> None:
     assert [
         (profile.name, profile.num_trajectories, profile.num_problems)
         for profile in comparison.profiles
-    ] == [
-        ("people", 2, 1),
-        ("random", 3, 0),
-    ]
+    ] == [("people", 2, 1), ("random", 3, 0)]
     assert comparison.pairs[0].agreement.num_trajectories == 2  # t2 has no label
+
+
+def test_the_sentence_says_who_marked_the_steps_and_with_what_knowledge(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.jsonl").write_text(json.dumps(label("t6", 1)) + "\n", encoding="utf-8")
+    people = new_selector(select_config(labels=str(tmp_path / "labels.jsonl")), run)
+    assert people.sentence == (
+        "the steps that people's labels (by anyone) call critical, written by people who read the "
+        "trajectories"
+    )
+    expert = new_selector(select_config(), run)
+    assert expert.sentence == (
+        "the steps that the expert's own annotations mark as critical, written while it acted, "
+        "with knowledge of the inside of the environment"
+    )

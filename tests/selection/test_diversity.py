@@ -10,9 +10,8 @@ from atlas.models.local.embeddings import load_embedder
 from atlas.records import Message, Selection, Step, Trajectory
 from atlas.selection.config import SelectConfig
 from atlas.selection.select_steps import select_steps
-from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import new_selector, select_config
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
@@ -103,8 +102,6 @@ def test_the_embedding_model_is_an_input_of_the_run(
         tmp_path / "s",
     )
     assert manifest.inputs["embedding_model"].digest
-    assert [
-        len(one.indices) for one in read_records(tmp_path / "s" / "selections.jsonl", Selection)
-    ] == [1, 0, 2]
+    assert [len(one.indices) for one in selections_in(tmp_path / "s")] == [1, 0, 2]
     with pytest.raises(ConfigError, match="a setting of selector 'diversity'; leave"):
         load_config(SelectConfig, None, ["selector=random", "embedding_model=m"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,19 @@ from atlas.selection.judging.answer import AnswerError, read_answer
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT, RUBRIC
 from atlas.selection.judging.transcript import BEGIN, END, disarm
 from tests.conftest import make_trajectory
-from tests.models.endpoints.chat_server import ChatServer, Reply, completion, failure, serve
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion, failure
 from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import answer_of
+from tests.selection.oracle_answers import Answer, answer_of, ask_selector
 
 TRAJECTORY = make_trajectory(10)
 
 
-def select(
-    answer: Callable[[dict[str, Any], int], Reply], budget: int = 3, **settings: Any
-) -> tuple[Selection, ChatServer]:
+def select(answer: Answer, budget: int = 3, **settings: Any) -> tuple[Selection, ChatServer]:
     """What the oracle selects of ten steps when the server answers like that."""
-
-    async def run(url: str) -> Selection:
-        selector = new_selector(select_config("oracle", base_url=url, max_retries=2, **settings))
-        try:
-            return await selector.select(TRAJECTORY, budget)
-        finally:
-            await selector.close()
-
-    with serve(answer) as server:
-        return asyncio.run(run(server.url)), server
+    return ask_selector("oracle", TRAJECTORY, budget, answer, max_retries=2, **settings)
 
 
-def in_turn(*replies: Reply) -> Callable[[dict[str, Any], int], Reply]:
+def in_turn(*replies: Reply) -> Answer:
     return lambda body, number: replies[number]
 
 

@@ -6,9 +6,7 @@ it reads.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,9 +16,8 @@ from atlas.selection.judging.oracle_prompt import ANSWER_SCHEMA, RUBRIC
 from atlas.selection.judging.transcript import BEGIN, END, disarm
 from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
-from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
-from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import answer_of, num_allowed
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion
+from tests.selection.oracle_answers import Answer, answer_of, ask_selector, num_allowed
 
 NUM_STEPS, BUDGET = 10, 3
 EVERY_STEP = answer_of(range(NUM_STEPS))
@@ -86,21 +83,8 @@ def attacked(text: str, where: str) -> Trajectory:
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
-def ask(
-    trajectory: Trajectory, answer: Callable[[dict[str, Any], int], Reply], **settings: Any
-) -> tuple[Selection, ChatServer]:
-    async def run(url: str) -> Selection:
-        selector: Any = new_selector(
-            select_config(selector="oracle", base_url=url, max_retries=0, **settings)
-        )
-        try:
-            selection: Selection = await selector.select(trajectory, BUDGET)
-            return selection
-        finally:
-            await selector.close()
-
-    with serve(answer) as server:
-        return asyncio.run(run(server.url)), server
+def ask(trajectory: Trajectory, answer: Answer, **settings: Any) -> tuple[Selection, ChatServer]:
+    return ask_selector("oracle", trajectory, BUDGET, answer, max_retries=0, **settings)
 
 
 def obedient(body: dict[str, Any], number: int) -> Reply:

@@ -18,19 +18,17 @@ from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.models.endpoints import inspect_api
 from atlas.models.endpoints.prices import Price
-from atlas.records import Selection, Usage
+from atlas.records import Usage
 from atlas.selection.costs import estimate_cost, price_of
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store.record_files import read_records
-from tests.conftest import make_trajectory
 from tests.models.endpoints.batch_asking import ids_in
 from tests.models.endpoints.batch_dialects import DIALECTS, Dialect
 from tests.models.endpoints.batch_server import serve_batches
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 from tests.models.endpoints.provider_answers import as_chat
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in
 from tests.selection.configs import select_config
-from tests.selection.oracle_answers import judge_answer, labels_of
+from tests.selection.oracle_answers import good, judge_answer, labels_of, number_in, write_numbered
 
 NUM_TRAJECTORIES = 12
 
@@ -43,11 +41,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    trajectories = [
-        make_trajectory(5, f"t{number}", thought=f"I am number {number}.")
-        for number in range(NUM_TRAJECTORIES)
-    ]
-    return write_trajectories(tmp_path / "trajectories", trajectories)
+    return write_numbered(tmp_path / "trajectories", NUM_TRAJECTORIES)
 
 
 def oracle(url: str | None, **settings: Any) -> SelectConfig:
@@ -63,18 +57,6 @@ def oracle(url: str | None, **settings: Any) -> SelectConfig:
 
 def in_batches(url: str | None, **settings: Any) -> SelectConfig:
     return oracle(url, batch=True, batch_poll_seconds=0.02, **settings)
-
-
-def good(body: dict[str, Any], number: int) -> Reply:
-    return completion(judge_answer(body))
-
-
-def number_in(body: dict[str, Any]) -> int:
-    return int(body["messages"][1]["content"].split("I am number ")[1].split(".")[0])
-
-
-def selections_in(out: Path) -> list[Selection]:
-    return list(read_records(out / "selections.jsonl", Selection))
 
 
 def test_a_run_in_batches_selects_what_one_by_one_selects(run: Path, tmp_path: Path) -> None:

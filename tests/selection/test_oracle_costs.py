@@ -15,17 +15,23 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.models.endpoints.prices import Price
-from atlas.records import Problem, Selection, Usage
+from atlas.records import Problem, Usage
 from atlas.selection.costs import cost_usd, estimate_cost, price_of
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.selection.selectors.oracle import TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP
+from atlas.selection.selectors.oracle import OracleSelector
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import select_config
-from tests.selection.oracle_answers import judge_answer, num_allowed
+from tests.selection.oracle_answers import (
+    good,
+    judge_answer,
+    num_allowed,
+    number_in,
+    write_numbered,
+)
 
 NUM_TRAJECTORIES = 12
 # USD, by the prices below, of each of the first ten, as estimated.
@@ -36,11 +42,7 @@ NOWHERE = "http://127.0.0.1:1/v1"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    trajectories = [
-        make_trajectory(5, f"t{number}", thought=f"I am number {number}.")
-        for number in range(NUM_TRAJECTORIES)
-    ]
-    return write_trajectories(tmp_path / "trajectories", trajectories)
+    return write_numbered(tmp_path / "trajectories", NUM_TRAJECTORIES)
 
 
 @pytest.fixture
@@ -62,26 +64,16 @@ def oracle(url: str, **settings: Any) -> SelectConfig:
     return select_config(**{**values, **settings})
 
 
-def good(body: dict[str, Any], number: int) -> Reply:
-    return completion(judge_answer(body))
-
-
 def tokens_of(body: dict[str, Any]) -> tuple[int, int]:
     """What a question takes, if the estimate is exact."""
     sent = sum(len(message["content"]) for message in body["messages"])
-    return -(-sent // 4), TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * num_allowed(body)
+    return -(
+        -sent // 4
+    ), OracleSelector.tokens_per_answer + OracleSelector.tokens_per_step * num_allowed(body)
 
 
 def as_estimated(body: dict[str, Any], number: int) -> Reply:
     return completion(judge_answer(body), tokens=tokens_of(body))
-
-
-def number_in(body: dict[str, Any]) -> int:
-    return int(body["messages"][1]["content"].split("I am number ")[1].split(".")[0])
-
-
-def selections_in(out: Path) -> list[Selection]:
-    return list(read_records(out / "selections.jsonl", Selection))
 
 
 def test_a_price_is_per_million_tokens() -> None:

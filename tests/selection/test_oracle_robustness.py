@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 from atlas.errors import ModelError
-from atlas.records import Problem, Selection
+from atlas.records import Problem
 from atlas.selection.select_steps import select_steps
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import select_config
-from tests.selection.oracle_answers import answer_of, judge_answer
+from tests.selection.oracle_answers import answer_of, good, number_in
 
 BROKEN_SHARE = 0.2
 MAX_IN_FLIGHT = 16
@@ -34,10 +34,6 @@ TIMEOUT_SECONDS = 3.0
 
 # To a question; the number says how often this trajectory was asked about before.
 Answer = Callable[[dict[str, Any], int], Reply]
-
-
-def good(body: dict[str, Any], asked: int = 0) -> Reply:
-    return completion(judge_answer(body))
 
 
 def at_first(reply: Reply, times: int = 1) -> Answer:
@@ -71,10 +67,6 @@ def is_paid(reply: Reply) -> bool:
         and not reply.is_cut
         and reply.delay == 0.0
     )
-
-
-def number_in(body: dict[str, Any]) -> int:
-    return int(body["messages"][1]["content"].split("I am number ")[1].split(".")[0])
 
 
 @pytest.mark.parametrize("num_trajectories", [300, pytest.param(1_000, marks=pytest.mark.slow)])
@@ -115,7 +107,7 @@ def test_every_trajectory_ends_well_or_with_a_problem_and_none_is_paid_for_twice
                 break
 
     manifest = read_manifest(out, ("select",))
-    selections = list(read_records(out / "selections.jsonl", Selection))
+    selections = selections_in(out)
     assert [selection.trajectory_id for selection in selections] == [
         trajectory.id for trajectory in trajectories
     ]

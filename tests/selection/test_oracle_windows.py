@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 from typing import Any
 
@@ -17,9 +16,8 @@ from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT, RUBRIC
 from atlas.selection.judging.prompt import JudgeQuestion, share_of_budget
 from atlas.selection.judging.transcript import END, transcribe
 from tests.conftest import make_trajectory
-from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
-from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import answer_of, num_allowed, steps_shown
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion
+from tests.selection.oracle_answers import answer_of, ask_selector, num_allowed, steps_shown
 
 
 def sized(lengths: list[tuple[int, int]], end: str = "It is done.") -> Trajectory:
@@ -133,17 +131,7 @@ def test_the_merge_takes_the_surest_the_earlier_of_equals_and_counts_a_step_once
 
 
 def ask(answer: Any, budget: int = 18) -> tuple[Selection, ChatServer]:
-    async def run(url: str) -> Selection:
-        selector = new_selector(
-            select_config("oracle", base_url=url, max_retries=0, max_prompt_chars=12_000)
-        )
-        try:
-            return await selector.select(LONG, budget)
-        finally:
-            await selector.close()
-
-    with serve(answer) as server:
-        return asyncio.run(run(server.url)), server
+    return ask_selector("oracle", LONG, budget, answer, max_retries=0, max_prompt_chars=12_000)
 
 
 def test_windows_are_asked_one_by_one_and_merged_under_the_whole_budget() -> None:

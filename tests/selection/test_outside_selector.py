@@ -9,11 +9,10 @@ from typer.testing import CliRunner
 
 from atlas.cli.app import app
 from atlas.errors import ConfigError
-from atlas.records import Message, Selection
-from atlas.store.record_files import read_records
+from atlas.records import Message
 from atlas.store.run_folders import read_manifest
 from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import select_config
 from tests.selection.outside import NAME
 
@@ -35,7 +34,7 @@ def select(run: Path, out: Path, *arguments: str) -> list[int]:
     )
     if done.exception is not None:
         raise done.exception
-    [selection] = read_records(out / "selections.jsonl", Selection)
+    [selection] = selections_in(out)
     return sorted(selection.indices)
 
 

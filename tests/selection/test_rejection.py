@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,26 +8,17 @@ from atlas.records import Outcome, Selection, Trajectory
 from atlas.selection.judging.rejection_prompt import REJECTION_PROMPT
 from atlas.selection.selectors.rejection import merge_labels
 from tests.conftest import make_trajectory
-from tests.models.endpoints.chat_server import ChatServer, Reply, completion, serve
-from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import labels_of, steps_shown
+from tests.models.endpoints.chat_server import ChatServer, Reply, completion
+from tests.selection.oracle_answers import Answer, ask_selector, labels_of, steps_shown
 from tests.selection.test_oracle_windows import LONG
 
 FAILED = make_trajectory(4).model_copy(update={"outcome": Outcome(status="failure", score=0.0)})
 
 
 def select(
-    answer: Callable[[dict[str, Any], int], Reply], trajectory: Trajectory = FAILED, **settings: Any
+    answer: Answer, trajectory: Trajectory = FAILED, **settings: Any
 ) -> tuple[Selection, ChatServer]:
-    async def run(url: str) -> Selection:
-        selector = new_selector(select_config("rejection", base_url=url, max_retries=0, **settings))
-        try:
-            return await selector.select(trajectory, 1)
-        finally:
-            await selector.close()
-
-    with serve(answer) as server:
-        return asyncio.run(run(server.url)), server
+    return ask_selector("rejection", trajectory, 1, answer, max_retries=0, **settings)
 
 
 def test_bad_steps_are_masked_and_the_good_ones_of_a_failed_trajectory_are_kept() -> None:

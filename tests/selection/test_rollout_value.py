@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from atlas.environments.base import ENVIRONMENTS
-from atlas.models.players import PlayerAnswer
+from atlas.models.players import PLAYER, PlayerAnswer
 from atlas.records import Message, Problem, Task, Trajectory
 from atlas.selection.select_steps import select_steps
-from atlas.selection.selectors import rollout_value
 from atlas.selection.selectors.base import Scores
 from tests.environments.players import NOTHING, RoundPlayer
 from tests.environments.push import assistant
@@ -62,7 +61,7 @@ def score(
     batch_size: int = 64,
     environment: Mapping[str, Any] | None = None,
 ) -> Scores | Problem:
-    monkeypatch.setattr(rollout_value, "_load_player", lambda config, seed: player)
+    monkeypatch.setattr(PLAYER, "make", lambda *_: player)
     selector = new_selector(
         select_config(
             "rollout-value",
@@ -78,13 +77,7 @@ def score(
 
 
 # V = 0, 0, 1/2, 1, …
-WAITS = {
-    (0, 0): "wait",
-    (0, 1): "wait",
-    (1, 0): "wait",
-    (1, 1): "wait",
-    (2, 0): "wait",
-}
+WAITS = {(0, 0): "wait", (0, 1): "wait", (1, 0): "wait", (1, 1): "wait", (2, 0): "wait"}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -21,7 +21,7 @@ from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import Scores, SelectorContext
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import select_config
 
 SCORES = st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5]) | st.floats(-5, 5), max_size=8)
@@ -132,7 +132,7 @@ def run(tmp_path: Path) -> Path:
 
 def chosen(out: Path) -> dict[str, tuple[int, list[int]]]:
     """Budget and indices by trajectory."""
-    selections = read_records(out / "selections.jsonl", Selection)
+    selections = selections_in(out)
     return {
         selection.trajectory_id: (selection.budget, sorted(selection.indices))
         for selection in selections

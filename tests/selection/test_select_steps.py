@@ -18,9 +18,9 @@ from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
-from tests.run_folders import write_trajectories
+from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import new_selector, select_config
-from tests.selection.oracle_answers import answer_of, num_allowed
+from tests.selection.oracle_answers import answer_of, good, num_allowed, number_in
 
 TRAJECTORIES = [
     make_trajectory(num_steps, f"trajectory-{num_steps}", thought=f"I am number {num_steps}.")
@@ -33,18 +33,9 @@ def run(tmp_path: Path) -> Path:
     return write_trajectories(tmp_path / "trajectories", TRAJECTORIES)
 
 
-def selections_in(out: Path) -> list[Selection]:
-    return list(read_records(out / "selections.jsonl", Selection))
-
-
 def asked_about(body: dict[str, Any]) -> str:
     """The trajectory that a request is about, by the number in its thoughts."""
-    number = body["messages"][1]["content"].split("I am number ")[1].split(".")[0]
-    return f"trajectory-{number}"
-
-
-def good(body: dict[str, Any], number: int) -> Reply:
-    return completion(answer_of(range(num_allowed(body))))
+    return f"trajectory-{number_in(body)}"
 
 
 def oracle(url: str, **settings: Any) -> SelectConfig:

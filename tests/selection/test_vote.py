@@ -39,7 +39,7 @@ def vote(*given: Selection, budget: int = 6, voting: str = "majority") -> Select
 def ask(runs: list[dict[str, Selection]], budget: int, voting: str = "majority") -> Selection:
     """What a vote selects where the runs in `of` hold these selections."""
     config = select_config("vote", of=[str(number) for number in range(len(runs))], voting=voting)
-    with patch("atlas.selection.selectors.vote.read_selections", side_effect=runs):
+    with patch("atlas.selection.other_selection.read_selections", side_effect=runs):
         selector = new_selector(config)
     selection: Selection = selector.select(TRAJECTORY, budget)
     return selection

@@ -1,8 +1,7 @@
 """The command line.
 
-Each command checks its config, calls one function, and prints what came in, what went out and what
-was left out. An error of a user is one message and exit status 2. Ctrl-C stops a command cleanly;
-the same command resumes it.
+An error of a user is one message and exit status 2. Ctrl-C stops a command cleanly; the same
+command resumes it.
 """
 
 from __future__ import annotations
@@ -25,6 +24,9 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 def main() -> None:
     """Entry point of the command `atlas`."""
+    kept = "Finished work is kept; run the same command to resume."
+    if sys.argv[1:2] == ["import"]:
+        kept = "An interrupted import keeps nothing; run the same command to start again."
     try:
         app()
     except RankError:
@@ -33,22 +35,12 @@ def main() -> None:
         fail(f"error: {error}", 2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            fail(f"stopped. {_what_is_kept()}", INTERRUPTED)
+            fail(f"stopped. {kept}", INTERRUPTED)
         raise
     except OSError as error:
         if error.errno in DISK_FULL_ERRORS:
-            fail(f"error: the disk is full. Free some space. {_what_is_kept()}", 2)
+            fail(f"error: the disk is full. Free some space. {kept}", 2)
         if error.errno not in PATH_ERRORS:
             raise
-        fail(
-            f"error: {error.filename} cannot be opened or created ({error.strerror}). "
-            "Check the path and its permissions.",
-            2,
-        )
-
-
-def _what_is_kept() -> str:
-    """What an interrupted command keeps."""
-    if sys.argv[1:2] == ["import"]:
-        return "An interrupted import keeps nothing; run the same command to start again."
-    return "Finished work is kept; run the same command to resume."
+        what = f"{error.filename} cannot be opened or created ({error.strerror})"
+        fail(f"error: {what}. Check the path and its permissions.", 2)

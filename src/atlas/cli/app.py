@@ -1,16 +1,22 @@
-"""The command `atlas`, and what its commands share: reading settings and failing."""
+"""The command `atlas`, and what its commands share.
+
+Paths and kinds are options, actions are flags, everything else is a key=value setting.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from atlas import __version__
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="atlas",
@@ -20,29 +26,36 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+
+def option(flag: str, description: str) -> Any:
+    """An option whose default needs no words."""
+    return typer.Option(flag, help=description, show_default=False)
+
+
+LISTED = "docs/settings.md lists all settings."
+RECIPE_HELP = f"A recipe (YAML file), and key=value settings, which win over the recipe. {LISTED}"
+TRAJECTORIES_HELP = "A run folder of collect, import or evaluate."
+SELECTION_HELP = "A run folder of select, made from these trajectories."
+
 Settings = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help=(
-            "A recipe (YAML file), and key=value settings, which win over the recipe. "
-            "docs/settings.md lists all settings."
-        ),
-        metavar="[RECIPE] [KEY=VALUE]…",
-    ),
+    list[str] | None, typer.Argument(help=RECIPE_HELP, metavar="[RECIPE] [KEY=VALUE]…")
 ]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        help="The run folder to write. Run the command again to resume.",
-        show_default=False,
-    ),
+Out = Annotated[Path, option("--out", "The run folder to write. Run the command again to resume.")]
+Trajectories = Annotated[Path, option("--trajectories", TRAJECTORIES_HELP)]
+Selection = Annotated[Path, option("--selection", SELECTION_HELP)]
+RunToRead = Annotated[Path, typer.Argument(help=TRAJECTORIES_HELP, show_default=False)]
+OneTrajectory = Annotated[
+    str | None, option("--trajectory", "Only this trajectory: its id or the beginning of it.")
 ]
-Trajectories = Annotated[
-    Path,
-    typer.Option(
-        "--trajectories", help="A run folder of collect, import or evaluate.", show_default=False
-    ),
+Model = Annotated[
+    str | None,
+    option("--model", "A hub id, a model folder, or a run folder of train; at a server its name."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and its cost; do nothing.")
+]
+Environment = Annotated[
+    str | None, option("--env", "A row of the table of environments, or package.module:Class.")
 ]
 
 
@@ -67,12 +80,19 @@ def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
     return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
 
 
-def read_config(kind: Any, settings: list[str] | None, options: dict[str, Any]) -> Any:
+def read_config(config_class: Any, settings: list[str] | None, **options: Any) -> Any:
     """The config of a command from a recipe, settings and options."""
     from atlas.config import load_config
 
     recipe, overrides = split_settings(settings)
-    return load_config(kind, recipe, overrides, options)
+    return load_config(config_class, recipe, overrides, options)
+
+
+def plain_console() -> Console:
+    """The terminal, without colors that rich chooses for numbers and paths."""
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def fail(message: str, status: int) -> NoReturn:

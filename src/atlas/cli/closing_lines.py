@@ -20,17 +20,12 @@ def say(text: str, *, is_error: bool = False) -> None:
 
 def tell(manifest: Any, out: Path) -> None:
     """Print the closing lines of a run."""
+    config = manifest.config
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
-    came_in = came_in or [
-        f"{key} {manifest.config[key]}"
-        for key in ("environment", "split", "episodes")
-        if key in manifest.config
-    ]
-    went_out = [
-        f"{key.replace('_', ' ')} {text}"
-        for key, value in manifest.summary.items()
-        if (text := _short(value))
-    ]
+    keys = ("environment", "split", "episodes")
+    came_in = came_in or [f"{key} {config[key]}" for key in keys if key in config]
+    short = {key.replace("_", " "): _short(value) for key, value in manifest.summary.items()}
+    went_out = [f"{key} {text}" for key, text in short.items() if text]
     say(f"in:        {', '.join(came_in)}")
     say(f"out:       {out}: {', '.join(went_out)}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
@@ -39,23 +34,19 @@ def tell(manifest: Any, out: Path) -> None:
 def tell_estimate(estimate: Any, config: Any) -> None:
     """Print what a selection would ask; nothing was sent."""
     usage = estimate.usage
-    price = (
-        f"about {estimate.cost_usd:,.2f} USD by {estimate.price_source}"
-        if estimate.cost_usd is not None
-        else f"unknown, because no price is known of '{config.model}'; give prices=FILE with a "
-        f"line such as {config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
-    )
-    manner = ", in batches" if config.batch else ""
-    say(
-        f"would ask: {config.model} about {estimate.trajectories:,} trajectories, "
-        f"in {usage.requests:,} requests{manner}"
-    )
-    say(
-        f"tokens:    about {usage.input_tokens:,} sent and {usage.output_tokens:,} received "
-        "(4 characters a token)"
-    )
+    if estimate.cost_usd is not None:
+        price = f"about {estimate.cost_usd:,.2f} USD by {estimate.price_source}"
+    else:
+        price = (
+            f"unknown, because no price is known of '{config.model}'; give prices=FILE with a "
+            f"line such as {config.model}: {{input: 2.5, output: 10}} (USD per million tokens)"
+        )
     if not estimate.is_discount_known:
         price += " at the full price, because the table does not say what batches cost (batch: 0.5)"
+    requests = f"{usage.requests:,} requests{', in batches' if config.batch else ''}"
+    tokens = f"about {usage.input_tokens:,} sent and {usage.output_tokens:,} received"
+    say(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {requests}")
+    say(f"tokens:    {tokens} (4 characters a token)")
     say(f"price:     {price}. Nothing was sent.")
 
 
@@ -89,21 +80,16 @@ def _short(value: Any) -> str:
 
 def _short_table(table: dict[str, Any]) -> str:
     if table.keys() == {"value", "low", "high"}:
-        return _short_estimate(table["value"], table["low"], table["high"])
-    # Who chose the steps is for reports, and too long for this line.
-    if "sentence" in table:
-        return ""
-    # All zero: the usage of a run that asked no model, for example.
-    if not any(table.values()):
+        value, low, high = table["value"], table["low"], table["high"]
+        if value is None:
+            return "unknown"
+        # A few equal values have no interval.
+        has_interval = low is not None and high is not None
+        interval = f"{low:.3f}, {high:.3f}" if has_interval else "no interval"
+        return f"{value:.3f} [{interval}]"
+    # Who chose the steps is for reports, and too long for this line. All zero is, for example, the
+    # usage of a run that asked no model.
+    if "sentence" in table or not any(table.values()):
         return ""
     inner = [f"{key} {_short(part)}" for key, part in table.items() if not isinstance(part, dict)]
     return f"({', '.join(inner)})" if inner else ""
-
-
-def _short_estimate(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "unknown"
-    # A few equal values have no interval.
-    if low is None or high is None:
-        return f"{value:.3f} [no interval]"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
-
-from atlas.cli.app import Settings, app, read_config, split_settings
+from atlas.cli.app import Settings, app, option, read_config, split_settings
 from atlas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from atlas.experiments.run_stages import Stage
 
 
 @app.command()
@@ -20,11 +15,7 @@ def run(
     settings: Settings = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            help="The folder of all run folders, by default runs/NAME-OF-THE-RECIPE.",
-            show_default=False,
-        ),
+        option("--out", "The folder of all run folders, by default runs/NAME-OF-THE-RECIPE."),
     ] = None,
 ) -> None:
     """Run an experiment from a recipe: collect, select, train and evaluate each arm, report."""
@@ -41,7 +32,7 @@ def run(
         raise ConfigError(
             "atlas run needs a recipe, for example: atlas run recipes/demo/babyai.yaml"
         )
-    config = read_config(ExperimentConfig, settings, {})
+    config = read_config(ExperimentConfig, settings)
     folder = out or Path("runs") / recipe.stem
     stages = plan_experiment(config, folder, str(recipe))
     console = Console()
@@ -49,23 +40,17 @@ def run(
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    line(_headline(recipe, folder, stages, config.processes))
+    counts = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
+    parts = ", ".join(f"{name} {count}" for name, count in counts.items())
+    line(
+        f"{recipe}: {len(stages)} stages ({parts}), {config.processes} at a time, into {folder}; "
+        f"{sum(stage.is_finished for stage in stages)} are finished. Ctrl-C is safe."
+    )
     for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
         seconds = f"{manifest.wall_seconds:7.1f} s"
         line(f"{number:3}/{len(stages)}  {stage.title:40} {seconds}  {stage.out}")
     report = stages[-1].out
     console.print()
-    console.print(
-        format_main_table(Report.model_validate_json((report / "report.json").read_bytes()))
-    )
+    written = (report / "report.json").read_bytes()
+    console.print(format_main_table(Report.model_validate_json(written)))
     line(f"\nreport: {(report / 'report.html').resolve()}")
-
-
-def _headline(recipe: Path, folder: Path, stages: list[Stage], processes: int) -> str:
-    counts = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
-    parts = ", ".join(f"{name} {count}" for name, count in counts.items())
-    finished = sum(stage.is_finished for stage in stages)
-    return (
-        f"{recipe}: {len(stages)} stages ({parts}), {processes} at a time, into {folder}; "
-        f"{finished} are finished. Ctrl-C is safe."
-    )

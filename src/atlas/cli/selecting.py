@@ -7,9 +7,36 @@ from typing import Annotated
 
 import typer
 
-from atlas.cli.app import Out, Settings, Trajectories, app, fail, read_config
+from atlas.cli.app import (
+    LISTED,
+    SELECTION_HELP,
+    TRAJECTORIES_HELP,
+    DryRun,
+    Out,
+    Selection,
+    Settings,
+    Trajectories,
+    app,
+    fail,
+    option,
+    plain_console,
+    read_config,
+)
 from atlas.cli.closing_lines import left_out, place_of, say, tell, tell_estimate
 from atlas.errors import ConfigError, MismatchError
+
+SELECTOR_HELP = (
+    "A row of the table of selectors (docs/commands/select.md has the list), or "
+    "package.module:Class."
+)
+DIALECT_HELP = (
+    "The trainer's data format: openai, axolotl, ms-swift, llamafactory, trl, torchtune, tinker, "
+    "verl, agenttraj, renderers, last-turn, parquet, or package.module:Dialect."
+)
+CHECK_HELP = (
+    "Read the file again (write it first, if it is missing) and compare its supervised tokens."
+)
+EXPLAIN_HELP = "Print the dialect's notes: settings, versions checked, what the trainer does wrong."
 
 
 @app.command()
@@ -17,19 +44,8 @@ def select(
     trajectories: Trajectories,
     out: Out,
     settings: Settings = None,
-    selector: Annotated[
-        str | None,
-        typer.Option(
-            help="A row of the table of selectors (docs/commands/select.md has the list), or "
-            "package.module:Class. docs/settings.md lists the settings of each under its name."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print what would be asked and what it would cost; send nothing."
-        ),
-    ] = False,
+    selector: Annotated[str | None, option("--selector", SELECTOR_HELP)] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Find the critical steps of each trajectory, under a budget.
 
@@ -39,31 +55,21 @@ def select(
     from atlas.selection.costs import estimate_cost
     from atlas.selection.select_steps import SelectConfig, select_steps
 
-    config = read_config(SelectConfig, settings, {"selector": selector})
+    config = read_config(SelectConfig, settings, selector=selector)
     if dry_run:
         tell_estimate(estimate_cost(config, trajectories, out), config.selector.settings)
-        return
-    tell(select_steps(config, trajectories, out), out)
+    else:
+        tell(select_steps(config, trajectories, out), out)
 
 
 @app.command("select-train")
 def select_train(
-    trajectories: Trajectories,
-    selection: Annotated[
-        Path,
-        typer.Option(
-            "--selection",
-            help="The labels: a run folder of select, made from these trajectories.",
-            show_default=False,
-        ),
-    ],
-    out: Out,
-    settings: Settings = None,
+    trajectories: Trajectories, selection: Selection, out: Out, settings: Settings = None
 ) -> None:
-    """Train a small local selector on labels, and measure it on held-out tasks."""
+    """Train a small local selector on labels (a selection), and measure it on held-out tasks."""
     from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
 
-    config = read_config(SelectTrainConfig, settings, {})
+    config = read_config(SelectTrainConfig, settings)
     tell(train_selector(config, trajectories, selection, out), out)
 
 
@@ -72,58 +78,39 @@ def compare_selections(
     runs: Annotated[
         list[str],
         typer.Argument(
-            help="Run folders of select, and key=value settings.", metavar="RUN… [KEY=VALUE]…"
+            help=f"Run folders of select, and key=value settings. {LISTED}",
+            metavar="RUN… [KEY=VALUE]…",
         ),
     ],
     out: Out,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Count supervised tokens of this model instead of characters."),
+        option("--tokenizer", "Count supervised tokens of this model instead of characters."),
     ] = None,
 ) -> None:
     """Show how far selections agree beyond chance, by kind and by position."""
-    from rich.console import Console
-
-    from atlas.reporting.selections.compare_selections import (
-        CompareConfig,
-        compare_selections,
-        read_comparison,
-    )
+    from atlas.reporting.selections import compare_selections as comparing
     from atlas.reporting.selections.selection_tables import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
-    selections = [given for given in runs if given not in settings]
-    manifest = compare_selections(
-        read_config(CompareConfig, settings, {"selections": selections, "tokenizer": tokenizer}),
-        out,
-    )
-    print_comparison(Console(highlight=False), read_comparison(out))
+    options = {
+        "selections": [given for given in runs if given not in settings],
+        "tokenizer": tokenizer,
+    }
+    config = read_config(comparing.CompareConfig, settings, **options)
+    manifest = comparing.compare_selections(config, out)
+    print_comparison(plain_console(), comparing.read_comparison(out))
     tell(manifest, out)
 
 
 @app.command()
 def export(
     settings: Settings = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            help="The trainer's data format: openai, axolotl, ms-swift, llamafactory, trl, "
-            "torchtune, tinker, verl, agenttraj, renderers, last-turn, parquet, or "
-            "package.module:Dialect.",
-            show_default=False,
-        ),
-    ] = None,
-    trajectories: Annotated[
-        Path | None,
-        typer.Option("--trajectories", help="A run folder of collect, import or evaluate."),
-    ] = None,
-    selection: Annotated[
-        Path | None,
-        typer.Option("--selection", help="A run folder of select, made from these trajectories."),
-    ] = None,
+    to: Annotated[str | None, option("--to", DIALECT_HELP)] = None,
+    trajectories: Annotated[Path | None, option("--trajectories", TRAJECTORIES_HELP)] = None,
+    selection: Annotated[Path | None, option("--selection", SELECTION_HELP)] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="The file to write: .jsonl, .json or .parquet, by dialect."),
+        Path | None, option("--out", "The file to write: .jsonl, .json or .parquet, by dialect.")
     ] = None,
     tokenizer: Annotated[
         str | None,
@@ -131,22 +118,8 @@ def export(
             help="For trl and --check: a hub id, a model folder, or a run folder of train."
         ),
     ] = None,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Read the file again (write it first, if there is none) and compare its "
-            "supervised tokens.",
-        ),
-    ] = False,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Print the dialect's notes: settings, versions checked, what the trainer does "
-            "wrong.",
-        ),
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help=CHECK_HELP)] = False,
+    explain: Annotated[bool, typer.Option("--explain", help=EXPLAIN_HELP)] = False,
 ) -> None:
     """Hand a selection to another trainer, in its own data format. Start with --to NAME --explain.
 
@@ -157,7 +130,7 @@ def export(
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
     from atlas.models.local.load import load_renderer_named
 
-    config = read_config(ExportConfig, settings, {"dialect": to, "tokenizer": tokenizer})
+    config = read_config(ExportConfig, settings, dialect=to, tokenizer=tokenizer)
     if explain:
         typer.echo(explain_dialect(config.dialect.name, out))
         return
@@ -174,9 +147,8 @@ def export(
     renderer = load_renderer_named(config.tokenizer)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
-        came_in = [
-            f"{name} {place_of(out.parent, given)}" for name, given in manifest.inputs.items()
-        ]
+        inputs = manifest.inputs.items()
+        came_in = [f"{name} {place_of(out.parent, given)}" for name, given in inputs]
         problems = out.with_name(out.name + PROBLEMS_ENDING)
         say(describe_export(manifest, out, came_in, left_out(problems)))
     if check and renderer is not None:

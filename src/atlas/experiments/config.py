@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,9 @@ class ExperimentConfig(Config):
     )
     arms: dict[str, dict[str, Any]] = Field(
         min_length=1,
-        description=(
-            "name -> settings of `atlas select`, with an optional section `train`: settings of"
-            " `atlas train` for this arm. Selector `critical` is `oracle` if the section `oracle`"
-            " is given, and `annotated` if not"
-        ),
+        description="name -> settings of `atlas select`, with an optional section `train`: "
+        "settings of `atlas train` for this arm. Selector `critical` is `oracle` if the section "
+        "`oracle` is given, and `annotated` if not",
     )
     labels: dict[str, str] = Field(
         default_factory=dict, description="arm -> its name in the report"
@@ -64,31 +61,30 @@ class ExperimentConfig(Config):
     processes: int = Field(
         1,
         ge=1,
-        description=(
-            "stages that run side by side, each with its share of the processor cores;"
-            " 1 if one GPU does the work"
-        ),
+        description="stages that run side by side, each with its share of the processor cores; "
+        "1 if one GPU does the work",
     )
 
     @model_validator(mode="after")
     def _names_are_arms(self) -> ExperimentConfig:
         if self.reference not in self.arms:
-            raise ValueError(
-                f"reference '{self.reference}' is not an arm. {nearest(self.reference, self.arms)}"
-            )
+            advice = nearest(self.reference, self.arms)
+            raise ValueError(f"reference '{self.reference}' is not an arm. {advice}")
         if BASE_ARM in self.arms:
             raise ValueError(
                 f"an arm cannot be called '{BASE_ARM}', the name of the untuned model. Rename it"
             )
-        for name in self.labels:
-            if name != BASE_ARM and name not in self.arms:
-                raise ValueError(f"labels: '{name}' is not an arm. {nearest(name, self.arms)}")
+        if unknown := sorted(self.labels.keys() - self.arms.keys() - {BASE_ARM}):
+            advice = nearest(unknown[0], self.arms)
+            raise ValueError(f"labels: '{unknown[0]}' is not an arm. {advice}")
         return self
 
     @model_validator(mode="after")
     def _sections_do_not_contradict(self) -> ExperimentConfig:
-        _check_unique("seeds", self.seeds)
-        _check_unique("splits", self.splits)
+        for name in ("seeds", "splits"):
+            if len(set(values := getattr(self, name))) < len(values):
+                given = ", ".join(map(str, values))
+                raise ValueError(f"{name} holds one of {given} twice, expected each once")
         for section, key, setter in SET_HERE:
             if key in getattr(self, section):
                 raise ValueError(f"'{section}.{key}' is set by '{setter}'. Leave it out")
@@ -105,20 +101,13 @@ class ExperimentConfig(Config):
     @model_validator(mode="after")
     def _arms_share_model_and_seed(self) -> ExperimentConfig:
         for arm, settings in self.arms.items():
-            if not isinstance(own := settings.get(TRAIN, {}), dict):
+            own = settings.get(TRAIN, {})
+            if not isinstance(own, dict):
                 raise ValueError(
                     f"arms.{arm}.train is {own!r}, expected settings of 'atlas train', such as"
                     " {epochs: 2}"
                 )
             if forbidden := own.keys() & {"model", "seed"}:
-                raise ValueError(
-                    f"arms.{arm}.train.{min(forbidden)} would differ from the other arms."
-                    " Leave it out"
-                )
+                where = f"arms.{arm}.train.{min(forbidden)}"
+                raise ValueError(f"{where} would differ from the other arms. Leave it out")
         return self
-
-
-def _check_unique(name: str, values: Sequence[Hashable]) -> None:
-    if len(set(values)) < len(values):
-        given = ", ".join(map(str, values))
-        raise ValueError(f"{name} holds one of {given} twice, expected each once")

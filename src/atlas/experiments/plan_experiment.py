@@ -30,11 +30,9 @@ CRITICAL = "critical"
 
 
 def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
-    """All stages in order, with checked configs.
+    """All stages in order, with checked configs; their run folders will be in `out`.
 
     Args:
-        config: the recipe.
-        out: the folder that will hold the run folders of all stages.
         where: the recipe's name in error messages.
 
     Raises:
@@ -50,7 +48,8 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     report = ReportConfig(
         title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM
     )
-    plan.add("report", out / "report", build_report, report, needs=plan.folders)
+    folders = [stage.out for stage in plan.stages]
+    plan.add("report", out / "report", build_report, report, needs=folders)
     return plan.stages
 
 
@@ -61,10 +60,6 @@ class _Plan:
         self._config, self._out, self._where = config, out, where
         self.stages: list[Stage] = []
 
-    @property
-    def folders(self) -> list[Path]:
-        return [stage.out for stage in self.stages]
-
     def add(
         self,
         title: str,
@@ -73,6 +68,7 @@ class _Plan:
         *arguments: Any,
         needs: Iterable[Path] = (),
     ) -> Path:
+        """Plan a stage; returns its run folder."""
         self.stages.append(Stage(title, folder, make, arguments, tuple(needs)))
         return folder
 
@@ -80,9 +76,8 @@ class _Plan:
         if self._config.trajectories is not None:
             return self._config.trajectories
         collect = check_config(CollectConfig, self._config.collect, f"{self._where}: collect")
-        return self.add(
-            "collect expert episodes", self._out / "trajectories", collect_experts, collect
-        )
+        folder = self._out / "trajectories"
+        return self.add("collect expert episodes", folder, collect_experts, collect)
 
     def add_selections(self, trajectories: Path) -> dict[str, Path]:
         """Each arm's selection run. Arms that differ only in their training share one."""
@@ -96,14 +91,12 @@ class _Plan:
             select = check_config(SelectConfig, given, where)
             key = select.model_dump_json()
             if key not in made:
-                made[key] = self.add(
-                    f"select: {arm}",
-                    self._out / "selections" / arm,
-                    select_steps,
-                    select,
-                    trajectories,
-                    needs=(trajectories, *_runs_of(given.get("selector"))),
-                )
+                selector = given.get("selector")
+                of = selector.get("of", ()) if isinstance(selector, Mapping) else ()
+                needs = (trajectories, *map(Path, _as_list(of)))
+                folder = self._out / "selections" / arm
+                title = f"select: {arm}"
+                made[key] = self.add(title, folder, select_steps, select, trajectories, needs=needs)
             selections[arm] = made[key]
         return selections
 
@@ -113,14 +106,11 @@ class _Plan:
         if name == CRITICAL:
             oracle = self._config.oracle
             return "annotated" if oracle is None else {"name": "oracle", **oracle}
-        if not isinstance(selector, Mapping):
+        if not isinstance(selector, Mapping) or "of" not in selector:
             return selector
-        resolved = dict(selector)
-        if "of" in resolved:
-            given = resolved["of"]
-            runs = [_find_run(of, selections, where) for of in _as_list(given)]
-            resolved["of"] = runs if isinstance(given, list | tuple) else runs[0]
-        return resolved
+        given = selector["of"]
+        runs = [_find_run(str(of), selections, where) for of in _as_list(given)]
+        return {**selector, "of": runs if isinstance(given, list | tuple) else runs[0]}
 
     def add_base(self) -> ArmConfig:
         evaluations = self._add_evaluations(self._config.train["model"], BASE_ARM)
@@ -141,10 +131,9 @@ class _Plan:
                 self.add(f"train: {name}", folder, train_agent, train, *needs, needs=needs)
                 evaluations = self._add_evaluations(folder, name)
                 runs[arm].append(ArmRun(training=folder, evaluations=evaluations))
-        labels = self._config.labels
+        label = self._config.labels.get
         return [
-            ArmConfig(name=arm, label=labels.get(arm), runs=tuple(done))
-            for arm, done in runs.items()
+            ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()
         ]
 
     def _add_evaluations(self, model: Path | str, name: str) -> dict[str, Path]:
@@ -158,21 +147,16 @@ class _Plan:
         return runs
 
 
-def _find_run(of: Any, selections: Mapping[str, Path], where: str) -> str:
+def _find_run(of: str, selections: Mapping[str, Path], where: str) -> str:
     """The selection run of another arm, or the run folder that `of` names."""
-    if str(of) in selections:
-        return str(selections[str(of)])
-    if not Path(str(of)).exists():
-        known = nearest(str(of), selections) if selections else "This is the first arm."
+    if of in selections:
+        return str(selections[of])
+    if not Path(of).exists():
+        known = nearest(of, selections) if selections else "This is the first arm."
         raise ConfigError(
             f"{where}: of: '{of}' is neither an earlier arm nor a run folder of select. {known}"
         )
-    return str(of)
-
-
-def _runs_of(selector: Any) -> list[Path]:
-    given = selector.get("of", ()) if isinstance(selector, Mapping) else ()
-    return [Path(str(of)) for of in _as_list(given)]
+    return of
 
 
 def _as_list(value: Any) -> list[Any]:

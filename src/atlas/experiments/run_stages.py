@@ -1,8 +1,7 @@
 """Runs the stages of an experiment, one after another or side by side in processes.
 
-Small models gain little from a second processor core, and two threads on busy cores are slower
-than one. Several stages on one core each use a machine better. A process per stage returns all of
-its memory and can be stopped without the others.
+Small models gain little from a second core, so several stages on one core each use a machine
+better. A process per stage returns all of its memory and can be stopped without the others.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from atlas.errors import RunError
-from atlas.store.run_folders import MANIFEST_FILE, Manifest, read_manifest
+from atlas.store.run_folders import Manifest, read_manifest
 from atlas.terminal.progress import Shown, columns, report_to
 from atlas.terminal.visible_text import visible
 from atlas.workers.processes import interrupts_held_back, leave_with_parent, stop, stop_when_told
@@ -55,9 +54,8 @@ class Stage:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run folder has the manifest of a finished run."""
         with suppress(RunError):
-            return (self.out / MANIFEST_FILE).exists() and bool(read_manifest(self.out))
+            return bool(read_manifest(self.out))
         return False
 
 
@@ -140,9 +138,8 @@ class _Pool:
         with interrupts_held_back(), _threads_each(self._size):
             process.start()
         sender.close()
-        self._workers[receiver] = _Worker(
-            stage, process, self._progress.add_task(stage.title, total=None, note="")
-        )
+        row = self._progress.add_task(stage.title, total=None, note="")
+        self._workers[receiver] = _Worker(stage, process, row)
 
     def wait(self) -> Iterator[tuple[Stage, Manifest]]:
         """Wait until some stages have ended and yield those; nothing if no stage is running."""
@@ -153,40 +150,35 @@ class _Pool:
                 worker = self._workers[connection]
                 message = _receive(connection, worker)
                 if isinstance(message, Shown):
-                    self._show(worker, message)
+                    self._progress.update(
+                        worker.row,
+                        description=f"{worker.stage.title}: {message.title}",
+                        completed=message.done,
+                        total=message.total,
+                        note=message.note,
+                    )
                 elif isinstance(message, str):
                     self._print(worker, message)
                 else:
-                    self._leave(connection)
+                    del self._workers[connection]
+                    connection.close()
+                    worker.process.join()
+                    self._progress.remove_task(worker.row)
                     if isinstance(message, BaseException):
                         raise message
                     ended.append((worker.stage, message))
         yield from ended
-
-    def _show(self, worker: _Worker, shown: Shown) -> None:
-        self._progress.update(
-            worker.row,
-            description=f"{worker.stage.title}: {shown.title}",
-            completed=shown.done,
-            total=shown.total,
-            note=shown.note,
-        )
 
     def _print(self, worker: _Worker, message: str) -> None:
         folder = str(worker.stage.out)
         line = message if folder in message else f"{folder}: {message}"
         self._progress.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
-    def _leave(self, connection: Connection) -> None:
-        worker = self._workers.pop(connection)
-        connection.close()
-        worker.process.join()
-        self._progress.remove_task(worker.row)
-
 
 def _receive(connection: Connection, worker: _Worker) -> Shown | str | Manifest | BaseException:
     try:
         message: Shown | str | Manifest | BaseException = connection.recv()
+        return message
     except EOFError:
         worker.process.join()
         return RunError(
@@ -194,7 +186,6 @@ def _receive(connection: Connection, worker: _Worker) -> Shown | str | Manifest 
             f"{worker.process.exitcode}), possibly because of missing memory. Run the same command "
             "again with fewer processes to resume."
         )
-    return message
 
 
 @contextmanager

@@ -43,10 +43,10 @@ class AnswerJob(Generic[AnswerT]):
     Attributes:
         file: the JSONL file of the run, in the order of the trajectories.
         record: what its lines are.
-        ask: the answer to one trajectory.
-        fail: the answer that stands for none, from trajectory id, number of steps and reason.
+        fail: the record of a trajectory without an answer, from id, number of steps and reason.
     """
 
+    selector: Selector | Scorer
     file: str
     record: type[AnswerT]
     ask: Ask[AnswerT]
@@ -56,7 +56,6 @@ class AnswerJob(Generic[AnswerT]):
 def answer_all(
     run: Run,
     job: AnswerJob[AnswerT],
-    selector: Selector | Scorer,
     trajectories: Path,
     kept: Mapping[str, AnswerT],
     meter: CostMeter | None,
@@ -80,7 +79,7 @@ def answer_all(
         for id_ in kept.keys() - log.done:
             log.append(kept[id_])
         num_steps: dict[str, int] = {}
-        unanswered = _run(_answer_missing(job, selector, trajectories, log, num_steps, meter))
+        unanswered = _run(_answer_missing(job, trajectories, log, num_steps, meter))
         if unanswered and not accept_unanswered:
             run.write_problems(unanswered)
             raise EndpointError(
@@ -97,7 +96,6 @@ def answer_all(
 
 async def _answer_missing(
     job: AnswerJob[AnswerT],
-    selector: Selector | Scorer,
     trajectories: Path,
     log: RecordLog[AnswerT],
     num_steps: dict[str, int],
@@ -107,11 +105,12 @@ async def _answer_missing(
 
     The number of steps of every trajectory, by id, goes into `num_steps`.
     """
-    done = log.done
+    done, selector = log.done, job.selector
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
     if isinstance(selector, HasForecast):
         left = count_steps(trajectories, done)
         say(selector.forecast(len(left), sum(left)))
+    missing = _missing(trajectories, done, num_steps)
     with show_progress("selecting", count_trajectories(trajectories), len(done)) as bar:
 
         def keep(answer: AnswerT) -> None:
@@ -121,9 +120,7 @@ async def _answer_missing(
                 meter.count(answer)
 
         try:
-            return await answer_each(
-                job.ask, concurrency, _missing(trajectories, done, num_steps), keep, meter
-            )
+            return await answer_each(job.ask, concurrency, missing, keep, meter)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()

@@ -53,7 +53,7 @@ def dataset_budgets(
     """
     ids: list[str] = []
     num_steps = 0
-    # Of each step with a score: the score, its index, its trajectory.
+    # Of each step with a score: the score, its index, the position of its trajectory.
     values, steps, owners = array("d"), array("q"), array("q")
     for owner, (id_, of_steps) in enumerate(scores):
         ids.append(id_)
@@ -63,12 +63,16 @@ def dataset_budgets(
                 values.append(score)
                 steps.append(step)
                 owners.append(owner)
+    hashes = [hashlib.sha256(id_.encode()).digest() for id_ in ids]
     lots = np.empty(len(ids), dtype=np.int64)
-    by_hash = sorted(
-        range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).digest()
-    )
-    lots[by_hash] = np.arange(len(ids))
+    lots[sorted(range(len(ids)), key=hashes.__getitem__)] = np.arange(len(ids))
     owner_of = np.asarray(owners, dtype=np.int64)
     order = np.lexsort((lots[owner_of], np.asarray(steps), -np.asarray(values)))
     best = order[: step_budget(num_steps, ratio, rounding, min_steps=0)]
     return dict(zip(ids, np.bincount(owner_of[best], minlength=len(ids)).tolist(), strict=True))
+
+
+def best_indices(scores: Sequence[float | None], budget: int) -> list[int]:
+    """The steps with the `budget` highest scores, the earlier of equals; None is never taken."""
+    ranked = sorted((-score, index) for index, score in enumerate(scores) if score is not None)
+    return [index for _, index in ranked[:budget]]

@@ -1,7 +1,4 @@
-"""What asking a model costs: `usage x price -> USD`, estimated before a run.
-
-What a run pays is counted in cost_meter.py.
-"""
+"""What asking a model costs: `usage x price -> USD`, estimated before a run."""
 
 from __future__ import annotations
 
@@ -45,11 +42,11 @@ def price_of(config: JudgeConfig) -> Price | None:
     """
     price = _full_price(config)
     if price is None and config.max_cost_usd is not None:
-        base_url = config.endpoint.base_url
+        place = f" at {config.endpoint.base_url}" if config.endpoint.base_url else ""
         raise ConfigError(
             f"max_cost_usd is {config.max_cost_usd:g}, but no price is known for model "
-            f"'{config.model}'{f' at {base_url}' if base_url else ''}. Give prices=FILE with a "
-            f"line such as  {config.model}: {{input: 2.5, output: 10}}  (USD per million tokens)."
+            f"'{config.model}'{place}. Give prices=FILE with a line such as  "
+            f"{config.model}: {{input: 2.5, output: 10}}  (USD per million tokens)."
         )
     return price and price.of_requests(in_batches=config.batch)
 
@@ -73,8 +70,6 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
 
     Raises:
         ConfigError: the selector does not ask a model that is paid for by the token.
-        RunError, DataError: the trajectories, or the run whose problems are asked about again,
-            cannot be read.
     """
     selector = make_selector(config, trajectories)
     if not isinstance(selector, HasEstimate):
@@ -90,8 +85,7 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
         if trajectory.id not in done:
             count += 1
             usage += selector.estimate(trajectory, config.budget(len(trajectory.steps)))
-    asking = selector.config
-    price = _full_price(asking)
-    is_known = not asking.batch or price is None or price.batch is not None
-    cost = cost_usd(usage, price_of(asking))
+    price = _full_price(selector.config)
+    is_known = not selector.config.batch or price is None or price.batch is not None
+    cost = cost_usd(usage, price_of(selector.config))
     return CostEstimate(count, usage, cost, is_known, price.source if price else "")

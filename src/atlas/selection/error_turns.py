@@ -1,9 +1,8 @@
 """Which turns ended in an error: `trajectory -> for each step, the words of the error or None`.
 
-One literal table of patterns, by environment and format. Those of an environment are tried only on
-its own trajectories, because "Nothing happens." is a failed act in ALFWorld and may be a sentence
-of a story elsewhere; the others are tried on all. Patterns look at the beginning of a message (or
-of a line, where they say so): a file that an agent reads may hold the word "error" anywhere.
+Patterns of an environment are tried only on its own trajectories: "Nothing happens." is a failed
+act in ALFWorld and may be a sentence of a story elsewhere. Patterns look at the beginning of a
+message (or of a line, where they say so): a file that an agent reads may hold "error" anywhere.
 """
 
 from __future__ import annotations
@@ -75,37 +74,30 @@ def error_turns(trajectory: Trajectory) -> list[str | None]:
 
     A step after which nothing was seen (the last one, mostly) has no error.
     """
-    observations = [step.observation for step in trajectory.steps[1:]] + [
-        trajectory.final_observation
-    ]
-    return [
-        _error_in(observation, trajectory.task.environment)
-        for observation in observations[: len(trajectory.steps)]
-    ]
+    if not trajectory.steps:
+        return []
+    observations = [step.observation for step in trajectory.steps[1:]]
+    environment = trajectory.task.environment.lower()
+    return [_error_in(seen, environment) for seen in [*observations, trajectory.final_observation]]
 
 
 def _error_in(observation: Sequence[Message], environment: str) -> str | None:
     for message in observation:
-        text = (
-            message.content
-            if len(message.content) <= 2 * CHARS
-            else f"{message.content[:CHARS]}\n{message.content[-CHARS:]}"
-        )
+        text = message.content
+        if len(text) > 2 * CHARS:
+            text = f"{text[:CHARS]}\n{text[-CHARS:]}"
         text = _LABEL.sub("", text, count=1)
-        for pattern in _patterns(environment.lower(), message.role):
-            if (
-                found := pattern.search(text)
-                if pattern.pattern.startswith("(?m)")
-                else pattern.match(text)
-            ):
+        for pattern in _patterns(environment, message.role):
+            is_of_a_line = pattern.pattern.startswith("(?m)")
+            if found := pattern.search(text) if is_of_a_line else pattern.match(text):
                 return " ".join(found.group().split())[:80]
     return None
 
 
 def _patterns(environment: str, role: str) -> tuple[re.Pattern[str], ...]:
-    groups = [
-        group
-        for group in _COMPILED
+    return tuple(
+        pattern
+        for group, patterns in _COMPILED.items()
         if group == ANYWHERE or group in environment or (group == TOOLS and role == "tool")
-    ]
-    return tuple(pattern for group in groups for pattern in _COMPILED[group])
+        for pattern in patterns
+    )

@@ -18,7 +18,14 @@ from atlas.errors import DataError, DependencyError, ModelError
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.local.load import Precision, load_renderer, locate_model, model_input
 from atlas.records import Problem, Trajectory
-from atlas.selection.selectors.base import Concurrency, Scores, SelectorBase, SelectorContext
+from atlas.selection.selectors.base import (
+    PRECISIONS,
+    Concurrency,
+    Scores,
+    SelectorBase,
+    SelectorContext,
+    problem_with,
+)
 from atlas.store.run_folders import Input
 
 if TYPE_CHECKING:
@@ -45,10 +52,7 @@ class LikelihoodConfig(Config):
         description="for a model at endpoint.base_url: hub id or folder of its tokenizer; None: "
         "the model's name",
     )
-    precision: Precision = Field(
-        "auto",
-        description="of a model on this machine: fp32, bf16, or auto: bf16 on a GPU that has it",
-    )
+    precision: Precision = Field("auto", description=f"of a model on this machine: {PRECISIONS}")
 
     @model_validator(mode="after")
     def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:
@@ -103,9 +107,7 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         try:
             return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
         except DataError as error:
-            return Problem(
-                where=f"trajectory {trajectory.id}", reason=str(error), item=trajectory.id
-            )
+            return problem_with(trajectory.id, str(error))
 
     async def close(self) -> None:
         for client in self._clients:

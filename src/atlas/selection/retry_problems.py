@@ -1,7 +1,7 @@
 """An earlier run's selections are kept as they are; its problems are asked about again.
 
 The earlier run stays as it was, because other runs were made from it. The new one may use another
-model, a longer answer, more room.
+model or longer answers.
 """
 
 from __future__ import annotations
@@ -28,14 +28,10 @@ def read_kept_selections(
         RunError: it is not a finished selection of these trajectories.
     """
     before = read_manifest(earlier, ("select",)).config
-    now = config.model_dump(mode="json")
-    pairs = {name: (before.get(name), now[name]) for name in SAME}
-    pairs["selector"] = (before.get("selector", {}).get("name"), config.selector.name)
-    changed = [
-        f"{name}: {there!r} there, {here!r} now"
-        for name, (there, here) in pairs.items()
-        if there != here
-    ]
+    settings = config.model_dump(mode="json")
+    pairs = [(name, before.get(name), settings[name]) for name in SAME]
+    pairs += [("selector", before.get("selector", {}).get("name"), config.selector.name)]
+    changed = [f"{name}: {was!r} there, {now!r} now" for name, was, now in pairs if was != now]
     if changed:
         raise ConfigError(
             f"retry_problems_of={earlier} was selected differently ({'; '.join(changed)}). Use the "

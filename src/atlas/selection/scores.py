@@ -2,20 +2,19 @@
 
     OUT/scores.jsonl   one a trajectory: a score for every step, chosen or not
 
-Within one trajectory the best steps are the same under either scope; the scope decides how many
-they are.
+Within a trajectory the best steps are the same under either scope; only their number differs.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
-from atlas.selection.budget import dataset_budgets
+from atlas.selection.budget import best_indices, dataset_budgets
 from atlas.selection.config import SelectConfig
 from atlas.selection.selectors.base import Scorer, Scores
 from atlas.store.record_files import read_records
@@ -24,10 +23,7 @@ SCORES_FILE = "scores.jsonl"
 
 
 class StepScores(Record):
-    """The score of each step of one trajectory, or the problem that left it without any.
-
-    The highest is chosen first, None is never chosen.
-    """
+    """The score of each step of one trajectory, or the problem that left it without any."""
 
     version: Literal[1] = SCHEMA_VERSION
     trajectory_id: str
@@ -43,25 +39,24 @@ async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
     """
     result = scorer.score(trajectory)
     scores = await result if inspect.isawaitable(result) else result
-    problem = scores.reason if isinstance(scores, Problem) else _fault(scores, trajectory)
+    num_steps = len(trajectory.steps)
+    problem = scores.reason if isinstance(scores, Problem) else _fault(scores, num_steps)
     given = () if isinstance(scores, Problem) or problem is not None else tuple(scores)
     return StepScores(
-        trajectory_id=trajectory.id, num_steps=len(trajectory.steps), scores=given, problem=problem
+        trajectory_id=trajectory.id, num_steps=num_steps, scores=given, problem=problem
     )
 
 
 def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
     """The `budget` steps with the highest scores, the earlier of equals."""
-    ranked = sorted(
-        (-score, index) for index, score in enumerate(scores.scores) if score is not None
-    )
-    chosen = sorted((index, -score) for score, index in ranked[:budget])
+    chosen = sorted(best_indices(scores.scores, budget))
+    steps = [CriticalStep(index=index, score=scores.scores[index]) for index in chosen]
     return Selection(
         trajectory_id=scores.trajectory_id,
         selector=selector,
         num_steps=scores.num_steps,
         budget=budget,
-        critical_steps=tuple(CriticalStep(index=index, score=score) for index, score in chosen),
+        critical_steps=tuple(steps),
         problem=scores.problem,
     )
 
@@ -72,30 +67,20 @@ def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
     Under scope "dataset" the ratio is of all steps of the trajectories that have scores, and a
     trajectory's budget is what it got.
     """
-    budgets = (
-        dataset_budgets(_with_scores(path), config.ratio, config.rounding)
-        if config.scope == "dataset"
-        else None
-    )
+    budgets: dict[str, int] = {}
+    if config.scope == "dataset":
+        read = read_records(path, StepScores)
+        scored = ((one.trajectory_id, one.scores) for one in read if one.problem is None)
+        budgets = dataset_budgets(scored, config.ratio, config.rounding)
     for scores in read_records(path, StepScores):
-        if budgets is None:
-            budget = config.budget(scores.num_steps)
-        else:
-            budget = budgets.get(scores.trajectory_id, 0)
+        own = config.budget(scores.num_steps) if config.scope == "trajectory" else 0
+        budget = budgets.get(scores.trajectory_id, own)
         yield select_best(scores, config.selector.name, budget)
 
 
-def _with_scores(path: Path) -> Iterable[tuple[str, Scores]]:
-    return (
-        (scores.trajectory_id, scores.scores)
-        for scores in read_records(path, StepScores)
-        if scores.problem is None
-    )
-
-
-def _fault(scores: Scores, trajectory: Trajectory) -> str | None:
-    if len(scores) != len(trajectory.steps):
-        return f"{len(scores)} scores for {len(trajectory.steps)} steps"
+def _fault(scores: Scores, num_steps: int) -> str | None:
+    if len(scores) != num_steps:
+        return f"{len(scores)} scores for {num_steps} steps"
     for index, score in enumerate(scores):
         if score is not None and not math.isfinite(score):
             return f"step {index} has the score {score}, expected a finite number or None"

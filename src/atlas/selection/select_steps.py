@@ -5,31 +5,26 @@
     OUT/problems.jsonl     trajectories left without a critical step, and why
     OUT/spent.jsonl        of selectors that ask a model: what the run paid in all
 
-Each trajectory is read once. Results are safe on disk as they come, so that an interrupted run asks
-a model only for the missing ones.
+Each trajectory is read once. Each result is safe on disk at once, so that an interrupted run asks a
+model only for the missing ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from atlas.errors import ConfigError, DataError
-from atlas.records import Problem, Selection
+from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.answer_all import AnswerJob, answer_all
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import price_of
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
-from atlas.selection.selectors.base import (
-    HasChecks,
-    HasEstimate,
-    HasInputs,
-    Scorer,
-    Selector,
-)
+from atlas.selection.selectors.base import HasChecks, HasEstimate, HasInputs, Scorer, Selector
 from atlas.selection.summary import describe_choice, summarize_selections
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
 from atlas.store.record_files import read_records, write_records
@@ -42,13 +37,10 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
     """Select the critical steps of every trajectory in the run folder `trajectories`, into `out`.
 
     Raises:
-        ConfigError: the selector is unknown, a setting that it needs is missing, or scope "dataset"
-            is asked of one without scores.
-        RunError: `trajectories`, or a run that the selector starts from, is not a finished run of
-            the right kind, or `out` belongs to another run.
+        ConfigError: a setting is wrong, or scope "dataset" is asked of a selector without scores.
+        RunError: an input is not a finished run of the right kind, or `out` is another run.
         EndpointError: some trajectories got no answer; the same call asks only for those.
-        CostLimitError: what comes next might cost more than is left of the limit; a higher limit
-            goes on.
+        CostLimitError: the next question might cost more than is left; a higher limit goes on.
         ModelError: the model cannot be used.
         DataError: nothing at all could be selected, or two trajectories have one id.
     """
@@ -78,14 +70,11 @@ def _check_selector(selector: Selector | Scorer, config: SelectConfig) -> None:
     if config.scope == "dataset" and not isinstance(selector, Scorer):
         raise ConfigError(
             f"selector '{name}' gives no scores, so scope=dataset cannot rank the steps of all "
-            "trajectories. Use scope=trajectory, or a selector with scores, such as perplexity or "
-            "rollout-value."
+            "trajectories. Use scope=trajectory, or a selector with scores, such as perplexity."
         )
     if config.retry_problems_of is not None and isinstance(selector, Scorer):
-        raise ConfigError(
-            f"retry_problems_of=… keeps selections, and selector '{name}' gives scores. Select "
-            "all again."
-        )
+        reason = f"keeps selections, and selector '{name}' gives scores. Select all again."
+        raise ConfigError(f"retry_problems_of=… {reason}")
 
 
 def _write(
@@ -96,18 +85,22 @@ def _write(
     kept: Mapping[str, Selection],
     meter: CostMeter | None,
 ) -> Manifest:
+    selections = run.path / SELECTION_FILE
     if isinstance(selector, Selector) and config.scope == "trajectory":
-        job = _selecting(selector, config)
-        answer_all(run, job, selector, trajectories, kept, meter, config.accept_unanswered)
+        selecting = _selecting(selector, config)
+        answer_all(run, selecting, trajectories, kept, meter, config.accept_unanswered)
     else:
         assert isinstance(selector, Scorer)
-        scoring = _scoring(selector)
-        answer_all(run, scoring, selector, trajectories, {}, meter, config.accept_unanswered)
-        write_records(run.path / SELECTION_FILE, select_by_scores(run.path / SCORES_FILE, config))
+        ask = partial(score_steps, selector)
+        scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
+        answer_all(run, scoring, trajectories, {}, meter, config.accept_unanswered)
+        write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
-    selections = run.path / SELECTION_FILE
-    problems = _check_settings(selector, selections)
+    problems: list[Problem] = []
+    if isinstance(selector, HasChecks):
+        found = read_records(selections, Selection)
+        problems += selector.check({one.trajectory_id: one.num_steps for one in found})
     summary = summarize_selections(read_records(selections, Selection), config, problems, meter)
     if summary["steps"] and not summary["selected_steps"]:
         reason = "the budget is 0 everywhere, or every selection is empty"
@@ -130,28 +123,11 @@ def _selecting(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]
             problem=reason,
         )
 
-    return AnswerJob(
-        SELECTION_FILE,
-        Selection,
-        lambda trajectory: selector.select(trajectory, config.budget(len(trajectory.steps))),
-        fail,
-    )
+    def ask(trajectory: Trajectory) -> Selection | Awaitable[Selection]:
+        return selector.select(trajectory, config.budget(len(trajectory.steps)))
+
+    return AnswerJob(selector, SELECTION_FILE, Selection, ask, fail)
 
 
-def _scoring(scorer: Scorer) -> AnswerJob[StepScores]:
-    def fail(trajectory_id: str, num_steps: int, reason: str) -> StepScores:
-        return StepScores(trajectory_id=trajectory_id, num_steps=num_steps, problem=reason)
-
-    return AnswerJob(
-        SCORES_FILE, StepScores, lambda trajectory: score_steps(scorer, trajectory), fail
-    )
-
-
-def _check_settings(selector: Selector | Scorer, selections: Path) -> list[Problem]:
-    if not isinstance(selector, HasChecks):
-        return []
-    num_steps = {
-        selection.trajectory_id: selection.num_steps
-        for selection in read_records(selections, Selection)
-    }
-    return list(selector.check(num_steps))
+def _without_scores(trajectory_id: str, num_steps: int, reason: str) -> StepScores:
+    return StepScores(trajectory_id=trajectory_id, num_steps=num_steps, problem=reason)

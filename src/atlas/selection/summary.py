@@ -10,7 +10,14 @@ from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
-from atlas.selection.selectors.base import SELECTOR, HasEstimate, HasSentence, Scorer, Selector
+from atlas.selection.selectors.base import (
+    SELECTOR,
+    HasEstimate,
+    HasSentence,
+    Scorer,
+    Selector,
+    problem_with,
+)
 
 
 def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, Any]:
@@ -35,19 +42,19 @@ def summarize_selections(
     meter: CostMeter | None,
 ) -> dict[str, Any]:
     """Counts over all selections; the problems among them are added to `problems`."""
-    num_trajectories = num_steps = num_selected = num_own_budgets = 0
+    num_trajectories = num_steps = num_selected = 0
+    sets_own_budget = False
     kinds: Counter[str] = Counter()
     usage = Usage()
     for selection in selections:
         num_trajectories += 1
         num_steps += selection.num_steps
         num_selected += len(selection.critical_steps)
-        num_own_budgets += selection.budget != config.budget(selection.num_steps)
+        sets_own_budget |= selection.budget != config.budget(selection.num_steps)
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
         usage += selection.usage
         if selection.problem is not None:
-            id_ = selection.trajectory_id
-            problems.append(Problem(where=f"trajectory {id_}", reason=selection.problem, item=id_))
+            problems.append(problem_with(selection.trajectory_id, selection.problem))
     summary: dict[str, Any] = {
         "trajectories": num_trajectories,
         "steps": num_steps,
@@ -59,15 +66,12 @@ def summarize_selections(
     }
     if meter is not None and meter.price is not None and meter.paid.requests:
         summary["cost_usd"] = round(meter.cost_usd, 6)
-    return summary | {"budget": _describe_budget(config, bool(num_own_budgets))}
-
-
-def _describe_budget(config: SelectConfig, is_own: bool) -> str:
+    ratio, rounding = config.ratio, config.rounding
     if config.scope == "dataset":
-        return f"ratio {config.ratio} of all steps together, {config.rounding}"
-    if is_own:
-        return (
-            f"selector '{config.selector.name}' sets its own; the ratio of {config.ratio} was "
-            "not used"
-        )
-    return f"ratio {config.ratio}, {config.rounding}, at least {config.min_steps}"
+        budget = f"ratio {ratio} of all steps together, {rounding}"
+    elif sets_own_budget:
+        name = config.selector.name
+        budget = f"selector '{name}' sets its own; the ratio of {ratio} was not used"
+    else:
+        budget = f"ratio {ratio}, {rounding}, at least {config.min_steps}"
+    return summary | {"budget": budget}

@@ -9,9 +9,9 @@ from atlas.errors import DependencyError
 from atlas.records import Message
 
 
-def message_text(message: Message) -> str:
+def message_text(message: Message, call_prefix: str = "") -> str:
     """The reasoning, the content and the tool calls of a message, one below the other."""
-    calls = [f"{call.name} {call.arguments}" for call in message.tool_calls]
+    calls = [f"{call_prefix}{call.name} {call.arguments}" for call in message.tool_calls]
     return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
 
 

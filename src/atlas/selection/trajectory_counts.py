@@ -23,8 +23,7 @@ def count_steps(run: Path, done: Collection[str]) -> list[int]:
     This parses the JSON of every line, so it is for selectors that take hours.
     """
     with _file(run).open("rb") as file:
-        values = map(from_json, file)
-        return [len(value["steps"]) for value in values if value["id"] not in done]
+        return [len(one["steps"]) for one in map(from_json, file) if one["id"] not in done]
 
 
 def _file(run: Path) -> Path:

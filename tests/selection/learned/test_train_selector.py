@@ -4,6 +4,7 @@ import json
 import pickle
 import random
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atlas.errors import ConfigError, DataError, ModelError
+from atlas.errors import ConfigError, DataError, DependencyError, ModelError
 from atlas.models.local.embeddings import load_embedder
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
+from atlas.selection.budget import best_indices
 from atlas.selection.learned.fit_regression import (
     STRENGTHS,
     center_and_scale,
     fit_regression,
     split_folds,
 )
-from atlas.selection.learned.measure_quality import best_steps
 from atlas.selection.learned.model import MODEL_FILE, StepScorer, read_model
 from atlas.selection.learned.step_embeddings import step_embeddings
 from atlas.selection.learned.step_features import step_numbers, step_words, word_vectorizer
@@ -30,7 +31,8 @@ from atlas.selection.select_steps import select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.local.other_model import other_model
-from tests.run_folders import write_selections, write_trajectories
+from tests.parse_counts import count_parses
+from tests.run_folders import selections_in, write_selections, write_trajectories
 from tests.selection.configs import new_selector, select_config
 
 pytest.importorskip("sklearn", reason="the select extra is not installed")
@@ -103,7 +105,7 @@ def test_new_trajectories_are_selected_from_with_the_digest_of_the_model_as_an_i
     manifest = select_steps(
         select_config(selector="learned", model=str(learned), ratio=0.2), run, tmp_path / "s"
     )
-    selections = list(read_records(tmp_path / "s" / "selections.jsonl", Selection))
+    selections = selections_in(tmp_path / "s")
     assert [selection.indices for selection in selections] == [
         frozenset({place}) for _, place in pairs
     ]
@@ -114,6 +116,25 @@ def test_new_trajectories_are_selected_from_with_the_digest_of_the_model_as_an_i
         tmp_path / "d",
     )
     assert whole.summary["selected_steps"] == int(0.15 * whole.summary["steps"])
+
+
+def test_without_scikit_learn_the_selector_is_not_made(
+    learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(DependencyError, match=r"scikit-learn.*atlas-tuning\[select\]"):
+        new_selector(select_config("learned", model=str(learned)))
+
+
+def test_training_parses_each_trajectory_once(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = count_parses(monkeypatch)
+    train_selector(
+        SelectTrainConfig(), learned.parent / "t", learned.parent / "s", tmp_path / "again"
+    )
+    assert set(counts.values()) == {1}
+    assert len(counts) == 80
 
 
 def test_training_twice_writes_the_same_bytes(learned: Path, tmp_path: Path) -> None:
@@ -248,7 +269,7 @@ def test_features_are_one_row_a_step_and_numbers_are_one_word() -> None:
 
 
 def test_of_equal_probabilities_the_earlier_step_is_taken(learned: Path) -> None:
-    assert best_steps([0.5, 0.7, 0.5, 0.5], 2) == {0, 1}
+    assert best_indices([0.5, 0.7, 0.5, 0.5], 2) == [1, 0]
     scorer = StepScorer(read_model(learned / MODEL_FILE).regression)
     assert all(0 <= probability <= 1 for probability in scorer.score(make_trajectory(5)))
     assert scorer.score(make_trajectory(0)) == []
@@ -325,9 +346,9 @@ def test_an_encoder_adds_embeddings_that_selecting_reads_from_the_same_model(
     scores = [
         score.scores for score in read_records(tmp_path / "selected" / "scores.jsonl", StepScores)
     ]
-    scorer = StepScorer(model.regression, load_embedder(str(encoder)))
+    scorer, embedder = StepScorer(model.regression), load_embedder(str(encoder))
     assert [list(given) for given in scores] == [
-        scorer.score(trajectory) for trajectory, _ in pairs
+        scorer.score(trajectory, embedder) for trajectory, _ in pairs
     ]
     without = model.regression.model_copy(update={"embedding_weights": ()})
     assert list(scores[0]) != StepScorer(without).score(pairs[0][0])

@@ -1,7 +1,4 @@
-"""What a judge answered: `text -> critical steps`, or a complaint that says what is wrong.
-
-Nothing is guessed or trimmed.
-"""
+"""What a judge answered: `text -> critical steps`, or a complaint. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -10,10 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from atlas.records import CRITICAL_KINDS, CriticalKind, CriticalStep
+from atlas.selection.selectors.base import take_best
 
+WordT = TypeVar("WordT", bound=str)
 # Braces that begin no JSON. Each costs a look at all of the text, and an answer may be of any size.
 MOST_BRACES = 1_000
 
@@ -49,8 +48,7 @@ def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> lis
     for step in chain.from_iterable(answers):
         if step.index not in surest or (step.score or 0.0) > (surest[step.index].score or 0.0):
             surest[step.index] = step
-    best = sorted(surest.values(), key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-    return sorted(best, key=lambda step: step.index)
+    return sorted(take_best(surest.values(), budget), key=lambda step: step.index)
 
 
 def answer_list(text: str, name: str) -> list[Any]:
@@ -81,20 +79,24 @@ def refuse_repeats(indices: Iterable[int]) -> None:
 
 def read_index(entry: Any, place: int, name: str, steps: range) -> int:
     """The index of one entry of the list `name`, which has to be one of `steps`."""
+    where = f"entry {place} of {name}"
     if not isinstance(entry, dict):
-        raise AnswerError(
-            f"entry {place} of {name} is {entry!r:.60}, expected an object with an index"
-        )
+        raise AnswerError(f"{where} is {entry!r:.60}, expected an object with an index")
     index = entry.get("index")
     if not isinstance(index, int) or isinstance(index, bool):
-        raise AnswerError(
-            f"entry {place} of {name} has index {index!r:.60}, expected a whole number"
-        )
+        raise AnswerError(f"{where} has index {index!r:.60}, expected a whole number")
     if index not in steps:
-        raise AnswerError(
-            f"index {index} is out of range, steps are numbered {steps[0]} to {steps[-1]}"
-        )
+        first, last = steps[0], steps[-1]
+        raise AnswerError(f"index {index} is out of range, steps are numbered {first} to {last}")
     return index
+
+
+def read_word(given: Any, what: str, words: Sequence[WordT], written: Any) -> WordT:
+    """Which of `words` is `written`; `given` is as it was answered, for the complaint."""
+    for word in words:
+        if written == word:
+            return word
+    raise AnswerError(f"{what} is {given!r:.60}, expected one of {', '.join(words)}")
 
 
 def read_reason(entry: dict[str, Any], index: int) -> str | None:
@@ -106,11 +108,7 @@ def read_reason(entry: dict[str, Any], index: int) -> str | None:
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every outermost JSON object in a text.
-
-    Raises:
-        AnswerError: far too many braces that begin none.
-    """
+    """Every outermost JSON object in a text."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     position, num_others = text.find("{"), 0
     while position >= 0:
@@ -128,14 +126,12 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _without_thoughts(text: str) -> str:
-    """The text without what stands between think tags.
-
-    In one pass, where a regular expression would start again at each tag.
-    """
+    """The text without what stands between think tags."""
+    # One pass, where a regular expression would start again at each tag.
     kept, position = [], 0
-    while (start := text.find("<think>", position)) >= 0 and (
-        end := text.find("</think>", start)
-    ) >= 0:
+    while (start := text.find("<think>", position)) >= 0:
+        if (end := text.find("</think>", start)) < 0:
+            break
         kept.append(text[position:start])
         position = end + len("</think>")
     return "".join(kept) + text[position:]
@@ -144,30 +140,15 @@ def _without_thoughts(text: str) -> str:
 def _critical_step(entry: Any, place: int, steps: range) -> CriticalStep:
     index = read_index(entry, place, "critical_steps", steps)
     confidence = entry.get("confidence")
-    if confidence is not None and (
-        isinstance(confidence, bool)
-        or not isinstance(confidence, int | float)
-        or not 0 <= confidence <= 1
-    ):
-        raise AnswerError(
-            f"the confidence of step {index} is {confidence!r:.60}, expected a number from 0 to 1"
-        )
-    return CriticalStep(
-        index=index,
-        kinds=(_kind(entry.get("kind"), index),),
-        reason=read_reason(entry, index),
-        score=confidence,
-    )
-
-
-def _kind(given: Any, index: int) -> CriticalKind:
+    is_number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
+    if confidence is not None and not (is_number and 0 <= confidence <= 1):
+        what = f"the confidence of step {index} is {confidence!r:.60}"
+        raise AnswerError(f"{what}, expected a number from 0 to 1")
+    given = entry.get("kind")
     written = re.sub(r"[\s-]+", "_", given.strip().lower()) if isinstance(given, str) else given
-    for kind in CRITICAL_KINDS:
-        if written == kind:
-            return kind
-    raise AnswerError(
-        f"the kind of step {index} is {given!r:.60}, expected one of {', '.join(CRITICAL_KINDS)}"
-    )
+    kind: CriticalKind = read_word(given, f"the kind of step {index}", CRITICAL_KINDS, written)
+    reason = read_reason(entry, index)
+    return CriticalStep(index=index, kinds=(kind,), reason=reason, score=confidence)
 
 
 def _refuse_constant(constant: str) -> Any:

@@ -1,14 +1,13 @@
 """A model that is asked for a judgment in JSON: `question -> judgment`.
 
-An answer that breaks a rule is sent back once with the reason; if the second one breaks a rule too,
-the judgment is a problem. Answers are never trimmed into shape: a trimmed answer is not the model's
-choice.
+An answer that breaks a rule is sent back once with the reason; a second one makes the judgment a
+problem. Answers are never trimmed into shape: a trimmed answer is not the model's choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -17,7 +16,7 @@ from atlas.models.base import ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
-from atlas.records import Message, Trajectory, Usage
+from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
@@ -34,23 +33,20 @@ CHARS_PER_TOKEN = 4
 AnswerT = TypeVar("AnswerT")
 
 
-@dataclass(frozen=True, slots=True)
-class Judgment(Generic[AnswerT]):
-    """The answers, each by the rules, or the problem; and what they cost."""
-
-    answers: tuple[AnswerT, ...]
-    problem: str | None
-    usage: Usage
-
-
-class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
+class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
     """Base of the selectors that ask a model over a network; connects at the first question.
+
+    Attributes:
+        prompt: what is asked.
+        tokens_per_answer, tokens_per_step: about how long an answer is, for estimates.
 
     Raises:
         ConfigError: the cache is on where problems are asked about again.
     """
 
     prompt: ClassVar[JudgePrompt]
+    tokens_per_answer: ClassVar[int] = 0
+    tokens_per_step: ClassVar[int]
 
     def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
@@ -67,9 +63,17 @@ class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
         )
         self._pay: Callable[[Usage], None] = lambda usage: None
 
+    @abstractmethod
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
         """What an answer to a question says; raises AnswerError if it breaks a rule."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def choose(self, answers: Sequence[AnswerT], budget: int) -> tuple[list[CriticalStep], int]:
+        """The steps that the answers lead to, and the budget of the selection."""
+
+    def asked_budget(self, trajectory: Trajectory, budget: int) -> int:
+        """How many steps the model may name; where it is 0, nothing is asked."""
+        return budget if trajectory.steps else 0
 
     def inputs(self, out: Path) -> dict[str, Input]:
         return {"prompt": self.prompt.input}
@@ -88,73 +92,79 @@ class JudgingSelector(SelectorBase[JudgeConfig], Generic[AnswerT]):
             await self._client.close()
             self._client = None
 
-    async def ask(self, trajectory: Trajectory, budget: int) -> Judgment[AnswerT]:
-        """One answer a question, in their order; the first without one is the problem of all.
-
-        Raises:
-            EndpointError: the endpoint gave no answer, though perhaps to an earlier question.
-            ModelError: the endpoint refuses the model or the key.
-        """
-        usage = Usage()
-        answers: list[AnswerT] = []
-        try:
-            questions = self._questions(trajectory, budget)
-        except DataError as error:
-            return Judgment((), str(error), usage)
-        for question in questions:
-            judgment = await self._ask(question)
-            usage += judgment.usage
-            if judgment.problem is not None:
-                return Judgment((), judgment.problem, usage)
-            answers += judgment.answers
-        return Judgment(tuple(answers), None, usage)
-
-    def expect_usage(
-        self, trajectory: Trajectory, budget: int, answer_tokens: Callable[[int], int]
-    ) -> Usage:
-        """About what asking takes; `answer_tokens` is about what an answer under a budget takes."""
+    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
+        """About what asking takes, if every answer uses up its budget."""
         try:
             questions = self._questions(trajectory, budget)
         except DataError:
             # This will be a problem, and free.
             return Usage()
-        return Usage(
-            requests=len(questions),
-            input_tokens=sum(_num_tokens(question.messages) for question in questions),
-            output_tokens=sum(answer_tokens(question.budget) for question in questions),
+        sent = sum(_num_tokens(question.messages) for question in questions)
+        named = sum(question.budget for question in questions)
+        received = self.tokens_per_answer * len(questions) + self.tokens_per_step * named
+        return Usage(requests=len(questions), input_tokens=sent, output_tokens=received)
+
+    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
+        """What the answers lead to; the first question without an answer is the problem of all.
+
+        Raises:
+            EndpointError: the endpoint gave no answer, though perhaps to an earlier question.
+            ModelError: the endpoint refuses the model or the key.
+        """
+        asked_budget = self.asked_budget(trajectory, budget)
+        if asked_budget == 0:
+            return self.selection_of(trajectory, budget)
+        usage = Usage()
+        answers: list[AnswerT] = []
+        problem = None
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError as error:
+            questions, problem = [], str(error)
+        for question in questions:
+            answer, problem, paid = await self._ask(question)
+            usage += paid
+            if answer is None:
+                answers = []
+                break
+            answers.append(answer)
+        steps, budget = self.choose(answers, asked_budget)
+        digest = self.prompt.digest
+        return self.selection_of(
+            trajectory, budget, steps, problem=problem, usage=usage, prompt_digest=digest
         )
 
     def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
-        return self.prompt.questions(trajectory, budget, self.config.max_prompt_chars)
+        asked_budget = self.asked_budget(trajectory, budget)
+        if asked_budget == 0:
+            return []
+        return self.prompt.questions(trajectory, asked_budget, self.config.max_prompt_chars)
 
-    async def _ask(self, question: JudgeQuestion) -> Judgment[AnswerT]:
-        client = self._connected()
+    async def _ask(self, question: JudgeQuestion) -> tuple[AnswerT | None, str | None, Usage]:
+        """The answer, or None and the problem; and what was paid."""
+        if self._client is None:
+            config, batching = self.config, self._batching()
+            self._client = connect(
+                config.model, config.endpoint, batching=batching, cache=config.cache
+            )
         messages = question.messages
         usage = Usage()
         complaint = ""
         for _ in range(ATTEMPTS):
-            completion = await client.complete(messages, self._sampling)
+            completion = await self._client.complete(messages, self._sampling)
             self._pay(completion.usage)
             usage += completion.usage
             if completion.refusal is not None:
-                return Judgment((), f"refused: {completion.refusal}", usage)
+                return None, f"refused: {completion.refusal}", usage
             try:
-                return Judgment((self.read(completion.text, question),), None, usage)
+                return self.read(completion.text, question), None, usage
             except AnswerError as error:
                 # How many tokens the limit is, an answer from the cache could not say.
                 cut = completion.finish_reason == "length"
                 complaint = "it was cut off at the limit of its length" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
             messages = (*messages, said, self.prompt.complain(complaint, question))
-        return Judgment((), f"{ATTEMPTS} unusable answers; the last: {complaint}", usage)
-
-    def _connected(self) -> ModelClient:
-        if self._client is None:
-            config = self.config
-            self._client = connect(
-                config.model, config.endpoint, batching=self._batching(), cache=config.cache
-            )
-        return self._client
+        return None, f"{ATTEMPTS} unusable answers; the last: {complaint}", usage
 
     def _batching(self) -> Batching | None:
         if not self.config.batch:

@@ -34,8 +34,7 @@ class JudgeConfig(Config):
         description="observations are shortened in the middle to fit, responses never",
     )
     batch: Annotated[bool, SPEED_ONLY] = Field(
-        False,
-        description="ask through the provider's batch endpoint, cheaper and within a day",
+        False, description="ask through the provider's batch endpoint, cheaper and within a day"
     )
     batch_size: int = Field(
         1_000, ge=1, le=50_000, description="questions in one batch, which are in flight together"

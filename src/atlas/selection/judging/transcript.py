@@ -1,12 +1,11 @@
 """A trajectory as a judge reads it: `trajectory + room -> parts`.
 
-One part where it fits, else overlapping windows of steps. A trajectory is data that somebody else
-wrote. Each of its lines stands behind a bar, so that none can pass for a marker or a heading
-written by atlas; control characters, look-alike markers and special tokens of chat templates are
-disarmed.
+A trajectory is data that somebody else wrote. Each of its lines stands behind a bar, so that none
+can pass for a marker or a heading written by atlas; control characters, look-alike markers and
+special tokens of chat templates are disarmed.
 
-Observations are shortened first, in the middle and marked; responses never. Only what does not fit
-then is split.
+Observations are shortened first, in the middle and marked; responses never. What does not fit then
+is split into overlapping windows.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 
 from atlas.errors import DataError
 from atlas.records import Message, Trajectory
+from atlas.selection.text_features import message_text
 
 BEGIN = "=====BEGIN TRAJECTORY====="
 END = "=====END TRAJECTORY====="
@@ -56,13 +56,10 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
         DataError: a single response is longer than that; responses are never shortened.
     """
     whole = range(len(trajectory.steps))
-    fitted = _fit(trajectory, whole, room(whole))
-    if fitted is not None:
+    if (fitted := _fit(trajectory, whole, room(whole))) is not None:
         return [Part(whole, fitted)]
-    return [
-        Part(steps, _fit_window(trajectory, steps, room(steps)))
-        for steps in _windows(trajectory, room)
-    ]
+    windows = _windows(trajectory, room)
+    return [Part(steps, _fit_window(trajectory, steps, room(steps))) for steps in windows]
 
 
 def disarm(text: str) -> str:
@@ -96,17 +93,15 @@ def _windows(trajectory: Trajectory, room: Callable[[range], int]) -> list[range
     Neighbors share some, so that no step is judged only at an edge.
     """
     num_steps = len(trajectory.steps)
-    space_in_one = room(range(num_steps - 1, num_steps)) - SLACK
-    frame = len(_render(trajectory, range(0), SHORTEST_OBSERVATION)) + len(
-        _render_end(trajectory, SHORTEST_OBSERVATION)
-    )
-    lengths = [
-        len(_render_step(trajectory, index, WINDOW_OBSERVATION)) + 1 for index in range(num_steps)
-    ]
+    frame = _render(trajectory, range(0), SHORTEST_OBSERVATION)
+    end = _render_end(trajectory, SHORTEST_OBSERVATION)
+    space_in_one = room(range(num_steps - 1, num_steps)) - SLACK - len(frame) - len(end)
+    shown = (_render_step(trajectory, index, WINDOW_OBSERVATION) for index in range(num_steps))
+    lengths = [len(text) + 1 for text in shown]
     windows: list[range] = []
     start = 0
     while True:
-        space = space_in_one - frame
+        space = space_in_one
         stop = start
         while stop < num_steps and (stop == start or lengths[stop] <= space):
             space -= lengths[stop]
@@ -160,8 +155,9 @@ def _render(trajectory: Trajectory, steps: range, longest: int | None) -> str:
 
 def _render_step(trajectory: Trajectory, index: int, longest: int | None) -> str:
     step = trajectory.steps[index]
-    observation = _parts(f"step {index}, observation", step.observation, longest)
-    return "\n".join([*observation, *_parts(f"step {index}, response", (step.response,), None)])
+    parts = _parts(f"step {index}, observation", step.observation, longest)
+    parts += _parts(f"step {index}, response", (step.response,), None)
+    return "\n".join(parts)
 
 
 def _render_end(trajectory: Trajectory, longest: int | None) -> str:
@@ -170,15 +166,9 @@ def _render_end(trajectory: Trajectory, longest: int | None) -> str:
 
 def _parts(heading: str, messages: Sequence[Message], longest: int | None) -> list[str]:
     return [
-        f"## {heading}\n{disarm(_cut(_message_text(message), longest))}" for message in messages
+        f"## {heading}\n{disarm(_cut(message_text(message, 'tool call: '), longest))}"
+        for message in messages
     ]
-
-
-def _message_text(message: Message) -> str:
-    if not message.reasoning and not message.tool_calls:
-        return message.content
-    calls = [f"tool call: {call.name} {call.arguments}" for call in message.tool_calls]
-    return "\n".join(part for part in (message.reasoning, message.content, *calls) if part)
 
 
 def _cut(text: str, longest: int | None) -> str:

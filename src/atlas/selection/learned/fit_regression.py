@@ -38,7 +38,6 @@ def split_folds(tasks: Sequence[str], chosen: NDArray[np.bool_]) -> Folds:
     """Split the steps so that the steps of a task are in the same fold.
 
     Raises:
-        DependencyError: scikit-learn is not installed.
         DataError: without one of the folds, the labels choose every step or no step.
     """
     feature_extraction()
@@ -47,10 +46,10 @@ def split_folds(tasks: Sequence[str], chosen: NDArray[np.bool_]) -> Folds:
     folds = list(GroupKFold(FOLDS).split(chosen, groups=tasks))
     for train, _ in folds:
         if chosen[train].all() or not chosen[train].any():
+            which = "every" if chosen[train].all() else "no"
             raise DataError(
-                f"the labels choose {'every' if chosen[train].all() else 'no'} step of nearly all "
-                "tasks to train on, so there is nothing to learn from them. "
-                "Give a selection under a budget, of more tasks."
+                f"the labels choose {which} step of nearly all tasks to train on, so there is "
+                "nothing to learn from them. Give a selection under a budget, of more tasks."
             )
     return folds
 
@@ -67,7 +66,6 @@ def fit_regression(
     Args:
         chosen: [steps], whether the labels chose the step.
         folds: the steps to fit to and the steps to predict, for each fold.
-        max_words: how many words are features; the most frequent are kept.
         embeddings: [steps, 3 * size] of the encoder.
     """
     numbers = feature_extraction().DictVectorizer(sparse=False)
@@ -107,8 +105,8 @@ def _fit_words(steps: Iterable[list[str]], max_words: int) -> tuple[Any, dict[st
 def center_and_scale(embeddings: Floats) -> tuple[Floats, float]:
     """The mean row, and the root mean square distance from it (1 where all rows are equal).
 
-    The vectors of most models share a large part and differ little in each direction. Centered and
-    scaled, they are as long as the rows of words, and the fit converges in fewer steps.
+    The vectors of most models share a large part. Centered and scaled, they are as long as the rows
+    of words, and the fit converges in fewer steps.
     """
     scale = math.sqrt(float(embeddings.var(axis=0).sum()))
     return embeddings.mean(axis=0), scale if scale > 1e-9 else 1.0

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.records import Trajectory
+from atlas.records import Selection, Trajectory
+from atlas.selection.budget import best_indices
 from atlas.selection.learned.model import HeldOutQuality
 from atlas.statistics.agreement import Overlap, measure_agreement
 
@@ -21,16 +22,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class LabeledTrajectory:
-    """A trajectory with the steps that the labels chose, and how many they could have chosen."""
+    """A trajectory with the selection that labels its steps."""
 
     trajectory: Trajectory
-    chosen: frozenset[int]
-    budget: int
+    label: Selection
+
+    @property
+    def task(self) -> str:
+        return self.trajectory.task.id
 
     @property
     def is_chosen(self) -> list[bool]:
         """One for each step."""
-        return [index in self.chosen for index in range(len(self.trajectory.steps))]
+        return [index in self.label.indices for index in range(self.label.num_steps)]
 
 
 def measure_quality(
@@ -39,17 +43,14 @@ def measure_quality(
     """Measure on held-out trajectories, each at the budget that its labels had.
 
     Args:
-        probabilities: of each trajectory, for each step.
+        probabilities: of each step of each trajectory.
         seed: of the bootstrap over tasks.
     """
-    tasks = [example.trajectory.task.id for example in examples]
-    agreement = measure_agreement(
-        (
-            Overlap(task, best_steps(given, example.budget), example.chosen, len(given))
-            for task, example, given in zip(tasks, examples, probabilities, strict=True)
-        ),
-        seed,
-    )
+    overlaps = []
+    for one, given in zip(examples, probabilities, strict=True):
+        best = frozenset(best_indices(given, one.label.budget))
+        overlaps.append(Overlap(one.task, best, one.label.indices, len(given)))
+    agreement = measure_agreement(overlaps, seed)
     predicted = np.concatenate(probabilities)
     labels = np.concatenate([example.is_chosen for example in examples]).astype(np.float64)
     share = agreement.num_second / agreement.num_steps
@@ -59,12 +60,6 @@ def measure_quality(
         base_brier=round(share * (1 - share), DIGITS),
         calibration_error=round(_calibration_error(predicted, labels), DIGITS),
     )
-
-
-def best_steps(probabilities: Sequence[float], budget: int) -> frozenset[int]:
-    """The `budget` most likely steps, the earlier of equals."""
-    ranked = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-    return frozenset(ranked[:budget])
 
 
 def _calibration_error(predicted: Floats, labels: Floats) -> float:

@@ -35,7 +35,7 @@ class StepRegression(Record):
     Attributes:
         inverse_frequency: of each word, for TF-IDF.
         weights: of each word and of each number by name.
-        embedding_weights: of each dimension of `step_embeddings`; empty without an encoder.
+        embedding_weights: of each dimension of `step_embeddings`, if there is an encoder.
     """
 
     inverse_frequency: dict[str, float]
@@ -84,9 +84,8 @@ class StepScorer:
         DependencyError: scikit-learn is not installed.
     """
 
-    def __init__(self, regression: StepRegression, embedder: Embeds | None = None) -> None:
+    def __init__(self, regression: StepRegression) -> None:
         self._regression = regression
-        self._embedder = embedder
         words = regression.inverse_frequency
         self._word_weights = np.array([regression.weights.get(word, 0.0) for word in words])
         self._words = word_vectorizer(vocabulary=list(words))
@@ -94,23 +93,26 @@ class StepScorer:
         if words:
             self._words.idf_ = np.array(list(words.values()))
 
-    def score(self, trajectory: Trajectory) -> list[float]:
-        """Return for each step the probability that the labels would choose it."""
+    def score(self, trajectory: Trajectory, embedder: Embeds | None = None) -> list[float]:
+        """For each step the probability that the labels would choose it.
+
+        A regression with weights of embeddings needs its encoder.
+        """
         from scipy.special import expit
 
         if not trajectory.steps:
             return []
+        weights = self._regression.weights
         scores = np.full(len(trajectory.steps), self._regression.intercept)
         for index, numbers in enumerate(step_numbers(trajectory)):
             for name, value in numbers.items():
-                scores[index] += self._regression.weights.get(name, 0.0) * value
+                scores[index] += weights.get(name, 0.0) * value
         if self._word_weights.size:
             scores += self._words.transform(step_words(trajectory)) @ self._word_weights
         if self._regression.embedding_weights:
-            assert self._embedder is not None, "a regression on embeddings needs its encoder"
-            scores += step_embeddings(trajectory, self._embedder) @ np.array(
-                self._regression.embedding_weights
-            )
+            assert embedder is not None, "a regression on embeddings needs its encoder"
+            embedding_weights = np.array(self._regression.embedding_weights)
+            scores += step_embeddings(trajectory, embedder) @ embedding_weights
         probabilities: list[float] = expit(scores).round(DIGITS).tolist()
         return probabilities
 

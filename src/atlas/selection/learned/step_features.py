@@ -23,11 +23,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
 def word_vectorizer(**settings: Any) -> Any:
-    """A TfidfVectorizer of what `step_words` returns.
-
-    Raises:
-        DependencyError: scikit-learn is not installed.
-    """
+    """A TfidfVectorizer of what `step_words` returns."""
     return feature_extraction().text.TfidfVectorizer(analyzer=list, sublinear_tf=True, **settings)
 
 
@@ -39,11 +35,8 @@ def step_words(trajectory: Trajectory) -> Iterator[list[str]]:
     before = [_words(step.observation) for step in trajectory.steps]
     after = [*before[1:], _words(trajectory.final_observation)]
     for index, step in enumerate(trajectory.steps):
-        yield [
-            *(f"r:{word}" for word in _words((step.response,))),
-            *(f"b:{word}" for word in before[index]),
-            *(f"a:{word}" for word in after[index]),
-        ]
+        words = {"r": _words((step.response,)), "b": before[index], "a": after[index]}
+        yield [f"{place}:{word}" for place, found in words.items() for word in found]
 
 
 def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
@@ -58,22 +51,21 @@ def step_numbers(trajectory: Trajectory) -> list[dict[str, float]]:
         response = message_text(step.response)
         action = step.action if step.action is not None else response
         observation_length = sum(len(message_text(message)) for message in step.observation)
-        numbers.append(
-            {
-                "position": index / max(1, num_steps - 1),
-                "first": float(index == 0),
-                "second": float(index == 1),
-                "last": float(index == num_steps - 1),
-                "steps": math.log1p(num_steps) / 5,
-                "response_length": math.log1p(len(response)) / 10,
-                "observation_length": math.log1p(observation_length) / 10,
-                "news": len(words - earlier_words) / len(words) if words and index else 0.0,
-                "error_before": float(index > 0 and errors[index - 1] is not None),
-                "error_after": float(errors[index] is not None),
-                "repeated": float(action in earlier_actions),
-                "reward": float((step.reward or 0) > 0),
-            }
-        )
+        features = {
+            "position": index / max(1, num_steps - 1),
+            "first": float(index == 0),
+            "second": float(index == 1),
+            "last": float(index == num_steps - 1),
+            "steps": math.log1p(num_steps) / 5,
+            "response_length": math.log1p(len(response)) / 10,
+            "observation_length": math.log1p(observation_length) / 10,
+            "news": len(words - earlier_words) / len(words) if words and index else 0.0,
+            "error_before": float(index > 0 and errors[index - 1] is not None),
+            "error_after": float(errors[index] is not None),
+            "repeated": float(action in earlier_actions),
+            "reward": float((step.reward or 0) > 0),
+        }
+        numbers.append(features)
         earlier_words |= words
         earlier_actions.add(action)
     return numbers

@@ -9,14 +9,13 @@ fitted to the words and numbers of each step, and with an `encoder` to embedding
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import Field
-from rich.console import Console
-from rich.progress import track
 
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError
@@ -25,9 +24,16 @@ from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.learned.fit_regression import FOLDS, fit_regression, split_folds
 from atlas.selection.learned.measure_quality import LabeledTrajectory, measure_quality
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, StepScorer, write_model
-from atlas.selection.learned.step_embeddings import Embeds, step_embeddings
-from atlas.store.readers import TRAJECTORY_FILES, read_selections, read_trajectories
+from atlas.selection.learned.step_embeddings import step_embeddings
+from atlas.selection.selectors.base import PRECISIONS, problem_with
+from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.run_folders import Manifest, Run, run_input, start_run
+from atlas.terminal.progress import show_progress
+
+ResultT = TypeVar("ResultT")
+
+# The word of the summary for a selector that was not better than chance.
+REFUSED = "no: select refuses it unless allow_chance=true"
 
 
 class SelectTrainConfig(Config):
@@ -46,9 +52,7 @@ class SelectTrainConfig(Config):
         description="a hub id, a model folder or a run folder of train; its mean hidden states "
         "(frozen) are features besides the words",
     )
-    precision: Precision = Field(
-        "auto", description="of the encoder: fp32, bf16, or auto: bf16 on a GPU that has it"
-    )
+    precision: Precision = Field("auto", description=f"of the encoder: {PRECISIONS}")
     seed: int = Field(0, description="which tasks are held out")
 
 
@@ -73,40 +77,38 @@ def train_selector(
     with start_run(out, "select-train", config, inputs) as run:
         if run.finished:
             return run.manifest
-        selections = read_selections(selection, trajectories)
-        return _write_model(run, config, read_trajectories(trajectories), selections)
+        return _write_model(run, config, read_selected(selection, trajectories))
 
 
 def _write_model(
-    run: Run,
-    config: SelectTrainConfig,
-    trajectories: Iterable[Trajectory],
-    selections: dict[str, Selection],
+    run: Run, config: SelectTrainConfig, pairs: Iterable[tuple[Trajectory, Selection]]
 ) -> Manifest:
-    examples, problems = _join_labels(trajectories, selections)
-    held_out = _held_out_tasks([example.trajectory.task.id for example in examples], config)
-    trained = [example for example in examples if example.trajectory.task.id not in held_out]
-    measured = [example for example in examples if example.trajectory.task.id in held_out]
+    examples, problems = _join_labels(pairs)
+    held_out = _held_out_tasks([example.task for example in examples], config)
+    trained = [example for example in examples if example.task not in held_out]
+    measured = [example for example in examples if example.task in held_out]
     chosen = np.concatenate([example.is_chosen for example in trained])
-    tasks = [one.trajectory.task.id for one in trained for _ in one.trajectory.steps]
+    tasks = [example.task for example in trained for _ in example.trajectory.steps]
     folds = split_folds(tasks, chosen)
-    embedder = _load_embedder(config)
-    embeddings = None
-    if embedder is not None:
-        rows = [step_embeddings(one.trajectory, embedder) for one in _with_bar(trained, "embed")]
-        embeddings = np.concatenate(rows)
+    embedder = embeddings = None
+    if config.encoder is not None:
+        from atlas.models.local.embeddings import load_embedder
+
+        embedder = load_embedder(config.encoder, config.precision)
+        embed = partial(step_embeddings, embedder=embedder)
+        embeddings = np.concatenate(_with_bar("embed", embed, trained))
     regression = fit_regression(
-        [one.trajectory for one in trained], chosen, folds, config.max_words, embeddings
+        [example.trajectory for example in trained], chosen, folds, config.max_words, embeddings
     )
-    scorer = StepScorer(regression, embedder)
-    probabilities = [scorer.score(one.trajectory) for one in _with_bar(measured, "measure")]
+    score = partial(StepScorer(regression).score, embedder=embedder)
+    quality = measure_quality(measured, _with_bar("measure", score, measured), config.seed)
     model = LearnedModel(
-        labels=selections[trained[0].trajectory.id].selector,
+        labels=trained[0].label.selector,
         num_trained_trajectories=len(trained),
         num_trained_steps=len(chosen),
         encoder=run.manifest.inputs.get("encoder"),
         regression=regression,
-        **dict(measure_quality(measured, probabilities, config.seed)),
+        **dict(quality),
     )
     write_model(run.path / MODEL_FILE, model)
     run.write_problems(problems)
@@ -114,16 +116,14 @@ def _write_model(
 
 
 def _join_labels(
-    trajectories: Iterable[Trajectory], selections: dict[str, Selection]
+    pairs: Iterable[tuple[Trajectory, Selection]],
 ) -> tuple[list[LabeledTrajectory], list[Problem]]:
     examples, problems = [], []
-    for trajectory in trajectories:
-        label = selections[trajectory.id]
+    for trajectory, label in pairs:
         if label.problem is not None:
-            where, reason = f"trajectory {trajectory.id}", f"no labels: {label.problem}"
-            problems.append(Problem(where=where, reason=reason, item=trajectory.id))
+            problems.append(problem_with(trajectory.id, f"no labels: {label.problem}"))
         elif trajectory.steps:
-            examples.append(LabeledTrajectory(trajectory, label.indices, label.budget))
+            examples.append(LabeledTrajectory(trajectory, label))
     return examples, problems
 
 
@@ -142,29 +142,26 @@ def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozense
     return frozenset(different[:count])
 
 
-def _load_embedder(config: SelectTrainConfig) -> Embeds | None:
-    if config.encoder is None:
-        return None
-    from atlas.models.local.embeddings import load_embedder
-
-    return load_embedder(config.encoder, config.precision)
-
-
-def _with_bar(examples: Sequence[LabeledTrajectory], title: str) -> Iterable[LabeledTrajectory]:
-    console = Console(stderr=True)
-    return track(examples, title, console=console, transient=True, disable=not console.is_terminal)
+def _with_bar(
+    title: str, compute: Callable[[Trajectory], ResultT], examples: Sequence[LabeledTrajectory]
+) -> list[ResultT]:
+    results = []
+    with show_progress(title, len(examples)) as bar:
+        for example in examples:
+            results.append(compute(example.trajectory))
+            bar.advance()
+    return results
 
 
 def _summary(model: LearnedModel) -> dict[str, Any]:
     agreement = model.agreement
-    measures = ("kappa", "chance_kappa", "precision", "chance_precision", "beyond_chance")
+    measures = {"kappa", "chance_kappa", "precision", "chance_precision", "beyond_chance"}
+    is_better = agreement.is_better_than_chance
     return {
         "trained_trajectories": model.num_trained_trajectories,
         "held_out_trajectories": agreement.num_trajectories,
         "held_out_tasks": agreement.num_units,
-        **agreement.model_dump(include=set(measures)),
+        **agreement.model_dump(include=measures),
         "calibration_error": model.calibration_error,
-        "better_than_chance": "yes"
-        if agreement.is_better_than_chance
-        else "no: select refuses it unless allow_chance=true",
+        "better_than_chance": "yes" if is_better else REFUSED,
     }

@@ -15,7 +15,7 @@ from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, DataError
 from atlas.lookup import nearest
 from atlas.records import CRITICAL_KINDS, CriticalStep, Label, Problem, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorBase, SelectorContext
+from atlas.selection.selectors.base import SelectorBase, SelectorContext, take_best
 from atlas.store.labels import LabelFile, read_labels
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import Input
@@ -25,12 +25,10 @@ class AnnotatedConfig(Config):
     """Settings of `annotated`: whose marks count."""
 
     labels: Annotated[str | None, BY_CONTENT] = Field(
-        None,
-        description="a file of people's labels (.jsonl, .csv); None: the source's own marks",
+        None, description="a file of people's labels (.jsonl, .csv); None: the source's own marks"
     )
     annotator: str | None = Field(
-        None,
-        description="with labels: whose count; None: the majority of those who labeled",
+        None, description="with labels: whose count; None: the majority of those who labeled"
     )
 
     @model_validator(mode="after")
@@ -59,15 +57,20 @@ class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
 
     def __init__(self, config: AnnotatedConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
-        self._people = (
-            None if config.labels is None else PeoplesLabels(Path(config.labels), config.annotator)
-        )
+        path = config.labels
+        self._people = None if path is None else PeoplesLabels(Path(path), config.annotator)
 
     @property
     def sentence(self) -> str:
         if self._people is None:
-            return "the steps that the expert's own annotations mark as critical"
-        return f"the steps that people's labels (by {self._people.whose}) call critical"
+            return (
+                "the steps that the expert's own annotations mark as critical, written while it "
+                "acted, with knowledge of the inside of the environment"
+            )
+        return (
+            f"the steps that people's labels (by {self._people.whose}) call critical, written by "
+            "people who read the trajectories"
+        )
 
     def inputs(self, out: Path) -> dict[str, Input]:
         return {} if self._people is None else {"labels": self._people.input}
@@ -76,31 +79,27 @@ class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
         return () if self._people is None else self._people.check(num_steps)
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        marked = (
-            _marked_by_source(trajectory)
-            if self._people is None
-            else self._people.marked(trajectory)
-        )
-        if isinstance(marked, str):
-            return self.selection_of(trajectory, budget, problem=marked)
-        best = sorted(marked, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return self.selection_of(trajectory, budget, best)
+        marked = self._people.marked if self._people is not None else _marked_by_source
+        steps = marked(trajectory)
+        if isinstance(steps, str):
+            return self.selection_of(trajectory, budget, problem=steps)
+        return self.selection_of(trajectory, budget, take_best(steps, budget))
 
 
 def _marked_by_source(trajectory: Trajectory) -> list[CriticalStep] | str:
-    annotations = [
+    notes = [
         (index, step.annotation)
         for index, step in enumerate(trajectory.steps)
         if step.annotation is not None
     ]
-    if trajectory.steps and not annotations:
+    if trajectory.steps and not notes:
         return (
             "no step is annotated by its source; give people's labels (labels=FILE), or choose "
             "another selector"
         )
     return [
         CriticalStep(index=index, kinds=note.kinds, score=note.score)
-        for index, note in annotations
+        for index, note in notes
         if note.is_marked
     ]
 
@@ -110,8 +109,9 @@ class PeoplesLabels:
 
     def __init__(self, path: Path, annotator: str | None) -> None:
         self._file: LabelFile = read_labels(path)
-        self._path = path
+        self._name = path.name
         self.input = Input(path=path.name, digest=file_digest(path))
+        self.whose = annotator or "anyone"
         annotators = {placed.label.annotator for placed in self._file.labels}
         if not annotators:
             first = "it is empty"
@@ -125,7 +125,6 @@ class PeoplesLabels:
             raise ConfigError(
                 f"annotator='{annotator}' has no label in {path}. {nearest(annotator, annotators)}"
             )
-        self.whose = annotator or "anyone"
         self._of_trajectory: dict[str, list[Label]] = {}
         for placed in self._file.labels:
             if annotator in (None, placed.label.annotator):
@@ -154,34 +153,24 @@ class PeoplesLabels:
 
     def marked(self, trajectory: Trajectory) -> list[CriticalStep] | str:
         """The steps that more than half of the annotators call critical, or why there are none."""
-        labels = [
-            label
-            for label in self._of_trajectory.get(trajectory.id, ())
-            if label.step < len(trajectory.steps)
-        ]
-        if not labels:
-            return [] if not trajectory.steps else f"no label by {self.whose} in {self._path.name}"
-        annotators = {label.annotator for label in labels}
+        given = self._of_trajectory.get(trajectory.id, ())
+        labels = [label for label in given if label.step < len(trajectory.steps)]
+        if trajectory.steps and not labels:
+            return f"no label by {self.whose} in {self._name}"
+        num_annotators = len({label.annotator for label in labels})
         marked: list[CriticalStep] = []
         for index in sorted({label.step for label in labels}):
             critical = [label for label in labels if label.step == index and label.type != "none"]
             voters = sorted({label.annotator for label in critical})
-            if 2 * len(voters) > len(annotators):
-                marked.append(
-                    CriticalStep(
-                        index=index,
-                        kinds=tuple(
-                            kind
-                            for kind in CRITICAL_KINDS
-                            if any(label.type == kind for label in critical)
-                        ),
-                        reason=_reason(critical, voters, len(annotators)),
-                        score=round(len(voters) / len(annotators), 6),
-                    )
+            if 2 * len(voters) > num_annotators:
+                types = {label.type for label in critical}
+                share = f"{len(voters)} of {num_annotators} ({', '.join(voters)})"
+                notes = [f"{label.annotator}: {label.note}" for label in critical if label.note]
+                step = CriticalStep(
+                    index=index,
+                    kinds=tuple(kind for kind in CRITICAL_KINDS if kind in types),
+                    reason="; ".join([share, *notes]),
+                    score=round(len(voters) / num_annotators, 6),
                 )
+                marked.append(step)
         return marked
-
-
-def _reason(critical: Sequence[Label], voters: Sequence[str], num_annotators: int) -> str:
-    notes = [f"{label.annotator}: {label.note}" for label in critical if label.note]
-    return "; ".join([f"{len(voters)} of {num_annotators} ({', '.join(voters)})", *notes])

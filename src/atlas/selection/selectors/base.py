@@ -41,13 +41,16 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 Scores = Sequence[float | None]
 
 
+# For descriptions of the setting `precision`.
+PRECISIONS = "fp32, bf16, or auto: bf16 on a GPU that has it"
+
+
 @dataclass(frozen=True, slots=True)
 class SelectorContext:
     """What a selector is given beside its settings: `Class(config, context)`.
 
     Attributes:
-        name: how the selector was chosen: a row of SELECTORS, or package.module:Class.
-        seed: drives what is drawn.
+        name: a row of SELECTORS, or package.module:Class.
         trajectories: the run folder that is selected from.
         retry_problems_of: the earlier run whose problems are asked about again, if one is given.
     """
@@ -63,8 +66,7 @@ class Concurrency:
     """How many trajectories a selector is asked about at a time.
 
     Attributes:
-        keeps_answers: whether answers under way are waited for when the run ends early, because
-            they are paid.
+        keeps_answers: answers under way are waited for when the run ends early: they are paid.
     """
 
     trajectories: int = 8
@@ -80,7 +82,7 @@ class Selector(Protocol):
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection | Awaitable[Selection]:
-        """At most `budget` critical steps, or a `problem` and none; awaitable if a model is asked.
+        """At most `budget` critical steps, or a `problem` and none.
 
         A selector that sets its own budget (all steps, as many as another selection) gives it in
         `Selection.budget`.
@@ -103,7 +105,7 @@ class Scorer(Protocol):
         """One score a step, or the problem that leaves the trajectory without any.
 
         Raises:
-            EndpointError: no answer this time; a rerun asks about the trajectory again.
+            EndpointError: as in `Selector.select`.
         """
         ...
 
@@ -149,10 +151,7 @@ class HasEstimate(Protocol):
 
 @runtime_checkable
 class HasPayments(Protocol):
-    """A selector with an estimate that reports each payment as it is made.
-
-    For other selectors, the usage of a selection counts when the selection comes.
-    """
+    """A selector with an estimate that reports each payment as it is made."""
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         """Call `pay` for every answer of the model. Called once, before anything is selected."""
@@ -170,8 +169,7 @@ class HasConcurrency(Protocol):
 class HasChecks(Protocol):
     """A selector with settings about single trajectories: a problem for each that fits none.
 
-    `num_steps` is the number of steps of every trajectory by its id. Called once, after all
-    trajectories were read.
+    Called once, after all trajectories were read, with their numbers of steps by id.
     """
 
     def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]: ...
@@ -179,7 +177,7 @@ class HasChecks(Protocol):
 
 @runtime_checkable
 class HasClose(Protocol):
-    """A selector that holds connections."""
+    """A selector that holds connections or processes."""
 
     async def close(self) -> None: ...
 
@@ -199,9 +197,7 @@ class SelectorBase(Generic[ConfigT]):
         **fields: Any,
     ) -> Selection:
         """A Selection of `trajectory`, its critical steps in the order of the steps."""
-        steps = (
-            CriticalStep(index=step) if isinstance(step, int) else step for step in critical_steps
-        )
+        steps = [CriticalStep(index=one) if isinstance(one, int) else one for one in critical_steps]
         return Selection(
             trajectory_id=trajectory.id,
             selector=self.context.name,
@@ -212,10 +208,20 @@ class SelectorBase(Generic[ConfigT]):
         )
 
 
+def take_best(steps: Iterable[CriticalStep], budget: int) -> list[CriticalStep]:
+    """The `budget` steps with the highest scores, the earlier of equals; no score counts as 0."""
+    return sorted(steps, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
+
+
+def problem_with(trajectory_id: str, reason: str) -> Problem:
+    """The problem of one trajectory."""
+    return Problem(where=f"trajectory {trajectory_id}", reason=reason, item=trajectory_id)
+
+
 def draw_steps(candidates: Iterable[int], budget: int, seed: int, trajectory_id: str) -> list[int]:
     """`budget` of the candidates at random, by seed and id: other trajectories do not matter.
 
-    The steps with the smallest hashes win, so a larger budget keeps what a smaller one drew.
+    A larger budget keeps what a smaller one drew.
     """
 
     def lot(index: int) -> bytes:

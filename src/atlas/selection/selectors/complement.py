@@ -8,11 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config
-from atlas.errors import RunError
 from atlas.records import Selection, Trajectory
+from atlas.selection.other_selection import OtherSelection
 from atlas.selection.selectors.base import SelectorBase, SelectorContext, draw_steps
-from atlas.store.readers import read_selections
-from atlas.store.run_folders import Input, run_input
+from atlas.store.run_folders import Input
 
 
 class ComplementConfig(Config):
@@ -24,36 +23,24 @@ class ComplementConfig(Config):
 
 
 class ComplementSelector(SelectorBase[ComplementConfig]):
-    """Random steps among those that another selection left, under that selection's budget.
-
-    Takes what there is if they are fewer.
-
-    Raises:
-        RunError: `of` is not a finished selection run of these trajectories.
-    """
+    """Random steps among those that another selection left, under that selection's budget."""
 
     Config = ComplementConfig
 
     def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
-        self._run = Path(config.of)
-        self._others = read_selections(self._run, context.trajectories)
+        self._other = OtherSelection(config.of, context.trajectories)
 
     @property
     def sentence(self) -> str:
-        other = next(iter(self._others.values())).selector
+        other = self._other.selector
         return f"steps drawn at random from those that the selection of '{other}' left"
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"of": run_input(self._run, out, ("select",))}
+        return {"of": self._other.input(out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        other = self._others.get(trajectory.id)
-        if other is None or other.num_steps != len(trajectory.steps):
-            raise RunError(
-                f"the selection {self._run} has none for trajectory '{trajectory.id}' with "
-                f"{len(trajectory.steps)} steps. Give of=… a selection from these trajectories."
-            )
+        other = self._other.find(trajectory)
         if other.problem is not None:
             # A comparison of the two must be of the same trajectories.
             problem = f"the other selection has a problem: {other.problem}"

@@ -1,10 +1,9 @@
 """Steps that relate to the goal and not to each other: relevance and diversity under a budget.
 
 After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings;
-here greedily by maximal marginal relevance (Carbonell and Goldstein 1998). The vectors are those of
-`embedding_model`, or TF-IDF of the words where none is given, fitted on each trajectory by itself:
-words that stand in all of its steps count for little. Either way no other trajectory matters to the
-choice.
+here greedily by maximal marginal relevance (Carbonell and Goldstein 1998). Without an
+`embedding_model` the vectors are TF-IDF of the words, fitted on each trajectory by itself: words
+that stand in all of its steps count for little.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from pydantic import Field
 from atlas.config import BY_CONTENT, Config
 from atlas.models.local.load import Precision, model_input
 from atlas.records import CriticalStep, Selection, Trajectory
-from atlas.selection.selectors.base import SelectorBase, SelectorContext
+from atlas.selection.selectors.base import PRECISIONS, SelectorBase, SelectorContext
 from atlas.selection.text_features import feature_extraction, join_texts
 from atlas.store.run_folders import Input
 
@@ -44,10 +43,7 @@ class DiversityConfig(Config):
         description="a hub id, a model folder or a run folder of train, whose mean hidden states "
         "are compared; None: TF-IDF",
     )
-    precision: Precision = Field(
-        "auto",
-        description="of the embedding model: fp32, bf16, or auto: bf16 on a GPU that has it",
-    )
+    precision: Precision = Field("auto", description=f"of the embedding model: {PRECISIONS}")
 
 
 class DiversitySelector(SelectorBase[DiversityConfig]):
@@ -62,7 +58,7 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
         super().__init__(config, context)
         self._model = config.embedding_model
         self._embedder: Embedder | None = None
-        self._vectorizer = _import_vectorizer() if self._model is None else None
+        self._text = feature_extraction().text if self._model is None else None
 
     @property
     def sentence(self) -> str:
@@ -75,53 +71,37 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
         return {"embedding_model": model_input(self._model, out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """`budget` steps, each scored by its marginal relevance when it was taken.
-
-        Raises:
-            ModelError: the embedding model cannot be loaded.
-        """
+        """`budget` steps, each scored by its marginal relevance when it was taken."""
         if not trajectory.steps or budget == 0:
             return self.selection_of(trajectory, budget)
-        texts = [_goal(trajectory), *_step_texts(trajectory)]
-        vectors = (
-            self._word_vectors(texts)
-            if self._model is None
-            else self._embeddings(self._model, texts)
-        )
-        taken = _take(
-            relevance=vectors[1:] @ vectors[0], likeness=vectors[1:] @ vectors[1:].T, budget=budget
-        )
+        vectors = self._vectors([_goal(trajectory), *_step_texts(trajectory)])
+        goal, own = vectors[0], vectors[1:]
+        taken = _take(own @ goal, own @ own.T, budget)
         steps = (CriticalStep(index=index, score=score) for index, score in taken)
         return self.selection_of(trajectory, budget, steps)
 
-    def _embeddings(self, model: str, texts: list[str]) -> Floats:
-        """[1 + S, size], each row of length 1; the model comes with the first trajectory."""
-        if self._embedder is None:
-            from atlas.models.local.embeddings import load_embedder
+    def _vectors(self, texts: list[str]) -> Floats:
+        """[1 + S, size], each row of length 1 (or 0, where a text has no word)."""
+        if self._model is not None:
+            if self._embedder is None:
+                from atlas.models.local.embeddings import load_embedder
 
-            self._embedder = load_embedder(model, self.config.precision)
-        return self._embedder.embed(texts)
-
-    def _word_vectors(self, texts: list[str]) -> Floats:
-        """[1 + S, words], each row of length 1 (or 0, where a text has no word)."""
+                self._embedder = load_embedder(self._model, self.config.precision)
+            return self._embedder.embed(texts)
         if not any(re.search(r"\w", text) for text in texts):
             return np.zeros((len(texts), 1))
-        assert self._vectorizer is not None
-        made: Floats = (
-            self._vectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
-            .fit_transform(texts)
-            .toarray()
-        )
-        return made
+        assert self._text is not None
+        words = self._text.TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
+        vectors: Floats = words.fit_transform(texts).toarray()
+        return vectors
 
 
 def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, float]]:
-    """The steps as they are taken, each with its marginal relevance.
+    """At most `budget` steps as they are taken, each with its marginal relevance.
 
     Args:
         relevance: [S], likeness of each step to the goal.
         likeness: [S, S], of each step to each other.
-        budget: how many steps are taken at most.
     """
     closest = np.zeros(len(relevance))
     free = list(range(len(relevance)))
@@ -139,22 +119,12 @@ def _goal(trajectory: Trajectory) -> str:
     """What was to be done: the goal where the task says it, else what the user said first."""
     if trajectory.task.goal:
         return trajectory.task.goal
-    first = trajectory.steps[0].observation
-    return join_texts(
-        [message for message in (*trajectory.prompt, *first) if message.role == "user"]
-        or [*trajectory.prompt, *first]
-    )
+    first = [*trajectory.prompt, *trajectory.steps[0].observation]
+    return join_texts([message for message in first if message.role == "user"] or first)
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
-    """What each step said and saw.
-
-    What the first one saw is the task in most data, and would be most like itself.
-    The response comes first: an embedding model that cannot read all of it cuts the end.
-    """
+    """What each step said and saw. What the first one saw is the task in most data."""
+    # The response comes first: an embedding model that cannot read all of it cuts the end.
     for index, step in enumerate(trajectory.steps):
         yield join_texts([step.response] if index == 0 else [step.response, *step.observation])
-
-
-def _import_vectorizer() -> Any:
-    return feature_extraction().text.TfidfVectorizer

@@ -15,8 +15,8 @@ from atlas.selection.selectors.base import SelectorBase
 class ErrorsSelector(SelectorBase[NoConfig]):
     """Every step but those that ended in an error, whatever the ratio is.
 
-    The next observation reports the error. Without one in a trajectory it selects what `all` does.
-    For fewer steps, combine it with another selection by `vote`.
+    The next observation reports the error. For fewer steps, combine it with another selection by
+    `vote`.
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:

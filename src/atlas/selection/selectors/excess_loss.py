@@ -46,28 +46,21 @@ class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
 
     @property
     def sentence(self) -> str:
-        return (
-            f"the steps whose loss under {self.config.model} exceeds that under "
-            f"{self.config.reference_model} most"
-        )
+        own, reference = self.config.model, self.config.reference_model
+        return f"the steps whose loss under {own} exceeds that under {reference} most"
 
     def inputs(self, out: Path) -> dict[str, Input]:
+        name = self.config.reference_model
         is_here = self._reference_endpoint.base_url is None
-        reference = (
-            model_input(self.config.reference_model, out)
-            if is_here
-            else Input(path=self.config.reference_model)
-        )
+        reference = model_input(name, out) if is_here else Input(path=name)
         return super().inputs(out) | {"reference_model": reference}
 
     def load(self) -> list[ModelScorer]:
         [own] = super().load()
-        if self._reference_endpoint.base_url is not None:
-            return [
-                own,
-                self.connect(self.config.reference_model, self._reference_endpoint, own.renderer),
-            ]
-        reference = self.load_here(self.config.reference_model)
+        name, endpoint = self.config.reference_model, self._reference_endpoint
+        if endpoint.base_url is not None:
+            return [own, self.connect(name, endpoint, own.renderer)]
+        reference = self.load_here(name)
         if reference.renderer.tokenizer.get_vocab() != own.renderer.tokenizer.get_vocab():
             raise ModelError(
                 f"{reference.name} and {own.name} have different vocabularies, so their losses "
@@ -77,10 +70,8 @@ class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
         return [own, reference]
 
     def rate(self, *read: list[StepTokens]) -> Scores:
-        losses = (
-            (own.mean_loss, reference.mean_loss) for own, reference in zip(*read, strict=True)
-        )
+        own, reference = ([tokens.mean_loss for tokens in steps] for steps in read)
         return [
-            None if own is None or reference is None else own - reference
-            for own, reference in losses
+            None if loss is None or known is None else loss - known
+            for loss, known in zip(own, reference, strict=True)
         ]

@@ -1,7 +1,7 @@
 """A small model distilled from labels: 1,000 answers can label 100,000 trajectories locally.
 
-Made by `atlas select-train` (train_selector.py). Its scores are calibrated probabilities, so they
-are comparable between trajectories, as a budget over the whole data set needs.
+Made by `atlas select-train`. Its scores are calibrated probabilities, comparable between
+trajectories, as a budget over the whole data set needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from atlas.errors import ConfigError, ModelError
 from atlas.models.local.load import Precision, model_input
 from atlas.records import Trajectory
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, StepScorer, read_model
-from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.selection.learned.step_embeddings import Embeds
+from atlas.selection.selectors.base import PRECISIONS, Scores, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
 
 
@@ -28,19 +29,16 @@ class LearnedConfig(Config):
         min_length=1, description="a run folder of select-train"
     )
     allow_chance: bool = Field(
-        False,
-        description="use it though it was not better than chance on held-out trajectories",
+        False, description="use it though it was not better than chance on held-out trajectories"
     )
-    precision: Precision = Field(
-        "auto",
-        description="of its encoder, if it has one: fp32, bf16, or auto: bf16 on a GPU that has it",
-    )
+    precision: Precision = Field("auto", description=f"of its encoder, if it has one: {PRECISIONS}")
 
 
 class LearnedSelector:
     """The steps that a small model, distilled from labels, finds most likely critical.
 
     Raises:
+        DependencyError: scikit-learn is not installed.
         ConfigError: `model` is not a run folder of select-train.
         ModelError: on held-out trajectories it was not better than chance, and `allow_chance` is
             not set; or its encoder is not the one that it was trained with.
@@ -57,33 +55,28 @@ class LearnedSelector:
             )
         self._name = run.name
         self._digest = read_manifest(run, ("select-train",)).digest
-        self._model = read_model(run / MODEL_FILE)
-        if not (config.allow_chance or self._model.agreement.is_better_than_chance):
-            raise ModelError(_refusal(config.model, self._model))
-        self._encoder = _encoder(run, self._model)
+        model = read_model(run / MODEL_FILE)
+        if not (config.allow_chance or model.agreement.is_better_than_chance):
+            raise ModelError(_refusal(config.model, model))
+        self._encoder = _encoder(run, model)
         self._precision = config.precision
+        self._scorer = StepScorer(model.regression)
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {
-            "learned_selector": Input(path=f"select-train run '{self._name}'", digest=self._digest)
-        }
+        name = f"select-train run '{self._name}'"
+        return {"learned_selector": Input(path=name, digest=self._digest)}
 
     def score(self, trajectory: Trajectory) -> Scores:
-        """How likely each step is one that the labels would choose.
-
-        Raises:
-            ModelError: the encoder cannot be loaded.
-        """
-        return self._scorer.score(trajectory)
+        """How likely each step is one that the labels would choose."""
+        return self._scorer.score(trajectory, self._embedder)
 
     @cached_property
-    def _scorer(self) -> StepScorer:
-        embedder = None
-        if self._encoder is not None:
-            from atlas.models.local.embeddings import load_embedder
+    def _embedder(self) -> Embeds | None:
+        if self._encoder is None:
+            return None
+        from atlas.models.local.embeddings import load_embedder
 
-            embedder = load_embedder(self._encoder, self._precision)
-        return StepScorer(self._model.regression, embedder)
+        return load_embedder(self._encoder, self._precision)
 
 
 def _encoder(run: Path, model: LearnedModel) -> str | None:

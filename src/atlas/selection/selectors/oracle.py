@@ -6,15 +6,14 @@ merged under the trajectory's budget, the most confident first.
 
 from __future__ import annotations
 
-from atlas.records import CriticalStep, Selection, Trajectory, Usage
+from collections.abc import Sequence
+
+from atlas.records import CriticalStep
 from atlas.selection.judging.answer import merge_answers, read_answer
 from atlas.selection.judging.judge import JudgingSelector
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
-
-# Tokens of an answer, for estimates.
-TOKENS_OF_A_PLAN, TOKENS_OF_A_STEP = 120, 60
 
 
 class OracleConfig(JudgeConfig):
@@ -29,33 +28,18 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     Config = OracleConfig
     prompt = ORACLE_PROMPT
+    # The plan, and each step that is named.
+    tokens_per_answer, tokens_per_step = 120, 60
 
     @property
     def sentence(self) -> str:
-        return (
-            f"the steps that a language model ({self.config.model}) named as critical after "
-            "reading the transcript"
-        )
+        model = f"a language model ({self.config.model})"
+        return f"the steps that {model} named as critical after reading the transcript"
 
     def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
         return read_answer(text, question.steps, question.budget)
 
-    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        if budget == 0 or not trajectory.steps:
-            return Usage()
-        return self.expect_usage(
-            trajectory, budget, lambda named: TOKENS_OF_A_PLAN + TOKENS_OF_A_STEP * named
-        )
-
-    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        if budget == 0 or not trajectory.steps:
-            return self.selection_of(trajectory, budget)
-        judgment = await self.ask(trajectory, budget)
-        return self.selection_of(
-            trajectory,
-            budget,
-            merge_answers(judgment.answers, budget),
-            problem=judgment.problem,
-            usage=judgment.usage,
-            prompt_digest=self.prompt.digest,
-        )
+    def choose(
+        self, answers: Sequence[list[CriticalStep]], budget: int
+    ) -> tuple[list[CriticalStep], int]:
+        return merge_answers(answers, budget), budget

@@ -29,8 +29,7 @@ class PerplexityConfig(LikelihoodConfig):
     """Settings of `perplexity`: the model, and which end of its ranking is taken."""
 
     band: Band = Field(
-        "high",
-        description="the highest, the lowest, or mid: closest to the trajectory's median",
+        "high", description="the highest, the lowest, or mid: closest to the trajectory's median"
     )
 
 

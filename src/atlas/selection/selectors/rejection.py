@@ -7,9 +7,10 @@ selector sets its own budget: the steps that are not bad.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
-from atlas.records import CriticalStep, Selection, Trajectory, Usage
+from atlas.records import CriticalStep, Trajectory
 from atlas.selection.judging.judge import JudgingSelector
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgeQuestion
@@ -17,8 +18,6 @@ from atlas.selection.judging.rejection_prompt import REJECTION_PROMPT, StepLabel
 
 StepLabels = dict[int, tuple[StepLabel, str | None]]
 BAD: tuple[StepLabel, ...] = ("unnecessary", "mistake")
-# Tokens of an answer, for estimates.
-TOKENS_OF_A_LABEL = 30
 
 
 class RejectionConfig(JudgeConfig):
@@ -33,6 +32,7 @@ class RejectionSelector(JudgingSelector[StepLabels]):
 
     Config = RejectionConfig
     prompt = REJECTION_PROMPT
+    tokens_per_step = 30
 
     @property
     def sentence(self) -> str:
@@ -41,29 +41,14 @@ class RejectionSelector(JudgingSelector[StepLabels]):
     def read(self, text: str, question: JudgeQuestion) -> StepLabels:
         return read_labels(text, question.steps)
 
-    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        num_steps = len(trajectory.steps)
-        if not num_steps:
-            return Usage()
-        return self.expect_usage(trajectory, num_steps, lambda count: TOKENS_OF_A_LABEL * count)
+    def asked_budget(self, trajectory: Trajectory, budget: int) -> int:
+        """Every step gets a label, whatever the budget is."""
+        return len(trajectory.steps)
 
-    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """All steps that are not bad, or a problem; `budget` is not read."""
-        if not trajectory.steps:
-            return self.selection_of(trajectory, 0)
-        judgment = await self.ask(trajectory, len(trajectory.steps))
-        labels: StepLabels = reduce(merge_labels, judgment.answers, {})
-        kept = [
-            _kept(index, *labels[index]) for index in sorted(labels) if labels[index][0] not in BAD
-        ]
-        return self.selection_of(
-            trajectory,
-            len(kept),
-            kept,
-            problem=judgment.problem,
-            usage=judgment.usage,
-            prompt_digest=self.prompt.digest,
-        )
+    def choose(self, answers: Sequence[StepLabels], budget: int) -> tuple[list[CriticalStep], int]:
+        labels: StepLabels = reduce(merge_labels, answers, {})
+        kept = [_kept(index, *given) for index, given in labels.items() if given[0] not in BAD]
+        return kept, len(kept)
 
 
 def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
@@ -71,9 +56,8 @@ def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
 
     A step in both is bad if either says so; else the later window counts, which saw what followed.
     """
-    return later | {
-        index: found for index, found in earlier.items() if index not in later or found[0] in BAD
-    }
+    kept = {index: found for index, found in earlier.items() if found[0] in BAD}
+    return earlier | later | kept
 
 
 def _kept(index: int, label: StepLabel, reason: str | None) -> CriticalStep:

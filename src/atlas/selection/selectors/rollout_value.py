@@ -17,44 +17,34 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Worlds
 from atlas.kinds import Choice
-from atlas.models.local.load import Precision, model_input
+from atlas.models.local.load import model_input
+from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.players import PLAYER, Player
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
-from atlas.selection.selectors.base import Scores, SelectorContext
+from atlas.selection.selectors.base import Scores, SelectorContext, problem_with
 from atlas.store.run_folders import Input
 
 SOURCE = Source(name="rollout")
 
 
-class RolloutValueConfig(Config):
+class RolloutValueConfig(LocalPlayerConfig):
     """Settings of `rollout-value`: how the model finishes episodes."""
 
     model: str = Field(
         min_length=1, description="a hub id, a model folder, or a run folder of train"
     )
-    precision: Precision = Field(
-        "auto", description="fp32, bf16, or auto: bf16 on a GPU that has it"
-    )
     num_rollouts: int = Field(5, ge=1, description="rollouts from the state after each step")
     temperature: float = Field(1.0, ge=0, description="of the model that plays")
-    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
-    max_context: int = Field(
-        4096,
-        ge=16,
-        description="tokens of history and answer; a rollout that needs more has failed",
-    )
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         None,
         description="where to play, with the settings that the data was made with, such as "
         "max_steps; None: the row of ENVIRONMENTS that each trajectory's task names",
     )
-    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="rollouts at a time")
 
     @model_validator(mode="after")
     def _rollouts_differ(self) -> RolloutValueConfig:
@@ -72,22 +62,21 @@ class RolloutValueSelector:
     Config = RolloutValueConfig
 
     def __init__(self, config: RolloutValueConfig, context: SelectorContext) -> None:
-        self._rollouts = config
+        self._config = config
         self._seed = context.seed
         self._worlds: dict[str, Worlds] = {}
         self._player: Player | None = None
 
     @property
     def sentence(self) -> str:
-        return f"the steps that raise the success of rollouts by {self._rollouts.model} most"
+        return f"the steps that raise the success of rollouts by {self._config.model} most"
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"model": model_input(self._rollouts.model, out)}
+        return {"model": model_input(self._config.model, out)}
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str:
-        """How many episodes will be played."""
         states = num_steps + num_trajectories
-        number = self._rollouts.num_rollouts
+        number = self._config.num_rollouts
         return (
             f"rollout-value: {number} rollouts from the start of {num_trajectories:,} trajectories "
             f"and after each of their {num_steps:,} steps: up to {number * states:,} episodes"
@@ -97,25 +86,20 @@ class RolloutValueSelector:
         """A value jump for each step, or a problem.
 
         A problem is a missing environment, a replay that differs, or rollouts that all broke.
-
-        Raises:
-            DependencyError: the environment's package is not installed.
-            ModelError: the model cannot be loaded.
         """
         worlds = self._worlds_of(trajectory)
         if worlds is None:
-            known = ", ".join(sorted(ENVIRONMENTS))
-            return _problem(
-                trajectory,
-                f"environment '{trajectory.task.environment}' cannot be played here. "
-                f"Known: {known}. Name your own by environment=…",
+            reason = (
+                f"environment '{trajectory.task.environment}' cannot be played here. Known: "
+                f"{', '.join(sorted(ENVIRONMENTS))}. Name your own by environment=…"
             )
+            return problem_with(trajectory.id, reason)
         if not trajectory.steps:
             return []
         whole = _opening(trajectory, len(trajectory.steps), trajectory.id)
         [(_, final)] = play_episodes([whole], worlds, None)
         if (difference := _difference(final, trajectory)) is not None:
-            return _problem(trajectory, difference)
+            return problem_with(trajectory.id, difference)
         values = self._values(trajectory, worlds, final.outcome)
         if isinstance(values, Problem):
             return values
@@ -144,11 +128,9 @@ class RolloutValueSelector:
             valid = [outcome for outcome in outcomes[state] if outcome.is_valid]
             if not valid:
                 where = f"after step {state - 1}" if state else "from the start"
-                return _problem(
-                    trajectory,
-                    f"all {len(outcomes[state])} rollouts {where} broke; "
-                    f"the last: {outcomes[state][-1].reason}",
-                )
+                last = outcomes[state][-1].reason
+                reason = f"all {len(outcomes[state])} rollouts {where} broke; the last: {last}"
+                return problem_with(trajectory.id, reason)
             values.append(sum(outcome.status == "success" for outcome in valid) / len(valid))
         return values if end is None else [*values, float(end.status == "success")]
 
@@ -156,15 +138,12 @@ class RolloutValueSelector:
         self, trajectory: Trajectory, worlds: Worlds, states: Sequence[int]
     ) -> list[list[Outcome]]:
         """The outcomes of the rollouts from each state."""
-        number = self._rollouts.num_rollouts
-        state_of = {
-            f"{trajectory.id} {state} {rollout}": state
-            for state in states
-            for rollout in range(number)
-        }
+        rollouts = range(self._config.num_rollouts)
+        state_of = {f"{trajectory.id} {state} {one}": state for state in states for one in rollouts}
         openings = [_opening(trajectory, state, name) for name, state in state_of.items()]
         if self._player is None:
-            self._player = _load_player(self._rollouts, self._seed)
+            player = Choice("local", self._config)
+            self._player = PLAYER.make(player, self._config.model, self._seed)
         outcomes: list[list[Outcome]] = [[] for _ in states]
         for name, episode in play_episodes(openings, worlds, self._player):
             assert episode.outcome is not None
@@ -173,25 +152,13 @@ class RolloutValueSelector:
 
     def _worlds_of(self, trajectory: Trajectory) -> Worlds | None:
         """Worlds of the environment in the config, or of the row that the task names."""
-        environment = self._rollouts.environment
+        environment = self._config.environment
         name = environment.name if environment is not None else trajectory.task.environment
         if environment is None and name not in ENVIRONMENTS:
             return None
         if name not in self._worlds:
-            self._worlds[name] = Worlds.of(environment or Choice(name), self._rollouts.batch_size)
+            self._worlds[name] = Worlds.of(environment or Choice(name), self._config.batch_size)
         return self._worlds[name]
-
-
-def _load_player(rollouts: RolloutValueConfig, seed: int) -> Player:
-    settings = {
-        "temperature": rollouts.temperature,
-        "max_new_tokens": rollouts.max_new_tokens,
-        "max_context": rollouts.max_context,
-        "batch_size": rollouts.batch_size,
-        "precision": rollouts.precision,
-    }
-    player: Player = PLAYER.make(Choice("local", settings), rollouts.model, seed)
-    return player
 
 
 def _opening(trajectory: Trajectory, num_steps: int, name: str) -> Opening:
@@ -220,7 +187,3 @@ def _difference(replayed: Episode, trajectory: Trajectory) -> str | None:
 def _both(seen: Sequence[Message], recorded: Sequence[Message]) -> str:
     texts = [" ".join(message.content for message in messages) for messages in (seen, recorded)]
     return f"{texts[0]!r:.100} was seen, {texts[1]!r:.100} is recorded"
-
-
-def _problem(trajectory: Trajectory, reason: str) -> Problem:
-    return Problem(where=f"trajectory {trajectory.id}", reason=reason, item=trajectory.id)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from atlas.kinds import NoConfig
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.selectors.base import SelectorBase
+from atlas.selection.selectors.base import SelectorBase, take_best
 
 # The share of new words from which an observation counts as news.
 NEW_ENOUGH = 0.3
@@ -62,18 +62,14 @@ class RulesSelector(SelectorBase[NoConfig]):
             novelty = len(words - seen) / len(words) if words and index > 0 else 0.0
             seen |= words
             if signs := _signs(trajectory, index, novelty):
-                kinds = tuple(dict.fromkeys(kind for kind, _, _ in signs))
-                score = round(sum(weight for _, weight, _ in signs), 3)
-                found.append(
-                    CriticalStep(
-                        index=index,
-                        kinds=kinds,
-                        reason="; ".join(why for _, _, why in signs),
-                        score=score,
-                    )
+                critical = CriticalStep(
+                    index=index,
+                    kinds=tuple(dict.fromkeys(kind for kind, _, _ in signs)),
+                    reason="; ".join(why for _, _, why in signs),
+                    score=round(sum(weight for _, weight, _ in signs), 3),
                 )
-        best = sorted(found, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
-        return self.selection_of(trajectory, budget, best)
+                found.append(critical)
+        return self.selection_of(trajectory, budget, take_best(found, budget))
 
 
 def _signs(
@@ -82,28 +78,21 @@ def _signs(
     """The rules that a step meets: kind, weight, and why."""
     step, steps = trajectory.steps[index], trajectory.steps
     response, observation = step.response.content, _text(step.observation)
-    after = _text(
-        steps[index + 1].observation if index + 1 < len(steps) else trajectory.final_observation
-    )
-    last = index + 1 == len(steps)
+    is_last = index + 1 == len(steps)
+    after = _text(trajectory.final_observation if is_last else steps[index + 1].observation)
     signs: list[tuple[CriticalKind, float, str]] = []
     if index == 0:
         signs.append(("plan_creation", 0.5, "the first step"))
     if _PLAN.search(response):
         signs.append(("plan_creation", 0.5, "speaks of a plan"))
     if novelty >= NEW_ENOUGH and not _ERROR.search(observation):
-        signs.append(
-            (
-                "critical_observation",
-                0.6 * novelty,
-                f"{novelty:.0%} of the observation's words are new",
-            )
-        )
+        why = f"{novelty:.0%} of the observation's words are new"
+        signs.append(("critical_observation", 0.6 * novelty, why))
     if step.reward is not None and step.reward > 0:
         signs.append(("critical_action", 0.8, "brought a reward"))
     elif _SUCCESS.search(after) and not _ERROR.search(after):
         signs.append(("critical_action", 0.4, "the next observation reports success"))
-    if last and trajectory.outcome.status not in ("failure", "error"):
+    if is_last and trajectory.outcome.status not in ("failure", "error"):
         signs.append(("critical_action", 0.4, "the last step"))
     if index > 0 and _ERROR.search(observation) and _action(step) != _action(steps[index - 1]):
         signs.append(("self_correction", 0.8, "another action after an error"))
@@ -117,11 +106,7 @@ def _text(messages: Sequence[Message]) -> str:
 
 
 def _action(step: Step) -> object:
-    return (
-        step.action
-        if step.action is not None
-        else (
-            step.response.content,
-            tuple((call.name, call.arguments) for call in step.response.tool_calls),
-        )
-    )
+    if step.action is not None:
+        return step.action
+    calls = tuple((call.name, call.arguments) for call in step.response.tool_calls)
+    return step.response.content, calls

@@ -1,0 +1,44 @@
+"""A selection run of the same trajectories, from which another selector starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.errors import RunError
+from atlas.records import Selection, Trajectory
+from atlas.store.readers import read_selections
+from atlas.store.run_folders import Input, run_input
+
+
+class OtherSelection:
+    """The selections of a finished run, found by trajectory.
+
+    Raises:
+        RunError: `run` is not a finished selection run of `trajectories`.
+    """
+
+    def __init__(self, run: str, trajectories: Path) -> None:
+        self._run = Path(run)
+        self._selections = read_selections(self._run, trajectories)
+
+    @property
+    def selector(self) -> str:
+        """The name of the selector that chose."""
+        return next(iter(self._selections.values())).selector
+
+    def input(self, out: Path) -> Input:
+        return run_input(self._run, out, ("select",))
+
+    def find(self, trajectory: Trajectory) -> Selection:
+        """The selection of `trajectory`.
+
+        Raises:
+            RunError: the run has none, or one of another number of steps.
+        """
+        found = self._selections.get(trajectory.id)
+        if found is None or found.num_steps != len(trajectory.steps):
+            raise RunError(
+                f"the selection {self._run} has none for trajectory '{trajectory.id}' with "
+                f"{len(trajectory.steps)} steps. Give of=… a selection of these trajectories."
+            )
+        return found
