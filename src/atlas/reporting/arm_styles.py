@@ -6,6 +6,11 @@ from atlas.presenting.marks import MarkStyle
 from atlas.presenting.svg import BASE, COLORS, CONTROLS, FOCUS, REFERENCE
 from atlas.reporting.report import Report
 
+ROLE_STYLES = {
+    "base": MarkStyle(BASE, "o", hollow=True),
+    "reference": MarkStyle(REFERENCE, "D"),
+    "focus": MarkStyle(FOCUS, "o"),
+}
 CONTROL_MARKS = ("s", "^", "v", "P", "X")
 
 
@@ -14,19 +19,13 @@ def arm_styles(report: Report) -> tuple[MarkStyle, ...]:
 
     Controls take theirs in the order of the report; from the sixth on they are hollow.
     """
-    roles = {
-        "base": MarkStyle(BASE, "o", hollow=True),
-        "reference": MarkStyle(REFERENCE, "D"),
-        "focus": MarkStyle(FOCUS, "o"),
-    }
     styles, num_controls = [], 0
     for arm in report.arms:
         if arm.role != "control":
-            styles.append(roles[arm.role])
+            styles.append(ROLE_STYLES[arm.role])
             continue
-        place = num_controls % len(CONTROLS)
-        hollow = num_controls >= len(CONTROLS)
-        styles.append(MarkStyle(CONTROLS[place], CONTROL_MARKS[place], hollow))
+        round_, place = divmod(num_controls, len(CONTROLS))
+        styles.append(MarkStyle(CONTROLS[place], CONTROL_MARKS[place], hollow=round_ > 0))
         num_controls += 1
     return tuple(styles)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,8 @@ class Evaluation:
 class TrainingData:
     """The trajectories of a training and the selection made from them.
 
-    Attributes:
-        complement_of: the selection whose rest was drawn from, where there is one.
-        annotated_steps: by trajectory id, the steps that the source itself marks as critical.
+    `complement_of` is the selection whose rest was drawn from, if any. `annotated_steps` are those
+    that the source itself marks as critical, by trajectory id.
     """
 
     selection_folder: RunFolder
@@ -58,10 +58,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class SeedRun:
-    """One training seed of an arm with its evaluations by split.
-
-    The untuned model has no training.
-    """
+    """One training seed of an arm with its evaluations by split; None for the untuned model."""
 
     training: Training | None
     evaluations: dict[str, Evaluation]
@@ -86,3 +83,10 @@ class Arm:
     @property
     def trainings(self) -> tuple[Training, ...]:
         return tuple(run.training for run in self.runs if run.training is not None)
+
+
+def evaluations_of(arms: Iterable[Arm]) -> Iterator[Evaluation]:
+    """Every evaluation, in the order of the arms."""
+    return (
+        evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
+    )

@@ -14,11 +14,11 @@ from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
-from atlas.reporting.arms import Arm, RunFolder
+from atlas.reporting.arms import Arm, RunFolder, evaluations_of
 from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
 from atlas.reporting.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.document import Document, write_document
+from atlas.reporting.document import write_document
 from atlas.reporting.headline import write_findings, write_headline
 from atlas.reporting.measure import measure_split
 from atlas.reporting.notes import write_notes
@@ -53,7 +53,17 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
         (out / PLOTS_FOLDER).mkdir(exist_ok=True)
         for plot in document.plots:
             write_text(out / PLOTS_FOLDER / f"{plot.name}.svg", for_file(plot.svg))
-        write_text(out / "report.html", _render(document))
+        page = render_page(
+            "atlas.reporting",
+            "report.html.j2",
+            title=report.title,
+            sections=document.sections,
+            marks=page_marks(report),
+            highlighted=[index for index, arm in enumerate(report.arms) if arm.role == "focus"],
+            document=document,
+            report=report,
+        )
+        write_text(out / "report.html", page)
         write_text(out / "report.md", write_markdown(document))
         write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
         problems = list(_left_out(arms))
@@ -62,13 +72,8 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
             {
                 "headline": report.headline,
                 "arms": len(report.arms),
-                "evaluations": sum(len(run.evaluations) for arm in arms for run in arm.runs),
-                "episodes": sum(
-                    len(evaluation.episodes)
-                    for arm in arms
-                    for run in arm.runs
-                    for evaluation in run.evaluations.values()
-                ),
+                "evaluations": len(list(evaluations_of(arms))),
+                "episodes": sum(len(evaluation.episodes) for evaluation in evaluations_of(arms)),
                 "comparisons": len(report.comparisons),
                 "cautions": sum(note.level == "caution" for note in report.notes),
                 "left_out": len(problems),
@@ -84,10 +89,8 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
     reports = tuple(_describe_arm(arm, splits, config) for arm in arms)
     return Report(
         title=one_line(config.title, MAX_TITLE),
-        headline=write_headline(reports, comparisons, config.focus_arm, config.reference),
-        findings=write_findings(
-            reports, comparisons, config.focus_arm, config.reference, config.base
-        ),
+        headline=write_headline(reports, comparisons, config),
+        findings=write_findings(reports, comparisons, config),
         notes=write_notes(arms, reports, comparisons, origins[0], config),
         label_origin=origins,
         reference=config.reference,
@@ -99,21 +102,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         confidence=config.confidence,
         arms=reports,
         comparisons=comparisons,
-        runs=_describe_runs(_folders(arms), out),
-    )
-
-
-def _render(document: Document) -> str:
-    report = document.report
-    return render_page(
-        "atlas.reporting",
-        "report.html.j2",
-        title=report.title,
-        sections=document.sections,
-        marks=page_marks(report),
-        highlighted=[index for index, arm in enumerate(report.arms) if arm.role == "focus"],
-        document=document,
-        report=report,
+        runs=_describe_runs(arms, out),
     )
 
 
@@ -135,32 +124,24 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
     )
 
 
-def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
-    """Every run folder that was read, in the order of the arms."""
-    for arm in arms:
-        for run in arm.runs:
-            yield from (evaluation.folder for evaluation in run.evaluations.values())
-            if run.training is None:
-                continue
-            yield run.training.folder
-            if (data := run.training.data) is not None:
-                yield from (
-                    folder
-                    for folder in (
-                        data.selection_folder,
-                        data.complement_of,
-                        data.trajectories_folder,
-                    )
-                    if folder
-                )
-
-
-def _describe_runs(folders: Iterable[RunFolder], out: Path) -> tuple[RunReport, ...]:
-    """One row for each folder, with several names where several runs share it."""
+def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:
+    """One row for each folder that was read, with several names where several runs share it."""
     by_path: dict[str, list[RunFolder]] = {}
-    for folder in folders:
+    for folder in _folders(arms):
         by_path.setdefault(relative_path(folder.path, out), []).append(folder)
     return tuple(_describe_run(path, same) for path, same in by_path.items())
+
+
+def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
+    """Every run folder that was read, in the order of the arms."""
+    for run in (run for arm in arms for run in arm.runs):
+        yield from (evaluation.folder for evaluation in run.evaluations.values())
+        if run.training is None:
+            continue
+        yield run.training.folder
+        if (data := run.training.data) is not None:
+            used = (data.selection_folder, data.complement_of, data.trajectories_folder)
+            yield from filter(None, used)
 
 
 def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
@@ -179,14 +160,8 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
 
 
 def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
-    evaluations = (
-        evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
-    )
-    for evaluation in evaluations:
+    for evaluation in evaluations_of(arms):
         for episode in evaluation.episodes.values():
             if not episode.is_valid:
-                yield Problem(
-                    where=evaluation.folder.name,
-                    reason=f"the episode ended as '{episode.status}', not counted",
-                    item=episode.task_id,
-                )
+                reason = f"the episode ended as '{episode.status}', not counted"
+                yield Problem(where=evaluation.folder.name, reason=reason, item=episode.task_id)

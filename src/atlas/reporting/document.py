@@ -18,7 +18,7 @@ from atlas.reporting.plots import (
     plot_losses,
     plot_success,
 )
-from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.report import Report
 from atlas.reporting.tables import difference_tables, group_table, main_table
 from atlas.reporting.training_tables import (
     budget_table,
@@ -51,7 +51,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A part of the report: a lead in words, then plots and tables."""
+    """A part of the report: a lead in words, then items, plots and tables."""
 
     id: str
     title: str
@@ -87,34 +87,31 @@ def _tiles(report: Report) -> tuple[Tile, ...]:
     ]
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
-    return tuple(_tile(row, reach) for row in rows)
-
-
-def _tile(row: ArmComparison, reach: float) -> Tile:
-    difference = row.success_difference
-    tone = {"better": "good", "worse": "bad"}.get(row.verdict, "muted")
 
     def place(value: float | None) -> float:
         return 0.5 if value is None else 0.5 + value / (2 * reach)
 
-    return Tile(
-        split=split_label(row.split),
-        value=points(difference),
-        interval=points_interval(difference),
-        verdict=VERDICTS[row.verdict],
-        tone=tone,
-        p=p_text(row.p_adjusted),
-        low=place(difference.low),
-        estimate=place(difference.value),
-        high=place(difference.high),
+    return tuple(
+        Tile(
+            split=split_label(row.split),
+            value=points(difference),
+            interval=points_interval(difference),
+            verdict=VERDICTS[row.verdict],
+            tone={"better": "good", "worse": "bad"}.get(row.verdict, "muted"),
+            p=p_text(row.p_adjusted),
+            low=place(difference.low),
+            estimate=place(difference.value),
+            high=place(difference.high),
+        )
+        for row in rows
+        for difference in (row.success_difference,)
     )
 
 
 def _facts(report: Report) -> str:
     """One line: how much was measured."""
-    episodes = sum(
-        int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results
-    )
+    totals = [result.total for arm in report.arms for result in arm.results]
+    episodes = sum(int(total.num_episodes.value or 0) for total in totals)
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})
     facts = [
         f"{len(report.arms)} {'arms' if len(report.arms) > 1 else 'arm'}",
@@ -137,14 +134,9 @@ def _section(
     items: Sequence[str] = (),
 ) -> ReportSection:
     """A section without its missing plots and its empty tables."""
-    return ReportSection(
-        id_,
-        title,
-        lead,
-        tuple(items),
-        tuple(plot for plot in plots if plot is not None),
-        tuple(table for table in tables if not table.is_empty),
-    )
+    drawn = tuple(plot for plot in plots if plot is not None)
+    filled = tuple(table for table in tables if not table.is_empty)
+    return ReportSection(id_, title, lead, tuple(items), drawn, filled)
 
 
 def _success(report: Report) -> ReportSection:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 from atlas.presenting.wording import join_words, percent, percent_interval
+from atlas.reporting.config import ReportConfig
 from atlas.reporting.report import ArmComparison, ArmReport, ArmVerdict
 from atlas.reporting.verdicts import difference_text, split_label
 
@@ -52,80 +53,74 @@ SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
 
 
 def write_headline(
-    arms: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    focus: str | None,
-    reference: str,
+    arms: Sequence[ArmReport], comparisons: Sequence[ArmComparison], config: ReportConfig
 ) -> str:
     """One sentence: the focus against the reference on each split.
 
     Without a focus the sentence holds the numbers of the reference.
     """
     labels = {arm.name: arm.label for arm in arms}
+    focus, reference = config.focus_arm, config.reference
     if focus is None:
-        only = next(arm for arm in arms if arm.name == reference)
-        rates = [
-            f"{percent(result.total.success_rate)} {percent_interval(result.total.success_rate)}"
-            f" of the episodes on {split_label(result.split)}".replace("  ", " ")
-            for result in only.results
+        results = next(arm.results for arm in arms if arm.name == reference)
+        rates = [(result.total.success_rate, split_label(result.split)) for result in results]
+        words = [
+            f"{percent(rate)} {percent_interval(rate)}".strip() + f" of the episodes on {split}"
+            for rate, split in rates
         ]
         return (
-            f"{only.label} succeeds in {join_words(rates)}. "
+            f"{labels[reference]} succeeds in {join_words(words)}. "
             "There is no other tuned arm to compare it with."
         )
     rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
     clauses = [
         CLAUSES[row.verdict][min(index, 1)].format(
-            arm=labels[row.arm],
-            against=labels[row.against],
+            arm=labels[focus],
+            against=labels[reference],
             where=split_label(row.split),
             how=difference_text(row),
         )
         for index, row in enumerate(rows)
     ]
-    return _capital("; ".join(clauses) + ".")
+    sentence = "; ".join(clauses)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def write_findings(
-    arms: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    focus: str | None,
-    reference: str,
-    base: str | None,
+    arms: Sequence[ArmReport], comparisons: Sequence[ArmComparison], config: ReportConfig
 ) -> tuple[str, ...]:
     """The other comparisons: focus and controls, controls and reference, all and base."""
     labels = {arm.name: arm.label for arm in arms}
-    controls = [row for row in comparisons if row.family == "focus"]
-    to_reference = [row for row in comparisons if row.family == "reference" and row.arm != focus]
-    to_base = [row for row in comparisons if row.family == "base"]
+    controls = [(labels[row.against], row) for row in comparisons if row.family == "focus"]
+    to_reference, to_base = (
+        [
+            (labels[row.arm], row)
+            for row in comparisons
+            if row.family == family and (family, row.arm) != ("reference", config.focus_arm)
+        ]
+        for family in ("reference", "base")
+    )
     return (
-        *_share(ONE_AGAINST_SEVERAL, controls, labels, one=focus, side="against"),
-        *_share(SEVERAL_AGAINST_ONE, to_reference, labels, one=reference, side="arm"),
-        *_share(SEVERAL_AGAINST_ONE, to_base, labels, one=base, side="arm"),
+        *_share(ONE_AGAINST_SEVERAL, labels.get(config.focus_arm or "", ""), controls),
+        *_share(SEVERAL_AGAINST_ONE, labels[config.reference], to_reference),
+        *_share(SEVERAL_AGAINST_ONE, labels.get(config.base or "", ""), to_base),
     )
 
 
 def _share(
-    sentences: dict[ArmVerdict, str],
-    rows: Sequence[ArmComparison],
-    labels: dict[str, str],
-    one: str | None,
-    side: Literal["arm", "against"],
+    sentences: Mapping[ArmVerdict, str], one: str, rows: Sequence[tuple[str, ArmComparison]]
 ) -> Iterator[str]:
-    """A sentence for each verdict and all the arms that have it on the same splits."""
+    """A sentence for each verdict and all the arms that have it on the same splits.
+
+    `rows` holds the comparisons of `one`, each with the label of the other arm.
+    """
     for verdict, sentence in sentences.items():
-        splits_of_arm: dict[str, list[str]] = {}
-        for row in rows:
+        splits_of_arm: dict[str, list[str]] = defaultdict(list)
+        for label, row in rows:
             if row.verdict == verdict:
-                splits_of_arm.setdefault(labels[getattr(row, side)], []).append(
-                    split_label(row.split)
-                )
-        arms_of_splits: dict[str, list[str]] = {}
+                splits_of_arm[label].append(split_label(row.split))
+        arms_of_splits: dict[str, list[str]] = defaultdict(list)
         for label, splits in splits_of_arm.items():
-            arms_of_splits.setdefault(join_words(splits), []).append(label)
-        for where, arms in arms_of_splits.items():
-            yield sentence.format(one=labels[one or ""], several=join_words(arms), where=where)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+            arms_of_splits[join_words(splits)].append(label)
+        for where, several in arms_of_splits.items():
+            yield sentence.format(one=one, several=join_words(several), where=where)

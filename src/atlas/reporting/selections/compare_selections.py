@@ -30,11 +30,10 @@ from atlas.reporting.selections.measure_selections import (
     measure_selection,
 )
 from atlas.reporting.selections.plot_positions import plot_selected_positions
-from atlas.reporting.selections.read_selections import read_selections_of
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
 from atlas.statistics.bootstrap import CONFIDENCE
-from atlas.store.readers import read_trajectories
+from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (
     Manifest,
@@ -94,16 +93,10 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     if config.plot:
         require_matplotlib()
     trajectories = config.trajectories or _made_from(config.selections[0])
-    names = _names(config)
+    runs = dict(zip(_names(config), config.selections, strict=True))
     inputs = {"trajectories": run_input(trajectories, out)}
-    inputs |= {
-        name: run_input(run, out, ("select",))
-        for name, run in zip(names, config.selections, strict=True)
-    }
-    selections = {
-        name: read_selections_of(run, trajectories)
-        for name, run in zip(names, config.selections, strict=True)
-    }
+    inputs |= {name: run_input(run, out, ("select",)) for name, run in runs.items()}
+    selections = {name: read_selections(run, trajectories) for name, run in runs.items()}
     with start_run(out, "compare-selections", _without_paths(config, out), inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
@@ -178,31 +171,29 @@ def _write(
 
 def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
     for name, chosen in selections.items():
-        for selection in chosen.values():
+        for id_, selection in chosen.items():
             if selection.problem is not None:
-                yield Problem(
-                    where=f"{name}: trajectory {selection.trajectory_id}",
-                    reason=selection.problem,
-                    item=selection.trajectory_id,
-                )
+                where = f"{name}: trajectory {id_}"
+                yield Problem(where=where, reason=selection.problem, item=id_)
 
 
 def _measure(tokenizer: str | None) -> Callable[[Trajectory], Lengths]:
     """A function that measures the steps of a trajectory."""
     if tokenizer is None:
-        return lambda trajectory: tuple(
-            float(_num_characters(step.response)) for step in trajectory.steps
-        )
+        return _count_characters
     renderer = load_renderer(locate_model(tokenizer))
-    return lambda trajectory: _num_tokens(renderer, trajectory)
+    return lambda trajectory: _count_tokens(renderer, trajectory)
 
 
-def _num_characters(response: Message) -> int:
-    calls = sum(len(call.name) + len(call.arguments) for call in response.tool_calls)
-    return len(response.content) + len(response.reasoning or "") + calls
+def _count_characters(trajectory: Trajectory) -> Lengths:
+    def measure(response: Message) -> float:
+        calls = sum(len(call.name) + len(call.arguments) for call in response.tool_calls)
+        return float(len(response.content) + len(response.reasoning or "") + calls)
+
+    return tuple(measure(step.response) for step in trajectory.steps)
 
 
-def _num_tokens(renderer: Renderer, trajectory: Trajectory) -> Lengths:
+def _count_tokens(renderer: Renderer, trajectory: Trajectory) -> Lengths:
     """The supervised tokens of each step, its end of turn included."""
     counts = [0.0] * len(trajectory.steps)
     for example in renderer.tokenize_trajectory(trajectory):
