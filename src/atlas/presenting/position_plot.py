@@ -23,18 +23,12 @@ BAR_WIDTH = 0.84
 class PositionPanel:
     """One selection: bars over equal parts of the trajectory, and a dotted line.
 
-    Attributes:
-        bars: the selected share in each part, stacked, by stand-in color.
-        line: the height of the dotted line in each part.
+    `bars` holds the selected share in each part, stacked, by stand-in color.
     """
 
     label: str
     bars: dict[str, tuple[float, ...]]
     line: tuple[float, ...]
-
-    @property
-    def top(self) -> float:
-        return max(map(sum, zip(*self.bars.values(), strict=True)), default=0.0)
 
 
 def draw_positions(
@@ -45,12 +39,9 @@ def draw_positions(
     legend: dict[str, str] | None = None,
     line_label: str = "",
 ) -> Plot:
-    """The panels under one another, all with the same height of the axis.
+    """The panels (at least one) in rows, all with the same height of the axis.
 
     Args:
-        panels: at least one.
-        title: of the plot.
-        caption: below the plot.
         description: what a screen reader says of the numbers.
         legend: label by stand-in color; no legend, if None.
         line_label: label of the dotted line in the legend.
@@ -59,7 +50,8 @@ def draw_positions(
     num_rows = math.ceil(len(panels) / columns)
     height = num_rows * ROW_HEIGHT + (LEGEND_HEIGHT if legend else 0.0)
     width = (WIDTH - LEFT - GAP * (columns - 1)) / columns
-    top = min(1.0, max(0.05, *(panel.top for panel in panels)) * 1.12)
+    tops = (sum(part) for panel in panels for part in zip(*panel.bars.values(), strict=True))
+    top = min(1.0, max(0.05, *tops) * 1.12)
     with drawing("positions"):
         figure = new_figure(height)
         for place, panel in enumerate(panels):

@@ -196,7 +196,7 @@ def test_two_sittings_at_once_do_not_share_a_file(tmp_path: Path) -> None:
     ):
         LabelBook(tmp_path / "l.jsonl", "bea")
     with LabelBook(tmp_path / "l.jsonl", "bea") as book:
-        book.add(Label(trajectory_id="t", step=0, annotator="bea"))
+        book.add("t", 0, "critical")
 
 
 def read_until(screen: int, text: str) -> str:
