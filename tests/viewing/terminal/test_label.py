@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from atlas.errors import ConfigError, DataError, RunError
-from atlas.records import Label
 from atlas.store.labels import read_labels
 from atlas.viewing.terminal.keyboard import END
 from atlas.viewing.terminal.label import label_trajectories
