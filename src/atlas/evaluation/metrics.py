@@ -17,10 +17,7 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajector
 
 
 class GroupMetrics(Record):
-    """What a set of episodes shows.
-
-    The intervals cover the sampling of tasks, and not the noise of training.
-    """
+    """What a set of episodes shows; the intervals cover the sampling of tasks, not training."""
 
     num_episodes: int
     num_valid: int
@@ -53,20 +50,13 @@ class EpisodeMetrics(GroupMetrics):
 
 
 def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:
-    """The metrics over all episodes and for each `task.group`, in alphabetical order.
-
-    Args:
-        episodes: of one run.
-        seed: of the resampling.
-    """
+    """The metrics over all episodes of a run and for each `task.group`, in alphabetical order."""
     facts = [TrajectoryFacts.of(episode) for episode in episodes]
-    groups: dict[str, list[TrajectoryFacts]] = {}
-    for fact in facts:
-        groups.setdefault(fact.group, []).append(fact)
-    return EpisodeMetrics(
-        **_measure(facts, seed).model_dump(),
-        groups={group: _measure(groups[group], seed) for group in sorted(groups)},
-    )
+    groups = {
+        group: _measure([fact for fact in facts if fact.group == group], seed)
+        for group in sorted({fact.group for fact in facts})
+    }
+    return EpisodeMetrics(**_measure(facts, seed).model_dump(), groups=groups)
 
 
 def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:

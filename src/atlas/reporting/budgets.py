@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
@@ -11,19 +12,6 @@ from atlas.reporting.report import Budget, LossCurve, SelectionProfile, SourcedE
 
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
-# Numbers of a budget that the summary of a training holds under the same name.
-RECORDED = (
-    "num_trajectories",
-    "num_examples",
-    "num_steps",
-    "num_supervised_steps",
-    "num_tokens",
-    "num_supervised_tokens",
-    "num_dropped_steps",
-    "optimizer_steps",
-    "train_seconds",
-    "final_loss",
-)
 
 
 def measure_budget(arm: Arm) -> Budget | None:
@@ -32,13 +20,15 @@ def measure_budget(arm: Arm) -> Budget | None:
     if not trainings:
         return None
     data = trainings[0].data
-    return Budget(
-        selector=next(iter(data.selections.values())).selector if data else "all",
-        ratio=_ratio(data) if data else None,
-        supervised_step_share=_over_runs(trainings, "num_supervised_steps", "num_steps"),
-        supervised_token_share=_over_runs(trainings, "num_supervised_tokens", "num_tokens"),
-        **{field: _over_runs(trainings, field) for field in RECORDED},
-    )
+    known: dict[str, Any] = {
+        "selector": next(iter(data.selections.values())).selector if data else "all",
+        "ratio": _ratio(data) if data else None,
+        "supervised_step_share": _over_runs(trainings, "num_supervised_steps", "num_steps"),
+        "supervised_token_share": _over_runs(trainings, "num_supervised_tokens", "num_tokens"),
+    }
+    # The summary of a training holds the other numbers under the same names.
+    others = [name for name in Budget.model_fields if name not in known]
+    return Budget(**known, **{name: _over_runs(trainings, name) for name in others})
 
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:

@@ -1,11 +1,8 @@
-"""What a reader must know to judge the numbers: seeds, errors, budgets, unequal settings.
-
-Each check is a function from the arms to cautions. `CHECKS` lists them in the order of the report.
-"""
+"""What a reader must know to judge the numbers: seeds, errors, budgets, unequal settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from atlas.presenting.wording import join_words
 from atlas.reporting.arms import Arm, SeedRun
@@ -31,7 +28,15 @@ def write_notes(
     config: ReportConfig,
 ) -> tuple[Note, ...]:
     """All notes, cautions first; `origin` says how the critical steps were chosen."""
-    cautions = (text for check in CHECKS for text in check(arms, reports))
+    cautions = (
+        *_single_seeds(arms),
+        *_invalid_episodes(reports),
+        *_trained_tasks(arms),
+        *_unequal_settings(arms),
+        *_unconfirmed_models(arms),
+        *_unequal_budgets(reports),
+        *_lost_steps(reports),
+    )
     infos = (*_several_seeds(arms), origin, *_multiplicity(comparisons, config))
     return (
         *(Note(level="caution", text=text) for text in cautions),
@@ -59,7 +64,7 @@ def _multiplicity(comparisons: Sequence[ArmComparison], config: ReportConfig) ->
         )
 
 
-def _single_seeds(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _single_seeds(arms: Sequence[Arm]) -> Iterator[str]:
     trained = [arm for arm in arms if arm.trainings]
     single = [arm.label for arm in trained if len(arm.runs) == 1]
     if single and len(single) == len(trained):
@@ -76,7 +81,7 @@ def _single_seeds(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator
         )
 
 
-def _invalid_episodes(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _invalid_episodes(reports: Sequence[ArmReport]) -> Iterator[str]:
     found = []
     for report in reports:
         totals = [result.total for result in report.results]
@@ -91,7 +96,7 @@ def _invalid_episodes(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iter
         )
 
 
-def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _trained_tasks(arms: Sequence[Arm]) -> Iterator[str]:
     trained = frozenset[str]().union(
         *(training.data.task_ids for arm in arms for training in arm.trainings if training.data)
     )
@@ -104,7 +109,7 @@ def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterato
             )
 
 
-def _unequal_settings(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     trainings = [training.folder.manifest for arm in arms for training in arm.trainings]
     # The seeds of an arm's trainings differ on purpose.
     if differing := _differing(trainings, except_for="seed"):
@@ -121,7 +126,7 @@ def _unequal_settings(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iter
         yield "The arms were not trained from the same model."
 
 
-def _unconfirmed_models(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _unconfirmed_models(arms: Sequence[Arm]) -> Iterator[str]:
     unproven = [arm.label for arm in arms if any(map(_is_unproven, arm.runs))]
     if unproven:
         yield (
@@ -136,7 +141,7 @@ def _is_unproven(run: SeedRun) -> bool:
     return run.training is not None and any(model and model.digest is None for model in models)
 
 
-def _unequal_budgets(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
     tokens = {
         report.label: budget.num_supervised_tokens.value
         for report in reports
@@ -157,7 +162,7 @@ def _unequal_budgets(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Itera
         )
 
 
-def _lost_steps(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _lost_steps(reports: Sequence[ArmReport]) -> Iterator[str]:
     for report in reports:
         dropped = report.budget.num_dropped_steps.value if report.budget else None
         if dropped:
@@ -171,17 +176,6 @@ def _lost_steps(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[s
                 f"{report.selection.num_problems} of {report.selection.num_trajectories} "
                 "trajectories."
             )
-
-
-CHECKS: tuple[Callable[[Sequence[Arm], Sequence[ArmReport]], Iterator[str]], ...] = (
-    _single_seeds,
-    _invalid_episodes,
-    _trained_tasks,
-    _unequal_settings,
-    _unconfirmed_models,
-    _unequal_budgets,
-    _lost_steps,
-)
 
 
 def _differing(runs: Sequence[Manifest], except_for: str = "") -> str:

@@ -30,7 +30,7 @@ from atlas.presenting.wording import (
     points,
     points_interval,
 )
-from atlas.reporting.arm_styles import arm_styles
+from atlas.reporting.arm_styles import styled_arms
 from atlas.reporting.report import ArmReport, Report
 from atlas.reporting.tables import groups_in_order
 from atlas.reporting.verdicts import split_label
@@ -52,7 +52,7 @@ LANE, MARGIN = 0.135, 0.12
 
 def plot_success(report: Report) -> Plot:
     """Success rate with interval, a panel for each split."""
-    arms = list(zip(report.arms, arm_styles(report), strict=True))
+    arms = styled_arms(report)
     panels = [
         [(arm, style, arm.results[index].total.success_rate) for arm, style in arms]
         for index in range(len(report.splits))
@@ -75,10 +75,10 @@ def plot_success(report: Report) -> Plot:
 
 def plot_differences(report: Report) -> Plot | None:
     """Paired differences to the reference, a panel for each split; None without comparisons."""
-    styles = {arm.name: style for arm, style in zip(report.arms, arm_styles(report), strict=True)}
+    arms = {arm.name: (arm, style) for arm, style in styled_arms(report)}
     panels = [
         [
-            (report.arm(row.arm), styles[row.arm], row.success_difference)
+            (*arms[row.arm], row.success_difference)
             for row in report.comparisons
             if row.family == "reference" and row.split == split
         ]
@@ -115,7 +115,7 @@ def plot_groups(report: Report, split: str) -> Plot | None:
     index, groups = report.splits.index(split), groups_in_order(report, split)
     if not groups:
         return None
-    name, arms = f"groups-{index + 1}", list(zip(report.arms, arm_styles(report), strict=True))
+    name, arms = f"groups-{index + 1}", styled_arms(report)
     title = f"Success per task group, {split_label(split)}"
     plot_height = len(groups) * (LANE * len(arms) + 0.12)
     top, bottom, column = 0.34 + 0.2 * ((len(arms) - 1) // 5), 0.28, name_column(groups)
@@ -152,7 +152,7 @@ def plot_arm_positions(report: Report) -> Plot | None:
             {style.color: tuple(part.selected_share for part in profile.bins)},
             (profile.num_selected / profile.num_steps,) * len(profile.bins),
         )
-        for arm, style in zip(report.arms, arm_styles(report), strict=True)
+        for arm, style in styled_arms(report)
         if (profile := arm.selection) and 0 < profile.num_selected < profile.num_steps
     ]
     if not panels:
@@ -171,8 +171,7 @@ def plot_losses(report: Report) -> Plot | None:
 
     None where nothing was logged.
     """
-    arms = zip(report.arms, arm_styles(report), strict=True)
-    shown = [(arm, style) for arm, style in arms if arm.losses]
+    shown = [(arm, style) for arm, style in styled_arms(report) if arm.losses]
     if not shown:
         return None
     title, height = "Training loss", 3.1

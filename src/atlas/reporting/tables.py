@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
@@ -36,19 +37,26 @@ def main_table(report: Report) -> Table:
     totals = [result.total for arm in report.arms for result in arm.results]
     has_invalid_steps = any(total.invalid_step_share.value is not None for total in totals)
     means = ("Mean score", "Mean steps", *((INVALID_STEPS,) if has_invalid_steps else ()))
-    groups = []
-    for index, split in enumerate(report.splits):
-        results = [arm.results[index] for arm in report.arms]
-        rows = (
-            TableRow(_main_cells(arm, result.total, has_invalid_steps), position)
-            for position, (arm, result) in enumerate(zip(report.arms, results, strict=True))
-        )
-        title = f"{split_label(split)}, {results[0].num_tasks} tasks"
-        groups.append(RowGroup(title, tuple(rows)))
+
+    def group(index: int, split: str) -> RowGroup:
+        title = f"{split_label(split)}, {report.arms[0].results[index].num_tasks} tasks"
+        totals = ((arm, arm.results[index].total) for arm in report.arms)
+        cells = (_main_cells(arm, total, has_invalid_steps) for arm, total in totals)
+        return RowGroup(title, arm_rows(cells))
+
     return Table(
         f"Success on each split, with {100 * report.confidence:g}{PERCENT} intervals",
         ("Arm", "Success rate", "Successes", *means, "Truncated", "Errors"),
-        tuple(groups),
+        tuple(group(*split) for split in enumerate(report.splits)),
+    )
+
+
+def arm_rows(cells_of_arms: Iterable[Iterable[Cell | str] | None]) -> tuple[TableRow, ...]:
+    """A row for each arm of a report, with its mark; None leaves an arm out."""
+    return tuple(
+        TableRow(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), position)
+        for position, cells in enumerate(cells_of_arms)
+        if cells is not None
     )
 
 

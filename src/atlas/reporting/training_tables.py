@@ -16,7 +16,7 @@ from atlas.presenting.wording import (
     thousands,
 )
 from atlas.reporting.report import ArmReport, Budget, Report, RunReport, SelectionProfile
-from atlas.reporting.tables import ROLE_LABELS
+from atlas.reporting.tables import ROLE_LABELS, arm_rows
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
 
@@ -26,16 +26,12 @@ MAX_NAMES = 400
 
 def budget_table(report: Report) -> Table:
     """What each training was given and what it took."""
-    rows = (
-        TableRow(_budget_cells(arm, arm.budget), position)
-        for position, arm in enumerate(report.arms)
-    )
     supervised = ("Supervised steps", "Supervised tokens")
     effort = ("Optimizer steps", "Training time", "Final loss, nats")
     return Table(
         caption="What each arm was trained on, and what the training took",
         columns=("Arm", "Selector", "Budget", *supervised, *effort),
-        groups=(RowGroup("", tuple(rows)),),
+        groups=(RowGroup("", arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms)),),
         text_columns=frozenset({1}),
     )
 
@@ -47,21 +43,24 @@ def kind_table(report: Report) -> Table:
         caption="Kinds of the selected steps (one may have several), and how far they agree with "
         "the expert's own annotations",
         columns=("Arm", "Selected", *kinds, "Annotated as critical", "Annotated steps found"),
-        groups=(RowGroup("", tuple(_kind_row(*profile) for profile in _profiles(report))),),
+        groups=(RowGroup("", arm_rows(_kind_cells(arm, arm.selection) for arm in report.arms)),),
     )
 
 
 def position_table(report: Report) -> Table:
     """The share of steps that were selected, for each tenth of the trajectory."""
+
+    def cells(arm: ArmReport) -> tuple[str, ...] | None:
+        if arm.selection is None:
+            return None
+        parts = (*arm.selection.bins, arm.selection)
+        return (arm.label, *(share(part.num_selected, part.num_steps) for part in parts))
+
     tenths = (f"{low}{DASH}{low + 10}{PERCENT}" for low in range(0, 100, 10))
-    rows = []
-    for position, arm, profile in _profiles(report):
-        shares = (share(part.num_selected, part.num_steps) for part in (*profile.bins, profile))
-        rows.append(text_row((arm.label, *shares), position))
     return Table(
         caption="Selected share of the steps in each tenth of the trajectory",
         columns=("Arm", *tenths, "All"),
-        groups=(RowGroup("", tuple(rows)),),
+        groups=(RowGroup("", arm_rows(map(cells, report.arms))),),
         compact=True,
     )
 
@@ -103,13 +102,15 @@ def _run_row(run: RunReport, with_versions: bool) -> TableRow:
     )
 
 
-def _kind_row(position: int, arm: ArmReport, profile: SelectionProfile) -> TableRow:
+def _kind_cells(arm: ArmReport, profile: SelectionProfile | None) -> tuple[str, ...] | None:
+    if profile is None:
+        return None
     selected, found = profile.num_selected, profile.num_selected_annotated
     has_kinds = any(profile.kinds.values())
     kinds = (share(number, selected) if has_kinds else DASH for number in profile.kinds.values())
     annotated = share(found, selected) if profile.num_annotated else DASH
-    cells = (thousands(selected), *kinds, annotated, share(found, profile.num_annotated))
-    return text_row((arm.label, *cells), position)
+    all_found = share(found, profile.num_annotated)
+    return (arm.label, thousands(selected), *kinds, annotated, all_found)
 
 
 def _budget_cells(arm: ArmReport, budget: Budget | None) -> tuple[Cell, ...]:
@@ -129,11 +130,3 @@ def _budget_cells(arm: ArmReport, budget: Budget | None) -> tuple[Cell, ...]:
         Cell(seconds(budget.train_seconds)),
         Cell(decimal(budget.final_loss)),
     )
-
-
-def _profiles(report: Report) -> list[tuple[int, ArmReport, SelectionProfile]]:
-    return [
-        (position, arm, arm.selection)
-        for position, arm in enumerate(report.arms)
-        if arm.selection is not None
-    ]

@@ -139,19 +139,15 @@ def _write(
 ) -> Manifest:
     measure = _measure(config.tokenizer)
     lengths = {trajectory.id: measure(trajectory) for trajectory in read_trajectories(trajectories)}
+    profiles = [measure_selection(*each, lengths, config.seed) for each in selections.items()]
+    pairs = [measure_pair(*pair, selections, config.seed) for pair in combinations(selections, 2)]
     comparison = SelectionComparison(
         num_trajectories=len(lengths),
         num_steps=sum(map(len, lengths.values())),
         measure="tokens" if config.tokenizer else "characters",
         confidence=CONFIDENCE,
-        profiles=tuple(
-            measure_selection(name, chosen, lengths, config.seed)
-            for name, chosen in selections.items()
-        ),
-        pairs=tuple(
-            measure_pair(first, second, selections, config.seed)
-            for first, second in combinations(selections, 2)
-        ),
+        profiles=tuple(profiles),
+        pairs=tuple(pairs),
     )
     write_text(run.path / COMPARISON_FILE, comparison.model_dump_json(indent=1) + "\n")
     plot = plot_selected_positions(comparison) if config.plot else None
@@ -163,8 +159,8 @@ def _write(
         {
             "trajectories": comparison.num_trajectories,
             "steps": comparison.num_steps,
-            "selections": len(comparison.profiles),
-            "pairs": len(comparison.pairs),
+            "selections": len(profiles),
+            "pairs": len(pairs),
         }
     )
 

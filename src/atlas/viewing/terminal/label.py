@@ -103,8 +103,7 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
                 _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
                 shown = index
             known = (*TYPES, "w", "v", "b", SKIP, *QUIT)
-        while (key := keys.key()) not in known:
-            pass
+        key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")
             book.add(trajectory.id, index, TYPES[key], note)
@@ -113,13 +112,12 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
             note = keys.line("note: ").strip() or None
         elif key == "v":
             print_step(console, index, trajectory.steps[index], whole=True)
-        elif key == "b":
-            if labels:
-                book.drop_last(trajectory.id)
-        else:
+        elif key != "b":
             if key == "y":
                 book.finish(trajectory.id)
             return key
+        elif labels:
+            book.drop_last(trajectory.id)
 
 
 def _summary(labels: list[Label]) -> str:

@@ -144,11 +144,12 @@ def _header(trajectory: Trajectory, selection: Selection | None) -> dict[str, st
         place += f" line {source.line}"
     elif source.row is not None:
         place += f" row {source.row}"
+    where = ", ".join(filter(None, (task.environment, task.group, task.split)))
     score = f", score {outcome.score:g}" if outcome.score is not None else ""
     tools = f", {len(trajectory.tools)} tools" if trajectory.tools else ""
     return {
         "trajectory": trajectory.id,
-        "task": f"{task.id} ({', '.join(filter(None, (task.environment, task.group, task.split)))})",
+        "task": f"{task.id} ({where})",
         "goal": task.goal or "",
         "outcome": outcome.status + score + (f" ({outcome.reason})" if outcome.reason else ""),
         "source": source.name + place,
