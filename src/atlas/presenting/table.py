@@ -76,12 +76,10 @@ def text_row(texts: Iterable[str], mark: int | None = None) -> TableRow:
     return TableRow(tuple(map(Cell, texts)), mark)
 
 
-def text_table(
-    caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]], num_names: int = 1
-) -> Table:
-    """A table of plain texts; the first `num_names` columns are names, the others are numbers."""
+def text_table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of plain texts; the first two columns are names, the others are numbers."""
     groups = (RowGroup("", tuple(map(text_row, rows))),)
-    return Table(caption, tuple(columns), groups, text_columns=frozenset(range(1, num_names)))
+    return Table(caption, tuple(columns), groups, text_columns=frozenset({1}))
 
 
 def terminal_table(table: Table) -> RichTable:

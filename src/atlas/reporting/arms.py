@@ -9,6 +9,7 @@ from pathlib import Path
 from atlas.presenting.wording import MAX_LABEL
 from atlas.records import Selection
 from atlas.reporting.config import ArmConfig
+from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
@@ -33,10 +34,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The trajectories of a training and the selection made from them.
+    """The trajectories of a training and the selection made from them, by trajectory id.
 
     `complement_of` is the selection whose rest was drawn from, if any. `annotated_steps` are those
-    that the source itself marks as critical, by trajectory id.
+    that the source itself marks as critical.
     """
 
     selection_folder: RunFolder
@@ -49,10 +50,10 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training: its loss curve as (optimizer step, loss), and what it was trained on."""
+    """One training: its loss curve, if it logged one, and what it was trained on."""
 
     folder: RunFolder
-    losses: tuple[tuple[int, float], ...]
+    loss: LossCurve | None
     data: TrainingData | None
 
 

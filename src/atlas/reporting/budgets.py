@@ -1,4 +1,4 @@
-"""Trainings of an arm -> its budget, where its selected steps lie, and its loss curves."""
+"""Trainings of an arm -> its budget, and where its selected steps lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
 from atlas.reporting.position_bins import count_positions
-from atlas.reporting.report import Budget, LossCurve, SelectionProfile, SourcedEstimate
+from atlas.reporting.report import Budget, SelectionProfile, SourcedEstimate
 
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
@@ -65,20 +65,6 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
                 f"{part.trajectories_folder.name}#steps.annotation",
             )
         ),
-    )
-
-
-def loss_curves(arm: Arm) -> tuple[LossCurve, ...]:
-    """The loss curve of each training of the arm that logged one."""
-    return tuple(
-        LossCurve(
-            run=training.folder.name,
-            steps=tuple(step for step, _ in training.losses),
-            losses=tuple(loss for _, loss in training.losses),
-            source=f"{training.folder.name}/metrics.jsonl#loss",
-        )
-        for training in arm.trainings
-        if training.losses
     )
 
 

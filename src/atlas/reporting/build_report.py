@@ -15,7 +15,7 @@ from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, evaluations_of
-from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
+from atlas.reporting.budgets import measure_budget, profile_selection
 from atlas.reporting.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.document import write_document
@@ -38,8 +38,7 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
     """Compare the arms of `config` and write the report into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, arms were evaluated on different tasks, or an arm
-            mixes runs that do not belong together.
+        RunError: a run is missing or unfinished, or the runs cannot be compared (see `read_arms`).
         DataError: a file of a run cannot be read.
         DependencyError: matplotlib is not installed.
     """
@@ -120,7 +119,7 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
         budget=measure_budget(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
         selection=profile_selection(arm),
-        losses=loss_curves(arm),
+        losses=tuple(training.loss for training in arm.trainings if training.loss),
     )
 
 
@@ -133,7 +132,6 @@ def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:
 
 
 def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
-    """Every run folder that was read, in the order of the arms."""
     for run in (run for arm in arms for run in arm.runs):
         yield from (evaluation.folder for evaluation in run.evaluations.values())
         if run.training is None:

@@ -108,7 +108,6 @@ def _tiles(report: Report) -> tuple[Tile, ...]:
 
 
 def _facts(report: Report) -> str:
-    """One line: how much was measured."""
     totals = [result.total for arm in report.arms for result in arm.results]
     episodes = sum(int(total.num_episodes.value or 0) for total in totals)
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})

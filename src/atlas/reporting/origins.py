@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from atlas.presenting.wording import MAX_TEXT, join_words
 from atlas.reporting.arms import Arm
@@ -12,9 +12,8 @@ from atlas.terminal.visible_text import one_line
 
 
 class ChosenBy(BaseModel):
-    """The entry `chosen_by` in the summary of a selection run."""
+    """What the summary of a selection run says in `chosen_by`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     selector: str
     sentence: str
     asks_a_model: bool = False

@@ -11,11 +11,12 @@ import math
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import read_records
@@ -23,9 +24,8 @@ from atlas.store.run_folders import read_manifest
 
 
 class _LossRow(BaseModel):
-    """One row of a training's metrics.jsonl; the report ignores other columns."""
+    """The columns of a training's metrics.jsonl that a report shows."""
 
-    model_config = ConfigDict(extra="ignore")
     step: int
     loss: float
 
@@ -59,12 +59,11 @@ class _RunReader:
 
     def _read_training(self, name: str, path: Path) -> Training:
         folder = RunFolder(f"{name}/train", path, self.manifest(path, ("train",)))
-        rows = read_records(path / "metrics.jsonl", _LossRow)
-        losses = tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
+        loss = _read_losses(folder)
         selection = self._open_input(folder, "selection", f"{name}/select")
         trajectories = self._open_input(folder, "trajectories", f"{name}/trajectories")
         if selection is None or trajectories is None:
-            return Training(folder, losses, None)
+            return Training(folder, loss, None)
         data = TrainingData(
             selection,
             trajectories,
@@ -72,7 +71,7 @@ class _RunReader:
             self.selections(selection.path, trajectories.path),
             *self.annotations(trajectories.path),
         )
-        return Training(folder, losses, data)
+        return Training(folder, loss, data)
 
     def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder | None:
         """A run that `folder` was made from, unchanged since then; None if it has no such input."""
@@ -108,8 +107,16 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
 
 
+def _read_losses(training: RunFolder) -> LossCurve | None:
+    logged = read_records(training.path / "metrics.jsonl", _LossRow)
+    rows = [row for row in logged if math.isfinite(row.loss)]
+    steps, losses = tuple(row.step for row in rows), tuple(row.loss for row in rows)
+    source = f"{training.name}/metrics.jsonl#loss"
+    curve = LossCurve(run=training.name, steps=steps, losses=losses, source=source)
+    return curve if rows else None
+
+
 def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
-    """The facts of the episodes of an evaluation, by task id."""
     episodes: dict[str, TrajectoryFacts] = {}
     for trajectory in read_trajectories(path):
         facts = TrajectoryFacts.of(trajectory)
@@ -123,7 +130,6 @@ def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
 
 
 def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
-    """The annotated steps by trajectory id, and the ids of the tasks."""
     annotated: dict[str, frozenset[int]] = {}
     task_ids = set()
     for trajectory in read_trajectories(path):

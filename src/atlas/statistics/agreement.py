@@ -168,7 +168,6 @@ def expected_jaccard(num_first: int, num_second: int, num_steps: int) -> float:
 
 
 def _measures(overlap: Overlap) -> Floats:
-    """What one trajectory adds to the sums, in the order of the columns."""
     first, second, steps = len(overlap.first), len(overlap.second), overlap.num_steps
     both = len(overlap.first & overlap.second)
     expected = first * second / steps if steps else 0.0

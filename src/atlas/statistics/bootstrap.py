@@ -97,11 +97,7 @@ def round_known(value: Floats | float) -> float | None:
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is not a share.
-
-    Raises:
-        ValueError: `confidence` is not between 0 and 1.
-    """
+    """Refuse what is not between 0 and 1 with a ValueError."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: expected a share between 0 and 1, such as 0.95")
 
@@ -125,7 +121,7 @@ def _mean_over_runs(values: Floats, draws: Floats) -> Floats:
 
 
 def _resample_sums(units: Floats, seed: int) -> Floats:
-    """[U, K] -> [NUM_RESAMPLES, K]: sums over as many units, drawn with replacement."""
+    """[U, K] -> sums over as many units, drawn with replacement [NUM_RESAMPLES, K]."""
     num_units = len(units)
     if num_units == 0:
         return np.full((NUM_RESAMPLES, units.shape[1]), np.nan)

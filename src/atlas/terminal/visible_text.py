@@ -78,7 +78,6 @@ def print_whole(console: Console, table: Table) -> None:
 
 @lru_cache(maxsize=4096)
 def _spell(character: str) -> str:
-    """The character, or its escape if it cannot be seen."""
     is_seen = character.isprintable() or unicodedata.category(character) == "Zs"
     if is_seen and not _IGNORABLE.match(character):
         return character

@@ -83,12 +83,9 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, or the selections were made from different
-            trajectories.
-        DataError: two runs have no trajectory with a selection without a problem in both, or two
-            selections have the same name.
-        DependencyError: matplotlib is not installed (for the plot), or transformers (for the
-            tokenizer).
+        RunError: a run is missing or unfinished, or made from other trajectories than the first.
+        DataError: two runs have no trajectory without a problem in common, or the same name.
+        DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
     if config.plot:
         require_matplotlib()
@@ -128,7 +125,6 @@ def _names(config: CompareConfig) -> list[str]:
 
 
 def _without_paths(config: CompareConfig, out: Path) -> CompareConfig:
-    """The config with paths relative to the run folder."""
     trajectories = config.trajectories and Path(relative_path(config.trajectories, out))
     selections = tuple(Path(relative_path(run, out)) for run in config.selections)
     return config.model_copy(update={"selections": selections, "trajectories": trajectories})
@@ -174,7 +170,6 @@ def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
 
 
 def _measure(tokenizer: str | None) -> Callable[[Trajectory], Lengths]:
-    """A function that measures the steps of a trajectory."""
     if tokenizer is None:
         return _count_characters
     renderer = load_renderer(locate_model(tokenizer))

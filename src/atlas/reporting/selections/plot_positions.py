@@ -49,7 +49,6 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
 
 
 def _share(part: PositionBin, kind: CriticalKind | None) -> float:
-    """The selected share of the steps in a tenth that falls to a kind."""
     total = sum(part.kinds.values()) + part.no_kind
     number = part.kinds[kind] if kind else part.no_kind
     return part.selected_share * number / (total or 1)

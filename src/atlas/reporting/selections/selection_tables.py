@@ -39,14 +39,14 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
     shares = ("selected", "of steps", f"of {measure}", f"random: of {measure}")
     columns = ("selection", "selector", "problems", *shares, "mean position")
     rows = map(_selection_row, comparison.profiles)
-    yield text_table("Selections", columns, rows, num_names=2)
-    yield text_table("Agreement", PAIR_COLUMNS, map(_pair_row, pairs), num_names=2)
+    yield text_table("Selections", columns, rows)
+    yield text_table("Agreement", PAIR_COLUMNS, map(_pair_row, pairs))
     columns = ("first", "second", *pairs[0].by_position)
     by_position = (
         (pair.first, pair.second, *(_both(part.kappa) for part in pair.by_position.values()))
         for pair in pairs
     )
-    yield text_table("Kappa by position", columns, by_position, num_names=2)
+    yield text_table("Kappa by position", columns, by_position)
     by_kind = _kind_table(comparison)
     if not by_kind.is_empty:
         yield by_kind
@@ -75,7 +75,6 @@ def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = Non
 
 
 def _kind_table(comparison: SelectionComparison) -> Table:
-    """Of the steps to which one selection gives a kind, the share that each other one chose too."""
     found = {(row.kind, row.of, row.by): row for pair in comparison.pairs for row in pair.by_kind}
     names = [profile.name for profile in comparison.profiles]
 
@@ -92,7 +91,7 @@ def _kind_table(comparison: SelectionComparison) -> Table:
         if (num_steps := of.kinds.get(kind))
     ]
     columns = ("kind", "as named by", "steps", *names)
-    return text_table("Chosen too, by kind (by chance)", columns, rows, num_names=2)
+    return text_table("Chosen too, by kind (by chance)", columns, rows)
 
 
 def _selection_row(profile: ComparedSelection) -> tuple[str, ...]:
@@ -127,7 +126,6 @@ def _pair_row(pair: SelectionPair) -> tuple[str, ...]:
 
 
 def _both(number: Estimate) -> str:
-    """The number and its interval."""
     return f"{decimal(number, 2)} {decimal_interval(number, 2)}".strip()
 
 

@@ -47,16 +47,8 @@ def label_trajectories(
 ) -> int:
     """Ask about the trajectories of `run` that `annotator` has not labeled in `out` yet.
 
-    Args:
-        console: where the trajectories are printed.
-        run: a finished run with trajectories.
-        out: the file of labels.
-        annotator: name of the person.
-        id_prefix: ask only about this trajectory (the beginning of an id, unique in the run).
-        keyboard: where answers come from; the terminal, if none.
-
-    Returns:
-        How many trajectories were finished.
+    Returns how many were finished. `id_prefix` is the beginning of the id of the only trajectory to
+    ask about. Answers come from the terminal if no `keyboard` is given.
 
     Raises:
         ConfigError: standard input is not a terminal, `annotator` is empty, or `out` is not a

@@ -3,8 +3,7 @@
     FILE.jsonl            labels of whole trajectories (docs/formats.md), of any number of people
     FILE.jsonl.partial    labels of unfinished trajectories, one flushed line each
 
-A label is on disk as soon as it is given. The labels of a finished trajectory move to FILE by an
-atomic replacement.
+The labels of a finished trajectory move to FILE by an atomic replacement.
 """
 
 from __future__ import annotations
