@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.records import CriticalKind
+from atlas.records import CRITICAL_KINDS
 from atlas.statistics.estimate import Estimate
 
 MINUS = "−"
@@ -15,12 +15,7 @@ MAX_LABEL = 80
 # Whole paragraphs are cut there.
 MAX_TEXT = 4000
 
-KIND_LABELS: dict[CriticalKind, str] = {
-    "plan_creation": "plan creation",
-    "critical_observation": "critical observation",
-    "critical_action": "critical action",
-    "self_correction": "self correction",
-}
+KIND_LABELS = {kind: kind.replace("_", " ") for kind in CRITICAL_KINDS}
 
 
 def signed(value: float, digits: int) -> str:

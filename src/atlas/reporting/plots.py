@@ -91,7 +91,7 @@ def plot_differences(report: Report) -> Plot | None:
     ]
     reach = max([0.05, *limits]) * 1.08
 
-    def in_points(value: float, _: int) -> str:
+    def in_points(value: float, _: float) -> str:
         return "0" if abs(value) < 1e-9 else f"{100 * value:+.0f}".replace("-", MINUS)
 
     def finish(axes: Axes, panel: PanelRows) -> None:

@@ -53,8 +53,9 @@ def position_table(report: Report) -> Table:
     def cells(arm: ArmReport) -> tuple[str, ...] | None:
         if arm.selection is None:
             return None
-        parts = (*arm.selection.bins, arm.selection)
-        return (arm.label, *(share(part.num_selected, part.num_steps) for part in parts))
+        whole = share(arm.selection.num_selected, arm.selection.num_steps)
+        parts = (share(part.num_selected, part.num_steps) for part in arm.selection.bins)
+        return (arm.label, *parts, whole)
 
     tenths = (f"{low}{DASH}{low + 10}{PERCENT}" for low in range(0, 100, 10))
     return Table(

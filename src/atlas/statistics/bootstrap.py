@@ -29,7 +29,8 @@ Statistic = Callable[[Floats], Floats]
 
 def mean_per_task(values: Floats) -> Floats:
     """The mean of each task over the runs [R, T] -> [T]; NaN, an invalid episode, is left out."""
-    return _mean_over_runs(values, np.ones((1, len(values))))[0]
+    [means] = _mean_over_runs(values, np.ones((1, len(values))))
+    return np.asarray(means)
 
 
 def resample_means(

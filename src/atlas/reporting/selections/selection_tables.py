@@ -37,9 +37,8 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
     """Each selection, each pair, the pairs by position, and by kind where kinds are given."""
     measure, pairs = comparison.measure, comparison.pairs
     shares = ("selected", "of steps", f"of {measure}", f"random: of {measure}")
-    columns = ("selection", "selector", "problems", *shares, "mean position")
-    rows = map(_selection_row, comparison.profiles)
-    yield text_table("Selections", columns, rows)
+    first = ("selection", "selector", "problems", *shares, "mean position")
+    yield text_table("Selections", first, map(_selection_row, comparison.profiles))
     yield text_table("Agreement", PAIR_COLUMNS, map(_pair_row, pairs))
     columns = ("first", "second", *pairs[0].by_position)
     by_position = (

@@ -88,13 +88,13 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
         index = len(labels)
         if index == len(trajectory.steps):
             _say(console, f"\n{_summary(labels)}. {CONFIRMATION}")
-            known = ("y", "b", SKIP, *QUIT)
+            known = {"y", "b", SKIP, *QUIT}
         else:
             if index != shown:
                 print_step(console, index, trajectory.steps[index])
                 _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
                 shown = index
-            known = (*TYPES, "w", "v", "b", SKIP, *QUIT)
+            known = {*TYPES, "w", "v", "b", SKIP, *QUIT}
         key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")

@@ -33,8 +33,7 @@ def show_trajectories(
     Raises:
         RunError: an input is not a finished run of its kind, or the selection is of another one.
     """
-    pairs: Iterator[tuple[Trajectory, Selection | None]]
-    pairs = (
+    pairs: Iterator[tuple[Trajectory, Selection | None]] = (
         read_selected(selection, run) if selection else zip(read_trajectories(run), repeat(None))
     )
     columns = ("trajectory", "task", Column("steps", justify="right"), "outcome")
