@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from atlas.records import Record, Trajectory
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval, wilson_interval
@@ -17,7 +15,13 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajector
 
 
 class GroupMetrics(Record):
-    """What a set of episodes shows; the intervals cover the sampling of tasks, not training."""
+    """What a set of episodes shows; the intervals cover the sampling of tasks, not training.
+
+    `invalid_share` is of all episodes, and counts errors and unknown ends. Rates, means and counts
+    of steps are over valid episodes. `success_rate` has a Wilson interval, the means (of the scores
+    that are known, and of steps) have bootstrap intervals. Invalid steps are those that the
+    environment could not carry out, as a share of the steps for which it said so or not.
+    """
 
     num_episodes: int
     num_valid: int
@@ -25,28 +29,18 @@ class GroupMetrics(Record):
     num_truncated: int
     num_errors: int
     num_unknown: int
-    invalid_share: float | None = Field(
-        description="errors and unknown ends, as a share of all episodes"
-    )
-    success_rate: Estimate = Field(description="successes among valid episodes, Wilson interval")
-    mean_score: Estimate = Field(
-        description="mean score of the valid episodes that have one, bootstrap interval"
-    )
-    mean_steps: Estimate = Field(
-        description="mean number of steps of valid episodes, bootstrap interval"
-    )
-    num_invalid_steps: int = Field(
-        description="steps of valid episodes that the environment could not carry out"
-    )
-    invalid_step_share: float | None = Field(
-        description="the same, as a share of the steps for which the environment said so or not"
-    )
+    invalid_share: float | None
+    success_rate: Estimate
+    mean_score: Estimate
+    mean_steps: Estimate
+    num_invalid_steps: int
+    invalid_step_share: float | None
 
 
 class EpisodeMetrics(GroupMetrics):
     """The metrics of one evaluation run, and those of each task group by name."""
 
-    groups: dict[str, GroupMetrics] = Field(default_factory=dict)
+    groups: dict[str, GroupMetrics]
 
 
 def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:

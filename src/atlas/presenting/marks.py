@@ -43,11 +43,10 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height))
 
 
-def add_axes(
-    figure: Figure, height: float, left: float, bottom: float, width: float, tall: float
-) -> Axes:
-    """Bare axes at a place that is given in inches; `height` is that of the figure."""
-    axes = figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, tall / height))
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Bare axes at a place that is given in inches."""
+    whole = figure.get_figheight()
+    axes = figure.add_axes((left / WIDTH, bottom / whole, width / WIDTH, height / whole))
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(axis="x", length=0, labelsize=7.5, pad=5)

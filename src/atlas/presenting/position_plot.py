@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atlas.presenting.marks import DOTTED, WIDTH, add_axes, draw_legend, new_figure, write_title
-from atlas.presenting.svg import INK, RULE, Plot, drawing, write_svg
+from atlas.presenting.svg import INK, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import PERCENT
 
 if TYPE_CHECKING:
@@ -58,14 +58,13 @@ def draw_positions(
             row, column = divmod(place, columns)
             bottom = (num_rows - row - 1) * ROW_HEIGHT + 0.28
             left = LEFT + column * (width + GAP)
-            axes = add_axes(figure, height, left, bottom, width, PANEL_HEIGHT)
+            axes = add_axes(figure, left, bottom, width, PANEL_HEIGHT)
             _draw_panel(axes, panel)
             axes.set_ylim(0, top)
             axes.tick_params(axis="y", labelleft=column == 0, labelsize=7.5)
         if legend:
             draw_legend(figure, _legend_handles(legend, line_label), columns=len(legend) + 1)
-        svg = write_svg(figure, "positions", title, description)
-    return Plot("positions", title, caption, svg)
+        return finish_plot(figure, "positions", title, caption, description)
 
 
 def _legend_handles(legend: dict[str, str], line_label: str) -> list[Any]:

@@ -88,7 +88,7 @@ def drawing(name: str) -> Iterator[None]:
         yield
 
 
-def write_svg(figure: Figure, name: str, title: str, description: str) -> str:
+def finish_plot(figure: Figure, name: str, title: str, caption: str, description: str) -> Plot:
     """The figure as SVG with a title and a description for screen readers."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -107,7 +107,7 @@ def write_svg(figure: Figure, name: str, title: str, description: str) -> str:
         f'\n <title id="{name}-title">{escape(title)}</title>'
         f'\n <desc id="{name}-desc">{escape(description)}</desc>'
     )
-    return head + end + words + body
+    return Plot(name, title, caption, head + end + words + body)
 
 
 def for_page(svg: str) -> str:

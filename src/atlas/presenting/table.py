@@ -71,6 +71,18 @@ class Table:
         return column == 0 or column in self.text_columns
 
 
+def plain_table(
+    caption: str,
+    columns: Iterable[str],
+    rows: Iterable[TableRow],
+    text_columns: Iterable[int] = (),
+    compact: bool = False,
+) -> Table:
+    """A table whose rows are not grouped."""
+    groups = (RowGroup("", tuple(rows)),)
+    return Table(caption, tuple(columns), groups, frozenset(text_columns), compact)
+
+
 def text_row(texts: Iterable[str], mark: int | None = None) -> TableRow:
     """A row of plain texts."""
     return TableRow(tuple(map(Cell, texts)), mark)
@@ -78,8 +90,7 @@ def text_row(texts: Iterable[str], mark: int | None = None) -> TableRow:
 
 def text_table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table of plain texts; the first two columns are names, the others are numbers."""
-    groups = (RowGroup("", tuple(map(text_row, rows))),)
-    return Table(caption, tuple(columns), groups, text_columns=frozenset({1}))
+    return plain_table(caption, columns, map(text_row, rows), text_columns=[1])
 
 
 def terminal_table(table: Table) -> RichTable:

@@ -21,7 +21,7 @@ from atlas.presenting.marks import (
     write_title,
 )
 from atlas.presenting.position_plot import PositionPanel, draw_positions
-from atlas.presenting.svg import BAND, INK, MUTED, RULE, Plot, drawing, write_svg
+from atlas.presenting.svg import BAND, INK, MUTED, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import (
     MINUS,
     PERCENT,
@@ -69,8 +69,8 @@ def plot_success(report: Report) -> Plot:
     if len(report.arms) > 1:
         caption += f" The dotted line is {report.arms[reference].label}."
     words = (percent, percent_interval)
-    svg = _draw_panels("success", "Success rate of each arm", report, panels, words, finish)
-    return Plot("success", "Success rate of each arm", caption, svg)
+    title = "Success rate of each arm"
+    return _draw_panels("success", title, caption, report, panels, words, finish)
 
 
 def plot_differences(report: Report) -> Plot | None:
@@ -106,8 +106,7 @@ def plot_differences(report: Report) -> Plot | None:
         f"{100 * report.confidence:g}{PERCENT} interval. Right of the line is better."
     )
     title, words = f"Difference to {label}", (points, points_interval)
-    svg = _draw_panels("differences", title, report, panels, words, finish)
-    return Plot("differences", title, caption, svg)
+    return _draw_panels("differences", title, caption, report, panels, words, finish)
 
 
 def plot_groups(report: Report, split: str) -> Plot | None:
@@ -122,7 +121,7 @@ def plot_groups(report: Report, split: str) -> Plot | None:
     height, width = plot_height + top + bottom, WIDTH - column - MARGIN
     with drawing(name):
         figure = new_figure(height)
-        axes = add_axes(figure, height, column, bottom, width, plot_height)
+        axes = add_axes(figure, column, bottom, width, plot_height)
         name_rows(axes, groups, column)
         use_percent_axis(axes)
         figure.text(0, 1, split_label(split), va="top", fontsize=8.5, fontweight="bold", color=INK)
@@ -135,10 +134,8 @@ def plot_groups(report: Report, split: str) -> Plot | None:
                 rate = arm.results[index].groups[group].success_rate
                 draw_estimate(axes, row + offset, rate, style, size=5.2)
         draw_legend(figure, [mark_handle(arm.label, style) for arm, style in arms])
-        svg = write_svg(
-            figure, name, title, "The numbers are those of the table with the same name."
-        )
-    return Plot(name, title, _rate_caption(report), svg)
+        described = "The numbers are those of the table with the same name."
+        return finish_plot(figure, name, title, _rate_caption(report), described)
 
 
 def plot_arm_positions(report: Report) -> Plot | None:
@@ -174,10 +171,10 @@ def plot_losses(report: Report) -> Plot | None:
     shown = [(arm, style) for arm, style in styled_arms(report) if arm.losses]
     if not shown:
         return None
-    title, height = "Training loss", 3.1
+    height = 3.1
     with drawing("losses"):
         figure = new_figure(height)
-        axes = add_axes(figure, height, 0.5, 0.14 * height, WIDTH - 0.62, 0.73 * height)
+        axes = add_axes(figure, 0.5, 0.14 * height, WIDTH - 0.62, 0.73 * height)
         axes.yaxis.grid(True, color=RULE, linewidth=0.7)
         described = []
         for arm, style in shown:
@@ -193,12 +190,11 @@ def plot_losses(report: Report) -> Plot | None:
         axes.margins(x=0.01)
         axes.set_xlabel("Optimizer step", fontsize=7.5, labelpad=5)
         draw_legend(figure, [mark_handle(arm.label, style, is_line=True) for arm, style in shown])
-        svg = write_svg(figure, "losses", title, "; ".join(described))
-    caption = (
-        "Loss per supervised token, in nats, at each optimizer step (thin) and its running mean "
-        "(thick)."
-    )
-    return Plot("losses", title, caption, svg)
+        caption = (
+            "Loss per supervised token, in nats, at each optimizer step (thin) and its running "
+            "mean (thick)."
+        )
+        return finish_plot(figure, "losses", "Training loss", caption, "; ".join(described))
 
 
 def _rate_caption(report: Report) -> str:
@@ -215,11 +211,12 @@ def _running_mean(values: Sequence[float]) -> list[float]:
 def _draw_panels(
     name: str,
     title: str,
+    caption: str,
     report: Report,
     panels: Sequence[PanelRows],
     words: Words,
     finish: Callable[[Axes, PanelRows], None],
-) -> str:
+) -> Plot:
     """A panel for each split, a row for each arm.
 
     A row has the arm's name at the left, the mark with its interval, and the number in words.
@@ -239,7 +236,7 @@ def _draw_panels(
             line, column = divmod(place, columns)
             start = left + column * (width + WORDS_COLUMN + PANEL_GAP)
             bottom = (num_lines - line - 1) * line_height + BOTTOM
-            axes = add_axes(figure, height, start, bottom, width, plot_height)
+            axes = add_axes(figure, start, bottom, width, plot_height)
             name_rows(axes, names, left)
             axes.tick_params(axis="y", labelleft=column == 0)
             finish(axes, panel)
@@ -256,4 +253,4 @@ def _draw_panels(
                 edge += VALUE_COLUMN / width
                 axes.text(edge, row, interval, fontsize=7, color=MUTED, **beside)
             described.append(f"{split}: {', '.join(sentences)}")
-        return write_svg(figure, name, title, "; ".join(described))
+        return finish_plot(figure, name, title, caption, "; ".join(described))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone, plain_table
 from atlas.presenting.wording import (
     MAX_LABEL,
     PERCENT,
@@ -81,12 +81,9 @@ def group_table(report: Report, split: str) -> Table:
         cells = (_rate_cell(rate, digits=0) for rate in rates)
         return TableRow((Cell(one_line(group, MAX_LABEL)), num_tasks, *cells))
 
-    return Table(
-        caption=f"Success per task group, {split_label(split)}",
-        columns=("Task group", "Tasks", *(arm.label for arm in report.arms)),
-        groups=(RowGroup("", tuple(map(row, groups_in_order(report, split)))),),
-        compact=True,
-    )
+    caption = f"Success per task group, {split_label(split)}"
+    columns = ("Task group", "Tasks", *(arm.label for arm in report.arms))
+    return plain_table(caption, columns, map(row, groups_in_order(report, split)), compact=True)
 
 
 def groups_in_order(report: Report, split: str) -> list[str]:

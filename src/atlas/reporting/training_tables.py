@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas.presenting.table import Cell, RowGroup, Table, TableRow, text_row
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, plain_table, text_row
 from atlas.presenting.wording import (
     DASH,
     KIND_LABELS,
@@ -28,22 +28,22 @@ def budget_table(report: Report) -> Table:
     """What each training was given and what it took."""
     supervised = ("Supervised steps", "Supervised tokens")
     effort = ("Optimizer steps", "Training time", "Final loss, nats")
-    return Table(
-        caption="What each arm was trained on, and what the training took",
-        columns=("Arm", "Selector", "Budget", *supervised, *effort),
-        groups=(RowGroup("", arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms)),),
-        text_columns=frozenset({1}),
+    return plain_table(
+        "What each arm was trained on, and what the training took",
+        ("Arm", "Selector", "Budget", *supervised, *effort),
+        arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms),
+        text_columns=[1],
     )
 
 
 def kind_table(report: Report) -> Table:
     """Of what kind the selected steps are, and how many the source itself marks as critical."""
     kinds = (label.capitalize() for label in KIND_LABELS.values())
-    return Table(
-        caption="Kinds of the selected steps (one may have several), and how far they agree with "
-        "the expert's own annotations",
-        columns=("Arm", "Selected", *kinds, "Annotated as critical", "Annotated steps found"),
-        groups=(RowGroup("", arm_rows(_kind_cells(arm, arm.selection) for arm in report.arms)),),
+    return plain_table(
+        "Kinds of the selected steps (one may have several), and how far they agree with the "
+        "expert's own annotations",
+        ("Arm", "Selected", *kinds, "Annotated as critical", "Annotated steps found"),
+        arm_rows(_kind_cells(arm, arm.selection) for arm in report.arms),
     )
 
 
@@ -57,13 +57,10 @@ def position_table(report: Report) -> Table:
         parts = (share(part.num_selected, part.num_steps) for part in arm.selection.bins)
         return (arm.label, *parts, whole)
 
+    caption = "Selected share of the steps in each tenth of the trajectory"
     tenths = (f"{low}{DASH}{low + 10}{PERCENT}" for low in range(0, 100, 10))
-    return Table(
-        caption="Selected share of the steps in each tenth of the trajectory",
-        columns=("Arm", *tenths, "All"),
-        groups=(RowGroup("", arm_rows(map(cells, report.arms))),),
-        compact=True,
-    )
+    rows = arm_rows(map(cells, report.arms))
+    return plain_table(caption, ("Arm", *tenths, "All"), rows, compact=True)
 
 
 def provenance_table(report: Report) -> Table:

@@ -17,13 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from atlas.records import Record
-from atlas.statistics.bootstrap import (
-    Floats,
-    Statistic,
-    divide,
-    estimate_statistics,
-    round_known,
-)
+from atlas.statistics.bootstrap import Floats, Statistic, divide, estimate_statistics, round_known
 from atlas.statistics.estimate import Estimate
 
 # Below this no interval can say that something is better than chance: 2 / 2**5 > 0.05.

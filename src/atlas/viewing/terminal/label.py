@@ -95,6 +95,7 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
                 _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
                 shown = index
             known = {*TYPES, "w", "v", "b", SKIP, *QUIT}
+        # The next key that has a meaning.
         key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")
