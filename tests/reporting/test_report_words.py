@@ -63,7 +63,7 @@ def test_a_single_arm_is_reported_without_comparisons(
     folders = make_runs(arms=("critical",), num_tasks=16)
     report = read_built(folders)
     assert report.comparisons == ()
-    assert "There is no other tuned arm to compare it with." in report.headline
+    assert "No other tuned arm was given to compare it with." in report.headline
     assert not (folders.root.parent / "report" / "plots" / "differences.svg").exists()
 
 

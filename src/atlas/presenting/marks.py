@@ -1,6 +1,6 @@
 """Marks and axes of all plots: a dot with its interval, bare axes, rows with names, a legend.
 
-Colors can be told apart by color-blind readers, and color is never the only sign: each series also
+Color-blind readers can distinguish the colors, and color is never the only sign: each series also
 has its own mark, and its name is beside it.
 """
 
@@ -56,7 +56,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size: float) -> None:
-    """A mark at the value on a line from low to high; nothing where there is no value."""
+    """A mark at the value on a line from low to high; nothing without a value."""
     if number.value is None:
         return
     color = style.color

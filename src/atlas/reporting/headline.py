@@ -70,7 +70,7 @@ def write_headline(
         ]
         return (
             f"{labels[reference]} succeeds in {join_words(words)}. "
-            "There is no other tuned arm to compare it with."
+            "No other tuned arm was given to compare it with."
         )
     rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
     clauses = [

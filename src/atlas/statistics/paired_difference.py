@@ -24,7 +24,7 @@ class PairedDifference:
     """Arm a minus arm b over the tasks on which both have a valid episode.
 
     `num_higher`, `num_lower` and `num_tied` count those tasks by the sign of their difference
-    (means over runs). `p_value` is None where there is no such task.
+    (means over runs). `p_value` is None without such a task.
     """
 
     difference: Estimate

@@ -59,7 +59,7 @@ def measure_pair(
     """Two selections, over the trajectories where neither has a problem.
 
     Raises:
-        DataError: there is no such trajectory.
+        DataError: they have no such trajectory.
     """
     both = [
         (one, other)
