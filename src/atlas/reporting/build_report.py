@@ -81,17 +81,11 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
 
 
 def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
-    """All numbers and words of the report; paths of runs are relative to `out`."""
+    """All numbers of the report, then its words; paths of runs are relative to `out`."""
     splits = tuple(arms[0].runs[0].evaluations)
-    comparisons = compare_arms(arms, splits, config)
-    origins = describe_origins(arms)
-    reports = tuple(_describe_arm(arm, splits, config) for arm in arms)
-    return Report(
+    report = Report(
         title=one_line(config.title, MAX_TITLE),
-        headline=write_headline(reports, comparisons, config),
-        findings=write_findings(reports, comparisons, config),
-        notes=write_notes(arms, reports, comparisons, origins[0], config),
-        label_origin=origins,
+        label_origin=describe_origins(arms),
         reference=config.reference,
         base=config.base,
         focus=config.focus_arm,
@@ -99,10 +93,16 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         seed=config.seed,
         resamples=config.resamples,
         confidence=config.confidence,
-        arms=reports,
-        comparisons=comparisons,
+        arms=tuple(_describe_arm(arm, splits, config) for arm in arms),
+        comparisons=compare_arms(arms, splits, config),
         runs=_describe_runs(arms, out),
     )
+    words = {
+        "headline": write_headline(report),
+        "findings": write_findings(report),
+        "notes": write_notes(arms, report),
+    }
+    return report.model_copy(update=words)
 
 
 def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from atlas.presenting.wording import join_words, percent, percent_interval
-from atlas.reporting.config import ReportConfig
-from atlas.reporting.report import ArmComparison, ArmReport, ArmVerdict
+from atlas.reporting.report import ArmComparison, ArmVerdict, Family, Report
 from atlas.reporting.verdicts import difference_text, split_label
 
 # The words of a verdict in the headline: in its first clause, which names both arms, and in later
@@ -52,68 +51,63 @@ SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
 }
 
 
-def write_headline(
-    arms: Sequence[ArmReport], comparisons: Sequence[ArmComparison], config: ReportConfig
-) -> str:
+def write_headline(report: Report) -> str:
     """One sentence: the focus against the reference on each split.
 
     Without a focus the sentence holds the numbers of the reference.
     """
-    labels = {arm.name: arm.label for arm in arms}
-    focus, reference = config.focus_arm, config.reference
-    if focus is None:
-        results = next(arm.results for arm in arms if arm.name == reference)
-        rates = [(result.total.success_rate, split_label(result.split)) for result in results]
+    reference = report.arm(report.reference)
+    if report.focus is None:
+        rates = [(row.total.success_rate, split_label(row.split)) for row in reference.results]
         words = [
             f"{percent(rate)} {percent_interval(rate)}".strip() + f" of the episodes on {split}"
             for rate, split in rates
         ]
         return (
-            f"{labels[reference]} succeeds in {join_words(words)}. "
+            f"{reference.label} succeeds in {join_words(words)}. "
             "No other tuned arm was given to compare it with."
         )
-    rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
-    clauses = [
-        CLAUSES[row.verdict][min(index, 1)].format(
-            arm=labels[focus],
-            against=labels[reference],
-            where=split_label(row.split),
-            how=difference_text(row),
-        )
-        for index, row in enumerate(rows)
-    ]
+    clauses: list[str] = []
+    for row in report.comparisons:
+        if row.family == "reference" and row.arm == report.focus:
+            clause = CLAUSES[row.verdict][1 if clauses else 0].format(
+                arm=report.arm(report.focus).label,
+                against=reference.label,
+                where=split_label(row.split),
+                how=difference_text(row),
+            )
+            clauses.append(clause)
     sentence = "; ".join(clauses)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-def write_findings(
-    arms: Sequence[ArmReport], comparisons: Sequence[ArmComparison], config: ReportConfig
-) -> tuple[str, ...]:
+def write_findings(report: Report) -> tuple[str, ...]:
     """The other comparisons: focus and controls, controls and reference, all and base."""
-    labels = {arm.name: arm.label for arm in arms}
-    controls = [(labels[row.against], row) for row in comparisons if row.family == "focus"]
-    to_reference, to_base = (
-        [
-            (labels[row.arm], row)
-            for row in comparisons
-            if row.family == family and (family, row.arm) != ("reference", config.focus_arm)
-        ]
-        for family in ("reference", "base")
-    )
+    rows: dict[Family, list[tuple[str, ArmComparison]]] = defaultdict(list)
+    for row in report.comparisons:
+        if row.family != "reference" or row.arm != report.focus:
+            other = row.against if row.family == "focus" else row.arm
+            rows[row.family].append((report.arm(other).label, row))
     return (
-        *_share(ONE_AGAINST_SEVERAL, labels.get(config.focus_arm or "", ""), controls),
-        *_share(SEVERAL_AGAINST_ONE, labels[config.reference], to_reference),
-        *_share(SEVERAL_AGAINST_ONE, labels.get(config.base or "", ""), to_base),
+        *_share(ONE_AGAINST_SEVERAL, report, report.focus, rows["focus"]),
+        *_share(SEVERAL_AGAINST_ONE, report, report.reference, rows["reference"]),
+        *_share(SEVERAL_AGAINST_ONE, report, report.base, rows["base"]),
     )
 
 
 def _share(
-    sentences: Mapping[ArmVerdict, str], one: str, rows: Sequence[tuple[str, ArmComparison]]
+    sentences: Mapping[ArmVerdict, str],
+    report: Report,
+    one: str | None,
+    rows: Sequence[tuple[str, ArmComparison]],
 ) -> Iterator[str]:
     """A sentence for each verdict and all the arms that have it on the same splits.
 
-    `rows` holds the comparisons of `one`, each with the label of the other arm.
+    `rows` holds the comparisons of the arm `one`, each with the label of the other arm.
     """
+    if one is None:
+        return
+    label_of_one = report.arm(one).label
     for verdict, sentence in sentences.items():
         splits_of_arm: dict[str, list[str]] = defaultdict(list)
         for label, row in rows:
@@ -123,4 +117,4 @@ def _share(
         for label, splits in splits_of_arm.items():
             arms_of_splits[join_words(splits)].append(label)
         for where, several in arms_of_splits.items():
-            yield sentence.format(one=one, several=join_words(several), where=where)
+            yield sentence.format(one=label_of_one, several=join_words(several), where=where)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from atlas.presenting.wording import join_words
 from atlas.reporting.arms import Arm, SeedRun
-from atlas.reporting.config import ReportConfig
-from atlas.reporting.report import ArmComparison, ArmReport, Note
+from atlas.reporting.report import ArmReport, Note, Report
 from atlas.reporting.verdicts import split_label
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
@@ -20,24 +19,18 @@ ALL_STEPS = 0.999
 SETTING_CHARS = 40
 
 
-def write_notes(
-    arms: Sequence[Arm],
-    reports: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    origin: str,
-    config: ReportConfig,
-) -> tuple[Note, ...]:
-    """All notes, cautions first; `origin` says how the critical steps were chosen."""
+def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
+    """All notes, cautions first."""
     cautions = (
         *_single_seeds(arms),
-        *_invalid_episodes(reports),
+        *_invalid_episodes(report.arms),
         *_trained_tasks(arms),
         *_unequal_settings(arms),
         *_unconfirmed_models(arms),
-        *_unequal_budgets(reports),
-        *_lost_steps(reports),
+        *_unequal_budgets(report.arms),
+        *_lost_steps(report.arms),
     )
-    infos = (*_several_seeds(arms), origin, *_multiplicity(comparisons, config))
+    infos = (*_several_seeds(arms), report.label_origin[0], *_multiplicity(report))
     return (
         *(Note(level="caution", text=text) for text in cautions),
         *(Note(level="info", text=text) for text in infos),
@@ -54,10 +47,10 @@ def _several_seeds(arms: Sequence[Arm]) -> Iterator[str]:
         )
 
 
-def _multiplicity(comparisons: Sequence[ArmComparison], config: ReportConfig) -> Iterator[str]:
-    if len(comparisons) > 1:
+def _multiplicity(report: Report) -> Iterator[str]:
+    if len(report.comparisons) > 1:
         yield (
-            f"The intervals are {100 * config.confidence:g} % each, not all at once. The p-values "
+            f"The intervals are {100 * report.confidence:g} % each, not all at once. The p-values "
             "are adjusted within each table of differences (Holm), and the verdicts follow the "
             "adjusted ones. Differences between task groups are not tested: they are for "
             "exploring, not for claims."

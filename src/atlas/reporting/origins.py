@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel
-
 from atlas.presenting.wording import MAX_TEXT, join_words
 from atlas.reporting.arms import Arm
 from atlas.terminal.visible_text import one_line
-
-
-class ChosenBy(BaseModel):
-    """What the summary of a selection run says in `chosen_by`."""
-
-    selector: str
-    sentence: str
-    asks_a_model: bool = False
-    model: str | None = None
 
 
 def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
@@ -30,9 +19,10 @@ def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
         data = arm.trainings[0].data
         # How the selection was made, and the one that it is the complement of.
         folders = filter(None, (data.selection_folder, data.complement_of)) if data else ()
-        chosen = [ChosenBy(**folder.manifest.summary["chosen_by"]) for folder in folders]
-        models.update(one_line(one.model or one.selector) for one in chosen if one.asks_a_model)
-        sentence = chosen[0].sentence if chosen else "every step, nothing was selected"
+        chosen = [folder.manifest.summary["chosen_by"] for folder in folders]
+        asking = (one for one in chosen if one["asks_a_model"])
+        models.update(one_line(one["model"] or one["selector"]) for one in asking)
+        sentence = chosen[0]["sentence"] if chosen else "every step, nothing was selected"
         lines.append(f"{arm.label}: {one_line(sentence, MAX_TEXT).removesuffix('.')}.")
     return (_who(sorted(models)), *lines)
 
