@@ -178,7 +178,7 @@ def test_settings_of_environment_and_player_are_found_from_the_command_line() ->
     assert config.environment.settings.max_steps == 7
     assert config.player.settings.endpoint.base_url == "http://127.0.0.1:8000/v1"
     assert config.player.settings.temperature == 0.5
-    with pytest.raises(ConfigError, match="'max_new_token'. Did you mean 'max_new_tokens'"):
+    with pytest.raises(ConfigError, match=r"'max_new_token'\. Did you mean 'max_new_tokens'"):
         load_config(EvaluateConfig, None, ["max_new_token=7"], {"model": "m"})
 
 

@@ -42,7 +42,7 @@ def test_a_markdown_table_has_as_many_cells_in_each_line_as_columns() -> None:
 
 
 def test_names_are_flush_left_and_numbers_flush_right() -> None:
-    table = text_table("t", ("name", "kind", "number"), [("a", "b", "1")], num_names=2)
+    table = text_table("t", ("name", "kind", "number"), [("a", "b", "1")])
     assert [table.is_text(column) for column in range(3)] == [True, True, False]
     assert text_table("t", ("name",), []).is_empty
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import create_model
 
 from atlas.config import Config
 from atlas.records import (
@@ -65,12 +65,6 @@ SENTENCES = {
 SELECTORS = {"all": "all", "critical": "annotated", "random": "random", "complement": "complement"}
 
 
-class AnyConfig(Config):
-    """Stands for the config of any stage."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
 @dataclass
 class RunFolders:
     """Where the made-up runs lie, and the report config that compares them."""
@@ -102,8 +96,13 @@ def write_run(
     files: dict[str, Sequence[Any]],
     summary: dict[str, Any],
 ) -> Path:
-    """A finished run folder; `files` holds records or plain rows by file name."""
-    with start_run(path, command, AnyConfig(**config), inputs) as run:
+    """A finished run folder; `files` holds records or plain rows by file name.
+
+    Every setting of `config` decides the result, as in a stage's Config without marks.
+    """
+    fields: Any = dict.fromkeys(config, (Any, ...))
+    kind = create_model("AnyConfig", __base__=Config, **fields)
+    with start_run(path, command, kind(**config), inputs) as run:
         for name, rows in files.items():
             if rows and isinstance(rows[0], dict):
                 (path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))

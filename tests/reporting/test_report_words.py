@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_a_single_arm_is_reported_without_comparisons(
     folders = make_runs(arms=("critical",), num_tasks=16)
     report = read_built(folders)
     assert report.comparisons == ()
-    assert "There is no other tuned arm to compare it with." in report.headline
+    assert "No other tuned arm was given to compare it with." in report.headline
     assert not (folders.root.parent / "report" / "plots" / "differences.svg").exists()
 
 
@@ -89,6 +90,19 @@ def test_unequal_settings_and_budgets_are_cautions(make_runs: Callable[..., RunF
     cautions = [note.text for note in read_built(folders).notes if note.level == "caution"]
     assert any("learning_rate (1e-05, 3e-05)" in text for text in cautions)
     assert any("more supervised tokens than" in text for text in cautions)
+
+
+def test_a_setting_that_changes_only_speed_is_not_a_caution(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    folders = make_runs(arms=("all", "critical"), num_tasks=8)
+    manifest = folders.root / "train-critical-0" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    assert content["result_settings"] == content["config"]
+    # A marked setting is in the config and not among those that decide the result.
+    content["config"]["save_every"] = 7
+    manifest.write_text(json.dumps(content))
+    assert not any("same settings" in note.text for note in read_built(folders).notes)
 
 
 def test_a_model_that_chose_steps_is_named_and_sentences_come_from_the_selection_runs(

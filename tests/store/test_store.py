@@ -88,6 +88,12 @@ def test_machine_settings_may_change_when_a_run_goes_on_and_others_may_not(tmp_p
         start_run(tmp_path / "run", "collect", Settings(seed=1))
 
 
+def test_the_manifest_names_the_settings_that_decide_the_result(tmp_path: Path) -> None:
+    with start_run(tmp_path / "run", "collect", Settings(seed=3, workers=2)) as run:
+        run.finish({})
+    assert read_manifest(tmp_path / "run").result_settings == {"seed": 3}
+
+
 class Section(Config):
     rank: int = 0
     alpha: int = 16

@@ -6,19 +6,18 @@ given to the next one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
-from atlas.environments.base import ENVIRONMENT, Environment
+from atlas.environments.base import ENVIRONMENT
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds
-from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
+from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
 from atlas.models.players import PLAYER, Player
 from atlas.records import Problem, Source, Task, Trajectory
@@ -67,7 +66,8 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
     with start_run(out, "evaluate", config, {"model": model}) as run:
         if run.finished:
             return run.manifest
-        tasks = _tasks(config)
+        with closing(ENVIRONMENT.make(config.environment)) as environment:
+            tasks = environment.tasks(config.split, config.episodes, config.seed)
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             try:
@@ -79,28 +79,16 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         metrics = summarize_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
-            _left_out(episode) for episode in episodes if not episode.outcome.is_valid
+            # Why an episode counts in no rate or mean.
+            Problem(
+                where="evaluate",
+                item=episode.id,
+                reason=episode.outcome.reason or f"its end is {episode.outcome.status}",
+            )
+            for episode in episodes
+            if not episode.outcome.is_valid
         )
-        return run.finish(_describe(metrics))
-
-
-def _left_out(episode: Trajectory) -> Problem:
-    """Why an episode counts in no rate or mean."""
-    return Problem(
-        where="evaluate",
-        item=episode.id,
-        reason=episode.outcome.reason or f"its end is {episode.outcome.status}",
-    )
-
-
-def _describe(metrics: EpisodeMetrics) -> dict[str, Any]:
-    return json.loads(metrics.model_dump_json(exclude={"groups"}))  # type: ignore[no-any-return]
-
-
-def _tasks(config: EvaluateConfig) -> Sequence[Task]:
-    environment: Environment = ENVIRONMENT.make(config.environment)
-    with closing(environment):
-        return environment.tasks(config.split, config.episodes, config.seed)
+        return run.finish(metrics.model_dump(mode="json", exclude={"groups"}))
 
 
 def _play(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from atlas.records import Record, Trajectory
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval, wilson_interval
@@ -17,9 +15,12 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajector
 
 
 class GroupMetrics(Record):
-    """What a set of episodes shows.
+    """What a set of episodes shows; the intervals cover the sampling of tasks, not training.
 
-    The intervals cover the sampling of tasks, and not the noise of training.
+    `invalid_share` is of all episodes, and counts errors and unknown ends. Rates, means and counts
+    of steps are over valid episodes. `success_rate` has a Wilson interval, the means (of the scores
+    that are known, and of steps) have bootstrap intervals. Invalid steps are those that the
+    environment could not carry out, as a share of the steps for which it said so or not.
     """
 
     num_episodes: int
@@ -28,45 +29,28 @@ class GroupMetrics(Record):
     num_truncated: int
     num_errors: int
     num_unknown: int
-    invalid_share: float | None = Field(
-        description="errors and unknown ends, as a share of all episodes"
-    )
-    success_rate: Estimate = Field(description="successes among valid episodes, Wilson interval")
-    mean_score: Estimate = Field(
-        description="mean score of the valid episodes that have one, bootstrap interval"
-    )
-    mean_steps: Estimate = Field(
-        description="mean number of steps of valid episodes, bootstrap interval"
-    )
-    num_invalid_steps: int = Field(
-        description="steps of valid episodes that the environment could not carry out"
-    )
-    invalid_step_share: float | None = Field(
-        description="the same, as a share of the steps for which the environment said so or not"
-    )
+    invalid_share: float | None
+    success_rate: Estimate
+    mean_score: Estimate
+    mean_steps: Estimate
+    num_invalid_steps: int
+    invalid_step_share: float | None
 
 
 class EpisodeMetrics(GroupMetrics):
     """The metrics of one evaluation run, and those of each task group by name."""
 
-    groups: dict[str, GroupMetrics] = Field(default_factory=dict)
+    groups: dict[str, GroupMetrics]
 
 
 def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:
-    """The metrics over all episodes and for each `task.group`, in alphabetical order.
-
-    Args:
-        episodes: of one run.
-        seed: of the resampling.
-    """
+    """The metrics over all episodes of a run and for each `task.group`, in alphabetical order."""
     facts = [TrajectoryFacts.of(episode) for episode in episodes]
-    groups: dict[str, list[TrajectoryFacts]] = {}
-    for fact in facts:
-        groups.setdefault(fact.group, []).append(fact)
-    return EpisodeMetrics(
-        **_measure(facts, seed).model_dump(),
-        groups={group: _measure(groups[group], seed) for group in sorted(groups)},
-    )
+    groups = {
+        group: _measure([fact for fact in facts if fact.group == group], seed)
+        for group in sorted({fact.group for fact in facts})
+    }
+    return EpisodeMetrics(**_measure(facts, seed).model_dump(), groups=groups)
 
 
 def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:

@@ -29,7 +29,7 @@ def escape_markdown(text: str) -> str:
 
 
 def markdown_list(items: Iterable[str]) -> list[str]:
-    """Lines of a list, with an empty line after it; nothing where there is no item."""
+    """Lines of a list, with an empty line after it; nothing without items."""
     lines = [f"- {escape_markdown(item)}" for item in items]
     return [*lines, ""] if lines else []
 

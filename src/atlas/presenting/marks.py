@@ -1,6 +1,6 @@
 """Marks and axes of all plots: a dot with its interval, bare axes, rows with names, a legend.
 
-Colors can be told apart by color-blind readers, and color is never the only sign: each series also
+Color-blind readers can distinguish the colors, and color is never the only sign: each series also
 has its own mark, and its name is beside it.
 """
 
@@ -43,11 +43,10 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height))
 
 
-def add_axes(
-    figure: Figure, height: float, left: float, bottom: float, width: float, tall: float
-) -> Axes:
-    """Bare axes at a place that is given in inches; `height` is that of the figure."""
-    axes = figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, tall / height))
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Bare axes at a place that is given in inches."""
+    whole = figure.get_figheight()
+    axes = figure.add_axes((left / WIDTH, bottom / whole, width / WIDTH, height / whole))
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(axis="x", length=0, labelsize=7.5, pad=5)
@@ -57,27 +56,20 @@ def add_axes(
 
 
 def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size: float) -> None:
-    """A mark at the value on a line from low to high; nothing where there is no value."""
+    """A mark at the value on a line from low to high; nothing without a value."""
     if number.value is None:
         return
+    color = style.color
     if number.limits is not None:
-        axes.plot(
-            number.limits,
-            [y, y],
-            color=style.color,
-            linewidth=size * 0.34,
-            solid_capstyle="round",
-            zorder=3,
-        )
-    face, edge, edge_width = (
-        (PAPER, style.color, 0.24) if style.hollow else (style.color, PAPER, 0.13)
-    )
+        line: dict[str, Any] = {"linewidth": size * 0.34, "solid_capstyle": "round", "zorder": 3}
+        axes.plot(number.limits, [y, y], color=color, **line)
+    face, edge, edge_width = (PAPER, color, 0.24) if style.hollow else (color, PAPER, 0.13)
     axes.plot(
         [number.value],
         [y],
         marker=style.mark,
         markersize=size * MARK_SIZES.get(style.mark, 1.0),
-        color=style.color,
+        color=color,
         markerfacecolor=face,
         markeredgecolor=edge,
         markeredgewidth=size * edge_width,
@@ -104,25 +96,15 @@ def mark_handle(label: str, style: MarkStyle, is_line: bool = False) -> Any:
 
 def draw_legend(figure: Figure, handles: Sequence[Any], columns: int = 5) -> None:
     """The entries in a row at the upper right."""
-    figure.legend(
-        handles=list(handles),
-        loc="upper right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=columns,
-        frameon=False,
-        borderpad=0.1,
-        borderaxespad=0,
-        handlelength=1.7,
-        handletextpad=0.6,
-        columnspacing=1.5,
-    )
+    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0), "ncols": columns}
+    spaces = {"borderpad": 0.1, "borderaxespad": 0, "handlelength": 1.7, "handletextpad": 0.6}
+    figure.legend(handles=list(handles), frameon=False, columnspacing=1.5, **place, **spaces)
 
 
 def write_title(axes: Axes, title: str) -> None:
     """A title above the axes, flush left."""
-    axes.set_title(
-        one_line(title, LABEL_CHARS), loc="left", fontsize=8.5, fontweight="bold", color=INK, pad=8
-    )
+    text = one_line(title, LABEL_CHARS)
+    axes.set_title(text, loc="left", fontsize=8.5, fontweight="bold", color=INK, pad=8)
 
 
 def use_percent_axis(axes: Axes) -> None:

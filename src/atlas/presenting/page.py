@@ -25,12 +25,9 @@ MARK_PATHS: dict[str, str] = {
 
 
 def render_page(package: str, template: str, **values: Any) -> str:
-    """The page of a template in `package`.
-
-    The template engine escapes whatever comes from a record, and control characters and invisible
-    characters are written as escapes.
-    """
+    """The page of a template in `package`; texts of records are escaped and safe to show."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("atlas.presenting")]),
@@ -40,13 +37,9 @@ def render_page(package: str, template: str, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=lambda value: one_line(value, MAX_TEXT) if type(value) is str else value,
     )
-    environment.filters["for_page"] = _inline
+    # The labels of a plot were escaped when it was drawn.
+    environment.filters["for_page"] = lambda svg: Markup(
+        for_page(svg).replace("<svg ", '<svg class="plot" ', 1)
+    )
     environment.globals.update(mark_paths=MARK_PATHS, font=FONT)
     return environment.get_template(template).render(**values) + "\n"
-
-
-def _inline(svg: str) -> object:
-    """A plot as markup: its labels were escaped when it was drawn."""
-    from markupsafe import Markup
-
-    return Markup(for_page(svg).replace("<svg ", '<svg class="plot" ', 1))

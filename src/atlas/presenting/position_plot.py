@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from atlas.presenting.marks import DOTTED, WIDTH, add_axes, draw_legend, new_figure, write_title
-from atlas.presenting.svg import INK, RULE, Plot, drawing, write_svg
+from atlas.presenting.svg import INK, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import PERCENT
 
 if TYPE_CHECKING:
@@ -23,18 +23,12 @@ BAR_WIDTH = 0.84
 class PositionPanel:
     """One selection: bars over equal parts of the trajectory, and a dotted line.
 
-    Attributes:
-        bars: the selected share in each part, stacked, by stand-in color.
-        line: the height of the dotted line in each part.
+    `bars` holds the selected share in each part, stacked, by stand-in color.
     """
 
     label: str
     bars: dict[str, tuple[float, ...]]
     line: tuple[float, ...]
-
-    @property
-    def top(self) -> float:
-        return max(map(sum, zip(*self.bars.values(), strict=True)), default=0.0)
 
 
 def draw_positions(
@@ -45,12 +39,9 @@ def draw_positions(
     legend: dict[str, str] | None = None,
     line_label: str = "",
 ) -> Plot:
-    """The panels under one another, all with the same height of the axis.
+    """The panels (at least one) in rows, all with the same height of the axis.
 
     Args:
-        panels: at least one.
-        title: of the plot.
-        caption: below the plot.
         description: what a screen reader says of the numbers.
         legend: label by stand-in color; no legend, if None.
         line_label: label of the dotted line in the legend.
@@ -59,21 +50,21 @@ def draw_positions(
     num_rows = math.ceil(len(panels) / columns)
     height = num_rows * ROW_HEIGHT + (LEGEND_HEIGHT if legend else 0.0)
     width = (WIDTH - LEFT - GAP * (columns - 1)) / columns
-    top = min(1.0, max(0.05, *(panel.top for panel in panels)) * 1.12)
+    tops = (sum(part) for panel in panels for part in zip(*panel.bars.values(), strict=True))
+    top = min(1.0, max(0.05, *tops) * 1.12)
     with drawing("positions"):
         figure = new_figure(height)
         for place, panel in enumerate(panels):
             row, column = divmod(place, columns)
             bottom = (num_rows - row - 1) * ROW_HEIGHT + 0.28
             left = LEFT + column * (width + GAP)
-            axes = add_axes(figure, height, left, bottom, width, PANEL_HEIGHT)
+            axes = add_axes(figure, left, bottom, width, PANEL_HEIGHT)
             _draw_panel(axes, panel)
             axes.set_ylim(0, top)
             axes.tick_params(axis="y", labelleft=column == 0, labelsize=7.5)
         if legend:
             draw_legend(figure, _legend_handles(legend, line_label), columns=len(legend) + 1)
-        svg = write_svg(figure, "positions", title, description)
-    return Plot("positions", title, caption, svg)
+        return finish_plot(figure, "positions", title, caption, description)
 
 
 def _legend_handles(legend: dict[str, str], line_label: str) -> list[Any]:

@@ -54,11 +54,7 @@ class Plot:
 
 
 def require_matplotlib() -> Any:
-    """The package matplotlib.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
+    """The package matplotlib, or a DependencyError that says how to install it."""
     try:
         import matplotlib
     except ImportError:
@@ -68,11 +64,7 @@ def require_matplotlib() -> Any:
 
 @contextmanager
 def drawing(name: str) -> Iterator[None]:
-    """Use matplotlib with the settings of all plots; `name` makes the ids of this plot unique.
-
-    Raises:
-        DependencyError: matplotlib is not installed.
-    """
+    """Use matplotlib with the settings of all plots; `name` makes the ids of this plot unique."""
     settings = {
         "svg.fonttype": "none",
         "svg.hashsalt": f"atlas {name}",
@@ -96,7 +88,7 @@ def drawing(name: str) -> Iterator[None]:
         yield
 
 
-def write_svg(figure: Figure, name: str, title: str, description: str) -> str:
+def finish_plot(figure: Figure, name: str, title: str, caption: str, description: str) -> Plot:
     """The figure as SVG with a title and a description for screen readers."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -115,31 +107,28 @@ def write_svg(figure: Figure, name: str, title: str, description: str) -> str:
         f'\n <title id="{name}-title">{escape(title)}</title>'
         f'\n <desc id="{name}-desc">{escape(description)}</desc>'
     )
-    return head + end + words + body
+    return Plot(name, title, caption, head + end + words + body)
 
 
 def for_page(svg: str) -> str:
     """The SVG inside the page, which sets its colors, font and size."""
     head, end, body = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    colors = {
-        stand_in: f"var({variable}, {color})" for stand_in, (variable, color) in COLORS.items()
-    }
+    colors = {name: f"var({variable}, {color})" for name, (variable, color) in COLORS.items()}
     return head + end + _recolor(body, colors)
 
 
 def for_file(svg: str) -> str:
     """The SVG as a separate file: fixed colors on a light card with a margin."""
-    colors = {stand_in: color for stand_in, (_, color) in COLORS.items()}
-    svg = _recolor(svg, colors | {"var(--plot-font)": FONT})
-    head, end, body = svg.partition(">")
+    colors = {name: color for name, (_, color) in COLORS.items()} | {"var(--plot-font)": FONT}
+    head, end, body = _recolor(svg, colors).partition(">")
     sizes = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0]
-    width, height = (float(size) + 2 * CARD_MARGIN for size in sizes)
+    width, height = (f"{float(size) + 2 * CARD_MARGIN:g}" for size in sizes)
     head = re.sub(r' (width|height|viewBox)="[^"]*"', "", head)
-    head += f' width="{width:g}pt" height="{height:g}pt"'
-    head += f' viewBox="{-CARD_MARGIN} {-CARD_MARGIN} {width:g} {height:g}"'
+    head += f' width="{width}pt" height="{height}pt"'
+    head += f' viewBox="{-CARD_MARGIN} {-CARD_MARGIN} {width} {height}"'
     corner = f'x="{-CARD_MARGIN}" y="{-CARD_MARGIN}"'
-    card = f'<rect {corner} width="{width:g}" height="{height:g}" rx="8" fill="#ffffff"/>'
+    card = f'<rect {corner} width="{width}" height="{height}" rx="8" fill="#ffffff"/>'
     return head + end + body.replace("</desc>", f"</desc>\n {card}", 1)
 
 
@@ -152,8 +141,8 @@ def _with_unique_ids(tag: str, name: str) -> str:
 
 def _recolor(svg: str, replacements: dict[str, str]) -> str:
     pattern = re.compile("|".join(map(re.escape, replacements)))
-    return re.sub(
-        r"<[^>]*>",
-        lambda tag: pattern.sub(lambda found: replacements[found.group()], tag.group()),
-        svg,
-    )
+
+    def recolor(tag: re.Match[str]) -> str:
+        return pattern.sub(lambda found: replacements[found[0]], tag[0])
+
+    return re.sub(r"<[^>]*>", recolor, svg)

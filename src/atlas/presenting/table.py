@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from atlas.terminal.visible_text import one_line
@@ -33,8 +33,7 @@ class Cell:
 class TableRow:
     """A row; its first cell is its heading.
 
-    Attributes:
-        mark: position in the page's list of marks (the color and the shape of an arm).
+    `mark` is a position in the page's list of marks (the color and the shape of an arm).
     """
 
     cells: tuple[Cell, ...]
@@ -60,7 +59,7 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     groups: tuple[RowGroup, ...]
-    text_columns: frozenset[int] = field(default_factory=frozenset)
+    text_columns: frozenset[int] = frozenset()
     compact: bool = False
 
     @property
@@ -72,13 +71,26 @@ class Table:
         return column == 0 or column in self.text_columns
 
 
-def text_table(
-    caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1
+def plain_table(
+    caption: str,
+    columns: Iterable[str],
+    rows: Iterable[TableRow],
+    text_columns: Iterable[int] = (),
+    compact: bool = False,
 ) -> Table:
-    """A table of plain texts; the first `num_names` columns are names, the others are numbers."""
-    made = tuple(TableRow(tuple(map(Cell, row))) for row in rows)
-    names = frozenset(range(1, num_names))
-    return Table(caption, tuple(columns), (RowGroup("", made),), text_columns=names)
+    """A table whose rows are not grouped."""
+    groups = (RowGroup("", tuple(rows)),)
+    return Table(caption, tuple(columns), groups, frozenset(text_columns), compact)
+
+
+def text_row(texts: Iterable[str], mark: int | None = None) -> TableRow:
+    """A row of plain texts."""
+    return TableRow(tuple(map(Cell, texts)), mark)
+
+
+def text_table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of plain texts; the first two columns are names, the others are numbers."""
+    return plain_table(caption, columns, map(text_row, rows), text_columns=[1])
 
 
 def terminal_table(table: Table) -> RichTable:

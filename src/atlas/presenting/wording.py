@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.records import CriticalKind
+from atlas.records import CRITICAL_KINDS
 from atlas.statistics.estimate import Estimate
 
 MINUS = "−"
@@ -15,12 +15,7 @@ MAX_LABEL = 80
 # Whole paragraphs are cut there.
 MAX_TEXT = 4000
 
-KIND_LABELS: dict[CriticalKind, str] = {
-    "plan_creation": "plan creation",
-    "critical_observation": "critical observation",
-    "critical_action": "critical action",
-    "self_correction": "self correction",
-}
+KIND_LABELS = {kind: kind.replace("_", " ") for kind in CRITICAL_KINDS}
 
 
 def signed(value: float, digits: int) -> str:
@@ -40,7 +35,7 @@ def percent(rate: Estimate, digits: int = 1) -> str:
 
 
 def percent_interval(rate: Estimate, digits: int = 1) -> str:
-    """`[29.7, 42.9]`, in percent; empty where there is no interval."""
+    """`[29.7, 42.9]`, in percent; empty without an interval."""
     return _interval(*(f"{100 * limit:.{digits}f}" for limit in rate.limits or ()))
 
 
@@ -50,7 +45,7 @@ def points(difference: Estimate) -> str:
 
 
 def points_interval(difference: Estimate) -> str:
-    """`[+2.1, +13.9]`, in percentage points; empty where there is no interval."""
+    """`[+2.1, +13.9]`, in percentage points; empty without an interval."""
     return _interval(*(signed(100 * limit, 1) for limit in difference.limits or ()))
 
 
@@ -60,7 +55,7 @@ def decimal(number: Estimate, digits: int = 3, sign: bool = False) -> str:
 
 
 def decimal_interval(number: Estimate, digits: int = 3, sign: bool = False) -> str:
-    """`[0.412, 0.612]`; empty where there is no interval."""
+    """`[0.412, 0.612]`; empty without an interval."""
     return _interval(*(_decimal(limit, digits, sign) for limit in number.limits or ()))
 
 

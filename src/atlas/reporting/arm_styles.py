@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from atlas.presenting.marks import MarkStyle
 from atlas.presenting.svg import BASE, COLORS, CONTROLS, FOCUS, REFERENCE
-from atlas.reporting.report import Report
+from atlas.reporting.report import ArmReport, Report
 
+ROLE_STYLES = {
+    "base": MarkStyle(BASE, "o", hollow=True),
+    "reference": MarkStyle(REFERENCE, "D"),
+    "focus": MarkStyle(FOCUS, "o"),
+}
 CONTROL_MARKS = ("s", "^", "v", "P", "X")
 
 
-def arm_styles(report: Report) -> tuple[MarkStyle, ...]:
-    """The style of each arm, by its role.
+def styled_arms(report: Report) -> list[tuple[ArmReport, MarkStyle]]:
+    """Each arm with its style, by its role.
 
     Controls take theirs in the order of the report; from the sixth on they are hollow.
     """
-    roles = {
-        "base": MarkStyle(BASE, "o", hollow=True),
-        "reference": MarkStyle(REFERENCE, "D"),
-        "focus": MarkStyle(FOCUS, "o"),
-    }
-    styles, num_controls = [], 0
-    for arm in report.arms:
-        if arm.role != "control":
-            styles.append(roles[arm.role])
-            continue
-        place = num_controls % len(CONTROLS)
-        hollow = num_controls >= len(CONTROLS)
-        styles.append(MarkStyle(CONTROLS[place], CONTROL_MARKS[place], hollow))
-        num_controls += 1
-    return tuple(styles)
+    num_marks = len(CONTROLS)
+    controls = (
+        MarkStyle(CONTROLS[place % num_marks], CONTROL_MARKS[place % num_marks], place >= num_marks)
+        for place in count()
+    )
+    return [(arm, ROLE_STYLES.get(arm.role) or next(controls)) for arm in report.arms]
 
 
 def page_marks(report: Report) -> tuple[tuple[str, str], ...]:
     """The CSS variable and the shape of each arm's mark."""
-    return tuple((COLORS[style.color][0][2:], style.mark) for style in arm_styles(report))
+    return tuple((COLORS[style.color][0][2:], style.mark) for _, style in styled_arms(report))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.presenting.wording import MAX_LABEL
 from atlas.records import Selection
 from atlas.reporting.config import ArmConfig
+from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
@@ -32,11 +34,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The trajectories of a training and the selection made from them.
+    """The trajectories of a training and the selection made from them, by trajectory id.
 
-    Attributes:
-        complement_of: the selection whose rest was drawn from, where there is one.
-        annotated_steps: by trajectory id, the steps that the source itself marks as critical.
+    `complement_of` is the selection whose rest was drawn from, if any. `annotated_steps` are those
+    that the source itself marks as critical.
     """
 
     selection_folder: RunFolder
@@ -49,19 +50,16 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training: its loss curve as (optimizer step, loss), and what it was trained on."""
+    """One training: its loss curve, if it logged one, and what it was trained on."""
 
     folder: RunFolder
-    losses: tuple[tuple[int, float], ...]
+    loss: LossCurve | None
     data: TrainingData | None
 
 
 @dataclass(frozen=True, slots=True)
 class SeedRun:
-    """One training seed of an arm with its evaluations by split.
-
-    The untuned model has no training.
-    """
+    """One training seed of an arm with its evaluations by split; None for the untuned model."""
 
     training: Training | None
     evaluations: dict[str, Evaluation]
@@ -86,3 +84,10 @@ class Arm:
     @property
     def trainings(self) -> tuple[Training, ...]:
         return tuple(run.training for run in self.runs if run.training is not None)
+
+
+def evaluations_of(arms: Iterable[Arm]) -> Iterator[Evaluation]:
+    """Every evaluation, in the order of the arms."""
+    return (
+        evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
+    )

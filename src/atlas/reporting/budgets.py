@@ -1,18 +1,14 @@
-"""Trainings of an arm -> its budget, where its selected steps lie, and its loss curves."""
+"""Trainings of an arm -> its budget, and where its selected steps lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
 from atlas.reporting.position_bins import count_positions
-from atlas.reporting.report import (
-    Budget,
-    LossCurve,
-    SelectionProfile,
-    SourcedEstimate,
-)
+from atlas.reporting.report import Budget, SelectionProfile, SourcedEstimate
 
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
@@ -24,58 +20,41 @@ def measure_budget(arm: Arm) -> Budget | None:
     if not trainings:
         return None
     data = trainings[0].data
-    return Budget(
-        selector=_selector(data) if data else "all",
-        ratio=_ratio(data) if data else None,
-        supervised_step_share=_share(trainings, "num_supervised_steps", "num_steps"),
-        supervised_token_share=_share(trainings, "num_supervised_tokens", "num_tokens"),
-        **{field: _recorded(trainings, field) for field in RECORDED},
-    )
-
-
-RECORDED = (
-    "num_trajectories",
-    "num_examples",
-    "num_steps",
-    "num_supervised_steps",
-    "num_tokens",
-    "num_supervised_tokens",
-    "num_dropped_steps",
-    "optimizer_steps",
-    "train_seconds",
-    "final_loss",
-)
+    known: dict[str, Any] = {
+        "selector": next(iter(data.selections.values())).selector if data else "all",
+        "ratio": _ratio(data) if data else None,
+        "supervised_step_share": _over_runs(trainings, "num_supervised_steps", "num_steps"),
+        "supervised_token_share": _over_runs(trainings, "num_supervised_tokens", "num_tokens"),
+    }
+    # The summary of a training holds the other numbers under the same names.
+    others = [name for name in Budget.model_fields if name not in known]
+    return Budget(**known, **{name: _over_runs(trainings, name) for name in others})
 
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:
-    """Where the selected steps lie and of what kind they are.
+    """Where the selected steps lie and of what kind they are, over the arm's distinct selections.
 
-    Counts are over the distinct selections of the arm; None where it has none.
+    None where the arm has none.
     """
-    data = list(
-        {
-            training.data.selection_folder.path.resolve(): training.data
-            for training in arm.trainings
-            if training.data
-        }.values()
-    )
+    given = [training.data for training in arm.trainings if training.data]
+    data = {part.selection_folder.path.resolve(): part for part in given}.values()
     if not data:
         return None
-    num_annotated = num_selected_annotated = 0
-    for part in data:
-        for selection in part.selections.values():
-            annotated = part.annotated_steps.get(selection.trajectory_id, frozenset())
-            num_annotated += len(annotated)
-            num_selected_annotated += len(annotated & selection.indices)
-    selections = [selection for part in data for selection in part.selections.values()]
-    bins = count_positions(selections)
+    pairs = [
+        (selection, part.annotated_steps[id_])
+        for part in data
+        for id_, selection in part.selections.items()
+    ]
+    bins = count_positions(selection for selection, _ in pairs)
     return SelectionProfile(
-        num_trajectories=len(selections),
+        num_trajectories=len(pairs),
         num_steps=sum(part.num_steps for part in bins),
         num_selected=sum(part.num_selected for part in bins),
-        num_problems=sum(selection.problem is not None for selection in selections),
-        num_annotated=num_annotated,
-        num_selected_annotated=num_selected_annotated,
+        num_problems=sum(selection.problem is not None for selection, _ in pairs),
+        num_annotated=sum(len(annotated) for _, annotated in pairs),
+        num_selected_annotated=sum(
+            len(annotated & selection.indices) for selection, annotated in pairs
+        ),
         bins=bins,
         kinds={kind: sum(part.kinds[kind] for part in bins) for kind in CRITICAL_KINDS},
         sources=tuple(
@@ -89,25 +68,6 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
     )
 
 
-def loss_curves(arm: Arm) -> tuple[LossCurve, ...]:
-    """The loss curve of each training of the arm that logged one."""
-    return tuple(
-        LossCurve(
-            run=training.folder.name,
-            steps=tuple(step for step, _ in training.losses),
-            losses=tuple(loss for _, loss in training.losses),
-            source=f"{training.folder.name}/metrics.jsonl#loss",
-        )
-        for training in arm.trainings
-        if training.losses
-    )
-
-
-def _selector(data: TrainingData) -> str:
-    """The selector as the selections themselves name it."""
-    return next(iter(data.selections.values())).selector
-
-
 def _ratio(data: TrainingData) -> float | None:
     """The share of steps that could be selected, None where the selector set its own budget."""
     if all(selection.budget == selection.num_steps for selection in data.selections.values()):
@@ -116,40 +76,24 @@ def _ratio(data: TrainingData) -> float | None:
     return float(ratio) if isinstance(ratio, int | float) else None
 
 
-def _recorded(trainings: Sequence[Training], field: str) -> SourcedEstimate:
-    values = [training.folder.manifest.summary.get(field) for training in trainings]
-    return _over_runs(
-        values,
-        tuple(f"{training.folder.name}/manifest.json#summary.{field}" for training in trainings),
-    )
-
-
-def _share(trainings: Sequence[Training], part: str, whole: str) -> SourcedEstimate:
-    shares: list[float | None] = []
+def _over_runs(
+    trainings: Sequence[Training], field: str, whole: str | None = None
+) -> SourcedEstimate:
+    """A number that the trainings recorded, or its share of the number `whole`."""
+    known = []
     for training in trainings:
         summary = training.folder.manifest.summary
-        known = isinstance(summary.get(part), int | float) and bool(summary.get(whole))
-        shares.append(summary[part] / summary[whole] if known else None)
-    return _over_runs(
-        shares,
-        tuple(
-            f"{training.folder.name}/manifest.json#summary.{field}"
-            for training in trainings
-            for field in (part, whole)
-        ),
+        value, divisor = summary.get(field), summary.get(whole) if whole else 1
+        if isinstance(value, int | float) and divisor:
+            known.append(value / divisor if whole else value)
+    sources = tuple(
+        f"{training.folder.name}/manifest.json#summary.{name}"
+        for training in trainings
+        for name in (field, whole)
+        if name
     )
-
-
-def _over_runs(values: Sequence[object], sources: tuple[str, ...]) -> SourcedEstimate:
-    known = [value for value in values if isinstance(value, int | float)]
-    if not known:
-        return SourcedEstimate(value=None, method=SINGLE, sources=sources)
-    if min(known) == max(known):
-        return SourcedEstimate(value=known[0], method=SINGLE, sources=sources)
-    return SourcedEstimate(
-        value=sum(known) / len(known),
-        low=min(known),
-        high=max(known),
-        method=RUN_MEAN,
-        sources=sources,
-    )
+    low, high = min(known, default=None), max(known, default=None)
+    if low == high:
+        return SourcedEstimate(value=low, method=SINGLE, sources=sources)
+    mean = sum(known) / len(known)
+    return SourcedEstimate(value=mean, low=low, high=high, method=RUN_MEAN, sources=sources)

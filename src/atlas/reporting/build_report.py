@@ -14,11 +14,11 @@ from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
-from atlas.reporting.arms import Arm, RunFolder
-from atlas.reporting.budgets import loss_curves, measure_budget, profile_selection
+from atlas.reporting.arms import Arm, RunFolder, evaluations_of
+from atlas.reporting.budgets import measure_budget, profile_selection
 from atlas.reporting.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.document import Document, write_document
+from atlas.reporting.document import write_document
 from atlas.reporting.headline import write_findings, write_headline
 from atlas.reporting.measure import measure_split
 from atlas.reporting.notes import write_notes
@@ -38,8 +38,7 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
     """Compare the arms of `config` and write the report into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, arms were evaluated on different tasks, or an arm
-            mixes runs that do not belong together.
+        RunError: a run is missing or unfinished, or the runs cannot be compared (see `read_arms`).
         DataError: a file of a run cannot be read.
         DependencyError: matplotlib is not installed.
     """
@@ -53,7 +52,17 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
         (out / PLOTS_FOLDER).mkdir(exist_ok=True)
         for plot in document.plots:
             write_text(out / PLOTS_FOLDER / f"{plot.name}.svg", for_file(plot.svg))
-        write_text(out / "report.html", _render(document))
+        page = render_page(
+            "atlas.reporting",
+            "report.html.j2",
+            title=report.title,
+            sections=document.sections,
+            marks=page_marks(report),
+            highlighted=[index for index, arm in enumerate(report.arms) if arm.role == "focus"],
+            document=document,
+            report=report,
+        )
+        write_text(out / "report.html", page)
         write_text(out / "report.md", write_markdown(document))
         write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
         problems = list(_left_out(arms))
@@ -62,13 +71,8 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
             {
                 "headline": report.headline,
                 "arms": len(report.arms),
-                "evaluations": sum(len(run.evaluations) for arm in arms for run in arm.runs),
-                "episodes": sum(
-                    len(evaluation.episodes)
-                    for arm in arms
-                    for run in arm.runs
-                    for evaluation in run.evaluations.values()
-                ),
+                "evaluations": len(list(evaluations_of(arms))),
+                "episodes": sum(len(evaluation.episodes) for evaluation in evaluations_of(arms)),
                 "comparisons": len(report.comparisons),
                 "cautions": sum(note.level == "caution" for note in report.notes),
                 "left_out": len(problems),
@@ -77,19 +81,11 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
 
 
 def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
-    """All numbers and words of the report; paths of runs are relative to `out`."""
+    """All numbers of the report, then its words; paths of runs are relative to `out`."""
     splits = tuple(arms[0].runs[0].evaluations)
-    comparisons = compare_arms(arms, splits, config)
-    origins = describe_origins(arms)
-    reports = tuple(_describe_arm(arm, splits, config) for arm in arms)
-    return Report(
+    report = Report(
         title=one_line(config.title, MAX_TITLE),
-        headline=write_headline(reports, comparisons, config.focus_arm, config.reference),
-        findings=write_findings(
-            reports, comparisons, config.focus_arm, config.reference, config.base
-        ),
-        notes=write_notes(arms, reports, comparisons, origins[0], config),
-        label_origin=origins,
+        label_origin=describe_origins(arms),
         reference=config.reference,
         base=config.base,
         focus=config.focus_arm,
@@ -97,24 +93,16 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         seed=config.seed,
         resamples=config.resamples,
         confidence=config.confidence,
-        arms=reports,
-        comparisons=comparisons,
-        runs=_describe_runs(_folders(arms), out),
+        arms=tuple(_describe_arm(arm, splits, config) for arm in arms),
+        comparisons=compare_arms(arms, splits, config),
+        runs=_describe_runs(arms, out),
     )
-
-
-def _render(document: Document) -> str:
-    report = document.report
-    return render_page(
-        "atlas.reporting",
-        "report.html.j2",
-        title=report.title,
-        sections=document.sections,
-        marks=page_marks(report),
-        highlighted=[index for index, arm in enumerate(report.arms) if arm.role == "focus"],
-        document=document,
-        report=report,
-    )
+    words = {
+        "headline": write_headline(report),
+        "findings": write_findings(report),
+        "notes": write_notes(arms, report),
+    }
+    return report.model_copy(update=words)
 
 
 def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:
@@ -131,36 +119,27 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
         budget=measure_budget(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
         selection=profile_selection(arm),
-        losses=loss_curves(arm),
+        losses=tuple(training.loss for training in arm.trainings if training.loss),
     )
 
 
-def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
-    """Every run folder that was read, in the order of the arms."""
-    for arm in arms:
-        for run in arm.runs:
-            yield from (evaluation.folder for evaluation in run.evaluations.values())
-            if run.training is None:
-                continue
-            yield run.training.folder
-            if (data := run.training.data) is not None:
-                yield from (
-                    folder
-                    for folder in (
-                        data.selection_folder,
-                        data.complement_of,
-                        data.trajectories_folder,
-                    )
-                    if folder
-                )
-
-
-def _describe_runs(folders: Iterable[RunFolder], out: Path) -> tuple[RunReport, ...]:
-    """One row for each folder, with several names where several runs share it."""
+def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:
+    """One row for each folder that was read, with several names where several runs share it."""
     by_path: dict[str, list[RunFolder]] = {}
-    for folder in folders:
+    for folder in _folders(arms):
         by_path.setdefault(relative_path(folder.path, out), []).append(folder)
     return tuple(_describe_run(path, same) for path, same in by_path.items())
+
+
+def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
+    for run in (run for arm in arms for run in arm.runs):
+        yield from (evaluation.folder for evaluation in run.evaluations.values())
+        if run.training is None:
+            continue
+        yield run.training.folder
+        if (data := run.training.data) is not None:
+            used = (data.selection_folder, data.complement_of, data.trajectories_folder)
+            yield from filter(None, used)
 
 
 def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
@@ -179,14 +158,8 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
 
 
 def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
-    evaluations = (
-        evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
-    )
-    for evaluation in evaluations:
+    for evaluation in evaluations_of(arms):
         for episode in evaluation.episodes.values():
             if not episode.is_valid:
-                yield Problem(
-                    where=evaluation.folder.name,
-                    reason=f"the episode ended as '{episode.status}', not counted",
-                    item=episode.task_id,
-                )
+                reason = f"the episode ended as '{episode.status}', not counted"
+                yield Problem(where=evaluation.folder.name, reason=reason, item=episode.task_id)

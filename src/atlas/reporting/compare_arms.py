@@ -16,12 +16,12 @@ from atlas.reporting.measure import (
     OVER_TASKS_AND_RUNS,
     episode_sources,
     episode_values,
+    episodes_of,
     sourced,
 )
 from atlas.reporting.report import ArmComparison, ArmVerdict, Family, SourcedEstimate
 from atlas.statistics.intervals import wilson_interval
 from atlas.statistics.paired_difference import PairedDifference, holm_adjust, paired_bootstrap
-from atlas.statistics.trajectory_summary import TrajectoryFacts
 
 ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
 FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
@@ -31,54 +31,34 @@ def compare_arms(
     arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
 ) -> tuple[ArmComparison, ...]:
     """All paired comparisons of the report, by family, then by arm, then by split."""
-    return tuple(
-        comparison
-        for family in FAMILIES
-        for comparison in _compare_family(family, arms, splits, config)
-    )
-
-
-def _compare_family(
-    family: Family, arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
-) -> list[ArmComparison]:
-    pairs = [
-        (arm, against, split) for arm, against in _pairs(family, arms, config) for split in splits
-    ]
-    results = [_difference(arm, against, split, "success", config) for arm, against, split in pairs]
-    adjusted = holm_adjust([result.p_value for result in results])
-    return [
-        _describe(family, arm, against, split, result, p_adjusted, config)
-        for (arm, against, split), result, p_adjusted in zip(pairs, results, adjusted, strict=True)
-    ]
+    found = []
+    for family in FAMILIES:
+        pairs = [(*pair, split) for pair in _pairs(family, arms, config) for split in splits]
+        results = [_difference(*pair, "success", config) for pair in pairs]
+        adjusted = holm_adjust([result.p_value for result in results])
+        for pair, result, p_adjusted in zip(pairs, results, adjusted, strict=True):
+            found.append(_describe(family, *pair, result, p_adjusted, config))
+    return tuple(found)
 
 
 def _pairs(family: Family, arms: Sequence[Arm], config: ReportConfig) -> Iterator[tuple[Arm, Arm]]:
     by_name = {arm.name: arm for arm in arms}
+    roles = {"reference": config.reference, "base": config.base, "focus": config.focus_arm}
+    # The arms that a family leaves out besides its own.
+    passed = {"reference": ("base",), "base": (), "focus": ("reference", "base")}[family]
+    one = roles[family]
+    if one is None:
+        return
     for arm in arms:
-        if family == "reference" and arm.name not in (config.reference, config.base):
-            yield arm, by_name[config.reference]
-        elif family == "base" and config.base is not None and arm.name != config.base:
-            yield arm, by_name[config.base]
-        elif (
-            family == "focus"
-            and config.focus_arm is not None
-            and arm.name not in (config.reference, config.base, config.focus_arm)
-        ):
-            yield by_name[config.focus_arm], arm
+        if arm.name not in (one, *(roles[role] for role in passed)):
+            yield (by_name[one], arm) if family == "focus" else (arm, by_name[one])
 
 
 def _difference(
     arm: Arm, against: Arm, split: str, field: str, config: ReportConfig
 ) -> PairedDifference:
-    a, b = (
-        episode_values(_episodes(arm, split), field),
-        episode_values(_episodes(against, split), field),
-    )
+    a, b = (episode_values(episodes_of(one, split), field) for one in (arm, against))
     return paired_bootstrap(a, b, config.seed, config.resamples, config.confidence)
-
-
-def _episodes(arm: Arm, split: str) -> list[list[TrajectoryFacts]]:
-    return [list(run.evaluations[split].episodes.values()) for run in arm.runs]
 
 
 def _describe(
@@ -91,20 +71,18 @@ def _describe(
     config: ReportConfig,
 ) -> ArmComparison:
     method = OVER_TASKS if len(arm.runs) == len(against.runs) == 1 else OVER_TASKS_AND_RUNS
-    both = [(arm, split), (against, split)]
+    statuses, scores = (
+        (*episode_sources(arm, split, field), *episode_sources(against, split, field))
+        for field in ("outcome.status", "outcome.score")
+    )
+    score = _difference(arm, against, split, "score", config).difference
     return ArmComparison(
         arm=arm.name,
         against=against.name,
         split=split,
         family=family,
-        success_difference=_success_difference(
-            result, method, _sources(both, "outcome.status"), config.confidence
-        ),
-        score_difference=sourced(
-            _difference(arm, against, split, "score", config).difference,
-            method,
-            _sources(both, "outcome.score"),
-        ),
+        success_difference=_success_difference(result, method, statuses, config.confidence),
+        score_difference=sourced(score, method, scores),
         p_value=result.p_value,
         p_adjusted=p_adjusted,
         num_tasks=result.num_tasks,
@@ -120,9 +98,8 @@ def _success_difference(
 ) -> SourcedEstimate:
     """The bootstrap's interval, or where every task came out alike a limit from Wilson's.
 
-    Where all tasks came out alike, the limit says how often another outcome is still possible. A
-    task that comes out otherwise moves the difference by 1, or by at most 2 where the arm won or
-    lost all of them.
+    That limit says how often another outcome is still possible. A task that comes out otherwise
+    moves the difference by 1, or by at most 2 where the arm won or lost all of them.
     """
     value = result.difference.value
     if value is None or result.difference.limits is not None:
@@ -131,10 +108,6 @@ def _success_difference(
     low = max(-1.0, value - share * (2 if value > 0 else 1))
     high = min(1.0, value + share * (2 if value < 0 else 1))
     return SourcedEstimate(value=value, low=low, high=high, method=ALL_ALIKE, sources=sources)
-
-
-def _sources(arms: list[tuple[Arm, str]], field: str) -> tuple[str, ...]:
-    return tuple(source for arm, split in arms for source in episode_sources(arm, split, field))
 
 
 def _judge(result: PairedDifference, p_adjusted: float | None, alpha: float) -> ArmVerdict:

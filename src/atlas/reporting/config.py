@@ -52,20 +52,18 @@ class ReportConfig(Config):
     @model_validator(mode="after")
     def _arms_are_known(self) -> ReportConfig:
         names = [arm.name for arm in self.arms]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise ValueError(
                 f"two arms are named '{repeated[0]}', expected a different name for each"
             )
-        labels = [arm.label or arm.name for arm in self.arms]
-        if len(set(labels)) < len(labels):
+        if len({arm.label or arm.name for arm in self.arms}) < len(names):
             raise ValueError("two arms have the same label, expected a different one for each")
-        for role in ("reference", "base", "focus"):
-            name = getattr(self, role)
-            if name is not None and name not in names:
+        roles = {"reference": self.reference, "base": self.base, "focus": self.focus}
+        given = {role: name for role, name in roles.items() if name is not None}
+        for role, name in given.items():
+            if name not in names:
                 raise ValueError(f"the {role} '{name}' is not an arm. {nearest(name, names)}")
-        given = [name for name in (self.reference, self.base, self.focus) if name is not None]
-        if len(set(given)) < len(given):
+        if len(set(given.values())) < len(given):
             raise ValueError("reference, base and focus must be different arms")
         return self
 
@@ -87,17 +85,10 @@ class ReportConfig(Config):
 
     def relative_to(self, folder: Path) -> ReportConfig:
         """The same config with paths relative to `folder`, as a run folder stores it."""
-        arms = tuple(
-            arm.model_copy(update={"runs": tuple(_relative_run(run, folder) for run in arm.runs)})
-            for arm in self.arms
-        )
-        return self.model_copy(update={"arms": arms})
-
-
-def _relative_run(run: ArmRun, folder: Path) -> ArmRun:
-    return ArmRun(
-        training=None if run.training is None else Path(relative_path(run.training, folder)),
-        evaluations={
-            split: Path(relative_path(path, folder)) for split, path in run.evaluations.items()
-        },
-    )
+        values = self.model_dump()
+        for run in (run for arm in values["arms"] for run in arm["runs"]):
+            if run["training"] is not None:
+                run["training"] = relative_path(run["training"], folder)
+            for split, path in run["evaluations"].items():
+                run["evaluations"][split] = relative_path(path, folder)
+        return ReportConfig(**values)

@@ -5,7 +5,7 @@ The page and the Markdown file are two forms of the same document.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atlas.presenting.svg import Plot
@@ -18,7 +18,7 @@ from atlas.reporting.plots import (
     plot_losses,
     plot_success,
 )
-from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.report import Report
 from atlas.reporting.tables import difference_tables, group_table, main_table
 from atlas.reporting.training_tables import (
     budget_table,
@@ -34,7 +34,7 @@ from atlas.reporting.verdicts import VERDICTS, split_label
 class Tile:
     """The focus against the reference on one split, in large type.
 
-    `low`, `estimate`, `high` and `zero` are places on the interval's bar, as shares of its width.
+    `low`, `estimate` and `high` are places on the interval's bar, as shares of its width.
     """
 
     split: str
@@ -46,12 +46,11 @@ class Tile:
     low: float
     estimate: float
     high: float
-    zero: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A part of the report: a lead in words, then plots and tables."""
+    """A part of the report: a lead in words, then items, plots and tables."""
 
     id: str
     title: str
@@ -77,7 +76,7 @@ class Document:
 
 def write_document(report: Report) -> Document:
     """The document of a report; sections without content are left out."""
-    sections = [section for write in SECTIONS if (section := write(report)).plots or section.tables]
+    sections = (section for section in _sections(report) if section.plots or section.tables)
     return Document(report, _tiles(report), _facts(report), tuple(sections))
 
 
@@ -87,34 +86,30 @@ def _tiles(report: Report) -> tuple[Tile, ...]:
     ]
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
-    return tuple(_tile(row, reach) for row in rows)
-
-
-def _tile(row: ArmComparison, reach: float) -> Tile:
-    difference = row.success_difference
-    tone = {"better": "good", "worse": "bad"}.get(row.verdict, "muted")
 
     def place(value: float | None) -> float:
         return 0.5 if value is None else 0.5 + value / (2 * reach)
 
-    return Tile(
-        split=split_label(row.split),
-        value=points(difference),
-        interval=points_interval(difference),
-        verdict=VERDICTS[row.verdict],
-        tone=tone,
-        p=p_text(row.p_adjusted),
-        low=place(difference.low),
-        estimate=place(difference.value),
-        high=place(difference.high),
+    return tuple(
+        Tile(
+            split=split_label(row.split),
+            value=points(difference),
+            interval=points_interval(difference),
+            verdict=VERDICTS[row.verdict],
+            tone={"better": "good", "worse": "bad"}.get(row.verdict, "muted"),
+            p=p_text(row.p_adjusted),
+            low=place(difference.low),
+            estimate=place(difference.value),
+            high=place(difference.high),
+        )
+        for row in rows
+        for difference in (row.success_difference,)
     )
 
 
 def _facts(report: Report) -> str:
-    """One line: how much was measured."""
-    episodes = sum(
-        int(result.total.num_episodes.value or 0) for arm in report.arms for result in arm.results
-    )
+    totals = [result.total for arm in report.arms for result in arm.results]
+    episodes = sum(int(total.num_episodes.value or 0) for total in totals)
     seeds = sorted({arm.num_runs for arm in report.arms if arm.budget is not None})
     facts = [
         f"{len(report.arms)} {'arms' if len(report.arms) > 1 else 'arm'}",
@@ -128,6 +123,64 @@ def _facts(report: Report) -> str:
     return join_words(facts)
 
 
+def _sections(report: Report) -> Iterator[ReportSection]:
+    has_several_seeds = any(arm.num_runs > 1 for arm in report.arms)
+    lead = (
+        "The environment decides whether an episode is a success. The rate is over valid episodes: "
+        "a truncated one is not a success, one that broke is left out and counted under errors. "
+        "Brackets hold intervals, in the unit of the number before them."
+    )
+    if has_several_seeds:
+        lead += " Where an arm has several training seeds, each task counts once, by its mean."
+    yield _section("success", "Success", lead, [plot_success(report)], [main_table(report)])
+
+    runs = ", and of the runs of an arm that has several" if has_several_seeds else ""
+    lead = (
+        "Every arm met the same tasks, so arms are compared task by task, which removes the "
+        "difficulty of the tasks from the noise. Intervals and p-values come from "
+        f"{thousands(report.resamples)} bootstrap resamples of the tasks{runs}. The verdict "
+        "follows the p-value that is adjusted for all comparisons of its table."
+    )
+    plots, tables = [plot_differences(report)], difference_tables(report)
+    yield _section("differences", "Paired differences", lead, plots, tables)
+
+    lead = (
+        "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
+        "rest of each trajectory was context."
+    )
+    yield _section("budgets", "Arms and budgets", lead, tables=[budget_table(report)])
+
+    lead = (
+        "The same success rates by group of tasks, the easiest for "
+        f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
+        "nothing is tested here: this is for exploring, not for claims."
+    )
+    plots = [plot_groups(report, split) for split in report.splits]
+    yield _section(
+        "groups",
+        "Task groups",
+        lead,
+        plots,
+        [group_table(report, split) for split in report.splits],
+    )
+
+    lead, *items = report.label_origin
+    plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
+    yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
+
+    lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
+    yield _section("losses", "Training loss", lead, [plot_losses(report)])
+
+    lead = (
+        "report.json holds every number of this report with the run, the file and the field that "
+        f"it was computed from. Resampling used seed {report.seed}."
+    )
+    versions = {versions_text(run) for run in report.runs}
+    if len(versions) == 1:
+        lead += f" All runs were made with {versions.pop()}."
+    yield _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
+
+
 def _section(
     id_: str,
     title: str,
@@ -137,91 +190,6 @@ def _section(
     items: Sequence[str] = (),
 ) -> ReportSection:
     """A section without its missing plots and its empty tables."""
-    return ReportSection(
-        id_,
-        title,
-        lead,
-        tuple(items),
-        tuple(plot for plot in plots if plot is not None),
-        tuple(table for table in tables if not table.is_empty),
-    )
-
-
-def _success(report: Report) -> ReportSection:
-    lead = (
-        "The environment decides whether an episode is a success. The rate is over valid episodes: "
-        "a truncated one is not a success, one that broke is left out and counted under errors. "
-        "Brackets hold intervals, in the unit of the number before them."
-    )
-    if _has_several_seeds(report):
-        lead += " Where an arm has several training seeds, each task counts once, by its mean."
-    return _section("success", "Success", lead, [plot_success(report)], [main_table(report)])
-
-
-def _differences(report: Report) -> ReportSection:
-    runs = ", and of the runs of an arm that has several" if _has_several_seeds(report) else ""
-    lead = (
-        "Every arm met the same tasks, so arms are compared task by task, which removes the "
-        "difficulty of the tasks from the noise. Intervals and p-values come from "
-        f"{thousands(report.resamples)} bootstrap resamples of the tasks{runs}. The verdict "
-        "follows the p-value that is adjusted for all comparisons of its table."
-    )
-    plots, tables = [plot_differences(report)], difference_tables(report)
-    return _section("differences", "Paired differences", lead, plots, tables)
-
-
-def _budgets(report: Report) -> ReportSection:
-    lead = (
-        "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
-        "rest of each trajectory was context."
-    )
-    return _section("budgets", "Arms and budgets", lead, tables=[budget_table(report)])
-
-
-def _groups(report: Report) -> ReportSection:
-    lead = (
-        "The same success rates by group of tasks, the easiest for "
-        f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
-        "nothing is tested here: this is for exploring, not for claims."
-    )
-    plots = [plot_groups(report, split) for split in report.splits]
-    tables = [group_table(report, split) for split in report.splits]
-    return _section("groups", "Task groups", lead, plots, tables)
-
-
-def _selections(report: Report) -> ReportSection:
-    lead, *items = report.label_origin
-    plots = [plot_arm_positions(report)]
-    tables = [kind_table(report), position_table(report)]
-    return _section("selections", "Where the critical steps lie", lead, plots, tables, items)
-
-
-def _losses(report: Report) -> ReportSection:
-    lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
-    return _section("losses", "Training loss", lead, [plot_losses(report)])
-
-
-def _provenance(report: Report) -> ReportSection:
-    lead = (
-        "report.json holds every number of this report with the run, the file and the field that "
-        f"it was computed from. Resampling used seed {report.seed}."
-    )
-    versions = {versions_text(run) for run in report.runs}
-    if len(versions) == 1:
-        lead += f" All runs were made with {versions.pop()}."
-    return _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
-
-
-def _has_several_seeds(report: Report) -> bool:
-    return any(arm.num_runs > 1 for arm in report.arms)
-
-
-SECTIONS: tuple[Callable[[Report], ReportSection], ...] = (
-    _success,
-    _differences,
-    _budgets,
-    _groups,
-    _selections,
-    _losses,
-    _provenance,
-)
+    drawn = tuple(plot for plot in plots if plot is not None)
+    filled = tuple(table for table in tables if not table.is_empty)
+    return ReportSection(id_, title, lead, tuple(items), drawn, filled)

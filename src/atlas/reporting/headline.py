@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 from atlas.presenting.wording import join_words, percent, percent_interval
-from atlas.reporting.report import ArmComparison, ArmReport, ArmVerdict
+from atlas.reporting.report import ArmComparison, ArmVerdict, Family, Report
 from atlas.reporting.verdicts import difference_text, split_label
 
 # The words of a verdict in the headline: in its first clause, which names both arms, and in later
@@ -51,81 +51,70 @@ SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
 }
 
 
-def write_headline(
-    arms: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    focus: str | None,
-    reference: str,
-) -> str:
+def write_headline(report: Report) -> str:
     """One sentence: the focus against the reference on each split.
 
     Without a focus the sentence holds the numbers of the reference.
     """
-    labels = {arm.name: arm.label for arm in arms}
-    if focus is None:
-        only = next(arm for arm in arms if arm.name == reference)
-        rates = [
-            f"{percent(result.total.success_rate)} {percent_interval(result.total.success_rate)}"
-            f" of the episodes on {split_label(result.split)}".replace("  ", " ")
-            for result in only.results
+    reference = report.arm(report.reference)
+    if report.focus is None:
+        rates = [(row.total.success_rate, split_label(row.split)) for row in reference.results]
+        words = [
+            f"{percent(rate)} {percent_interval(rate)}".strip() + f" of the episodes on {split}"
+            for rate, split in rates
         ]
         return (
-            f"{only.label} succeeds in {join_words(rates)}. "
-            "There is no other tuned arm to compare it with."
+            f"{reference.label} succeeds in {join_words(words)}. "
+            "No other tuned arm was given to compare it with."
         )
-    rows = [row for row in comparisons if row.family == "reference" and row.arm == focus]
-    clauses = [
-        CLAUSES[row.verdict][min(index, 1)].format(
-            arm=labels[row.arm],
-            against=labels[row.against],
-            where=split_label(row.split),
-            how=difference_text(row),
-        )
-        for index, row in enumerate(rows)
-    ]
-    return _capital("; ".join(clauses) + ".")
+    clauses: list[str] = []
+    for row in report.comparisons:
+        if row.family == "reference" and row.arm == report.focus:
+            clause = CLAUSES[row.verdict][1 if clauses else 0].format(
+                arm=report.arm(report.focus).label,
+                against=reference.label,
+                where=split_label(row.split),
+                how=difference_text(row),
+            )
+            clauses.append(clause)
+    sentence = "; ".join(clauses)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-def write_findings(
-    arms: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    focus: str | None,
-    reference: str,
-    base: str | None,
-) -> tuple[str, ...]:
+def write_findings(report: Report) -> tuple[str, ...]:
     """The other comparisons: focus and controls, controls and reference, all and base."""
-    labels = {arm.name: arm.label for arm in arms}
-    controls = [row for row in comparisons if row.family == "focus"]
-    to_reference = [row for row in comparisons if row.family == "reference" and row.arm != focus]
-    to_base = [row for row in comparisons if row.family == "base"]
+    rows: dict[Family, list[tuple[str, ArmComparison]]] = defaultdict(list)
+    for row in report.comparisons:
+        if row.family != "reference" or row.arm != report.focus:
+            other = row.against if row.family == "focus" else row.arm
+            rows[row.family].append((report.arm(other).label, row))
     return (
-        *_share(ONE_AGAINST_SEVERAL, controls, labels, one=focus, side="against"),
-        *_share(SEVERAL_AGAINST_ONE, to_reference, labels, one=reference, side="arm"),
-        *_share(SEVERAL_AGAINST_ONE, to_base, labels, one=base, side="arm"),
+        *_share(ONE_AGAINST_SEVERAL, report, report.focus, rows["focus"]),
+        *_share(SEVERAL_AGAINST_ONE, report, report.reference, rows["reference"]),
+        *_share(SEVERAL_AGAINST_ONE, report, report.base, rows["base"]),
     )
 
 
 def _share(
-    sentences: dict[ArmVerdict, str],
-    rows: Sequence[ArmComparison],
-    labels: dict[str, str],
+    sentences: Mapping[ArmVerdict, str],
+    report: Report,
     one: str | None,
-    side: Literal["arm", "against"],
+    rows: Sequence[tuple[str, ArmComparison]],
 ) -> Iterator[str]:
-    """A sentence for each verdict and all the arms that have it on the same splits."""
+    """A sentence for each verdict and all the arms that have it on the same splits.
+
+    `rows` holds the comparisons of the arm `one`, each with the label of the other arm.
+    """
+    if one is None:
+        return
+    label_of_one = report.arm(one).label
     for verdict, sentence in sentences.items():
-        splits_of_arm: dict[str, list[str]] = {}
-        for row in rows:
+        splits_of_arm: dict[str, list[str]] = defaultdict(list)
+        for label, row in rows:
             if row.verdict == verdict:
-                splits_of_arm.setdefault(labels[getattr(row, side)], []).append(
-                    split_label(row.split)
-                )
-        arms_of_splits: dict[str, list[str]] = {}
+                splits_of_arm[label].append(split_label(row.split))
+        arms_of_splits: dict[str, list[str]] = defaultdict(list)
         for label, splits in splits_of_arm.items():
-            arms_of_splits.setdefault(join_words(splits), []).append(label)
-        for where, arms in arms_of_splits.items():
-            yield sentence.format(one=labels[one or ""], several=join_words(arms), where=where)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+            arms_of_splits[join_words(splits)].append(label)
+        for where, several in arms_of_splits.items():
+            yield sentence.format(one=label_of_one, several=join_words(several), where=where)

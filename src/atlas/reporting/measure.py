@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,35 +34,35 @@ def measure_split(arm: Arm, split: str, config: ReportConfig) -> SplitResult:
 
     Groups are in alphabetical order; there are none where the tasks carry no group.
     """
-    runs = [tuple(run.evaluations[split].episodes.values()) for run in arm.runs]
-    groups = sorted({episode.group for episode in runs[0] if episode.group})
+    runs = episodes_of(arm, split)
+    groups = {
+        group: [[episode for episode in episodes if episode.group == group] for episodes in runs]
+        for group in sorted({episode.group for episode in runs[0] if episode.group})
+    }
     return SplitResult(
         split=split,
         num_tasks=len(runs[0]),
-        total=_Episodes(arm, split, runs, config).measure(),
+        total=_measure_episodes(arm, split, runs, config),
         groups={
-            group: _Episodes(
-                arm,
-                split,
-                [[episode for episode in episodes if episode.group == group] for episodes in runs],
-                config,
-                f"[task.group={group}]",
-            ).measure()
-            for group in groups
+            group: _measure_episodes(arm, split, inside, config, f"[task.group={group}]")
+            for group, inside in groups.items()
         },
     )
+
+
+def episodes_of(arm: Arm, split: str) -> list[list[TrajectoryFacts]]:
+    """The episodes of each run of an arm [R][T]."""
+    return [list(run.evaluations[split].episodes.values()) for run in arm.runs]
 
 
 def episode_values(runs: Sequence[Sequence[TrajectoryFacts]], field: str) -> Floats:
     """Values of one of `FIELDS` [R, T]; NaN for an invalid episode or a missing score."""
     read = FIELDS[field]
-    return np.array(
-        [
-            [read(episode) if episode.is_valid else math.nan for episode in episodes]
-            for episodes in runs
-        ],
-        dtype=np.float64,
-    )
+    rows = [
+        [read(episode) if episode.is_valid else math.nan for episode in episodes]
+        for episodes in runs
+    ]
+    return np.array(rows, dtype=np.float64)
 
 
 def sourced(estimate: Estimate, method: str, sources: tuple[str, ...]) -> SourcedEstimate:
@@ -78,63 +77,59 @@ def episode_sources(arm: Arm, split: str, field: str) -> tuple[str, ...]:
     return tuple(f"{run.evaluations[split].folder.name}/episodes.jsonl#{field}" for run in arm.runs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Episodes:
-    """Episodes [R][T] of an arm on a split; `where` names the task group in their sources."""
+def _measure_episodes(
+    arm: Arm,
+    split: str,
+    runs: Sequence[Sequence[TrajectoryFacts]],
+    config: ReportConfig,
+    where: str = "",
+) -> EpisodeCounts:
+    """The numbers of episodes [R][T]; `where` names their task group in the sources."""
+    episodes = [episode for run in runs for episode in run]
+    counts = count_trajectories(episodes)
+    valid = count_trajectories(episode for episode in episodes if episode.is_valid)
+    statuses = episode_sources(arm, split, f"outcome.status{where}")
 
-    arm: Arm
-    split: str
-    runs: Sequence[Sequence[TrajectoryFacts]]
-    config: ReportConfig
-    where: str = ""
+    def number(value: int) -> SourcedEstimate:
+        return SourcedEstimate(value=value, method=COUNT, sources=statuses)
 
-    def measure(self) -> EpisodeCounts:
-        counts = count_trajectories(episode for run in self.runs for episode in run)
-        valid = count_trajectories(
-            episode for run in self.runs for episode in run if episode.is_valid
-        )
-        return EpisodeCounts(
-            num_episodes=self._count(counts.num_trajectories),
-            num_valid=self._count(counts.num_valid),
-            num_success=self._count(counts.num_success),
-            num_truncated=self._count(counts.statuses["truncated"]),
-            num_invalid=self._count(counts.num_trajectories - counts.num_valid),
-            success_rate=self._success_rate(),
-            mean_score=self._mean("score", "outcome.score"),
-            mean_steps=self._mean("num_steps", "steps"),
-            invalid_step_share=SourcedEstimate(
-                value=valid.invalid_step_share,
-                method=STEP_SHARE,
-                sources=self._sources("steps.is_invalid"),
-            ),
-        )
+    def mean(field: str, source: str) -> SourcedEstimate:
+        method = OVER_TASKS if len(runs) == 1 else OVER_TASKS_AND_RUNS
+        estimate = _bootstrap(episode_values(runs, field), config)
+        return sourced(estimate, method, episode_sources(arm, split, source + where))
 
-    def _sources(self, field: str) -> tuple[str, ...]:
-        return episode_sources(self.arm, self.split, field + self.where)
+    return EpisodeCounts(
+        num_episodes=number(counts.num_trajectories),
+        num_valid=number(counts.num_valid),
+        num_success=number(counts.num_success),
+        num_truncated=number(counts.statuses["truncated"]),
+        num_invalid=number(counts.num_trajectories - counts.num_valid),
+        success_rate=_success_rate(episode_values(runs, "success"), config, statuses),
+        mean_score=mean("score", "outcome.score"),
+        mean_steps=mean("num_steps", "steps"),
+        invalid_step_share=SourcedEstimate(
+            value=valid.invalid_step_share,
+            method=STEP_SHARE,
+            sources=episode_sources(arm, split, f"steps.is_invalid{where}"),
+        ),
+    )
 
-    def _count(self, value: int) -> SourcedEstimate:
-        return SourcedEstimate(value=value, method=COUNT, sources=self._sources("outcome.status"))
 
-    def _bootstrap(self, values: Floats) -> Estimate:
-        config = self.config
-        return bootstrap_interval(values, config.seed, config.resamples, config.confidence)
+def _success_rate(
+    values: Floats, config: ReportConfig, sources: tuple[str, ...]
+) -> SourcedEstimate:
+    known = values[~np.isnan(values)]
+    num_tasks = int((~np.isnan(values).all(axis=0)).sum())
+    if num_tasks == 0:
+        return SourcedEstimate(method=WILSON, sources=sources)
+    # Where all episodes came out alike, nothing can be resampled: each task counts once, as with a
+    # single run.
+    if len(values) == 1 or known.min() == known.max():
+        successes = known.sum() if len(values) == 1 else known.min() * num_tasks
+        rate = wilson_interval(float(successes), num_tasks, config.confidence)
+        return sourced(rate, WILSON, sources)
+    return sourced(_bootstrap(values, config), OVER_TASKS_AND_RUNS, sources)
 
-    def _mean(self, field: str, source: str) -> SourcedEstimate:
-        method = OVER_TASKS if len(self.runs) == 1 else OVER_TASKS_AND_RUNS
-        values = episode_values(self.runs, field)
-        return sourced(self._bootstrap(values), method, self._sources(source))
 
-    def _success_rate(self) -> SourcedEstimate:
-        sources = self._sources("outcome.status")
-        values = episode_values(self.runs, "success")
-        known = values[~np.isnan(values)]
-        num_tasks = int((~np.isnan(values).all(axis=0)).sum())
-        if num_tasks == 0:
-            return SourcedEstimate(method=WILSON, sources=sources)
-        # Where all episodes came out alike, nothing can be resampled: each task counts once, as
-        # with a single run.
-        if len(self.runs) == 1 or known.min() == known.max():
-            successes = known.sum() if len(self.runs) == 1 else known.min() * num_tasks
-            rate = wilson_interval(float(successes), num_tasks, self.config.confidence)
-            return sourced(rate, WILSON, sources)
-        return sourced(self._bootstrap(values), OVER_TASKS_AND_RUNS, sources)
+def _bootstrap(values: Floats, config: ReportConfig) -> Estimate:
+    return bootstrap_interval(values, config.seed, config.resamples, config.confidence)

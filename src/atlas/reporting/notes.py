@@ -1,18 +1,14 @@
-"""What a reader must know to judge the numbers: seeds, errors, budgets, unequal settings.
-
-Each check is a function from the arms to cautions. `CHECKS` lists them in the order of the report.
-"""
+"""What a reader must know to judge the numbers: seeds, errors, budgets, unequal settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from atlas.presenting.wording import join_words
-from atlas.reporting.arms import Arm
-from atlas.reporting.config import ReportConfig
-from atlas.reporting.report import ArmComparison, ArmReport, Note
+from atlas.reporting.arms import Arm, SeedRun
+from atlas.reporting.report import ArmReport, Note, Report
 from atlas.reporting.verdicts import split_label
+from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
 
 # The supervised tokens of two partial arms may differ by this share before the report warns.
@@ -21,24 +17,20 @@ SAME_BUDGET = 0.05
 ALL_STEPS = 0.999
 # A setting and its values are cut there.
 SETTING_CHARS = 40
-# Settings that may differ between the compared runs. Seeds and models are compared separately, the
-# others change how fast a run is and not its result.
-FREE_IN_TRAINING = frozenset(
-    {"seed", "model", "micro_batch_size", "engine", "save_every", "log_every", "report_to"}
-)
-FREE_IN_EVALUATION = frozenset({"model", "split", "batch_size"})
 
 
-def write_notes(
-    arms: Sequence[Arm],
-    reports: Sequence[ArmReport],
-    comparisons: Sequence[ArmComparison],
-    origin: str,
-    config: ReportConfig,
-) -> tuple[Note, ...]:
-    """All notes, cautions first; `origin` says how the critical steps were chosen."""
-    cautions = (text for check in CHECKS for text in check(arms, reports))
-    infos = (*_several_seeds(arms), origin, *_multiplicity(comparisons, config))
+def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
+    """All notes, cautions first."""
+    cautions = (
+        *_single_seeds(arms),
+        *_invalid_episodes(report.arms),
+        *_trained_tasks(arms),
+        *_unequal_settings(arms),
+        *_unconfirmed_models(arms),
+        *_unequal_budgets(report.arms),
+        *_lost_steps(report.arms),
+    )
+    infos = (*_several_seeds(arms), report.label_origin[0], *_multiplicity(report))
     return (
         *(Note(level="caution", text=text) for text in cautions),
         *(Note(level="info", text=text) for text in infos),
@@ -55,17 +47,17 @@ def _several_seeds(arms: Sequence[Arm]) -> Iterator[str]:
         )
 
 
-def _multiplicity(comparisons: Sequence[ArmComparison], config: ReportConfig) -> Iterator[str]:
-    if len(comparisons) > 1:
+def _multiplicity(report: Report) -> Iterator[str]:
+    if len(report.comparisons) > 1:
         yield (
-            f"The intervals are {100 * config.confidence:g} % each, not all at once. The p-values "
+            f"The intervals are {100 * report.confidence:g} % each, not all at once. The p-values "
             "are adjusted within each table of differences (Holm), and the verdicts follow the "
             "adjusted ones. Differences between task groups are not tested: they are for "
             "exploring, not for claims."
         )
 
 
-def _single_seeds(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _single_seeds(arms: Sequence[Arm]) -> Iterator[str]:
     trained = [arm for arm in arms if arm.trainings]
     single = [arm.label for arm in trained if len(arm.runs) == 1]
     if single and len(single) == len(trained):
@@ -82,13 +74,13 @@ def _single_seeds(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator
         )
 
 
-def _invalid_episodes(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _invalid_episodes(reports: Sequence[ArmReport]) -> Iterator[str]:
     found = []
     for report in reports:
-        invalid = sum(int(result.total.num_invalid.value or 0) for result in report.results)
-        total = sum(int(result.total.num_episodes.value or 0) for result in report.results)
-        if invalid:
-            found.append(f"{report.label} {invalid} of {total}")
+        totals = [result.total for result in report.results]
+        if invalid := sum(int(total.num_invalid.value or 0) for total in totals):
+            episodes = sum(int(total.num_episodes.value or 0) for total in totals)
+            found.append(f"{report.label} {invalid} of {episodes}")
     if found:
         yield (
             "Episodes that broke are left out and not counted as failures: "
@@ -97,7 +89,7 @@ def _invalid_episodes(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iter
         )
 
 
-def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _trained_tasks(arms: Sequence[Arm]) -> Iterator[str]:
     trained = frozenset[str]().union(
         *(training.data.task_ids for arm in arms for training in arm.trainings if training.data)
     )
@@ -110,41 +102,25 @@ def _trained_tasks(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterato
             )
 
 
-def _unequal_settings(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
-    trainings = [training.folder.manifest.config for arm in arms for training in arm.trainings]
-    if differing := _differing(trainings, FREE_IN_TRAINING):
+def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
+    trainings = [training.folder.manifest for arm in arms for training in arm.trainings]
+    # The seeds of an arm's trainings differ on purpose.
+    if differing := _differing(trainings, except_for="seed"):
         yield f"The arms were not trained with the same settings: {differing}."
     for split in arms[0].runs[0].evaluations:
-        evaluations = [
-            run.evaluations[split].folder.manifest.config for arm in arms for run in arm.runs
-        ]
-        if differing := _differing(evaluations, FREE_IN_EVALUATION):
+        runs = [run for arm in arms for run in arm.runs]
+        if differing := _differing([run.evaluations[split].folder.manifest for run in runs]):
             yield (
                 "The arms were not evaluated with the same settings on "
                 f"{split_label(split)}: {differing}."
             )
-    models = {
-        (given.digest or given.path)
-        for arm in arms
-        for training in arm.trainings
-        if (given := training.folder.manifest.inputs.get("model")) is not None
-    }
-    if len(models) > 1:
+    models = [training.inputs["model"] for training in trainings]
+    if len({model.digest or model.path for model in models}) > 1:
         yield "The arms were not trained from the same model."
 
 
-def _unconfirmed_models(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
-    unproven = [
-        arm.label
-        for arm in arms
-        if any(
-            run.training is not None
-            and (given := evaluation.folder.manifest.inputs.get("model")) is not None
-            and given.digest is None
-            for run in arm.runs
-            for evaluation in run.evaluations.values()
-        )
-    ]
+def _unconfirmed_models(arms: Sequence[Arm]) -> Iterator[str]:
+    unproven = [arm.label for arm in arms if any(map(_is_unproven, arm.runs))]
     if unproven:
         yield (
             "It is not proven that the evaluated model was the trained checkpoint, because it "
@@ -153,29 +129,33 @@ def _unconfirmed_models(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> It
         )
 
 
-def _unequal_budgets(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
-    budgets: dict[str, float] = {}
-    for report in reports:
-        tokens = report.budget.num_supervised_tokens.value if report.budget else None
-        if (
-            report.budget
-            and tokens
-            and (report.budget.supervised_step_share.value or 0) < ALL_STEPS
-        ):
-            budgets[report.label] = tokens
+def _is_unproven(run: SeedRun) -> bool:
+    models = [one.folder.manifest.inputs.get("model") for one in run.evaluations.values()]
+    return run.training is not None and any(model and model.digest is None for model in models)
+
+
+def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
+    tokens = {
+        report.label: budget.num_supervised_tokens.value
+        for report in reports
+        if (budget := report.budget) and (budget.supervised_step_share.value or 0) < ALL_STEPS
+    }
+    budgets = [(number, label) for label, number in tokens.items() if number]
     if len(budgets) < 2:
         return
-    least, most = min(budgets, key=budgets.__getitem__), max(budgets, key=budgets.__getitem__)
-    excess = budgets[most] / budgets[least] - 1
-    if excess > SAME_BUDGET:
+    # The first arm among equals.
+    (least, fewer), (most, more) = (
+        choose(budgets, key=lambda budget: budget[0]) for choose in (min, max)
+    )
+    if most / least - 1 > SAME_BUDGET:
         yield (
             "The arms trained on part of the steps do not have the same budget of tokens: "
-            f"{most} has {100 * excess:.0f} % more supervised tokens than {least}, because "
-            "selected steps differ in length."
+            f"{more} has {100 * (most / least - 1):.0f} % more supervised tokens than {fewer}, "
+            "because selected steps differ in length."
         )
 
 
-def _lost_steps(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[str]:
+def _lost_steps(reports: Sequence[ArmReport]) -> Iterator[str]:
     for report in reports:
         dropped = report.budget.num_dropped_steps.value if report.budget else None
         if dropped:
@@ -191,32 +171,15 @@ def _lost_steps(arms: Sequence[Arm], reports: Sequence[ArmReport]) -> Iterator[s
             )
 
 
-CHECKS: tuple[Callable[[Sequence[Arm], Sequence[ArmReport]], Iterator[str]], ...] = (
-    _single_seeds,
-    _invalid_episodes,
-    _trained_tasks,
-    _unequal_settings,
-    _unconfirmed_models,
-    _unequal_budgets,
-    _lost_steps,
-)
-
-
-def _differing(configs: Sequence[Mapping[str, Any]], free: frozenset[str]) -> str:
-    """The settings that differ between the configs, with their values; those in `free` may."""
-    flat = [dict(_flatten(config)) for config in configs]
-    keys = sorted({key for config in flat for key in config if key.split(".")[0] not in free})
+def _differing(runs: Sequence[Manifest], except_for: str = "") -> str:
+    """The settings that decide a result and differ between the runs, with their values."""
     found = []
-    for key in keys:
-        values = sorted({one_line(str(config.get(key)), SETTING_CHARS) for config in flat})
+    for name in sorted(
+        {name for run in runs for name in run.result_settings if name != except_for}
+    ):
+        values = sorted(
+            {one_line(str(run.result_settings.get(name)), SETTING_CHARS) for run in runs}
+        )
         if len(values) > 1:
-            found.append(f"{one_line(key, SETTING_CHARS)} ({', '.join(values)})")
+            found.append(f"{one_line(name, SETTING_CHARS)} ({', '.join(values)})")
     return "; ".join(found)
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from atlas.presenting.wording import MAX_TEXT, join_words
-from atlas.reporting.arms import Arm, TrainingData
+from atlas.reporting.arms import Arm
 from atlas.terminal.visible_text import one_line
-
-
-class ChosenBy(BaseModel):
-    """The entry `chosen_by` in the summary of a selection run."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    selector: str
-    sentence: str
-    asks_a_model: bool = False
-    model: str | None = None
 
 
 def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
@@ -29,24 +17,14 @@ def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
         if not arm.trainings:
             continue
         data = arm.trainings[0].data
-        chosen = [] if data is None else _chosen_by(data)
-        models.update(one_line(one.model or one.selector) for one in chosen if one.asks_a_model)
-        sentence = chosen[0].sentence if chosen else "every step, nothing was selected"
+        # How the selection was made, and the one that it is the complement of.
+        folders = filter(None, (data.selection_folder, data.complement_of)) if data else ()
+        chosen = [folder.manifest.summary["chosen_by"] for folder in folders]
+        asking = (one for one in chosen if one["asks_a_model"])
+        models.update(one_line(one["model"] or one["selector"]) for one in asking)
+        sentence = chosen[0]["sentence"] if chosen else "every step, nothing was selected"
         lines.append(f"{arm.label}: {one_line(sentence, MAX_TEXT).removesuffix('.')}.")
     return (_who(sorted(models)), *lines)
-
-
-def _chosen_by(data: TrainingData) -> list[ChosenBy]:
-    """How the selection was made, and the one that it is the complement of."""
-    found = []
-    for folder in (data.selection_folder, data.complement_of):
-        if folder is None:
-            continue
-        given = folder.manifest.summary.get("chosen_by")
-        name = next(iter(data.selections.values())).selector
-        sentence = f"the steps that the selector '{name}' chose"
-        found.append(ChosenBy.model_validate(given or {"selector": name, "sentence": sentence}))
-    return found
 
 
 def _who(models: list[str]) -> str:

@@ -31,7 +31,7 @@ def count_positions(selections: Iterable[Selection]) -> tuple[PositionBin, ...]:
     """The steps of all selections in each tenth."""
     num_steps, num_selected, no_kind = ([0] * NUM_BINS for _ in range(3))
     expected = [0.0] * NUM_BINS
-    kinds: list[dict[CriticalKind, int]] = [dict.fromkeys(CRITICAL_KINDS, 0) for _ in expected]
+    kinds = [dict.fromkeys(CRITICAL_KINDS, 0) for _ in expected]
     for selection in selections:
         for index in range(selection.num_steps):
             place = part_of(index, selection.num_steps, NUM_BINS)

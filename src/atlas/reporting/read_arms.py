@@ -8,26 +8,24 @@ that is still there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.reporting.selections.read_selections import read_selections_of
+from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
-from atlas.store.readers import read_trajectories
+from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 
 
 class _LossRow(BaseModel):
-    """One row of a training's metrics.jsonl; the report ignores other columns."""
+    """The columns of a training's metrics.jsonl that a report shows."""
 
-    model_config = ConfigDict(extra="ignore")
     step: int
     loss: float
 
@@ -39,7 +37,7 @@ class _RunReader:
         self.manifest = cache(read_manifest)
         self.episodes = cache(_read_episodes)
         self.annotations = cache(_read_annotations)
-        self.selections = cache(read_selections_of)
+        self.selections = cache(read_selections)
 
     def read_run(self, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
         training = self._read_training(name, run.training) if run.training else None
@@ -61,12 +59,11 @@ class _RunReader:
 
     def _read_training(self, name: str, path: Path) -> Training:
         folder = RunFolder(f"{name}/train", path, self.manifest(path, ("train",)))
-        rows = read_records(path / "metrics.jsonl", _LossRow)
-        losses = tuple((row.step, row.loss) for row in rows if math.isfinite(row.loss))
+        loss = _read_losses(folder)
         selection = self._open_input(folder, "selection", f"{name}/select")
         trajectories = self._open_input(folder, "trajectories", f"{name}/trajectories")
         if selection is None or trajectories is None:
-            return Training(folder, losses, None)
+            return Training(folder, loss, None)
         data = TrainingData(
             selection,
             trajectories,
@@ -74,7 +71,7 @@ class _RunReader:
             self.selections(selection.path, trajectories.path),
             *self.annotations(trajectories.path),
         )
-        return Training(folder, losses, data)
+        return Training(folder, loss, data)
 
     def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder | None:
         """A run that `folder` was made from, unchanged since then; None if it has no such input."""
@@ -110,8 +107,16 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
 
 
+def _read_losses(training: RunFolder) -> LossCurve | None:
+    logged = read_records(training.path / "metrics.jsonl", _LossRow)
+    rows = [row for row in logged if math.isfinite(row.loss)]
+    steps, losses = tuple(row.step for row in rows), tuple(row.loss for row in rows)
+    source = f"{training.name}/metrics.jsonl#loss"
+    curve = LossCurve(run=training.name, steps=steps, losses=losses, source=source)
+    return curve if rows else None
+
+
 def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
-    """The facts of the episodes of an evaluation, by task id."""
     episodes: dict[str, TrajectoryFacts] = {}
     for trajectory in read_trajectories(path):
         facts = TrajectoryFacts.of(trajectory)
@@ -125,38 +130,32 @@ def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
 
 
 def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
-    """The annotated steps by trajectory id, and the ids of the tasks."""
     annotated: dict[str, frozenset[int]] = {}
     task_ids = set()
     for trajectory in read_trajectories(path):
-        steps = enumerate(trajectory.steps)
         annotated[trajectory.id] = frozenset(
-            index for index, step in steps if step.annotation is not None and step.annotation.kinds
+            index
+            for index, step in enumerate(trajectory.steps)
+            if step.annotation is not None and step.annotation.kinds
         )
         task_ids.add(trajectory.task.id)
     return annotated, frozenset(task_ids)
 
 
 def _align_arm(arm: Arm, reference: str, expected: dict[str, Evaluation]) -> Arm:
-    """The same arm with every split's episodes in the order of the reference's tasks.
-
-    Raises:
-        RunError: it lacks a split, or its tasks are not those of the reference.
-    """
+    """The same arm with every split's episodes in the order of the reference's tasks."""
     runs = []
     for number, run in enumerate(arm.runs, start=1):
         where = f"arm '{arm.name}'" + (f", run {number}" if len(arm.runs) > 1 else "")
         if run.evaluations.keys() != expected.keys():
+            had, wanted = (str(list(of))[1:-1] for of in (run.evaluations, expected))
             raise RunError(
-                f"{where} was evaluated on {_quote(run.evaluations)}, arm '{reference}' on "
-                f"{_quote(expected)}: expected the same splits. Evaluate it on the others too, or "
-                "leave them out for all arms."
+                f"{where} was evaluated on {had}, arm '{reference}' on {wanted}: expected the same "
+                "splits. Evaluate it on the others too, or leave them out for all arms."
             )
         aligned = {
-            split: _align_tasks(
-                f"{where}, split '{split}'", run.evaluations[split], expected[split]
-            )
-            for split in expected
+            split: _align_tasks(f"{where}, split '{split}'", run.evaluations[split], first)
+            for split, first in expected.items()
         }
         runs.append(SeedRun(run.training, aligned))
     return Arm(arm.config, tuple(runs))
@@ -166,17 +165,11 @@ def _align_tasks(where: str, evaluation: Evaluation, expected: Evaluation) -> Ev
     extra = evaluation.episodes.keys() - expected.episodes.keys()
     missing = expected.episodes.keys() - evaluation.episodes.keys()
     if extra or missing:
-        example = sorted(extra or missing)[0]
         raise RunError(
             f"{where}: {len(extra | missing)} tasks differ from those of {expected.folder.path} "
-            f"({len(missing)} missing, {len(extra)} additional, such as '{example}'), so the arms "
-            "cannot be compared task by task. Evaluate all arms with the same split, number of "
-            "tasks and seed."
+            f"({len(missing)} missing, {len(extra)} additional, such as "
+            f"'{min(extra or missing)}'), so the arms cannot be compared task by task. Evaluate "
+            "all arms with the same split, number of tasks and seed."
         )
-    return Evaluation(
-        evaluation.folder, {task: evaluation.episodes[task] for task in expected.episodes}
-    )
-
-
-def _quote(splits: Iterable[str]) -> str:
-    return ", ".join(f"'{split}'" for split in splits)
+    episodes = {task: evaluation.episodes[task] for task in expected.episodes}
+    return Evaluation(evaluation.folder, episodes)

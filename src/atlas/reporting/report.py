@@ -153,13 +153,13 @@ class RunReport(Record):
 
 
 class Report(Record):
-    """The whole report as data."""
+    """The whole report as data; the headline, findings and notes follow from the rest."""
 
     version: Literal[1] = 1
     title: str
-    headline: str
-    findings: tuple[str, ...]
-    notes: tuple[Note, ...]
+    headline: str = ""
+    findings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     label_origin: tuple[str, ...]
     reference: str
     base: str | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
-from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone, plain_table
 from atlas.presenting.wording import (
     MAX_LABEL,
     PERCENT,
@@ -18,7 +19,7 @@ from atlas.presenting.wording import (
     points_interval,
 )
 from atlas.reporting.report import ArmComparison, ArmReport, EpisodeCounts, Family, Report
-from atlas.reporting.verdicts import VERDICTS, split_label
+from atlas.reporting.verdicts import VERDICT_TONES, VERDICTS, split_label
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
 
@@ -35,64 +36,37 @@ def main_table(report: Report) -> Table:
     """Success, score, steps and what went wrong: each arm on each split."""
     totals = [result.total for arm in report.arms for result in arm.results]
     has_invalid_steps = any(total.invalid_step_share.value is not None for total in totals)
-    extra = (INVALID_STEPS,) if has_invalid_steps else ()
+    means = ("Mean score", "Mean steps", *((INVALID_STEPS,) if has_invalid_steps else ()))
+
+    def group(index: int, split: str) -> RowGroup:
+        title = f"{split_label(split)}, {report.arms[0].results[index].num_tasks} tasks"
+        totals = ((arm, arm.results[index].total) for arm in report.arms)
+        cells = (_main_cells(arm, total, has_invalid_steps) for arm, total in totals)
+        return RowGroup(title, arm_rows(cells))
+
     return Table(
-        caption=f"Success on each split, with {_confidence(report)} intervals",
-        columns=(
-            "Arm",
-            "Success rate",
-            "Successes",
-            "Mean score",
-            "Mean steps",
-            *extra,
-            "Truncated",
-            "Errors",
-        ),
-        groups=tuple(
-            RowGroup(
-                f"{split_label(split)}, {report.arms[0].results[index].num_tasks} tasks",
-                tuple(
-                    _main_row(arm, position, arm.results[index].total, has_invalid_steps)
-                    for position, arm in enumerate(report.arms)
-                ),
-            )
-            for index, split in enumerate(report.splits)
-        ),
+        f"Success on each split, with {100 * report.confidence:g}{PERCENT} intervals",
+        ("Arm", "Success rate", "Successes", *means, "Truncated", "Errors"),
+        tuple(group(*split) for split in enumerate(report.splits)),
     )
 
 
-def difference_table(report: Report, family: Family) -> Table:
-    """The paired differences of one family, split by split."""
-    rows = [comparison for comparison in report.comparisons if comparison.family == family]
-    against = {"reference": report.reference, "base": report.base, "focus": report.focus}[family]
-    name = report.arm(against).label if against else ""
-    caption = f"{name} minus each control" if family == "focus" else f"Each arm minus {name}"
-    return Table(
-        caption=f"{caption}, on the same tasks",
-        columns=(
-            "Control" if family == "focus" else "Arm",
-            "Success, points",
-            "p",
-            "p adjusted",
-            "Better / worse / same",
-            "Score",
-            "Verdict",
-        ),
-        groups=tuple(
-            RowGroup(
-                split_label(split),
-                tuple(_difference_row(report, row) for row in rows if row.split == split),
-            )
-            for split in report.splits
-        ),
-        text_columns=frozenset({6}),
+def arm_rows(cells_of_arms: Iterable[Iterable[Cell | str] | None]) -> tuple[TableRow, ...]:
+    """A row for each arm of a report, with its mark; None leaves an arm out."""
+    return tuple(
+        TableRow(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), position)
+        for position, cells in enumerate(cells_of_arms)
+        if cells is not None
     )
 
 
 def difference_tables(report: Report) -> tuple[Table, ...]:
-    """The tables of all families of comparisons."""
-    families: tuple[Family, ...] = ("reference", "focus", "base")
-    return tuple(difference_table(report, family) for family in families)
+    """The paired differences of each family of comparisons, split by split."""
+    return (
+        _difference_table(report, "reference", report.reference),
+        _difference_table(report, "focus", report.focus),
+        _difference_table(report, "base", report.base),
+    )
 
 
 def group_table(report: Report, split: str) -> Table:
@@ -102,21 +76,14 @@ def group_table(report: Report, split: str) -> Table:
 
     def row(group: str) -> TableRow:
         num_episodes = first.results[index].groups[group].num_episodes.value or 0
+        num_tasks = Cell(f"{round(num_episodes / first.num_runs)}", tone="muted")
         rates = (arm.results[index].groups[group].success_rate for arm in report.arms)
-        return TableRow(
-            (
-                Cell(one_line(group, MAX_LABEL)),
-                Cell(f"{round(num_episodes / first.num_runs)}", tone="muted"),
-                *(_rate_cell(rate, digits=0) for rate in rates),
-            )
-        )
+        cells = (_rate_cell(rate, digits=0) for rate in rates)
+        return TableRow((Cell(one_line(group, MAX_LABEL)), num_tasks, *cells))
 
-    return Table(
-        caption=f"Success per task group, {split_label(split)}",
-        columns=("Task group", "Tasks", *(arm.label for arm in report.arms)),
-        groups=(RowGroup("", tuple(map(row, groups_in_order(report, split)))),),
-        compact=True,
-    )
+    caption = f"Success per task group, {split_label(split)}"
+    columns = ("Task group", "Tasks", *(arm.label for arm in report.arms))
+    return plain_table(caption, columns, map(row, groups_in_order(report, split)), compact=True)
 
 
 def groups_in_order(report: Report, split: str) -> list[str]:
@@ -131,84 +98,75 @@ def format_main_table(report: Report) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = main_table(report)
+    table, title = main_table(report), Text(one_line(report.headline))
     columns = [index for index, column in enumerate(table.columns) if column not in PAGE_ONLY]
-    shown = RichTable(
-        title=Text(one_line(report.headline)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-    )
+    shown = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index in columns:
-        title = table.columns[index].removeprefix("Mean ").capitalize()
-        shown.add_column(
-            Text(title), justify="right" if index else "left", overflow="fold", no_wrap=index == 1
-        )
+        heading = Text(table.columns[index].removeprefix("Mean ").capitalize())
+        side: Literal["left", "right"] = "right" if index else "left"
+        shown.add_column(heading, justify=side, overflow="fold", no_wrap=index == 1)
     for group in table.groups:
         split, _, num_tasks = group.title.partition(", ")
         shown.add_row(Text(split, style="bold"), Text(num_tasks, style="dim"))
         for row in group.rows:
-            shown.add_row(
-                *(
-                    Text(row.cells[index].plain if index == 1 else row.cells[index].text)
-                    for index in columns
-                )
-            )
+            cells = [(index, row.cells[index]) for index in columns]
+            shown.add_row(*(Text(cell.plain if index == 1 else cell.text) for index, cell in cells))
         shown.add_section()
     return shown
 
 
-def _main_row(
-    arm: ArmReport, position: int, counts: EpisodeCounts, has_invalid_steps: bool
-) -> TableRow:
-    invalid = counts.invalid_step_share
-    return TableRow(
-        (
-            Cell(arm.label, ROLE_LABELS[arm.role]),
-            _rate_cell(counts.success_rate),
-            Cell(f"{count(counts.num_success)} / {count(counts.num_valid)}"),
-            Cell(decimal(counts.mean_score), decimal_interval(counts.mean_score)),
-            Cell(decimal(counts.mean_steps, 1), decimal_interval(counts.mean_steps, 1)),
-            *((Cell(percent(invalid), tone="muted"),) if has_invalid_steps else ()),
-            _event_cell(counts.num_truncated, "muted"),
-            _event_cell(counts.num_invalid, "caution"),
-        ),
-        position,
+def _main_cells(arm: ArmReport, counts: EpisodeCounts, has_invalid_steps: bool) -> tuple[Cell, ...]:
+    invalid = Cell(percent(counts.invalid_step_share), tone="muted")
+    return (
+        Cell(arm.label, ROLE_LABELS[arm.role]),
+        _rate_cell(counts.success_rate),
+        Cell(f"{count(counts.num_success)} / {count(counts.num_valid)}"),
+        Cell(decimal(counts.mean_score), decimal_interval(counts.mean_score)),
+        Cell(decimal(counts.mean_steps, 1), decimal_interval(counts.mean_steps, 1)),
+        *((invalid,) if has_invalid_steps else ()),
+        _event_cell(counts.num_truncated, "muted"),
+        _event_cell(counts.num_invalid, "caution"),
     )
 
 
-def _difference_row(report: Report, row: ArmComparison) -> TableRow:
-    shown = row.against if row.family == "focus" else row.arm
-    position = next(index for index, arm in enumerate(report.arms) if arm.name == shown)
-    tones: dict[str, Tone] = {"better": "good", "worse": "bad", "not_corrected": "caution"}
-    return TableRow(
-        (
+def _difference_table(report: Report, family: Family, against: str | None) -> Table:
+    name = report.arm(against).label if against else ""
+    is_focus = family == "focus"
+    caption = f"{name} minus each control" if is_focus else f"Each arm minus {name}"
+    places = {arm.name: position for position, arm in enumerate(report.arms)}
+
+    def row(comparison: ArmComparison) -> TableRow:
+        position = places[comparison.against if is_focus else comparison.arm]
+        score, success = comparison.score_difference, comparison.success_difference
+        cells = (
             Cell(report.arms[position].label),
-            Cell(points(row.success_difference), points_interval(row.success_difference)),
-            Cell(p_text(row.p_value)),
-            Cell(p_text(row.p_adjusted)),
-            Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
-            Cell(
-                decimal(row.score_difference, sign=True),
-                decimal_interval(row.score_difference, sign=True),
-            ),
-            Cell(VERDICTS[row.verdict], tone=tones.get(row.verdict, "muted")),
-        ),
-        position,
+            Cell(points(success), points_interval(success)),
+            Cell(p_text(comparison.p_value)),
+            Cell(p_text(comparison.p_adjusted)),
+            Cell(f"{comparison.num_higher} / {comparison.num_lower} / {comparison.num_tied}"),
+            Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
+            Cell(VERDICTS[comparison.verdict], tone=VERDICT_TONES[comparison.verdict]),
+        )
+        return TableRow(cells, position)
+
+    rows = [comparison for comparison in report.comparisons if comparison.family == family]
+    groups = tuple(
+        RowGroup(split_label(split), tuple(row(given) for given in rows if given.split == split))
+        for split in report.splits
+    )
+    first, p_values = "Control" if is_focus else "Arm", ("p", "p adjusted")
+    return Table(
+        caption=f"{caption}, on the same tasks",
+        columns=(first, "Success, points", *p_values, "Better / worse / same", "Score", "Verdict"),
+        groups=groups,
+        text_columns=frozenset({6}),
     )
 
 
 def _rate_cell(rate: Estimate, digits: int = 1) -> Cell:
-    return Cell(
-        percent(rate, digits),
-        percent_interval(rate, digits),
-        "" if rate.value is not None else "muted",
-    )
+    tone: Tone = "muted" if rate.value is None else ""
+    return Cell(percent(rate, digits), percent_interval(rate, digits), tone)
 
 
 def _event_cell(number: Estimate, tone: Tone) -> Cell:
     return Cell(count(number), tone=tone if number.value else "muted")
-
-
-def _confidence(report: Report) -> str:
-    return f"{100 * report.confidence:g}{PERCENT}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas.presenting.table import Tone
 from atlas.presenting.wording import MAX_LABEL, points, points_interval
 from atlas.reporting.report import ArmComparison, ArmVerdict
 from atlas.terminal.visible_text import one_line
@@ -12,6 +13,13 @@ VERDICTS: dict[ArmVerdict, str] = {
     "not_corrected": "not after correction",
     "none": "no difference shown",
     "untested": "no common valid task",
+}
+VERDICT_TONES: dict[ArmVerdict, Tone] = {
+    "better": "good",
+    "worse": "bad",
+    "not_corrected": "caution",
+    "none": "muted",
+    "untested": "muted",
 }
 
 

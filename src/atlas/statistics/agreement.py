@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from atlas.records import Record
-from atlas.statistics.bootstrap import Floats, divide, estimate_statistics, round_known
+from atlas.statistics.bootstrap import Floats, Statistic, divide, estimate_statistics, round_known
 from atlas.statistics.estimate import Estimate
 
 # Below this no interval can say that something is better than chance: 2 / 2**5 > 0.05.
@@ -90,28 +90,26 @@ def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
     by_unit: dict[str, Floats] = defaultdict(lambda: np.zeros(9))
     num_trajectories = 0
     for overlap in overlaps:
-        by_unit[overlap.unit] += _measures(
-            len(overlap.first & overlap.second),
-            len(overlap.first),
-            len(overlap.second),
-            overlap.num_steps,
-        )
+        by_unit[overlap.unit] += _measures(overlap)
         num_trajectories += 1
     units = np.stack(list(by_unit.values())) if by_unit else np.zeros((0, 9))
     total = units.sum(axis=0)
-    kappa, jaccard, precision, recall, beyond_chance = estimate_statistics(
-        units,
-        [
-            cohen_kappa,
-            lambda sums: divide(sums[..., JACCARD], sums[..., HAS_JACCARD]),
-            lambda sums: divide(sums[..., BOTH], sums[..., FIRST]),
-            lambda sums: divide(sums[..., BOTH], sums[..., SECOND]),
-            lambda sums: divide(
-                sums[..., BOTH] - sums[..., EXPECTED], sums[..., MOST] - sums[..., EXPECTED]
-            ),
-        ],
-        seed,
-    )
+
+    def ratio(part: int, whole: int) -> Statistic:
+        return lambda sums: divide(sums[..., part], sums[..., whole])
+
+    def beyond_chance(sums: Floats) -> Floats:
+        expected = sums[..., EXPECTED]
+        return divide(sums[..., BOTH] - expected, sums[..., MOST] - expected)
+
+    statistics = {
+        "kappa": cohen_kappa,
+        "jaccard": ratio(JACCARD, HAS_JACCARD),
+        "precision": ratio(BOTH, FIRST),
+        "recall": ratio(BOTH, SECOND),
+        "beyond_chance": beyond_chance,
+    }
+    estimates = estimate_statistics(units, list(statistics.values()), seed)
     return Agreement(
         num_units=len(units),
         num_trajectories=num_trajectories,
@@ -120,16 +118,12 @@ def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
         num_second=int(total[SECOND]),
         num_both=int(total[BOTH]),
         expected_both=round(float(total[EXPECTED]), 6),
-        kappa=kappa,
+        **dict(zip(statistics, estimates, strict=True)),
         # Kappa is linear in BOTH, so kappa at the expected value is the mean of kappa.
         chance_kappa=round_known(cohen_kappa(total[[EXPECTED, FIRST, SECOND, STEPS]])),
-        jaccard=jaccard,
         chance_jaccard=round_known(divide(total[CHANCE_JACCARD], total[HAS_JACCARD])),
-        precision=precision,
         chance_precision=round_known(divide(total[EXPECTED], total[FIRST])),
-        recall=recall,
         chance_recall=round_known(divide(total[EXPECTED], total[SECOND])),
-        beyond_chance=beyond_chance,
     )
 
 
@@ -167,14 +161,13 @@ def expected_jaccard(num_first: int, num_second: int, num_steps: int) -> float:
     )
 
 
-def _measures(both: int, first: int, second: int, steps: int) -> Floats:
-    """What one trajectory adds to the sums, in the order of the columns."""
+def _measures(overlap: Overlap) -> Floats:
+    first, second, steps = len(overlap.first), len(overlap.second), overlap.num_steps
+    both = len(overlap.first & overlap.second)
+    expected = first * second / steps if steps else 0.0
     either = first + second - both
-    jaccard, chance, has = (
+    of_either = (
         (both / either, expected_jaccard(first, second, steps), 1) if either else (0.0, 0.0, 0)
     )
-    expected = first * second / steps if steps else 0.0
-    return np.array(
-        [both, first, second, steps, expected, min(first, second), jaccard, chance, has],
-        dtype=np.float64,
-    )
+    row = [both, first, second, steps, expected, min(first, second), *of_either]
+    return np.array(row, dtype=np.float64)

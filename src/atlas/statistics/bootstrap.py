@@ -27,51 +27,35 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 
 
-def resample_tasks(
-    seed: int, num_resamples: int, num_tasks: int
-) -> Iterator[tuple[np.random.Generator, NDArray[np.int64]]]:
-    """Blocks of resamples: the generator, and the indices of the tasks that were drawn [C, T]."""
-    rng = np.random.default_rng(seed)
-    for count in _block_sizes(num_resamples, num_tasks):
-        yield rng, rng.integers(0, num_tasks, size=(count, num_tasks))
+def mean_per_task(values: Floats) -> Floats:
+    """The mean of each task over the runs [R, T] -> [T]; NaN, an invalid episode, is left out."""
+    [means] = _mean_over_runs(values, np.ones((1, len(values))))
+    return np.asarray(means)
 
 
-def resample_runs(rng: np.random.Generator, count: int, num_runs: int) -> Floats:
-    """How often each run is drawn in each resample [C, R]: R - 1 draws with replacement.
-
-    R - 1 draws make the variance between few runs unbiased (Rao and Wu 1988). A single run is not
-    resampled: the result has the shape [1, 1].
-    """
-    if num_runs == 1:
-        return np.ones((1, 1))
-    draws = rng.multinomial(num_runs - 1, np.full(num_runs, 1 / num_runs), size=count)
-    return draws.astype(np.float64)
-
-
-def mean_over_runs(values: Floats, draws: Floats) -> Floats:
-    """The mean of each task over the drawn runs, NaN where none of them is valid.
+def resample_means(
+    seed: int, num_resamples: int, values: Floats, minus: Floats | None = None
+) -> Floats:
+    """The mean over drawn tasks and runs in each resample, NaN where none is valid.
 
     Args:
         values: [R, T], NaN for an invalid episode.
-        draws: [C, R], how often each run is drawn.
-
-    Returns:
-        [C, T].
+        minus: [R, T], another arm on the same tasks, whose runs are drawn separately. The mean is
+            then that of the differences.
     """
-    valid = ~np.isnan(values)
-    return divide(draws @ np.where(valid, values, 0.0), draws @ valid)
-
-
-def mean_over_tasks(per_task: Floats, tasks: NDArray[np.int64]) -> Floats:
-    """The mean of the drawn tasks [C], NaN where none of them has a value.
-
-    Args:
-        per_task: [C, T], or [1, T] where all resamples have the same values.
-        tasks: [C, T], the indices of the drawn tasks.
-    """
-    drawn = per_task[0][tasks] if len(per_task) == 1 else np.take_along_axis(per_task, tasks, 1)
-    valid = ~np.isnan(drawn)
-    return divide(np.where(valid, drawn, 0.0).sum(axis=1), valid.sum(axis=1))
+    rng = np.random.default_rng(seed)
+    num_tasks = values.shape[1]
+    means = []
+    for count in _block_sizes(num_resamples, num_tasks):
+        tasks = rng.integers(0, num_tasks, size=(count, num_tasks))
+        per_task = _mean_over_runs(values, _draw_runs(rng, count, len(values)))
+        if minus is not None:
+            per_task = per_task - _mean_over_runs(minus, _draw_runs(rng, count, len(minus)))
+        one_row = len(per_task) == 1
+        drawn = per_task[0][tasks] if one_row else np.take_along_axis(per_task, tasks, 1)
+        valid = ~np.isnan(drawn)
+        means.append(divide(np.where(valid, drawn, 0.0).sum(axis=1), valid.sum(axis=1)))
+    return np.concatenate(means)
 
 
 def estimate_statistics(units: Floats, statistics: list[Statistic], seed: int) -> list[Estimate]:
@@ -114,38 +98,46 @@ def round_known(value: Floats | float) -> float | None:
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is not a share.
-
-    Raises:
-        ValueError: `confidence` is not between 0 and 1.
-    """
+    """Refuse what is not between 0 and 1 with a ValueError."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: expected a share between 0 and 1, such as 0.95")
 
 
+def _draw_runs(rng: np.random.Generator, count: int, num_runs: int) -> Floats:
+    """How often each run is drawn in each resample [C, R]: R - 1 draws with replacement.
+
+    R - 1 draws make the variance between few runs unbiased (Rao and Wu 1988). A single run is not
+    resampled: the result has the shape [1, 1].
+    """
+    if num_runs == 1:
+        return np.ones((1, 1))
+    draws = rng.multinomial(num_runs - 1, np.full(num_runs, 1 / num_runs), size=count)
+    return draws.astype(np.float64)
+
+
+def _mean_over_runs(values: Floats, draws: Floats) -> Floats:
+    """[R, T] and how often each run is drawn [C, R] -> [C, T], NaN where none is valid."""
+    valid = ~np.isnan(values)
+    return divide(draws @ np.where(valid, values, 0.0), draws @ valid)
+
+
 def _resample_sums(units: Floats, seed: int) -> Floats:
-    """[U, K] -> [NUM_RESAMPLES, K]: sums over as many units, drawn with replacement."""
+    """[U, K] -> sums over as many units, drawn with replacement [NUM_RESAMPLES, K]."""
     num_units = len(units)
     if num_units == 0:
         return np.full((NUM_RESAMPLES, units.shape[1]), np.nan)
     rng = np.random.default_rng(seed)
     shares = np.full(num_units, 1 / num_units)
-    return np.concatenate(
-        [
-            rng.multinomial(num_units, shares, size=count) @ units
-            for count in _block_sizes(NUM_RESAMPLES, num_units)
-        ]
-    )
+    sizes = _block_sizes(NUM_RESAMPLES, num_units)
+    return np.concatenate([rng.multinomial(num_units, shares, size=size) @ units for size in sizes])
 
 
 def _estimate(statistic: Statistic, total: Floats, drawn: Floats) -> Estimate:
     value = round_known(statistic(total))
     if value is None:
         return Estimate()
-    limits = percentile_interval(value, statistic(drawn), CONFIDENCE).limits
-    if limits is None:
-        return Estimate(value=value)
-    return Estimate(value=value, low=round_known(limits[0]), high=round_known(limits[1]))
+    low, high = percentile_interval(value, statistic(drawn), CONFIDENCE).limits or (np.nan, np.nan)
+    return Estimate(value=value, low=round_known(low), high=round_known(high))
 
 
 def _block_sizes(num_resamples: int, num_units: int) -> Iterator[int]:

@@ -8,7 +8,7 @@ from atlas.records import Record
 class Estimate(Record):
     """A number with the limits of its interval.
 
-    `value` is None where nothing is known. The limits are None where there is no interval, for
+    `value` is None where nothing is known. The limits are None without an interval, for
     example because all values are equal and nothing can be resampled.
     """
 
@@ -18,5 +18,5 @@ class Estimate(Record):
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """Both limits, or None where there is no interval."""
+        """Both limits, or None without an interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)

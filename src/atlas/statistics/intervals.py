@@ -17,11 +17,9 @@ from numpy.typing import ArrayLike
 from atlas.statistics.bootstrap import (
     Floats,
     check_confidence,
-    mean_over_runs,
-    mean_over_tasks,
+    mean_per_task,
     percentile_interval,
-    resample_runs,
-    resample_tasks,
+    resample_means,
 )
 from atlas.statistics.estimate import Estimate
 
@@ -67,29 +65,18 @@ def bootstrap_interval(
 
     Args:
         values: [T], one value per task, or [R, T], one row per training run on the same tasks.
-        seed: of the resampling.
-        resamples: how many.
-        confidence: of the interval.
     """
     check_confidence(confidence)
     array = as_runs(values)
     array = array[:, ~np.isnan(array).all(axis=0)]
     if array.size == 0:
         return Estimate()
-    means = [
-        mean_over_tasks(mean_over_runs(array, resample_runs(rng, len(tasks), len(array))), tasks)
-        for rng, tasks in resample_tasks(seed, resamples, array.shape[1])
-    ]
-    value = float(mean_over_runs(array, np.ones((1, len(array))))[0].mean())
-    return percentile_interval(value, np.concatenate(means), confidence)
+    value = float(mean_per_task(array).mean())
+    return percentile_interval(value, resample_means(seed, resamples, array), confidence)
 
 
 def as_runs(values: ArrayLike) -> Floats:
-    """[T] or [R, T] -> [R, T].
-
-    Raises:
-        ValueError: another shape.
-    """
+    """[T] or [R, T] -> [R, T]; a ValueError for another shape."""
     array = np.asarray(values, dtype=np.float64)
     array = array[np.newaxis, :] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] == 0:

@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike
 from atlas.statistics.bootstrap import (
     TINY,
     check_confidence,
-    mean_over_runs,
-    mean_over_tasks,
+    mean_per_task,
     percentile_interval,
-    resample_runs,
-    resample_tasks,
+    resample_means,
 )
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
@@ -26,7 +24,7 @@ class PairedDifference:
     """Arm a minus arm b over the tasks on which both have a valid episode.
 
     `num_higher`, `num_lower` and `num_tied` count those tasks by the sign of their difference
-    (means over runs). `p_value` is None where there is no such task.
+    (means over runs). `p_value` is None without such a task.
     """
 
     difference: Estimate
@@ -58,9 +56,6 @@ def paired_bootstrap(
     Args:
         a: [R, T] or [T]. A task without a valid episode in either arm is left out of both.
         b: the same tasks in the same order.
-        seed: of the resampling.
-        resamples: how many.
-        confidence: of the interval.
 
     Raises:
         ValueError: the arms have different numbers of tasks.
@@ -74,24 +69,11 @@ def paired_bootstrap(
         )
     both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
     first, second = first[:, both], second[:, both]
-    per_task = (
-        mean_over_runs(first, np.ones((1, len(first))))[0]
-        - mean_over_runs(second, np.ones((1, len(second))))[0]
-    )
+    per_task = mean_per_task(first) - mean_per_task(second)
     if per_task.size == 0:
         return PairedDifference(Estimate())
-    drawn = np.concatenate(
-        [
-            mean_over_tasks(
-                mean_over_runs(first, resample_runs(rng, len(tasks), len(first)))
-                - mean_over_runs(second, resample_runs(rng, len(tasks), len(second))),
-                tasks,
-            )
-            for rng, tasks in resample_tasks(seed, resamples, per_task.size)
-        ]
-    )
-    drawn = np.where(np.abs(drawn) < TINY, 0.0, drawn)
-    per_task = np.where(np.abs(per_task) < TINY, 0.0, per_task)
+    drawn = resample_means(seed, resamples, first, second)
+    drawn, per_task = (np.where(np.abs(one) < TINY, 0.0, one) for one in (drawn, per_task))
     known = drawn[~np.isnan(drawn)]
     tail = min(int(np.sum(known <= 0)), int(np.sum(known >= 0)))
     num_different = int(np.sum(per_task != 0))

@@ -1,7 +1,6 @@
 """The one summary of trajectories: counts by outcome, of steps, and of invalid steps.
 
-Counts are added one trajectory at a time, so memory does not grow with their number. Collect,
-import, evaluate and report all count with `TrajectoryCounts`.
+Counts are added one trajectory at a time, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -33,17 +32,10 @@ class TrajectoryFacts:
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> TrajectoryFacts:
-        """The facts of a trajectory."""
         judged = [step.is_invalid for step in trajectory.steps if step.is_invalid is not None]
-        return cls(
-            trajectory.task.id,
-            trajectory.task.group,
-            trajectory.outcome.status,
-            trajectory.outcome.score,
-            len(trajectory.steps),
-            len(judged),
-            sum(judged),
-        )
+        task, outcome = trajectory.task, trajectory.outcome
+        steps = (len(trajectory.steps), len(judged), sum(judged))
+        return cls(task.id, task.group, outcome.status, outcome.score, *steps)
 
     @property
     def is_valid(self) -> bool:

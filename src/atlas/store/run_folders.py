@@ -48,13 +48,17 @@ Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 
 
 class Manifest(BaseModel):
-    """What made a run folder, and what is in it."""
+    """What made a run folder, and what is in it.
+
+    `result_settings` are those of `config` that decide what came out, by dotted name.
+    """
 
     model_config = ConfigDict(frozen=True)
     version: int = 1
     command: str
     status: str = "running"
     config: dict[str, Any]
+    result_settings: dict[str, Any] = {}
     inputs: dict[str, Input] = {}
     outputs: dict[str, str] = {}
     summary: dict[str, Any] = {}
@@ -158,6 +162,7 @@ def start_run(
     manifest = Manifest(
         command=command,
         config=config.model_dump(mode="json"),
+        result_settings=result_settings(config),
         inputs={} if inputs is None or callable(inputs) else dict(inputs),
         versions=installed_versions(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.progress import (
@@ -50,9 +50,8 @@ class Bar:
 
     def update(self, done: int, note: str | None = None) -> None:
         """`done` pieces are done; a note stays until the next one."""
-        self._shown = Shown(
-            self._shown.title, done, self._shown.total, self._shown.note if note is None else note
-        )
+        note = self._shown.note if note is None else note
+        self._shown = replace(self._shown, done=done, note=note)
         if done == self._shown.total or time.monotonic() - self._last > SECONDS_PER_REFRESH:
             self._last = time.monotonic()
             self._show(self._shown)
@@ -66,12 +65,8 @@ def show_progress(title: str, total: int | None = None, done: int = 0) -> Iterat
         _report(start)
         yield Bar(start, _report)
         return
-    with Progress(
-        *columns(total is not None),
-        console=_console,
-        transient=True,
-        disable=not _console.is_terminal,
-    ) as progress:
+    is_hidden, shown = not _console.is_terminal, columns(total is not None)
+    with Progress(*shown, console=_console, transient=True, disable=is_hidden) as progress:
         row = progress.add_task(title, total=total, completed=done, note="")
         yield Bar(start, lambda shown: progress.update(row, completed=shown.done, note=shown.note))
 

@@ -58,6 +58,13 @@ def shortened(text: str, max_lines: int, max_chars: int) -> str:
     return kept if left <= 1 else f"{kept}\n… {left:,} more characters"
 
 
+def print_text(console: Console, text: str, style: str = "") -> None:
+    """Print a text that is safe to show; a terminal wraps its lines, a pipe keeps them whole."""
+    from rich.text import Text
+
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
 def print_whole(console: Console, table: Table) -> None:
     """Print a table without cutting a cell: in a narrow terminal its lines go beyond the edge."""
     from rich.measure import Measurement
@@ -71,7 +78,6 @@ def print_whole(console: Console, table: Table) -> None:
 
 @lru_cache(maxsize=4096)
 def _spell(character: str) -> str:
-    """The character, or its escape if it cannot be seen."""
     is_seen = character.isprintable() or unicodedata.category(character) == "Zs"
     if is_seen and not _IGNORABLE.match(character):
         return character

@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from atlas.errors import ConfigError, DataError, RunError
-from atlas.records import Label
 from atlas.store.labels import read_labels
 from atlas.viewing.terminal.keyboard import END
 from atlas.viewing.terminal.label import label_trajectories
@@ -196,7 +195,7 @@ def test_two_sittings_at_once_do_not_share_a_file(tmp_path: Path) -> None:
     ):
         LabelBook(tmp_path / "l.jsonl", "bea")
     with LabelBook(tmp_path / "l.jsonl", "bea") as book:
-        book.add(Label(trajectory_id="t", step=0, annotator="bea"))
+        book.add("t", 0, "critical")
 
 
 def read_until(screen: int, text: str) -> str:

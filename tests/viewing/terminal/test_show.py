@@ -9,9 +9,11 @@ from rich.console import Console
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
+from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
 from atlas.terminal.visible_text import one_line, shortened, visible
 from atlas.viewing.terminal.show import print_trajectory, show_trajectories, show_trajectory
 from tests.conftest import make_trajectory
+from tests.opened_files import opens_of
 from tests.run_folders import write_selections, write_trajectories
 from tests.templates import CHATML, tiny_tokenizer
 
@@ -86,6 +88,17 @@ def test_without_an_id_the_first_trajectories_are_listed(runs: tuple[Path, Path]
     assert "room-2" in shown
     assert "other" not in shown
     assert "1 more" in shown
+
+
+def test_each_file_is_opened_once(runs: tuple[Path, Path]) -> None:
+    counts = [
+        opens_of(runs[0] / TRAJECTORY_FILES["collect"]),
+        opens_of(runs[1] / SELECTION_FILE),
+    ]
+    show_trajectories(piped(), *runs)
+    assert [count() for count in counts] == [1, 1]
+    show_trajectory(piped(), runs[0], "other", runs[1])
+    assert [count() for count in counts] == [2, 2]
 
 
 def test_ids_are_whole_in_a_narrow_terminal(tmp_path: Path) -> None:

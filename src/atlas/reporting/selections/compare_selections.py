@@ -30,11 +30,10 @@ from atlas.reporting.selections.measure_selections import (
     measure_selection,
 )
 from atlas.reporting.selections.plot_positions import plot_selected_positions
-from atlas.reporting.selections.read_selections import read_selections_of
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
 from atlas.statistics.bootstrap import CONFIDENCE
-from atlas.store.readers import read_trajectories
+from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (
     Manifest,
@@ -84,26 +83,17 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, or the selections were made from different
-            trajectories.
-        DataError: two runs have no trajectory with a selection without a problem in both, or two
-            selections have the same name.
-        DependencyError: matplotlib is not installed (for the plot), or transformers (for the
-            tokenizer).
+        RunError: a run is missing or unfinished, or made from other trajectories than the first.
+        DataError: two runs have no trajectory without a problem in common, or the same name.
+        DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
     if config.plot:
         require_matplotlib()
     trajectories = config.trajectories or _made_from(config.selections[0])
-    names = _names(config)
+    runs = dict(zip(_names(config), config.selections, strict=True))
     inputs = {"trajectories": run_input(trajectories, out)}
-    inputs |= {
-        name: run_input(run, out, ("select",))
-        for name, run in zip(names, config.selections, strict=True)
-    }
-    selections = {
-        name: read_selections_of(run, trajectories)
-        for name, run in zip(names, config.selections, strict=True)
-    }
+    inputs |= {name: run_input(run, out, ("select",)) for name, run in runs.items()}
+    selections = {name: read_selections(run, trajectories) for name, run in runs.items()}
     with start_run(out, "compare-selections", _without_paths(config, out), inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
@@ -135,7 +125,6 @@ def _names(config: CompareConfig) -> list[str]:
 
 
 def _without_paths(config: CompareConfig, out: Path) -> CompareConfig:
-    """The config with paths relative to the run folder."""
     trajectories = config.trajectories and Path(relative_path(config.trajectories, out))
     selections = tuple(Path(relative_path(run, out)) for run in config.selections)
     return config.model_copy(update={"selections": selections, "trajectories": trajectories})
@@ -146,19 +135,15 @@ def _write(
 ) -> Manifest:
     measure = _measure(config.tokenizer)
     lengths = {trajectory.id: measure(trajectory) for trajectory in read_trajectories(trajectories)}
+    profiles = [measure_selection(*each, lengths, config.seed) for each in selections.items()]
+    pairs = [measure_pair(*pair, selections, config.seed) for pair in combinations(selections, 2)]
     comparison = SelectionComparison(
         num_trajectories=len(lengths),
         num_steps=sum(map(len, lengths.values())),
         measure="tokens" if config.tokenizer else "characters",
         confidence=CONFIDENCE,
-        profiles=tuple(
-            measure_selection(name, chosen, lengths, config.seed)
-            for name, chosen in selections.items()
-        ),
-        pairs=tuple(
-            measure_pair(first, second, selections, config.seed)
-            for first, second in combinations(selections, 2)
-        ),
+        profiles=tuple(profiles),
+        pairs=tuple(pairs),
     )
     write_text(run.path / COMPARISON_FILE, comparison.model_dump_json(indent=1) + "\n")
     plot = plot_selected_positions(comparison) if config.plot else None
@@ -170,39 +155,36 @@ def _write(
         {
             "trajectories": comparison.num_trajectories,
             "steps": comparison.num_steps,
-            "selections": len(comparison.profiles),
-            "pairs": len(comparison.pairs),
+            "selections": len(profiles),
+            "pairs": len(pairs),
         }
     )
 
 
 def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
     for name, chosen in selections.items():
-        for selection in chosen.values():
+        for id_, selection in chosen.items():
             if selection.problem is not None:
-                yield Problem(
-                    where=f"{name}: trajectory {selection.trajectory_id}",
-                    reason=selection.problem,
-                    item=selection.trajectory_id,
-                )
+                where = f"{name}: trajectory {id_}"
+                yield Problem(where=where, reason=selection.problem, item=id_)
 
 
 def _measure(tokenizer: str | None) -> Callable[[Trajectory], Lengths]:
-    """A function that measures the steps of a trajectory."""
     if tokenizer is None:
-        return lambda trajectory: tuple(
-            float(_num_characters(step.response)) for step in trajectory.steps
-        )
+        return _count_characters
     renderer = load_renderer(locate_model(tokenizer))
-    return lambda trajectory: _num_tokens(renderer, trajectory)
+    return lambda trajectory: _count_tokens(renderer, trajectory)
 
 
-def _num_characters(response: Message) -> int:
-    calls = sum(len(call.name) + len(call.arguments) for call in response.tool_calls)
-    return len(response.content) + len(response.reasoning or "") + calls
+def _count_characters(trajectory: Trajectory) -> Lengths:
+    def measure(response: Message) -> float:
+        calls = sum(len(call.name) + len(call.arguments) for call in response.tool_calls)
+        return float(len(response.content) + len(response.reasoning or "") + calls)
+
+    return tuple(measure(step.response) for step in trajectory.steps)
 
 
-def _num_tokens(renderer: Renderer, trajectory: Trajectory) -> Lengths:
+def _count_tokens(renderer: Renderer, trajectory: Trajectory) -> Lengths:
     """The supervised tokens of each step, its end of turn included."""
     counts = [0.0] * len(trajectory.steps)
     for example in renderer.tokenize_trajectory(trajectory):

@@ -15,7 +15,7 @@ from atlas.reporting.selections.selection_comparison import (
     KindOverlap,
     SelectionPair,
 )
-from atlas.statistics.agreement import Overlap, measure_agreement
+from atlas.statistics.agreement import Agreement, Overlap, measure_agreement
 from atlas.statistics.bootstrap import bootstrap_ratio
 
 # By trajectory id.
@@ -33,20 +33,10 @@ def measure_selection(
         for id_, selection in selections.items()
         if selection.problem is None
     ]
-    sums = np.array(
-        [
-            (
-                sum(sizes[index] for index in selection.indices),
-                sum(sizes),
-                len(selection.indices) / len(sizes) * sum(sizes) if sizes else 0.0,
-                sum(_position(index, len(sizes)) for index in selection.indices),
-                len(selection.indices),
-            )
-            for selection, sizes in known
-        ],
-        dtype=np.float64,
-    ).reshape(-1, 5)
+    # Per trajectory: supervised, all, supervised by blind draws, positions, number selected.
+    sums = np.array([_sums(*pair) for pair in known], dtype=np.float64).reshape(-1, 5)
     steps = [step for selection, _ in known for step in selection.critical_steps]
+    kinds = {kind: sum(kind in step.kinds for step in steps) for kind in CRITICAL_KINDS}
     total = sums[:, 1].sum()
     return ComparedSelection(
         name=name,
@@ -55,11 +45,7 @@ def measure_selection(
         num_problems=len(selections) - len(known),
         num_steps=sum(len(sizes) for _, sizes in known),
         num_selected=len(steps),
-        kinds={
-            kind: count
-            for kind in CRITICAL_KINDS
-            if (count := sum(kind in step.kinds for step in steps))
-        },
+        kinds={kind: number for kind, number in kinds.items() if number},
         supervised_share=bootstrap_ratio(sums[:, 0], sums[:, 1], seed),
         random_supervised_share=round(float(sums[:, 2].sum() / total), 6) if total else None,
         mean_position=bootstrap_ratio(sums[:, 3], sums[:, 4], seed),
@@ -73,7 +59,7 @@ def measure_pair(
     """Two selections, over the trajectories where neither has a problem.
 
     Raises:
-        DataError: there is no such trajectory.
+        DataError: they have no such trajectory.
     """
     both = [
         (one, other)
@@ -86,29 +72,41 @@ def measure_pair(
             "so they cannot be compared. Leave one of them out, or select again."
         )
 
-    def overlaps(part: int | None) -> Iterator[Overlap]:
-        for one, other in both:
-            inside = frozenset(
-                index
-                for index in range(one.num_steps)
-                if part is None or part_of(index, one.num_steps, len(PARTS)) == part
-            )
-            yield Overlap(
-                one.trajectory_id, one.indices & inside, other.indices & inside, len(inside)
-            )
+    def agreement(part: int | None = None) -> Agreement:
+        return measure_agreement((_overlap(*pair, part) for pair in both), seed)
 
     return SelectionPair(
         first=first,
         second=second,
-        agreement=measure_agreement(overlaps(None), seed),
-        by_position={
-            name: measure_agreement(overlaps(part), seed) for part, name in enumerate(PARTS)
-        },
+        agreement=agreement(),
+        by_position={name: agreement(part) for part, name in enumerate(PARTS)},
         by_kind=(
             *_kind_overlaps(first, second, both),
             *_kind_overlaps(second, first, [(other, one) for one, other in both]),
         ),
     )
+
+
+def _sums(selection: Selection, sizes: Lengths) -> tuple[float, ...]:
+    chosen, num_steps = selection.indices, len(sizes)
+    return (
+        sum(sizes[index] for index in chosen),
+        sum(sizes),
+        len(chosen) / num_steps * sum(sizes) if sizes else 0.0,
+        # The middle of a step, from 0 (start) to 1 (end).
+        sum((index + 0.5) / num_steps for index in chosen),
+        len(chosen),
+    )
+
+
+def _overlap(one: Selection, other: Selection, part: int | None) -> Overlap:
+    """The chosen steps of a trajectory, or of one of its `PARTS`."""
+    inside = frozenset(
+        index
+        for index in range(one.num_steps)
+        if part is None or part_of(index, one.num_steps, len(PARTS)) == part
+    )
+    return Overlap(one.trajectory_id, one.indices & inside, other.indices & inside, len(inside))
 
 
 def _kind_overlaps(
@@ -122,17 +120,11 @@ def _kind_overlaps(
             if kind in step.kinds
         ]
         if found:
-            expected = round(sum(chance for _, chance in found), 6)
             yield KindOverlap(
                 of=of,
                 by=by,
                 kind=kind,
                 num_steps=len(found),
                 num_found=sum(hit for hit, _ in found),
-                expected_found=expected,
+                expected_found=round(sum(chance for _, chance in found), 6),
             )
-
-
-def _position(index: int, num_steps: int) -> float:
-    """The middle of a step, from 0 (start) to 1 (end)."""
-    return (index + 0.5) / num_steps

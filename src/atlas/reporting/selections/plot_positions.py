@@ -5,24 +5,34 @@ from __future__ import annotations
 from atlas.presenting.position_plot import PositionPanel, draw_positions
 from atlas.presenting.svg import BASE, CONTROLS, FOCUS, Plot
 from atlas.presenting.wording import KIND_LABELS
+from atlas.records import CriticalKind
 from atlas.reporting.position_bins import PositionBin
-from atlas.reporting.selections.selection_comparison import ComparedSelection, SelectionComparison
+from atlas.reporting.selections.selection_comparison import SelectionComparison
 
-NO_KIND = "no_kind"
 # Steps without a kind are gray.
-KIND_COLORS = {
+KIND_COLORS: dict[CriticalKind | None, str] = {
     "plan_creation": FOCUS,
     "critical_observation": CONTROLS[1],
     "critical_action": CONTROLS[0],
     "self_correction": CONTROLS[2],
-    NO_KIND: BASE,
+    None: BASE,
 }
 
 
 def plot_selected_positions(comparison: SelectionComparison) -> Plot:
     """The selected share of the steps in each tenth of the trajectory, divided among kinds."""
-    panels = [_panel(profile) for profile in comparison.profiles]
-    labels = {**{str(kind): label for kind, label in KIND_LABELS.items()}, NO_KIND: "no kind given"}
+    panels = [
+        PositionPanel(
+            profile.name,
+            {
+                color: tuple(_share(part, kind) for part in profile.bins)
+                for kind, color in KIND_COLORS.items()
+            },
+            tuple(part.expected_selected / (part.num_steps or 1) for part in profile.bins),
+        )
+        for profile in comparison.profiles
+    ]
+    shown = {color for panel in panels for color, heights in panel.bars.items() if any(heights)}
     return draw_positions(
         panels,
         "Where the selected steps lie, and of what kind",
@@ -30,25 +40,15 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
         "several kinds is divided among them.",
         "The numbers are in comparison.json.",
         {
-            color: labels[kind]
+            color: KIND_LABELS[kind] if kind else "no kind given"
             for kind, color in KIND_COLORS.items()
-            if any(any(panel.bars[color]) for panel in panels)
+            if color in shown
         },
         "blind draws of as many",
     )
 
 
-def _panel(profile: ComparedSelection) -> PositionPanel:
-    parts = [_kind_shares(part) for part in profile.bins]
-    return PositionPanel(
-        profile.name,
-        {color: tuple(part[kind] for part in parts) for kind, color in KIND_COLORS.items()},
-        tuple(part.expected_selected / (part.num_steps or 1) for part in profile.bins),
-    )
-
-
-def _kind_shares(part: PositionBin) -> dict[str, float]:
-    """The selected share of the steps in a tenth, divided among kinds."""
-    marks = {**{str(kind): count for kind, count in part.kinds.items()}, NO_KIND: part.no_kind}
-    total = sum(marks.values()) or 1
-    return {kind: part.selected_share * count / total for kind, count in marks.items()}
+def _share(part: PositionBin, kind: CriticalKind | None) -> float:
+    total = sum(part.kinds.values()) + part.no_kind
+    number = part.kinds[kind] if kind else part.no_kind
+    return part.selected_share * number / (total or 1)

@@ -13,6 +13,7 @@ from atlas.presenting.table import Table, terminal_table, text_table
 from atlas.presenting.wording import DASH, KIND_LABELS, decimal, decimal_interval
 from atlas.reporting.selections.selection_comparison import (
     ComparedSelection,
+    KindOverlap,
     SelectionComparison,
     SelectionPair,
 )
@@ -26,54 +27,25 @@ NOTES = (
     "first selection's steps that the second chose too, recall the other way round. Blind draws "
     "have a mean position of 0.5 (0 is the start of a trajectory, 1 its end)."
 )
+PAIR_COLUMNS = (
+    *("first", "second", "trajectories", "common", "by chance", "kappa", "by chance"),
+    *("Jaccard", "by chance", "precision", "recall", "beyond chance"),
+)
 
 
 def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
     """Each selection, each pair, the pairs by position, and by kind where kinds are given."""
     measure, pairs = comparison.measure, comparison.pairs
-    yield text_table(
-        "Selections",
-        (
-            "selection",
-            "selector",
-            "problems",
-            "selected",
-            "of steps",
-            f"of {measure}",
-            f"random: of {measure}",
-            "mean position",
-        ),
-        [_selection_row(profile) for profile in comparison.profiles],
-        num_names=2,
+    shares = ("selected", "of steps", f"of {measure}", f"random: of {measure}")
+    first = ("selection", "selector", "problems", *shares, "mean position")
+    yield text_table("Selections", first, map(_selection_row, comparison.profiles))
+    yield text_table("Agreement", PAIR_COLUMNS, map(_pair_row, pairs))
+    columns = ("first", "second", *pairs[0].by_position)
+    by_position = (
+        (pair.first, pair.second, *(_both(part.kappa) for part in pair.by_position.values()))
+        for pair in pairs
     )
-    yield text_table(
-        "Agreement",
-        (
-            "first",
-            "second",
-            "trajectories",
-            "common",
-            "by chance",
-            "kappa",
-            "by chance",
-            "Jaccard",
-            "by chance",
-            "precision",
-            "recall",
-            "beyond chance",
-        ),
-        [_pair_row(pair) for pair in pairs],
-        num_names=2,
-    )
-    yield text_table(
-        "Kappa by position",
-        ("first", "second", *pairs[0].by_position),
-        [
-            (pair.first, pair.second, *(_both(part.kappa) for part in pair.by_position.values()))
-            for pair in pairs
-        ],
-        num_names=2,
-    )
+    yield text_table("Kappa by position", columns, by_position)
     by_kind = _kind_table(comparison)
     if not by_kind.is_empty:
         yield by_kind
@@ -88,14 +60,12 @@ def print_comparison(console: Console, comparison: SelectionComparison) -> None:
 
 def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = None) -> str:
     """All tables and the plot as a Markdown document, and how to read them."""
-    lines = [
-        "# Selections compared",
-        "",
+    facts = (
         f"{len(comparison.profiles)} selections of {comparison.num_trajectories:,} trajectories "
         f"with {comparison.num_steps:,} steps. In brackets: {100 * comparison.confidence:g} % "
-        "intervals of a bootstrap over trajectories.",
-        "",
-    ]
+        "intervals of a bootstrap over trajectories."
+    )
+    lines = ["# Selections compared", "", facts, ""]
     for table in comparison_tables(comparison):
         lines += markdown_table(table)
     if plot is not None:
@@ -104,30 +74,23 @@ def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = Non
 
 
 def _kind_table(comparison: SelectionComparison) -> Table:
-    """Of the steps to which one selection gives a kind, the share that each other one chose too."""
     found = {(row.kind, row.of, row.by): row for pair in comparison.pairs for row in pair.by_kind}
     names = [profile.name for profile in comparison.profiles]
-    rows = []
-    for kind, label in KIND_LABELS.items():
-        for profile in comparison.profiles:
-            num_steps = profile.kinds.get(kind)
-            if not num_steps:
-                continue
-            others = (found.get((kind, profile.name, name)) for name in names)
-            cells = (
-                f"{_ratio(row.num_found, row.num_steps)} "
-                f"({_ratio(row.expected_found, row.num_steps)})"
-                if row
-                else DASH
-                for row in others
-            )
-            rows.append((label, profile.name, f"{num_steps:,}", *cells))
-    return text_table(
-        "Chosen too, by kind (by chance)",
-        ("kind", "as named by", "steps", *names),
-        rows,
-        num_names=2,
-    )
+
+    def cell(row: KindOverlap | None) -> str:
+        if row is None:
+            return DASH
+        by_chance = _ratio(row.expected_found, row.num_steps)
+        return f"{_ratio(row.num_found, row.num_steps)} ({by_chance})"
+
+    rows = [
+        (label, of.name, f"{num_steps:,}", *(cell(found.get((kind, of.name, by))) for by in names))
+        for kind, label in KIND_LABELS.items()
+        for of in comparison.profiles
+        if (num_steps := of.kinds.get(kind))
+    ]
+    columns = ("kind", "as named by", "steps", *names)
+    return text_table("Chosen too, by kind (by chance)", columns, rows)
 
 
 def _selection_row(profile: ComparedSelection) -> tuple[str, ...]:
@@ -162,7 +125,6 @@ def _pair_row(pair: SelectionPair) -> tuple[str, ...]:
 
 
 def _both(number: Estimate) -> str:
-    """The number and its interval."""
     return f"{decimal(number, 2)} {decimal_interval(number, 2)}".strip()
 
 

@@ -32,11 +32,7 @@ class Keyboard(Protocol):
 
 @contextmanager
 def terminal_keyboard(console: Console) -> Iterator[Keyboard]:
-    """The terminal, restored afterwards whatever happens. Ctrl-C still stops the command.
-
-    Raises:
-        ConfigError: standard input is not a terminal.
-    """
+    """The terminal, restored afterwards; a ConfigError if standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise ConfigError(
             "label reads single keys, and standard input is not a terminal. Run it in a terminal, "

@@ -7,16 +7,15 @@ continues at the same step.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from atlas.errors import ConfigError
 from atlas.records import Label, LabelType, Trajectory
 from atlas.store.readers import read_trajectories
-from atlas.terminal.visible_text import one_line
+from atlas.terminal.visible_text import one_line, print_text
 from atlas.viewing.terminal.keyboard import END, Keyboard, terminal_keyboard
 from atlas.viewing.terminal.label_book import LabelBook
 from atlas.viewing.terminal.show import find_trajectory, print_step, print_trajectory
@@ -48,16 +47,8 @@ def label_trajectories(
 ) -> int:
     """Ask about the trajectories of `run` that `annotator` has not labeled in `out` yet.
 
-    Args:
-        console: where the trajectories are printed.
-        run: a finished run with trajectories.
-        out: the file of labels.
-        annotator: name of the person.
-        id_prefix: ask only about this trajectory (the beginning of an id, unique in the run).
-        keyboard: where answers come from; the terminal, if none.
-
-    Returns:
-        How many trajectories were finished.
+    Returns how many were finished. `id_prefix` is the beginning of the id of the only trajectory to
+    ask about. Answers come from the terminal if no `keyboard` is given.
 
     Raises:
         ConfigError: standard input is not a terminal, `annotator` is empty, or `out` is not a
@@ -69,13 +60,10 @@ def label_trajectories(
         raise ConfigError(
             "--annotator is empty: it distinguishes the labels of several people. Give a name."
         )
-    trajectories = read_trajectories(run)
-    asked = (
-        trajectories if id_prefix is None else iter([find_trajectory(trajectories, id_prefix, run)])
-    )
-    answers: AbstractContextManager[Keyboard] = (
-        terminal_keyboard(console) if keyboard is None else nullcontext(keyboard)
-    )
+    asked = read_trajectories(run)
+    if id_prefix is not None:
+        asked = iter([find_trajectory(asked, id_prefix, run)])
+    answers = terminal_keyboard(console) if keyboard is None else nullcontext(keyboard)
     num_finished = 0
     with LabelBook(out, annotator.strip()) as book, answers as keys:
         for trajectory in asked:
@@ -100,51 +88,37 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
         index = len(labels)
         if index == len(trajectory.steps):
             _say(console, f"\n{_summary(labels)}. {CONFIRMATION}")
-            key = _press(keys, ("y", "b", SKIP, *QUIT))
-            if key == "y":
-                book.finish(trajectory.id)
+            known = {"y", "b", SKIP, *QUIT}
         else:
             if index != shown:
                 print_step(console, index, trajectory.steps[index])
                 _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
                 shown = index
-            key = _press(keys, (*TYPES, "w", "v", "b", SKIP, *QUIT))
-        if key in (SKIP, *QUIT, "y"):
-            return key
+            known = {*TYPES, "w", "v", "b", SKIP, *QUIT}
+        # The next key that has a meaning.
+        key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")
-            book.add(
-                Label(
-                    trajectory_id=trajectory.id,
-                    step=index,
-                    type=TYPES[key],
-                    annotator=book.annotator,
-                    note=note,
-                )
-            )
+            book.add(trajectory.id, index, TYPES[key], note)
             note = None
         elif key == "w":
             note = keys.line("note: ").strip() or None
         elif key == "v":
             print_step(console, index, trajectory.steps[index], whole=True)
+        elif key != "b":
+            if key == "y":
+                book.finish(trajectory.id)
+            return key
         elif labels:
             book.drop_last(trajectory.id)
 
 
-def _press(keys: Keyboard, known: tuple[str, ...]) -> str:
-    """The next key that has a meaning."""
-    while (key := keys.key()) not in known:
-        pass
-    return key
-
-
 def _summary(labels: list[Label]) -> str:
-    critical = [
-        f"{label.step} ({label.type.replace('_', ' ')})" for label in labels if label.type != "none"
-    ]
-    share = f"{len(critical)} of {len(labels)} steps, {len(critical) / len(labels):.0%}"
-    return f"critical: {one_line(', '.join(critical), 400) or 'no step'} ({share})"
+    given = [(label.step, label.type.replace("_", " ")) for label in labels if label.type != "none"]
+    critical = one_line(", ".join(f"{step} ({kind})" for step, kind in given), 400)
+    share = f"{len(given)} of {len(labels)} steps, {len(given) / len(labels):.0%}"
+    return f"critical: {critical or 'no step'} ({share})"
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Text(text, style="bold cyan"), soft_wrap=True)
+    print_text(console, text, "bold cyan")

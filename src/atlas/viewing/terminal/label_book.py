@@ -3,8 +3,7 @@
     FILE.jsonl            labels of whole trajectories (docs/formats.md), of any number of people
     FILE.jsonl.partial    labels of unfinished trajectories, one flushed line each
 
-A label is on disk as soon as it is given. The labels of a finished trajectory move to FILE by an
-atomic replacement.
+The labels of a finished trajectory move to FILE by an atomic replacement.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from atlas.errors import ConfigError, DataError
-from atlas.records import Label
+from atlas.records import Label, LabelType
 from atlas.store.labels import read_labels
 from atlas.store.locks import hold_lock
 from atlas.store.record_files import to_json, write_records, write_text
-
-ENDING = ".jsonl"
 
 
 class LabelBook:
@@ -32,9 +29,9 @@ class LabelBook:
     """
 
     def __init__(self, path: Path, annotator: str) -> None:
-        if path.suffix.lower() != ENDING:
+        if path.suffix.lower() != ".jsonl":
             raise ConfigError(
-                f"{path} does not end in {ENDING}: labels are written as JSON Lines. "
+                f"{path} does not end in .jsonl: labels are written as JSON Lines. "
                 "Choose another --out."
             )
         if not path.parent.is_dir():
@@ -48,8 +45,11 @@ class LabelBook:
         try:
             self._finished = _find_labeled(path, annotator)
             self._partial = path.with_name(path.name + ".partial")
+            # The trajectory of a draft is in the file already where a crash left the draft.
             self._drafts = [
-                label for label in _read_drafts(self._partial) if not self._is_stale(label)
+                label
+                for label in _read_drafts(self._partial)
+                if label.annotator != annotator or label.trajectory_id not in self._finished
             ]
         except BaseException:
             self._lock.release()
@@ -61,14 +61,14 @@ class LabelBook:
 
     def drafts(self, trajectory_id: str) -> list[Label]:
         """The labels of a trajectory that is not finished, step by step."""
-        return [
-            label
-            for label in self._drafts
-            if (label.annotator, label.trajectory_id) == (self.annotator, trajectory_id)
-        ]
+        who = (self.annotator, trajectory_id)
+        return [label for label in self._drafts if (label.annotator, label.trajectory_id) == who]
 
-    def add(self, label: Label) -> None:
+    def add(self, trajectory_id: str, step: int, kind: LabelType, note: str | None = None) -> None:
         """Keep the label of the next step of a trajectory."""
+        label = Label(
+            trajectory_id=trajectory_id, step=step, type=kind, annotator=self.annotator, note=note
+        )
         with self._partial.open("ab") as file:
             file.write(to_json(label) + b"\n")
         self._drafts.append(label)
@@ -89,10 +89,6 @@ class LabelBook:
         self._drafts = [label for label in self._drafts if label not in labels]
         write_records(self._partial, self._drafts)
 
-    def _is_stale(self, draft: Label) -> bool:
-        """Whether its trajectory is in the file already, and a crash left the draft."""
-        return draft.annotator == self.annotator and self.is_finished(draft.trajectory_id)
-
     def __enter__(self) -> LabelBook:
         return self
 
@@ -112,9 +108,8 @@ def _find_labeled(path: Path, annotator: str) -> set[str]:
             f"{path.parent / first.where}: {first.reason}. Fix the file before adding labels, or "
             "choose another --out."
         )
-    return {
-        placed.label.trajectory_id for placed in file.labels if placed.label.annotator == annotator
-    }
+    labels = (placed.label for placed in file.labels)
+    return {label.trajectory_id for label in labels if label.annotator == annotator}
 
 
 def _read_drafts(partial: Path) -> list[Label]:

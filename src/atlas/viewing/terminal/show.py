@@ -6,8 +6,8 @@ are between ⟦ and ⟧.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import islice, repeat
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +17,8 @@ from rich.text import Text
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import read_selections, read_trajectories
-from atlas.terminal.visible_text import one_line, print_whole, shortened, visible
+from atlas.store.readers import read_selected, read_selections, read_trajectories
+from atlas.terminal.visible_text import one_line, print_text, print_whole, shortened, visible
 from atlas.viewing.terminal.show_tokens import print_tokens
 
 NUM_LISTED = 20
@@ -31,36 +31,23 @@ def show_trajectories(
     """A table of the first trajectories of a run, with the ids that `--trajectory` takes.
 
     Raises:
-        RunError: an input is not a finished run of its kind.
+        RunError: an input is not a finished run of its kind, or the selection is of another one.
     """
-    selections = read_selections(selection, run) if selection else {}
-    table = Table(
-        "trajectory",
-        "task",
-        Column("steps", justify="right"),
-        "outcome",
-        *(["critical steps"] if selection else []),
-        box=None,
+    pairs: Iterator[tuple[Trajectory, Selection | None]] = (
+        read_selected(selection, run) if selection else zip(read_trajectories(run), repeat(None))
     )
-    trajectories = read_trajectories(run)
-    for trajectory in islice(trajectories, num):
-        cells = [
-            one_line(trajectory.id, 400),
-            one_line(trajectory.task.id, 80),
-            str(len(trajectory.steps)),
-            trajectory.outcome.status,
-        ]
-        if selection:
-            cells.append(
-                one_line(
-                    ", ".join(str(step.index) for step in selections[trajectory.id].critical_steps)
-                    or "none",
-                    80,
-                )
-            )
-        table.add_row(*(Text(cell) for cell in cells))
+    columns = ("trajectory", "task", Column("steps", justify="right"), "outcome")
+    table = Table(*columns, *(["critical steps"] if selection else []), box=None)
+    for trajectory, chosen in islice(pairs, num):
+        table.add_row(
+            Text(one_line(trajectory.id, 400)),
+            Text(one_line(trajectory.task.id, 80)),
+            Text(str(len(trajectory.steps))),
+            Text(trajectory.outcome.status),
+            *([Text(one_line(_indices(chosen), 80))] if chosen else []),
+        )
     print_whole(console, table)
-    if left := sum(1 for _ in trajectories):
+    if left := sum(1 for _ in pairs):
         console.print(
             Text(f"… and {left:,} more. Show one with --trajectory and the beginning of its id.")
         )
@@ -106,9 +93,7 @@ def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) 
             f"{run} has no trajectory '{prefix}'. Leave --trajectory out to see the ids."
         )
     if len(found) > 1:
-        names = ", ".join(trajectory.id for trajectory in found[:3]) + (
-            ", …" if len(found) > 3 else ""
-        )
+        names = ", ".join([*(one.id for one in found[:3]), *["…"] * (len(found) > 3)])
         raise DataError(
             f"'{prefix}' is the beginning of several ids in {run}: {names}. Give more of it."
         )
@@ -117,24 +102,21 @@ def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) 
 
 def print_trajectory(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
     """A whole trajectory without its tokens."""
-    _print_header(console, trajectory, selection)
-    chosen: Mapping[int, CriticalStep] = (
-        {step.index: step for step in selection.critical_steps} if selection else {}
-    )
+    for name, value in _header(trajectory, selection).items():
+        if value:
+            line = Text.assemble((f"{name:11}", "bold"), one_line(value, 200))
+            console.print(line, soft_wrap=True)
+    if trajectory.prompt:
+        console.print(Text("prompt", style="bold"))
     for message in trajectory.prompt:
-        console.print(
-            Text(f"  {message.role}: {one_line(message.content, 160)}", style="dim"), soft_wrap=True
-        )
+        print_text(console, f"  {message.role}: {one_line(message.content, 160)}", "dim")
+    critical_steps = selection.critical_steps if selection else ()
+    chosen = {step.index: step for step in critical_steps}
     for index, step in enumerate(trajectory.steps):
         print_step(console, index, step, chosen.get(index))
     for message in trajectory.final_observation:
         console.print()
-        _print_block(
-            console,
-            f"at the end, {_speaker(message)}",
-            shortened(_body(message), max_lines=6, max_chars=600),
-            "dim",
-        )
+        _print_observation(console, message, whole=False, before="at the end, ")
 
 
 def print_step(
@@ -149,51 +131,40 @@ def print_step(
     console.print()
     _print_step_title(console, index, critical, step.reward)
     for message in step.observation:
-        body = _body(message)
-        _print_block(
-            console,
-            _speaker(message),
-            visible(body) if whole else shortened(body, max_lines=6, max_chars=600),
-            "dim",
-        )
-    _print_block(
-        console, "assistant", visible(_body(step.response)), "bold yellow" if critical else ""
-    )
+        _print_observation(console, message, whole)
+    style = "bold yellow" if critical else ""
+    _print_block(console, "assistant", visible(_body(step.response)), style)
 
 
-def _print_header(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
-    task, source = trajectory.task, trajectory.source
+def _header(trajectory: Trajectory, selection: Selection | None) -> dict[str, str]:
+    task, source, outcome = trajectory.task, trajectory.source, trajectory.outcome
     place = f", {source.path}" if source.path else ""
-    place += (
-        f" line {source.line}"
-        if source.line is not None
-        else f" row {source.row}"
-        if source.row is not None
-        else ""
-    )
-    lines = [
-        ("trajectory", trajectory.id),
-        (
-            "task",
-            f"{task.id} ({', '.join(filter(None, (task.environment, task.group, task.split)))})",
-        ),
-        ("goal", task.goal or ""),
-        ("outcome", _outcome(trajectory)),
-        ("source", f"{source.name}{place}"),
-        (
-            "steps",
-            f"{len(trajectory.steps)}"
-            + (f", {len(trajectory.tools)} tools" if trajectory.tools else ""),
-        ),
-        ("selection", _selection(selection) if selection else ""),
-    ]
-    for name, value in lines:
-        if value:
-            console.print(
-                Text.assemble((f"{name:11}", "bold"), one_line(value, 200)), soft_wrap=True
-            )
-    if trajectory.prompt:
-        console.print(Text("prompt", style="bold"))
+    if source.line is not None:
+        place += f" line {source.line}"
+    elif source.row is not None:
+        place += f" row {source.row}"
+    where = ", ".join(filter(None, (task.environment, task.group, task.split)))
+    score = f", score {outcome.score:g}" if outcome.score is not None else ""
+    tools = f", {len(trajectory.tools)} tools" if trajectory.tools else ""
+    return {
+        "trajectory": trajectory.id,
+        "task": f"{task.id} ({where})",
+        "goal": task.goal or "",
+        "outcome": outcome.status + score + (f" ({outcome.reason})" if outcome.reason else ""),
+        "source": source.name + place,
+        "steps": f"{len(trajectory.steps)}{tools}",
+        "selection": _choice(selection) if selection else "",
+    }
+
+
+def _choice(selection: Selection) -> str:
+    problem = f"; {selection.problem}" if selection.problem else ""
+    budget = f"at most {selection.budget} of {selection.num_steps} steps"
+    return f"by {selection.selector}: critical steps {_indices(selection)} ({budget}){problem}"
+
+
+def _indices(selection: Selection) -> str:
+    return ", ".join(str(step.index) for step in selection.critical_steps) or "none"
 
 
 def _print_step_title(
@@ -204,21 +175,23 @@ def _print_step_title(
     if critical:
         title += f"  critical: {', '.join(critical.kinds).replace('_', ' ') or 'no kind given'}"
         title += f"  score {critical.score:g}" if critical.score is not None else ""
-    console.print(Text(title, style="bold reverse yellow" if critical else "bold"), soft_wrap=True)
+    print_text(console, title, "bold reverse yellow" if critical else "bold")
     if critical and critical.reason:
-        console.print(
-            Text(f"    because: {one_line(critical.reason, 400)}", style="yellow"), soft_wrap=True
-        )
+        print_text(console, f"    because: {one_line(critical.reason, 400)}", "yellow")
+
+
+def _print_observation(console: Console, message: Message, whole: bool, before: str = "") -> None:
+    """A message of the environment, its beginning unless `whole`; `before` goes before its name."""
+    body = _body(message)
+    text = visible(body) if whole else shortened(body, max_lines=6, max_chars=600)
+    details = ", ".join(one_line(part, 60) for part in (message.name, message.tool_call_id) if part)
+    name = f"{before}{message.role}" + (f" ({details})" if details else "")
+    _print_block(console, name, text, "dim")
 
 
 def _print_block(console: Console, name: str, text: str, style: str) -> None:
     body = "\n".join(f"    {line}" for line in text.split("\n"))
-    console.print(Text(f"  {name}:\n{body}", style=style), soft_wrap=True)
-
-
-def _speaker(message: Message) -> str:
-    details = ", ".join(one_line(part, 60) for part in (message.name, message.tool_call_id) if part)
-    return f"{message.role} ({details})" if details else message.role
+    print_text(console, f"  {name}:\n{body}", style)
 
 
 def _body(message: Message) -> str:
@@ -226,16 +199,3 @@ def _body(message: Message) -> str:
     parts += [message.content] if message.content or not message.tool_calls else []
     parts += [f"[calls] {call.name}({call.arguments})" for call in message.tool_calls]
     return "\n".join(parts)
-
-
-def _outcome(trajectory: Trajectory) -> str:
-    outcome = trajectory.outcome
-    score = f", score {outcome.score:g}" if outcome.score is not None else ""
-    return f"{outcome.status}{score}{f' ({outcome.reason})' if outcome.reason else ''}"
-
-
-def _selection(selection: Selection) -> str:
-    indices = ", ".join(str(step.index) for step in selection.critical_steps) or "none"
-    problem = f"; {selection.problem}" if selection.problem else ""
-    budget = f"at most {selection.budget} of {selection.num_steps} steps"
-    return f"by {selection.selector}: critical steps {indices} ({budget}){problem}"

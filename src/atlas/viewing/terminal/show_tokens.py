@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Column, Table
-from rich.text import Text
 
 from atlas.records import Selection, Trajectory
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample
+from atlas.terminal.visible_text import print_text
 
 
 def print_tokens(
@@ -30,30 +30,23 @@ def print_tokens(
     examples = renderer.tokenize_trajectory(trajectory, max_tokens, chosen)
     for number, example in enumerate(examples, start=1):
         console.print()
-        name = (
-            f" {number} of {len(examples)}, for step {', '.join(map(str, example.steps))}"
-            if len(examples) > 1
-            else ""
-        )
-        console.print(
-            Text(f"tokens of example{name} under {renderer.name}", style="bold"), soft_wrap=True
-        )
-        console.print(
-            color_tokens(renderer.tokenizer, example.token_ids, loss_mask(example, chosen)),
-            soft_wrap=True,
-        )
+        steps = ", ".join(map(str, example.steps))
+        name = f" {number} of {len(examples)}, for step {steps}" if len(examples) > 1 else ""
+        print_text(console, f"tokens of example{name} under {renderer.name}", "bold")
+        mask = loss_mask(example, chosen)
+        tokens = color_tokens(renderer.tokenizer, example.token_ids, mask)
+        console.print(tokens, soft_wrap=True)
     console.print()
     console.print(_counts(trajectory, examples, chosen))
-    for warning in warnings_of(renderer, examples, chosen):
-        console.print(Text(f"warning: {warning}", style="bold red"), soft_wrap=True)
+    for warning in _warnings(renderer, examples, chosen):
+        print_text(console, f"warning: {warning}", "bold red")
 
 
-def warnings_of(
+def _warnings(
     renderer: Renderer, examples: list[TokenizedExample], chosen: frozenset[int]
 ) -> Iterator[str]:
     """What would make training on this trajectory useless, or less than it seems."""
-    masks = [loss_mask(example, chosen) for example in examples]
-    if not any(mask.any() for mask in masks):
+    if not any(loss_mask(example, chosen).any() for example in examples):
         yield "no token is supervised, so this trajectory teaches nothing"
     if len(examples) > 1:
         yield (
@@ -81,26 +74,18 @@ def warnings_of(
 def _counts(
     trajectory: Trajectory, examples: list[TokenizedExample], chosen: frozenset[int]
 ) -> Table:
-    table = Table(
-        "step", Column("tokens", justify="right"), Column("supervised", justify="right"), box=None
-    )
+    columns = (Column(name, justify="right") for name in ("tokens", "supervised"))
+    table = Table("step", *columns, box=None)
     supervised = 0
-    owned = (
-        {
-            step: max(int((example.step_of_token == step).sum()) for example in examples)
-            for step in range(len(trajectory.steps))
-        }
-        if examples
-        else {}
-    )
-    for step, count in owned.items():
+    for step in range(len(trajectory.steps) if examples else 0):
+        owned = max(int((example.step_of_token == step).sum()) for example in examples)
         trained = sum(
             int(loss_mask(example, [step]).sum())
             for example in examples
             if step in example.steps and step in chosen
         )
         supervised += trained
-        table.add_row(Text(str(step)), Text(f"{count:,}"), Text(f"{trained:,}"))
+        table.add_row(str(step), f"{owned:,}", f"{trained:,}")
     total = sum(len(example.token_ids) for example in examples)
-    table.add_row(Text("all"), Text(f"{total:,}"), Text(f"{supervised:,}"))
+    table.add_row("all", f"{total:,}", f"{supervised:,}")
     return table
