@@ -116,14 +116,16 @@ def describe(thing: Any) -> str:
     return f"{thing.color} {thing.type}"
 
 
+def is_passable(thing: Any) -> bool:
+    """Whether the agent can walk over what stands in a cell."""
+    return thing is None or (thing.type == "door" and thing.is_open)
+
+
 def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
     """Each visible cell: (ahead, right) -> (cell, what stands there)."""
     grid, mask = world.gen_obs_grid()
     size = world.agent_view_size
-    (x, y), (dx, dy) = (
-        (int(value) for value in world.agent_pos),
-        (int(value) for value in world.dir_vec),
-    )
+    (x, y), (dx, dy) = map(int, world.agent_pos), map(int, world.dir_vec)
     for row in range(size):
         ahead = size - 1 - row
         for column in range(size):
@@ -139,7 +141,7 @@ def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
 def _free(visible: dict[tuple[int, int], tuple[Cell, Any]], side: int) -> int:
     """How many cells the agent could walk to one side in its own row, as far as it sees."""
     steps = 0
-    while (0, side * (steps + 1)) in visible and _passable(visible[0, side * (steps + 1)][1]):
+    while (0, side * (steps + 1)) in visible and is_passable(visible[0, side * (steps + 1)][1]):
         steps += 1
     return steps
 
@@ -151,13 +153,7 @@ def _front(
         if (ahead, 0) not in visible:
             return f"The way is free for {ahead - 1} steps"
         _, thing = visible[ahead, 0]
-        if thing is not None and thing.type == "wall":
-            return f"You face a wall, {ahead} ahead"
         if thing is not None:
-            label = next(item.label for item in objects if item.thing is thing)
-            return f"You face {label}, {ahead} ahead"
+            labels = (item.label for item in objects if item.thing is thing)
+            return f"You face {next(labels, 'a wall')}, {ahead} ahead"
     return f"The way is free for {world.agent_view_size - 1} steps"
-
-
-def _passable(thing: Any) -> bool:
-    return thing is None or (thing.type == "door" and thing.is_open)
