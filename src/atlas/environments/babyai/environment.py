@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 from atlas.environments.babyai.actions import (
@@ -137,12 +136,12 @@ class BabyAIEnvironment:
         self.on_primitive = None
 
     def _carry_out(self, plan: Plan) -> str:
-        for primitive, following in pairwise((*plan.primitives, None)):
+        for primitive, following in zip(plan.primitives, (*plan.primitives[1:], None), strict=True):
             _, _, self._success, _, _ = self.world.step(primitive)
             self.seen.update(visible_cells(self.world))
             if self._success:
                 break
-            if self.on_primitive is not None and primitive is not None:
+            if self.on_primitive is not None:
                 self.on_primitive(primitive, following)
         self._view = look(self.world)
         end = "The task is completed." if self._success else self._view.text

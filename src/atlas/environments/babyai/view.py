@@ -30,6 +30,11 @@ class SeenObject:
         return f"{self.name} {self.number}"
 
     @property
+    def is_in_front(self) -> bool:
+        """Whether the agent faces it, one step away."""
+        return (self.ahead, self.right) == (1, 0)
+
+    @property
     def where(self) -> str:
         """Its place in words, such as `2 ahead, 1 left`."""
         parts = [f"{self.ahead} ahead"] if self.ahead else []
@@ -66,11 +71,8 @@ class View:
             if item.name == name and item.number == number:
                 return item
         color, _, kind = name.partition(" ")
-        doors = [
-            item
-            for item in self.objects
-            if kind == "door" and item.thing.type == "door" and item.thing.color == color
-        ]
+        colored = [item for item in self.objects if item.thing.color == color]
+        doors = [item for item in colored if item.thing.type == kind == "door"]
         return doors[number - 1] if 0 < number <= len(doors) else None
 
     def of(self, thing: Any) -> SeenObject | None:
