@@ -14,8 +14,7 @@ from typing import Any
 from atlas.environments.babyai.actions import TURNS
 from atlas.environments.babyai.bot import BOT_FAULTS
 from atlas.environments.babyai.config import BabyAIExpertConfig
-from atlas.environments.babyai.environment import BabyAIEnvironment
-from atlas.environments.babyai.planner import Move, MovePlanner
+from atlas.environments.babyai.planner import Move, MovePlanner, PlayedLevel
 from atlas.environments.babyai.thoughts import (
     ACTS,
     CORRECTIONS,
@@ -57,9 +56,7 @@ class BabyAIExpert:
 
     Config = BabyAIExpertConfig
 
-    def __init__(
-        self, config: BabyAIExpertConfig, environment: BabyAIEnvironment, seed: int
-    ) -> None:
+    def __init__(self, config: BabyAIExpertConfig, environment: PlayedLevel, seed: int) -> None:
         self._environment = environment
         self._planner = MovePlanner(environment)
         self._bot = self._planner.bot

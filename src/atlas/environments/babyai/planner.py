@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from minigrid.envs.babyai.core.verifier import ObjDesc
 from minigrid.utils.baby_ai_bot import (
@@ -26,8 +27,7 @@ from atlas.environments.babyai.actions import (
     plan_action,
 )
 from atlas.environments.babyai.bot import BOT_FAULTS, Bot
-from atlas.environments.babyai.environment import BabyAIEnvironment
-from atlas.environments.babyai.view import SeenObject, look
+from atlas.environments.babyai.view import Cell, SeenObject, View, look
 from atlas.errors import EpisodeError
 
 HANDS_ON = (PICKUP, DROP, TOGGLE)
@@ -44,6 +44,22 @@ TURNS_TO_SEE = (
     (1, "turn right", "turn_to"),
     (2, "turn right", "turn_back"),
 )
+
+
+class PlayedLevel(Protocol):
+    """The environment as an expert sees it; `world` is minigrid's, `seen` the cells seen so far.
+
+    `on_primitive` is called after each primitive, with the one that follows in the same action.
+    """
+
+    world: Any
+    seen: set[Cell]
+    max_steps: int
+    num_turns: int
+    on_primitive: Callable[[int, int | None], None] | None
+
+    @property
+    def view(self) -> View: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,7 @@ class Move:
 class MovePlanner:
     """Plans the episode that was just reset, and follows what the environment carries out."""
 
-    def __init__(self, environment: BabyAIEnvironment) -> None:
+    def __init__(self, environment: PlayedLevel) -> None:
         self._environment = environment
         self._world = environment.world
         self._fault: Exception | None = None
