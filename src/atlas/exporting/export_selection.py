@@ -124,7 +124,7 @@ class _Export:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._num_exported = self._num_steps = self._num_critical = 0
+        self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
@@ -134,19 +134,18 @@ class _Export:
             if isinstance(rows, Problem):
                 self.problems.append(rows)
                 continue
-            self._num_exported += 1
-            self._num_steps += len(trajectory.steps)
-            self._num_critical += len(selection.critical_steps)
+            num_critical = len(selection.critical_steps)
+            self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
             self._losses.update(self._dialect.losses(trajectory))
             yield from rows
 
     def summary(self, num_rows: int) -> dict[str, Any]:
         return {
-            "trajectories": self._num_exported + len(self.problems),
-            "exported": self._num_exported,
+            "trajectories": self._counts["exported"] + len(self.problems),
+            "exported": self._counts["exported"],
             "rows": num_rows,
-            "steps": self._num_steps,
-            "critical_steps": self._num_critical,
+            "steps": self._counts["steps"],
+            "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
             "losses": dict(self._losses.most_common()),
         }

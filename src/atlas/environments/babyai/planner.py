@@ -68,7 +68,6 @@ class Move:
 
     Attributes:
         situation: a row of the phrase tables.
-        target: the object of the action.
         final: whether it reaches the goal.
         noun: what it is for, in words.
     """
