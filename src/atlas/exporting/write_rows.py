@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from atlas.errors import DataError
 from atlas.exporting.dialects.base import ExportRow
 from atlas.exporting.dialects.parquet import import_arrow
-from atlas.store.record_files import flush_to_disk
+from atlas.store.record_files import written_whole
 
 ROWS_IN_A_GROUP = 1000
 # Legal in JSON, but readers that split lines the Unicode way would cut a row in two there.
@@ -27,18 +27,14 @@ class HasSchema(Protocol):
 
 def write_rows(path: Path, rows: Iterable[ExportRow], dialect: object) -> int:
     """Write every row to `path` in the form that its ending names; the number of rows."""
-    temporary = path.with_name(path.name + ".tmp")
     counted = count()
     rows = (row for row, _ in zip(rows, counted, strict=False))
-    try:
+    with written_whole(path) as file:
         if path.suffix == ".parquet":
             assert isinstance(dialect, HasSchema), "a dialect with the ending .parquet has a schema"
-            _write_parquet(temporary, rows, dialect.schema())
+            _write_parquet(file, rows, dialect.schema())
         else:
-            _write_json(temporary, rows, array=path.suffix == ".json")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _write_json(file, rows, array=path.suffix == ".json")
     return next(counted)
 
 
@@ -78,21 +74,20 @@ def _parse(path: Path) -> Iterator[Any]:
             yield from map(json.loads, file)
 
 
-def _write_json(path: Path, rows: Iterable[ExportRow], *, array: bool) -> None:
+def _write_json(file: BinaryIO, rows: Iterable[ExportRow], *, array: bool) -> None:
+    start, between, end = ("[\n", ",\n", "\n]\n") if array else ("", "\n", "\n")
     texts = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("[" if array else "")
-        for number, text in enumerate(texts):
-            before, after = (",\n" if number else "\n", "") if array else ("", "\n")
-            file.write(before + text.translate(_SEPARATORS) + after)
-        file.write("\n]\n" if array else "")
-        flush_to_disk(file)
+    file.write(start.encode())
+    for number, text in enumerate(texts):
+        before = between if number else ""
+        file.write((before + text.translate(_SEPARATORS)).encode())
+    file.write(end.encode())
 
 
-def _write_parquet(path: Path, rows: Iterator[ExportRow], schema: Any) -> None:
+def _write_parquet(file: BinaryIO, rows: Iterator[ExportRow], schema: Any) -> None:
     arrow = import_arrow()
     from pyarrow.parquet import ParquetWriter
 
-    with ParquetWriter(path, schema) as writer:
+    with ParquetWriter(file, schema) as writer:
         while group := list(islice(rows, ROWS_IN_A_GROUP)):
             writer.write_table(arrow.Table.from_pylist(group, schema=schema))

@@ -94,9 +94,8 @@ def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
     names = level_names(split)
     size = len(names) * SEEDS_PER_SPLIT
     if num_tasks > size:
-        raise ConfigError(
-            f"babyai: {num_tasks} tasks asked of split '{split}', which holds {size}. Ask for fewer."
-        )
+        asked = f"{num_tasks} tasks asked of split '{split}', which holds {size}"
+        raise ConfigError(f"babyai: {asked}. Ask for fewer.")
     tasks = []
     for index in range(num_tasks):
         number, level = divmod(index, len(names))
