@@ -243,5 +243,5 @@ class Worlds:
 
 
 def _seconds_until(moment: float) -> float | None:
-    """The time from now to a moment of the monotonic clock, 0 if it has passed."""
+    """From now to a moment of the monotonic clock; 0 if it has passed, None if it never comes."""
     return None if moment == math.inf else max(0.0, moment - time.monotonic())

@@ -122,11 +122,11 @@ class Bot(BabyAIBot):
 
     def _find_drop_pos(self, except_pos: Any = None) -> Any:
         """A spare cell ahead or to one side, or else the bot's own choice, often farther."""
-        (x, y), (dx, dy) = self.mission.agent_pos, self.mission.dir_vec
-        for cell in ((x + dx, y + dy), (x - dy, y + dx), (x + dy, y - dx)):
-            place = (int(cell[0]), int(cell[1]))
-            ahead = cell == (x + dx, y + dy)
-            if (except_pos is None or tuple(except_pos) != place) and self._is_spare(place, ahead):
+        (x, y), (dx, dy) = map(int, self.mission.agent_pos), map(int, self.mission.dir_vec)
+        taken = None if except_pos is None else tuple(except_pos)
+        ahead = (x + dx, y + dy)
+        for place in (ahead, (x - dy, y + dx), (x + dy, y - dx)):
+            if place != taken and self._is_spare(place, place == ahead):
                 return place
         return super()._find_drop_pos(except_pos)
 

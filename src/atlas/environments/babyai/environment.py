@@ -117,13 +117,14 @@ class BabyAIEnvironment:
                 text = f"That action is not possible: {plan}. {view.text}"
             else:
                 text = self._carry_out(plan)
-        score = 1 - 0.9 * self.num_turns / self.max_steps if self._success else 0.0
+        success = self._success
+        score = 1 - 0.9 * self.num_turns / self.max_steps if success else 0.0
         return StepResult(
             observation=_user(text),
             reward=score,
-            terminated=self._success,
-            truncated=not self._success and self.num_turns >= self.max_steps,
-            success=self._success,
+            terminated=success,
+            truncated=not success and self.num_turns >= self.max_steps,
+            success=success,
             score=score,
             action=action,
             is_invalid=is_invalid,

@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.exporting.dialects.base import Change, SupervisedChat
-from atlas.records import Message, Selection, Trajectory
-from atlas.rendering.openai_messages import read_openai_message, write_openai_message
+from atlas.records import Message, Selection, ToolCall, Trajectory
+from atlas.rendering.openai_messages import (
+    decode_arguments,
+    encode_arguments,
+    read_openai_message,
+    write_openai_message,
+)
 
 
 def has_reasoning(trajectory: Trajectory) -> bool:
@@ -106,6 +111,16 @@ def with_thinking(message: Message, content: str | None = None) -> str:
     if message.reasoning is None:
         return content
     return f"<think>\n{message.reasoning}\n</think>\n\n{content}"
+
+
+def write_call(call: ToolCall) -> dict[str, Any]:
+    """A tool call as an object, for formats without ids of calls."""
+    return {"name": call.name, "arguments": decode_arguments(call.arguments)}
+
+
+def read_call(written: Mapping[str, Any]) -> ToolCall:
+    """The call that `write_call` wrote."""
+    return ToolCall(name=written["name"], arguments=encode_arguments(written["arguments"]))
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:

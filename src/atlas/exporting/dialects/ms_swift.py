@@ -11,12 +11,13 @@ from atlas.exporting.dialects.chat import (
     CALL_IDS_DROPPED,
     THINKING_MOVED,
     flagged_messages,
+    read_call,
     supervised_chat,
     tools_text,
     with_thinking,
+    write_call,
 )
-from atlas.records import Message, Selection, ToolCall, Trajectory
-from atlas.rendering.openai_messages import decode_arguments, encode_arguments
+from atlas.records import Message, Selection, Trajectory
 
 
 class MsSwiftDialect(Dialect):
@@ -42,16 +43,14 @@ messages (read in its code, not run)."""
         last = max(place for place, (_, critical) in enumerate(flagged) if critical)
         messages: list[dict[str, Any]] = []
         for message, critical in flagged[: last + 1]:
-            role, content = message.role, with_thinking(message)
-            if role != "assistant":
-                role_there = "tool_response" if role == "tool" else role
-                messages.append({"role": role_there, "content": message.content})
-            elif content or not message.tool_calls:
-                messages.append({"role": role, "content": content, "loss": critical})
-            # Only an assistant's message has calls.
+            if message.role != "assistant":
+                role = "tool_response" if message.role == "tool" else message.role
+                messages.append({"role": role, "content": message.content})
+                continue
+            if (content := with_thinking(message)) or not message.tool_calls:
+                messages.append({"role": "assistant", "content": content, "loss": critical})
             for call in message.tool_calls:
-                made = {"name": call.name, "arguments": decode_arguments(call.arguments)}
-                text = json.dumps(made, ensure_ascii=False)
+                text = json.dumps(write_call(call), ensure_ascii=False)
                 messages.append({"role": "tool_call", "content": text, "loss": critical})
         tools = tools_text(trajectory)
         yield {"messages": messages, **({"tools": tools} if tools else {})}
@@ -62,16 +61,13 @@ messages (read in its code, not run)."""
             loss = bool(chat.get("loss", True))
             if chat["role"] != "tool_call":
                 role = "tool" if chat["role"] == "tool_response" else chat["role"]
-                turns.append(
-                    (Message(role=role, content=chat["content"]), role == "assistant" and loss)
-                )
+                message = Message(role=role, content=chat["content"])
+                turns.append((message, role == "assistant" and loss))
                 continue
-            call = json.loads(chat["content"])
-            made = ToolCall(name=call["name"], arguments=encode_arguments(call["arguments"]))
             message = Message(role="assistant")
             if turns and turns[-1][0].role == "assistant":
                 message, flag = turns.pop()
                 loss = flag and loss
-            calls = (*message.tool_calls, made)
+            calls = (*message.tool_calls, read_call(json.loads(chat["content"])))
             turns.append((message.model_copy(update={"tool_calls": calls}), loss))
         return supervised_chat(turns)

@@ -18,13 +18,14 @@ from atlas.exporting.dialects.chat import (
     THINKING_MOVED,
     conversations_to_steps,
     flagged_messages,
+    read_call,
     supervise_last,
     supervised_chat,
     tools_text,
     with_thinking,
+    write_call,
 )
-from atlas.records import Message, Role, Selection, ToolCall, Trajectory
-from atlas.rendering.openai_messages import decode_arguments, encode_arguments
+from atlas.records import Message, Role, Selection, Trajectory
 
 
 def _has_neighbors(messages: Sequence[Message]) -> bool:
@@ -65,9 +66,8 @@ import` reads it back, and the selector `annotated` gives the same steps."""
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = trajectory.messages
         if trajectory.tools or any(one.tool_calls or one.role == "tool" for one in messages):
-            raise CannotCarryError(
-                "tool calls have no form in agenttraj. Use openai, axolotl, ms-swift or trl"
-            )
+            other = "Use openai, axolotl, ms-swift or trl"
+            raise CannotCarryError(f"tool calls have no form in agenttraj. {other}")
         turns = []
         for message, critical in joined(flagged_messages(trajectory, selection)):
             speaker, loss = ("gpt", critical) if message.role == "assistant" else ("human", None)
@@ -166,10 +166,7 @@ def _speaker(message: Message) -> str:
 def _value(message: Message) -> str:
     if not message.tool_calls:
         return with_thinking(message)
-    calls = [
-        {"name": call.name, "arguments": decode_arguments(call.arguments)}
-        for call in message.tool_calls
-    ]
+    calls = list(map(write_call, message.tool_calls))
     text = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
     return with_thinking(message, text)
 
@@ -179,8 +176,5 @@ def _message(speaker: str, value: str) -> Message:
         return Message(role=ROLES[speaker], content=value)
     thinking, _, text = value.rpartition("</think>\n\n")
     calls = json.loads(text)
-    made = tuple(
-        ToolCall(name=call["name"], arguments=encode_arguments(call["arguments"]))
-        for call in (calls if isinstance(calls, list) else [calls])
-    )
-    return Message(role="assistant", content=thinking, tool_calls=made)
+    made = map(read_call, calls if isinstance(calls, list) else [calls])
+    return Message(role="assistant", content=thinking, tool_calls=tuple(made))
