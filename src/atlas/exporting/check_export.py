@@ -18,7 +18,7 @@ from typing import Any
 from atlas.errors import MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
 from atlas.exporting.export_selection import ExportConfig, dialect_of, rows_of
-from atlas.exporting.simulation import simulate_trainer
+from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, loss_mask
@@ -26,9 +26,6 @@ from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.store.readers import read_selected
 
-Tokens = tuple[int, ...]
-# The tokens before a supervised step, and its own.
-SupervisedStep = tuple[Tokens, Tokens]
 # The place of a row, and the row.
 PlacedRow = tuple[str, Any]
 NUM_SHOWN = 20
@@ -113,7 +110,7 @@ def check_export(
     return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens, tuple(unrendered))
 
 
-def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, SupervisedStep]:
+def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, SupervisedTurn]:
     made = {}
     for example in examples:
         ids = example.token_ids.tolist()
@@ -136,9 +133,9 @@ class _Comparison:
         trajectory: Trajectory,
         selection: Selection,
         examples: list[TokenizedExample],
-        expected: dict[int, SupervisedStep],
+        expected: dict[int, SupervisedTurn],
     ) -> Iterator[str]:
-        found: dict[int, SupervisedStep] = {}
+        found: dict[int, SupervisedTurn] = {}
         masked = [one for one in examples if loss_mask(one, selection.indices).any()]
         owners = trajectory.owned_messages()
         steps = [step for message, step in owners if message.role == "assistant"]
@@ -176,7 +173,7 @@ class _Comparison:
 
     def _steps_of_tokens(
         self, row: SupervisedTokens, example: TokenizedExample
-    ) -> dict[int, SupervisedStep]:
+    ) -> dict[int, SupervisedTurn]:
         """The supervised steps of a row of tokens.
 
         Raises:
@@ -185,7 +182,7 @@ class _Comparison:
         ids = tuple(example.token_ids.tolist())
         if ids != row.input_ids:
             raise ValueError(self._first_difference(ids, row.input_ids))
-        found: dict[int, SupervisedStep] = {}
+        found: dict[int, SupervisedTurn] = {}
         owners = example.step_of_token.tolist()
         for place, (label, step) in enumerate(zip(row.labels, owners, strict=True)):
             if label != IGNORED_LABEL:
@@ -195,7 +192,7 @@ class _Comparison:
 
     def _steps_of_chat(
         self, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]
-    ) -> dict[int, SupervisedStep]:
+    ) -> dict[int, SupervisedTurn]:
         """The supervised steps of a row, as a trainer would find them.
 
         Raises:
@@ -209,15 +206,12 @@ class _Comparison:
         for index, (role, flag) in enumerate(zip(roles, chat.supervised, strict=True)):
             if flag and role != "assistant":
                 raise ValueError(f"message {index} ({role}) is supervised")
-        row = simulate_trainer(self._renderer, chat.messages, chat.supervised, tools)
-        return {
-            step: (row.token_ids[: row.supervised[index][0]], row.tokens_of(index))
-            for step, index in zip(steps, assistants, strict=True)
-            if chat.supervised[index]
-        }
+        turns = simulate_trainer(self._renderer, chat.messages, chat.supervised, tools)
+        owners = zip(steps, assistants, strict=True)
+        return {step: turns[index] for step, index in owners if index in turns}
 
     def _of_step(
-        self, expected: SupervisedStep | None, found: SupervisedStep | None, exact_context: bool
+        self, expected: SupervisedTurn | None, found: SupervisedTurn | None, exact_context: bool
     ) -> str | None:
         if expected is None or found is None:
             _, tokens = expected or found or ((), ())
