@@ -174,11 +174,7 @@ class _Comparison:
     def _steps_of_tokens(
         self, row: SupervisedTokens, example: TokenizedExample
     ) -> dict[int, SupervisedTurn]:
-        """The supervised steps of a row of tokens.
-
-        Raises:
-            ValueError: the tokens are not those of the trajectory.
-        """
+        """The supervised steps of a row of tokens."""
         ids = tuple(example.token_ids.tolist())
         if ids != row.input_ids:
             raise ValueError(self._first_difference(ids, row.input_ids))
@@ -193,12 +189,7 @@ class _Comparison:
     def _steps_of_chat(
         self, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]
     ) -> dict[int, SupervisedTurn]:
-        """The supervised steps of a row, as a trainer would find them.
-
-        Raises:
-            ModelError: the chat template refuses the conversation.
-            ValueError: the messages are not those of the trajectory.
-        """
+        """The supervised steps of a row, as a trainer would find them."""
         roles = [message.role for message in chat.messages]
         assistants = [index for index, role in enumerate(roles) if role == "assistant"]
         if len(assistants) != len(steps):

@@ -79,10 +79,8 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                         f"expected a {kind.__name__}. Remove the folder, make the run again."
                     ) from None
     except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist, but its run folder is marked finished. "
-            "Remove the folder and make the run again."
-        ) from None
+        advice = "Remove the folder and make the run again."
+        raise DataError(f"{path} is missing from a finished run folder. {advice}") from None
 
 
 def write_text(path: Path, text: str) -> None:

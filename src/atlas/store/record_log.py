@@ -62,7 +62,7 @@ class RecordLog(Generic[RecordT]):
         self._offsets[self._key(record)] = offset
 
     def seal(self, order: Iterable[str]) -> None:
-        """Write the records to the final file in the `order` of their keys; drop the partial one.
+        """Write the records in the `order` of their keys to the final file; drop the partial one.
 
         Keys without a record are skipped.
         """

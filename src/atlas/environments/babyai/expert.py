@@ -33,18 +33,19 @@ from atlas.records import Annotation, CriticalKind, Message
 
 # How much a step decides. The highest row that applies is its score; a step without a row scores 0.
 SCORES: dict[str, float] = {
-    "final": 1.0,  # the act that reaches the goal
+    # The act that reaches the goal.
+    "final": 1.0,
     "self_correction": 0.95,
     "unlock": 0.9,
-    "fetch": 0.85,  # picking up what the plan needs
-    "reach": 0.85,  # one part of a goal with several
-    "open": 0.85,
-    "place": 0.85,
+    # Picking up what the plan needs, or one part of a goal with several.
+    **dict.fromkeys(("fetch", "reach", "open", "place"), 0.85),
     "plan": 0.8,
     "observe": 0.7,
     "clear": 0.6,
-    "open_way": 0.5,  # an unexplored door, which may or may not be the right one
-    "begin": 0.4,  # the goal's object is not in view, so the plan is to look for it
+    # An unexplored door, which may or may not be the right one.
+    "open_way": 0.5,
+    # The goal's object is not in view, so the plan is to look for it.
+    "begin": 0.4,
 }
 MAX_ACTS = 4
 # No slip is made when fewer turns are left.
@@ -74,9 +75,8 @@ class BabyAIExpert:
         try:
             return self._next_turn()
         except BOT_FAULTS as error:
-            raise EpisodeError(
-                f"babyai: the expert lost its way ({type(error).__name__}: {error})."
-            ) from error
+            fault = f"{type(error).__name__}: {error}"
+            raise EpisodeError(f"babyai: the expert lost its way ({fault}).") from error
 
     def _next_turn(self) -> ExpertTurn:
         move = self._planner.next_move()
@@ -169,12 +169,8 @@ class BabyAIExpert:
         detour = self._rng.random() < self._config.detour_rate
         mistake = self._rng.random() < self._config.mistake_rate
         turns_left = self._environment.max_steps - self._environment.num_turns
-        if (
-            not (detour or mistake)
-            or self._slip is not None
-            or turns_left < RESERVE_TURNS
-            or not self._planner.walking
-        ):
+        is_free = self._slip is None and turns_left >= RESERVE_TURNS and self._planner.walking
+        if not is_free or not (detour or mistake):
             return None
         options = [
             option
