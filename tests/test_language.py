@@ -56,6 +56,9 @@ PATTERNS = {re.compile(rf"\b(?:{pattern})\b", re.I): good for pattern, good in F
 
 # Places where a forbidden word is data: names of labels, colors, words that a model says.
 DATA = {
+    # Observations and thoughts, which models read and say.
+    "src/atlas/environments/babyai/actions.py": r"' is no known action|there is no (door|free way)",
+    "src/atlas/environments/babyai/thoughts.py": r"open it anew|There was no reason",
     "recipes/base/corpus.py": r"what you are told",
     # Prompts whose digests are recorded in runs.
     "src/atlas/selection/judging/oracle_prompt.py": r"^2\. Summarise the plan",

@@ -48,12 +48,8 @@ def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
     rng = random.Random(seed)
     names = list(LEVELS)
     for index in range(num_episodes):
-        task = Task(
-            id=f"base/{index}",
-            environment="babyai",
-            group=rng.choice(names),
-            seed=FIRST_SEED + seed * 1_000_000 + index,
-        )
+        level, task_seed = rng.choice(names), FIRST_SEED + seed * 1_000_000 + index
+        task = Task(id=f"base/{index}", environment="babyai", group=level, seed=task_seed)
         yield from _explore(environment, task, rng)
     environment.close()
 
@@ -80,10 +76,8 @@ def _explore(
             yield [FOLLOWER, *_follow(view, rng)]
         actions = available_actions(environment.world, view, environment.seen)
         action = _any_action(actions, rng)
-        response = Message(
-            role="assistant",
-            content=f"Thought:\n{_explorer_thought(view, action, goal, rng)}\n\nAction:\n{action}",
-        )
+        thought = _explorer_thought(view, action, goal, rng)
+        response = _say(thought, action)
         result = environment.step(response)
         conversation += [response, *result.observation]
         if result.terminated or result.truncated:
@@ -110,9 +104,8 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
     sentences = []
     if rng.random() < 0.2:
         acts = ", then ".join(_any_errand(view, rng) for _ in range(rng.randint(1, 3)))
-        plans = rng.choice(
-            (PLANS, PLANS, REPLANS, LOCKED if words["noun"].endswith("door") else PLANS)
-        )
+        locked = LOCKED if words["noun"].endswith("door") else PLANS
+        plans = rng.choice((PLANS, PLANS, REPLANS, locked))
         sentences.append(say(rng, plans, **words, goal=goal, acts=acts))
     if rng.random() < 0.2:
         sentences.append(say(rng, START_SEARCH, goal=goal))
@@ -124,70 +117,57 @@ def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) ->
     return " ".join(sentences)
 
 
+# The phrases that fit an action, whatever its reason, by how it begins.
+SITUATIONS = {
+    "turn": [
+        *(ACTS[name] for name in ("turn", "turn_to", "turn_back", "look", "begin_look")),
+        SLIPS["look"],
+    ],
+    "go to": [ACTS["reach"], ACTS["approach"], SLIPS["wander"]],
+    "pickup": [ACTS["fetch"], ACTS["clear"], ACTS["take_back"], SLIPS["wrong_object"]],
+    "toggle and go": [ACTS["open"], ACTS["open_way"], SLIPS["wrong_door"]],
+    "go through": [ACTS["pass"], ACTS["open_way"]],
+    "drop": [ACTS["place"], ACTS["put_down"], ACTS["put_aside"]],
+    "": [ACTS["walk"], ACTS["search"], ACTS["begin_search"]],
+}
+
+
 def _situations(action: str, target: SeenObject | None) -> list[tuple[str, ...]]:
-    """The phrases that fit an action, whatever its reason."""
-    if action.startswith("turn"):
-        return [
-            ACTS["turn"],
-            ACTS["turn_to"],
-            ACTS["turn_back"],
-            ACTS["look"],
-            ACTS["begin_look"],
-            SLIPS["look"],
-        ]
-    if action.startswith("go to"):
-        return [ACTS["reach"], ACTS["approach"], SLIPS["wander"]]
-    if action.startswith("pickup"):
-        return [ACTS["fetch"], ACTS["clear"], ACTS["take_back"], SLIPS["wrong_object"]]
     if action.startswith("toggle and go") and target is not None and "locked" in target.name:
         return [ACTS["unlock"], SLIPS["locked"]]
-    if action.startswith("toggle and go"):
-        return [ACTS["open"], ACTS["open_way"], SLIPS["wrong_door"]]
-    if action.startswith("go through"):
-        return [ACTS["pass"], ACTS["open_way"]]
-    if action == "drop":
-        return [ACTS["place"], ACTS["put_down"], ACTS["put_aside"]]
-    return [ACTS["walk"], ACTS["search"], ACTS["begin_search"]]
+    return next(phrases for start, phrases in SITUATIONS.items() if action.startswith(start))
 
 
 def _words(view: View, item: SeenObject | None, rng: random.Random) -> dict[str, str]:
     """What the phrases are filled with: an object in view, or any where there is none."""
     item = item or (rng.choice(view.objects) if view.objects else None)
-    color, kind = (
-        (_color(item), _kind(item)) if item is not None else (rng.choice(COLORS), rng.choice(KINDS))
-    )
-    label = item.label if item is not None else f"{color} {kind} 1"
-    where = item.where if item is not None else f"{rng.randint(1, 5)} ahead"
-    return {
-        "label": label,
-        "where": where,
-        "noun": f"the {color} {kind}",
-        "door": label,
-        "color": color,
-    }
+    if item is not None:
+        color, kind, label, where = _color(item), _kind(item), item.label, item.where
+    else:
+        color, kind = rng.choice(COLORS), rng.choice(KINDS)
+        label, where = f"{color} {kind} 1", f"{rng.randint(1, 5)} ahead"
+    noun = f"the {color} {kind}"
+    return {"label": label, "where": where, "noun": noun, "door": label, "color": color}
 
 
 def _any_errand(view: View, rng: random.Random) -> str:
     noun = _words(view, None, rng)["noun"]
-    return (
-        f"{rng.choice(('pick up', 'go to', 'open'))} {noun}"
-        if rng.random() < 0.8
-        else f"put it next to {noun}"
-    )
+    if rng.random() < 0.8:
+        return f"{rng.choice(('pick up', 'go to', 'open'))} {noun}"
+    return f"put it next to {noun}"
 
 
 def _ask_goal(observation: str, goal: str, rng: random.Random) -> Conversation:
     words = goal.replace(",", " ").split()
     colors = [word for word in words if word in COLORS]
     kinds = [word for word in words if word in KINDS]
-    question, answer = rng.choice(
-        [
-            ("What is your goal?", goal),
-            ("Repeat the goal.", goal),
-            ("Which colors does the goal name?", ", ".join(colors) or "none"),
-            ("Which kinds of things does the goal name?", ", ".join(kinds) or "none"),
-        ]
-    )
+    asked = [
+        ("What is your goal?", goal),
+        ("Repeat the goal.", goal),
+        ("Which colors does the goal name?", ", ".join(colors) or "none"),
+        ("Which kinds of things does the goal name?", ", ".join(kinds) or "none"),
+    ]
+    question, answer = rng.choice(asked)
     return _turns((f"{observation}\n{question}", answer))
 
 
@@ -196,7 +176,7 @@ def _ask_view(view: View, rng: random.Random) -> Conversation:
     turns = []
     for index in range(rng.randint(1, 3)):
         question, answer = _question(view, rng)
-        turns.append((f"{view.text}\n{question}" if index == 0 else question, answer))
+        turns.append((question if index else f"{view.text}\n{question}", answer))
     return _turns(*turns)
 
 
@@ -207,21 +187,17 @@ def _question(view: View, rng: random.Random) -> tuple[str, str]:
     if item is not None and rng.random() < 0.6:
         words = item.name.split()
         color, kind = words[0], words[-1]
-    both = [other for other in view.objects if _color(other) == color and _kind(other) == kind]
+    of_kind = [other for other in view.objects if _kind(other) == kind]
+    of_color = [other for other in view.objects if _color(other) == color]
+    both = [other for other in of_kind if _color(other) == color]
     asked = rng.randrange(6)
     if asked == 0:
-        return f"Which {kind}s do you see?", _list(
-            other for other in view.objects if _kind(other) == kind
-        )
+        return f"Which {kind}s do you see?", _list(of_kind)
     if asked == 1:
-        return f"What is {color} here?", _list(
-            other for other in view.objects if _color(other) == color
-        )
+        return f"What is {color} here?", _list(of_color)
     if asked == 2:
-        return (
-            f"Is there a {color} {kind}?",
-            f"yes, {both[0].label}, {both[0].where}" if both else "no",
-        )
+        answer = f"yes, {both[0].label}, {both[0].where}" if both else "no"
+        return f"Is there a {color} {kind}?", answer
     if asked == 3 and item is not None:
         return f"Where is {item.label}?", item.where
     if asked == 4:
@@ -237,31 +213,28 @@ def _follow(view: View, rng: random.Random) -> Conversation:
     words = f"{_color(item)} {_kind(item)}"
     if _kind(item) == "door":
         verb = rng.choice(["go to", "go to", "go through"])
-        state = item.name.split()[1]
-        action = (
-            f"go to {first.label}"
-            if verb == "go to"
-            else ("" if state == "open" else "toggle and ") + f"go through {first.label}"
-        )
     else:
         verb = rng.choice(["go to", "pickup"])
-        action = f"{verb} {first.label}"
-    request = rng.choice(
-        [
-            f"Please {verb} the {words} now.",
-            f"Your task: {verb} the {words}.",
-            f"{verb.capitalize()} the {words}.",
-        ]
-    )
-    thought = rng.choice(
-        [
-            f"The {words} is {first.label}, {first.where}.",
-            f"I see {first.label}. I will {action}.",
-            f"I should {action}.",
-        ]
-    )
+    action = f"{verb} {first.label}"
+    if verb == "go through" and item.name.split()[1] != "open":
+        action = f"toggle and {action}"
+    requests = [
+        f"Please {verb} the {words} now.",
+        f"Your task: {verb} the {words}.",
+        f"{verb.capitalize()} the {words}.",
+    ]
+    thoughts = [
+        f"The {words} is {first.label}, {first.where}.",
+        f"I see {first.label}. I will {action}.",
+        f"I should {action}.",
+    ]
+    request, thought = rng.choice(requests), rng.choice(thoughts)
     seen = f"{request}\n{view.text}" if rng.random() < 0.5 else f"{view.text}\n{request}"
-    return _turns((seen, f"Thought:\n{thought}\n\nAction:\n{action}"))
+    return _turns((seen, _say(thought, action).content))
+
+
+def _say(thought: str, action: str) -> Message:
+    return Message(role="assistant", content=f"Thought:\n{thought}\n\nAction:\n{action}")
 
 
 def _turns(*turns: tuple[str, str]) -> Conversation:
@@ -272,7 +245,7 @@ def _turns(*turns: tuple[str, str]) -> Conversation:
     ]
 
 
-def _list(items: Iterator[SeenObject]) -> str:
+def _list(items: list[SeenObject]) -> str:
     return ", ".join(item.label for item in items) or "none"
 
 

@@ -80,12 +80,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument(
-        "--episodes",
-        type=int,
-        default=7_000,
-        help="exploring episodes; each brings its questions and requests",
-    )
+    episodes_help = "exploring episodes; each brings its questions and requests"
+    parser.add_argument("--episodes", type=int, default=7_000, help=episodes_help)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -105,9 +101,8 @@ def main() -> None:
     )
 
     schedule = schedule_lessons(conversations, examples, arguments.seed)
-    model, losses = train_model(
-        schedule, tokenizer, arguments.seed, arguments.out.with_suffix(".partial")
-    )
+    partial = arguments.out.with_suffix(".partial")
+    model, losses = train_model(schedule, tokenizer, arguments.seed, partial)
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     facts = {
@@ -121,19 +116,18 @@ def main() -> None:
         "torch": torch.__version__.split("+")[0],
         "transformers": transformers.__version__,
     }
-    (arguments.out / "training.json").write_text(
-        json.dumps(facts, indent=2) + "\n", encoding="utf-8"
-    )
-    shutil.rmtree(arguments.out.with_suffix(".partial"), ignore_errors=True)
+    text = json.dumps(facts, indent=2) + "\n"
+    (arguments.out / "training.json").write_text(text, encoding="utf-8")
+    shutil.rmtree(partial, ignore_errors=True)
     console.print(facts)
 
 
 def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
     """All conversations, made in pieces of fixed size: the number of processes changes nothing."""
-    piece = 500
+    size = 500
     pieces = [
-        (min(piece, episodes - start), seed * 1_000 + start // piece)
-        for start in range(0, episodes, piece)
+        (min(size, episodes - start), seed * 1_000 + start // size)
+        for start in range(0, episodes, size)
     ]
     with multiprocessing.get_context("spawn").Pool() as pool:
         return [conversation for part in pool.starmap(_piece, pieces) for conversation in part]
@@ -146,21 +140,19 @@ def _piece(episodes: int, seed: int) -> list[Conversation]:
 def to_example(name: str, conversation: Conversation, renderer: Renderer) -> TrainingExample:
     """A conversation with loss on every answer."""
     prompt, *turns = conversation
+    pairs = zip(turns[::2], turns[1::2], strict=True)
+    steps = tuple(Step(observation=(seen,), response=said) for seen, said in pairs)
     trajectory = Trajectory(
         id=name,
         task=Task(id=name, environment="base"),
         prompt=(prompt,),
-        steps=tuple(
-            Step(observation=(seen,), response=said)
-            for seen, said in zip(turns[::2], turns[1::2], strict=True)
-        ),
+        steps=steps,
         outcome=Outcome(status="unknown"),
         source=Source(name="base"),
     )
     (example,) = renderer.tokenize_trajectory(trajectory)
-    return TrainingExample(
-        name, example.token_ids, labels(example, loss_mask(example, range(len(trajectory.steps))))
-    )
+    mask = loss_mask(example, range(len(steps)))
+    return TrainingExample(name, example.token_ids, labels(example, mask))
 
 
 def schedule_lessons(

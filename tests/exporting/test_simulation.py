@@ -18,4 +18,4 @@ def test_a_system_turn_that_only_we_would_fold_is_refused(name: str) -> None:
     rest = messages[1:]
     assert simulate_trainer(
         family_renderer(name), rest, [message.role == "assistant" for message in rest]
-    ).supervised
+    )

@@ -44,9 +44,9 @@ class StepResult:
 class Environment(Protocol):
     """One playable world. `reset` may be called again and again; the same task plays the same.
 
-    By default each world is driven in its own thread, so it may wait for a server. A class
-    with `in_process = True` never waits: it is driven in the thread of the loop, which is faster,
-    and no time limit applies to it.
+    Each world is driven in its own thread, so it may wait for a server. A class with
+    `in_process = True` never waits: it is driven in the loop's thread, which is faster and has no
+    time limit.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Environment(Protocol):
         ...
 
     def reset(self, task: Task) -> tuple[Message, ...]:
-        """Start `task`; returns the first observation."""
+        """Start `task`: the first observation."""
         ...
 
     def step(self, response: Message) -> StepResult:
         """Carry out the action in `response`: its text, or its `tool_calls`.
 
-        A response without a usable action is answered and flagged `is_invalid`; it never raises.
-        Raising means that the world itself broke. It is then closed and replaced.
+        A response without a usable action is answered and flagged `is_invalid`. An exception means
+        that the world itself broke: it is closed and replaced.
         """
         ...
 

@@ -7,81 +7,81 @@ episode is data with a reason, not a crash of the run and not a reward of 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from atlas.environments.base import Environment, HasTools, StepResult
 from atlas.errors import AtlasError, EpisodeError
-from atlas.records import Annotation, Message, Outcome, Source, Step, Task, Trajectory
+from atlas.records import (
+    Annotation,
+    Message,
+    Outcome,
+    OutcomeStatus,
+    Source,
+    Step,
+    Task,
+    Trajectory,
+)
 
 
+@dataclass(slots=True)
 class Episode:
     """The record of one episode in progress. Once `over`, its `trajectory` is complete.
 
-    Args:
+    Attributes:
         source: who plays.
         prompt: the first messages of the conversation.
         tools: schemas of the tools that the player may call.
+        observation: what the player sees now.
+        outcome: how it ended; None while it goes on.
+        is_broken: whether its world broke.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        source: Source,
-        prompt: tuple[Message, ...] = (),
-        tools: tuple[dict[str, Any], ...] = (),
-    ) -> None:
-        self.tools = tools
-        self.is_broken = False
-        self._task = task
-        self._source = source
-        self._prompt = prompt
-        self._steps: list[Step] = []
-        self._observation: tuple[Message, ...] = ()
-        self._outcome: Outcome | None = None
+    task: Task
+    source: Source
+    prompt: tuple[Message, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    observation: tuple[Message, ...] = ()
+    outcome: Outcome | None = None
+    is_broken: bool = False
 
     @property
     def over(self) -> bool:
         """Whether the episode has ended."""
-        return self._outcome is not None
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How it ended; None while it goes on."""
-        return self._outcome
-
-    @property
-    def observation(self) -> tuple[Message, ...]:
-        """What the player sees now."""
-        return self._observation
+        return self.outcome is not None
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation so far; it ends with the observation that the player answers next."""
         answered = (
-            message for step in self._steps for message in (*step.observation, step.response)
+            message for step in self.steps for message in (*step.observation, step.response)
         )
-        return (*self._prompt, *answered, *self._observation)
-
-    def begin(self, observation: tuple[Message, ...]) -> None:
-        """Record the first observation."""
-        self._observation = observation
+        return (*self.prompt, *answered, *self.observation)
 
     def add_step(
         self, response: Message, result: StepResult, annotation: Annotation | None = None
     ) -> None:
         """Record a response and what it led to."""
-        assert self._outcome is None, "the episode is over"
+        assert self.outcome is None, "the episode is over"
         step = Step(
-            observation=self._observation,
+            observation=self.observation,
             response=response,
             action=result.action,
             reward=result.reward,
             is_invalid=result.is_invalid,
             annotation=annotation,
         )
-        self._steps.append(step)
-        self._observation = result.observation
-        self._outcome = outcome_of(result)
+        self.steps.append(step)
+        self.observation = result.observation
+        if result.terminated or result.truncated:
+            # A task that ended by itself without success is a failure.
+            unsolved: OutcomeStatus = "failure" if result.terminated else "truncated"
+            self.outcome = Outcome(
+                status="success" if result.success else unsolved,
+                score=result.score,
+                reason=None if result.terminated else "step limit",
+            )
 
     def break_off(
         self,
@@ -92,32 +92,32 @@ class Episode:
         """End the episode because its world broke, at `response` where one was being played."""
         self.is_broken = True
         if response is not None:
-            step = Step(observation=self._observation, response=response, annotation=annotation)
-            self._steps.append(step)
-            self._observation = ()
+            step = Step(observation=self.observation, response=response, annotation=annotation)
+            self.steps.append(step)
+            self.observation = ()
         is_explained = isinstance(error, EpisodeError)
         self.fail(str(error) if is_explained else f"{type(error).__name__}: {error}")
 
     def truncate(self, reason: str) -> None:
         """End the episode because the player has no room left to answer."""
-        self._outcome = Outcome(status="truncated", score=0.0, reason=reason)
+        self.outcome = Outcome(status="truncated", score=0.0, reason=reason)
 
     def fail(self, reason: str) -> None:
         """End the episode because the player gave no answer."""
-        self._outcome = Outcome(status="error", reason=reason)
+        self.outcome = Outcome(status="error", reason=reason)
 
     @property
     def trajectory(self) -> Trajectory:
         """What happened so far as a record; before the end its outcome is unknown."""
         return Trajectory(
-            id=trajectory_id(self._task, self._source),
-            task=self._task,
-            prompt=self._prompt,
+            id=trajectory_id(self.task, self.source),
+            task=self.task,
+            prompt=self.prompt,
             tools=self.tools,
-            steps=tuple(self._steps),
-            final_observation=self._observation,
-            outcome=self._outcome or Outcome(status="unknown"),
-            source=self._source,
+            steps=tuple(self.steps),
+            final_observation=self.observation,
+            outcome=self.outcome or Outcome(status="unknown"),
+            source=self.source,
         )
 
 
@@ -139,9 +139,9 @@ def start_episode(
     tools = environment.tools if isinstance(environment, HasTools) else ()
     episode = Episode(task, source, environment.prompt if prompt is None else prompt, tools)
     try:
-        episode.begin(environment.reset(task))
+        episode.observation = environment.reset(task)
     except Exception as error:
-        if isinstance(error, AtlasError) and not isinstance(error, EpisodeError):
+        if concerns_run(error):
             raise
         episode.break_off(error)
     for response in responses:
@@ -156,20 +156,9 @@ def start_episode(
     return episode
 
 
-def outcome_of(result: StepResult) -> Outcome | None:
-    """The outcome after a step, None while the episode goes on.
-
-    A task that ended by itself without success is a failure.
-    """
-    if result.terminated:
-        return Outcome(status="success" if result.success else "failure", score=result.score)
-    if result.truncated:
-        return Outcome(
-            status="success" if result.success else "truncated",
-            score=result.score,
-            reason="step limit",
-        )
-    return None
+def concerns_run(error: Exception) -> bool:
+    """Whether an error of a world ends the whole run, such as a missing package."""
+    return isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
 
 
 def trajectory_id(task: Task, source: Source) -> str:

@@ -32,7 +32,7 @@ class ExpertPlayer:
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """One turn of each expert that was asked."""
         asked, self._asked = self._asked, []
-        return {name: self._answer(self._experts[name]) for name in asked}
+        return {name: _answer(self._experts[name]) for name in asked}
 
     def close(self, name: str) -> None:
         """The conversation is over."""
@@ -41,10 +41,10 @@ class ExpertPlayer:
     def end(self) -> None:
         """Nothing is held beyond the conversations."""
 
-    def _answer(self, expert: Expert) -> PlayerAnswer:
-        try:
-            turn = expert.respond()
-        except EpisodeError as error:
-            nothing = Message(role="assistant")
-            return PlayerAnswer(nothing, "broken", str(error))
-        return PlayerAnswer(turn.response, annotation=turn.annotation)
+
+def _answer(expert: Expert) -> PlayerAnswer:
+    try:
+        turn = expert.respond()
+    except EpisodeError as error:
+        return PlayerAnswer(Message(role="assistant"), "broken", str(error))
+    return PlayerAnswer(turn.response, annotation=turn.annotation)

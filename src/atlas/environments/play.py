@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
-from atlas.environments.base import Environment, StepResult
-from atlas.environments.episode import Episode, start_episode
-from atlas.environments.worlds import JobResult, World, Worlds
-from atlas.errors import AtlasError, EpisodeError
+from atlas.environments.base import Environment
+from atlas.environments.episode import Episode, concerns_run, start_episode
+from atlas.environments.worlds import Worlds
 from atlas.models.players import AnswersAsReady, Player, PlayerAnswer
 from atlas.records import Message, Source, Task
 
@@ -64,16 +63,11 @@ def play_episodes(
     Raises:
         AtlasError: what concerns the whole run, such as a missing package or an unusable model.
     """
-    loop = _PlayLoop(openings, worlds, player)
     worlds.on_result = player.wake if isinstance(player, AnswersAsReady) else None
     try:
-        yield from loop.play()
+        yield from _PlayLoop(openings, worlds, player).play()
     finally:
         worlds.on_result = None
-
-
-def _step(response: Message, environment: Environment) -> StepResult:
-    return environment.step(response)
 
 
 @dataclass(slots=True)
@@ -81,11 +75,8 @@ class _Seat:
     """An episode under way: in its world, or waiting for the player's answer."""
 
     opening: Opening
-    world: World
     attempt: int
-    job_started: float = 0.0
-    seconds_used: float = 0.0
-    episode: Episode | None = None
+    episode: Episode
     answer: PlayerAnswer | None = None
 
 
@@ -95,28 +86,26 @@ class _PlayLoop:
         self._again: deque[Opening] = deque()
         self._worlds = worlds
         self._player = player
-        self._seats: dict[str, _Seat] = {}
-        self._seat_of: dict[World, _Seat] = {}
         self._in_rounds = not isinstance(player, AnswersAsReady)
-        self._ready: dict[str, Sequence[Message]] = {}
-        self._ready_since = 0.0
+        self._seats: dict[str, _Seat] = {}
+        # What the player has not heard yet, by conversation.
+        self._news: dict[str, Sequence[Message]] = {}
+        self._news_since = 0.0
         self._num_asked = 0
-        self._finished: list[tuple[str, Episode]] = []
 
     def play(self) -> Iterator[tuple[str, Episode]]:
-        while True:
-            self._open_more()
-            if not self._seats:
-                return
-            self._follow_worlds(self._patience())
-            yield from self._take_finished()
-            self._open_more()
-            if self._in_rounds and self._worlds.is_busy and self._waits():
+        self._open_more()
+        while self._seats:
+            for name, result in self._worlds.results(self._patience()):
+                yield from self._follow(name, result)
+            if self._in_rounds and self._worlds.is_busy and self._patience() != 0.0:
                 continue
-            self._submit()
-            if self._player is not None and self._num_asked:
-                self._hear(self._player.next_answers(self._worlds.seconds_left))
-                yield from self._take_finished()
+            if self._player is not None:
+                self._submit(self._player)
+                if self._num_asked:
+                    answers = self._player.next_answers(self._worlds.seconds_left)
+                    for name, answer in answers.items():
+                        yield from self._hear(name, answer)
 
     def _open_more(self) -> None:
         while self._worlds.has_room:
@@ -124,96 +113,73 @@ class _PlayLoop:
             opening = self._again.popleft() if self._again else next(self._openings, None)
             if opening is None:
                 return
-            seat = _Seat(opening, self._worlds.take(), attempt)
-            self._seats[opening.name] = self._seat_of[seat.world] = seat
-            self._run(seat, opening.start)
-
-    def _run(self, seat: _Seat, job: Callable[[Environment], object]) -> None:
-        seat.job_started = time.monotonic()
-        self._worlds.run(seat.world, job, seat.seconds_used)
+            blank = Episode(opening.task, opening.source, opening.prompt or ())
+            self._seats[opening.name] = _Seat(opening, attempt, blank)
+            self._worlds.begin(opening.name, opening.start)
 
     def _patience(self) -> float | None:
         """How long to wait for the worlds before the player is asked; None: until one answers."""
         if not self._in_rounds:
             return 0.0 if self._num_asked else None
-        if not self._ready:
+        if self._worlds.in_process or not self._news:
             return None
-        return max(0.0, self._ready_since + ROUND_PATIENCE - time.monotonic())
+        return max(0.0, self._news_since + ROUND_PATIENCE - time.monotonic())
 
-    def _waits(self) -> bool:
-        """Whether a round waits for the busy worlds; those in this process are never slow."""
-        return self._worlds.in_process or self._patience() != 0.0
+    def _follow(self, name: str, result: Any) -> Iterator[tuple[str, Episode]]:
+        """Record what came out of a world: an episode, the result of a step, or an error."""
+        seat = self._seats[name]
+        answer = seat.answer
+        if isinstance(result, Episode):
+            seat.episode = result
+        elif answer is None:
+            if concerns_run(result):
+                raise result
+            seat.episode.break_off(result)
+        elif isinstance(result, Exception):
+            seat.episode.break_off(result, answer.message, answer.annotation)
+        else:
+            seat.episode.add_step(answer.message, result, answer.annotation)
+        if seat.episode.over or self._player is None:
+            yield from self._end(name, seat)
+            return
+        if not self._news:
+            self._news_since = time.monotonic()
+        self._news[name] = seat.episode.messages if answer is None else seat.episode.observation
 
-    def _follow_worlds(self, timeout: float | None) -> None:
-        for result in self._worlds.results(timeout):
-            seat = self._seat_of[result.world]
-            seat.seconds_used += time.monotonic() - seat.job_started
-            first = seat.episode is None
-            episode = self._record(seat, result)
-            if episode.over or self._player is None:
-                self._end(seat, episode)
-            else:
-                if not self._ready:
-                    self._ready_since = time.monotonic()
-                self._ready[seat.opening.name] = episode.messages if first else episode.observation
+    def _submit(self, player: Player) -> None:
+        """Hand the player what is new, in the order of the openings: the same rounds every time."""
+        for name, seat in self._seats.items() if self._news else ():
+            if name in self._news:
+                player.submit(name, self._news[name], seat.episode.tools)
+        self._num_asked += len(self._news)
+        self._news.clear()
 
-    def _record(self, seat: _Seat, result: JobResult) -> Episode:
-        error, answer, opening = result.error, seat.answer, seat.opening
-        if seat.episode is None:
-            if isinstance(error, AtlasError) and not isinstance(error, EpisodeError):
-                raise error
-            if error is None:
-                seat.episode = result.value
-            else:
-                seat.episode = Episode(opening.task, opening.source, opening.prompt or ())
-                seat.episode.break_off(error)
-        elif answer is not None:
-            if error is None:
-                seat.episode.add_step(answer.message, result.value, answer.annotation)
-            else:
-                seat.episode.break_off(error, answer.message, answer.annotation)
-        return seat.episode
+    def _hear(self, name: str, answer: PlayerAnswer) -> Iterator[tuple[str, Episode]]:
+        self._num_asked -= 1
+        seat = self._seats[name]
+        if answer.finish in ("stop", "length"):
+            seat.answer = answer
+            self._worlds.run(name, lambda environment: environment.step(answer.message))
+            return
+        if answer.finish == "no_room":
+            seat.episode.truncate(answer.reason or "no room left to answer")
+        else:
+            seat.episode.fail(answer.reason or f"the player's answer was {answer.finish}")
+        yield from self._end(name, seat)
 
-    def _end(self, seat: _Seat, episode: Episode) -> None:
-        """Free the place of an episode that is over, and play it once more if its world broke."""
-        name = seat.opening.name
-        del self._seats[name], self._seat_of[seat.world]
+    def _end(self, name: str, seat: _Seat) -> Iterator[tuple[str, Episode]]:
+        """Give the place of an episode that is over to the next one.
+
+        If its world broke, it is played once more before it counts.
+        """
+        del self._seats[name]
         if self._player is not None:
             self._player.close(name)
-        if not episode.is_broken:
-            self._worlds.give_back(seat.world)
-        else:
-            self._worlds.discard(seat.world)
-            if seat.attempt < MAX_ATTEMPTS:
-                self._again.append(seat.opening)
-                return
-        self._finished.append((name, episode))
-
-    def _submit(self) -> None:
-        """Hand the player what is new, in the order of the openings: the same rounds every time."""
-        if self._player is None or not self._ready:
-            return
-        for name, seat in self._seats.items():
-            if name in self._ready and seat.episode is not None:
-                self._player.submit(name, self._ready[name], seat.episode.tools)
-        self._num_asked += len(self._ready)
-        self._ready.clear()
-
-    def _hear(self, answers: Mapping[str, PlayerAnswer]) -> None:
-        for name, answer in answers.items():
-            self._num_asked -= 1
-            seat = self._seats[name]
-            assert seat.episode is not None
-            if answer.finish in ("stop", "length"):
-                seat.answer = answer
-                self._run(seat, partial(_step, answer.message))
-                continue
-            if answer.finish == "no_room":
-                seat.episode.truncate(answer.reason or "no room left to answer")
-            else:
-                seat.episode.fail(answer.reason or f"the player's answer was {answer.finish}")
-            self._end(seat, seat.episode)
-
-    def _take_finished(self) -> Iterator[tuple[str, Episode]]:
-        finished, self._finished = self._finished, []
-        yield from finished
+        is_broken = seat.episode.is_broken
+        self._worlds.end(name, is_broken=is_broken)
+        is_final = not is_broken or seat.attempt == MAX_ATTEMPTS
+        if not is_final:
+            self._again.append(seat.opening)
+        self._open_more()
+        if is_final:
+            yield name, seat.episode

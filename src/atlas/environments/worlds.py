@@ -6,11 +6,11 @@ of a class with `in_process = True` is driven by the caller, which is faster.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
@@ -37,77 +37,68 @@ class Limits(Config):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What a job in a world returned, or the error that it raised."""
-
-    world: World
-    value: Any
-    error: Exception | None
-
-
 class World:
-    """One environment, made at its first job. `report` receives the result of each job."""
+    """One environment, made at its first job, and the episode in it.
+
+    `report` receives the world and what each job returned, or the exception that it raised.
+    """
 
     def __init__(
         self,
         make: Callable[[], Environment],
         in_process: bool,
-        report: Callable[[JobResult], None],
+        report: Callable[[World, Any], None],
     ) -> None:
-        self.deadline: float | None = None
-        self.is_hung = False
+        self.episode = ""
+        self.seconds_used = self.started = 0.0
+        self.deadline = math.inf
+        self.is_busy = self.is_hung = False
         self._make = make
         self._report = report
         self._environment: Environment | None = None
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         if not in_process:
             # A daemon thread: a world that hangs does not keep the process from ending.
-            self._thread = threading.Thread(target=self._drive, daemon=True)
-            self._thread.start()
+            self.thread = threading.Thread(target=self._drive, daemon=True)
+            self.thread.start()
 
     def run(self, job: Job) -> None:
         """Start `job`; without a thread it is done on return."""
-        if self._thread is None:
+        if self.thread is None:
             self._do(job)
         else:
             self._jobs.put(job)
 
     def close(self) -> None:
         """Close the environment, after the job under way if there is one."""
-        if self._thread is None:
+        if self.thread is None:
             self._close()
         else:
             self._jobs.put(None)
 
-    def join(self, seconds: float) -> None:
-        """Wait until it is closed, at most `seconds`."""
-        if self._thread is not None:
-            self._thread.join(max(0.0, seconds))
-
     def _drive(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        for job in iter(self._jobs.get, None):
             try:
                 self._do(job)
             except BaseException as error:
-                self._report(JobResult(self, None, EpisodeError(f"the world ended: {error!r}")))
+                self._report(self, EpisodeError(f"the world ended: {error!r}"))
         self._close()
 
     def _do(self, job: Job) -> None:
-        value, failure = None, None
         try:
             if self._environment is None:
                 self._environment = self._make()
-            value = job(self._environment)
+            result = job(self._environment)
         except Exception as error:
-            failure = error
-        self._report(JobResult(self, value, failure))
+            result = error
+        self._report(self, result)
 
     def _close(self) -> None:
-        if self._environment is not None:
+        environment, self._environment = self._environment, None
+        if environment is not None:
             with suppress(Exception):
-                self._environment.close()
+                environment.close()
 
 
 class Worlds:
@@ -126,15 +117,14 @@ class Worlds:
         limits: Limits | None = None,
     ) -> None:
         self.on_result: Callable[[], None] | None = None
+        self.in_process = in_process
         self._make = make
         self._size = size
-        self.in_process = in_process
         self._limits = limits or Limits()
+        self._playing: dict[str, World] = {}
         self._idle: list[World] = []
-        self._used: set[World] = set()
-        self._busy: set[World] = set()
-        self._broken: list[World] = []
-        self._results: SimpleQueue[JobResult] = SimpleQueue()
+        self._made: list[World] = []
+        self._results: SimpleQueue[tuple[World, Any]] = SimpleQueue()
 
     @classmethod
     def of(cls, environment: Choice, size: int, limits: Limits | None = None) -> Worlds:
@@ -152,102 +142,106 @@ class Worlds:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more world may be taken."""
-        return len(self._used) < self._size
+        """Whether one more episode may begin."""
+        return len(self._playing) < self._size
 
     @property
     def is_busy(self) -> bool:
         """Whether a job is under way, or its result was not fetched yet."""
-        return bool(self._busy)
+        return any(world.is_busy for world in self._playing.values())
 
     @property
     def seconds_left(self) -> float | None:
         """The time until the next job is timed out; None where no limit applies."""
-        deadlines = [world.deadline for world in self._busy if world.deadline is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return _seconds_until(self._next_deadline())
 
-    def take(self) -> World:
-        """A world for one episode, to be given back or discarded."""
-        world = (
-            self._idle.pop() if self._idle else World(self._make, self.in_process, self._receive)
-        )
-        self._used.add(world)
-        return world
+    def begin(self, name: str, job: Job) -> None:
+        """Begin the episode `name` with `job`, in a world that is free."""
+        if not self._idle:
+            self._idle.append(World(self._make, self.in_process, self._receive))
+            self._made += self._idle
+        world = self._playing[name] = self._idle.pop()
+        world.episode, world.seconds_used = name, 0.0
+        self.run(name, job)
 
-    def give_back(self, world: World) -> None:
-        """The world is free for the next episode."""
-        self._used.discard(world)
-        self._idle.append(world)
-
-    def discard(self, world: World) -> None:
-        """The world is broken: it is closed and not used again."""
-        self._used.discard(world)
-        self._busy.discard(world)
-        if not world.is_hung:
-            self._broken.append(world)
-        world.close()
-
-    def run(self, world: World, job: Job, seconds_used: float = 0.0) -> None:
-        """Start `job` in `world`; `seconds_used` is what the episode has taken so far."""
-        limits = self._limits
-        seconds = [limits.step_seconds] if limits.step_seconds is not None else []
-        if limits.episode_seconds is not None:
-            seconds.append(max(0.0, limits.episode_seconds - seconds_used))
-        world.deadline = time.monotonic() + min(seconds) if seconds else None
-        self._busy.add(world)
+    def run(self, name: str, job: Job) -> None:
+        """Start `job` in the world of an episode, which has no other job under way."""
+        world, limits = self._playing[name], self._limits
+        for_episode = (limits.episode_seconds or math.inf) - world.seconds_used
+        seconds = min(limits.step_seconds or math.inf, max(0.0, for_episode))
+        world.started = time.monotonic()
+        world.deadline = world.started + seconds
+        world.is_busy = True
         world.run(job)
 
-    def results(self, timeout: float | None) -> list[JobResult]:
-        """The results that are there, those of timed-out jobs included.
+    def end(self, name: str, *, is_broken: bool) -> None:
+        """An episode is over: its world is used again, or closed if it is broken."""
+        world = self._playing.pop(name)
+        if is_broken:
+            world.close()
+        else:
+            self._idle.append(world)
+
+    def results(self, timeout: float | None) -> list[tuple[str, Any]]:
+        """(episode, what its job returned or raised) for the jobs that are done or timed out.
 
         Args:
             timeout: how long to wait for the first one, in seconds; None: as long as it takes.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        found: list[JobResult] = []
-        while self._busy and not found:
-            left = None if end is None else max(0.0, end - time.monotonic())
-            waits = [seconds for seconds in (left, self.seconds_left) if seconds is not None]
-            result = self._fetch(min(waits, default=None))
-            while result is not None:
-                if result.world in self._busy:
-                    self._busy.discard(result.world)
-                    found.append(result)
-                result = self._fetch(0.0)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        found: list[tuple[str, Any]] = []
+        while self.is_busy and not found:
+            found = self._reported(_seconds_until(min(end, self._next_deadline())))
             found += self._timed_out()
-            if left == 0.0:
+            if time.monotonic() >= end:
                 break
         return found
 
     def close(self) -> None:
         """Close all worlds; one that hangs is left behind after some seconds."""
-        worlds = [*self._idle, *self._used]
-        for world in worlds:
+        for world in self._made:
             world.close()
         deadline = time.monotonic() + CLOSING_SECONDS
-        for world in [*worlds, *self._broken]:
-            world.join(deadline - time.monotonic())
-        self._idle, self._used, self._busy, self._broken = [], set(), set(), []
+        for world in self._made:
+            if world.thread is not None and not world.is_hung:
+                world.thread.join(max(0.0, deadline - time.monotonic()))
+        self._playing, self._idle, self._made = {}, [], []
 
-    def _receive(self, result: JobResult) -> None:
-        self._results.put(result)
+    def _next_deadline(self) -> float:
+        busy = (world.deadline for world in self._playing.values() if world.is_busy)
+        return min(busy, default=math.inf)
+
+    def _receive(self, world: World, result: Any) -> None:
+        self._results.put((world, result))
         if self.on_result is not None:
             self.on_result()
 
-    def _fetch(self, seconds: float | None) -> JobResult | None:
+    def _reported(self, timeout: float | None) -> list[tuple[str, Any]]:
+        found = []
         with suppress(Empty):
-            return self._results.get(timeout=seconds) if seconds != 0 else self._results.get(False)
-        return None
+            while True:
+                world, result = self._results.get(timeout=timeout)
+                timeout = 0.0
+                # What a world reports after its time-out comes too late.
+                if world.is_busy:
+                    world.is_busy = False
+                    world.seconds_used += time.monotonic() - world.started
+                    found.append((world.episode, result))
+        return found
 
-    def _timed_out(self) -> list[JobResult]:
+    def _timed_out(self) -> list[tuple[str, Any]]:
         now = time.monotonic()
         late = [
-            world for world in self._busy if world.deadline is not None and world.deadline <= now
+            world for world in self._playing.values() if world.is_busy and world.deadline <= now
         ]
-        self._busy.difference_update(late)
-        limits = self._limits.model_dump(exclude_none=True).items()
+        for world in late:
+            world.is_busy, world.is_hung = False, True
+        limits = self._limits.model_dump(exclude_none=True).items() if late else ()
         stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
         error = EpisodeError(f"the world did not answer in time ({stated})")
-        for world in late:
-            world.is_hung = True
-        return [JobResult(world, None, error) for world in late]
+        return [(world.episode, error) for world in late]
+
+
+def _seconds_until(moment: float) -> float | None:
+    """From now to a moment of the monotonic clock; 0 if it has passed, None if it never comes."""
+    return None if moment == math.inf else max(0.0, moment - time.monotonic())

@@ -32,7 +32,6 @@ from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
 from atlas.store.versions import installed_versions
 
-MANIFEST_ENDING = ".manifest.json"
 PROBLEMS_ENDING = ".problems.jsonl"
 
 
@@ -60,7 +59,7 @@ def export_selection(
         renderer: the renderer of `config.tokenizer`, if one is named.
 
     Raises:
-        ConfigError: the dialect is unknown, or cannot be written to a file with this ending.
+        ConfigError: the dialect is unknown, or is not written to files with this ending.
         RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
@@ -88,21 +87,15 @@ def export_selection(
     if not num_rows:
         out.unlink()
         first = export.problems[0]
-        raise DataError(
-            f"nothing could be exported to {name}. The first: {first.where}: {first.reason}."
-        )
+        raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)
-    manifest = wanted.model_copy(
-        update={
-            "status": "finished",
-            "outputs": {out.name: file_digest(out)},
-            "summary": export.summary(num_rows),
-        }
-    )
-    write_text(out.with_name(out.name + MANIFEST_ENDING), manifest.model_dump_json(indent=2) + "\n")
+    outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
+    done = {"status": "finished", "outputs": outputs, "summary": summary}
+    manifest = wanted.model_copy(update=done)
+    write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
@@ -131,7 +124,7 @@ class _Export:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._num_exported = self._num_steps = self._num_critical = 0
+        self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
@@ -141,19 +134,18 @@ class _Export:
             if isinstance(rows, Problem):
                 self.problems.append(rows)
                 continue
-            self._num_exported += 1
-            self._num_steps += len(trajectory.steps)
-            self._num_critical += len(selection.critical_steps)
+            num_critical = len(selection.critical_steps)
+            self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
             self._losses.update(self._dialect.losses(trajectory))
             yield from rows
 
     def summary(self, num_rows: int) -> dict[str, Any]:
         return {
-            "trajectories": self._num_exported + len(self.problems),
-            "exported": self._num_exported,
+            "trajectories": self._counts["exported"] + len(self.problems),
+            "exported": self._counts["exported"],
             "rows": num_rows,
-            "steps": self._num_steps,
-            "critical_steps": self._num_critical,
+            "steps": self._counts["steps"],
+            "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
             "losses": dict(self._losses.most_common()),
         }
@@ -165,16 +157,13 @@ def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
         return None
     advice = "Choose another --out, or remove it first."
     if out.is_dir():
-        raise RunError(
-            f"{out} is a folder, expected the path of a file such as {out / 'train.jsonl'}."
-        )
-    manifest = out.with_name(out.name + MANIFEST_ENDING)
+        raise RunError(f"{out} is a folder, expected a file such as {out / 'train.jsonl'}.")
+    manifest = _manifest_path(out)
     try:
         earlier = Manifest.model_validate_json(manifest.read_bytes())
     except (OSError, ValidationError):
         raise RunError(
-            f"{out} exists and was not written by 'atlas export' (no readable {manifest.name}). "
-            f"{advice}"
+            f"{out} was not written by 'atlas export' (no readable {manifest.name}). {advice}"
         ) from None
     if earlier.config != wanted.config or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
@@ -185,3 +174,7 @@ def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
 
 def _digests(manifest: Manifest) -> dict[str, str | None]:
     return {name: given.digest for name, given in manifest.inputs.items()}
+
+
+def _manifest_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.manifest.json")

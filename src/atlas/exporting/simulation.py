@@ -9,7 +9,6 @@ that agree prove more than one way run twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from atlas.errors import ModelError
@@ -20,21 +19,9 @@ from atlas.rendering.renderer import Renderer
 _STAND_IN = "\ue000\ue001"
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedRow:
-    """The tokens of a row.
-
-    Attributes:
-        supervised: for each supervised message (by index) the positions [start, end) of its
-            supervised tokens.
-    """
-
-    token_ids: tuple[int, ...]
-    supervised: dict[int, tuple[int, int]]
-
-    def tokens_of(self, index: int) -> tuple[int, ...]:
-        start, end = self.supervised[index]
-        return self.token_ids[start:end]
+Tokens = tuple[int, ...]
+# The tokens before a supervised turn, and its own.
+SupervisedTurn = tuple[Tokens, Tokens]
 
 
 def simulate_trainer(
@@ -42,8 +29,8 @@ def simulate_trainer(
     messages: Sequence[Message],
     supervised: Sequence[bool],
     tools: Sequence[Mapping[str, Any]] = (),
-) -> SimulatedRow:
-    """Tokens and supervised turns of a conversation.
+) -> dict[int, SupervisedTurn]:
+    """The supervised turns of a conversation by the index of their message.
 
     Args:
         tools: the schemas that its row carries.
@@ -59,19 +46,18 @@ def simulate_trainer(
         )
     text = renderer.render(messages, tools=tools)
     encoded = renderer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = encoded["offset_mapping"]
+    ids, offsets = tuple(encoded["input_ids"]), encoded["offset_mapping"]
     header = _generation_header(renderer)
     closing = renderer.tokenizer.decode(list(renderer.end_of_turn))
-    found: dict[int, tuple[int, int]] = {}
-    for index, flag in enumerate(supervised):
-        if not flag:
-            continue
+    found: dict[int, SupervisedTurn] = {}
+    for index in (index for index, flag in enumerate(supervised) if flag):
         start, end = _turn(renderer, text, messages, index, header, tools)
         if text.startswith(closing, end):
             end += len(closing)
         inside = [place for place, (low, high) in enumerate(offsets) if start <= low < high <= end]
-        found[index] = (inside[0], inside[-1] + 1) if inside else (0, 0)
-    return SimulatedRow(tuple(encoded["input_ids"]), found)
+        first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        found[index] = ids[:first], ids[first:last]
+    return found
 
 
 def _turn(

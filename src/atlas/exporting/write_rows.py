@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from atlas.errors import DataError
 from atlas.exporting.dialects.base import ExportRow
 from atlas.exporting.dialects.parquet import import_arrow
+from atlas.store.record_files import written_whole
 
 ROWS_IN_A_GROUP = 1000
 # Legal in JSON, but readers that split lines the Unicode way would cut a row in two there.
@@ -27,17 +27,15 @@ class HasSchema(Protocol):
 
 def write_rows(path: Path, rows: Iterable[ExportRow], dialect: object) -> int:
     """Write every row to `path` in the form that its ending names; the number of rows."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    counted = count()
+    rows = (row for row, _ in zip(rows, counted, strict=False))
+    with written_whole(path) as file:
         if path.suffix == ".parquet":
             assert isinstance(dialect, HasSchema), "a dialect with the ending .parquet has a schema"
-            count = _write_parquet(temporary, rows, dialect.schema())
+            _write_parquet(file, rows, dialect.schema())
         else:
-            count = _write_json(temporary, rows, array=path.suffix == ".json")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+            _write_json(file, rows, array=path.suffix == ".json")
+    return next(counted)
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -76,29 +74,20 @@ def _parse(path: Path) -> Iterator[Any]:
             yield from map(json.loads, file)
 
 
-def _write_json(path: Path, rows: Iterable[ExportRow], *, array: bool) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        if array:
-            file.write("[")
-        for row in rows:
-            text = json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_SEPARATORS)
-            file.write((("\n" if count == 0 else ",\n") + text) if array else text + "\n")
-            count += 1
-        if array:
-            file.write("\n]\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return count
+def _write_json(file: BinaryIO, rows: Iterable[ExportRow], *, array: bool) -> None:
+    start, between, end = ("[\n", ",\n", "\n]\n") if array else ("", "\n", "\n")
+    texts = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    file.write(start.encode())
+    for number, text in enumerate(texts):
+        before = between if number else ""
+        file.write((before + text.translate(_SEPARATORS)).encode())
+    file.write(end.encode())
 
 
-def _write_parquet(path: Path, rows: Iterable[ExportRow], schema: Any) -> int:
-    count = 0
-    arrow, iterator = import_arrow(), iter(rows)
+def _write_parquet(file: BinaryIO, rows: Iterator[ExportRow], schema: Any) -> None:
+    arrow = import_arrow()
     from pyarrow.parquet import ParquetWriter
 
-    with ParquetWriter(path, schema) as writer:
-        while group := list(islice(iterator, ROWS_IN_A_GROUP)):
+    with ParquetWriter(file, schema) as writer:
+        while group := list(islice(rows, ROWS_IN_A_GROUP)):
             writer.write_table(arrow.Table.from_pylist(group, schema=schema))
-            count += len(group)
-    return count

@@ -60,10 +60,7 @@ def read_labels(path: Path) -> LabelFile:
     """
     rows = {".jsonl": _json_rows, ".csv": _csv_rows}.get(path.suffix.lower())
     if rows is None:
-        raise ConfigError(
-            f"labels {path}: expected a JSON Lines or CSV file, with a name that ends in .jsonl "
-            "or .csv. Rename it."
-        )
+        raise ConfigError(f"labels {path}: expected a file that ends in .jsonl or .csv. Rename it.")
     try:
         text = path.read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except OSError as error:
@@ -97,19 +94,15 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
         except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
             continue
-        yield (
-            number,
-            row
-            if isinstance(row, dict)
-            else f"a {type(row).__name__}, expected an object with trajectory_id and step",
-        )
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            kind = type(row).__name__
+            yield number, f"a {kind}, expected an object with trajectory_id and step"
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
-    """Each row by the names of the first line, without empty cells.
-
-    A row that spans several lines is named by the first of them.
-    """
+    """Each row by the names of the first line, without empty cells, with its first line."""
     first = text.split("\n", 1)[0]
     separator = max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -126,37 +119,28 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
         if names is None:
             names = _column_names(path, cells)
         elif len(cells) > len(names):
-            yield (
-                line,
-                f"{len(cells)} cells where the first line names {len(names)} columns. "
-                f"Put a text with a '{separator}' in quotes",
-            )
+            found = f"{len(cells)} cells where the first line names {len(names)} columns"
+            yield line, f"{found}. Put a text with a '{separator}' in quotes"
         elif any(cells):
             yield line, {name: cell for name, cell in zip(names, cells, strict=False) if cell}
 
 
 def _column_names(path: Path, cells: list[str]) -> list[str]:
+    where = f"labels {path} line 1"
     for cell in cells:
         if cell not in COLUMNS:
-            raise DataError(
-                f"labels {path} line 1: the column '{cell}' is not known. {nearest(cell, COLUMNS)}"
-            )
+            raise DataError(f"{where}: the column '{cell}' is not known. {nearest(cell, COLUMNS)}")
         if cells.count(cell) > 1:
-            raise DataError(
-                f"labels {path} line 1: the column '{cell}' occurs twice, expected once."
-            )
-    if missing := [name for name in ("trajectory_id", "step") if name not in cells]:
-        raise DataError(
-            f"labels {path} line 1: no column {' or '.join(missing)}, "
-            "expected at least trajectory_id and step."
-        )
+            raise DataError(f"{where}: the column '{cell}' occurs twice, expected once.")
+    if missing := " or ".join(name for name in ("trajectory_id", "step") if name not in cells):
+        raise DataError(f"{where}: no column {missing}, expected at least trajectory_id and step.")
     return cells
 
 
 def _parse(row: dict[str, Any]) -> Label | str:
     """A label, or what is wrong with it."""
-    if "type" in row and isinstance(row["type"], str):
-        row = {**row, "type": row["type"].strip().lower().replace(" ", "_").replace("-", "_")}
+    if isinstance(kind := row.get("type"), str):
+        row = {**row, "type": kind.strip().lower().replace(" ", "_").replace("-", "_")}
     if isinstance(step := row.get("step"), bool | float):
         return f"step is {step!r}, expected a whole number"
     try:
@@ -177,20 +161,18 @@ def _parse(row: dict[str, Any]) -> Label | str:
 
 
 def _without_repetitions(labels: list[PlacedLabel]) -> tuple[list[PlacedLabel], list[Problem]]:
-    said: dict[tuple[str, str, int], list[PlacedLabel]] = defaultdict(list)
+    said: dict[tuple[str, str, int], dict[str, PlacedLabel]] = defaultdict(dict)
     problems: list[Problem] = []
     for placed in labels:
         label = placed.label
-        earlier = said[label.annotator, label.trajectory_id, label.step]
-        same = next((other for other in earlier if other.label.type == label.type), None)
-        if same is not None:
+        same = said[label.annotator, label.trajectory_id, label.step].setdefault(label.type, placed)
+        if same is not placed:
             reason = f"{label.annotator} repeats {same.where} for step {label.step}; it counts once"
             problems.append(Problem(where=placed.where, reason=reason, item=label.trajectory_id))
-        else:
-            earlier.append(placed)
     kept = []
-    for (annotator, id_, step), group in said.items():
-        if len(group) > 1 and any(placed.label.type == "none" for placed in group):
+    for (annotator, id_, step), by_type in said.items():
+        group = list(by_type.values())
+        if len(group) > 1 and "none" in by_type:
             both = " and ".join(placed.where.rpartition("line ")[2] for placed in group)
             reason = (
                 f"{annotator} calls step {step} both critical and 'none' (lines {both}); "

@@ -9,7 +9,7 @@ from pathlib import Path
 from atlas.errors import DataError, RunError
 from atlas.records import Selection, Trajectory
 from atlas.store.record_files import read_records
-from atlas.store.run_folders import Manifest, read_manifest
+from atlas.store.run_folders import read_manifest
 
 TRAJECTORY_FILES: dict[str, str] = {
     "collect": "trajectories.jsonl",
@@ -26,7 +26,15 @@ def read_trajectories(run: Path) -> Iterator[Trajectory]:
         RunError: not a finished run of a command that writes trajectories.
         DataError: the run holds none, or (while iterating) a line is not a trajectory.
     """
-    return _trajectories(run, read_manifest(run, tuple(TRAJECTORY_FILES)))
+    command = read_manifest(run, tuple(TRAJECTORY_FILES)).command
+    trajectories = read_records(run / TRAJECTORY_FILES[command], Trajectory)
+    first = next(trajectories, None)
+    if first is None:
+        raise DataError(
+            f"{run} holds no trajectories: 'atlas {command}' left none. "
+            "See its problems.jsonl for the reasons."
+        )
+    return chain([first], trajectories)
 
 
 def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
@@ -40,7 +48,18 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
         DataError: the selection run is empty, or a line is not a selection.
     """
     manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
-    return _selections(selection_run, trajectories_run, manifest)
+    source = read_manifest(selection_run, ("select",)).inputs.get("trajectories")
+    if source is None or source.digest != manifest.digest:
+        made_from = f" ({source.path}, seen from there)" if source else ""
+        raise RunError(
+            f"{selection_run} was made from other trajectories than those in {trajectories_run}. "
+            f"Give the run that it was made from{made_from}, or select again."
+        )
+    records = read_records(selection_run / SELECTION_FILE, Selection)
+    selections = {selection.trajectory_id: selection for selection in records}
+    if not selections:
+        raise DataError(f"{selection_run} holds no selections. Remove the folder and select again.")
+    return selections
 
 
 def read_selected(
@@ -53,40 +72,9 @@ def read_selected(
             trajectories one by one.
         DataError: a run is empty, or a line is not such a record.
     """
-    manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
-    selections = _selections(selection_run, trajectories_run, manifest)
-    trajectories = _trajectories(trajectories_run, manifest)
+    selections = read_selections(selection_run, trajectories_run)
+    trajectories = read_trajectories(trajectories_run)
     return _pairs(selections, trajectories, selection_run, trajectories_run)
-
-
-def _trajectories(run: Path, manifest: Manifest) -> Iterator[Trajectory]:
-    trajectories = read_records(run / TRAJECTORY_FILES[manifest.command], Trajectory)
-    first = next(trajectories, None)
-    if first is None:
-        raise DataError(
-            f"{run} holds no trajectories: 'atlas {manifest.command}' left none. "
-            "See its problems.jsonl for the reasons."
-        )
-    return chain([first], trajectories)
-
-
-def _selections(
-    selection_run: Path, trajectories_run: Path, manifest: Manifest
-) -> dict[str, Selection]:
-    source = read_manifest(selection_run, ("select",)).inputs.get("trajectories")
-    if source is None or source.digest != manifest.digest:
-        made_from = f" ({source.path}, seen from there)" if source else ""
-        raise RunError(
-            f"{selection_run} was made from other trajectories than those in {trajectories_run}. "
-            f"Give the run that it was made from{made_from}, or select again."
-        )
-    selections = {
-        selection.trajectory_id: selection
-        for selection in read_records(selection_run / SELECTION_FILE, Selection)
-    }
-    if not selections:
-        raise DataError(f"{selection_run} holds no selections. Remove the folder and select again.")
-    return selections
 
 
 def _pairs(
@@ -110,8 +98,8 @@ def _pairs(
                 f"{trajectories_run}. {advice}"
             )
         yield trajectory, selection
-    if selections:
+    for left in selections:
         raise RunError(
-            f"{selection_run} selects from trajectory '{next(iter(selections))}', "
+            f"{selection_run} selects from trajectory '{left}', "
             f"which is not in {trajectories_run}. {advice}"
         )

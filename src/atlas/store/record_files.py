@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,30 +16,36 @@ from atlas.errors import DataError
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once the block has ended; after an error it is gone."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb", buffering=1 << 20) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 class RecordWriter:
     """One JSONL file of records that come in their final order. Use it in a `with`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._temporary = path.with_name(path.name + ".tmp")
-        # Closed by __exit__.
-        self._file = self._temporary.open("wb", buffering=1 << 20)
+        self._whole = written_whole(path)
 
     def write(self, record: BaseModel | bytes) -> None:
         """A record, or its line as `to_json` made it."""
         self._file.write((record if isinstance(record, bytes) else to_json(record)) + b"\n")
 
     def __enter__(self) -> RecordWriter:
+        self._file = self._whole.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
-            if kind is None:
-                flush_to_disk(self._file)
-        if kind is None:
-            self._temporary.replace(self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(self, *exception: Any) -> None:
+        self._whole.__exit__(*exception)
 
 
 def to_json(record: BaseModel) -> bytes:
@@ -72,28 +79,17 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                         f"expected a {kind.__name__}. Remove the folder, make the run again."
                     ) from None
     except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist, but its run folder is marked finished. "
-            "Remove the folder and make the run again."
-        ) from None
+        advice = "Remove the folder and make the run again."
+        raise DataError(f"{path} is missing from a finished run folder. {advice}") from None
 
 
 def write_text(path: Path, text: str) -> None:
     """One text file, atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        flush_to_disk(file)
-    temporary.replace(path)
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush_to_disk(file: IO[Any]) -> None:
-    """Everything written so far is safe when this returns."""
-    file.flush()
-    os.fsync(file.fileno())

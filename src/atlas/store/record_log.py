@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Generic
 
-from atlas.store.record_files import RecordT, flush_to_disk, read_records, to_json
+from atlas.store.record_files import RecordT, read_records, to_json, written_whole
 
 
 class RecordLog(Generic[RecordT]):
@@ -62,21 +62,18 @@ class RecordLog(Generic[RecordT]):
         self._offsets[self._key(record)] = offset
 
     def seal(self, order: Iterable[str]) -> None:
-        """Write the records to the final file in the `order` of their keys; drop the partial one.
+        """Write the records in the `order` of their keys to the final file; drop the partial one.
 
         Keys without a record are skipped.
         """
         if self.sealed:
             return
         assert self._file is not None
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as final:
+        with written_whole(self.path) as final:
             for key in order:
                 if key in self._offsets:
                     self._file.seek(self._offsets[key])
                     final.write(self._file.readline())
-            flush_to_disk(final)
-        temporary.replace(self.path)
         self.close()
         self._partial.unlink(missing_ok=True)
 

@@ -101,34 +101,36 @@ class Run:
         Args:
             inputs: what the run was made from, where that is known only after reading it.
         """
-        outputs = {
-            file.relative_to(self.path).as_posix(): file_digest(file)
+        files = {
+            file.relative_to(self.path): file
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and _is_output(file.relative_to(self.path))
+            if file.is_file()
         }
-        self.manifest = self.manifest.model_copy(
-            update={
-                "status": "finished",
-                "inputs": self.manifest.inputs if inputs is None else dict(inputs),
-                "outputs": outputs,
-                "summary": dict(summary),
-                "wall_seconds": self._wall_seconds(),
-            }
+        self._write_manifest(
+            status="finished",
+            inputs=self.manifest.inputs if inputs is None else dict(inputs),
+            outputs={
+                name.as_posix(): file_digest(file)
+                for name, file in files.items()
+                if _is_output(name)
+            },
+            summary=dict(summary),
         )
-        _write_manifest(self.path, self.manifest)
         return self.manifest
 
     def close(self) -> None:
         try:
             # Keep the time spent so far for the next attempt.
             if not self.finished:
-                spent = self.manifest.model_copy(update={"wall_seconds": self._wall_seconds()})
-                _write_manifest(self.path, spent)
+                self._write_manifest()
         finally:
             self._lock.release()
 
-    def _wall_seconds(self) -> float:
-        return round(self.manifest.wall_seconds + time.monotonic() - self._started, 2)
+    def _write_manifest(self, **update: Any) -> None:
+        started, self._started = self._started, time.monotonic()
+        seconds = round(self.manifest.wall_seconds + self._started - started, 2)
+        self.manifest = self.manifest.model_copy(update={**update, "wall_seconds": seconds})
+        _write_manifest(self.path, self.manifest)
 
     def __enter__(self) -> Run:
         return self
@@ -147,9 +149,9 @@ def start_run(
 ) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
-    Other settings may start over in a folder in which an earlier run made nothing (it stopped at a
-    mistake in its settings, for example), and in what a run left unfinished whose command starts
-    over (not `keeps_unfinished`).
+    A run with other settings may start over where the earlier run made nothing (it stopped at a
+    mistake in its settings, for example), or is unfinished and its command always starts over (not
+    `keeps_unfinished`).
 
     Args:
         inputs: what the run is made from. A function is called only if there is an earlier run to
@@ -172,9 +174,8 @@ def start_run(
     try:
         if (path / MANIFEST_FILE).exists():
             earlier = _read_manifest(path)
-            if earlier.status == "finished" or (
-                (keeps_unfinished or earlier.command != command) and _holds_work(path)
-            ):
+            is_kept = keeps_unfinished or earlier.command != command
+            if earlier.status == "finished" or (is_kept and _holds_work(path)):
                 _check_same_run(path, earlier, manifest, type(config), inputs)
                 return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
@@ -193,10 +194,8 @@ def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
     """
     if not path.exists():
         maker = f"atlas {commands[0]}" if commands else "an atlas command"
-        raise RunError(
-            f"run folder {path} does not exist. "
-            f"Check the path, or make it first with {maker} … --out {path}"
-        )
+        advice = f"Check the path, or make it first with {maker} … --out {path}"
+        raise RunError(f"run folder {path} does not exist. {advice}")
     if not (path / MANIFEST_FILE).exists():
         raise RunError(
             f"{path} is not a run folder: it has no {MANIFEST_FILE}. "
@@ -232,17 +231,18 @@ def _is_output(file: Path) -> bool:
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    """Leave alone whatever is not a run folder."""
-    if path.exists() and not path.is_dir():
+    """Refuse to write into what is not a run folder."""
+    if not path.exists() or (path / MANIFEST_FILE).exists():
+        return
+    if not path.is_dir():
         raise RunError(f"{path} is a file, expected a folder for the run. Choose another --out.")
-    if path.is_dir() and not (path / MANIFEST_FILE).exists():
-        # The lock is the first file of a run.
-        foreign = any(path.iterdir()) and not (path / ".lock").exists()
-        if foreign or _holds_work(path):
-            raise RunError(
-                f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. "
-                "Choose another --out."
-            )
+    # The lock is the first file of a run.
+    foreign = any(path.iterdir()) and not (path / ".lock").exists()
+    if foreign or _holds_work(path):
+        raise RunError(
+            f"{path} holds files but no {MANIFEST_FILE}, so it is not a run folder. "
+            "Choose another --out."
+        )
 
 
 def _holds_work(path: Path) -> bool:
@@ -262,10 +262,8 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise RunError(
-            f"{path / MANIFEST_FILE} cannot be read: {error}. "
-            "Remove the folder and make the run again."
-        ) from None
+        advice = "Remove the folder and make the run again."
+        raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. {advice}") from None
 
 
 def _check_same_run(
@@ -273,10 +271,8 @@ def _check_same_run(
 ) -> None:
     advice = "Choose another --out, or remove the folder to start over."
     if earlier.command != now.command:
-        raise RunError(
-            f"{path} was written by 'atlas {earlier.command}', not by 'atlas {now.command}'. "
-            f"{advice}"
-        )
+        by = f"'atlas {earlier.command}', not by 'atlas {now.command}'"
+        raise RunError(f"{path} was written by {by}. {advice}")
     before, after = _result_settings(kind, earlier.config), _result_settings(kind, now.config)
     changed = [
         f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
@@ -296,8 +292,8 @@ def _check_same_run(
 def _result_settings(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a manifest that decide what came out.
 
-    A setting that was added since the run was made has its default there: it changes nothing. What
-    cannot be read any more (a key is gone, for example) stays as it was stored.
+    A setting added since then has its default there. What cannot be read any more (a key is gone,
+    for example) stays as it was stored.
     """
     try:
         return result_settings(kind.model_validate(stored))

@@ -1,18 +1,18 @@
 """From the words of an action to the primitive moves that carry it out.
 
-response text -> action text -> `Plan` (primitives) or `Impossible` (why not). Paths lead only over
-cells that the agent has seen.
+response text -> action text -> `Plan` (primitives), or a text that says why not. Paths lead only
+over cells that the agent has seen.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.environments.babyai.view import Cell, SeenObject, View, describe
+from atlas.environments.babyai.view import Cell, SeenObject, View, describe, is_passable
 
 # The numbers of minigrid's primitive actions (minigrid.core.actions.Actions).
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
@@ -23,8 +23,10 @@ FORMAT_HINT = (
     'No action found. Answer with "Thought:", your thought, '
     'then "Action:" and one action on the next line.'
 )
+# Where the agent stands and its direction, a place in DIRECTIONS.
+State = tuple[int, int, int]
 _MARKER = re.compile(r"\baction\s*:", re.IGNORECASE)
-_OBJECT = re.compile(
+_ERRAND = re.compile(
     r"(?P<verb>go to|pickup|toggle and go through|go through) "
     r"(?:the |an? )?(?P<name>.+?)(?: (?P<number>\d{1,4}))?"
 )
@@ -38,79 +40,100 @@ class Plan:
     report: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Impossible:
-    """Why an action cannot be carried out now."""
-
-    reason: str
-
-
 def parse_action(response: str) -> str | None:
     """The action in a ReAct response, in lower case without punctuation; None without one.
 
     It is the first line with words after the last `Action:`.
     """
-    markers = list(_MARKER.finditer(response))
-    if not markers:
-        return None
-    rest = response[markers[-1].end() :]
-    for line in rest.splitlines():
+    _, *rest = _MARKER.split(response)
+    for line in rest[-1].splitlines() if rest else ():
         words = " ".join(re.sub(r"[^a-z0-9 ]", " ", line.lower()).split())
         if words:
             return re.sub(r"^pick up\b", "pickup", words)
     return None
 
 
-def plan_action(action: str, world: Any, view: View, seen: Set[Cell]) -> Plan | Impossible:
-    """The primitives that carry out `action` from where the agent stands."""
+def plan_action(action: str, world: Any, view: View, seen: Set[Cell]) -> Plan | str:
+    """The primitives that carry out `action` from where the agent stands, or why it cannot be."""
     if action in TURNS:
         return Plan((TURNS[action],))
-    if action == "move forward":
-        return _move_forward(world)
-    if action == "drop":
-        return _drop(world)
-    if action == "toggle":
-        return _toggle(world)
-    match = _OBJECT.fullmatch(action)
+    if action in _IN_FRONT:
+        return _IN_FRONT[action](world, world.grid.get(*world.front_pos))
+    match = _ERRAND.fullmatch(action)
     if match is None:
-        return Impossible(f"'{action[:60]}' is no known action")
-    target = view.find(match["name"], int(match["number"] or 1))
+        return f"'{action[:60]}' is no known action"
+    verb, name = match["verb"], match["name"]
+    target = view.find(name, int(match["number"] or 1))
     if target is None:
-        return Impossible(f"you do not see {match['name'][:40]} {match['number'] or 1}")
-    if match["verb"] == "go to":
-        return _go_to(target, world, seen)
-    if match["verb"] == "pickup":
-        return _pickup(target, world, seen)
-    return _go_through(target, world, seen, opening=match["verb"] == "toggle and go through")
+        return f"you do not see {name[:40]} {match['number'] or 1}"
+    if (refusal := _refuse(verb, target, world)) is not None:
+        return refusal
+    path = find_path(world, seen, target.cell)
+    if path is None:
+        return f"there is no free way to {target.label}"
+    if verb == "go to":
+        # Where the agent is there already, one idle move lets the verifier check the goal.
+        return Plan(path or (DONE,))
+    if verb == "pickup":
+        return Plan((*path, PICKUP), f"You pick up the {target.name}.")
+    door = f"the {target.thing.color} door"
+    if verb == "go through":
+        return Plan((*path, FORWARD, FORWARD), f"You go through {door}.")
+    return Plan((*path, TOGGLE, FORWARD, FORWARD), f"You open {door} and go through.")
+
+
+def _refuse(verb: str, target: SeenObject, world: Any) -> str | None:
+    """Why an errand cannot be done with this object, whatever the way to it."""
+    thing, label = target.thing, target.label
+    if verb == "go to":
+        return None
+    if verb == "pickup":
+        if thing.type == "door":
+            return "a door cannot be picked up"
+        if world.carrying is not None:
+            return f"you already carry a {describe(world.carrying)}, drop it first"
+        return None
+    if thing.type != "door":
+        return f"{label} is not a door"
+    if verb == "go through":
+        return None if thing.is_open else f"{label} is not open, toggle and go through it"
+    if thing.is_open:
+        return f"{label} is open already, go through it"
+    if _lacks_key(world, thing):
+        return f"{label} is locked and you do not carry a {thing.color} key"
+    return None
 
 
 def available_actions(world: Any, view: View, seen: Set[Cell]) -> list[str]:
     """All actions that would work now."""
     labels = [item.label for item in view.objects]
-    candidates = ["turn left", "turn right", "move forward", "drop", "toggle"]
+    candidates = [*TURNS, *_IN_FRONT]
     candidates += [
         f"{verb} {label}"
         for verb in ("go to", "pickup", "go through", "toggle and go through")
         for label in labels
     ]
-    return [
-        action for action in candidates if isinstance(plan_action(action, world, view, seen), Plan)
-    ] + [CHECK_ACTIONS]
+    possible = [one for one in candidates if isinstance(plan_action(one, world, view, seen), Plan)]
+    return [*possible, CHECK_ACTIONS]
 
 
 def find_path(world: Any, seen: Set[Cell], target: Cell) -> tuple[int, ...] | None:
     """The shortest turns and moves that end next to `target`, facing it; None without a way."""
     start = (int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
-    came_from: dict[tuple[int, int, int], tuple[tuple[int, int, int], int] | None] = {start: None}
+    came_from: dict[State, tuple[State, int] | None] = {start: None}
     queue = deque([start])
     while queue:
         state = queue.popleft()
         x, y, direction = state
         front = (x + DIRECTIONS[direction][0], y + DIRECTIONS[direction][1])
         if front == target:
-            return _moves_to(state, came_from)
+            moves = []
+            while (step := came_from[state]) is not None:
+                state, move = step
+                moves.append(move)
+            return tuple(reversed(moves))
         following = [((x, y, (direction - 1) % 4), LEFT), ((x, y, (direction + 1) % 4), RIGHT)]
-        if front in seen and _passable(world.grid.get(*front)):
+        if front in seen and is_passable(world.grid.get(*front)):
             following.insert(0, ((*front, direction), FORWARD))
         for next_state, move in following:
             if next_state not in came_from:
@@ -119,95 +142,39 @@ def find_path(world: Any, seen: Set[Cell], target: Cell) -> tuple[int, ...] | No
     return None
 
 
-def _moves_to(
-    state: tuple[int, int, int],
-    came_from: dict[tuple[int, int, int], tuple[tuple[int, int, int], int] | None],
-) -> tuple[int, ...]:
-    moves = []
-    while (step := came_from[state]) is not None:
-        state, move = step
-        moves.append(move)
-    return tuple(reversed(moves))
+def _move_forward(world: Any, front: Any) -> Plan | str:
+    return Plan((FORWARD,)) if is_passable(front) else f"{_article(front)} is in the way"
 
 
-def _go_to(target: SeenObject, world: Any, seen: Set[Cell]) -> Plan | Impossible:
-    path = find_path(world, seen, target.cell)
-    if path is None:
-        return Impossible(f"there is no free way to {target.label}")
-    # Where the agent is there already, one idle move lets the verifier check the goal.
-    return Plan(path or (DONE,))
-
-
-def _pickup(target: SeenObject, world: Any, seen: Set[Cell]) -> Plan | Impossible:
-    if target.thing.type == "door":
-        return Impossible("a door cannot be picked up")
-    if world.carrying is not None:
-        return Impossible(f"you already carry a {describe(world.carrying)}, drop it first")
-    path = find_path(world, seen, target.cell)
-    if path is None:
-        return Impossible(f"there is no free way to {target.label}")
-    return Plan((*path, PICKUP), f"You pick up the {target.name}.")
-
-
-def _go_through(
-    target: SeenObject, world: Any, seen: Set[Cell], opening: bool
-) -> Plan | Impossible:
-    door = target.thing
-    if door.type != "door":
-        return Impossible(f"{target.label} is not a door")
-    if opening and door.is_open:
-        return Impossible(f"{target.label} is open already, go through it")
-    if not opening and not door.is_open:
-        return Impossible(f"{target.label} is not open, toggle and go through it")
-    if opening and door.is_locked and not _holds_key(world, door):
-        return Impossible(f"{target.label} is locked and you do not carry a {door.color} key")
-    path = find_path(world, seen, target.cell)
-    if path is None:
-        return Impossible(f"there is no free way to {target.label}")
-    verb = "open the" if opening else "go through the"
-    tail = f"{door.color} door{' and go through' if opening else ''}."
-    return Plan((*path, *((TOGGLE,) if opening else ()), FORWARD, FORWARD), f"You {verb} {tail}")
-
-
-def _move_forward(world: Any) -> Plan | Impossible:
-    thing = world.grid.get(*world.front_pos)
-    if not _passable(thing):
-        return Impossible(f"{_article(thing)} is in the way")
-    return Plan((FORWARD,))
-
-
-def _drop(world: Any) -> Plan | Impossible:
+def _drop(world: Any, front: Any) -> Plan | str:
     if world.carrying is None:
-        return Impossible("you carry nothing")
-    thing = world.grid.get(*world.front_pos)
-    if thing is not None:
-        return Impossible(f"{_article(thing)} is where you would put it")
+        return "you carry nothing"
+    if front is not None:
+        return f"{_article(front)} is where you would put it"
     return Plan((DROP,), f"You put down the {describe(world.carrying)}.")
 
 
-def _toggle(world: Any) -> Plan | Impossible:
-    thing = world.grid.get(*world.front_pos)
-    if thing is None or thing.type not in ("door", "box"):
-        return Impossible("there is no door right in front of you")
-    if thing.type == "box":
-        return Plan((TOGGLE,), f"You open the {describe(thing)}; the box is gone.")
-    if thing.is_locked and not _holds_key(world, thing):
-        return Impossible(
-            f"the {thing.color} door is locked and you do not carry a {thing.color} key"
-        )
-    return Plan((TOGGLE,), f"You {'close' if thing.is_open else 'open'} the {thing.color} door.")
+def _toggle(world: Any, front: Any) -> Plan | str:
+    if front is None or front.type not in ("door", "box"):
+        return "there is no door right in front of you"
+    if front.type == "box":
+        return Plan((TOGGLE,), f"You open the {describe(front)}; the box is gone.")
+    color = front.color
+    if _lacks_key(world, front):
+        return f"the {color} door is locked and you do not carry a {color} key"
+    return Plan((TOGGLE,), f"You {'close' if front.is_open else 'open'} the {color} door.")
 
 
-def _holds_key(world: Any, door: Any) -> bool:
-    return (
-        world.carrying is not None
-        and world.carrying.type == "key"
-        and world.carrying.color == door.color
-    )
+_IN_FRONT: dict[str, Callable[[Any, Any], Plan | str]] = {
+    "move forward": _move_forward,
+    "drop": _drop,
+    "toggle": _toggle,
+}
 
 
-def _passable(thing: Any) -> bool:
-    return thing is None or (thing.type == "door" and thing.is_open)
+def _lacks_key(world: Any, door: Any) -> bool:
+    held = world.carrying
+    return door.is_locked and not (held and held.type == "key" and held.color == door.color)
 
 
 def _article(thing: Any) -> str:

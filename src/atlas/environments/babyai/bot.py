@@ -6,8 +6,10 @@ It plans only with what it has seen.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.verifier import ObjDesc
@@ -23,6 +25,8 @@ from minigrid.utils.baby_ai_bot import (
 
 from atlas.environments.babyai.actions import DIRECTIONS
 from atlas.environments.babyai.view import Cell, describe
+
+DatumT = TypeVar("DatumT")
 
 # What the bot raises when it cannot go on: its own assertions, and uses of positions not found.
 BOT_FAULTS = (AssertionError, DisappearedBoxError, IndexError, TypeError)
@@ -65,13 +69,12 @@ class Bot(BabyAIBot):
         self.bfs_counter = 0
         suggestion = super().replan(action_taken)
         self.suggestion = None if suggestion is None else int(suggestion)
-        if (
-            len(self.stack) > 1
-            and isinstance(self.stack[-1], CloseSubgoal)
-            and not isinstance(self.stack[-2], OpenSubgoal)
-        ):
-            # It would close a door that was opened by mistake, which is of no use.
-            self.stack.pop()
+        match self.stack:
+            case [*_, OpenSubgoal(), CloseSubgoal()]:
+                pass
+            case [*_, _, CloseSubgoal()]:
+                # It would close a door that was opened by mistake, which is of no use.
+                self.stack.pop()
         self.fetches += [
             below
             for below, above in pairwise(self.stack)
@@ -89,23 +92,18 @@ class Bot(BabyAIBot):
 
         An errand through a door leaves that place behind. It stays if the plan returns there.
         """
-        if (
-            len(self.stack) < 2
-            or not isinstance(self.stack[-1], GoNextToSubgoal)
-            or not isinstance(self.stack[-2], DropSubgoal)
-        ):
+        match self.stack:
+            case [*below, DropSubgoal() as drop, GoNextToSubgoal() as going]:
+                place, carrying = going.datum, self.mission.carrying
+            case _:
+                return
+        if not _is_cell(place) or carrying is None or carrying.type != "key":
             return
-        place, carrying = self.stack[-1].datum, self.mission.carrying
-        if isinstance(place, ObjDesc | WorldObj) or carrying is None or carrying.type != "key":
+        x, y = self.mission.agent_pos
+        if abs(place[0] - x) + abs(place[1] - y) <= 2:
             return
-        if (
-            abs(place[0] - self.mission.agent_pos[0]) + abs(place[1] - self.mission.agent_pos[1])
-            <= 2
-        ):
-            return
-        if any(
-            _is_cell(goal.datum) and tuple(goal.datum) == tuple(place) for goal in self.stack[:-1]
-        ):
+        others = [goal.datum for goal in (*below, drop) if _is_cell(goal.datum)]
+        if any(tuple(other) == tuple(place) for other in others):
             return
         nearer = self._find_drop_pos()
         if nearer is not None and tuple(nearer) != tuple(place):
@@ -124,11 +122,11 @@ class Bot(BabyAIBot):
 
     def _find_drop_pos(self, except_pos: Any = None) -> Any:
         """A spare cell ahead or to one side, or else the bot's own choice, often farther."""
-        (x, y), (dx, dy) = self.mission.agent_pos, self.mission.dir_vec
-        for cell in ((x + dx, y + dy), (x - dy, y + dx), (x + dy, y - dx)):
-            place = (int(cell[0]), int(cell[1]))
-            ahead = cell == (x + dx, y + dy)
-            if (except_pos is None or tuple(except_pos) != place) and self._is_spare(place, ahead):
+        (x, y), (dx, dy) = map(int, self.mission.agent_pos), map(int, self.mission.dir_vec)
+        taken = None if except_pos is None else tuple(except_pos)
+        ahead = (x + dx, y + dy)
+        for place in (ahead, (x - dy, y + dx), (x + dy, y - dx)):
+            if place != taken and self._is_spare(place, place == ahead):
                 return place
         return super()._find_drop_pos(except_pos)
 
@@ -137,24 +135,18 @@ class Bot(BabyAIBot):
 
         The cell ahead is spare only if the free cells around it stay connected without it.
         """
-        grid = self.mission.grid
+        grid, (x, y) = self.mission.grid, place
         if not self.vis_mask[place] or grid.get(*place) is not None:
             return False
-        if any(
-            getattr(grid.get(place[0] + i, place[1] + j), "type", None) == "door"
-            for i, j in DIRECTIONS
-        ):
+        beside = (grid.get(x + i, y + j) for i, j in DIRECTIONS)
+        if any(thing is not None and thing.type == "door" for thing in beside):
             return False
         if not ahead:
             return True
-        free = [
-            self.vis_mask[cell] and grid.get(*cell) is None
-            for cell in ((place[0] + i, place[1] + j) for i, j in RING)
-        ]
-        changes: int = sum(
-            here != following for here, following in zip(free, free[1:] + free[:1], strict=True)
-        )
-        return changes <= 2
+        ring = [(x + i, y + j) for i, j in RING]
+        free = [self.vis_mask[cell] and grid.get(*cell) is None for cell in ring]
+        num_changes: int = sum(map(operator.ne, free, free[1:] + free[:1]))
+        return num_changes <= 2
 
     # ---- the plan in words ----
 
@@ -166,23 +158,16 @@ class Bot(BabyAIBot):
     @property
     def needed(self) -> list[ObjDesc]:
         """What the plan still needs, in the order of need."""
-        stacked = [goal.datum for goal in reversed(self.stack) if isinstance(goal.datum, ObjDesc)]
-        return stacked + [
-            place
-            for drop, place in self.places.items()
-            if drop in self.stack and place not in stacked
-        ]
+        stacked = _data(reversed(self.stack), ObjDesc)
+        places = [place for drop, place in self.places.items() if drop in self.stack]
+        return stacked + [place for place in places if place not in stacked]
 
     @property
     def mission_objects(self) -> list[Any]:
         """Every object that the goal or the plan names."""
-        descriptions = [
-            goal.datum
-            for goal in (*self.mission_goals, *self.stack)
-            if isinstance(goal.datum, ObjDesc)
-        ]
-        doors = [goal.datum for goal in self.stack if isinstance(goal.datum, WorldObj)]
-        return [thing for description in descriptions for thing in description.obj_set] + doors
+        descriptions = _data((*self.mission_goals, *self.stack), ObjDesc)
+        named = [thing for description in descriptions for thing in description.obj_set]
+        return named + _data(self.stack, WorldObj)
 
     @property
     def noun(self) -> str:
@@ -193,12 +178,8 @@ class Bot(BabyAIBot):
     @property
     def locked_door(self) -> Any | None:
         """The locked door that the plan has to open, if there is one."""
-        doors = [
-            goal.datum
-            for goal in reversed(self.stack)
-            if isinstance(goal.datum, WorldObj) and goal.datum.type == "door"
-        ]
-        return next((door for door in doors if door.is_locked), None)
+        things = _data(reversed(self.stack), WorldObj)
+        return next((thing for thing in things if thing.type == "door" and thing.is_locked), None)
 
     def acts(self) -> list[str]:
         """The plan as a list of `pick up the red key`, `open the red door`, the next first."""
@@ -206,12 +187,10 @@ class Bot(BabyAIBot):
         stack = list(self.stack)
         while stack:
             goal = stack.pop()
-            below = stack[-1] if stack else None
             if isinstance(goal, GoNextToSubgoal) and not goal.is_exploratory():
                 noun = self.noun_at(goal)
-                if isinstance(below, PickupSubgoal | OpenSubgoal | DropSubgoal):
-                    stack.pop()
-                    acts.append(_act(below, noun, goal.reason == "PutNext"))
+                if stack and isinstance(stack[-1], PickupSubgoal | OpenSubgoal | DropSubgoal):
+                    acts.append(_act(stack.pop(), noun, goal.reason == "PutNext"))
                 elif noun:
                     acts.append(f"go to {noun}")
             elif isinstance(goal, PickupSubgoal | OpenSubgoal):
@@ -220,18 +199,18 @@ class Bot(BabyAIBot):
 
     def thing_at(self, goal: Any) -> Any:
         """The object of a go-next-to sub-goal; None for an empty cell or an unseen object."""
-        if isinstance(goal.datum, ObjDesc):
-            return self._find_obj_pos(goal.datum, goal.reason == "PutNext")[0]
-        return (
-            goal.datum if isinstance(goal.datum, WorldObj) else self.mission.grid.get(*goal.datum)
-        )
+        datum = goal.datum
+        if isinstance(datum, ObjDesc):
+            return self._find_obj_pos(datum, goal.reason == "PutNext")[0]
+        return datum if isinstance(datum, WorldObj) else self.mission.grid.get(*datum)
 
     def cell_at(self, goal: Any) -> Cell | None:
         """The cell that a go-next-to sub-goal leads to, if it is known."""
-        if isinstance(goal.datum, ObjDesc):
-            cell = self._find_obj_pos(goal.datum, goal.reason == "PutNext")[1]
-        else:
-            cell = goal.datum.cur_pos if isinstance(goal.datum, WorldObj) else goal.datum
+        cell = goal.datum
+        if isinstance(cell, ObjDesc):
+            cell = self._find_obj_pos(cell, goal.reason == "PutNext")[1]
+        elif isinstance(cell, WorldObj):
+            cell = cell.cur_pos
         return None if cell is None else (int(cell[0]), int(cell[1]))
 
     def noun_at(self, goal: Any) -> str | None:
@@ -260,3 +239,8 @@ def _act(goal: Any, noun: str | None, placing: bool) -> str:
 
 def _is_cell(datum: Any) -> bool:
     return datum is not None and not isinstance(datum, ObjDesc | WorldObj)
+
+
+def _data(goals: Iterable[Any], kind: type[DatumT]) -> list[DatumT]:
+    """The data of one kind among sub-goals."""
+    return [goal.datum for goal in goals if isinstance(goal.datum, kind)]

@@ -16,7 +16,6 @@ from typing import Any
 from atlas.environments.babyai.actions import (
     CHECK_ACTIONS,
     FORMAT_HINT,
-    Impossible,
     Plan,
     available_actions,
     parse_action,
@@ -106,25 +105,26 @@ class BabyAIEnvironment:
             raise EpisodeError("babyai: the episode is over. Call reset before the next step.")
         self.num_turns += 1
         action = parse_action(response.content)
-        is_invalid = False
+        is_invalid = action is None
         if action is None:
-            text, is_invalid = FORMAT_HINT, True
+            text = FORMAT_HINT
         elif action == CHECK_ACTIONS:
             text = f"You can: {', '.join(available_actions(self.world, view, self.seen))}."
         else:
             plan = plan_action(action, self.world, view, self.seen)
-            if isinstance(plan, Impossible):
-                text = f"That action is not possible: {plan.reason}. {view.text}"
-                is_invalid = True
+            is_invalid = isinstance(plan, str)
+            if isinstance(plan, str):
+                text = f"That action is not possible: {plan}. {view.text}"
             else:
                 text = self._carry_out(plan)
-        score = 1 - 0.9 * self.num_turns / self.max_steps if self._success else 0.0
+        success = self._success
+        score = 1 - 0.9 * self.num_turns / self.max_steps if success else 0.0
         return StepResult(
             observation=_user(text),
             reward=score,
-            terminated=self._success,
-            truncated=not self._success and self.num_turns >= self.max_steps,
-            success=self._success,
+            terminated=success,
+            truncated=not success and self.num_turns >= self.max_steps,
+            success=success,
             score=score,
             action=action,
             is_invalid=is_invalid,
@@ -137,17 +137,16 @@ class BabyAIEnvironment:
         self.on_primitive = None
 
     def _carry_out(self, plan: Plan) -> str:
-        for index, primitive in enumerate(plan.primitives):
+        for primitive, following in zip(plan.primitives, (*plan.primitives[1:], None), strict=True):
             _, _, self._success, _, _ = self.world.step(primitive)
             self.seen.update(visible_cells(self.world))
             if self._success:
-                self._view = look(self.world)
-                return " ".join(filter(None, (plan.report, "The task is completed.")))
+                break
             if self.on_primitive is not None:
-                following = plan.primitives[index + 1] if index + 1 < len(plan.primitives) else None
                 self.on_primitive(primitive, following)
         self._view = look(self.world)
-        return " ".join(filter(None, (plan.report, self._view.text)))
+        end = "The task is completed." if self._success else self._view.text
+        return f"{plan.report} {end}" if plan.report else end
 
 
 def _user(text: str) -> tuple[Message, ...]:

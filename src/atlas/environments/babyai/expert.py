@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from atlas.environments.babyai.actions import TURNS
 from atlas.environments.babyai.bot import BOT_FAULTS
 from atlas.environments.babyai.config import BabyAIExpertConfig
 from atlas.environments.babyai.planner import Move, MovePlanner, PlayedLevel
@@ -31,20 +33,20 @@ from atlas.records import Annotation, CriticalKind, Message
 
 # How much a step decides. The highest row that applies is its score; a step without a row scores 0.
 SCORES: dict[str, float] = {
-    "final": 1.0,  # the act that reaches the goal
+    # The act that reaches the goal.
+    "final": 1.0,
     "self_correction": 0.95,
     "unlock": 0.9,
-    "fetch": 0.85,  # picking up what the plan needs
-    "reach": 0.85,  # one part of a goal with several
-    "open": 0.85,
-    "place": 0.85,
+    # Picking up what the plan needs, or one part of a goal with several.
+    **dict.fromkeys(("fetch", "reach", "open", "place"), 0.85),
     "plan": 0.8,
     "observe": 0.7,
     "clear": 0.6,
-    "open_way": 0.5,  # an unexplored door, which may or may not be the right one
-    "begin": 0.4,  # the goal's object is not in view, so the plan is to look for it
+    # An unexplored door, which may or may not be the right one.
+    "open_way": 0.5,
+    # The goal's object is not in view, so the plan is to look for it.
+    "begin": 0.4,
 }
-DECISIVE = ("unlock", "fetch", "reach", "open", "place", "clear", "open_way")
 MAX_ACTS = 4
 # No slip is made when fewer turns are left.
 RESERVE_TURNS = 12
@@ -69,17 +71,12 @@ class BabyAIExpert:
         self._has_acted = False
 
     def respond(self) -> ExpertTurn:
-        """The next thought and action, with the labels of the step.
-
-        Raises:
-            EpisodeError: the bot cannot go on.
-        """
+        """The next thought and action, with the labels of the step."""
         try:
             return self._next_turn()
         except BOT_FAULTS as error:
-            raise EpisodeError(
-                f"babyai: the expert lost its way ({type(error).__name__}: {error})."
-            ) from error
+            fault = f"{type(error).__name__}: {error}"
+            raise EpisodeError(f"babyai: the expert lost its way ({fault}).") from error
 
     def _next_turn(self) -> ExpertTurn:
         move = self._planner.next_move()
@@ -90,73 +87,53 @@ class BabyAIExpert:
             self._has_acted = True
         else:
             self._slips_made.add((slip.situation, slip.action))
-            turn = _turn(
-                say(self._rng, SLIPS[slip.situation], **self._words(slip)), slip.action, (), 0.0
-            )
+            turn = _turn(self._say(SLIPS[slip.situation], slip), slip.action, (), 0.0)
         self._slip = slip
         self._known_things += [item.thing for item in self._environment.view.objects]
         return turn
 
     def _act(self, move: Move) -> ExpertTurn:
-        sentences: list[str] = []
-        kinds: list[CriticalKind] = []
-        rows: list[str] = []
+        # (a sentence, the kind of critical step that it makes, its row of SCORES)
+        parts: list[tuple[str, CriticalKind, str]] = []
         situation = move.situation
-        observed = self._new_needed_object()
+        slip, observed = self._slip, self._new_needed_object()
         # A slip that showed what was needed, or went where the plan leads, needs no correction.
-        if self._slip is not None and observed is None and move.action != self._slip.action:
-            sentences.append(
-                say(self._rng, CORRECTIONS[self._slip.situation], **self._words(self._slip))
-            )
-            kinds.append("self_correction")
-            rows.append("self_correction")
+        if slip is not None and observed is None and move.action != slip.action:
+            sentence = self._say(CORRECTIONS[slip.situation], slip)
+            parts.append((sentence, "self_correction", "self_correction"))
         if (plan := self._new_plan(move)) is not None:
             sentence, row = plan
-            sentences.append(sentence)
-            kinds.append("plan_creation")
-            rows.append(row)
+            parts.append((sentence, "plan_creation", row))
             if row == "begin" and situation in ("look", "search"):
                 situation = f"begin_{situation}"
         if observed is not None:
-            sentences.append(say(self._rng, OBSERVED, **self._words(move, observed)))
-            kinds.append("critical_observation")
-            rows.append("observe")
-        if move.final or move.situation in DECISIVE:
+            sentence = self._say(OBSERVED, move, observed)
+            parts.append((sentence, "critical_observation", "observe"))
+        sentences = [*(sentence for sentence, _, _ in parts), self._say(ACTS[situation], move)]
+        kinds = [kind for _, kind, _ in parts]
+        rows = [row for _, _, row in parts]
+        act = "final" if move.final else move.situation
+        if act in SCORES:
             kinds.append("critical_action")
-            rows.append("final" if move.final else move.situation)
-        sentences.append(say(self._rng, ACTS[situation], **self._words(move)))
-        return _turn(
-            " ".join(sentences),
-            move.action,
-            tuple(kinds),
-            max((SCORES[row] for row in rows), default=0.0),
-        )
+            rows.append(act)
+        score = max((SCORES[row] for row in rows), default=0.0)
+        return _turn(" ".join(sentences), move.action, tuple(kinds), score)
 
     def _new_plan(self, move: Move) -> tuple[str, str] | None:
         """A sentence that states the plan made at this turn, if any, and its row of SCORES."""
         acts = self._bot.acts()
-        words = {**self._words(move), "acts": ", then ".join(acts[:MAX_ACTS])}
-        if not self._has_acted:
-            door = self._bot.locked_door
-            if len(acts) >= 2:
-                return self._locked(door, words) if door is not None else say(
-                    self._rng, PLANS, **words
-                ), "plan"
-            if move.target is None:
-                return say(self._rng, START_SEARCH, **words), "begin"
-            return None
-        if all(pickup in self._known_pickups for pickup in self._bot.pickups):
-            return None
+        planned = ", then ".join(acts[:MAX_ACTS])
+        if self._has_acted:
+            if all(pickup in self._known_pickups for pickup in self._bot.pickups):
+                return None
+        elif len(acts) < 2:
+            return (self._say(START_SEARCH, move), "begin") if move.target is None else None
         door = self._bot.locked_door
-        key_in_hand = door is not None and self._environment.view.carrying == f"{door.color} key"
-        return say(self._rng, REPLANS, **words) if door is None or key_in_hand else self._locked(
-            door, words
-        ), "plan"
-
-    def _locked(self, door: Any, words: dict[str, str]) -> str:
-        return say(
-            self._rng, LOCKED, **{**words, "door": f"the {door.color} door", "color": door.color}
-        )
+        has_key = door is not None and self._environment.view.carrying == f"{door.color} key"
+        if door is None or (has_key and self._has_acted):
+            return self._say(REPLANS if self._has_acted else PLANS, move, acts=planned), "plan"
+        name = f"the {door.color} door"
+        return self._say(LOCKED, move, acts=planned, door=name, color=door.color), "plan"
 
     def _new_needed_object(self) -> SeenObject | None:
         """What the plan needs and is in view for the first time; the first view does not count."""
@@ -168,9 +145,11 @@ class BabyAIExpert:
                 return item
         return None
 
-    def _words(self, move: Move, target: SeenObject | None = None) -> dict[str, str]:
+    def _say(
+        self, phrases: Sequence[str], move: Move, target: SeenObject | None = None, **more: str
+    ) -> str:
         target = target or move.target
-        return {
+        words = {
             "goal": self._goal,
             "noun": move.noun or self._bot.noun,
             "label": target.label if target else "",
@@ -178,6 +157,7 @@ class BabyAIExpert:
             "color": target.thing.color if target else "",
             "side": move.action.removeprefix("turn "),
         }
+        return say(self._rng, phrases, **(words | more))
 
     # ---- slips ----
 
@@ -189,74 +169,57 @@ class BabyAIExpert:
         detour = self._rng.random() < self._config.detour_rate
         mistake = self._rng.random() < self._config.mistake_rate
         turns_left = self._environment.max_steps - self._environment.num_turns
-        if (
-            not (detour or mistake)
-            or self._slip is not None
-            or turns_left < RESERVE_TURNS
-            or not self._planner.walking
-        ):
+        is_free = self._slip is None and turns_left >= RESERVE_TURNS and self._planner.walking
+        if not is_free or not (detour or mistake):
             return None
         options = [
             option
             for option in (self._mistakes(move) if mistake else self._detours())
-            if option.situation in ("look", "wander")
-            or (option.situation, option.action) not in self._slips_made
+            if (option.situation, option.action) not in self._slips_made
+            or option.situation in ("look", "wander")
         ]
         return self._rng.choice(options) if options else None
 
     def _detours(self) -> list[Move]:
         suggested = self._bot.suggestion
-        options = [
-            Move(action, "look")
-            for number, action in enumerate(("turn left", "turn right"))
-            if number != suggested
-        ]
-        return options + [
-            Move(f"go to {item.label}", "wander", item)
-            for item in self._strangers()
-            if item.thing.type != "door"
+        turns = [action for action, primitive in TURNS.items() if primitive != suggested]
+        strangers = [item for item in self._strangers() if item.thing.type != "door"]
+        return [
+            *(Move(action, "look") for action in turns),
+            *(Move(f"go to {item.label}", "wander", item) for item in strangers),
         ]
 
     def _mistakes(self, move: Move) -> list[Move]:
-        view = self._environment.view
-        options = []
+        possible, refused = [], []
+        # Otherwise any door may be the right one.
+        knows_way = move.target is not None and not move.action.startswith("go through")
         for item in self._strangers():
             if item.thing.type != "door":
-                options.append(Move(f"pickup {item.label}", "wrong_object", item))
-            elif move.target is not None and not move.action.startswith(
-                "go through"
-            ):  # otherwise any door may be the right one
-                options.append(Move(f"toggle and go through {item.label}", "wrong_door", item))
-        options = [option for option in options if self._planner.works(option.action)]
-        locked = [
-            item for item in view.objects if item.thing.type == "door" and item.thing.is_locked
-        ]
-        options += [Move(f"toggle and go through {item.label}", "locked", item) for item in locked]
+                possible.append(Move(f"pickup {item.label}", "wrong_object", item))
+            elif knows_way:
+                possible.append(Move(f"toggle and go through {item.label}", "wrong_door", item))
+        for item in self._environment.view.objects:
+            if item.thing.type == "door" and item.thing.is_locked:
+                refused.append(Move(f"toggle and go through {item.label}", "locked", item))
         if move.target is None and self._bot.needed:
             wanted = self._bot.needed[0]
-            options.append(
-                Move(
-                    f"go to {' '.join(filter(None, (wanted.color, wanted.type or 'object')))} 1",
-                    "unseen",
-                )
-            )
-        refused = [
-            option
-            for option in options
-            if option.situation in ("locked", "unseen") and not self._planner.works(option.action)
-        ]
+            words = " ".join(filter(None, (wanted.color, wanted.type or "object")))
+            refused.append(Move(f"go to {words} 1", "unseen"))
+        works = self._planner.works
         return [
-            option for option in options if option.situation not in ("locked", "unseen")
-        ] + refused
+            *(option for option in possible if works(option.action)),
+            *(option for option in refused if not works(option.action)),
+        ]
 
     def _strangers(self) -> list[SeenObject]:
         """Reachable objects in view, some steps away, that neither goal nor plan names."""
         needed = self._bot.mission_objects
-        strangers = [item for item in self._environment.view.objects if item.thing not in needed]
         return [
             item
-            for item in strangers
-            if (item.ahead, item.right) != (1, 0) and self._planner.works(f"go to {item.label}")
+            for item in self._environment.view.objects
+            if item.thing not in needed
+            and not item.is_in_front
+            and self._planner.works(f"go to {item.label}")
         ]
 
 

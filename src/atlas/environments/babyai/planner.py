@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,33 +31,32 @@ from atlas.environments.babyai.view import Cell, SeenObject, View, look
 from atlas.errors import EpisodeError
 
 HANDS_ON = (PICKUP, DROP, TOGGLE)
-PRIMITIVE_WORDS = {
-    LEFT: "turn left",
-    RIGHT: "turn right",
-    FORWARD: "move forward",
-    DROP: "drop",
-    TOGGLE: "toggle",
+# The words of a primitive, and the situation that it stands for: in general, and while exploring.
+PRIMITIVES = {
+    LEFT: ("turn left", "turn", "look"),
+    RIGHT: ("turn right", "turn", "look"),
+    FORWARD: ("move forward", "walk", "search"),
+    DROP: ("drop", "put_down", "put_down"),
+    TOGGLE: ("toggle", "open_way", "open_way"),
 }
-SITUATIONS = {LEFT: "turn", RIGHT: "turn", FORWARD: "walk", DROP: "put_down", TOGGLE: "open_way"}
-EXPLORING = {"turn": "look", "walk": "search"}
+TURNS_TO_SEE = (
+    (-1, "turn left", "turn_to"),
+    (1, "turn right", "turn_to"),
+    (2, "turn right", "turn_back"),
+)
 
 
 class PlayedLevel(Protocol):
-    """What an expert knows of the environment that it plays in.
+    """The environment as an expert sees it; `world` is minigrid's, `seen` the cells seen so far.
 
-    Attributes:
-        world: the environment of minigrid.
-        seen: the cells that were in view so far.
-        on_primitive: called after each primitive, with the one that follows in the same action.
+    `on_primitive` is called after each primitive, with the one that follows in the same action.
     """
 
     world: Any
+    seen: set[Cell]
     max_steps: int
     num_turns: int
     on_primitive: Callable[[int, int | None], None] | None
-
-    @property
-    def seen(self) -> Set[Cell]: ...
 
     @property
     def view(self) -> View: ...
@@ -69,7 +68,6 @@ class Move:
 
     Attributes:
         situation: a row of the phrase tables.
-        target: the object of the action.
         final: whether it reaches the goal.
         noun: what it is for, in words.
     """
@@ -106,44 +104,40 @@ class MovePlanner:
         """
         if self._fault is not None:
             raise self._fault
-        self.bot.renew_drop_position()
-        if not self.bot.stack:
+        bot = self.bot
+        bot.renew_drop_position()
+        if not bot.stack:
             raise EpisodeError(
                 "babyai: the expert believes to be done, but the goal is not reached."
             )
-        top, rest = self.bot.stack[-1], self.bot.stack[:-1]
+        top, rest = bot.stack[-1], bot.stack[:-1]
         in_front = self._environment.view.of(self._world.grid.get(*self._world.front_pos))
-        if isinstance(top, GoNextToSubgoal):
-            return (
-                self._errand(top, rest)
-                or self._turn_to_see(top)
-                or self._way_through(top)
-                or self._primitive()
-            )
-        if isinstance(top, PickupSubgoal) and in_front is not None:
-            return self._pickup(top, in_front, rest)
-        if isinstance(top, OpenSubgoal) and in_front is not None and in_front.thing.type == "door":
-            return self._open(top, in_front, rest)
-        if isinstance(top, DropSubgoal):
-            placing = top in self.bot.places
-            returns = any(
-                isinstance(goal, PickupSubgoal) and goal not in self.bot.fetches for goal in rest
-            )
-            return Move(
-                "drop",
-                "place" if placing else "put_aside" if returns else "put_down",
-                final=placing and not rest,
-            )
-        if isinstance(top, CloseSubgoal):
-            return Move("toggle", "close")
+        match top:
+            case GoNextToSubgoal():
+                return (
+                    self._errand(top, rest)
+                    or self._turn_to_see(top)
+                    or self._way_through(top)
+                    or self._primitive()
+                )
+            case PickupSubgoal() if in_front is not None:
+                return self._pickup(top, in_front, rest)
+            case OpenSubgoal() if in_front is not None and in_front.thing.type == "door":
+                return self._open(top, in_front, rest)
+            case DropSubgoal() if top in bot.places:
+                return Move("drop", "place", final=not rest)
+            case DropSubgoal():
+                waiting = [goal for goal in rest if isinstance(goal, PickupSubgoal)]
+                returns = any(goal not in bot.fetches for goal in waiting)
+                return Move("drop", "put_aside" if returns else "put_down")
+            case CloseSubgoal():
+                return Move("toggle", "close")
         return self._primitive()
 
     def works(self, action: str) -> bool:
         """Whether the environment would carry out `action` now."""
-        environment = self._environment
-        return isinstance(
-            plan_action(action, self._world, environment.view, environment.seen), Plan
-        )
+        view, seen = self._environment.view, self._environment.seen
+        return isinstance(plan_action(action, self._world, view, seen), Plan)
 
     def _errand(self, top: Any, rest: list[Any]) -> Move | None:
         """One action that goes to an object in view and does what the sub-goal below says."""
@@ -163,22 +157,12 @@ class MovePlanner:
 
     def _pickup(self, goal: Any, target: SeenObject, rest: list[Any]) -> Move:
         bot = self.bot
-        situation = (
-            "fetch"
-            if goal in bot.fetches
-            else "take_back"
-            if target.thing in bot.carried
-            else "clear"
-        )
-        only_drop_left = not rest or (
-            len(rest) == 1 and isinstance(rest[0], DropSubgoal) and rest[0] not in bot.places
-        )
-        return Move(
-            f"pickup {target.label}",
-            situation,
-            target,
-            final=goal in bot.mission_goals and only_drop_left,
-        )
+        unplanned = "take_back" if target.thing in bot.carried else "clear"
+        situation = "fetch" if goal in bot.fetches else unplanned
+        drops_at_end = len(rest) == 1 and isinstance(rest[0], DropSubgoal)
+        is_last = not rest or (drops_at_end and rest[0] not in bot.places)
+        final = goal in bot.mission_goals and is_last
+        return Move(f"pickup {target.label}", situation, target, final)
 
     def _open(self, goal: Any, door: SeenObject, rest: list[Any]) -> Move:
         """Open a door by going through it.
@@ -186,17 +170,13 @@ class MovePlanner:
         Where the goal names this door and more is to follow, it is opened from in front of it.
         """
         asked_for = not rest or goal in self.bot.mission_goals
-        in_front = (door.ahead, door.right) == (1, 0)
-        if (asked_for and rest) or door.thing.is_open:
-            if not in_front:
-                return Move(f"go to {door.label}", "approach", door)
-            return Move(
-                "toggle",
-                "close" if door.thing.is_open else "unlock" if door.thing.is_locked else "open",
-                door,
-            )
-        situation = "unlock" if door.thing.is_locked else "open" if asked_for else "open_way"
-        return Move(f"toggle and go through {door.label}", situation, door, final=not rest)
+        is_open, is_locked = door.thing.is_open, door.thing.is_locked
+        if not (asked_for and rest) and not is_open:
+            situation = "unlock" if is_locked else "open" if asked_for else "open_way"
+            return Move(f"toggle and go through {door.label}", situation, door, final=not rest)
+        if not door.is_in_front:
+            return Move(f"go to {door.label}", "approach", door)
+        return Move("toggle", "close" if is_open else "unlock" if is_locked else "open", door)
 
     def _turn_to_see(self, top: Any) -> Move | None:
         """A turn towards a known object out of view, so that one errand can lead to it."""
@@ -204,11 +184,10 @@ class MovePlanner:
         if thing is None or thing.type == "wall" or self._environment.view.of(thing) is not None:
             return None
         noun = self.bot.noun_at(top)
-        if self._sees_after(thing, -1):
-            return Move("turn left", "turn_to", noun=noun)
-        if self._sees_after(thing, 1):
-            return Move("turn right", "turn_to", noun=noun)
-        return Move("turn right", "turn_back", noun=noun) if self._sees_after(thing, 2) else None
+        for turns, action, situation in TURNS_TO_SEE:
+            if self._sees_after(thing, turns):
+                return Move(action, situation, noun=noun)
+        return None
 
     def _sees_after(self, thing: Any, turns: int) -> bool:
         direction = self._world.agent_dir
@@ -231,15 +210,14 @@ class MovePlanner:
 
     def _primitive(self) -> Move:
         suggestion = self.bot.suggestion
-        if suggestion not in PRIMITIVE_WORDS:
+        if suggestion not in PRIMITIVES:
             raise EpisodeError(
                 f"babyai: the expert's next move is primitive {suggestion}, "
                 "which no text action stands for."
             )
-        situation = SITUATIONS[suggestion]
-        if any(isinstance(goal, ExploreSubgoal) for goal in self.bot.stack):
-            situation = EXPLORING.get(situation, situation)
-        return Move(PRIMITIVE_WORDS[suggestion], situation)
+        action, situation, exploring = PRIMITIVES[suggestion]
+        explores = any(isinstance(goal, ExploreSubgoal) for goal in self.bot.stack)
+        return Move(action, exploring if explores else situation)
 
     def _replan(self, primitive: int | None) -> None:
         try:

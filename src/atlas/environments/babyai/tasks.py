@@ -23,14 +23,14 @@ NEVER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: the class of minigrid that generates it, and its sizes."""
+    """One level: the class in minigrid.envs.babyai that generates it, and its sizes."""
 
     target: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     held_out: bool = False
 
 
-GENERATED = "minigrid.envs.babyai.core.levelgen:LevelGen"
+GENERATED = "core.levelgen:LevelGen"
 TWO_BY_TWO: dict[str, Any] = {
     "room_size": 5,
     "num_rows": 2,
@@ -40,56 +40,35 @@ TWO_BY_TWO: dict[str, Any] = {
     "locations": False,
     "unblocking": False,
 }
+TWO_BY_THREE = {**TWO_BY_TWO, "num_cols": 3, "num_dists": 6}
+ONE_BY_TWO = {**TWO_BY_TWO, "num_rows": 1}
+
+
+def _kinds(instruction: str, *actions: str) -> dict[str, Any]:
+    return {"action_kinds": list(actions), "instr_kinds": [instruction]}
+
 
 # Sizes are chosen so that the expert needs 2 to 10 turns on average and a path is easy to read.
 # Left out: KeyInBox, which minigrid's bot cannot play, and GoToImpUnlock, which in small mazes
 # often locks the key in behind its own door.
 LEVELS: dict[str, Level] = {
-    "GoToLocal": Level("minigrid.envs.babyai.goto:GoToLocal", {"room_size": 8, "num_dists": 6}),
-    "PickupLoc": Level("minigrid.envs.babyai.pickup:PickupLoc", {"room_size": 8}),
-    "GoToRooms": Level(
-        "minigrid.envs.babyai.goto:GoTo",
-        {"room_size": 5, "num_rows": 2, "num_cols": 3, "num_dists": 6},
-    ),
-    "PickupRooms": Level(
-        GENERATED,
-        {
-            **TWO_BY_TWO,
-            "num_cols": 3,
-            "num_dists": 6,
-            "action_kinds": ["pickup"],
-            "instr_kinds": ["action"],
-        },
-    ),
-    "FindObj": Level("minigrid.envs.babyai.other:FindObjS5"),
-    "OpenTwoDoors": Level("minigrid.envs.babyai.open:OpenTwoDoors"),
-    "UnlockLocal": Level("minigrid.envs.babyai.unlock:UnlockLocal", {"room_size": 8}),
-    "UnlockPickup": Level("minigrid.envs.babyai.unlock:UnlockPickup"),
-    "PutNextLocal": Level(
-        "minigrid.envs.babyai.putnext:PutNextLocal", {"room_size": 6, "num_objs": 4}
-    ),
-    "PutNextAcross": Level(
-        "minigrid.envs.babyai.putnext:PutNext", {"room_size": 5, "objs_per_room": 2}
-    ),
-    "OpenDoorsOrder": Level(
-        "minigrid.envs.babyai.open:OpenDoorsOrder", {"num_doors": 4}, held_out=True
-    ),
-    "GoToSeq": Level(
-        GENERATED, {**TWO_BY_TWO, "action_kinds": ["goto"], "instr_kinds": ["seq"]}, held_out=True
-    ),
-    "PutNextRooms": Level(
-        GENERATED,
-        {**TWO_BY_TWO, "num_rows": 1, "action_kinds": ["putnext"], "instr_kinds": ["action"]},
-        held_out=True,
-    ),
+    "GoToLocal": Level("goto:GoToLocal", {"room_size": 8, "num_dists": 6}),
+    "PickupLoc": Level("pickup:PickupLoc", {"room_size": 8}),
+    "GoToRooms": Level("goto:GoTo", {"room_size": 5, "num_rows": 2, "num_cols": 3, "num_dists": 6}),
+    "PickupRooms": Level(GENERATED, TWO_BY_THREE | _kinds("action", "pickup")),
+    "FindObj": Level("other:FindObjS5"),
+    "OpenTwoDoors": Level("open:OpenTwoDoors"),
+    "UnlockLocal": Level("unlock:UnlockLocal", {"room_size": 8}),
+    "UnlockPickup": Level("unlock:UnlockPickup"),
+    "PutNextLocal": Level("putnext:PutNextLocal", {"room_size": 6, "num_objs": 4}),
+    "PutNextAcross": Level("putnext:PutNext", {"room_size": 5, "objs_per_room": 2}),
+    "OpenDoorsOrder": Level("open:OpenDoorsOrder", {"num_doors": 4}, held_out=True),
+    "GoToSeq": Level(GENERATED, TWO_BY_TWO | _kinds("seq", "goto"), held_out=True),
+    "PutNextRooms": Level(GENERATED, ONE_BY_TWO | _kinds("action", "putnext"), held_out=True),
     "MixedSeq": Level(
-        GENERATED,
-        {**TWO_BY_TWO, "action_kinds": ["goto", "pickup", "open"], "instr_kinds": ["seq"]},
-        held_out=True,
+        GENERATED, TWO_BY_TWO | _kinds("seq", "goto", "pickup", "open"), held_out=True
     ),
-    "KeyCorridor": Level(
-        "minigrid.envs.babyai.other:KeyCorridor", {"room_size": 4, "num_rows": 1}, held_out=True
-    ),
+    "KeyCorridor": Level("other:KeyCorridor", {"room_size": 4, "num_rows": 1}, held_out=True),
 }
 
 
@@ -113,33 +92,21 @@ def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
         seed: where in the split's range of seeds they start.
     """
     names = level_names(split)
-    if num_tasks > len(names) * SEEDS_PER_SPLIT:
-        raise ConfigError(
-            f"babyai: {num_tasks} tasks asked of split '{split}', "
-            f"which holds {len(names) * SEEDS_PER_SPLIT}. Ask for fewer."
-        )
+    size = len(names) * SEEDS_PER_SPLIT
+    if num_tasks > size:
+        asked = f"{num_tasks} tasks asked of split '{split}', which holds {size}"
+        raise ConfigError(f"babyai: {asked}. Ask for fewer.")
     tasks = []
     for index in range(num_tasks):
-        name = names[index % len(names)]
-        task_seed = FIRST_SEED[split] + (seed * 100_003 + index // len(names)) % SEEDS_PER_SPLIT
-        tasks.append(
-            Task(
-                id=f"babyai/{name}/{task_seed}",
-                environment="babyai",
-                group=name,
-                split=split,
-                seed=task_seed,
-            )
-        )
+        number, level = divmod(index, len(names))
+        own_seed = FIRST_SEED[split] + (seed * 100_003 + number) % SEEDS_PER_SPLIT
+        id_, group = f"babyai/{names[level]}/{own_seed}", names[level]
+        tasks.append(Task(id=id_, environment="babyai", group=group, split=split, seed=own_seed))
     return tasks
 
 
 def make_level(task: Task) -> Any:
-    """The minigrid environment of a task, reset with its seed.
-
-    Raises:
-        EpisodeError: the task names no level of the table, or no seed.
-    """
+    """The minigrid environment of a task, reset with its seed."""
     level = LEVELS.get(task.group)
     if level is None or task.seed is None:
         raise EpisodeError(
@@ -152,9 +119,8 @@ def make_level(task: Task) -> Any:
 
     # Upstream prints every rejected sample.
     roomgrid_level.print = lambda *_: None
-    world = look_up("level", task.group, {task.group: level.target})(
-        max_steps=NEVER, **level.settings
-    )
+    made = look_up("level", task.group, {task.group: f"minigrid.envs.babyai.{level.target}"})
+    world = made(max_steps=NEVER, **level.settings)
     world.reset(seed=task.seed)
     # Nobody reads the picture, and without it a move takes half the time.
     world.gen_obs = dict

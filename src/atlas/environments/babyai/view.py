@@ -6,11 +6,16 @@ Coordinates are relative to the agent: `ahead` counts cells in its direction (0 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 Cell = tuple[int, int]
+# (ahead, right)
+Place = tuple[int, int]
+# Each visible cell, and what stands there.
+Visible = dict[Place, tuple[Cell, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,11 @@ class SeenObject:
     def label(self) -> str:
         """Its name in actions and observations, such as `red ball 1`."""
         return f"{self.name} {self.number}"
+
+    @property
+    def is_in_front(self) -> bool:
+        """Whether the agent faces it, one step away."""
+        return (self.ahead, self.right) == (1, 0)
 
     @property
     def where(self) -> str:
@@ -66,11 +76,8 @@ class View:
             if item.name == name and item.number == number:
                 return item
         color, _, kind = name.partition(" ")
-        doors = [
-            item
-            for item in self.objects
-            if kind == "door" and item.thing.type == "door" and item.thing.color == color
-        ]
+        colored = [item for item in self.objects if item.thing.color == color]
+        doors = [item for item in colored if item.thing.type == kind == "door"]
         return doors[number - 1] if 0 < number <= len(doors) else None
 
     def of(self, thing: Any) -> SeenObject | None:
@@ -81,17 +88,17 @@ class View:
 def look(world: Any) -> View:
     """The view of the agent in a minigrid environment."""
     visible = dict(_visible(world))
-    bare = [
-        (ahead, right, cell, thing)
+    # By distance; no two have the same place.
+    places = sorted(
+        (ahead + abs(right), ahead, right, cell, thing)
         for (ahead, right), (cell, thing) in visible.items()
         if thing is not None and thing.type != "wall"
-    ]
-    bare.sort(key=lambda item: (item[0] + abs(item[1]), item[0], item[1]))
+    )
     objects: list[SeenObject] = []
-    counts: dict[str, int] = {}
-    for ahead, right, cell, thing in bare:
+    counts: Counter[str] = Counter()
+    for _, ahead, right, cell, thing in places:
         name = describe(thing)
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] += 1
         objects.append(SeenObject(name, counts[name], cell, ahead, right, thing))
     return View(
         objects=tuple(objects),
@@ -116,14 +123,16 @@ def describe(thing: Any) -> str:
     return f"{thing.color} {thing.type}"
 
 
-def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
+def is_passable(thing: Any) -> bool:
+    """Whether the agent can walk over what stands in a cell."""
+    return thing is None or (thing.type == "door" and thing.is_open)
+
+
+def _visible(world: Any) -> Iterator[tuple[Place, tuple[Cell, Any]]]:
     """Each visible cell: (ahead, right) -> (cell, what stands there)."""
     grid, mask = world.gen_obs_grid()
     size = world.agent_view_size
-    (x, y), (dx, dy) = (
-        (int(value) for value in world.agent_pos),
-        (int(value) for value in world.dir_vec),
-    )
+    (x, y), (dx, dy) = map(int, world.agent_pos), map(int, world.dir_vec)
     for row in range(size):
         ahead = size - 1 - row
         for column in range(size):
@@ -136,28 +145,20 @@ def _visible(world: Any) -> Iterator[tuple[tuple[int, int], tuple[Cell, Any]]]:
                     yield (ahead, right), (cell, None if own else grid.get(column, row))
 
 
-def _free(visible: dict[tuple[int, int], tuple[Cell, Any]], side: int) -> int:
+def _free(visible: Visible, side: int) -> int:
     """How many cells the agent could walk to one side in its own row, as far as it sees."""
     steps = 0
-    while (0, side * (steps + 1)) in visible and _passable(visible[0, side * (steps + 1)][1]):
+    while (place := (0, side * (steps + 1))) in visible and is_passable(visible[place][1]):
         steps += 1
     return steps
 
 
-def _front(
-    world: Any, visible: dict[tuple[int, int], tuple[Cell, Any]], objects: list[SeenObject]
-) -> str:
+def _front(world: Any, visible: Visible, objects: list[SeenObject]) -> str:
     for ahead in range(1, world.agent_view_size):
         if (ahead, 0) not in visible:
             return f"The way is free for {ahead - 1} steps"
         _, thing = visible[ahead, 0]
-        if thing is not None and thing.type == "wall":
-            return f"You face a wall, {ahead} ahead"
         if thing is not None:
-            label = next(item.label for item in objects if item.thing is thing)
-            return f"You face {label}, {ahead} ahead"
+            labels = (item.label for item in objects if item.thing is thing)
+            return f"You face {next(labels, 'a wall')}, {ahead} ahead"
     return f"The way is free for {world.agent_view_size - 1} steps"
-
-
-def _passable(thing: Any) -> bool:
-    return thing is None or (thing.type == "door" and thing.is_open)

@@ -2,13 +2,13 @@
 
 A dialect also reads its rows back as the trainer would (`read`), including which turns carry loss.
 So `--check` proves what was written from the file only. What a dialect cannot carry is either
-reported (`losses`) or left out (`CannotCarryError`). To add one, write a subclass of
-`Dialect` and add a row to `DIALECTS`.
+reported (`changes`) or left out (`CannotCarryError`). A new dialect is a subclass of `Dialect` and
+a row in `DIALECTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,21 +38,22 @@ DIALECT = Kind("dialect", DIALECTS)
 
 
 class CannotCarryError(Exception):
-    """This trajectory has no form in this dialect. It becomes a Problem.
-
-    The message says why and what to use instead.
-    """
+    """This trajectory has no form in this dialect: why, and what to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialectContext:
-    """What a dialect is given beside its settings.
-
-    Attributes:
-        renderer: the renderer of the tokenizer that the user named; None if none was named.
-    """
+    """What a dialect is given beside its settings: the renderer of the user's tokenizer, if any."""
 
     renderer: Renderer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs in the file from the trajectories that it applies to, in a few words."""
+
+    text: str
+    applies: Callable[[Trajectory], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,18 @@ class Dialect:
 
     Attributes:
         notes: the versions checked, and what the trainer does with a row that may surprise.
-        stanza: the trainer's own settings, with {file} for the path; empty if there are none.
+        stanza: the trainer's own settings, with {file} for the path.
         suffixes: the endings that the file may have.
-        one_row_per_step: whether each critical step has a row, in which only it carries loss.
-        stops_at_last_step: whether a row ends with the last critical step, because what follows
-            would be trained.
+        changes: what a row does not carry, or carries in another form.
+        one_row_per_step: each critical step has a row, in which only it carries loss.
+        stops_at_last_step: a row ends with the last critical step: what follows would be trained.
         max_tokens: the length at which rows of tokens are cut; None: never.
     """
 
     notes = ""
     stanza = ""
     suffixes: tuple[Suffix, ...] = (".jsonl",)
+    changes: tuple[Change, ...] = ()
     one_row_per_step = False
     stops_at_last_step = False
     max_tokens: int | None = None
@@ -102,10 +104,6 @@ class Dialect:
         """
         raise NotImplementedError
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        """What of this trajectory changes in the file, in a few words each; counted and printed."""
-        return ()
-
     def read(self, row: ExportRow) -> SupervisedChat | SupervisedTokens:
         """A row as the trainer reads it.
 
@@ -114,7 +112,6 @@ class Dialect:
         """
         raise NotImplementedError
 
-
-def lost_if(changes: bool, what: str) -> tuple[str, ...]:
-    """One entry of `losses`, if it applies."""
-    return (what,) if changes else ()
+    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
+        """The changes that apply to this trajectory; they are counted and printed."""
+        return tuple(change.text for change in self.changes if change.applies(trajectory))

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.exporting.dialects.base import SupervisedChat, lost_if
-from atlas.records import Message, Selection, Trajectory
-from atlas.rendering.openai_messages import read_openai_message, write_openai_message
+from atlas.exporting.dialects.base import Change, SupervisedChat
+from atlas.records import Message, Selection, ToolCall, Trajectory
+from atlas.rendering.openai_messages import (
+    decode_arguments,
+    encode_arguments,
+    read_openai_message,
+    write_openai_message,
+)
+
+
+def has_reasoning(trajectory: Trajectory) -> bool:
+    """Whether a message has reasoning beside its content."""
+    return any(message.reasoning is not None for message in trajectory.messages)
+
+
+# What `with_thinking` changes.
+THINKING_MOVED = Change("reasoning was moved into the content, in <think> tags", has_reasoning)
+CALL_IDS_DROPPED = Change(
+    "ids of tool calls: results are matched to calls by order only",
+    lambda trajectory: any(
+        call.id is not None for message in trajectory.messages for call in message.tool_calls
+    ),
+)
 
 
 def flagged_messages(
@@ -47,7 +67,7 @@ def read_flagged(
         if value is not None and value not in (0, 1):
             raise ValueError(f"{flag} is {value!r:.40}, expected 0, 1, true or false")
         flags.append(chat["role"] == "assistant" and (default if value is None else bool(value)))
-    return SupervisedChat(tuple(map(read_openai_message, messages)), tuple(flags))
+    return supervised_chat(zip(map(read_openai_message, messages), flags, strict=True))
 
 
 def read_listed(
@@ -56,7 +76,15 @@ def read_listed(
     """Messages with their flags in the list `name` beside them."""
     if len(flags) != len(messages):
         raise ValueError(f"{name} has {len(flags)} entries for {len(messages)} messages")
-    return SupervisedChat(tuple(map(read_openai_message, messages)), tuple(map(bool, flags)))
+    return supervised_chat(zip(map(read_openai_message, messages), flags, strict=True))
+
+
+def supervised_chat(flagged: Iterable[tuple[Message, Any]]) -> SupervisedChat:
+    """A conversation from its messages with their flags."""
+    pairs = list(flagged)
+    return SupervisedChat(
+        tuple(message for message, _ in pairs), tuple(bool(flag) for _, flag in pairs)
+    )
 
 
 def supervise_last(messages: Sequence[Message]) -> SupervisedChat:
@@ -85,17 +113,14 @@ def with_thinking(message: Message, content: str | None = None) -> str:
     return f"<think>\n{message.reasoning}\n</think>\n\n{content}"
 
 
-def thinking_losses(trajectory: Trajectory) -> tuple[str, ...]:
-    """What `with_thinking` changes."""
-    has_any = any(message.reasoning is not None for message in trajectory.messages)
-    return lost_if(has_any, "reasoning was moved into the content, in <think> tags")
+def write_call(call: ToolCall) -> dict[str, Any]:
+    """A tool call as an object, for formats without ids of calls."""
+    return {"name": call.name, "arguments": decode_arguments(call.arguments)}
 
 
-def call_id_losses(trajectory: Trajectory) -> tuple[str, ...]:
-    """What a format without ids of tool calls loses."""
-    calls = [call for message in trajectory.messages for call in message.tool_calls]
-    has_any = any(call.id is not None for call in calls)
-    return lost_if(has_any, "ids of tool calls: results are matched to calls by order only")
+def read_call(written: Mapping[str, Any]) -> ToolCall:
+    """The call that `write_call` wrote."""
+    return ToolCall(name=written["name"], arguments=encode_arguments(written["arguments"]))
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:

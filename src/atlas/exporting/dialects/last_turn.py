@@ -14,12 +14,11 @@ class LastTurnDialect(Dialect):
     """`prompt` (everything before) and `completion` (the critical turn), as TRL and others read."""
 
     notes = """\
-Each row writes the same history again, so the file and the training grow with the square of a
-trajectory's length. In return nothing depends on a flag, and a template that strips earlier
-thinking shows the history as it is at inference. TRL trains only the completion
-(`completion_only_loss`, its default for this shape). For other trainers, join `prompt` and
-`completion` and turn on "last turn only". A trainer that trains every assistant turn of a
-conversation would train the history too."""
+Each row repeats the history, so file and training grow with the square of a trajectory's length.
+In return nothing depends on a flag, and a template that strips earlier thinking shows the history
+as at inference. TRL trains only the completion (`completion_only_loss`, its default for this
+shape). For other trainers, join `prompt` and `completion` and turn on "last turn only": a trainer
+that trains every assistant turn would train the history too."""
     one_row_per_step = True
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
+from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
 from atlas.exporting.dialects.chat import (
     flagged_messages,
+    has_reasoning,
     read_flagged,
     read_listed,
     tools_field,
@@ -21,9 +22,15 @@ class OpenAIDialect(Dialect):
 
     notes = """\
 Not run against OpenAI's service, which only takes uploads. It documents `weight` 0 or 1 on
-assistant messages, 1 if absent. The service does not know `reasoning_content`: strip it, or expect
-the upload to be refused. Many open trainers read this shape but not `weight` (TRL, LLaMA-Factory
-and torchtune train every assistant turn of it): use their own dialects."""
+assistant messages, 1 if absent. It does not know `reasoning_content`: strip it, or expect the
+upload to be refused. Many open trainers read this shape but not `weight` (TRL, LLaMA-Factory and
+torchtune train every assistant turn of it): use their own dialects."""
+    changes = (
+        Change(
+            "reasoning is in `reasoning_content`, which OpenAI's service does not know",
+            has_reasoning,
+        ),
+    )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "weight", int)
@@ -31,12 +38,6 @@ and torchtune train every assistant turn of it): use their own dialects."""
             if message["role"] != "assistant":
                 del message["weight"]
         yield {"messages": messages, **tools_field(trajectory)}
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        has_any = any(message.reasoning is not None for message in trajectory.messages)
-        return lost_if(
-            has_any, "reasoning is in `reasoning_content`, which OpenAI's service does not know"
-        )
 
     def read(self, row: ExportRow) -> SupervisedChat:
         return read_flagged(row["messages"], "weight", default=True)
@@ -48,11 +49,10 @@ class AxolotlDialect(Dialect):
     notes = """\
 Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns). 0.21 needs Python
 3.12 and was not run. `message_field_training` makes a turn's `train` override `roles_to_train`;
-without that line every assistant turn is trained. Keep `train_on_eos: turn`: it trains the end of
-critical turns only (`all` trains the end of every turn, observations included). If a turn does not
-end in the tokenizer's eos token (Llama 3: <|eot_id|>), name it in `eot_tokens`, or the model never
-learns to stop. The trainer drops or cuts sequences over `sequence_len` without regard to where the
-critical steps are."""
+without it every assistant turn is trained. `train_on_eos: turn` trains the end of critical turns
+only (`all`: of every turn, observations included). If turns do not end in the tokenizer's eos token
+(Llama 3: <|eot_id|>), name their end in `eot_tokens`, or the model never learns to stop. Sequences
+over `sequence_len` are dropped or cut, wherever the critical steps are."""
     stanza = """\
 datasets:
   - path: {file}
@@ -78,11 +78,10 @@ class RenderersDialect(Dialect):
 
     notes = """\
 Run with renderers 0.1.12 (Qwen3Renderer and build_training_sample; an empty <think> block that
-Qwen3 writes into the last turn is trained with it). The mask only narrows what the renderer itself
-calls sampled: critical turns and their end of turn. Other turns stay as context. A renderer without
-a sampled mask (DefaultRenderer) asks for `role_to_mask` and then trains role headers too, so use
-the model's own renderer. Pass `ensure_final_stop=True` for templates that do not close the last
-turn."""
+Qwen3 writes into the last turn is trained with it). The mask only narrows what the renderer calls
+sampled: critical turns and their end of turn. Other turns stay as context. A renderer without a
+sampled mask (DefaultRenderer) asks for `role_to_mask` and then trains role headers too: use the
+model's own. Pass `ensure_final_stop=True` for templates that do not close the last turn."""
     stanza = """\
 for row in map(json.loads, open("{file}")):
     sample = renderers.base.build_training_sample(

@@ -70,11 +70,11 @@ class VerlDialect(Dialect):
     notes = """\
 Run with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module replaced by empty
 ones). One token per turn differs: verl trains all that the template writes after a turn's header,
-so with ChatML also the newline after <|im_end|>. verl's own MultiTurnSFTDataset does not read the
-`loss_mask` of a message: it trains every assistant turn, canned acknowledgements included. The
-class below makes it use the flag. If a template gives a turn other tokens on its own than within
-the conversation, verl stops with an error (set `ignore_input_ids_mismatch` only after looking).
-`truncation: error` is the default; "right" drops late critical steps silently."""
+with ChatML also the newline after <|im_end|>. verl's own MultiTurnSFTDataset trains every assistant
+turn, canned acknowledgements included; the class below makes it read `loss_mask`. If a turn has
+other tokens on its own than within the conversation, verl stops with an error (set
+`ignore_input_ids_mismatch` only after looking). `truncation: error` is the default; "right" drops
+late critical steps silently."""
     stanza = """\
 data.train_files={file} data.custom_cls.path=masked_sft.py data.custom_cls.name=MaskedSFTDataset
 # ---
@@ -114,11 +114,7 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
 
 
 def import_arrow() -> Any:
-    """The package pyarrow, which only these dialects need.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
+    """The package pyarrow, which only these dialects need."""
     try:
         import pyarrow
     except ImportError:

@@ -8,22 +8,45 @@ from itertools import pairwise
 
 from atlas.exporting.dialects.base import (
     CannotCarryError,
+    Change,
     Dialect,
     ExportRow,
     SupervisedChat,
-    lost_if,
 )
 from atlas.exporting.dialects.chat import (
-    call_id_losses,
+    CALL_IDS_DROPPED,
+    THINKING_MOVED,
     conversations_to_steps,
     flagged_messages,
+    read_call,
     supervise_last,
-    thinking_losses,
+    supervised_chat,
     tools_text,
     with_thinking,
+    write_call,
 )
-from atlas.records import Message, Selection, ToolCall, Trajectory
-from atlas.rendering.openai_messages import decode_arguments, encode_arguments
+from atlas.records import Message, Role, Selection, Trajectory
+
+
+def _has_neighbors(messages: Sequence[Message]) -> bool:
+    """Whether `joined` joins any of them."""
+    return any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
+
+
+def _after_system(messages: Sequence[Message]) -> Sequence[Message]:
+    return messages[1:] if messages and messages[0].role == "system" else messages
+
+
+ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "observation": "tool"}
+JOINED = "adjacent messages of one side were joined with an empty line"
+# Where the system message at the start has its own place.
+NEIGHBORS_JOINED = Change(
+    JOINED, lambda trajectory: _has_neighbors(_after_system(trajectory.messages))
+)
+SYSTEM_MOVED = Change(
+    "system messages in mid-conversation became the human's",
+    lambda trajectory: any(message.role == "system" for message in trajectory.messages[1:]),
+)
 
 
 class AgentTrajDialect(Dialect):
@@ -34,42 +57,27 @@ Read in its code, not run: AgentGym's own behavior-cloning trainer ignores `loss
 gpt turn (the canned "OK." too). Use this to pass a selection on in the paper's data format. `atlas
 import` reads it back, and the selector `annotated` gives the same steps."""
     suffixes = (".json", ".jsonl")
+    changes = (
+        Change(JOINED, lambda trajectory: _has_neighbors(trajectory.messages)),
+        SYSTEM_MOVED,
+        THINKING_MOVED,
+    )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = trajectory.messages
         if trajectory.tools or any(one.tool_calls or one.role == "tool" for one in messages):
-            raise CannotCarryError(
-                "tool calls have no form in agenttraj. Use openai, axolotl, ms-swift or trl"
-            )
+            other = "Use openai, axolotl, ms-swift or trl"
+            raise CannotCarryError(f"tool calls have no form in agenttraj. {other}")
         turns = []
         for message, critical in joined(flagged_messages(trajectory, selection)):
-            gpt = message.role == "assistant"
-            turns.append(
-                {
-                    "from": "gpt" if gpt else "human",
-                    "loss": critical if gpt else None,
-                    "value": with_thinking(message),
-                }
-            )
+            speaker, loss = ("gpt", critical) if message.role == "assistant" else ("human", None)
+            turns.append({"from": speaker, "loss": loss, "value": with_thinking(message)})
         yield {"conversations": turns, "item_id": trajectory.task.id}
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        messages = trajectory.messages
-        return (
-            *joining_losses(messages),
-            *_system_losses(messages[1:]),
-            *thinking_losses(trajectory),
-        )
-
     def read(self, row: ExportRow) -> SupervisedChat:
-        turns = row["conversations"]
-        roles = {"human": "user", "gpt": "assistant"}
-        return SupervisedChat(
-            tuple(
-                Message.model_validate({"role": roles[turn["from"]], "content": turn["value"]})
-                for turn in turns
-            ),
-            tuple(turn["from"] == "gpt" and bool(turn["loss"]) for turn in turns),
+        return supervised_chat(
+            (_message(turn["from"], turn["value"]), turn["from"] == "gpt" and turn["loss"])
+            for turn in row["conversations"]
         )
 
 
@@ -78,14 +86,14 @@ class LlamaFactoryDialect(Dialect):
 
     notes = """\
 Run with llamafactory 0.9.5 (sharegpt converter and supervised processor, template qwen, text turns;
-transformers newer than it supports). One token per turn differs: its template counts the newline
-after <|im_end|> to the turn and trains it. LLaMA-Factory 0.9.5 reads no flag per turn: it trains
-every gpt turn, or with `mask_history: true` only the last one. So there is one row per critical
-step. Its newer engine (USE_V1=1) reads a `loss_weight` per message in another data format (read in
-its code, not run). `mask_history` also strips thinking from earlier turns, as at inference, unless
-the template keeps it. A row that does not alternate is skipped with a warning in the log only, so
-neighbors are joined here, or the trajectory is left out. With mask_history, `cutoff_len` keeps the
-end of the row. The format `openai` of 0.9.5 adds words to system prompts: keep `sharegpt`."""
+transformers newer than it supports). One token per turn differs: its template also trains the
+newline after <|im_end|>. LLaMA-Factory 0.9.5 reads no flag per turn: it trains every gpt turn, or
+with `mask_history: true` only the last one. So there is one row per critical step. Its newer engine
+(USE_V1=1) reads a `loss_weight` per message in another data format (read in its code, not run).
+`mask_history` also strips thinking from earlier turns, as at inference, unless the template keeps
+it. A row that does not alternate is skipped with a warning in the log only, so neighbors are joined
+here, or the trajectory is left out. With mask_history, `cutoff_len` keeps the end of the row. The
+format `openai` of 0.9.5 adds words to system prompts: keep `sharegpt`."""
     stanza = """\
 # dataset_info.json
 "atlas": {
@@ -97,6 +105,7 @@ end of the row. The format `openai` of 0.9.5 adds words to system prompts: keep 
 dataset: atlas
 mask_history: true"""
     suffixes = (".jsonl", ".json")
+    changes = (NEIGHBORS_JOINED, SYSTEM_MOVED, THINKING_MOVED, CALL_IDS_DROPPED)
     one_row_per_step = True
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -107,24 +116,15 @@ mask_history: true"""
             )
         for history, response in conversations_to_steps(trajectory, selection):
             system = history[0].content if history and history[0].role == "system" else ""
-            rest = [(message, False) for message in (history[1:] if system else history)]
+            rest = history[1:] if system else history
+            turns = joined([*((message, False) for message in rest), (response, True)])
             yield {
                 "conversations": [
-                    {"from": _speaker(message), "value": _value(message)}
-                    for message, _ in joined([*rest, (response, True)])
+                    {"from": _speaker(message), "value": _value(message)} for message, _ in turns
                 ],
                 "system": system,
                 "tools": tools_text(trajectory),
             }
-
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        messages = without_system(trajectory.messages)
-        return (
-            *joining_losses(messages),
-            *_system_losses(messages),
-            *thinking_losses(trajectory),
-            *call_id_losses(trajectory),
-        )
 
     def read(self, row: ExportRow) -> SupervisedChat:
         system = [Message(role="system", content=row["system"])] if row["system"] else []
@@ -157,22 +157,6 @@ def joined(flagged: Iterable[tuple[Message, bool]]) -> Iterator[tuple[Message, b
             waiting = waiting.model_copy(update={"role": role, "content": content})
 
 
-def joining_losses(messages: Sequence[Message]) -> tuple[str, ...]:
-    """What `joined` changes."""
-    joins = any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
-    return lost_if(joins, "adjacent messages of one side were joined with an empty line")
-
-
-def without_system(messages: Sequence[Message]) -> Sequence[Message]:
-    """The messages after a system message at the start."""
-    return messages[1:] if messages and messages[0].role == "system" else messages
-
-
-def _system_losses(messages: Sequence[Message]) -> tuple[str, ...]:
-    has_any = any(message.role == "system" for message in messages)
-    return lost_if(has_any, "system messages in mid-conversation became the human's")
-
-
 def _speaker(message: Message) -> str:
     if message.role == "assistant":
         return "function_call" if message.tool_calls else "gpt"
@@ -182,22 +166,15 @@ def _speaker(message: Message) -> str:
 def _value(message: Message) -> str:
     if not message.tool_calls:
         return with_thinking(message)
-    calls = [
-        {"name": call.name, "arguments": decode_arguments(call.arguments)}
-        for call in message.tool_calls
-    ]
+    calls = list(map(write_call, message.tool_calls))
     text = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
     return with_thinking(message, text)
 
 
 def _message(speaker: str, value: str) -> Message:
-    if speaker == "function_call":
-        thinking, _, text = value.rpartition("</think>\n\n")
-        calls = json.loads(text)
-        made = tuple(
-            ToolCall(name=call["name"], arguments=encode_arguments(call["arguments"]))
-            for call in (calls if isinstance(calls, list) else [calls])
-        )
-        return Message(role="assistant", content=thinking, tool_calls=made)
-    roles = {"human": "user", "gpt": "assistant", "observation": "tool"}
-    return Message.model_validate({"role": roles[speaker], "content": value})
+    if speaker != "function_call":
+        return Message(role=ROLES[speaker], content=value)
+    thinking, _, text = value.rpartition("</think>\n\n")
+    calls = json.loads(text)
+    made = map(read_call, calls if isinstance(calls, list) else [calls])
+    return Message(role="assistant", content=thinking, tool_calls=tuple(made))

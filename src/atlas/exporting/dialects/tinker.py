@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat, lost_if
-from atlas.exporting.dialects.chat import tools_field, write_flagged
+from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.chat import supervised_chat, tools_field, write_flagged
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
@@ -17,41 +17,36 @@ class TinkerDialect(Dialect):
     notes = """\
 Run with tinker-cookbook 0.6.1 (renderer qwen3_instruct, TrainOnWhat.CUSTOMIZED, rows through its
 Dataset.from_list). Any other `train_on_what` refuses the `trainable` fields; the default trains
-every assistant turn. Weights are normalized per row (`reduction="mean"`): rows with few critical
-tokens count as much as rows with many. Pass reduction="none" for a sum over tokens. Renderers that
-strip earlier thinking (has_extension_property False) show a flagged turn in mid-conversation
-without its thinking: use last-turn. Tools: replace each call by ToolCall.model_validate(call), and
-begin with renderer.create_conversation_prefix_with_tools(row["tools"])."""
+every assistant turn. Weights are normalized per row (`reduction="mean"`), so rows with few critical
+tokens count as much as rows with many; reduction="none" sums over tokens. Renderers that strip
+earlier thinking (has_extension_property False) show a flagged turn in mid-conversation without its
+thinking: use last-turn. Tools: replace each call by ToolCall.model_validate(call), and begin with
+renderer.create_conversation_prefix_with_tools(row["tools"])."""
     stanza = """\
 FromConversationFileBuilder(
     file_path="{file}",
     common_config=ChatDatasetBuilderCommonConfig(…, train_on_what=TrainOnWhat.CUSTOMIZED),
 )"""
 
+    changes = (
+        Change(
+            "tool schemas are in `tools`, which tinker-cookbook's file builder does not read "
+            "(see --explain)",
+            lambda trajectory: bool(trajectory.tools),
+        ),
+        Change(
+            "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first "
+            "(see --explain)",
+            lambda trajectory: any(message.tool_calls for message in trajectory.messages),
+        ),
+    )
+
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "trainable", write=_write)
         yield {"messages": messages, **tools_field(trajectory)}
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        has_calls = any(message.tool_calls for message in trajectory.messages)
-        return (
-            *lost_if(
-                bool(trajectory.tools),
-                "tool schemas are in `tools`, which tinker-cookbook's file builder does not read "
-                "(see --explain)",
-            ),
-            *lost_if(
-                has_calls,
-                "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first "
-                "(see --explain)",
-            ),
-        )
-
     def read(self, row: ExportRow) -> SupervisedChat:
-        return SupervisedChat(
-            tuple(map(_read, row["messages"])),
-            tuple(bool(chat["trainable"]) for chat in row["messages"]),
-        )
+        return supervised_chat((_read(chat), chat["trainable"]) for chat in row["messages"])
 
 
 def _write(message: Message) -> dict[str, Any]:

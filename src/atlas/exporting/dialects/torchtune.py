@@ -6,13 +6,18 @@ from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import (
     CannotCarryError,
+    Change,
     Dialect,
     ExportRow,
     SupervisedChat,
-    lost_if,
 )
-from atlas.exporting.dialects.chat import flagged_messages, thinking_losses, with_thinking
-from atlas.exporting.dialects.sharegpt import joined, joining_losses, without_system
+from atlas.exporting.dialects.chat import (
+    THINKING_MOVED,
+    flagged_messages,
+    supervised_chat,
+    with_thinking,
+)
+from atlas.exporting.dialects.sharegpt import NEIGHBORS_JOINED, joined
 from atlas.records import Message, Selection, Trajectory
 
 
@@ -24,14 +29,20 @@ Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTr
 tokens written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages,
 ShareGPTToMessages) ignore `masked` and train every assistant turn: use the one below. It refuses
 two user turns in a row, a system message in mid-conversation, and an assistant turn after a tool
-result. So neighbors are joined here, and trajectories with tools are left out. Its end of turn is
-trained with the turn; `max_seq_len` cuts the tail. The project is no longer developed."""
+result: neighbors are joined here, and trajectories with tools are left out. The end of a turn is
+trained with it; `max_seq_len` cuts the tail. The project is no longer developed."""
     stanza = """\
 # For torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …):
 class MaskedMessages:
     def __call__(self, sample):
         messages = [torchtune.data.Message.from_dict(message) for message in sample["messages"]]
         return {"messages": messages}"""
+
+    changes = (
+        THINKING_MOVED,
+        NEIGHBORS_JOINED,
+        Change("tool schemas: torchtune has no field for them", lambda one: bool(one.tools)),
+    )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         if any(message.tool_calls or message.role == "tool" for message in trajectory.messages):
@@ -48,15 +59,8 @@ class MaskedMessages:
             ]
         }
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        return (
-            *thinking_losses(trajectory),
-            *joining_losses(without_system(trajectory.messages)),
-            *lost_if(bool(trajectory.tools), "tool schemas: torchtune has no field for them"),
-        )
-
     def read(self, row: ExportRow) -> SupervisedChat:
-        messages = tuple(
-            Message(role=chat["role"], content=chat["content"]) for chat in row["messages"]
+        return supervised_chat(
+            (Message(role=chat["role"], content=chat["content"]), not chat["masked"])
+            for chat in row["messages"]
         )
-        return SupervisedChat(messages, tuple(not chat["masked"] for chat in row["messages"]))

@@ -57,18 +57,18 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
         examples = self._renderer.tokenize_trajectory(
             trajectory, self.max_tokens, selection.indices
         )
-        masks = [loss_mask(example, selection.indices) for example in examples]
-        if not any(mask.any() for mask in masks):
+        masks = [(example, loss_mask(example, selection.indices)) for example in examples]
+        masked = [(example, mask) for example, mask in masks if mask.any()]
+        if not masked:
             raise CannotCarryError(
                 f"no critical step fits into {self.max_tokens} tokens. Raise max_tokens"
             )
-        for example, mask in zip(examples, masks, strict=True):
-            if mask.any():
-                yield {
-                    "input_ids": example.token_ids.tolist(),
-                    "labels": labels(example, mask).tolist(),
-                    "id": trajectory.id,
-                }
+        for example, mask in masked:
+            yield {
+                "input_ids": example.token_ids.tolist(),
+                "labels": labels(example, mask).tolist(),
+                "id": trajectory.id,
+            }
 
     def read(self, row: ExportRow) -> SupervisedTokens:
         if len(row["input_ids"]) != len(row["labels"]):
