@@ -16,6 +16,8 @@ EXTENDING = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 ROWS = {
     "longest": ("atlas.selection.selectors.base", "SELECTORS", "my_lab.longest:LongestSelector"),
     "turns": ("atlas.trajectories.formats.base", "FORMATS", "my_lab.turns:TurnsFormat"),
+    "flags": ("atlas.exporting.dialects.base", "DIALECTS", "my_lab.flags:FlagDialect"),
+    "constant": ("atlas.models.players", "PLAYERS", "my_lab.constant:ConstantPlayer"),
     "corridor": ("atlas.environments.base", "ENVIRONMENTS", "my_lab.corridor:CorridorEnvironment"),
 }
 # A good row of each format among the examples, for tests/conformance/test_formats.py.

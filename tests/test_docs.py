@@ -117,6 +117,8 @@ def test_the_recipe_on_the_page_of_run_is_valid() -> None:
         ("test_selectors.py", "longest"),
         ("test_formats.py", "turns"),
         ("test_environments.py", "corridor"),
+        ("test_dialects.py", "flags"),
+        ("test_players.py", "constant"),
     ],
 )
 def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: str) -> None:

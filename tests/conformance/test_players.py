@@ -33,6 +33,10 @@ def player(request: pytest.FixtureRequest, tiny_model_folder: Path) -> Iterator[
             made = PLAYER.make(Choice("endpoint", {"endpoint": endpoint}), "m", 0)
             yield made
             made.end()
+    elif request.param in PLAYERS:
+        made = PLAYER.make(Choice(request.param), "m", 0)
+        yield made
+        made.end()
     else:
         yield ReadyPlayer()
 
