@@ -1,8 +1,4 @@
-"""The client of a model: `name + endpoint -> ModelClient`.
-
-A server at `base_url` is asked in OpenAI's protocol, which needs aiohttp only. Everything else is
-asked through inspect_ai.
-"""
+"""The client of a model: `name + endpoint -> ModelClient`."""
 
 from __future__ import annotations
 
@@ -17,16 +13,12 @@ PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}
 
 
 def connect(
-    model: str,
-    endpoint: Endpoint,
-    *,
-    batching: Batching | None = None,
-    cache: bool = False,
+    model: str, endpoint: Endpoint, *, batching: Batching | None = None, cache: bool = False
 ) -> ModelClient:
     """A client of `model`. It stops sending JSON schemas once the model refuses them.
 
-    Without `endpoint.base_url`, the name is one of inspect_ai's (openai/gpt-4o, anthropic/…,
-    google/…). With it, the server is asked for the whole name, without one of PREFIXES.
+    A server at `endpoint.base_url` is asked in OpenAI's protocol, which needs aiohttp only, for the
+    whole name without one of PREFIXES. Else the name is one of inspect_ai's (openai/gpt-4o, …).
 
     Args:
         batching: send questions in batches.

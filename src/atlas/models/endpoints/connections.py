@@ -52,7 +52,7 @@ class Connections:
 
     Args:
         idle_seconds: the longest silence of a server; None: the caller limits the time.
-        largest_answer: bytes; None: LARGEST_ANSWER.
+        largest_answer: bytes.
     """
 
     is_batched = False

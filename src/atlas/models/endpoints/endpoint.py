@@ -1,7 +1,7 @@
 """What all clients of remote models share: the endpoint, its key and how to quote it.
 
 A key comes from an environment variable; a `.env` file is not read. It is redacted in all that an
-endpoint says before that can reach a record or an error message.
+endpoint says.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Endpoint(Config):
         if "@" in base_url or parts.query:
             raise PydanticCustomError(
                 SECRET,
-                "is a URL with a login or a query: it may hold a secret, and configs are saved. "
+                "is a URL with a login or a query, which may hold a secret, and configs are saved. "
                 "Give the key by api_key_variable",
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -60,7 +60,7 @@ class EndpointPlayer:
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -74,7 +74,16 @@ class EndpointPlayer:
         """Ask for the next answer in conversation `name`; it is on its way at once."""
         history = self._histories.setdefault(name, [])
         history += new_messages
-        self._start(self._ask(name, tuple(history), tuple(map(dict, tools))))
+        # Each turn of each conversation has its own seed, so that rollouts differ.
+        turn = f"{self._seed} {name} {len(history)}"
+        seed = zlib.crc32(turn.encode()) % 2**31 if self._config.temperature else None
+        sampling = Sampling(
+            self._config.temperature,
+            self._config.max_tokens,
+            seed=seed,
+            tools=tuple(map(dict, tools)),
+        )
+        self._start(self._ask(name, tuple(history), sampling))
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -85,10 +94,9 @@ class EndpointPlayer:
                 if isinstance(found, Exception):
                     raise found
                 if found is not None:
-                    name, answer = found
-                    answers[name] = answer
+                    name, answers[name] = found
                     if name in self._histories:
-                        self._histories[name].append(answer.message)
+                        self._histories[name].append(answers[name].message)
                 found = self._answers.get_nowait()
         return answers
 
@@ -104,10 +112,8 @@ class EndpointPlayer:
         """Stop asking and close the connections."""
         self._start(self._stop())
         self._thread.join(CLOSING_SECONDS)
-
-    def _serve(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         def begin() -> None:
@@ -117,31 +123,17 @@ class EndpointPlayer:
 
         self._loop.call_soon_threadsafe(begin)
 
-    async def _ask(
-        self, name: str, messages: tuple[Message, ...], tools: tuple[dict[str, Any], ...]
-    ) -> None:
+    async def _ask(self, name: str, messages: tuple[Message, ...], sampling: Sampling) -> None:
         try:
             async with self._places:
-                answer = await self._client.complete(
-                    messages, self._sampling(name, messages, tools)
-                )
+                answer = await self._client.complete(messages, sampling)
             self._answers.put((name, _read(answer)))
         except EndpointError as error:
-            nothing = Message(role="assistant")
-            self._answers.put((name, PlayerAnswer(nothing, "broken", str(error))))
+            broken = PlayerAnswer(Message(role="assistant"), "broken", str(error))
+            self._answers.put((name, broken))
         except Exception as error:
             # What concerns every request (no such model, a key that is not accepted) ends the run.
             self._answers.put(error)
-
-    def _sampling(
-        self, name: str, messages: Sequence[Message], tools: tuple[dict[str, Any], ...]
-    ) -> Sampling:
-        """Each turn of each conversation has its own seed, so that rollouts differ."""
-        seed = None
-        if self._config.temperature:
-            turn = f"{self._seed} {name} {len(messages)}"
-            seed = zlib.crc32(turn.encode()) % 2**31
-        return Sampling(self._config.temperature, self._config.max_tokens, seed=seed, tools=tools)
 
     async def _stop(self) -> None:
         others = self._tasks - {asyncio.current_task()}

@@ -18,6 +18,9 @@ BUSY = (408, 409, 425, 429)
 TOO_MUCH = (429, 503, 529)
 # The code of a 429 that waiting does not help.
 SPENT = "insufficient_quota"
+# The reason where a filter stopped an answer and gave none.
+FILTERED = "stopped by the endpoint's content filter"
+TOO_LATE = "{} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
 # Seconds. A server that asks for a longer pause is retried after the usual one.
 LONGEST_WAIT = 120.0
 
@@ -68,8 +71,8 @@ def error_of(status: int | None, headers: Mapping[str, str], body: bytes) -> Htt
         code = error.get("code")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    wait_seconds = retry_after_seconds(headers)
-    return HttpError(words, status, is_spent=code == SPENT, wait_seconds=wait_seconds)
+    pause = retry_after_seconds(headers)
+    return HttpError(words, status, is_spent=code == SPENT, wait_seconds=pause)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

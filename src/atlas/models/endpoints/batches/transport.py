@@ -27,7 +27,6 @@ from atlas.models.endpoints.batches.protocol import (
     BatchProtocol,
     BatchRoute,
     EndedBatch,
-    RefusedBatch,
     no_answer,
 )
 from atlas.models.endpoints.connections import HttpReply
@@ -74,10 +73,8 @@ class BatchTransport:
     ) -> None:
         self._requests = BatchRequests(endpoint)
         self._protocol = protocol(self._requests)
-        self._size = batching.size
-        self._poll_seconds = batching.poll_seconds
-        self._folder = batching.folder or ledger_folder()
-        self._ledger: BatchLedger | None = None
+        self._batching = batching
+        # Made by the first question, which brings the address.
         self._maker: BatchMaker | None = None
         self._waiting: dict[str, _Waiting] = {}
         # The keys of questions that are not in a batch yet.
@@ -93,14 +90,14 @@ class BatchTransport:
     async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> HttpReply:
         headers = {name.lower(): value for name, value in headers.items()}
         route = self._protocol.route(url, headers)
-        self._requests.headers = {
-            name: headers[name] for name in self._protocol.headers if name in headers
-        }
+        names = [name for name in self._protocol.headers if name in headers]
+        self._requests.headers = {name: headers[name] for name in names}
+        if self._maker is None:
+            self._maker = self._open_maker(route.base)
         body = json.loads(data)
         text = json.dumps([route.group, body], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
-        line = self._protocol.line(key, route, body)
-        status, answer = await self._answer(key, route, line)
+        status, answer = await self._answer(key, route, self._protocol.line(key, route, body))
         content = json.dumps(answer).encode()
         return HttpReply(status, {"Content-Type": "application/json"}, content)
 
@@ -111,24 +108,21 @@ class BatchTransport:
         # A batch that is being paid for is noted first.
         if self._sending is not None:
             await self._sending
-        for batch in self._ended:
-            assert self._ledger is not None
-            self._ledger.keep(batch.noted, batch.unclaimed)
+        if self._maker is not None:
+            for batch in self._ended:
+                self._maker.ledger.keep(batch.noted, batch.unclaimed)
         self._ended.clear()
         await self._requests.close()
 
-    def _open_ledger(self, address: str) -> BatchLedger:
-        """The ledger of the first question's address, with the batches of earlier processes."""
-        ledger = BatchLedger(self._folder, address)
+    def _open_maker(self, address: str) -> BatchMaker:
+        """The maker for one address. The batches of earlier processes are held from now on."""
+        ledger = BatchLedger(self._batching.folder or ledger_folder(), address)
         for noted in ledger.read():
             if noted.id is not None:
                 self._hold(noted, is_earlier=True)
-        self._maker = BatchMaker(self._protocol, self._requests, ledger)
-        return ledger
+        return BatchMaker(self._protocol, self._requests, ledger)
 
     async def _answer(self, key: str, route: BatchRoute, line: bytes) -> BatchAnswer:
-        if self._ledger is None:
-            self._ledger = self._open_ledger(route.base)
         batch = self._holder.get(key)
         if batch is not None and batch.answers is not None:
             self._claim(batch, key)
@@ -167,18 +161,23 @@ class BatchTransport:
         self._queue[key] = None
         self._queue_grew_at = time.monotonic()
 
+    def _leave_queue(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._queue.pop(key, None)
+
     async def _work(self) -> None:
         """Send and look until nothing is left. Each failure becomes an answer."""
-        looked_at = -self._poll_seconds
-        pause = min(self._poll_seconds, GATHER_SECONDS)
+        poll_seconds = self._batching.poll_seconds
+        looked_at = -poll_seconds
+        pause = min(poll_seconds, GATHER_SECONDS)
         try:
             while self._open or self._queue:
-                while len(self._queue) >= self._size or (
+                while len(self._queue) >= self._batching.size or (
                     self._queue and time.monotonic() - self._queue_grew_at >= pause
                 ):
                     self._sending = asyncio.create_task(self._send())
                     await asyncio.shield(self._sending)
-                if time.monotonic() - looked_at >= self._poll_seconds:
+                if time.monotonic() - looked_at >= poll_seconds:
                     for batch in list(self._open):
                         await self._look(batch)
                     looked_at = time.monotonic()
@@ -207,7 +206,8 @@ class BatchTransport:
         for key in filter(keys.__contains__, self._queue):
             line = self._waiting[key].line
             num_bytes += len(line)
-            if len(lines) >= self._size or (lines and num_bytes > self._protocol.largest_batch):
+            is_full = num_bytes > self._protocol.largest_batch or len(lines) >= self._batching.size
+            if lines and is_full:
                 break
             lines[key] = line
         if not lines:
@@ -221,14 +221,10 @@ class BatchTransport:
         else:
             self._wait_for(self._hold(made, is_earlier=False), route)
 
-    def _leave_queue(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._queue.pop(key, None)
-
     async def _look(self, batch: _Batch) -> None:
         assert batch.route is not None
         try:
-            state = await self._protocol.look(batch.route, str(batch.noted.id))
+            ended = await self._protocol.look(batch.route, str(batch.noted.id))
         except Exception as error:
             # It was deleted, or belongs to another account.
             if isinstance(error, HttpError) and error.status == 404:
@@ -239,48 +235,45 @@ class BatchTransport:
             what = f"batch {batch.noted.id} cannot be looked at"
             self._fail(self._wanted(batch), what, error)
         else:
-            if state is not None:
-                self._end(batch, state)
+            if ended is not None:
+                self._end(batch, ended)
 
     def _wanted(self, batch: _Batch) -> list[str]:
         """The questions that callers wait for and that this batch has to answer."""
-        held = [key for key in batch.unclaimed if self._holder.get(key) is batch]
-        return sorted(key for key in held if key in self._waiting)
+        held = {key for key in batch.unclaimed if self._holder.get(key) is batch}
+        return sorted(held & self._waiting.keys())
 
-    def _end(self, batch: _Batch, state: EndedBatch | RefusedBatch) -> None:
+    def _end(self, batch: _Batch, ended: EndedBatch) -> None:
         """Answer who waits. What a batch of an earlier process lacks is asked once more.
 
         What is missing in a torn batch is not asked again here: the next run looks for it first.
         """
-        keeps_missing = False
-        if isinstance(state, RefusedBatch):
-            batch.answers = {}
-            status, what = UNUSABLE, f"was refused: {state.reason}"
-        else:
-            batch.answers = state.answers
-            keeps_missing = state.is_torn and not batch.is_earlier
-            torn = "holds lines that cannot be read, so this answer may be lost"
-            what = torn if state.is_torn else f"{state.how} without this answer"
-            status = UNANSWERED
-        missing = status, no_answer(f"batch {batch.noted.id} {what}")
+        keeps_missing = ended.is_torn and not batch.is_earlier
+        what = f"{ended.how} without this answer"
+        if ended.is_refused:
+            what = f"was refused: {ended.how}"
+        elif ended.is_torn:
+            what = "holds lines that cannot be read, so this answer may be lost"
+        status = UNUSABLE if ended.is_refused else UNANSWERED
+        missing = no_answer(f"batch {batch.noted.id} {what}", status)
         self._open.remove(batch)
         self._ended.append(batch)
         for key in self._wanted(batch):
-            answer = batch.answers.get(key, missing)
+            answer = ended.answers.get(key, missing)
             if answer[0] == UNANSWERED and batch.is_earlier:
                 self._claim(batch, key)
                 self._put_in_queue(key)
-            elif self._tell(key, answer) and (key in batch.answers or not keeps_missing):
+            elif self._resolve(key, answer) and (key in ended.answers or not keeps_missing):
                 self._claim(batch, key)
-        for key in batch.unclaimed - batch.answers.keys():
+        for key in batch.unclaimed - ended.answers.keys():
             self._release(batch, key)
+        # The other answers are not needed any more; there may be many.
+        kept = batch.unclaimed & ended.answers.keys()
+        batch.answers = {key: ended.answers[key] for key in kept}
         if not keeps_missing:
-            batch.unclaimed &= batch.answers.keys()
-        # The others are not needed any more; there may be many.
-        kept = batch.unclaimed & batch.answers.keys()
-        batch.answers = {key: batch.answers[key] for key in kept}
+            batch.unclaimed = kept
 
-    def _tell(self, key: str, answer: BatchAnswer) -> bool:
+    def _resolve(self, key: str, answer: BatchAnswer) -> bool:
         """Answer a question. False: no caller waits any more, because all were cancelled."""
         waiting = [future for future in self._waiting.pop(key).futures if not future.done()]
         for future in waiting:
@@ -292,4 +285,4 @@ class BatchTransport:
         is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
         status = UNUSABLE if is_final else UNANSWERED
         for key in keys:
-            self._tell(key, (status, no_answer(f"{what}: {error}")))
+            self._resolve(key, no_answer(f"{what}: {error}", status))
