@@ -28,14 +28,13 @@ def connect(
         ConfigError: no such provider, or no key.
         DependencyError: a package of the extra `endpoint`, or of the provider's, is not installed.
     """
-    client: ModelClient
     if endpoint.base_url is not None:
-        client = _connect_server(name_at_server(model), endpoint, batching)
+        asked = _connect_server(name_at_server(model), endpoint, batching)
     else:
         from atlas.models.endpoints.inspect_api import InspectClient
 
-        client = InspectClient(model, endpoint, batching)
-    client = SchemaFallback(client, model)
+        asked = InspectClient(model, endpoint, batching)
+    client = SchemaFallback(asked, model)
     return CachedClient(client, [model, endpoint.base_url]) if cache else client
 
 
@@ -58,6 +57,5 @@ def _connect_server(model: str, endpoint: Endpoint, batching: Batching | None) -
         from atlas.models.endpoints.openai_api import ChatClient
     except ModuleNotFoundError:
         raise DependencyError("aiohttp", "endpoint") from None
-    if batching is None:
-        return ChatClient(model, endpoint)
-    return ChatClient(model, endpoint, BatchTransport(OpenAIBatches, batching, endpoint))
+    batches = BatchTransport(OpenAIBatches, batching, endpoint) if batching else None
+    return ChatClient(model, endpoint, batches)

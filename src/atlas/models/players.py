@@ -32,7 +32,7 @@ class PlayerAnswer:
         finish: "stop" (end of turn) or "length" (cut at the longest answer); without a usable
             message: "no_room" (the history is too long), "refused" (the endpoint declined it) or
             "broken" (no answer came).
-        reason: why there is no usable message.
+        reason: why a usable message is missing.
         annotation: what an expert knows about this step.
     """
 

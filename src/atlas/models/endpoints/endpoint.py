@@ -121,17 +121,14 @@ def read_key(endpoint: Endpoint) -> str | None:
         return None
     variable = variable or DEFAULT_VARIABLE
     key = os.environ.get(variable, "").strip()
+    place = f"the environment variable {variable}"
     if not key and endpoint.base_url is None:
-        raise ConfigError(
-            f"the environment variable {variable} is not set, expected a key. "
-            "Set it, or name another one by api_key_variable=…."
-        )
+        expected = "expected a key. Set it, or name another one by api_key_variable=…."
+        raise ConfigError(f"{place} is not set, {expected}")
     # A pasted key may hold a line break or a typographic dash.
     if not (key.isascii() and key.isprintable()):
-        raise ConfigError(
-            f"the environment variable {variable} holds characters that cannot be sent as a key, "
-            "expected ASCII letters, digits and signs on one line. Copy the key again."
-        )
+        expected = "expected ASCII letters, digits and signs on one line. Copy the key again."
+        raise ConfigError(f"{place} holds characters that cannot be sent as a key, {expected}")
     return key or KEYLESS
 
 

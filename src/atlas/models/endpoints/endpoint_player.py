@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import zlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -46,7 +46,7 @@ class EndpointPlayer:
     """A model over a network: a provider's (openai/gpt-4o), or one of a server at a base_url.
 
     Raises:
-        ConfigError: there is no such provider, or its package or its key is missing.
+        ConfigError: the provider is unknown, or its package or its key is missing.
     """
 
     Config = EndpointPlayerConfig
@@ -59,7 +59,6 @@ class EndpointPlayer:
         self._histories: dict[str, list[Message]] = {}
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -83,7 +82,8 @@ class EndpointPlayer:
             seed=seed,
             tools=tuple(map(dict, tools)),
         )
-        self._start(self._ask(name, tuple(history), sampling))
+        asking = self._ask(name, tuple(history), sampling)
+        asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -110,18 +110,10 @@ class EndpointPlayer:
 
     def end(self) -> None:
         """Stop asking and close the connections."""
-        self._start(self._stop())
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         self._thread.join(CLOSING_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        def begin() -> None:
-            task = self._loop.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        self._loop.call_soon_threadsafe(begin)
 
     async def _ask(self, name: str, messages: tuple[Message, ...], sampling: Sampling) -> None:
         try:
@@ -136,7 +128,7 @@ class EndpointPlayer:
             self._answers.put(error)
 
     async def _stop(self) -> None:
-        others = self._tasks - {asyncio.current_task()}
+        others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -147,10 +139,10 @@ class EndpointPlayer:
 
 def _read(answer: Completion) -> PlayerAnswer:
     message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    finish: Finish = "length" if answer.finish_reason == "length" else "stop"
+    reason = None
     if answer.refusal is not None:
         is_too_long = answer.finish_reason == "rejected" and TOO_LONG.search(answer.refusal)
-        declined: Finish = "no_room" if is_too_long else "refused"
+        finish = "no_room" if is_too_long else "refused"
         reason = f"the endpoint declined to answer: {answer.refusal}"
-        return PlayerAnswer(message, declined, reason, usage=answer.usage)
-    finish: Finish = "length" if answer.finish_reason == "length" else "stop"
-    return PlayerAnswer(message, finish, usage=answer.usage)
+    return PlayerAnswer(message, finish, reason, usage=answer.usage)

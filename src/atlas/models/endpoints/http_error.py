@@ -28,9 +28,8 @@ LONGEST_WAIT = 120.0
 class HttpError(Exception):
     """A response with an error; `status` is None where there was none that can be read.
 
-    Args:
-        is_spent: whether no request can succeed whatever the status, for lack of credit, say.
-        wait_seconds: the pause that the server asks for, where it does.
+    With `is_spent` no request can succeed whatever the status, for lack of credit, say.
+    `wait_seconds` is the pause that the server asks for, where it does.
     """
 
     def __init__(

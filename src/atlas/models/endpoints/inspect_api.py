@@ -115,13 +115,13 @@ class InspectClient:
         said = self._censor.quote(getattr(error, "provider_message", None) or error)
         said = said or type(error).__name__
         has_no_key = any(words in str(error) for words in NO_KEY)
+        code = getattr(error, "code", None)
+        # OpenAI's and Anthropic's SDKs call it status_code, Google's code.
+        found = (getattr(error, "status_code", None), code)
+        status = next((each for each in found if isinstance(each, int)), None)
         headers = getattr(getattr(error, "response", error), "headers", None) or {}
-        failed = HttpError(
-            said,
-            _status(error),
-            is_spent=has_no_key or getattr(error, "code", None) == SPENT,
-            wait_seconds=retry_after_seconds(headers),
-        )
+        is_spent, pause = has_no_key or code == SPENT, retry_after_seconds(headers)
+        failed = HttpError(said, status, is_spent=is_spent, wait_seconds=pause)
         if failed.is_rejected:
             return Completion.rejected(said)
         message = f"{ADDRESS} gave no answer from model '{self._name}': {said.rstrip('.')}. "
@@ -139,6 +139,7 @@ class InspectClient:
             except ImportError:
                 raise DependencyError(package, extra) from None
         from inspect_ai.model import GenerateConfig, get_model
+        from rich.text import Text
 
         # Its log would repeat, uncensored, what reaches the caller as an error.
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
@@ -159,9 +160,10 @@ class InspectClient:
         try:
             model = get_model(self._name, api_key=key, config=config, memoize=False, **arguments)
         except Exception as error:
-            # Each provider fails in its own way: an unknown name, no key.
+            # Each provider fails in its own way: an unknown name, no key. The message has markup.
+            said = Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
             raise ConfigError(
-                f"model '{self._name}' cannot be asked: {self._censor.quote(_plain(error))} "
+                f"model '{self._name}' cannot be asked: {self._censor.quote(said)} "
                 "Expected provider/model (openai/gpt-4o, anthropic/…, google/…) with the key in "
                 "the provider's variable, or any name together with base_url=… of an "
                 "OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
@@ -170,9 +172,7 @@ class InspectClient:
         return model
 
     def _read(self, output: ModelOutput) -> Completion:
-        if not output.choices:
-            raise ValueError("an answer without choices")
-        if output.usage is None and output.completion == NO_CONTENT:
+        if not output.choices or (output.usage is None and output.completion == NO_CONTENT):
             raise ValueError("an answer without content")
         choice = output.choices[0]
         text = "" if output.completion == NO_CONTENT else output.completion
@@ -196,15 +196,14 @@ class InspectClient:
 
 
 def _refuse_addresses_in_the_environment(name: str) -> None:
-    """Results depend on the config only, so no variable may send questions and key elsewhere."""
+    """Results depend on the config only: a variable may not send questions and key elsewhere."""
     provider = name.partition("/")[0]
     usual = f"{provider.upper().replace('-', '_')}_BASE_URL"
     for variable in (usual, "INSPECT_EVAL_MODEL_BASE_URL", *OTHER_ADDRESSES.get(provider, ())):
         if os.environ.get(variable):
             raise ConfigError(
                 f"the environment variable {variable} names another address for model '{name}', "
-                "expected only the config to choose it. Unset it, or give base_url=… (an "
-                "OpenAI-compatible server)."
+                "expected only the config to choose it. Unset it, or give base_url=…."
             )
 
 
@@ -221,19 +220,6 @@ def _try_once(api: Any, google_options: dict[str, Any]) -> None:
 
         update = {"retry_options": HttpRetryOptions(attempts=1), **google_options}
         api._http_options = lambda *arguments: usual(*arguments).model_copy(update=update)
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status in an SDK's error: status_code of OpenAI and Anthropic, code of Google."""
-    found = [getattr(error, name, None) for name in ("status_code", "code")]
-    return next((status for status in found if isinstance(status, int)), None)
-
-
-def _plain(error: Exception) -> str:
-    """The message of an error of inspect_ai's, without markup for terminals."""
-    from rich.text import Text
-
-    return Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
 
 
 def _usage(output: ModelOutput) -> Usage:

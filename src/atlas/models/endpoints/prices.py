@@ -88,16 +88,16 @@ def _known_price(model: str) -> Price | None:
     provider, _, name = model.partition("/")
     if not name or (provider in OWN_MODELS and "/" in name):
         return None
+    now = datetime.now(UTC)
     try:
         maker, known = get_snapshot().find_provider_model(name, None, provider, None)
     except LookupError:
         return None
-    now = datetime.now(UTC)
     price = _usd(known.get_prices(now))
     if price is None:
         return None
-    in_batches = _usd(known.get_prices(now, {"processing": "batch"}))
-    parts = [batch / full for batch, full in zip(in_batches or price, price, strict=True) if full]
+    in_batches = _usd(known.get_prices(now, {"processing": "batch"})) or price
+    parts = [batch / full for batch, full in zip(in_batches, price, strict=True) if full]
     # A variant with the full price is not a discount.
     batch = max(parts, default=1.0)
     source = f"genai-prices {__version__}: {maker.id}/{known.id}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -136,11 +137,10 @@ class ChatBatch:
 
     @torch.inference_mode()
     def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, PlayerAnswer]:
-        names = list(new_ids)
-        conversations = [self._conversations[name] for name in names]
+        conversations = [self._conversations[name] for name in new_ids]
         rows = self._repack(conversations)
         starts = [conversation.num_cached for conversation in conversations]
-        shape = (len(names), max(len(ids) for ids in new_ids.values()))
+        shape = (len(starts), max(len(ids) for ids in new_ids.values()))
         block = np.full(shape, self._pad_id, dtype=np.int64)
         is_new = np.zeros(shape, dtype=bool)
         positions = np.zeros(shape, dtype=np.int64)
@@ -152,10 +152,10 @@ class ChatBatch:
         prompt_lengths = lengths.copy()
         logits = self._forward(rows, block, is_new, positions)
 
-        said: list[list[int]] = [[] for _ in names]
+        said: list[list[int]] = [[] for _ in starts]
         # The conversations whose rows are in the cache; [B] as the arrays below.
-        present = np.arange(len(names))
-        active = np.ones(len(names), dtype=bool)
+        present = np.arange(len(starts))
+        active = np.ones(len(starts), dtype=bool)
         stop_ids = self._renderer.stop_ids
         while True:
             tokens = self._choose(logits, [conversations[index] for index in present], active)
@@ -174,13 +174,12 @@ class ChatBatch:
             fed = np.where(active, tokens, self._pad_id)[:, None]
             logits = self._forward(rows, fed, active[:, None], lengths[present][:, None])
             lengths[present] += active
-        return {
-            name: self._finish(name, said[row], int(lengths[row]), int(prompt_lengths[row]))
-            for row, name in enumerate(names)
-        }
+        ended = zip(conversations, said, lengths.tolist(), prompt_lengths.tolist(), strict=True)
+        return dict(zip(new_ids, starmap(self._finish, ended), strict=True))
 
-    def _finish(self, name: str, said: list[int], num_cached: int, num_prompt: int) -> PlayerAnswer:
-        conversation = self._conversations[name]
+    def _finish(
+        self, conversation: _OpenConversation, said: list[int], num_cached: int, num_prompt: int
+    ) -> PlayerAnswer:
         stopped = said[-1] in self._renderer.stop_ids
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
@@ -247,9 +246,8 @@ class ChatBatch:
         if known is not None:
             cache = Cache(layers=[GrowingLayer() for _ in known.layers])
         for index, packed in enumerate(cache.layers):
-            packed.adopt(
-                [source and (source[0].layers[index], *source[1:]) for source in sources], width
-            )
+            old = [source and (source[0].layers[index], *source[1:]) for source in sources]
+            packed.adopt(old, width)
         packed_rows = _Rows(cache, mask)
         for index, conversation in enumerate(conversations):
             conversation.place = (packed_rows, index)

@@ -71,8 +71,8 @@ class Embedder:
     def _means(self, batch: Sequence[Sequence[int]]) -> Floats:
         """[B, size]: the mean hidden state of each sequence, without its padding at the right."""
         device = self._model.device
-        shape = (len(batch), max(map(len, batch)))
-        ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        ids = torch.zeros((len(batch), max(map(len, batch))), dtype=torch.long)
+        mask = torch.zeros_like(ids)
         for row, sequence in enumerate(batch):
             ids[row, : len(sequence)] = torch.tensor(sequence)
             mask[row, : len(sequence)] = 1

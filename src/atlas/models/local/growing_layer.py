@@ -62,8 +62,8 @@ class GrowingLayer(DynamicLayer):
         end = self._length + key_states.shape[2]
         if self._room is None or end > self._room[0].shape[2]:
             self._room = (self._enlarged(0, key_states, end), self._enlarged(1, value_states, end))
-        self._room[0][:, :, self._length : end] = key_states
-        self._room[1][:, :, self._length : end] = value_states
+        for room, states in zip(self._room, (key_states, value_states), strict=True):
+            room[:, :, self._length : end] = states
         self._set_length(end)
         return self.keys, self.values
 

@@ -46,7 +46,7 @@ def locate_model(name: str) -> ModelPlace:
     """The place of a model given as a hub id, a folder or a training run.
 
     Raises:
-        ModelError: there is no model at the path.
+        ModelError: the path does not hold a model.
         RunError: a training run that is not finished.
     """
     path = Path(name)
@@ -74,8 +74,7 @@ def model_input(name: str, out: Path) -> Input:
     path = Path(name)
     if (path / MANIFEST_FILE).exists():
         return run_input(path, out, ("train",))
-    place = locate_model(name)
-    if not place.is_folder:
+    if not locate_model(name).is_folder:
         return Input(path=name)
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
     digests = "".join(f"{file_digest(file)} {file.name}\n" for file in files)
@@ -86,7 +85,7 @@ def load_tokenizer(place: ModelPlace) -> Any:
     """The tokenizer of a model.
 
     Raises:
-        ModelError: there is no usable one, or the hub cannot be reached.
+        ModelError: it is missing or unusable, or the hub cannot be reached.
     """
     transformers = import_transformers()
     is_cached = is_only_cached(place.location)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -54,9 +53,8 @@ class BatchRequests:
         for _ in range(MOST_REDIRECTS):
             is_own = has_key and urlsplit(target)[:2] == urlsplit(url)[:2]
             sent = {**(self.headers if is_own else {}), **(headers or {})}
-            body = io.BytesIO(data) if isinstance(data, bytes) else data
             try:
-                reply = await self._connections.send(method, target, sent, body)
+                reply = await self._connections.send(method, target, sent, data)
             except ValueError as error:
                 raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
             except (aiohttp.ClientError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -20,7 +21,6 @@ from atlas.models.endpoints.batches.protocol import (
     read_answers,
 )
 
-ENDPOINTS = ("/chat/completions", "/responses")
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 ENDED = ("completed", "expired", "cancelled")
 
@@ -42,10 +42,10 @@ class OpenAIBatches:
 
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
-        endpoint = next((each for each in ENDPOINTS if parts.path.endswith(each)), None)
-        if endpoint is None:
-            raise not_batched(parts.path, " or ".join(ENDPOINTS))
-        path = parts.path.removesuffix(endpoint).partition("/deployments/")[0].rstrip("/")
+        match = re.fullmatch(r"(.*?)(?:/deployments/.*)?(/chat/completions|/responses)", parts.path)
+        if match is None:
+            raise not_batched(parts.path, "/chat/completions or /responses")
+        path, endpoint = match.groups()
         group = endpoint if "api-version=" in parts.query else "/v1" + endpoint
         return BatchRoute(f"{parts.scheme}://{parts.netloc}{path}", group, parts.query)
 
@@ -54,11 +54,9 @@ class OpenAIBatches:
         return json.dumps(line).encode()
 
     async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
-        content = json_lines(lines)
-
         async def upload() -> dict[str, Any]:
             form = aiohttp.FormData({"purpose": "batch"})
-            form.add_field("file", content, filename="questions.jsonl")
+            form.add_field("file", json_lines(lines), filename="questions.jsonl")
             return await self._requests.ask("POST", _url(route, "/files"), form)
 
         return str((await self._requests.repeat(upload))["id"])

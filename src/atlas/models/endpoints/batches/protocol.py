@@ -18,10 +18,8 @@ BatchAnswer = tuple[int, Any]
 class BatchRoute:
     """Where a question is sent. Only questions with the same route may share a batch.
 
-    Attributes:
-        base: the address before the paths of batches.
-        group: what the questions have in common. Together with its body it identifies a question.
-        query: the query of every request.
+    `base` is the address before the paths of batches, `query` the query of every request. `group`
+    is what the questions have in common; together with its body it identifies a question.
     """
 
     base: str
