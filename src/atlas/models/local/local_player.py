@@ -64,7 +64,7 @@ class LocalPlayer:
             batch_size=config.batch_size,
             seed=seed,
         )
-
+        # The batch plays; this class gives it settings.
         self.submit, self.next_answers = batch.submit, batch.next_answers
         self.close, self.end = batch.close, batch.end
 
