@@ -65,6 +65,9 @@ DATA = {
     "src/atlas/selection/judging/rejection_prompt.py": (
         r"good ones alone\b|attempt and mends it|^alone makes no step"
     ),
+    "src/atlas/models/endpoints/batches/google.py": r'"CANCELLED"',
+    "src/atlas/models/endpoints/batches/openai.py": r'"cancelled"',
+    "src/atlas/models/endpoints/retries.py": r"turn\.cancelled\(\)",
 }
 
 

@@ -1,8 +1,4 @@
-"""The client of a model: `name + endpoint -> ModelClient`.
-
-A server at `base_url` is asked in OpenAI's protocol, which needs aiohttp only. Everything else is
-asked through inspect_ai.
-"""
+"""The client of a model: `name + endpoint -> ModelClient`."""
 
 from __future__ import annotations
 
@@ -17,16 +13,12 @@ PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}
 
 
 def connect(
-    model: str,
-    endpoint: Endpoint,
-    *,
-    batching: Batching | None = None,
-    cache: bool = False,
+    model: str, endpoint: Endpoint, *, batching: Batching | None = None, cache: bool = False
 ) -> ModelClient:
     """A client of `model`. It stops sending JSON schemas once the model refuses them.
 
-    Without `endpoint.base_url`, the name is one of inspect_ai's (openai/gpt-4o, anthropic/…,
-    google/…). With it, the server is asked for the whole name, without one of PREFIXES.
+    A server at `endpoint.base_url` is asked in OpenAI's protocol, which needs aiohttp only, for the
+    whole name without one of PREFIXES. Else the name is one of inspect_ai's (openai/gpt-4o, …).
 
     Args:
         batching: send questions in batches.
@@ -36,14 +28,13 @@ def connect(
         ConfigError: no such provider, or no key.
         DependencyError: a package of the extra `endpoint`, or of the provider's, is not installed.
     """
-    client: ModelClient
     if endpoint.base_url is not None:
-        client = _connect_server(name_at_server(model), endpoint, batching)
+        asked = _connect_server(name_at_server(model), endpoint, batching)
     else:
         from atlas.models.endpoints.inspect_api import InspectClient
 
-        client = InspectClient(model, endpoint, batching)
-    client = SchemaFallback(client, model)
+        asked = InspectClient(model, endpoint, batching)
+    client = SchemaFallback(asked, model)
     return CachedClient(client, [model, endpoint.base_url]) if cache else client
 
 
@@ -66,6 +57,5 @@ def _connect_server(model: str, endpoint: Endpoint, batching: Batching | None) -
         from atlas.models.endpoints.openai_api import ChatClient
     except ModuleNotFoundError:
         raise DependencyError("aiohttp", "endpoint") from None
-    if batching is None:
-        return ChatClient(model, endpoint)
-    return ChatClient(model, endpoint, BatchTransport(OpenAIBatches, batching, endpoint))
+    batches = BatchTransport(OpenAIBatches, batching, endpoint) if batching else None
+    return ChatClient(model, endpoint, batches)

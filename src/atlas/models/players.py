@@ -1,7 +1,7 @@
 """Who plays: many conversations at a time, each known by a name.
 
-A new player is one file and one row in `PLAYERS`. Its class is made as `Class(settings, model,
-seed)`. Its static method `describe_model(model, out)` gives the model as an input of the run.
+The class of a player in `PLAYERS` is made as `Class(settings, model, seed)`. Its static method
+`describe_model(model, out)` gives the model as an input of the run.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ Finish = Literal["stop", "length", "no_room", "refused", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class PlayerAnswer:
-    """One answer in a conversation, and how it ended.
+    """One answer in a conversation, verbatim, and how it ended.
 
     Attributes:
-        message: the assistant's turn, verbatim; it may hold tool calls.
         finish: "stop" (end of turn) or "length" (cut at the longest answer); without a usable
             message: "no_room" (the history is too long), "refused" (the endpoint declined it) or
             "broken" (no answer came).
-        reason: why there is no usable message.
+        reason: why a usable message is missing.
         annotation: what an expert knows about this step.
     """
 
@@ -52,17 +51,15 @@ class Player(Protocol):
     ) -> None:
         """Ask for the next answer in conversation `name`; an unknown name opens it.
 
-        Args:
-            new_messages: what came after the player's last answer.
-            tools: schemas of the tools that may be called, the same at each turn.
+        `new_messages` came after the player's last answer. `tools` are the schemas of the tools
+        that may be called, the same at each turn.
         """
         ...
 
     def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
         """Answers to what was submitted: the whole round, or those that are ready.
 
-        Args:
-            timeout: seconds after which a player that answers as ready returns without an answer.
+        After `timeout` seconds, a player that answers as ready returns without an answer.
 
         Raises:
             ModelError: the model cannot be used at all.

@@ -30,7 +30,8 @@ def interrupts_held_back() -> Iterator[None]:
 
 def leave_with_parent() -> None:
     """Called by a child process: it ends when its parent does, also when that was killed."""
-    threading.Thread(target=_wait_and_leave, daemon=True).start()
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_wait_and_leave, args=(parent,), daemon=True).start()
 
 
 def stop_when_told() -> None:
@@ -57,8 +58,6 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_and_leave() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _wait_and_leave(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,7 +1,6 @@
-"""One interface to spread independent jobs over workers: `spread(open_worker, jobs, num_workers)`.
+"""Independent jobs spread over processes: `spread(open_worker, jobs, num_workers)`.
 
-Today the workers are processes of this machine. Another kind of worker, such as Ray's on many
-machines, needs the same three arguments: whatever `open_worker` and the jobs hold can be pickled.
+Another kind of worker, on many machines, would need the same three arguments, which can be pickled.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
+from itertools import islice
 from typing import Any, TypeVar
 
 from atlas.errors import RunError
@@ -44,18 +44,12 @@ def spread(
         return
     # A forked child would share the locks of the parent's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        num_workers, context, initializer=_open_in_process, initargs=(open_worker,)
-    )
+    pool = ProcessPoolExecutor(num_workers, context, _open_in_process, (open_worker,))
     try:
         waiting: set[Future[ResultT]] = set()
         remaining = iter(jobs)
         while True:
-            while len(waiting) < 2 * num_workers:
-                try:
-                    job = next(remaining)
-                except StopIteration:
-                    break
+            for job in islice(remaining, 2 * num_workers - len(waiting)):
                 with interrupts_held_back():
                     waiting.add(pool.submit(_do_in_process, job))
             if not waiting:

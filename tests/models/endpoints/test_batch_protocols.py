@@ -316,18 +316,20 @@ def test_an_error_code_of_google_is_read_as_grpc_has_it(
         assert type(answer) is error
 
 
-def test_unreadable_lines_in_a_file_of_answers_are_counted() -> None:
+def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
     def read(row: Any) -> tuple[str, tuple[int, Any]]:
         return row["key"], (row["status"], row)
 
-    lines = [
-        b'{"key": "a", "status": 200}',
-        b"",
+    whole = b'{"key": "a", "status": 200}'
+    unreadable = [
         b"{",
         b"[]",
         b'{"status": 200}',
         b'{"key": "b", "status": 0}',
         b'{"key": "c", "status": "200"}',
     ]
-    answers, num_unreadable = read_answers([b"\n".join(lines)], read)
-    assert (list(answers), num_unreadable) == (["a"], 5)
+    for line in unreadable:
+        batch = read_answers([whole + b"\n\n" + line], read, "ended", 1)
+        assert (list(batch.answers), batch.is_torn) == (["a"], True)
+    assert not read_answers([whole + b"\n\n"], read, "ended", 1).is_torn
+    assert read_answers([whole], read, "ended", 2).is_torn

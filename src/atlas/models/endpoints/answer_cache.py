@@ -29,8 +29,7 @@ BUSY_SECONDS = 30.0
 class CachedClient:
     """`client` with a memory in `file`. An answer from it has no usage: it was paid for before.
 
-    Args:
-        asked: what else decides the answer, such as the model's name and the server's address.
+    `asked` is what else decides the answer, such as the model's name and the server's address.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class CachedClient:
             self._database = _open(self._file)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
-        # An error that was met when an answer was to be kept.
+        # Met when an answer was to be kept.
         self._failure: RunError | None = None
         # By question: done when its answer is kept, or there is none.
         self._asking: dict[str, asyncio.Future[None]] = {}
@@ -77,10 +76,9 @@ class CachedClient:
     def _find(self, question: str) -> Completion | None:
         if self._failure is not None:
             raise self._failure
+        find = "select answer from answers where question = ?"
         try:
-            row = self._database.execute(
-                "select answer from answers where question = ?", [question]
-            ).fetchone()
+            row = self._database.execute(find, [question]).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from None
         if row is None:
@@ -92,11 +90,10 @@ class CachedClient:
     def _keep(self, question: str, answer: Completion) -> None:
         """Keep an answer. If that fails, the paid answer is still used; the next question fails."""
         calls = [call.model_dump() for call in answer.tool_calls]
-        row = json.dumps(
-            {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
-        )
+        row = {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
+        insert = "insert or ignore into answers values (?, ?)"
         try:
-            self._database.execute("insert or ignore into answers values (?, ?)", [question, row])
+            self._database.execute(insert, [question, json.dumps(row)])
         except sqlite3.Error as error:
             self._failure = self._unusable(error)
             logger.warning("%s", self._failure)

@@ -2,8 +2,7 @@
 
 With `echo`, this older protocol of OpenAI's reports the log-probabilities of the prompt, given as
 token ids. So the local tokenizer's chat template decides what is read and which step owns each
-token, as with a model on this machine. vLLM and SGLang support it. llama.cpp's server refuses
-`echo`; OpenAI itself takes `logprobs` with `echo` for its oldest models at most.
+token. vLLM and SGLang support it; llama.cpp's server and OpenAI's newer models refuse `echo`.
 
 A server names the few likeliest tokens of a position, not the whole distribution. The entropy is
 computed with all other tokens as one outcome, so it is a lower bound.
@@ -42,8 +41,7 @@ class CompletionsScorer:
     """Scores trajectories, written by `renderer`, with the model called `model` at an endpoint.
 
     Args:
-        num_likeliest: the number of likeliest tokens that the server names for each position; more
-            of them give a closer entropy.
+        num_likeliest: tokens that the server names for each position; more give a closer entropy.
     """
 
     def __init__(
@@ -92,14 +90,12 @@ class CompletionsScorer:
         try:
             measured = read_log_probs(answer, prompt.owned, len(prompt.token_ids))
         except ValueError as error:
-            message = (
-                f"{url} gave no log-probabilities of the prompt for model '{self.name}': "
-                f"{self._endpoint.censor.quote(error)}"
-            )
+            said = self._endpoint.censor.quote(error)
+            message = f"{url} gave no log-probabilities of the prompt for model '{self.name}'"
             # A server that scored before may do so again.
             if self._has_scored:
-                raise EndpointError(f"{message}.") from None
-            raise ModelError(f"{message}; {EXPECTED}") from None
+                raise EndpointError(f"{message}: {said}.") from None
+            raise ModelError(f"{message}: {said}; {EXPECTED}") from None
         self._has_scored = True
         return measured
 
@@ -107,9 +103,7 @@ class CompletionsScorer:
 def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Measured:
     """The log-probabilities of the prompt's tokens at the positions `owned`, and their entropies.
 
-    Args:
-        answer: a completions answer, decoded.
-        num_tokens: the length of the prompt; the tokens generated after it are ignored.
+    The decoded `answer` may also hold tokens that were generated after the prompt's `num_tokens`.
 
     Raises:
         ValueError: the answer does not hold them.
@@ -123,47 +117,37 @@ def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Me
         count = len(log_probs) if isinstance(log_probs, list) else "no"
         raise ValueError(f"{count} log-probabilities for a prompt of {num_tokens} tokens")
     if not isinstance(tops, list) or len(tops) < num_tokens:
-        raise ValueError(
-            "the answer lacks the likeliest tokens (top_logprobs) of each token of the prompt"
-        )
-    positions = owned.tolist()
-    chosen = [_checked(log_probs[position], position) for position in positions]
-    entropies = [_least_entropy(tops[position], position) for position in positions]
+        raise ValueError("the answer lacks the likeliest tokens (top_logprobs) of the prompt")
+    chosen = [_checked(log_probs[position], position) for position in owned.tolist()]
+    entropies = [_least_entropy(tops[position], position) for position in owned.tolist()]
     _refuse_shifted(log_probs, answer.get("usage"), num_tokens)
     return np.array(chosen, dtype=np.float64), np.array(entropies, dtype=np.float64)
 
 
 def _refuse_shifted(log_probs: list[Any], usage: Any, num_tokens: int) -> None:
-    """Refuse log-probabilities of neighboring tokens.
-
-    They come from a server that adds a token, or leaves out the first one, which has none.
-    """
+    """Refuse the answer of a server that adds a token, or leaves out the first one's."""
     read = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     if isinstance(read, int) and read != num_tokens:
         raise ValueError(
             f"the server read {read} tokens where {num_tokens} were sent, "
             "so its log-probabilities belong to other tokens"
         )
+    found = f"{len(log_probs)} log-probabilities for a prompt of {num_tokens} tokens"
     # One more is that of the generated token.
     if len(log_probs) > num_tokens + 1:
-        raise ValueError(
-            f"{len(log_probs)} log-probabilities for a prompt of {num_tokens} tokens "
-            "and the one after it"
-        )
+        raise ValueError(f"{found} and the one after it")
     if len(log_probs) == num_tokens and log_probs[0]:
         raise ValueError(
-            f"{num_tokens} log-probabilities for as many tokens, though the first token has none: "
-            "it is left out, so each belongs to the next token"
+            f"{found}, though the first token has none: it is left out, so each belongs to the "
+            "next token"
         )
 
 
 def _least_entropy(top: Any, position: int) -> float:
     """The entropy in nats of the named tokens and of all others as one outcome."""
     if not isinstance(top, dict) or not top:
-        raise ValueError(
-            f"position {position} has the likeliest tokens {top!r:.60}, "
-            "expected an object of log-probabilities"
-        )
+        found = f"position {position} has the likeliest tokens {top!r:.60}"
+        raise ValueError(f"{found}, expected an object of log-probabilities")
     log_probs = [_checked(log_prob, position) for log_prob in top.values()]
     others = max(0.0, 1.0 - sum(map(math.exp, log_probs)))
     of_others = others * math.log(others) if others else 0.0
@@ -173,8 +157,6 @@ def _least_entropy(top: Any, position: int) -> float:
 def _checked(log_prob: Any, position: int) -> float:
     is_number = isinstance(log_prob, int | float) and not isinstance(log_prob, bool)
     if not is_number or not math.isfinite(log_prob) or log_prob > ROUNDING:
-        raise ValueError(
-            f"position {position} has the log-probability {log_prob!r:.60}, "
-            "expected a finite number of at most 0"
-        )
+        found = f"position {position} has the log-probability {log_prob!r:.60}"
+        raise ValueError(f"{found}, expected a finite number of at most 0")
     return min(float(log_prob), 0.0)

@@ -48,51 +48,50 @@ class Transport(Protocol):
 
 
 class Connections:
-    """Keeps as many connections open as requests are under way. It follows no redirect.
+    """Keeps as many connections open as requests are under way. It does not follow redirects.
 
     Args:
         idle_seconds: the longest silence of a server; None: the caller limits the time.
-        largest_answer: bytes; None: LARGEST_ANSWER.
+        largest: bytes of an answer; None: LARGEST_ANSWER.
     """
 
     is_batched = False
 
-    def __init__(
-        self, idle_seconds: float | None = None, largest_answer: int | None = None
-    ) -> None:
+    def __init__(self, idle_seconds: float | None = None, largest: int | None = None) -> None:
         self._timeout = aiohttp.ClientTimeout(sock_connect=idle_seconds, sock_read=idle_seconds)
-        self._largest_answer = largest_answer
+        self._largest = largest or LARGEST_ANSWER
         # Opened by the first request, inside the event loop that uses it.
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[tuple[str, str], str | None] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> HttpReply:
-        return await self.send("POST", url, headers, io.BytesIO(data))
+        return await self.send("POST", url, headers, data)
 
     async def send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        data: io.BytesIO | aiohttp.FormData | None = None,
+        data: bytes | aiohttp.FormData | None = None,
     ) -> HttpReply:
         """Send one request; it raises what `Transport.post` raises."""
+        body = io.BytesIO(data) if isinstance(data, bytes) else data
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
             )
-        largest = self._largest_answer or LARGEST_ANSWER
         async with self._session.request(
-            method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy(url)
+            method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy(url)
         ) as response:
-            body = bytearray()
+            answer = bytearray()
             async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > largest:
-                    raise aiohttp.ClientPayloadError(f"an answer of more than {largest:,} bytes")
-            return HttpReply(response.status, response.headers, bytes(body))
+                answer += chunk
+                if len(answer) > self._largest:
+                    message = f"an answer of more than {self._largest:,} bytes"
+                    raise aiohttp.ClientPayloadError(message)
+            return HttpReply(response.status, response.headers, bytes(answer))
 
     async def close(self) -> None:
         if self._session is not None:

@@ -1,7 +1,7 @@
 """What all clients of remote models share: the endpoint, its key and how to quote it.
 
 A key comes from an environment variable; a `.env` file is not read. It is redacted in all that an
-endpoint says before that can reach a record or an error message.
+endpoint says.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Endpoint(Config):
         if "@" in base_url or parts.query:
             raise PydanticCustomError(
                 SECRET,
-                "is a URL with a login or a query: it may hold a secret, and configs are saved. "
+                "is a URL with a login or a query, which may hold a secret, and configs are saved. "
                 "Give the key by api_key_variable",
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -121,17 +121,14 @@ def read_key(endpoint: Endpoint) -> str | None:
         return None
     variable = variable or DEFAULT_VARIABLE
     key = os.environ.get(variable, "").strip()
+    place = f"the environment variable {variable}"
     if not key and endpoint.base_url is None:
-        raise ConfigError(
-            f"the environment variable {variable} is not set, expected a key. "
-            "Set it, or name another one by api_key_variable=…."
-        )
+        expected = "expected a key. Set it, or name another one by api_key_variable=…."
+        raise ConfigError(f"{place} is not set, {expected}")
     # A pasted key may hold a line break or a typographic dash.
     if not (key.isascii() and key.isprintable()):
-        raise ConfigError(
-            f"the environment variable {variable} holds characters that cannot be sent as a key, "
-            "expected ASCII letters, digits and signs on one line. Copy the key again."
-        )
+        expected = "expected ASCII letters, digits and signs on one line. Copy the key again."
+        raise ConfigError(f"{place} holds characters that cannot be sent as a key, {expected}")
     return key or KEYLESS
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import zlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -46,7 +46,7 @@ class EndpointPlayer:
     """A model over a network: a provider's (openai/gpt-4o), or one of a server at a base_url.
 
     Raises:
-        ConfigError: there is no such provider, or its package or its key is missing.
+        ConfigError: the provider is unknown, or its package or its key is missing.
     """
 
     Config = EndpointPlayerConfig
@@ -59,8 +59,7 @@ class EndpointPlayer:
         self._histories: dict[str, list[Message]] = {}
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -74,7 +73,17 @@ class EndpointPlayer:
         """Ask for the next answer in conversation `name`; it is on its way at once."""
         history = self._histories.setdefault(name, [])
         history += new_messages
-        self._start(self._ask(name, tuple(history), tuple(map(dict, tools))))
+        # Each turn of each conversation has its own seed, so that rollouts differ.
+        turn = f"{self._seed} {name} {len(history)}"
+        seed = zlib.crc32(turn.encode()) % 2**31 if self._config.temperature else None
+        sampling = Sampling(
+            self._config.temperature,
+            self._config.max_tokens,
+            seed=seed,
+            tools=tuple(map(dict, tools)),
+        )
+        asking = self._ask(name, tuple(history), sampling)
+        asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -85,10 +94,9 @@ class EndpointPlayer:
                 if isinstance(found, Exception):
                     raise found
                 if found is not None:
-                    name, answer = found
-                    answers[name] = answer
+                    name, answers[name] = found
                     if name in self._histories:
-                        self._histories[name].append(answer.message)
+                        self._histories[name].append(answers[name].message)
                 found = self._answers.get_nowait()
         return answers
 
@@ -102,49 +110,25 @@ class EndpointPlayer:
 
     def end(self) -> None:
         """Stop asking and close the connections."""
-        self._start(self._stop())
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         self._thread.join(CLOSING_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
-    def _serve(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        def begin() -> None:
-            task = self._loop.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        self._loop.call_soon_threadsafe(begin)
-
-    async def _ask(
-        self, name: str, messages: tuple[Message, ...], tools: tuple[dict[str, Any], ...]
-    ) -> None:
+    async def _ask(self, name: str, messages: tuple[Message, ...], sampling: Sampling) -> None:
         try:
             async with self._places:
-                answer = await self._client.complete(
-                    messages, self._sampling(name, messages, tools)
-                )
+                answer = await self._client.complete(messages, sampling)
             self._answers.put((name, _read(answer)))
         except EndpointError as error:
-            nothing = Message(role="assistant")
-            self._answers.put((name, PlayerAnswer(nothing, "broken", str(error))))
+            broken = PlayerAnswer(Message(role="assistant"), "broken", str(error))
+            self._answers.put((name, broken))
         except Exception as error:
             # What concerns every request (no such model, a key that is not accepted) ends the run.
             self._answers.put(error)
 
-    def _sampling(
-        self, name: str, messages: Sequence[Message], tools: tuple[dict[str, Any], ...]
-    ) -> Sampling:
-        """Each turn of each conversation has its own seed, so that rollouts differ."""
-        seed = None
-        if self._config.temperature:
-            turn = f"{self._seed} {name} {len(messages)}"
-            seed = zlib.crc32(turn.encode()) % 2**31
-        return Sampling(self._config.temperature, self._config.max_tokens, seed=seed, tools=tools)
-
     async def _stop(self) -> None:
-        others = self._tasks - {asyncio.current_task()}
+        others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -155,10 +139,10 @@ class EndpointPlayer:
 
 def _read(answer: Completion) -> PlayerAnswer:
     message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    finish: Finish = "length" if answer.finish_reason == "length" else "stop"
+    reason = None
     if answer.refusal is not None:
         is_too_long = answer.finish_reason == "rejected" and TOO_LONG.search(answer.refusal)
-        declined: Finish = "no_room" if is_too_long else "refused"
+        finish = "no_room" if is_too_long else "refused"
         reason = f"the endpoint declined to answer: {answer.refusal}"
-        return PlayerAnswer(message, declined, reason, usage=answer.usage)
-    finish: Finish = "length" if answer.finish_reason == "length" else "stop"
-    return PlayerAnswer(message, finish, usage=answer.usage)
+    return PlayerAnswer(message, finish, reason, usage=answer.usage)

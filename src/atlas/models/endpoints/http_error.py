@@ -18,6 +18,9 @@ BUSY = (408, 409, 425, 429)
 TOO_MUCH = (429, 503, 529)
 # The code of a 429 that waiting does not help.
 SPENT = "insufficient_quota"
+# The reason where a filter stopped an answer and gave none.
+FILTERED = "stopped by the endpoint's content filter"
+TOO_LATE = "{} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
 # Seconds. A server that asks for a longer pause is retried after the usual one.
 LONGEST_WAIT = 120.0
 
@@ -25,9 +28,8 @@ LONGEST_WAIT = 120.0
 class HttpError(Exception):
     """A response with an error; `status` is None where there was none that can be read.
 
-    Args:
-        is_spent: whether no request can succeed whatever the status, for lack of credit, say.
-        wait_seconds: the pause that the server asks for, where it does.
+    With `is_spent` no request can succeed whatever the status, for lack of credit, say.
+    `wait_seconds` is the pause that the server asks for, where it does.
     """
 
     def __init__(
@@ -68,8 +70,8 @@ def error_of(status: int | None, headers: Mapping[str, str], body: bytes) -> Htt
         code = error.get("code")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    wait_seconds = retry_after_seconds(headers)
-    return HttpError(words, status, is_spent=code == SPENT, wait_seconds=wait_seconds)
+    pause = retry_after_seconds(headers)
+    return HttpError(words, status, is_spent=code == SPENT, wait_seconds=pause)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -1,8 +1,7 @@
 """A model of a provider, through inspect_ai: OpenAI, Anthropic, Google, and the others it knows.
 
-inspect_ai brings the providers and their protocols. This client adds what atlas promises: which
-address is asked, when a try is repeated, what counts as a refusal, and that a key reaches only its
-provider.
+This client adds what atlas promises: which address is asked, when a try is repeated, what counts as
+a refusal, and that a key reaches only its provider.
 """
 
 from __future__ import annotations
@@ -19,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from atlas.errors import ConfigError, DependencyError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.endpoint import Batching, Censor, Endpoint, read_key
-from atlas.models.endpoints.http_error import SPENT, HttpError, retry_after_seconds
+from atlas.models.endpoints.http_error import (
+    FILTERED,
+    SPENT,
+    TOO_LATE,
+    HttpError,
+    retry_after_seconds,
+)
 from atlas.models.endpoints.retries import Retries
 from atlas.records import Message, ToolCall, Usage
 
@@ -42,7 +47,9 @@ OTHER_KEYS = (
     "AZURE_OPENAI_API_KEY",
     "AZUREAI_OPENAI_API_KEY",
 )
-# The module of each provider's SDK, its package and the extra that brings it.
+# A module, its package and the extra that brings it.
+INSPECT = ("inspect_ai.model", "inspect-ai", "providers")
+# The same for each provider's SDK.
 SDKS = {
     "openai": ("openai", "openai", "providers"),
     "anthropic": ("anthropic", "anthropic", "anthropic"),
@@ -60,11 +67,11 @@ class InspectClient:
         variable = endpoint.api_key_variable
         self._advice = f"Check model and the key in {variable or 'the variable of the provider'}."
         key = read_key(endpoint)
-        is_anthropic = model.startswith("anthropic/")
-        if key is not None and is_anthropic and os.environ.get("ANTHROPIC_AUTH_TOKEN"):
+        token = "ANTHROPIC_AUTH_TOKEN"
+        if key is not None and model.startswith("anthropic/") and os.environ.get(token):
             raise ConfigError(
-                "the environment variable ANTHROPIC_AUTH_TOKEN would replace the key in "
-                f"{variable}. Unset it, or leave api_key_variable out."
+                f"the environment variable {token} would replace the key in {variable}. Unset it, "
+                "or leave api_key_variable out."
             )
         self._censor = Censor([key])
         self._retries = Retries(endpoint, ADDRESS)
@@ -76,24 +83,11 @@ class InspectClient:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer. A request that the provider declines gives a Completion with a `refusal`."""
-        from inspect_ai.model import GenerateConfig
+        from atlas.models.endpoints import inspect_messages
 
-        from atlas.models.endpoints.inspect_messages import (
-            inspect_message,
-            inspect_schema,
-            inspect_tool,
-        )
-
-        asked = [inspect_message(message) for message in messages]
-        tools = [inspect_tool(schema) for schema in sampling.tools]
-        config = GenerateConfig(
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=sampling.seed,
-            response_schema=inspect_schema(sampling.response_schema),
-            # Otherwise inspect_ai asks an extra question to learn whether gpt-5 gives one.
-            reasoning_summary="none",
-        )
+        asked = [inspect_messages.inspect_message(message) for message in messages]
+        tools = [inspect_messages.inspect_tool(schema) for schema in sampling.tools]
+        config = inspect_messages.inspect_config(sampling)
         return await self._retries.run(lambda: self._try(asked, tools, config))
 
     async def close(self) -> None:
@@ -110,13 +104,10 @@ class InspectClient:
             return self._read(await asking)
         except Exception as failure:
             # The errors of the providers' SDKs have no common base class.
-            answer = self._read_failure(failure)
-            if isinstance(answer, Exception):
-                raise answer from None
-            return answer
+            return self._read_failure(failure)
 
-    def _read_failure(self, failure: Exception) -> Completion | Exception:
-        """A refused request as a Completion; else the error to raise."""
+    def _read_failure(self, failure: Exception) -> Completion:
+        """A refused request as a Completion; another failure is raised as an error of atlas."""
         from tenacity import RetryError
 
         last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
@@ -124,34 +115,37 @@ class InspectClient:
         said = self._censor.quote(getattr(error, "provider_message", None) or error)
         said = said or type(error).__name__
         has_no_key = any(words in str(error) for words in NO_KEY)
+        code = getattr(error, "code", None)
+        # OpenAI's and Anthropic's SDKs call it status_code, Google's code.
+        found = (getattr(error, "status_code", None), code)
+        status = next((each for each in found if isinstance(each, int)), None)
         headers = getattr(getattr(error, "response", error), "headers", None) or {}
-        failed = HttpError(
-            said,
-            _status(error),
-            is_spent=has_no_key or getattr(error, "code", None) == SPENT,
-            wait_seconds=retry_after_seconds(headers),
-        )
+        is_spent, pause = has_no_key or code == SPENT, retry_after_seconds(headers)
+        failed = HttpError(said, status, is_spent=is_spent, wait_seconds=pause)
         if failed.is_rejected:
             return Completion.rejected(said)
         message = f"{ADDRESS} gave no answer from model '{self._name}': {said.rstrip('.')}. "
         message += self._advice
         if "Timeout" in type(error).__name__:
-            message = (
-                f"{ADDRESS} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-            )
-        return failed.as_error(message, self._batches is not None)
+            message = TOO_LATE.format(ADDRESS)
+        raise failed.as_error(message, self._batches is not None) from None
 
     def _open(self, key: str | None, endpoint: Endpoint, batching: Batching | None) -> Model:
         provider = self._name.partition("/")[0]
-        _import_packages(provider)
+        # The SDK brings inspect_ai's extra, or its own.
+        for module, package, extra in (INSPECT, SDKS.get(provider, INSPECT)):
+            try:
+                import_module(module)
+            except ImportError:
+                raise DependencyError(package, extra) from None
         from inspect_ai.model import GenerateConfig, get_model
+        from rich.text import Text
 
         # Its log would repeat, uncensored, what reaches the caller as an error.
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(self._name)
         attempt_seconds: int | None = math.ceil(endpoint.timeout_seconds)
-        arguments: dict[str, Any] = {}
-        options: dict[str, Any] = {}
+        arguments, options = dict[str, Any](), dict[str, Any]()
         if batching is not None:
             try:
                 from atlas.models.endpoints.batches.under_inspect import open_batches
@@ -166,106 +160,66 @@ class InspectClient:
         try:
             model = get_model(self._name, api_key=key, config=config, memoize=False, **arguments)
         except Exception as error:
-            # Each provider fails in its own way: an unknown name, no key.
+            # Each provider fails in its own way: an unknown name, no key. The message has markup.
+            said = Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
             raise ConfigError(
-                f"model '{self._name}' cannot be asked: {self._censor.quote(_plain(error))} "
+                f"model '{self._name}' cannot be asked: {self._censor.quote(said)} "
                 "Expected provider/model (openai/gpt-4o, anthropic/…, google/…) with the key in "
                 "the provider's variable, or any name together with base_url=… of an "
                 "OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
             ) from None
-        _try_once(model.api)
-        if provider == "google":
-            _set_google_options(model.api, options)
+        _try_once(model.api, options)
         return model
 
     def _read(self, output: ModelOutput) -> Completion:
-        if not output.choices:
-            raise ValueError("an answer without choices")
+        if not output.choices or (output.usage is None and output.completion == NO_CONTENT):
+            raise ValueError("an answer without content")
         choice = output.choices[0]
         text = "" if output.completion == NO_CONTENT else output.completion
-        if output.usage is None and output.completion == NO_CONTENT:
-            raise ValueError("an answer without content")
         # inspect_ai reports some refused requests in this form.
         if output.usage is None and choice.stop_reason == "model_length":
             return Completion.rejected(self._censor.quote(text))
-        content = choice.message.content
-        is_refused = isinstance(content, list) and any(
-            getattr(part, "refusal", None) for part in content
-        )
+        # Of a plain text, the parts are characters.
+        is_refused = any(getattr(part, "refusal", None) for part in choice.message.content)
         refusal = None
         if choice.stop_reason == "content_filter" or is_refused:
             explained = choice.stop_details.explanation if choice.stop_details else None
-            words = text or explained or "stopped by the endpoint's content filter"
-            refusal = self._censor.quote(words)
+            refusal = self._censor.quote(text or explained or FILTERED)
         is_cut = choice.stop_reason in ("max_tokens", "model_length")
-        return Completion(
-            text=self._censor.redact(text),
-            usage=_usage(output),
-            finish_reason="length" if is_cut else choice.stop_reason,
-            refusal=refusal,
-            tool_calls=tuple(
-                ToolCall(
-                    id=call.id,
-                    name=call.function,
-                    arguments=self._censor.redact(json.dumps(call.arguments)),
-                )
-                for call in choice.message.tool_calls or ()
-            ),
+        finish_reason = "length" if is_cut else choice.stop_reason
+        redact = self._censor.redact
+        calls = tuple(
+            ToolCall(id=call.id, name=call.function, arguments=redact(json.dumps(call.arguments)))
+            for call in choice.message.tool_calls or ()
         )
-
-
-def _import_packages(provider: str) -> None:
-    """Import inspect_ai and the provider's SDK, or name the extra that brings them."""
-    inspect = ("inspect_ai.model", "inspect-ai", "providers")
-    for module, package, extra in (inspect, SDKS.get(provider, inspect)):
-        try:
-            import_module(module)
-        except ImportError:
-            raise DependencyError(package, extra) from None
+        return Completion(redact(text), _usage(output), finish_reason, refusal, calls)
 
 
 def _refuse_addresses_in_the_environment(name: str) -> None:
-    """Results depend on the config only, so no variable may send questions and key elsewhere."""
+    """Results depend on the config only: a variable may not send questions and key elsewhere."""
     provider = name.partition("/")[0]
     usual = f"{provider.upper().replace('-', '_')}_BASE_URL"
     for variable in (usual, "INSPECT_EVAL_MODEL_BASE_URL", *OTHER_ADDRESSES.get(provider, ())):
         if os.environ.get(variable):
             raise ConfigError(
                 f"the environment variable {variable} names another address for model '{name}', "
-                "expected only the config to choose it. Unset it, or give base_url=… (an "
-                "OpenAI-compatible server)."
+                "expected only the config to choose it. Unset it, or give base_url=…."
             )
 
 
-def _try_once(api: Any) -> None:
+def _try_once(api: Any, google_options: dict[str, Any]) -> None:
     """Turn off the retries of inspect_ai and of the SDK: `Retries` repeats a try."""
     from tenacity import wait_none
 
     api.retry_wait = wait_none
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
+    # Google's SDK makes a client for each question.
+    if (usual := getattr(api, "_http_options", None)) is not None:
+        from google.genai.types import HttpRetryOptions
 
-
-def _set_google_options(api: Any, options: dict[str, Any]) -> None:
-    """Change the HTTP options of Google's SDK, which makes a client for each question."""
-    from google.genai.types import HttpRetryOptions
-
-    usual = api._http_options
-    update = {"retry_options": HttpRetryOptions(attempts=1), **options}
-    api._http_options = lambda *arguments: usual(*arguments).model_copy(update=update)
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status in an SDK's error: status_code of OpenAI and Anthropic, code of Google."""
-    found = [getattr(error, name, None) for name in ("status_code", "code")]
-    return next((status for status in found if isinstance(status, int)), None)
-
-
-def _plain(error: Exception) -> str:
-    """The message of an error of inspect_ai's, without markup for terminals."""
-    from rich.text import Text
-
-    return Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
+        update = {"retry_options": HttpRetryOptions(attempts=1), **google_options}
+        api._http_options = lambda *arguments: usual(*arguments).model_copy(update=update)
 
 
 def _usage(output: ModelOutput) -> Usage:

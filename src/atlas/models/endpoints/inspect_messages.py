@@ -1,8 +1,7 @@
-"""Messages, tools and schemas in the form that inspect_ai takes."""
+"""Messages, tools and settings in the form that inspect_ai takes."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from inspect_ai.model import (
@@ -11,20 +10,32 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageTool,
     ChatMessageUser,
+    GenerateConfig,
     ResponseSchema,
 )
 from inspect_ai.tool import ToolCall, ToolInfo
 from inspect_ai.util import JSONSchema
 
 from atlas.errors import DataError
+from atlas.models.base import Sampling
 from atlas.records import Message
+from atlas.rendering.openai_messages import decode_arguments
 
 
-def inspect_schema(schema: dict[str, Any] | None) -> ResponseSchema | None:
-    """The schema of an answer."""
-    if schema is None:
-        return None
-    return ResponseSchema(name="answer", json_schema=JSONSchema.model_validate(schema), strict=True)
+def inspect_config(sampling: Sampling) -> GenerateConfig:
+    """How an answer is drawn."""
+    schema = None
+    if sampling.response_schema is not None:
+        given = JSONSchema.model_validate(sampling.response_schema)
+        schema = ResponseSchema(name="answer", json_schema=given, strict=True)
+    return GenerateConfig(
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        response_schema=schema,
+        # Otherwise inspect_ai asks an extra question to learn whether gpt-5 gives one.
+        reasoning_summary="none",
+    )
 
 
 def inspect_tool(schema: dict[str, Any]) -> ToolInfo:
@@ -39,33 +50,23 @@ def inspect_message(message: Message) -> ChatMessage:
     Raises:
         DataError: the arguments of a tool call are not a JSON object.
     """
-    if message.role == "system":
-        return ChatMessageSystem(content=message.content)
-    if message.role == "user":
-        return ChatMessageUser(content=message.content)
-    if message.role == "tool":
-        return ChatMessageTool(
-            content=message.content, tool_call_id=message.tool_call_id, function=message.name
-        )
-    calls = [
-        ToolCall(
-            id=call.id or f"call_{index}",
-            function=call.name,
-            arguments=_arguments(call.name, call.arguments),
-        )
-        for index, call in enumerate(message.tool_calls)
-    ]
-    return ChatMessageAssistant(content=message.content, tool_calls=calls or None)
-
-
-def _arguments(tool: str, text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise DataError(
-            f"a call of tool '{tool}' has the arguments {text!r:.60}, expected a JSON object. "
-            "Fix the message that is sent."
-        )
-    return arguments
+    content = message.content
+    match message.role:
+        case "system":
+            return ChatMessageSystem(content=content)
+        case "user":
+            return ChatMessageUser(content=content)
+        case "tool":
+            tool = {"tool_call_id": message.tool_call_id, "function": message.name}
+            return ChatMessageTool(content=content, **tool)
+    calls = []
+    for index, call in enumerate(message.tool_calls):
+        arguments = decode_arguments(call.arguments or "{}")
+        if not isinstance(arguments, dict):
+            raise DataError(
+                f"a call of tool '{call.name}' has the arguments {call.arguments!r:.60}, expected "
+                "a JSON object. Fix the message that is sent."
+            )
+        id_ = call.id or f"call_{index}"
+        calls.append(ToolCall(id=id_, function=call.name, arguments=arguments))
+    return ChatMessageAssistant(content=content, tool_calls=calls or None)

@@ -1,8 +1,4 @@
-"""One address that takes JSON and gives JSON: `body -> answer`, with retries.
-
-It serves every client that asks a server without an SDK. It decides which answers are worth asking
-again and what each failure means for the caller.
-"""
+"""One address that takes JSON and gives JSON: `body -> answer`, with retries."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ import aiohttp
 from atlas.errors import ModelError
 from atlas.models.endpoints.connections import Connections, HttpReply, Transport
 from atlas.models.endpoints.endpoint import DEFAULT_VARIABLE, Censor, Endpoint, read_key
-from atlas.models.endpoints.http_error import error_of
+from atlas.models.endpoints.http_error import TOO_LATE, error_of
 from atlas.models.endpoints.retries import BusyError, Retries
 
 ReadT = TypeVar("ReadT")
@@ -59,6 +55,9 @@ class JsonEndpoint:
         data = json.dumps(body).encode()
         return await self._retries.run(lambda: self._try(data, read))
 
+    async def close(self) -> None:
+        await self._transport.close()
+
     async def _try(self, data: bytes, read: Callable[[Any], ReadT]) -> ReadT:
         reply = await self._post(data)
         if reply.status != 200:
@@ -77,9 +76,7 @@ class JsonEndpoint:
             async with asyncio.timeout(self._timeout):
                 return await self._transport.post(self.url, self._headers, data)
         except TimeoutError:
-            raise BusyError(
-                f"{self.url} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-            ) from None
+            raise BusyError(TOO_LATE.format(self.url)) from None
         except ValueError as error:
             said = f"{type(error).__name__}: {self.censor.quote(error)}".rstrip(". ")
             raise ModelError(
@@ -89,21 +86,17 @@ class JsonEndpoint:
             said = self.censor.quote(error) or type(error).__name__
             raise BusyError(self._no_answer(said)) from None
 
-    async def close(self) -> None:
-        await self._transport.close()
-
     def _failure_of(self, reply: HttpReply) -> Exception:
-        status = reply.status
-        error = error_of(status, reply.headers, reply.body)
+        status, headers = reply.status, reply.headers
+        error = error_of(status, headers, reply.body)
         words = self.censor.quote(error.words)
         if error.is_rejected:
             return RejectedError(words)
         # Following a redirect could hand the key, or the trajectories, to another server.
         if 300 <= status < 400:
-            target = self.censor.quote(reply.headers.get("Location", "another address"))
+            target = self.censor.quote(headers.get("Location", "another address"))
             return ModelError(f"{self.url} redirects ({status}) to {target}. {self._advice}")
-        message = self._no_answer(f"{status} {words}")
-        return error.as_error(message, self._transport.is_batched)
+        return error.as_error(self._no_answer(f"{status} {words}"), self._transport.is_batched)
 
     def _no_answer(self, why: str) -> str:
         return f"{self._failure}: {why.rstrip('. ')}. {self._advice}"

@@ -14,6 +14,7 @@ from typing import Any
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.connections import Transport
 from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.http_error import FILTERED
 from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
 from atlas.records import Message, ToolCall, Usage
 from atlas.rendering.openai_messages import write_openai_message
@@ -50,17 +51,15 @@ class ChatClient:
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
     """The body of a request, without the settings that `sampling` leaves to the model."""
-    settings: dict[str, Any] = {
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_wire_message(message) for message in messages],
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
         "tools": list(sampling.tools) or None,
     }
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [_wire_message(message) for message in messages],
-    }
-    body |= {name: value for name, value in settings.items() if value is not None}
+    body = {name: value for name, value in body.items() if value is not None}
     if sampling.response_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": sampling.response_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -91,14 +90,10 @@ def read_chat_answer(answer: Any) -> Completion:
     if not isinstance(content, str | None):
         raise ValueError(f"choices[0].message.content is {content!r:.60}, expected a text")
     if refusal is None and finish_reason == "content_filter":
-        refusal = content or "stopped by the endpoint's content filter"
-    return Completion(
-        text=content or "",
-        usage=_usage(answer.get("usage")),
-        finish_reason=finish_reason,
-        refusal=None if refusal is None else str(refusal),
-        tool_calls=_tool_calls(message.get("tool_calls")),
-    )
+        refusal = content or FILTERED
+    refusal = None if refusal is None else str(refusal)
+    usage, calls = _usage(answer.get("usage")), _tool_calls(message.get("tool_calls"))
+    return Completion(content or "", usage, finish_reason, refusal, calls)
 
 
 def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
@@ -108,17 +103,16 @@ def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
             ToolCall(
                 id=None if call.get("id") is None else str(call["id"]),
                 name=str(call["function"]["name"]),
-                arguments=_json_text(call["function"].get("arguments")),
+                arguments=_arguments(call["function"].get("arguments")),
             )
             for call in given or ()
         )
     except (KeyError, TypeError, AttributeError):
-        raise ValueError(
-            f"choices[0].message.tool_calls is {given!r:.60}, expected function calls"
-        ) from None
+        found = f"choices[0].message.tool_calls is {given!r:.60}"
+        raise ValueError(f"{found}, expected function calls") from None
 
 
-def _json_text(arguments: Any) -> str:
+def _arguments(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
 
 
@@ -134,9 +128,7 @@ def _usage(reported: Any) -> Usage:
 def _wire_message(message: Message) -> dict[str, Any]:
     """A message in OpenAI's form. Servers refuse a call without an id or with empty arguments."""
     calls = tuple(
-        call.model_copy(
-            update={"id": call.id or f"call_{index}", "arguments": call.arguments or "{}"}
-        )
+        ToolCall(id=call.id or f"call_{index}", name=call.name, arguments=call.arguments or "{}")
         for index, call in enumerate(message.tool_calls)
     )
     sent = message.model_copy(update={"tool_calls": calls, "reasoning": None, "name": None})

@@ -29,7 +29,7 @@ class Price:
     """USD per million tokens sent (`input`) and received (`output`, hidden thoughts included).
 
     A discount for cached prompts is not part of it, so the true bill may be lower. `batch` is the
-    part of the price that batches cost; None: unknown. `source` says where the price comes from.
+    part of the price that batches cost; None: unknown.
     """
 
     input: float
@@ -62,17 +62,15 @@ def read_prices(path: Path) -> dict[str, Price]:
     prices = {}
     for name, given in read_recipe(path).items():
         if not isinstance(given, dict):
-            raise ConfigError(
-                f"{path}: '{name}' is {given!r:.60}, expected {{input: …, output: …}} in USD per "
-                "million tokens."
-            )
+            expected = "expected {input: …, output: …} in USD per million tokens"
+            raise ConfigError(f"{path}: '{name}' is {given!r:.60}, {expected}.")
         row = check_config(PriceRow, given, f"{path}: {name}")
         prices[str(name)] = Price(row.input, row.output, row.batch, source=str(path))
     return prices
 
 
 def find_price(model: str, base_url: str | None, table: Path | None) -> Price | None:
-    """The price of a model by its name as given, from `table` or the known prices; None: unknown.
+    """The price of a model from `table` or the known prices; None: unknown.
 
     Raises:
         ConfigError: the table cannot be used.
@@ -90,16 +88,16 @@ def _known_price(model: str) -> Price | None:
     provider, _, name = model.partition("/")
     if not name or (provider in OWN_MODELS and "/" in name):
         return None
+    now = datetime.now(UTC)
     try:
         maker, known = get_snapshot().find_provider_model(name, None, provider, None)
     except LookupError:
         return None
-    now = datetime.now(UTC)
     price = _usd(known.get_prices(now))
     if price is None:
         return None
-    in_batches = _usd(known.get_prices(now, {"processing": "batch"}))
-    parts = [batch / full for batch, full in zip(in_batches or price, price, strict=True) if full]
+    in_batches = _usd(known.get_prices(now, {"processing": "batch"})) or price
+    parts = [batch / full for batch, full in zip(in_batches, price, strict=True) if full]
     # A variant with the full price is not a discount.
     batch = max(parts, default=1.0)
     source = f"genai-prices {__version__}: {maker.id}/{known.id}"

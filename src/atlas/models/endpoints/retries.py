@@ -1,9 +1,8 @@
 """Retries: the pause before the next try, and the number of tries under way at a time.
 
 An overloaded server says so (429, 503, 529). Then the number of tries at a time is halved, and
-grows by one for each round of answers: additive increase, multiplicative decrease, as in TCP
-(RFC 5681).
-No try starts before the time that the server's Retry-After names.
+grows by one for each round of answers, as in TCP (RFC 5681). No try starts before the time that the
+server's Retry-After names.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ logger = logging.getLogger(__name__)
 class BusyError(Exception):
     """A try got no answer, and another may get one. `Retries` catches it.
 
-    Args:
-        wait_seconds: the pause that the server asks for, where it does.
-        is_too_much: whether the server is overloaded, rather than broken.
+    `wait_seconds` is the pause that the server asks for, where it does. With `is_too_much` the
+    server is overloaded, rather than broken.
     """
 
     def __init__(
@@ -82,28 +80,25 @@ class Retries:
 
     async def _enter(self) -> None:
         """Take a place among the tries under way, in order, then wait out a pause."""
-        if self._waiting or self._under_way + 1 > self._limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                # The place was already given to this try.
-                if not turn.cancelled():
-                    self._leave()
-                raise
-        else:
-            self._under_way += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._give_places()
         try:
+            await turn
             while (left := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
         except asyncio.CancelledError:
-            self._leave()
+            # The place may already have been given to this try.
+            if not turn.cancelled():
+                self._leave()
             raise
 
     def _leave(self) -> None:
-        """Free a place, and give the free places to those that wait longest."""
         self._under_way -= 1
+        self._give_places()
+
+    def _give_places(self) -> None:
+        """Give the free places to those that wait longest."""
         while self._waiting and self._under_way + 1 <= self._limit:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -118,9 +113,7 @@ class Retries:
         if started < self._lowered_at:
             return
         if math.isinf(self._lowered_at):
-            logger.warning(
-                "%s is overloaded; fewer requests are sent to it at a time from now on",
-                self._server,
-            )
+            message = "%s is overloaded; fewer requests are sent to it at a time from now on"
+            logger.warning(message, self._server)
         self._limit = max(1.0, self._under_way // 2)
         self._lowered_at = now

@@ -33,11 +33,10 @@ class SchemaFallback:
             refused, answer = answer, await self._client.complete(messages, plain)
             if answer.finish_reason != "rejected" and self._takes_schema is None:
                 self._takes_schema = False
-                logger.warning(
-                    "model '%s' refuses JSON schemas (%s); asking without a schema from now on",
-                    self._model,
-                    refused.refusal,
+                message = (
+                    "model '%s' refuses JSON schemas (%s); asking without a schema from now on"
                 )
+                logger.warning(message, self._model, refused.refusal)
         return answer
 
     async def close(self) -> None:

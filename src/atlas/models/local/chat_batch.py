@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,10 @@ class _Rows:
 
 @dataclass(slots=True)
 class _OpenConversation:
-    """A conversation that was opened and not closed.
+    """An open conversation: `num_cached` of its tokens have keys and values in the cache.
 
-    Attributes:
-        num_cached: the number of tokens whose keys and values are in the cache.
-        pending: tokens that were generated but are not in the cache yet.
-        place: the rows that hold its keys and values, and the index of its own row there.
+    `pending` tokens were generated but are not in the cache yet. `place` is the rows that hold its
+    keys and values, and the index of its own row there.
     """
 
     messages: list[Message]
@@ -56,7 +55,6 @@ class ChatBatch:
 
     Args:
         model: a Hugging Face causal LM in evaluation mode.
-        renderer: writes conversations with the model's own chat template.
         temperature: 0 is greedy.
         max_tokens: the longest answer in tokens.
         max_context: the longest history in tokens, the answer included.
@@ -97,19 +95,16 @@ class ChatBatch:
         conversation = self._conversations[name]
         ids = self._take_in(conversation, new_messages)
         num_prompt = conversation.num_cached + len(ids)
-        if num_prompt + self._max_tokens > self._max_context:
-            del self._conversations[name]
-            self._answers[name] = PlayerAnswer(
-                Message(role="assistant"),
-                "no_room",
-                f"the history needs more than {self._max_context} tokens",
-                usage=Usage(input_tokens=num_prompt),
-            )
-        else:
+        if num_prompt + self._max_tokens <= self._max_context:
             self._new_ids[name] = ids
+            return
+        del self._conversations[name]
+        nothing, usage = Message(role="assistant"), Usage(input_tokens=num_prompt)
+        reason = f"the history needs more than {self._max_context} tokens"
+        self._answers[name] = PlayerAnswer(nothing, "no_room", reason, usage=usage)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
-        """The answers to all that was submitted, in batches; this takes the time that it takes."""
+        """The answers to all that was submitted, however long that takes."""
         answers, self._answers = self._answers, {}
         new_ids, self._new_ids = self._new_ids, {}
         names = list(new_ids)
@@ -130,12 +125,9 @@ class ChatBatch:
 
     def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
         """The tokens that a conversation brings to this round; its history is updated."""
-        tools = conversation.tools
-        added = (
-            self._renderer.continuation_ids(conversation.messages, messages, tools)
-            if conversation.place is not None and self._keeps_cache
-            else None
-        )
+        tools, added = conversation.tools, None
+        if conversation.place is not None and self._keeps_cache:
+            added = self._renderer.continuation_ids(conversation.messages, messages, tools)
         conversation.messages += messages
         # A new conversation, or one whose history the template rewrites, is encoded whole.
         if added is None:
@@ -145,28 +137,25 @@ class ChatBatch:
 
     @torch.inference_mode()
     def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, PlayerAnswer]:
-        names = list(new_ids)
-        conversations = [self._conversations[name] for name in names]
+        conversations = [self._conversations[name] for name in new_ids]
         rows = self._repack(conversations)
-        width = max(len(ids) for ids in new_ids.values())
-        block = np.full((len(names), width), self._pad_id, dtype=np.int64)
-        is_new = np.zeros((len(names), width), dtype=bool)
-        positions = np.zeros((len(names), width), dtype=np.int64)
-        for index, (name, ids) in enumerate(new_ids.items()):
-            block[index, width - len(ids) :] = ids
-            is_new[index, width - len(ids) :] = True
-            start = self._conversations[name].num_cached
-            positions[index, width - len(ids) :] = np.arange(start, start + len(ids))
-        lengths = np.array(
-            [conversation.num_cached for conversation in conversations]
-        ) + is_new.sum(axis=1)
+        starts = [conversation.num_cached for conversation in conversations]
+        shape = (len(starts), max(len(ids) for ids in new_ids.values()))
+        block = np.full(shape, self._pad_id, dtype=np.int64)
+        is_new = np.zeros(shape, dtype=bool)
+        positions = np.zeros(shape, dtype=np.int64)
+        for index, (ids, start) in enumerate(zip(new_ids.values(), starts, strict=True)):
+            block[index, -len(ids) :] = ids
+            is_new[index, -len(ids) :] = True
+            positions[index, -len(ids) :] = np.arange(start, start + len(ids))
+        lengths = np.array(starts) + is_new.sum(axis=1)
         prompt_lengths = lengths.copy()
         logits = self._forward(rows, block, is_new, positions)
 
-        said: list[list[int]] = [[] for _ in names]
+        said: list[list[int]] = [[] for _ in starts]
         # The conversations whose rows are in the cache; [B] as the arrays below.
-        present = np.arange(len(names))
-        active = np.ones(len(names), dtype=bool)
+        present = np.arange(len(starts))
+        active = np.ones(len(starts), dtype=bool)
         stop_ids = self._renderer.stop_ids
         while True:
             tokens = self._choose(logits, [conversations[index] for index in present], active)
@@ -178,34 +167,27 @@ class ChatBatch:
             if not active.any():
                 break
             if 2 * active.sum() <= len(active):
-                rows = self._narrowed(
-                    rows, np.flatnonzero(active), [conversations[index] for index in present]
-                )
-                present, tokens, active = present[active], tokens[active], active[active]
-            logits = self._forward(
-                rows,
-                np.where(active, tokens, self._pad_id)[:, None],
-                active[:, None],
-                lengths[present][:, None],
-            )
+                present, tokens = present[active], tokens[active]
+                kept = [conversations[index] for index in present]
+                rows = self._narrowed(rows, np.flatnonzero(active), kept)
+                active = active[active]
+            fed = np.where(active, tokens, self._pad_id)[:, None]
+            logits = self._forward(rows, fed, active[:, None], lengths[present][:, None])
             lengths[present] += active
-        return {
-            name: self._finish(name, said[row], int(lengths[row]), int(prompt_lengths[row]))
-            for row, name in enumerate(names)
-        }
+        ended = zip(conversations, said, lengths.tolist(), prompt_lengths.tolist(), strict=True)
+        return dict(zip(new_ids, starmap(self._finish, ended), strict=True))
 
-    def _finish(self, name: str, said: list[int], num_cached: int, num_prompt: int) -> PlayerAnswer:
-        conversation = self._conversations[name]
+    def _finish(
+        self, conversation: _OpenConversation, said: list[int], num_cached: int, num_prompt: int
+    ) -> PlayerAnswer:
         stopped = said[-1] in self._renderer.stop_ids
-        text = self._renderer.tokenizer.decode(
-            said[:-1] if stopped else said, skip_special_tokens=True
-        )
+        words = said[:-1] if stopped else said
+        text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
         message = Message(role="assistant", content=text)
         conversation.messages.append(message)
         conversation.num_cached = num_cached
         # The last token was chosen but never fed. An answer cut by length still has to be closed.
-        end_of_turn = self._renderer.end_of_turn
-        conversation.pending = [*said[-1:], *(() if stopped else end_of_turn)]
+        conversation.pending = [said[-1], *(() if stopped else self._renderer.end_of_turn)]
         usage = Usage(requests=1, input_tokens=num_prompt, output_tokens=len(said))
         return PlayerAnswer(message, "stop" if stopped else "length", usage=usage)
 
@@ -213,14 +195,15 @@ class ChatBatch:
         self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray
     ) -> torch.Tensor:
         """Feed tokens [B, L], by which `rows` grow; returns the last logits, [B, V] float32."""
-        device = self._model.device
-        rows.mask = torch.cat(
-            [rows.mask, torch.from_numpy(np.ascontiguousarray(is_new)).to(device)], dim=1
+        fed, is_own, places = (
+            torch.from_numpy(np.ascontiguousarray(array)).to(self._model.device)
+            for array in (tokens, is_new, positions)
         )
+        rows.mask = torch.cat([rows.mask, is_own], dim=1)
         output = self._model(
-            input_ids=torch.from_numpy(np.ascontiguousarray(tokens)).to(device),
+            input_ids=fed,
             attention_mask=rows.mask.long(),
-            position_ids=torch.from_numpy(np.ascontiguousarray(positions)).to(device),
+            position_ids=places,
             past_key_values=rows.cache,
             use_cache=True,
             logits_to_keep=1,
@@ -247,9 +230,9 @@ class ChatBatch:
 
         The rows of other open conversations stay where they are.
         """
-        height = len(conversations)
-        width = max((conversation.num_cached for conversation in conversations), default=0)
-        mask = torch.zeros((height, width), dtype=torch.bool, device=self._model.device)
+        width = max(conversation.num_cached for conversation in conversations)
+        shape = (len(conversations), width)
+        mask = torch.zeros(shape, dtype=torch.bool, device=self._model.device)
         sources: list[tuple[Cache, int, torch.Tensor] | None] = []
         for index, conversation in enumerate(conversations):
             mask[index, width - conversation.num_cached :] = True
@@ -259,16 +242,13 @@ class ChatBatch:
                 rows, row = conversation.place
                 sources.append((rows.cache, row, torch.nonzero(rows.mask[row])[:, 0]))
         known = next((source[0] for source in sources if source is not None), None)
-        layers = []
-        for index in range(len(known.layers) if known is not None else 0):
-            packed = GrowingLayer()
-            packed.adopt(
-                [source and (source[0].layers[index], *source[1:]) for source in sources], width
-            )
-            layers.append(packed)
-        packed_rows = _Rows(
-            Cache(layers=layers) if layers else Cache(layer_class_to_replicate=GrowingLayer), mask
-        )
+        cache = Cache(layer_class_to_replicate=GrowingLayer)
+        if known is not None:
+            cache = Cache(layers=[GrowingLayer() for _ in known.layers])
+        for index, packed in enumerate(cache.layers):
+            old = [source and (source[0].layers[index], *source[1:]) for source in sources]
+            packed.adopt(old, width)
+        packed_rows = _Rows(cache, mask)
         for index, conversation in enumerate(conversations):
             conversation.place = (packed_rows, index)
         return packed_rows
@@ -276,7 +256,7 @@ class ChatBatch:
     def _narrowed(
         self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_OpenConversation]
     ) -> _Rows:
-        """Only the rows `kept`; those that ended stay where they are until the next round."""
+        """Only the rows `kept`, of these conversations; the others stay until the next round."""
         index = torch.from_numpy(kept).to(self._model.device)
         layers = []
         for layer in rows.cache.layers:
@@ -284,13 +264,13 @@ class ChatBatch:
             narrow.take_rows(layer, index)
             layers.append(narrow)
         narrowed = _Rows(Cache(layers=layers), rows.mask[index])
-        for row, old_row in enumerate(kept.tolist()):
-            conversations[old_row].place = (narrowed, row)
+        for row, conversation in enumerate(conversations):
+            conversation.place = (narrowed, row)
         return narrowed
 
     @property
     def _pad_id(self) -> int:
-        return next(iter(sorted(self._renderer.stop_ids)), 0)
+        return min(self._renderer.stop_ids, default=0)
 
 
 def _attends_to_everything(model: Any) -> bool:

@@ -30,8 +30,6 @@ from atlas.models.local.load import (
 MAX_TOKENS = 512
 # Tokens of a batch, padding included.
 BATCH_TOKENS = 8_192
-# Tokenizers without a limit name a huge one.
-UNBOUNDED = 1_000_000
 
 Floats = NDArray[np.float64]
 
@@ -44,9 +42,8 @@ class Embedder:
         self._tokenizer = tokenizer
         self.name = name
         positions = getattr(model.config, "max_position_embeddings", None)
-        limits = (tokenizer.model_max_length, positions)
-        known = [limit for limit in limits if limit and limit < UNBOUNDED]
-        self._max_tokens = min([MAX_TOKENS, *known])
+        # Tokenizers without a limit name a huge one.
+        self._max_tokens = min(MAX_TOKENS, tokenizer.model_max_length, positions or MAX_TOKENS)
 
     @property
     def size(self) -> int:
@@ -60,10 +57,8 @@ class Embedder:
             return vectors
         encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)
         tokens = encoded["input_ids"]
-        by_length = sorted(
-            (index for index in range(len(texts)) if tokens[index]),
-            key=lambda index: len(tokens[index]),
-        )
+        filled = [index for index in range(len(texts)) if tokens[index]]
+        by_length = sorted(filled, key=lambda index: len(tokens[index]))
         while by_length:
             longest = len(tokens[by_length[-1]])
             count = max(1, BATCH_TOKENS // longest)
@@ -76,8 +71,8 @@ class Embedder:
     def _means(self, batch: Sequence[Sequence[int]]) -> Floats:
         """[B, size]: the mean hidden state of each sequence, without its padding at the right."""
         device = self._model.device
-        shape = (len(batch), max(map(len, batch)))
-        ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        ids = torch.zeros((len(batch), max(map(len, batch))), dtype=torch.long)
+        mask = torch.zeros_like(ids)
         for row, sequence in enumerate(batch):
             ids[row, : len(sequence)] = torch.tensor(sequence)
             mask[row, : len(sequence)] = 1
@@ -104,17 +99,13 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
         # Adapters of a causal LM do not fit the bare model under it.
         model = load_model(place, dtype).merge_and_unload().base_model
     else:
+        load, is_cached = transformers.AutoModel.from_pretrained, is_only_cached(place.location)
         # Torn files raise the errors of several libraries.
         try:
-            model = transformers.AutoModel.from_pretrained(
-                place.location,
-                dtype=getattr(torch, dtype),
-                local_files_only=is_only_cached(place.location),
-            )
+            model = load(place.location, dtype=getattr(torch, dtype), local_files_only=is_cached)
         except Exception as error:
-            raise ModelError(
-                f"model {name} cannot be loaded to embed texts: {first_line(error)}"
-            ) from error
+            reason = first_line(error)
+            raise ModelError(f"model {name} cannot be loaded to embed texts: {reason}") from error
         model = model.to(default_device()).eval()
     if model.config.is_encoder_decoder or not hasattr(model.config, "hidden_size"):
         raise ModelError(

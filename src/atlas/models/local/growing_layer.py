@@ -27,32 +27,31 @@ class GrowingLayer(DynamicLayer):
             sources: for each new row its layer, its row there and the columns to keep; None: empty.
         """
         model = next(source[0] for source in sources if source is not None)
-        self._make_room(model, len(sources), width)
-        assert self._room is not None
+        keys, values = self._make_room(model, len(sources), width)
         for row, source in enumerate(sources):
             if source is not None:
                 layer, old_row, columns = source
                 start = width - len(columns)
-                self._room[0][row, :, start:width] = layer.keys[old_row][:, columns]
-                self._room[1][row, :, start:width] = layer.values[old_row][:, columns]
+                keys[row, :, start:width] = layer.keys[old_row][:, columns]
+                values[row, :, start:width] = layer.values[old_row][:, columns]
 
     def take_rows(self, layer: Any, rows: torch.Tensor) -> None:
         """Take over whole rows of another layer."""
         width = layer.keys.shape[2]
-        self._make_room(layer, len(rows), width)
-        assert self._room is not None
-        self._room[0][:, :, :width] = layer.keys[rows]
-        self._room[1][:, :, :width] = layer.values[rows]
+        keys, values = self._make_room(layer, len(rows), width)
+        keys[:, :, :width] = layer.keys[rows]
+        values[:, :, :width] = layer.values[rows]
 
-    def _make_room(self, model: Any, batch: int, width: int) -> None:
+    def _make_room(self, model: Any, batch: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Make empty rows of `width` columns, and space ahead, like those of another layer."""
-        keys, values = model.keys, model.values
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._room = (
-            keys.new_zeros((batch, keys.shape[1], width + _ROOM, keys.shape[3])),
-            values.new_zeros((batch, values.shape[1], width + _ROOM, values.shape[3])),
+        self.dtype, self.device, self.is_initialized = model.keys.dtype, model.keys.device, True
+        keys, values = (
+            states.new_zeros((batch, states.shape[1], width + _ROOM, states.shape[3]))
+            for states in (model.keys, model.values)
         )
+        self._room = (keys, values)
         self._set_length(width)
+        return self._room
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
@@ -63,8 +62,8 @@ class GrowingLayer(DynamicLayer):
         end = self._length + key_states.shape[2]
         if self._room is None or end > self._room[0].shape[2]:
             self._room = (self._enlarged(0, key_states, end), self._enlarged(1, value_states, end))
-        self._room[0][:, :, self._length : end] = key_states
-        self._room[1][:, :, self._length : end] = value_states
+        for room, states in zip(self._room, (key_states, value_states), strict=True):
+            room[:, :, self._length : end] = states
         self._set_length(end)
         return self.keys, self.values
 

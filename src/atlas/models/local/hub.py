@@ -18,9 +18,7 @@ PAUSE_SECONDS = 1.0
 
 @cache
 def is_only_cached(location: str) -> bool:
-    """Whether a model must come from the cache, because the hub does not answer.
-
-    It is False for a folder. The hub is asked once in a process.
+    """Whether a model that is not a folder must come from the cache: the hub does not answer.
 
     Raises:
         ModelError: the model is not in the cache either.
@@ -35,6 +33,7 @@ def is_only_cached(location: str) -> bool:
     if constants.HF_HUB_OFFLINE or Path(location).is_dir():
         return False
     for attempt in range(ATTEMPTS):
+        time.sleep(PAUSE_SECONDS if attempt else 0)
         try:
             get_hf_file_metadata(hf_hub_url(location, "config.json"))
             return False
@@ -44,8 +43,6 @@ def is_only_cached(location: str) -> bool:
         except Exception as error:
             # By its version, the client raises the errors of httpx or httpx2.
             reason = error
-        if attempt < ATTEMPTS - 1:
-            time.sleep(PAUSE_SECONDS)
     folder = repo_folder_name(repo_id=location, repo_type="model")
     if (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir():
         return True

@@ -1,7 +1,7 @@
 """Hugging Face causal LMs on this machine: a hub id, a folder, or the run folder of `atlas train`.
 
-Only this package and `training` load torch. A tokenizer is loaded before its model, so that a
-missing chat template shows before the expensive part starts.
+A tokenizer is loaded before its model, so that a missing chat template shows before the expensive
+part starts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def locate_model(name: str) -> ModelPlace:
     """The place of a model given as a hub id, a folder or a training run.
 
     Raises:
-        ModelError: there is no model at the path.
+        ModelError: the path does not hold a model.
         RunError: a training run that is not finished.
     """
     path = Path(name)
@@ -70,15 +70,11 @@ def locate_model(name: str) -> ModelPlace:
 
 
 def model_input(name: str, out: Path) -> Input:
-    """A model as an input of the run at `out`: a training run, a folder or a hub id.
-
-    A folder has the digest of its files.
-    """
+    """A model as an input of the run at `out`; a folder has the digest of its files."""
     path = Path(name)
     if (path / MANIFEST_FILE).exists():
         return run_input(path, out, ("train",))
-    place = locate_model(name)
-    if not place.is_folder:
+    if not locate_model(name).is_folder:
         return Input(path=name)
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
     digests = "".join(f"{file_digest(file)} {file.name}\n" for file in files)
@@ -89,19 +85,17 @@ def load_tokenizer(place: ModelPlace) -> Any:
     """The tokenizer of a model.
 
     Raises:
-        ModelError: there is no usable one, or the hub cannot be reached.
+        ModelError: it is missing or unusable, or the hub cannot be reached.
     """
     transformers = import_transformers()
     is_cached = is_only_cached(place.location)
+    load = transformers.AutoTokenizer.from_pretrained
     # A broken tokenizer.json raises a bare Exception.
     try:
-        return transformers.AutoTokenizer.from_pretrained(
-            place.location, local_files_only=is_cached
-        )
+        return load(place.location, local_files_only=is_cached)
     except Exception as error:
-        raise ModelError(
-            f"the tokenizer of {place.name} cannot be loaded: {first_line(error)}"
-        ) from error
+        reason = first_line(error)
+        raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {reason}") from error
 
 
 def load_renderer(place: ModelPlace) -> Renderer:
@@ -140,18 +134,19 @@ def load_model(
     import torch
 
     device = device or default_device()
-    options: dict[str, Any] = {
-        "dtype": getattr(torch, dtype),
-        "local_files_only": is_only_cached(place.location),
-    }
+    is_cached = is_only_cached(place.location)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": is_cached}
     if quantization is not None:
         options |= {"quantization_config": quantization, "device_map": {"": device}}
     missing: Collection[str] = ()
     # Torn weights raise safetensors' own error, a wrong architecture a RuntimeError.
     try:
         if place.holds_adapters:
-            auto = _import_peft().AutoPeftModelForCausalLM
-            model = auto.from_pretrained(place.location, **options)
+            try:
+                from peft import AutoPeftModelForCausalLM
+            except ImportError:
+                raise DependencyError("peft", "lora") from None
+            model = AutoPeftModelForCausalLM.from_pretrained(place.location, **options)
         else:
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 place.location, output_loading_info=True, **options
@@ -187,7 +182,7 @@ def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
 
 
 def dtype_name(precision: Precision) -> str:
-    """The torch dtype of a precision, by name."""
+    """The name of the torch dtype of a precision."""
     return "bfloat16" if resolve_precision(precision) == "bf16" else "float32"
 
 
@@ -200,14 +195,6 @@ def import_transformers() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
-
-
-def _import_peft() -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise DependencyError("peft", "lora") from None
-    return peft
 
 
 def first_line(error: Exception) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.models.local.load import (
     Precision,
+    dtype_name,
     load_model,
     load_renderer,
     locate_model,
     model_input,
-    resolve_precision,
 )
-from atlas.models.players import PlayerAnswer
-from atlas.records import Message
 from atlas.store.run_folders import Input
 from atlas.terminal.progress import say
 
@@ -51,15 +48,14 @@ class LocalPlayer:
     def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
         place = locate_model(model)
         renderer = load_renderer(place)
-        precision = resolve_precision(config.precision)
-        loaded = load_model(place, "bfloat16" if precision == "bf16" else "float32")
+        loaded = load_model(place, dtype_name(config.precision))
         for note in renderer.notes:
             say(note)
         # This imports torch, which takes seconds.
         from atlas.models.local.chat_batch import ChatBatch
 
         longest = getattr(loaded.config, "max_position_embeddings", None) or config.max_context
-        self._batch = ChatBatch(
+        batch = ChatBatch(
             loaded,
             renderer,
             temperature=config.temperature,
@@ -68,26 +64,11 @@ class LocalPlayer:
             batch_size=config.batch_size,
             seed=seed,
         )
+        # The batch plays; this class gives it settings.
+        self.submit, self.next_answers = batch.submit, batch.next_answers
+        self.close, self.end = batch.close, batch.end
 
     @staticmethod
     def describe_model(model: str, out: Path) -> Input:
         """The model as an input of the run at `out`, with the digest of its files."""
         return model_input(model, out)
-
-    def submit(
-        self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> None:
-        """Ask for the next answer in conversation `name`; the chat template writes the tools."""
-        self._batch.submit(name, new_messages, tools)
-
-    def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
-        """The answers to all that was submitted."""
-        return self._batch.next_answers()
-
-    def close(self, name: str) -> None:
-        """Forget a conversation."""
-        self._batch.close(name)
-
-    def end(self) -> None:
-        """Forget all conversations."""
-        self._batch.end()

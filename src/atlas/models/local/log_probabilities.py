@@ -62,10 +62,8 @@ class LocalScorer:
             of_all = torch.log_softmax(rows.float(), dim=-1)
             log_probs.append(of_all.gather(1, wanted[:, None])[:, 0])
             entropies.append(torch.special.entr(of_all.exp()).sum(dim=-1))
-        return (
-            torch.cat(log_probs).double().cpu().numpy(),
-            torch.cat(entropies).double().cpu().numpy(),
-        )
+        found, of_tokens = (torch.cat(each).double().cpu() for each in (log_probs, entropies))
+        return found.numpy(), of_tokens.numpy()
 
 
 def load_scorer(name: str, precision: Precision = "auto") -> LocalScorer:

@@ -1,8 +1,7 @@
 """The log-probability and entropy of every token that a step owns.
 
-A step is measured only over its own tokens, including the end of turn, with the whole history
-before them as context. The renderer decides which step owns a token; a scorer only measures the
-tokens at given positions.
+A step is measured over its own tokens, including the end of turn, with the whole history before
+them as context. The renderer decides which step owns a token; a scorer measures given positions.
 """
 
 from __future__ import annotations

@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 
 from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.protocol import (
-    UNANSWERED,
     BatchAnswer,
     BatchRoute,
     EndedBatch,
-    RefusedBatch,
     no_answer,
+    not_batched,
     read_answers,
 )
 from atlas.models.endpoints.http_error import HttpError
@@ -55,9 +54,7 @@ class AnthropicBatches:
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
         if not parts.path.endswith(PATH):
-            raise ValueError(
-                f"{parts.path} does not take batches, expected an address that ends with {PATH}"
-            )
+            raise not_batched(parts.path, PATH)
         base = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix(PATH)}"
         return BatchRoute(base, f"{PATH} {headers.get('anthropic-beta', '')}".rstrip())
 
@@ -74,7 +71,7 @@ class AnthropicBatches:
             headers["anthropic-beta"] = betas
         content = b'{"requests": [' + b", ".join(lines) + b"]}"
         url = f"{route.base}{PATH}/batches"
-        return str((await self._requests.ask("POST", url, headers=headers, data=content))["id"])
+        return str((await self._requests.ask("POST", url, content, headers))["id"])
 
     async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         batches = await self._list(route, PAGE)
@@ -84,19 +81,16 @@ class AnthropicBatches:
             if sum(batch["request_counts"].values()) == num_questions
         ]
 
-    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         url = f"{route.base}{PATH}/batches/{id_}"
         state = await self._requests.get(url)
         if state["processing_status"] != "ended":
             return None
         if not state.get("results_url"):
             raise HttpError("its results are no longer kept", 404)
-        answers, num_unreadable = read_answers(
-            [await self._requests.fetch(f"{url}/results")], _read
-        )
         num_promised = sum(state["request_counts"].values())
-        is_torn = num_unreadable > 0 or len(answers) < num_promised
-        return EndedBatch(answers, "ended", is_torn)
+        texts = [await self._requests.fetch(f"{url}/results")]
+        return read_answers(texts, _read, "ended", num_promised)
 
     async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
         url = f"{route.base}{PATH}/batches?limit={limit}"
@@ -111,4 +105,4 @@ def _read(row: Any) -> tuple[str, BatchAnswer]:
         error = result["error"]
         return key, (STATUSES.get(error["error"]["type"], 500), error)
     # It is canceled or expired.
-    return key, (UNANSWERED, no_answer(f"it {result['type']} in its batch"))
+    return key, no_answer(f"it {result['type']} in its batch")

@@ -12,10 +12,6 @@ from atlas.models.endpoints.batches.protocol import BatchProtocol, BatchRoute
 from atlas.models.endpoints.http_error import HttpError
 
 
-class AmbiguousBatchError(EndpointError):
-    """Several batches may be the one whose id was lost."""
-
-
 class BatchMaker:
     """Makes batches with `protocol`, and notes each in `ledger` before and after."""
 
@@ -24,7 +20,7 @@ class BatchMaker:
     ) -> None:
         self._protocol = protocol
         self._requests = requests
-        self._ledger = ledger
+        self.ledger = ledger
         # Batches that an earlier process may have made when it was killed.
         self._planned = [noted for noted in ledger.read() if noted.id is None]
 
@@ -34,19 +30,13 @@ class BatchMaker:
         Raises:
             EndpointError, HttpError: nothing shows whether one was made, or which it is.
         """
-        for planned in list(self._planned):
-            if keys.isdisjoint(planned.keys):
-                continue
-            try:
-                id_ = await self._find(route, planned)
-            except AmbiguousBatchError:
-                self._forget(planned)
-                raise
-            if id_ is None:
-                self._forget(planned)
-            else:
-                self._planned.remove(planned)
-                yield self._ledger.made(planned, id_)
+        for planned in [each for each in self._planned if not keys.isdisjoint(each.keys)]:
+            found = await self._find(route, planned)
+            self._planned.remove(planned)
+            if len(found) != 1:
+                self.ledger.forget(planned)
+            if id_ := _only(found):
+                yield self.ledger.made(planned, id_)
 
     async def make(self, route: BatchRoute, lines: Mapping[str, bytes]) -> NotedBatch:
         """Make a batch of lines, by key.
@@ -59,12 +49,12 @@ class BatchMaker:
         """
         contents = list(lines.values())
         handle = await self._protocol.prepare(route, contents)
-        planned = self._ledger.plan(handle, list(lines))
+        planned = self.ledger.plan(handle, list(lines))
         was_tried = False
 
         async def find_or_make() -> str:
             nonlocal was_tried
-            found = await self._find(route, planned) if was_tried else None
+            found = _only(await self._find(route, planned)) if was_tried else None
             was_tried = True
             return found or await self._protocol.make(route, contents, handle)
 
@@ -73,23 +63,22 @@ class BatchMaker:
         except (EndpointError, HttpError) as error:
             # After an EndpointError, the last try may have succeeded, too.
             may_exist = isinstance(error, EndpointError)
-            found = await self._find(route, planned) if may_exist else None
+            found = _only(await self._find(route, planned)) if may_exist else None
             if found is None:
-                self._ledger.forget(planned)
+                self.ledger.forget(planned)
                 raise
             id_ = found
-        return self._ledger.made(planned, id_)
+        return self.ledger.made(planned, id_)
 
-    async def _find(self, route: BatchRoute, planned: NotedBatch) -> str | None:
-        """The id of a planned batch, if it was made."""
-        noted = {noted.id for noted in self._ledger.read()}
+    async def _find(self, route: BatchRoute, planned: NotedBatch) -> list[str]:
+        """The ids of what may be the planned batch, without those in the ledger."""
+        noted = {noted.id for noted in self.ledger.read()}
         found = await self._protocol.find(route, len(planned.keys), planned.handle)
-        own = [id_ for id_ in found if id_ not in noted]
-        if len(own) > 1:
-            choice = ", ".join(own)
-            raise AmbiguousBatchError(f"it may be any of {choice}, and nothing shows which one")
-        return own[0] if own else None
+        return [id_ for id_ in found if id_ not in noted]
 
-    def _forget(self, planned: NotedBatch) -> None:
-        self._planned.remove(planned)
-        self._ledger.forget(planned)
+
+def _only(found: list[str]) -> str | None:
+    if len(found) > 1:
+        choice = ", ".join(found)
+        raise EndpointError(f"it may be any of {choice}, and nothing shows which one")
+    return found[0] if found else None

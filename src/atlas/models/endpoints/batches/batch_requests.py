@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -37,12 +36,12 @@ class BatchRequests:
         self,
         method: str,
         url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
         data: bytes | aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
         has_key: bool = True,
     ) -> HttpReply:
-        """The response to one request.
+        """The response to one request. GET follows redirects, without the key to another server.
 
         Args:
             has_key: whether to send the key; not to an address that a response named.
@@ -50,20 +49,42 @@ class BatchRequests:
         Raises:
             HttpError: no response, or one with an error.
         """
-        own = self.headers if has_key else {}
-        reply = await self._request(method, url, {**own, **(headers or {})}, data)
-        return _insist(reply)
+        target = url
+        for _ in range(MOST_REDIRECTS):
+            is_own = has_key and urlsplit(target)[:2] == urlsplit(url)[:2]
+            sent = {**(self.headers if is_own else {}), **(headers or {})}
+            try:
+                reply = await self._connections.send(method, target, sent, data)
+            except ValueError as error:
+                raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise HttpError(str(error) or type(error).__name__) from None
+            if 200 <= reply.status < 300:
+                return reply
+            is_redirect = 300 <= reply.status < 400 and "Location" in reply.headers
+            if method != "GET" or not is_redirect:
+                break
+            target = urljoin(target, reply.headers["Location"])
+        raise error_of(reply.status, reply.headers, reply.body)
 
-    async def ask(self, method: str, url: str, row: Any = None, **options: Any) -> dict[str, Any]:
-        """The JSON object in the response to one request, whose body may be the JSON of `row`."""
+    async def ask(self, method: str, url: str, *body: Any, row: Any = None) -> dict[str, Any]:
+        """The JSON object in the response to one request.
+
+        Args:
+            body: data and headers, as `send` takes them.
+            row: what is sent as JSON instead.
+        """
         if row is not None:
-            options["data"] = json.dumps(row).encode()
-            options["headers"] = {"Content-Type": "application/json"}
-        return read_object(await self.send(method, url, **options))
+            body = (json.dumps(row).encode(), {"Content-Type": "application/json"})
+        return read_object(await self.send(method, url, *body))
 
     async def get(self, url: str) -> dict[str, Any]:
         """The JSON object at an address, with retries."""
         return await self.repeat(lambda: self.ask("GET", url))
+
+    async def fetch(self, url: str) -> bytes:
+        """A file, with retries."""
+        return (await self.repeat(lambda: self.send("GET", url))).body
 
     async def repeat(self, request: Callable[[], Awaitable[T]]) -> T:
         """The result of `request`, which is retried after failures that may pass.
@@ -82,38 +103,8 @@ class BatchRequests:
 
         return await self._retries.run(attempt)
 
-    async def fetch(self, url: str) -> bytes:
-        """A file, with retries. The key does not follow a redirect to another server."""
-
-        async def fetch() -> bytes:
-            target = url
-            for _ in range(MOST_REDIRECTS):
-                is_same_server = urlsplit(target)[:2] == urlsplit(url)[:2]
-                reply = await self._request("GET", target, self.headers if is_same_server else {})
-                if not 300 <= reply.status < 400 or "Location" not in reply.headers:
-                    break
-                target = urljoin(target, reply.headers["Location"])
-            return _insist(reply).body
-
-        return await self.repeat(fetch)
-
     async def close(self) -> None:
         await self._connections.close()
-
-    async def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        data: bytes | aiohttp.FormData | None = None,
-    ) -> HttpReply:
-        body = io.BytesIO(data) if isinstance(data, bytes) else data
-        try:
-            return await self._connections.send(method, url, headers, body)
-        except ValueError as error:
-            raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise HttpError(str(error) or type(error).__name__) from None
 
 
 def read_object(reply: HttpReply) -> dict[str, Any]:
@@ -129,10 +120,3 @@ def read_object(reply: HttpReply) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise HttpError(f"not a JSON object: {reply.body.decode('utf-8', 'replace')}")
     return row
-
-
-def _insist(reply: HttpReply) -> HttpReply:
-    """Raise the error in a response that has one."""
-    if 200 <= reply.status < 300:
-        return reply
-    raise error_of(reply.status, reply.headers, reply.body)

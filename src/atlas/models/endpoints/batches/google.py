@@ -17,8 +17,8 @@ from atlas.models.endpoints.batches.protocol import (
     BatchAnswer,
     BatchRoute,
     EndedBatch,
-    RefusedBatch,
     json_lines,
+    not_batched,
     read_answers,
 )
 from atlas.models.endpoints.http_error import HttpError
@@ -46,10 +46,7 @@ class GoogleBatches:
         parts = urlsplit(url)
         match = re.fullmatch(rf"(.*)/(models/[^/]+){METHOD}", parts.path)
         if match is None:
-            raise ValueError(
-                f"{parts.path} does not take batches, "
-                f"expected an address that ends with /models/NAME{METHOD}"
-            )
+            raise not_batched(parts.path, f"/models/NAME{METHOD}")
         return BatchRoute(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2])
 
     def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
@@ -71,13 +68,11 @@ class GoogleBatches:
         named = b'{"file": {"displayName": "questions"}}'
 
         async def upload() -> str:
-            begun = await self._requests.send("POST", url, headers=begin, data=named)
+            begun = await self._requests.send("POST", url, named, begin)
             target = begun.headers.get("x-goog-upload-url")
             if target is None:
                 raise HttpError("the answer names no address for the file of questions")
-            ended = await self._requests.send(
-                "POST", target, headers=end, data=content, has_key=False
-            )
+            ended = await self._requests.send("POST", target, content, end, has_key=False)
             return str(read_object(ended)["file"]["name"])
 
         return await self._requests.repeat(upload)
@@ -85,30 +80,27 @@ class GoogleBatches:
     async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
         batch = {"displayName": _title(handle), "inputConfig": {"fileName": handle}}
         url = f"{route.base}/{route.group}:batchGenerateContent"
-        return str((await self._requests.ask("POST", url, {"batch": batch}))["name"])
+        return str((await self._requests.ask("POST", url, row={"batch": batch}))["name"])
 
     async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
         found: list[str] = []
         query: dict[str, Any] = {"pageSize": 100}
         while True:
-            url = f"{route.base}/batches?{urlencode(query)}"
-            page = await self._requests.get(url)
-            found += [
-                str(batch["name"])
-                for batch in page.get("operations") or []
-                if (batch.get("metadata") or {}).get("displayName") == _title(handle)
-            ]
+            page = await self._requests.get(f"{route.base}/batches?{urlencode(query)}")
+            for batch in page.get("operations") or []:
+                if (batch.get("metadata") or {}).get("displayName") == _title(handle):
+                    found.append(str(batch["name"]))
             query["pageToken"] = page.get("nextPageToken")
             if found or not query["pageToken"]:
                 return found
 
-    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         state = await self._requests.get(f"{route.base}/{id_}")
         metadata = state.get("metadata") or {}
         how = re.sub("^(BATCH|JOB)_STATE_", "", str(metadata.get("state")))
         if how == "FAILED":
-            error = state.get("error") or {}
-            return RefusedBatch(str(error.get("message") or "no reason is given"))
+            reason = (state.get("error") or {}).get("message") or "no reason is given"
+            return EndedBatch({}, str(reason), is_refused=True)
         if how not in ENDED:
             return None
         output = state.get("response") or metadata.get("output") or {}
@@ -117,14 +109,13 @@ class GoogleBatches:
         if output.get("responsesFile"):
             url = f"{route.base}/{output['responsesFile']}:download?alt=media"
             texts.append(await self._requests.fetch(url))
-        answers, num_unreadable = read_answers(texts, _read)
-        counts = metadata.get("batchStats") or {}
-        names = ("successfulRequestCount", "failedRequestCount")
-        num_promised = sum(int(counts.get(name) or 0) for name in names)
+        num_promised = 0
         # Questions that were not answered in time have no file.
-        has_answers = bool(texts) or "SUCCEEDED" in how
-        is_short = len(answers) < num_promised and has_answers
-        return EndedBatch(answers, how.lower(), is_torn=num_unreadable > 0 or is_short)
+        if texts or "SUCCEEDED" in how:
+            counts = metadata.get("batchStats") or {}
+            names = ("successfulRequestCount", "failedRequestCount")
+            num_promised = sum(int(counts.get(name) or 0) for name in names)
+        return read_answers(texts, _read, how.lower(), num_promised)
 
 
 def _title(file: str) -> str:

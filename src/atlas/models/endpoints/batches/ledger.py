@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ class NotedBatch:
     """A batch whose questions are `keys`; `id` is None until the batch was made."""
 
     path: Path
+    address: str
     handle: str
     keys: tuple[str, ...]
     sent_at: float
@@ -51,14 +52,13 @@ class BatchLedger:
         for path in self._folder.glob("*.json"):
             try:
                 row = json.loads(path.read_bytes())
-                keys = tuple(map(str, row["keys"]))
-                batch = NotedBatch(path, row["handle"], keys, float(row["sent_at"]), row["id"])
-                address = row["address"]
+                batch = NotedBatch(path, **row | {"keys": tuple(row["keys"])})
+                is_old = time.time() - batch.sent_at > KEPT_SECONDS
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            if time.time() - batch.sent_at > KEPT_SECONDS:
+            if is_old:
                 self.forget(batch)
-            elif address == self._address:
+            elif batch.address == self._address:
                 found.append(batch)
         return sorted(found, key=lambda batch: batch.sent_at)
 
@@ -66,7 +66,7 @@ class BatchLedger:
         """Note that a batch of these questions is about to be made."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{uuid4().hex}.json"
-        return self._write(NotedBatch(path, handle, tuple(keys), time.time()))
+        return self._write(NotedBatch(path, self._address, handle, tuple(keys), time.time()))
 
     def made(self, planned: NotedBatch, id_: str) -> NotedBatch:
         """Note that a planned batch was made."""
@@ -83,13 +83,8 @@ class BatchLedger:
         batch.path.unlink(missing_ok=True)
 
     def _write(self, batch: NotedBatch) -> NotedBatch:
-        row = {
-            "handle": batch.handle,
-            "id": batch.id,
-            "address": self._address,
-            "keys": batch.keys,
-            "sent_at": batch.sent_at,
-        }
+        row = asdict(batch)
+        del row["path"]
         growing = batch.path.with_suffix(".partial")
         growing.write_text(json.dumps(row), encoding="utf-8")
         growing.replace(batch.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -11,17 +12,15 @@ import aiohttp
 
 from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.protocol import (
-    UNANSWERED,
     BatchAnswer,
     BatchRoute,
     EndedBatch,
-    RefusedBatch,
     json_lines,
     no_answer,
+    not_batched,
     read_answers,
 )
 
-ENDPOINTS = ("/chat/completions", "/responses")
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 ENDED = ("completed", "expired", "cancelled")
 
@@ -43,28 +42,22 @@ class OpenAIBatches:
 
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         parts = urlsplit(url)
-        endpoint = next((each for each in ENDPOINTS if parts.path.endswith(each)), None)
-        if endpoint is None:
-            raise ValueError(
-                f"{parts.path} does not take batches, expected an address that ends with "
-                f"{' or '.join(ENDPOINTS)}"
-            )
-        path = parts.path.removesuffix(endpoint).partition("/deployments/")[0].rstrip("/")
+        match = re.fullmatch(r"(.*?)(?:/deployments/.*)?(/chat/completions|/responses)", parts.path)
+        if match is None:
+            raise not_batched(parts.path, "/chat/completions or /responses")
+        path, endpoint = match.groups()
         group = endpoint if "api-version=" in parts.query else "/v1" + endpoint
         return BatchRoute(f"{parts.scheme}://{parts.netloc}{path}", group, parts.query)
 
     def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
-        return json.dumps(
-            {"custom_id": key, "method": "POST", "url": route.group, "body": body}
-        ).encode()
+        line = {"custom_id": key, "method": "POST", "url": route.group, "body": body}
+        return json.dumps(line).encode()
 
     async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
-        content = json_lines(lines)
-
         async def upload() -> dict[str, Any]:
             form = aiohttp.FormData({"purpose": "batch"})
-            form.add_field("file", content, filename="questions.jsonl")
-            return await self._requests.ask("POST", _url(route, "/files"), data=form)
+            form.add_field("file", json_lines(lines), filename="questions.jsonl")
+            return await self._requests.ask("POST", _url(route, "/files"), form)
 
         return str((await self._requests.repeat(upload))["id"])
 
@@ -76,40 +69,36 @@ class OpenAIBatches:
             "endpoint": "/chat/completions" if is_azure else route.group,
             "completion_window": "24h",
         }
-        return str((await self._requests.ask("POST", _url(route, "/batches"), batch))["id"])
+        made = await self._requests.ask("POST", _url(route, "/batches"), row=batch)
+        return str(made["id"])
 
     async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
-        url = _url(route, "/batches", limit=100)
-        page = await self._requests.get(url)
+        page = await self._requests.get(_url(route, "/batches", limit=100))
         return [str(batch["id"]) for batch in page["data"] if batch.get("input_file_id") == handle]
 
-    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
-        url = _url(route, f"/batches/{id_}")
-        state = await self._requests.get(url)
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
+        state = await self._requests.get(_url(route, f"/batches/{id_}"))
         how = str(state["status"]).lower()
         if how == "failed":
             errors = (state.get("errors") or {}).get("data") or []
             reasons = "; ".join(str(error.get("message")) for error in errors)
-            return RefusedBatch(reasons or "no reason is given")
+            return EndedBatch({}, reasons or "no reason is given", is_refused=True)
         if how not in ENDED:
             return None
-        files = [file for file in (state.get("output_file_id"), state.get("error_file_id")) if file]
-        texts = [
-            await self._requests.fetch(_url(route, f"/files/{file}/content")) for file in files
-        ]
-        answers, num_unreadable = read_answers(texts, _read)
+        files = filter(None, (state.get("output_file_id"), state.get("error_file_id")))
+        urls = [_url(route, f"/files/{file}/content") for file in files]
+        texts = [await self._requests.fetch(url) for url in urls]
         num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        is_torn = num_unreadable > 0 or len(answers) < num_promised
-        return EndedBatch(answers, how, is_torn)
+        return read_answers(texts, _read, how, num_promised)
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:
     key, response = str(row["custom_id"]), row.get("response")
     if isinstance(response, dict):
         return key, (int(response["status_code"]), response["body"])
-    return key, (UNANSWERED, no_answer(str((row.get("error") or {}).get("message"))))
+    return key, no_answer(str((row.get("error") or {}).get("message")))
 
 
 def _url(route: BatchRoute, path: str, **query: int) -> str:
-    parts = [part for part in (route.query, urlencode(query)) if part]
-    return "?".join([route.base + path, *(["&".join(parts)] if parts else [])])
+    queries = "&".join(filter(None, (route.query, urlencode(query))))
+    return route.base + path + (f"?{queries}" if queries else "")

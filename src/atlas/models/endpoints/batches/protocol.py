@@ -18,10 +18,8 @@ BatchAnswer = tuple[int, Any]
 class BatchRoute:
     """Where a question is sent. Only questions with the same route may share a batch.
 
-    Attributes:
-        base: the address before the paths of batches.
-        group: what the questions have in common. Together with its body it identifies a question.
-        query: the query of every request.
+    `base` is the address before the paths of batches, `query` the query of every request. `group`
+    is what the questions have in common; together with its body it identifies a question.
     """
 
     base: str
@@ -31,21 +29,16 @@ class BatchRoute:
 
 @dataclass(frozen=True, slots=True)
 class EndedBatch:
-    """A batch with all the answers that it will ever hold, by key, and `how` it ended ("expired").
+    """A batch with all the answers that it will ever hold, by key.
 
-    A batch that `is_torn` (half a file, a proxy's page) is paid for and may come whole later.
+    A batch that `is_torn` (half a file, a proxy's page) is paid for and may come whole later. A
+    batch that `is_refused` as a whole would be refused again. `how` says how it ended.
     """
 
     answers: dict[str, BatchAnswer]
     how: str
     is_torn: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedBatch:
-    """A batch that the provider refused as a whole, for a reason that a retry does not change."""
-
-    reason: str
+    is_refused: bool = False
 
 
 class BatchProtocol(Protocol):
@@ -85,32 +78,44 @@ class BatchProtocol(Protocol):
         """The ids of batches that `make` may have made with this handle; usually none or one."""
         ...
 
-    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | RefusedBatch | None:
+    async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         """The result of a batch; None while it runs."""
         ...
 
 
-def no_answer(message: str) -> dict[str, Any]:
-    """The body of an error written by atlas, with its message where every SDK looks for one."""
-    return {"error": {"message": message, "type": "batch", "param": None, "code": None}}
+def not_batched(path: str, expected: str) -> ValueError:
+    """The error for an address that does not end as expected."""
+    return ValueError(
+        f"{path} does not take batches, expected an address that ends with {expected}"
+    )
+
+
+def no_answer(message: str, status: int = UNANSWERED) -> BatchAnswer:
+    """An error written by atlas, with its message where every SDK looks for one."""
+    return status, {"error": {"message": message, "type": "batch", "param": None, "code": None}}
 
 
 def read_answers(
-    texts: Iterable[bytes], read: Callable[[Any], tuple[str, BatchAnswer]]
-) -> tuple[dict[str, BatchAnswer], int]:
-    """The answers in files of JSON lines, by key, and the number of lines that cannot be read."""
+    texts: Iterable[bytes],
+    read: Callable[[Any], tuple[str, BatchAnswer]],
+    how: str,
+    num_promised: int,
+) -> EndedBatch:
+    """The batch with the answers in files of JSON lines.
+
+    It is torn if a line cannot be read, or if there are fewer answers than `num_promised`.
+    """
     found: dict[str, BatchAnswer] = {}
-    num_unreadable = 0
+    is_torn = False
     for line in (line for text in texts for line in text.split(b"\n") if line.strip()):
         try:
             key, (status, body) = read(json.loads(line))
             if not 100 <= status < 600:
                 raise ValueError(f"{status} is not a status")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            num_unreadable += 1
-        else:
             found[key] = (status, body)
-    return found, num_unreadable
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            is_torn = True
+    return EndedBatch(found, how, is_torn or len(found) < num_promised)
 
 
 def json_lines(lines: Iterable[bytes]) -> bytes:

@@ -15,7 +15,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from atlas.models.endpoints.batches.batch_maker import BatchMaker
@@ -27,7 +27,6 @@ from atlas.models.endpoints.batches.protocol import (
     BatchProtocol,
     BatchRoute,
     EndedBatch,
-    RefusedBatch,
     no_answer,
 )
 from atlas.models.endpoints.connections import HttpReply
@@ -42,23 +41,42 @@ GATHER_SECONDS = 2.0
 class _Batch:
     """A batch that was made. `unclaimed` are its questions whose answer was not taken yet.
 
-    `answers` is None while it runs. With `is_earlier` another process made it.
+    With `is_earlier` another process made it. `end` is done when it ended; then `answers` are those
+    that were not taken yet, and `missing` is the answer to a question without one.
     """
 
     noted: NotedBatch
     unclaimed: set[str]
     is_earlier: bool
-    route: BatchRoute | None = None
-    answers: Mapping[str, BatchAnswer] | None = None
+    end: asyncio.Task[None] | None = None
+    answers: dict[str, BatchAnswer] = field(default_factory=dict)
+    missing: BatchAnswer | None = None
+    keeps_missing: bool = False
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """A question that a caller waits for."""
+class _Queued:
+    """A question that is not in a batch yet."""
 
     route: BatchRoute
     line: bytes
-    futures: list[asyncio.Future[BatchAnswer]] = field(default_factory=list)
+    batch: asyncio.Future[_Batch]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question that some callers wait for."""
+
+    answer: asyncio.Task[BatchAnswer]
+    num_callers: int = 0
+
+
+class _Failure(Exception):
+    """A question's batch met `error`: no question can be asked, or only not now."""
+
+    def __init__(self, what: str, error: Exception) -> None:
+        is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
+        self.answer = no_answer(f"{what}: {error}", UNUSABLE if is_final else UNANSWERED)
 
 
 class BatchTransport:
@@ -74,222 +92,172 @@ class BatchTransport:
     ) -> None:
         self._requests = BatchRequests(endpoint)
         self._protocol = protocol(self._requests)
-        self._size = batching.size
-        self._poll_seconds = batching.poll_seconds
-        self._folder = batching.folder or ledger_folder()
-        self._ledger: BatchLedger | None = None
+        self._batching = batching
+        # Made by the first question, which brings the address.
         self._maker: BatchMaker | None = None
-        self._waiting: dict[str, _Waiting] = {}
-        # The keys of questions that are not in a batch yet.
-        self._queue: dict[str, None] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._queue: dict[str, _Queued] = {}
         self._queue_grew_at = 0.0
+        self._batches: list[_Batch] = []
         # The batch that holds a question, if one does; while it runs, or until its answer is taken.
         self._holder: dict[str, _Batch] = {}
-        self._open: list[_Batch] = []
-        self._ended: list[_Batch] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], data: bytes) -> HttpReply:
         headers = {name.lower(): value for name, value in headers.items()}
         route = self._protocol.route(url, headers)
-        self._requests.headers = {
-            name: headers[name] for name in self._protocol.headers if name in headers
-        }
+        names = [name for name in self._protocol.headers if name in headers]
+        self._requests.headers = {name: headers[name] for name in names}
+        if self._maker is None:
+            self._maker = self._open_maker(route.base)
         body = json.loads(data)
         text = json.dumps([route.group, body], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
-        line = self._protocol.line(key, route, body)
-        status, answer = await self._answer(key, route, line)
+        asked = self._asked.get(key)
+        if asked is None:
+            line = self._protocol.line(key, route, body)
+            asked = _Asked(asyncio.create_task(self._answer(key, route, line)))
+            self._asked[key] = asked
+        asked.num_callers += 1
+        try:
+            status, answer = await asyncio.shield(asked.answer)
+        finally:
+            asked.num_callers -= 1
+            # All callers gave up: the answer is left for those who ask later.
+            if not asked.num_callers:
+                asked.answer.cancel()
+                del self._asked[key]
         content = json.dumps(answer).encode()
         return HttpReply(status, {"Content-Type": "application/json"}, content)
 
     async def close(self) -> None:
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        tasks = [self._sender, *(batch.end for batch in self._batches)]
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         # A batch that is being paid for is noted first.
         if self._sending is not None:
             await self._sending
-        for batch in self._ended:
-            assert self._ledger is not None
-            self._ledger.keep(batch.noted, batch.unclaimed)
-        self._ended.clear()
+        for batch in self._batches:
+            if batch.missing is not None and self._maker is not None:
+                self._maker.ledger.keep(batch.noted, batch.unclaimed)
+        self._batches.clear()
         await self._requests.close()
 
-    def _open_ledger(self, address: str) -> BatchLedger:
-        """The ledger of the first question's address, with the batches of earlier processes."""
-        ledger = BatchLedger(self._folder, address)
+    def _open_maker(self, address: str) -> BatchMaker:
+        """The maker for one address. The batches of earlier processes are held from now on."""
+        ledger = BatchLedger(self._batching.folder or ledger_folder(), address)
         for noted in ledger.read():
             if noted.id is not None:
                 self._hold(noted, is_earlier=True)
-        self._maker = BatchMaker(self._protocol, self._requests, ledger)
-        return ledger
+        return BatchMaker(self._protocol, self._requests, ledger)
+
+    def _hold(self, noted: NotedBatch, is_earlier: bool) -> None:
+        """Wait for a batch with all its questions, of which some may be in the queue."""
+        batch = _Batch(noted, set(noted.keys), is_earlier)
+        self._batches.append(batch)
+        self._holder |= dict.fromkeys(noted.keys, batch)
+        for key in self._queue.keys() & noted.keys:
+            queued = self._queue.pop(key).batch
+            if not queued.done():
+                queued.set_result(batch)
 
     async def _answer(self, key: str, route: BatchRoute, line: bytes) -> BatchAnswer:
-        if self._ledger is None:
-            self._ledger = self._open_ledger(route.base)
-        batch = self._holder.get(key)
-        if batch is not None and batch.answers is not None:
-            self._claim(batch, key)
-            return batch.answers[key]
-        if key not in self._waiting:
-            self._waiting[key] = _Waiting(route, line)
-            if batch is None:
-                self._put_in_queue(key)
-            else:
-                self._wait_for(batch, route)
-        future: asyncio.Future[BatchAnswer] = asyncio.get_running_loop().create_future()
-        self._waiting[key].futures.append(future)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await future
-
-    def _hold(self, noted: NotedBatch, is_earlier: bool) -> _Batch:
-        batch = _Batch(noted, set(noted.keys), is_earlier)
-        self._holder |= dict.fromkeys(noted.keys, batch)
-        return batch
-
-    def _wait_for(self, batch: _Batch, route: BatchRoute) -> None:
-        batch.route = route
-        if batch not in self._open:
-            self._open.append(batch)
-
-    def _claim(self, batch: _Batch, key: str) -> None:
-        batch.unclaimed.discard(key)
-        self._release(batch, key)
+        """A question's answer. What a batch of an earlier process lacks is asked once more."""
+        while True:
+            try:
+                batch = self._holder.get(key) or await self._put_in_queue(key, route, line)
+                if batch.end is None:
+                    batch.end = asyncio.create_task(self._watch(batch, route))
+                await asyncio.shield(batch.end)
+            except _Failure as failure:
+                return failure.answer
+            assert batch.missing is not None
+            self._release(batch, key)
+            if key in batch.answers or not batch.keeps_missing:
+                batch.unclaimed.discard(key)
+            answer = batch.answers.pop(key, batch.missing)
+            if answer[0] != UNANSWERED or not batch.is_earlier:
+                return answer
 
     def _release(self, batch: _Batch, key: str) -> None:
         if self._holder.get(key) is batch:
             del self._holder[key]
 
-    def _put_in_queue(self, key: str) -> None:
-        self._queue[key] = None
-        self._queue_grew_at = time.monotonic()
+    async def _put_in_queue(self, key: str, route: BatchRoute, line: bytes) -> _Batch:
+        """Send a question together with others; its batch."""
+        queued = _Queued(route, line, asyncio.get_running_loop().create_future())
+        self._queue[key], self._queue_grew_at = queued, time.monotonic()
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all())
+        return await queued.batch
 
-    async def _work(self) -> None:
-        """Send and look until nothing is left. Each failure becomes an answer."""
-        looked_at = -self._poll_seconds
-        pause = min(self._poll_seconds, GATHER_SECONDS)
-        try:
-            while self._open or self._queue:
-                while len(self._queue) >= self._size or (
-                    self._queue and time.monotonic() - self._queue_grew_at >= pause
-                ):
-                    self._sending = asyncio.create_task(self._send())
-                    await asyncio.shield(self._sending)
-                if time.monotonic() - looked_at >= self._poll_seconds:
-                    for batch in list(self._open):
-                        await self._look(batch)
-                    looked_at = time.monotonic()
+    async def _send_all(self) -> None:
+        pause = min(self._batching.poll_seconds, GATHER_SECONDS)
+        while self._queue:
+            is_quiet = time.monotonic() - self._queue_grew_at >= pause
+            if is_quiet or len(self._queue) >= self._batching.size:
+                self._sending = asyncio.create_task(self._send())
+                await asyncio.shield(self._sending)
+            else:
                 await asyncio.sleep(pause / 2)
-        except Exception as error:
-            self._queue.clear()
-            self._fail(list(self._waiting), "the batches cannot go on", error)
 
     async def _send(self) -> None:
         """Send one batch, of questions with the route of the first one in the queue."""
         assert self._maker is not None
-        route = self._waiting[next(iter(self._queue))].route
-        keys = {key for key in self._queue if self._waiting[key].route == route}
-        try:
-            async for adopted in self._maker.adopt(route, keys):
-                self._wait_for(self._hold(adopted, is_earlier=True), route)
-                keys.difference_update(adopted.keys)
-                self._leave_queue(adopted.keys)
-        except Exception as error:
-            self._leave_queue(keys)
-            what = "a killed run was making a batch, and nothing shows whether it was made"
-            self._fail(keys, what, error)
-            return
+        route = next(iter(self._queue.values())).route
+        sent = {key: queued for key, queued in self._queue.items() if queued.route == route}
         lines: dict[str, bytes] = {}
-        num_bytes = 0
-        for key in filter(keys.__contains__, self._queue):
-            line = self._waiting[key].line
-            num_bytes += len(line)
-            if len(lines) >= self._size or (lines and num_bytes > self._protocol.largest_batch):
-                break
-            lines[key] = line
-        if not lines:
-            return
-        self._leave_queue(lines)
+        what = "a killed run was making a batch, and nothing shows whether it was made"
         # A missing id or a full disk must not leave callers waiting.
         try:
-            made = await self._maker.make(route, lines)
+            async for adopted in self._maker.adopt(route, sent.keys()):
+                self._hold(adopted, is_earlier=True)
+            num_bytes = 0
+            for key in [key for key in sent if key in self._queue]:
+                line = sent[key].line
+                num_bytes += len(line)
+                is_large = num_bytes > self._protocol.largest_batch
+                if lines and (is_large or len(lines) >= self._batching.size):
+                    break
+                lines[key] = line
+            if lines:
+                what = "the batch could not be sent"
+                self._hold(await self._maker.make(route, lines), is_earlier=False)
         except Exception as error:
-            self._fail(lines, "the batch could not be sent", error)
-        else:
-            self._wait_for(self._hold(made, is_earlier=False), route)
+            for key in (lines or sent).keys() & self._queue.keys():
+                queued = self._queue.pop(key).batch
+                if not queued.done():
+                    queued.set_exception(_Failure(what, error))
 
-    def _leave_queue(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._queue.pop(key, None)
-
-    async def _look(self, batch: _Batch) -> None:
-        assert batch.route is not None
-        try:
-            state = await self._protocol.look(batch.route, str(batch.noted.id))
-        except Exception as error:
-            # It was deleted, or belongs to another account.
-            if isinstance(error, HttpError) and error.status == 404:
-                self._end(batch, EndedBatch({}, "gone"))
-                return
-            # It stays in the ledger: another run may find it.
-            self._open.remove(batch)
-            what = f"batch {batch.noted.id} cannot be looked at"
-            self._fail(self._wanted(batch), what, error)
-        else:
-            if state is not None:
-                self._end(batch, state)
-
-    def _wanted(self, batch: _Batch) -> list[str]:
-        """The questions that callers wait for and that this batch has to answer."""
-        held = [key for key in batch.unclaimed if self._holder.get(key) is batch]
-        return sorted(key for key in held if key in self._waiting)
-
-    def _end(self, batch: _Batch, state: EndedBatch | RefusedBatch) -> None:
-        """Answer who waits. What a batch of an earlier process lacks is asked once more.
+    async def _watch(self, batch: _Batch, route: BatchRoute) -> None:
+        """Wait for the end of a batch.
 
         What is missing in a torn batch is not asked again here: the next run looks for it first.
         """
-        keeps_missing = False
-        if isinstance(state, RefusedBatch):
-            batch.answers = {}
-            status, what = UNUSABLE, f"was refused: {state.reason}"
-        else:
-            batch.answers = state.answers
-            keeps_missing = state.is_torn and not batch.is_earlier
-            torn = "holds lines that cannot be read, so this answer may be lost"
-            what = torn if state.is_torn else f"{state.how} without this answer"
-            status = UNANSWERED
-        missing = status, no_answer(f"batch {batch.noted.id} {what}")
-        self._open.remove(batch)
-        self._ended.append(batch)
-        for key in self._wanted(batch):
-            answer = batch.answers.get(key, missing)
-            if answer[0] == UNANSWERED and batch.is_earlier:
-                self._claim(batch, key)
-                self._put_in_queue(key)
-            elif self._tell(key, answer) and (key in batch.answers or not keeps_missing):
-                self._claim(batch, key)
-        for key in batch.unclaimed - batch.answers.keys():
+        name = f"batch {batch.noted.id}"
+        try:
+            while (ended := await self._protocol.look(route, str(batch.noted.id))) is None:
+                await asyncio.sleep(self._batching.poll_seconds)
+        except Exception as error:
+            # It was deleted, or belongs to another account.
+            if not isinstance(error, HttpError) or error.status != 404:
+                # It stays in the ledger, where another try or another run finds it.
+                batch.end = None
+                raise _Failure(f"{name} cannot be looked at", error) from None
+            ended = EndedBatch({}, "gone")
+        what = f"{name} {ended.how} without this answer"
+        if ended.is_refused:
+            what = f"{name} was refused: {ended.how}"
+        elif ended.is_torn:
+            what = f"{name} holds lines that cannot be read, so this answer may be lost"
+        batch.missing = no_answer(what, UNUSABLE if ended.is_refused else UNANSWERED)
+        batch.keeps_missing = ended.is_torn and not batch.is_earlier
+        found = batch.unclaimed & ended.answers.keys()
+        batch.answers = {key: ended.answers[key] for key in found}
+        for key in batch.unclaimed - found:
             self._release(batch, key)
-        if not keeps_missing:
-            batch.unclaimed &= batch.answers.keys()
-        # The others are not needed any more; there may be many.
-        kept = batch.unclaimed & batch.answers.keys()
-        batch.answers = {key: batch.answers[key] for key in kept}
-
-    def _tell(self, key: str, answer: BatchAnswer) -> bool:
-        """Answer a question. False: no caller waits any more, because all were cancelled."""
-        waiting = [future for future in self._waiting.pop(key).futures if not future.done()]
-        for future in waiting:
-            future.set_result(answer)
-        return bool(waiting)
-
-    def _fail(self, keys: Iterable[str], what: str, error: Exception) -> None:
-        """Answer questions whose batch met `error`: no question can be asked, or only not now."""
-        is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
-        status = UNUSABLE if is_final else UNANSWERED
-        for key in keys:
-            self._tell(key, (status, no_answer(f"{what}: {error}")))
+        if not batch.keeps_missing:
+            batch.unclaimed = found

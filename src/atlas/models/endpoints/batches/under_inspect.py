@@ -30,13 +30,10 @@ def open_batches(
     under_sdk = _UnderSdk(transport)
     if provider == "google":
         return transport, {}, {"async_client_args": {"transport": under_sdk}}
-    arguments: dict[str, Any] = {
-        "http_client": httpx2.AsyncClient(transport=under_sdk, timeout=None)
-    }
+    client = httpx2.AsyncClient(transport=under_sdk, timeout=None)
     # A batch answers in one piece; Anthropic's SDK would refuse to wait for a long answer.
-    if provider == "anthropic":
-        arguments |= {"streaming": False, "timeout": None}
-    return transport, arguments, {}
+    patient = {"streaming": False, "timeout": None} if provider == "anthropic" else {}
+    return transport, {"http_client": client, **patient}, {}
 
 
 class _UnderSdk(httpx2.AsyncBaseTransport):
