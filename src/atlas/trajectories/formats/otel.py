@@ -89,7 +89,7 @@ def _trajectories(calls: Sequence[ModelCall]) -> Iterator[Trajectory | Problem]:
             try:
                 yield _trajectory(group, conversation)
             except BadRowError as error:
-                yield problem_of(error, conversation.calls[0].where, group)
+                yield problem_of(error, conversation.calls[0].row.where, group)
 
 
 def _conversations(calls: Sequence[ModelCall]) -> list[_Conversation]:

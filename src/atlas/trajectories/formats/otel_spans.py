@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atlas.records import Message, Problem, ToolCall
@@ -35,7 +35,7 @@ class ModelCall:
         group: the conversation of the call, or its trace.
         is_continuation: the conversation has a name and no answer of the model was sent along, so
             perhaps only new messages were sent.
-        row: where the call stands, without its content.
+        row: where the call stands, without a value.
     """
 
     group: str
@@ -48,7 +48,6 @@ class ModelCall:
     finish_reason: str | None
     error: str | None
     attributes: Mapping[str, Any]
-    where: str
     row: SourceRow
 
 
@@ -62,7 +61,7 @@ def calls_of_document(row: SourceRow) -> Iterator[ModelCall | Problem]:
             continue
         where = f"{row.where}, span {_first_text(span, 'spanId', 'span_id') or '?'}"
         try:
-            yield _call(span, attributes, row, where)
+            yield _call(span, attributes, replace(row.part(None), where=where))
         except (BadRowError, RecursionError) as error:
             yield problem_of(error, where)
 
@@ -107,9 +106,7 @@ def _plain(value: Any) -> Any:
     return inner if kind in SCALARS else value
 
 
-def _call(
-    span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow, where: str
-) -> ModelCall:
+def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow) -> ModelCall:
     system = decode_nested(attributes.get(SYSTEM))
     output = decode_nested(attributes.get(OUTPUT))
     sent = _messages(decode_nested(attributes.get(INPUT)), "user")
@@ -127,9 +124,8 @@ def _call(
         error = text_or_none(status.get("message")) or text_or_none(attributes.get("error.type"))
         error = error or "error"
     elif not answered:
-        raise BadRowError(
-            "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
-        )
+        reason = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
+        raise BadRowError(reason)
     trace = _first_text(span, "traceId", "trace_id") or "trace"
     conversation = text_or_none(attributes.get("gen_ai.conversation.id"))
     start = str(span.get("startTimeUnixNano", span.get("start_time_unix_nano")))
@@ -145,8 +141,7 @@ def _call(
         finish_reason=reason,
         error=error,
         attributes=attributes,
-        where=where,
-        row=row.part(None),
+        row=row,
     )
 
 

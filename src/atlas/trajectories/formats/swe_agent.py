@@ -1,7 +1,7 @@
 """SWE-agent's `.traj` and mini-SWE-agent's `.traj.json`: one document, one run on one issue.
 
 SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
-is read, or the trajectory where there is no history. Its demonstrations are prompt. mini-SWE-agent
+is read, or the trajectory of a run without history. Its demonstrations are prompt. mini-SWE-agent
 writes `messages`. Neither knows whether the issue was solved: a run is "unknown" unless its exit
 status names an error or a limit.
 """
