@@ -49,15 +49,12 @@ class Section(Protocol):
 
     def settings_class(self, value: Any) -> type[Config] | None:
         """The Config of what `value` of a recipe names, or None if it names nothing known."""
-        ...
 
     def owners(self, key: str) -> list[str]:
         """Which rows have a setting of that name, as words for a message."""
-        ...
 
     def written(self, value: Any) -> dict[str, Any]:
         """`value` as a mapping of a recipe, to which settings can be added."""
-        ...
 
 
 def load_config(

@@ -44,11 +44,10 @@ class NoConfig(Config):
 
 
 class Kind:
-    """A table of named classes, each with its own settings.
+    """A table `name -> "module:Class"` of classes, each with its own settings.
 
-    Args:
-        noun: what a row is called in messages, such as "selector".
-        table: name -> "module:Class". Another class is named "package.module:Class".
+    `noun` is what a row is called in messages, such as "selector". A class that is not in the table
+    is named "package.module:Class".
     """
 
     def __init__(self, noun: str, table: Mapping[str, str]) -> None:
@@ -63,15 +62,6 @@ class Kind:
         """
         return look_up(self.noun, name, self.table)
 
-    def configure(self, name: str, settings: Mapping[str, Any] | Config) -> Choice:
-        """A choice with checked settings.
-
-        Raises:
-            ConfigError: the name is neither a row nor an importable object.
-            ValidationError: a setting is unknown or wrong.
-        """
-        return Choice(name, config_class(self.find(name)).model_validate(settings))
-
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
         """An instance of the chosen class: `Class(settings, *arguments, **named)`."""
         return self.find(choice.name)(self._validate(choice).settings, *arguments, **named)
@@ -81,9 +71,8 @@ class Kind:
         return (self.find(name).__doc__ or "").strip().partition("\n")[0]
 
     def settings_class(self, value: Any) -> type[Config] | None:
-        name = value.name if isinstance(value, Choice) else _split(value)[0] if value else None
         try:
-            return None if name is None else config_class(self.find(name))
+            return config_class(self.find(_split(value)[0]))
         except (AtlasError, ValueError):
             return None
 
@@ -104,11 +93,9 @@ class Kind:
         )
 
     def _validate(self, value: Any) -> Choice:
-        if not isinstance(value, Choice):
-            return self.configure(*_split(value))
-        if isinstance(value.settings, config_class(self.find(value.name))):
-            return value
-        return self.configure(value.name, value.settings)
+        is_choice = isinstance(value, Choice)
+        name, settings = (value.name, value.settings) if is_choice else _split(value)
+        return Choice(name, config_class(self.find(name)).model_validate(settings))
 
 
 def config_class(found: Any) -> type[Config]:

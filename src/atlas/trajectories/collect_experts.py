@@ -68,17 +68,14 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
     with start_run(out, COMMAND, config) as run:
         if run.finished:
             return run.manifest
-        log = run.log("trajectories", Trajectory, key=lambda trajectory: trajectory.id)
         order = [trajectory_id(task, _source(config)) for task in tasks]
-        try:
+        with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
             if not log.sealed:
                 keyed = zip(order, tasks, strict=True)
                 missing = [task for key, task in keyed if key not in log.done]
                 if missing:
                     _play_into(log, config, missing, num_done=len(tasks) - len(missing))
                 log.seal(order)
-        finally:
-            log.close()
         summary, problems = summarize(read_records(log.path, Trajectory))
         run.write_problems(problems)
         return run.finish(summary)
@@ -93,9 +90,9 @@ def _tasks(config: CollectConfig) -> Sequence[Task]:
     environment: Environment = ENVIRONMENT.make(config.environment)
     with closing(environment):
         if not isinstance(environment, HasExpert):
-            reason = f"environment '{config.environment.name}' has no expert, so nothing can be"
+            reason = "has no expert, so nothing can be collected from it"
             advice = "Add a method expert(seed), or evaluate a model in it."
-            raise ConfigError(f"{reason} collected from it. {advice}")
+            raise ConfigError(f"environment '{config.environment.name}' {reason}. {advice}")
         return environment.tasks(config.split, config.episodes, config.seed)
 
 
