@@ -15,7 +15,7 @@ from atlas.records import Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory
-from atlas.trajectories.formats.messages import decode_nested, read_turns
+from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 TURN_KEYS = ("conversations", "conversation", "messages")
@@ -25,21 +25,28 @@ class ShareGPTFormat(RowFormat):
     """Reads ShareGPT conversations, JSON or JSON Lines."""
 
     def matches(self, row: Any) -> bool:
-        match _turns_of(row):
-            case [{"from": _, "value": _}, *_]:
-                return not is_agenttraj(row)
-        return False
+        turns = _turns_of(row)
+        return (
+            bool(turns)
+            and isinstance(turns[0], dict)
+            and {"from", "value"} <= turns[0].keys()
+            and not is_agenttraj(row)
+        )
 
     def convert(self, row: SourceRow) -> Trajectory:
-        given = _turns_of(row.value)
-        if not given:
-            raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")
-        turns = read_turns(given, keys=("from", "value"))
-        return chat_trajectory(row, "sharegpt", chat_parts(row, turns), TURN_KEYS)
+        return chat_trajectory(row, "sharegpt", chat_parts(row, _turns(row.value)), TURN_KEYS)
+
+
+def _turns(value: Any) -> list[Turn]:
+    turns = _turns_of(value)
+    if not turns:
+        raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")
+    return read_turns(turns, keys=("from", "value"))
 
 
 def _turns_of(row: Any) -> list[Any]:
-    if isinstance(row, dict):
-        row = next((row[key] for key in TURN_KEYS if key in row), None)
-    turns = decode_nested(row)
+    given = (
+        next((row[key] for key in TURN_KEYS if key in row), None) if isinstance(row, dict) else row
+    )
+    turns = decode_nested(given)
     return turns if isinstance(turns, list) else []
