@@ -90,6 +90,8 @@ def test_another_choice_forgets_the_settings_of_the_first_and_the_same_one_keeps
         ({"overrides": ["window_tokens=1"], "name": "plain"}, "a setting of reader 'windowed'"),
         ({"overrides": [], "name": "windowd"}, "reader 'windowd' is not known. Did you mean 'wi"),
         ({"overrides": ["reader=3"]}, "'reader' is 3: expected a name"),
+        ({"overrides": ["reader=3", "ratio=x"]}, "'reader' is 3: expected a name"),
+        ({"overrides": ["reader=3", "rati=1"]}, "unknown key 'rati'. Did you mean 'ratio'"),
     ],
 )
 def test_a_wrong_setting_names_the_place_and_the_next_step(settings, message: str) -> None:

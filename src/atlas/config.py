@@ -1,6 +1,6 @@
 """Recipes: one YAML file is one run. Each stage owns a small frozen Config.
 
-`load_config(TrainConfig, "train.yaml", ["seed=3", "lora.rank=8"])` reads, overrides, checks.
+`load_config(TrainConfig, Path("train.yaml"), ["seed=3", "lora.rank=8"])` reads, overrides, checks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -43,24 +43,18 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-class Section:
+@runtime_checkable
+class Section(Protocol):
     """A field whose settings depend on its value, such as a selector's: see `atlas.kinds.Kind`."""
 
     def settings_class(self, value: Any) -> type[Config] | None:
-        """The Config of what `value` (as in a recipe) names, or None if it names nothing known."""
-        raise NotImplementedError
+        """The Config of what `value` of a recipe names, or None if it names nothing known."""
 
     def owners(self, key: str) -> list[str]:
         """Which rows have a setting of that name, as words for a message."""
-        raise NotImplementedError
 
-    def written(self, value: Any) -> Any:
+    def written(self, value: Any) -> dict[str, Any]:
         """`value` as a mapping of a recipe, to which settings can be added."""
-        raise NotImplementedError
-
-    def merge(self, earlier: Any, later: Any) -> Any:
-        """`later` over `earlier`. If `later` is another choice, the earlier settings go."""
-        raise NotImplementedError
 
 
 def load_config(
@@ -76,21 +70,22 @@ def load_config(
     `selector.window_tokens`.
 
     Args:
-        kind: the Config class of the stage.
-        recipe: a YAML file, or None to start from the defaults.
-        overrides: `key=value` strings; they win over the file and over `base`.
-        base: values from named command-line options; they win over the file.
+        overrides: they win over the file and over `base`.
+        base: values of named command-line options, which win over the file; None is not given.
 
     Raises:
-        ConfigError: unreadable file, unknown key, or a value of the wrong kind; the message names
-            the place.
+        ConfigError: unreadable file, unknown key, or a value of the wrong kind, with the place.
     """
     values = read_recipe(recipe) if recipe else {}
     sections = sections_of(kind)
     for key, value in (base or {}).items():
-        if value is not None:
-            merge = sections[key].merge if key in sections else _later
-            values[key] = merge(values.get(key), value)
+        if value is None:
+            continue
+        earlier = sections[key].written(values.get(key)) if key in sections else {}
+        later = sections[key].written(value) if earlier else {}
+        # The earlier settings go where another choice is made.
+        is_same_choice = earlier and earlier.get("name") == later.get("name")
+        values[key] = earlier | later if is_same_choice else value
     for override in overrides:
         _apply(kind, values, override)
     return check_config(kind, values, where=str(recipe) if recipe else "command line")
@@ -113,19 +108,16 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            f"recipe {path} does not exist. "
-            "Give the path of a YAML file, or only key=value settings."
-        ) from None
+        advice = "Give the path of a YAML file, or only key=value settings."
+        raise ConfigError(f"recipe {path} does not exist. {advice}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         # ValueError: not UTF-8, or a date that does not exist.
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"recipe {path} holds a {type(values).__name__}, expected 'key: value' lines."
-        )
+        given = type(values).__name__
+        raise ConfigError(f"recipe {path} holds a {given}, expected 'key: value' lines.")
     return values
 
 
@@ -139,8 +131,16 @@ def result_settings(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     written = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
-        if not any(isinstance(mark, Mark) for mark in field.metadata):
-            _flatten(name, getattr(config, name), written[name], found)
+        if any(isinstance(mark, Mark) for mark in field.metadata):
+            continue
+        value = getattr(config, name)
+        inner = value if isinstance(value, Config) else getattr(value, "settings", None)
+        if not isinstance(inner, Config):
+            found[name] = written[name]
+            continue
+        if inner is not value:
+            found[name] = value.name
+        found |= {f"{name}.{key}": given for key, given in result_settings(inner).items()}
     return found
 
 
@@ -162,20 +162,6 @@ def _metadata(field: FieldInfo) -> list[Any]:
     return found
 
 
-def _flatten(name: str, value: Any, written: Any, found: dict[str, Any]) -> None:
-    inner = value if isinstance(value, Config) else getattr(value, "settings", None)
-    if not isinstance(inner, Config):
-        found[name] = written
-        return
-    if inner is not value:
-        found[name] = value.name
-    found.update((f"{name}.{key}", given) for key, given in result_settings(inner).items())
-
-
-def _later(_: Any, later: Any) -> Any:
-    return later
-
-
 def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -187,29 +173,21 @@ def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
     # YAML 1.1 reads 1e-4 as a string.
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         value = float(value)
-    sections = sections_of(kind)
     *path, last = key.split(".")
     head = (path or [last])[0]
     if head not in kind.model_fields:
-        owners = [
-            name
-            for name, section in sections.items()
-            if (owner := section.settings_class(_value_of(kind, values, name))) is not None
-            and head in owner.model_fields
-        ]
+        chosen = _chosen(kind, values)
+        owners = [name for name, owner in chosen.items() if head in owner.model_fields]
         if len(owners) > 1:
             ways = " or ".join(f"{owner}.{key}=…" for owner in owners)
             raise ConfigError(f"setting '{override}' is ambiguous. Write {ways}.")
         path = [*owners, *path]
-    for depth, section_name in enumerate(path):
-        if depth == 0 and section_name in sections:
-            inner = sections[section_name].written(_value_of(kind, values, section_name))
-            values[section_name] = inner
-        else:
-            inner = values.setdefault(section_name, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"setting '{override}': '{section_name}' is a value, not a section.")
-        values = inner
+    if path and (section := sections_of(kind).get(path[0])):
+        values[path[0]] = section.written(_value_of(kind, values, path[0]))
+    for name in path:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"setting '{override}': '{name}' is a value, not a section.")
     values[last] = value
 
 
@@ -224,25 +202,25 @@ def _explain(
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
-        name = ".".join(path) or "recipe"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key '{name}'.{_advice(kind, values, path)}")
-        elif problem["type"] == "missing":
-            missing = _fields_at(kind, path[:-1], _chosen(kind, values)).get(path[-1])
-            what = f" ({missing.description})" if missing and missing.description else ""
-            lines.append(
-                f"{where}: '{name}' is required{what}. "
-                f"Add '{name}: …' to the recipe, or {path[-1]}=… to the command."
-            )
-        elif problem["type"] == SECRET:
-            lines.append(f"{where}: '{name}' {problem['msg']}.")
-        else:
-            said = problem["msg"].removeprefix("Value error, ")
-            said = said.replace("a valid tuple", "a list").rstrip(".")
-            value = problem.get("input")
-            # A whole section is not quoted.
-            quoted = "" if isinstance(value, dict | BaseModel) else f" is {value!r}"
-            lines.append(f"{where}: '{name}'{quoted}: {said}." if path else f"{where}: {said}.")
+        name = ".".join(path)
+        said = problem["msg"].removeprefix("Value error, ")
+        said = said.replace("a valid tuple", "a list").rstrip(".")
+        given = problem.get("input")
+        # A whole section is not quoted.
+        quoted = "" if isinstance(given, dict | BaseModel) else f" is {given!r}"
+        match problem["type"]:
+            case "extra_forbidden":
+                line = f"unknown key '{name}'.{_advice(kind, values, path)}"
+            case "missing":
+                field = _fields_at(kind, path[:-1], _chosen(kind, values)).get(path[-1])
+                what = f" ({field.description})" if field and field.description else ""
+                line = f"'{name}' is required{what}. "
+                line += f"Add '{name}: …' to the recipe, or {path[-1]}=… to the command."
+            case _ if not path:
+                line = f"{said}."
+            case other:
+                line = f"'{name}'{'' if other == SECRET else f'{quoted}:'} {said}."
+        lines.append(f"{where}: {line}")
     return "\n".join(lines)
 
 
@@ -251,39 +229,36 @@ def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str
     sections = sections_of(kind)
     chosen = _chosen(kind, values)
     key = path[-1]
-    if len(path) == 1:
-        for name, owner in chosen.items():
-            if owner is not None and key in owner.model_fields:
-                return f" It is a setting of the {name}: write it under '{name}:'."
-    if len(path) == 1 or path[-2] in sections:
-        others = {who for section in sections.values() for who in section.owners(key)}
-        if others:
-            return f" It is a setting of {', '.join(sorted(others))}; leave it out."
-        known = list(kind.model_fields)
-        for owner in chosen.values():
-            known += owner.model_fields if owner is not None else ()
-    else:
-        known = list(_fields_at(kind, path[:-1], chosen))
-    return f" {nearest(key, known)}" if known else ""
+    if len(path) > 1 and path[-2] not in sections:
+        known = [*_fields_at(kind, path[:-1], chosen)]
+        return f" {nearest(key, known)}" if known else ""
+    for name, owner in chosen.items():
+        if len(path) == 1 and key in owner.model_fields:
+            return f" It is a setting of the {name}: write it under '{name}:'."
+    if others := {who for section in sections.values() for who in section.owners(key)}:
+        return f" It is a setting of {', '.join(sorted(others))}; leave it out."
+    known = [name for owner in (kind, *chosen.values()) for name in owner.model_fields]
+    return f" {nearest(key, known)}"
 
 
-def _chosen(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, type[Config] | None]:
+def _chosen(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, type[Config]]:
     """The settings class of what each section names, by the name of the field."""
     return {
-        name: section.settings_class(_value_of(kind, values, name))
+        name: owner
         for name, section in sections_of(kind).items()
+        if (owner := section.settings_class(_value_of(kind, values, name))) is not None
     }
 
 
 def _fields_at(
-    kind: type[BaseModel], path: Sequence[str], chosen: Mapping[str, type[Config] | None]
+    kind: type[BaseModel], path: Sequence[str], chosen: Mapping[str, type[Config]]
 ) -> Mapping[str, FieldInfo]:
     """The fields of the section at `path`; list indices and mapping keys are stepped over."""
     for depth, part in enumerate(path):
         field = kind.model_fields.get(part)
         if field is None:
             continue
-        section = chosen[part] if depth == 0 and part in chosen else _model_in(field.annotation)
+        section = (depth == 0 and chosen.get(part)) or _model_in(field.annotation)
         if section is None:
             return {}
         kind = section

@@ -1,17 +1,17 @@
 """Every error a user can cause, in one tree.
 
     AtlasError
-    ├── ConfigError      a recipe or an option that cannot be used
-    ├── DataError        a file, row or trajectory that cannot be read as what it should be
-    │   └── MismatchError    an exported file that does not supervise what the selection says
-    ├── RunError         a run folder that is missing, foreign, unfinished or of other settings
-    │   └── RankError        another process of a training failed, and reports why
-    ├── ModelError       a model, tokenizer or chat template that cannot be used
-    │   └── EndpointError    a remote model that gave no usable answer after all retries
-    ├── HubError         the Hugging Face Hub did not take a model
-    ├── CostLimitError   a run has reached its cost limit; finished work is kept
-    ├── EpisodeError     an environment that broke during one episode (data, not a crash of the run)
-    └── DependencyError  an optional package is not installed
+    ├── ConfigError
+    ├── DataError
+    │   └── MismatchError
+    ├── RunError
+    │   └── RankError
+    ├── ModelError
+    │   └── EndpointError
+    ├── HubError
+    ├── CostLimitError
+    ├── EpisodeError
+    └── DependencyError
 
 Each message says what happened, where, what was expected and the next step. The command line prints
 it without a traceback and exits with status 2.
@@ -37,7 +37,7 @@ class MismatchError(DataError):
 
 
 class RunError(AtlasError):
-    """A run folder that is missing, unfinished, or does not belong to the other inputs."""
+    """A run folder that is missing, unfinished, or made with other settings or inputs."""
 
 
 class RankError(RunError):

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
-from atlas.config import Config, Section
+from atlas.config import Config
 from atlas.errors import AtlasError
 from atlas.lookup import look_up
 
@@ -32,9 +32,7 @@ from atlas.lookup import look_up
 class Choice:
     """One choice by name, with its settings: `Choice("oracle", {"model": "openai/gpt-4o"})`.
 
-    Attributes:
-        settings: a mapping as in a recipe. Once the config that holds the choice is checked, this
-            is the Config of the chosen class.
+    `settings` is a mapping as in a recipe; in a checked config, the Config of the chosen class.
     """
 
     name: str
@@ -45,12 +43,11 @@ class NoConfig(Config):
     """The settings of a class without settings."""
 
 
-class Kind(Section):
-    """A table of named classes, each with its own settings.
+class Kind:
+    """A table `name -> "module:Class"` of classes, each with its own settings.
 
-    Args:
-        noun: what a row is called in messages, such as "selector".
-        table: name -> "module:Class". Another class is named "package.module:Class".
+    `noun` is what a row is called in messages, such as "selector". A class that is not in the table
+    is named "package.module:Class".
     """
 
     def __init__(self, noun: str, table: Mapping[str, str]) -> None:
@@ -65,28 +62,17 @@ class Kind(Section):
         """
         return look_up(self.noun, name, self.table)
 
-    def configure(self, name: str, settings: Mapping[str, Any] | Config) -> Choice:
-        """A choice with checked settings.
-
-        Raises:
-            ConfigError: the name is neither a row nor an importable object.
-            ValidationError: a setting is unknown or wrong.
-        """
-        return Choice(name, config_class(self.find(name)).model_validate(settings))
-
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
         """An instance of the chosen class: `Class(settings, *arguments, **named)`."""
-        checked = choice if isinstance(choice.settings, Config) else self._validate(choice)
-        return self.find(choice.name)(checked.settings, *arguments, **named)
+        return self.find(choice.name)(self._validate(choice).settings, *arguments, **named)
 
     def describe(self, name: str) -> str:
         """One sentence on what it is: the first line of the class's docstring."""
         return (self.find(name).__doc__ or "").strip().partition("\n")[0]
 
     def settings_class(self, value: Any) -> type[Config] | None:
-        name = value.name if isinstance(value, Choice) else _split(value)[0] if value else None
         try:
-            return None if name is None else config_class(self.find(name))
+            return config_class(self.find(_split(value)[0]))
         except (AtlasError, ValueError):
             return None
 
@@ -97,15 +83,8 @@ class Kind(Section):
             if key in config_class(self.find(name)).model_fields
         ]
 
-    def merge(self, earlier: Any, later: Any) -> Any:
-        before, after = _as_mapping(earlier), _as_mapping(later)
-        if before is not None and after is not None and before.get("name") == after.get("name"):
-            return {**before, **after}
-        return later
-
-    def written(self, value: Any) -> Any:
-        mapping = _as_mapping(value)
-        return {} if mapping is None else mapping
+    def written(self, value: Any) -> dict[str, Any]:
+        return _as_mapping(value) or {}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -114,14 +93,9 @@ class Kind(Section):
         )
 
     def _validate(self, value: Any) -> Choice:
-        if isinstance(value, Choice):
-            settings = value.settings
-            if isinstance(settings, Config) and isinstance(
-                settings, config_class(self.find(value.name))
-            ):
-                return value
-            return self.configure(value.name, settings)
-        return self.configure(*_split(value))
+        is_choice = isinstance(value, Choice)
+        name, settings = (value.name, value.settings) if is_choice else _split(value)
+        return Choice(name, config_class(self.find(name)).model_validate(settings))
 
 
 def config_class(found: Any) -> type[Config]:
@@ -147,6 +121,7 @@ def _as_mapping(value: Any) -> dict[str, Any] | None:
 
 
 def _written(choice: Choice) -> dict[str, Any]:
-    settings = choice.settings
-    values = settings.model_dump(mode="json") if isinstance(settings, Config) else settings
+    values = choice.settings
+    if isinstance(values, Config):
+        values = values.model_dump(mode="json")
     return {"name": choice.name, **values}

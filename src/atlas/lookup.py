@@ -24,26 +24,20 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
     """The object that `name` stands for, imported now.
 
     Args:
-        kind: what the name is called in error messages, such as "selector".
-        name: a row of the table, or `package.module:Object`.
-        table: name -> "module:Object".
+        kind: what a row is called in error messages, such as "selector".
 
     Raises:
         ConfigError: the name is neither a row nor an importable object.
     """
     target = table.get(name, name if ":" in name else None)
     if target is None:
-        raise ConfigError(
-            f"{kind} '{name}' is not known. {nearest(name, table)} "
-            "Name your own class as 'package.module:Object'."
-        )
+        advice = f"{nearest(name, table)} Name your own class as 'package.module:Object'."
+        raise ConfigError(f"{kind} '{name}' is not known. {advice}")
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         if name in table and isinstance(error, AttributeError):
             raise
-        raise ConfigError(
-            f"{kind} '{name}' cannot be imported: {error}. "
-            "Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
-        ) from error
+        expected = "Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
+        raise ConfigError(f"{kind} '{name}' cannot be imported: {error}. {expected}") from error

@@ -7,7 +7,7 @@ and is stored apart from it, so that one set of trajectories has many selections
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,22 +17,10 @@ Role = Literal["system", "user", "assistant", "tool"]
 CriticalKind = Literal[
     "plan_creation", "critical_observation", "critical_action", "self_correction"
 ]
-LabelType = Literal[
-    "plan_creation",
-    "critical_observation",
-    "critical_action",
-    "self_correction",
-    "critical",
-    "none",
-]
+LabelType = Literal[CriticalKind, "critical", "none"]
 OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
 
-CRITICAL_KINDS: tuple[CriticalKind, ...] = (
-    "plan_creation",
-    "critical_observation",
-    "critical_action",
-    "self_correction",
-)
+CRITICAL_KINDS: tuple[CriticalKind, ...] = get_args(CriticalKind)
 
 
 class Record(BaseModel):
@@ -151,16 +139,12 @@ class Trajectory(Record):
     @model_validator(mode="after")
     def _roles_are_in_place(self) -> Trajectory:
         for index, step in enumerate(self.steps):
-            if step.response.role != "assistant":
-                raise ValueError(
-                    f"step {index}: the response has role '{step.response.role}', "
-                    "expected 'assistant'"
-                )
-            for message in step.observation:
-                if message.role == "assistant":
-                    raise ValueError(
-                        f"step {index}: an assistant message stands in the observation"
-                    )
+            role = step.response.role
+            if role != "assistant":
+                reason = f"the response has role '{role}', expected 'assistant'"
+                raise ValueError(f"step {index}: {reason}")
+            if any(message.role == "assistant" for message in step.observation):
+                raise ValueError(f"step {index}: an assistant message stands in the observation")
         return self
 
     @property
@@ -224,10 +208,8 @@ class Selection(Record):
         if indices != sorted(set(indices)):
             raise ValueError(f"critical step indices {indices} must be strictly increasing")
         if indices and indices[-1] >= self.num_steps:
-            raise ValueError(
-                f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps "
-                "(indices count from 0)"
-            )
+            place = f"critical step {indices[-1]} of a trajectory with {self.num_steps} steps"
+            raise ValueError(f"{place} (indices count from 0)")
         if len(indices) > self.budget:
             raise ValueError(f"{len(indices)} critical steps exceed the budget of {self.budget}")
         return self

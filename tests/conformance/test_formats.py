@@ -176,13 +176,13 @@ def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:
                 "parts": [{"type": "text", "content": said}],
                 "finish_reason": "stop",
             }
-            told = {
+            attributes = {
                 "gen_ai.operation.name": "chat",
                 "gen_ai.input.messages": json.dumps(history),
                 "gen_ai.output.messages": json.dumps([answer]),
             }
-            attributes = [
-                {"key": key, "value": {"stringValue": value}} for key, value in told.items()
+            typed = [
+                {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
             ]
             start = str(1_700_000_000_000_000_000 + len(spans))
             spans.append(
@@ -190,7 +190,7 @@ def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:
                     "traceId": f"{number:032x}",
                     "spanId": f"{len(spans):016x}",
                     "startTimeUnixNano": start,
-                    "attributes": attributes,
+                    "attributes": typed,
                 }
             )
             history.append(answer)
@@ -247,7 +247,7 @@ NEEDED_PACKAGES = {"inspect": "inspect_ai"}
 
 
 def for_each(names: Iterable[str]) -> Any:
-    """Parametrise over formats, those skipped that need a package which is not installed."""
+    """Parametrize over formats, those skipped that need a package which is not installed."""
     missing = {
         name: package
         for name, package in NEEDED_PACKAGES.items()

@@ -68,17 +68,14 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
     with start_run(out, COMMAND, config) as run:
         if run.finished:
             return run.manifest
-        log = run.log("trajectories", Trajectory, key=lambda trajectory: trajectory.id)
         order = [trajectory_id(task, _source(config)) for task in tasks]
-        try:
+        with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
             if not log.sealed:
-                missing = [
-                    task for task, key in zip(tasks, order, strict=True) if key not in log.done
-                ]
-                _play_into(log, config, missing, num_done=len(tasks) - len(missing))
+                keyed = zip(order, tasks, strict=True)
+                missing = [task for key, task in keyed if key not in log.done]
+                if missing:
+                    _play_into(log, config, missing, num_done=len(tasks) - len(missing))
                 log.seal(order)
-        finally:
-            log.close()
         summary, problems = summarize(read_records(log.path, Trajectory))
         run.write_problems(problems)
         return run.finish(summary)
@@ -93,10 +90,9 @@ def _tasks(config: CollectConfig) -> Sequence[Task]:
     environment: Environment = ENVIRONMENT.make(config.environment)
     with closing(environment):
         if not isinstance(environment, HasExpert):
-            raise ConfigError(
-                f"environment '{config.environment.name}' has no expert, so nothing can be "
-                "collected from it. Add a method expert(seed), or evaluate a model in it."
-            )
+            reason = "has no expert, so nothing can be collected from it"
+            advice = "Add a method expert(seed), or evaluate a model in it."
+            raise ConfigError(f"environment '{config.environment.name}' {reason}. {advice}")
         return environment.tasks(config.split, config.episodes, config.seed)
 
 
@@ -110,8 +106,6 @@ def _source(config: CollectConfig) -> Source:
 def _play_into(
     log: RecordLog[Trajectory], config: CollectConfig, tasks: Sequence[Task], num_done: int
 ) -> None:
-    if not tasks:
-        return
     size = CHUNK * config.worlds
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     num_workers = min(config.workers or os.cpu_count() or 1, len(chunks))
@@ -133,13 +127,8 @@ def _open_worker(
 
 def _play_chunk(config: CollectConfig, worlds: Worlds, tasks: Sequence[Task]) -> list[Trajectory]:
     player, source = ExpertPlayer(), _source(config)
-    openings = [
-        Opening(
-            task.id,
-            task,
-            source,
-            on_start=partial(player.seat, task.id, seed=episode_seed(task, config.seed)),
-        )
-        for task in tasks
-    ]
+    openings = []
+    for task in tasks:
+        take_seat = partial(player.seat, task.id, seed=episode_seed(task, config.seed))
+        openings.append(Opening(task.id, task, source, on_start=take_seat))
     return [episode.trajectory for _, episode in play_episodes(openings, worlds, player)]

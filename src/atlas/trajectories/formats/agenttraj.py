@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atlas.records import Message, Outcome, Trajectory
+from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -22,9 +23,12 @@ from atlas.trajectories.formats.conventions import (
     outcome_of_row,
     task_of_row,
 )
-from atlas.trajectories.formats.conversations import OUTCOME_KEYS, split_conversation
+from atlas.trajectories.formats.conversations import OUTCOME_KEYS
+from atlas.trajectories.formats.fields import object_or_empty
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
+
+SPEAKERS = ("human", "gpt")
 
 
 class AgentTrajFormat(RowFormat):
@@ -34,49 +38,39 @@ class AgentTrajFormat(RowFormat):
         return is_agenttraj(row)
 
     def convert(self, row: SourceRow) -> Trajectory:
-        return _trajectory(row)
+        fields = row.value
+        if not isinstance(fields, dict) or "conversations" not in fields:
+            raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
+        given = fields["conversations"]
+        if not isinstance(given, list) or not given:
+            reason = "'conversations' is empty, expected a list of turns"
+            raise BadRowError(f"{reason}. Is this a list of evaluation tasks?")
+        turns = [_turn(turn, index) for index, turn in enumerate(given)]
+        digest = row.content_hash
+        outcome = Outcome(status="unknown", reason="AgentTraj records no outcome")
+        if any(fields.get(key) is not None for key in OUTCOME_KEYS):
+            outcome = outcome_of_row(fields)
+        details = details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS))
+        return build_trajectory(
+            turns,
+            2 if _opens_with_acknowledgement(turns) else 0,
+            task=task_of_row(fields, f"agenttraj-{digest}", item_keys=("item_id", "id")),
+            digest=digest,
+            outcome=outcome,
+            source=row.source("agenttraj", details),
+        )
 
 
 def is_agenttraj(row: Any) -> bool:
     """Whether a row's turns all carry `loss` and alternate between human and gpt."""
-    turns = row.get("conversations") if isinstance(row, dict) else None
+    turns = object_or_empty(row).get("conversations")
     if not isinstance(turns, list) or not turns:
         return False
     return all(
         isinstance(turn, dict)
         and {"from", "value", "loss"} <= turn.keys()
-        and turn["from"] == _expected(index)
+        and turn["from"] == SPEAKERS[index % 2]
         for index, turn in enumerate(turns)
-    )
-
-
-def _trajectory(row: SourceRow) -> Trajectory:
-    fields = row.value
-    if not isinstance(fields, dict) or "conversations" not in fields:
-        raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
-    given = fields["conversations"]
-    if not isinstance(given, list) or not given:
-        raise BadRowError(
-            "'conversations' is empty, expected a list of turns. "
-            "Is this a list of evaluation tasks?"
-        )
-    turns = [_turn(turn, index) for index, turn in enumerate(given)]
-    digest = row.content_hash
-    task = task_of_row(fields, otherwise=f"agenttraj-{digest}", item_keys=("item_id", "id"))
-    conversation = split_conversation(turns, 2 if _opens_with_acknowledgement(turns) else 0)
-    says_outcome = any(fields.get(key) is not None for key in OUTCOME_KEYS)
-    return Trajectory(
-        id=task.id if task.id == f"agenttraj-{digest}" else f"{task.id}-{digest}",
-        task=task,
-        prompt=conversation.prompt,
-        steps=conversation.steps,
-        final_observation=conversation.final_observation,
-        outcome=outcome_of_row(fields)
-        if says_outcome
-        else Outcome(status="unknown", reason="AgentTraj records no outcome"),
-        source=row.source(
-            "agenttraj", details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS))
-        ),
     )
 
 
@@ -87,32 +81,22 @@ def _opens_with_acknowledgement(turns: Sequence[Turn]) -> bool:
     """
     if len(turns) < 2 or turns[1].is_trained:
         return False
-    return is_acknowledgement(turns[1].message.content) or all(
-        turn.is_trained for turn in turns[3::2]
-    )
+    is_canned = is_acknowledgement(turns[1].message.content)
+    return is_canned or all(turn.is_trained for turn in turns[3::2])
 
 
 def _turn(turn: Any, index: int) -> Turn:
-    expected = _expected(index)
     if not isinstance(turn, dict):
-        raise BadRowError(
-            f"{turn!r:.60} is not a turn, expected an object with 'from', 'loss' and 'value'", index
-        )
-    if turn.get("from") != expected:
-        raise BadRowError(f"role {turn.get('from')!r:.60} where '{expected}' was expected", index)
-    if not isinstance(turn.get("value"), str):
-        raise BadRowError(f"value is {turn.get('value')!r:.60}, expected a text", index)
-    if expected == "gpt" and not isinstance(turn.get("loss"), bool):
-        raise BadRowError(
-            f"loss is {turn.get('loss')!r:.60} on a gpt turn, expected true or false", index
-        )
-    if expected == "human" and turn.get("loss"):
-        raise BadRowError(f"loss is {turn.get('loss')!r:.60} on a human turn, expected null", index)
-    return Turn(
-        Message(role="assistant" if expected == "gpt" else "user", content=turn["value"]),
-        turn.get("loss"),
-    )
-
-
-def _expected(index: int) -> str:
-    return "gpt" if index % 2 else "human"
+        reason = f"{turn!r:.60} is not a turn, expected an object with 'from', 'loss' and 'value'"
+        raise BadRowError(reason, index)
+    expected = SPEAKERS[index % 2]
+    who, said, loss = (turn.get(key) for key in ("from", "value", "loss"))
+    if who != expected:
+        raise BadRowError(f"role {who!r:.60} where '{expected}' was expected", index)
+    if not isinstance(said, str):
+        raise BadRowError(f"value is {said!r:.60}, expected a text", index)
+    if expected == "gpt" and not isinstance(loss, bool):
+        raise BadRowError(f"loss is {loss!r:.60} on a gpt turn, expected true or false", index)
+    if expected == "human" and loss:
+        raise BadRowError(f"loss is {loss!r:.60} on a human turn, expected null", index)
+    return Turn(Message(role="assistant" if who == "gpt" else "user", content=said), loss)

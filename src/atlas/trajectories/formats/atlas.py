@@ -21,14 +21,11 @@ class AtlasFormat(RowFormat):
         return isinstance(row, dict) and row.keys() >= KEYS
 
     def convert(self, row: SourceRow) -> Trajectory:
-        if not isinstance(row.value, dict) or not row.value.keys() >= KEYS:
-            raise BadRowError(
-                "not a trajectory written by atlas, "
-                f"expected an object with {', '.join(sorted(KEYS))}"
-            )
-        if row.value["version"] != SCHEMA_VERSION:
-            raise BadRowError(
-                f"version is {row.value['version']!r:.60}, expected {SCHEMA_VERSION}. "
-                "Read it with the release that wrote it"
-            )
+        if not self.matches(row.value):
+            expected = f"expected an object with {', '.join(sorted(KEYS))}"
+            raise BadRowError(f"not a trajectory written by atlas, {expected}")
+        version = row.value["version"]
+        if version != SCHEMA_VERSION:
+            reason = f"version is {version!r:.60}, expected {SCHEMA_VERSION}"
+            raise BadRowError(f"{reason}. Read it with the release that wrote it")
         return Trajectory.model_validate(row.value)

@@ -7,7 +7,6 @@ with the sample's input (examples) are prompt.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import zipfile
@@ -19,16 +18,22 @@ from pydantic import ValidationError
 from atlas.config import Config
 from atlas.errors import DependencyError
 from atlas.records import Outcome, Problem, Source, Task, Trajectory
+from atlas.trajectories.formats.agent_logs import (
+    build_trajectory,
+    call_fields,
+    hash_of_texts,
+    problem_of,
+)
 from atlas.trajectories.formats.conventions import details_of_row, is_number
-from atlas.trajectories.formats.conversations import num_leading_system, split_conversation
+from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.formats.source_file import SourceFile
 
 # Correct, incorrect, no answer.
 VERDICTS = {"C": True, "I": False, "N": False}
-_HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
+_HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 
 
 class InspectFormat:
@@ -38,11 +43,10 @@ class InspectFormat:
         self.config = config
 
     def matches(self, row: Any) -> bool:
-        return (
-            isinstance(row, dict)
-            and {"version", "status", "eval"} <= row.keys()
-            and isinstance(row["eval"], dict)
-        )
+        match row:
+            case {"version": _, "status": _, "eval": dict()}:
+                return True
+        return False
 
     def claims(self, source: SourceFile) -> bool:
         """Whether the file is an archive with the parts of a log, or begins as its JSON does.
@@ -67,89 +71,47 @@ class InspectFormat:
         Raises:
             DependencyError: Inspect is not installed.
         """
-        header: Any = None
-        for index, (where, item) in enumerate(_header_and_samples(source)):
-            if isinstance(item, Problem):
-                yield item
-            elif index == 0:
-                header = item
-            else:
-                try:
-                    yield _trajectory(header, item, source.name, index - 1)
-                except BadRowError as error:
-                    place = error.place(where)
-                    yield Problem(where=place, reason=str(error), item=str(item.id))
-                except (ValidationError, UnicodeEncodeError, RecursionError) as error:
-                    yield Problem(
-                        where=where, reason=f"not a trajectory: {str(error).splitlines()[0]}"
-                    )
+        try:
+            from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
+        except ImportError:
+            raise DependencyError("inspect-ai", "inspect") from None
+        file, is_archive = str(source.path.resolve()), zipfile.is_zipfile(source.file)
+        kind: Any = "eval" if is_archive else "json"
+        try:
+            log = read_eval_log(file, header_only=is_archive, resolve_attachments=True, format=kind)
+            summaries = read_eval_log_sample_summaries(file, format=kind) if is_archive else []
+        except Exception as error:
+            # Whatever the reader meets in a damaged log.
+            reason = f"not a log that Inspect can read: {_first_line(error)}"
+            yield Problem(where=source.name, reason=reason)
+            return
+        samples = summaries or log.samples or []
+        if not samples:
+            reason = f"the log holds no samples, its status is '{log.status}'"
+            yield Problem(where=source.name, reason=reason)
+        for index, sample in enumerate(samples):
+            try:
+                whole = _whole_sample(file, sample) if is_archive else sample
+                yield _trajectory(log, whole, source.name, index)
+            except (BadRowError, ValidationError, UnicodeEncodeError, RecursionError) as error:
+                where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
+                yield problem_of(error, where, str(sample.id))
 
 
-def _header_and_samples(source: SourceFile) -> Iterator[tuple[str, Any]]:
-    """First the log without its samples, then each sample with its place, or its problem."""
+def _whole_sample(file: str, summary: Any) -> Any:
+    from inspect_ai.log import read_eval_log_sample
+
     try:
-        from inspect_ai.log import (
-            read_eval_log,
-            read_eval_log_sample,
-            read_eval_log_sample_summaries,
-        )
-    except ImportError:
-        raise DependencyError("inspect-ai", "inspect") from None
-    file, is_archive = str(source.path.resolve()), zipfile.is_zipfile(source.file)
-    try:
-        header = read_eval_log(
-            file,
-            header_only=is_archive,
-            resolve_attachments=True,
-            format="eval" if is_archive else "json",
-        )
-        samples = (
-            read_eval_log_sample_summaries(file, format="eval")
-            if is_archive
-            else header.samples or []
+        return read_eval_log_sample(
+            file, id=summary.id, epoch=summary.epoch, resolve_attachments=True, format="eval"
         )
     except Exception as error:
         # Whatever the reader meets in a damaged log.
-        yield (
-            source.name,
-            Problem(
-                where=source.name, reason=f"not a log that Inspect can read: {_first_line(error)}"
-            ),
-        )
-        return
-    yield source.name, header
-    for sample in samples:
-        where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
-        if not is_archive:
-            yield where, sample
-            continue
-        try:
-            whole = read_eval_log_sample(
-                file, id=sample.id, epoch=sample.epoch, resolve_attachments=True, format="eval"
-            )
-        except Exception as error:
-            # As above, for one sample.
-            yield (
-                where,
-                Problem(
-                    where=where,
-                    reason=f"not a sample that Inspect can read: {_first_line(error)}",
-                    item=str(sample.id),
-                ),
-            )
-            continue
-        yield where, whole
-    if not samples:
-        yield (
-            source.name,
-            Problem(
-                where=source.name,
-                reason=f"the log holds no samples, its status is '{header.status}'",
-            ),
-        )
+        reason = f"not a sample that Inspect can read: {_first_line(error)}"
+        raise BadRowError(reason) from None
 
 
-def _trajectory(header: Any, sample: Any, file_name: str, index: int) -> Trajectory:
+def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory:
     messages = [message.model_dump(mode="json") for message in sample.messages]
     turns: list[Turn] = []
     start = 0
@@ -157,103 +119,85 @@ def _trajectory(header: Any, sample: Any, file_name: str, index: int) -> Traject
         turns += read_message(_fields(message), place)
         if message["role"] == "assistant" and message.get("source") == "input":
             start = len(turns)
-    start = start or num_leading_system(turns)
-    conversation = split_conversation(turns, start)
-    task = Task(id=str(sample.id), environment=str(header.eval.task))
+    task = Task(id=str(sample.id), environment=str(log.eval.task))
     scores = {name: score.value for name, score in (sample.scores or {}).items()}
-    text = json.dumps(
-        [task.environment, task.id, sample.epoch, messages, scores], sort_keys=True, default=str
-    )
-    metadata = details_of_row(sample.metadata or {}, ())
-    details = {
-        "model": header.eval.model,
-        "run_id": header.eval.run_id,
-        "epoch": sample.epoch,
-        **({"metadata": metadata} if metadata else {}),
-        **({"scores": json.loads(json.dumps(scores, default=str))} if scores else {}),
-    }
-    return Trajectory(
-        id=f"{task.id}-{hashlib.sha256(text.encode()).hexdigest()[:12]}",
+    identity = [task.environment, task.id, sample.epoch, messages, scores]
+    details = {"model": log.eval.model, "run_id": log.eval.run_id, "epoch": sample.epoch}
+    if metadata := details_of_row(sample.metadata or {}, ()):
+        details["metadata"] = metadata
+    if scores:
+        details["scores"] = json.loads(json.dumps(scores, default=str))
+    return build_trajectory(
+        turns,
+        start or num_leading_system(turns),
         task=task,
-        prompt=conversation.prompt,
-        tools=_tools(sample),
-        steps=conversation.steps,
-        final_observation=conversation.final_observation,
-        outcome=_outcome(header, sample, scores),
+        digest=hash_of_texts([json.dumps(identity, sort_keys=True, default=str)]),
+        outcome=_outcome(log, sample, scores),
         source=Source(name="inspect", path=file_name, row=index, details=details),
+        tools=_tools(sample),
     )
 
 
 def _fields(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Inspect's message in the spelling of a chat."""
+    """Inspect's message in the spelling of a chat, with the summary of encrypted reasoning."""
     content = message.get("content")
     if isinstance(content, list):
-        content = [part for part in map(_readable, content) if part is not None]
+        content = [
+            {**part, "reasoning": part["summary"]} if part.get("redacted") else part
+            for part in content
+            if not part.get("redacted") or part.get("summary")
+        ]
     if not content and isinstance(message.get("error"), dict):
         content = message["error"].get("message")
-    calls = [
-        {"id": call.get("id"), "name": call.get("function"), "arguments": call.get("arguments")}
-        for call in message.get("tool_calls") or []
-    ]
-    kept = {
+    return {
         "role": message["role"],
         "content": content,
+        "tool_calls": [
+            call_fields(call, "id", "function") for call in message.get("tool_calls") or []
+        ],
         "tool_call_id": message.get("tool_call_id"),
         "name": message.get("function"),
     }
-    return kept | ({"tool_calls": calls} if calls else {})
-
-
-def _readable(part: Any) -> Any:
-    """A part as it is; of encrypted reasoning its summary or nothing."""
-    if isinstance(part, dict) and part.get("type") == "reasoning" and part.get("redacted"):
-        return {"type": "reasoning", "reasoning": part["summary"]} if part.get("summary") else None
-    return part
 
 
 def _tools(sample: Any) -> tuple[dict[str, Any], ...]:
     """The tools that the first call of the model was given."""
-    for event in sample.events:
-        if event.event == "model" and event.tools:
-            return tuple({"type": "function", "function": _schema(tool)} for tool in event.tools)
-    return ()
+    offers = (event.tools for event in sample.events if event.event == "model" and event.tools)
+    schema = {"name", "description", "parameters"}
+    return tuple(
+        {
+            "type": "function",
+            "function": tool.model_dump(mode="json", include=schema, exclude_none=True),
+        }
+        for tool in next(offers, ())
+    )
 
 
-def _schema(tool: Any) -> dict[str, Any]:
-    written = tool.model_dump(mode="json", exclude_none=True)
-    return {key: written[key] for key in ("name", "description", "parameters") if key in written}
-
-
-def _outcome(header: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
-    values = [value for value in scores.values() if is_number(value)]
-    score = float(values[0]) if len(values) == 1 else None
+def _outcome(log: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
+    numbers = [float(value) for value in scores.values() if is_number(value)]
+    score = numbers[0] if len(numbers) == 1 else None
     if sample.error is not None:
         return Outcome(status="error", score=score, reason=_first_line(sample.error.message))
     if sample.limit is not None:
         return Outcome(status="truncated", score=score, reason=f"{sample.limit.type} limit")
-    verdicts = {
-        name: verdict
-        for name, value in scores.items()
-        if (verdict := _verdict(name, value, header)) is not None
-    }
+    judged = (_verdict(log, name, value) for name, value in scores.items())
+    verdicts = [verdict for verdict in judged if verdict is not None]
     if score is None and len(verdicts) == 1:
-        score = float(next(iter(verdicts.values())))
-    if len(set(verdicts.values())) == 1:
-        return Outcome(status="success" if all(verdicts.values()) else "failure", score=score)
+        score = float(verdicts[0])
+    if len(set(verdicts)) == 1:
+        return Outcome(status="success" if verdicts[0] else "failure", score=score)
     given = ", ".join(f"{name} {value!r:.40}" for name, value in scores.items()) or "none"
     return Outcome(status="unknown", score=score, reason=f"the scores are not a verdict: {given}")
 
 
-def _verdict(name: str, value: Any, header: Any) -> bool | None:
+def _verdict(log: Any, name: str, value: Any) -> bool | None:
     """What a score says about success: a letter, a truth value, or 0 or 1 under accuracy."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
         return VERDICTS.get(value)
-    measured = str(
-        next((scorer.metrics for scorer in header.eval.scorers or [] if scorer.name == name), "")
-    )
-    return bool(value) if value in (0, 1) and "accuracy" in measured else None
+    metrics = [scorer.metrics for scorer in log.eval.scorers or [] if scorer.name == name]
+    return bool(value) if value in (0, 1) and "accuracy" in str(metrics[:1]) else None
 
 
 def _first_line(error: Any) -> str:

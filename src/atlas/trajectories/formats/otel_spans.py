@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atlas.records import Message, Problem, ToolCall
-from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.agent_logs import call_fields, objects_of, problem_of
+from atlas.trajectories.formats.fields import object_or_empty, read_one_message, text_or_none
 from atlas.trajectories.formats.messages import decode_nested, read_message, read_tool_call
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 CALLS = ("chat", "text_completion", "generate_content")
-INPUT, OUTPUT, SYSTEM = (
-    "gen_ai.input.messages",
-    "gen_ai.output.messages",
-    "gen_ai.system_instructions",
-)
+INPUT = "gen_ai.input.messages"
+OUTPUT = "gen_ai.output.messages"
+SYSTEM = "gen_ai.system_instructions"
+# The older form.
 EVENT_ROLES = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -24,6 +24,7 @@ EVENT_ROLES = {
     "gen_ai.tool.message": "tool",
 }
 CHOICE = "gen_ai.choice"
+SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ModelCall:
         group: the conversation of the call, or its trace.
         is_continuation: the conversation has a name and no answer of the model was sent along, so
             perhaps only new messages were sent.
+        row: where the call stands, without a value.
     """
 
     group: str
@@ -46,37 +48,33 @@ class ModelCall:
     finish_reason: str | None
     error: str | None
     attributes: Mapping[str, Any]
-    where: str
-    row: int
-    line: int | None
+    row: SourceRow
 
 
 def calls_of_document(row: SourceRow) -> Iterator[ModelCall | Problem]:
     """The spans of an export that hold messages: of model calls, and of whole agents."""
     for span in _spans(row.value):
         attributes = _attributes(span)
-        if not _holds_messages(attributes, span):
+        events = objects_of(span, "events")
+        is_choice = (event.get("name") == CHOICE for event in events)
+        if INPUT not in attributes and OUTPUT not in attributes and not any(is_choice):
             continue
-        where = (
-            f"{row.where}, span {text_or_none(span.get('spanId') or span.get('span_id')) or '?'}"
-        )
+        where = f"{row.where}, span {_first_text(span, 'spanId', 'span_id') or '?'}"
         try:
-            yield _call(span, attributes, row, where)
-        except BadRowError as error:
-            yield Problem(where=error.place(where), reason=str(error))
-        except RecursionError:
-            yield Problem(where=where, reason="not usable: nested too deeply")
+            yield _call(span, attributes, replace(row.part(None), where=where))
+        except (BadRowError, RecursionError) as error:
+            yield problem_of(error, where)
 
 
 def _spans(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for resource in _objects(document, "resourceSpans", "resource_spans"):
-        for scope in _objects(resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans"):
-            yield from _objects(scope, "spans")
+    for resource in objects_of(document, "resourceSpans", "resource_spans"):
+        scopes = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
+        for scope in objects_of(resource, *scopes):
+            yield from objects_of(scope, "spans")
 
 
-def _objects(owner: Mapping[str, Any], *keys: str) -> list[dict[str, Any]]:
-    value = next((owner[key] for key in keys if key in owner), None)
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+def _first_text(owner: Mapping[str, Any], *keys: str) -> str | None:
+    return text_or_none(next((owner[key] for key in keys if owner.get(key)), None))
 
 
 def _attributes(owner: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,15 +82,16 @@ def _attributes(owner: Mapping[str, Any]) -> dict[str, Any]:
     given = owner.get("attributes")
     if isinstance(given, dict):
         return given
-    pairs = {
-        each["key"]: _plain(each.get("value"))
-        for each in _objects(owner, "attributes")
-        if isinstance(each.get("key"), str)
-    }
-    for event in _objects(owner, "events"):
+    pairs = _pairs(owner, "attributes")
+    for event in objects_of(owner, "events"):
         if event.get("name") == "gen_ai.client.inference.operation.details":
             pairs |= _attributes(event)
     return pairs
+
+
+def _pairs(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    pairs = ((each.get("key"), each.get("value")) for each in objects_of(owner, key))
+    return {name: _plain(value) for name, value in pairs if isinstance(name, str)}
 
 
 def _plain(value: Any) -> Any:
@@ -100,78 +99,49 @@ def _plain(value: Any) -> Any:
         return value
     [(kind, inner)] = value.items()
     if kind == "arrayValue":
-        return (
-            [_plain(each) for each in inner.get("values", [])]
-            if isinstance(inner, dict) and isinstance(inner.get("values", []), list)
-            else []
-        )
+        values = object_or_empty(inner).get("values")
+        return [_plain(each) for each in values] if isinstance(values, list) else []
     if kind == "kvlistValue":
-        pairs = _objects(object_or_empty(inner), "values")
-        return {
-            each["key"]: _plain(each.get("value"))
-            for each in pairs
-            if isinstance(each.get("key"), str)
-        }
-    return inner if kind in ("stringValue", "intValue", "doubleValue", "boolValue") else value
+        return _pairs(object_or_empty(inner), "values")
+    return inner if kind in SCALARS else value
 
 
-def _holds_messages(attributes: Mapping[str, Any], span: Mapping[str, Any]) -> bool:
-    return (
-        INPUT in attributes
-        or OUTPUT in attributes
-        or any(event.get("name") == CHOICE for event in _objects(span, "events"))
-    )
-
-
-def _call(
-    span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow, where: str
-) -> ModelCall:
+def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow) -> ModelCall:
     system = decode_nested(attributes.get(SYSTEM))
+    output = decode_nested(attributes.get(OUTPUT))
     sent = _messages(decode_nested(attributes.get(INPUT)), "user")
-    answered = _messages(decode_nested(attributes.get(OUTPUT)), "assistant")
-    reason = _finish_reason(attributes)
+    answered = _messages(output, "assistant")
+    reason = _finish_reason(attributes, output)
     if not sent and not answered:
         sent, answered, reason = _from_events(span, reason)
     if system:
-        sent = [
-            *_messages(
-                [{"role": "system", "parts": system}] if isinstance(system, list) else str(system),
-                "system",
-            ),
-            *sent,
-        ]
+        is_parts = isinstance(system, list)
+        given = [{"role": "system", "parts": system}] if is_parts else str(system)
+        sent = _messages(given, "system") + sent
     status = object_or_empty(span.get("status"))
-    failed = status.get("code") in (2, "STATUS_CODE_ERROR", "ERROR")
-    if not answered and not failed:
-        raise BadRowError(
-            "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
-        )
-    trace = text_or_none(span.get("traceId") or span.get("trace_id")) or "trace"
+    error: str | None = None
+    if status.get("code") in (2, "STATUS_CODE_ERROR", "ERROR"):
+        error = text_or_none(status.get("message")) or text_or_none(attributes.get("error.type"))
+        error = error or "error"
+    elif not answered:
+        reason = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
+        raise BadRowError(reason)
+    trace = _first_text(span, "traceId", "trace_id") or "trace"
     conversation = text_or_none(attributes.get("gen_ai.conversation.id"))
-    start = span.get("startTimeUnixNano", span.get("start_time_unix_nano"))
+    start = str(span.get("startTimeUnixNano", span.get("start_time_unix_nano")))
+    has_answers = any(message.role == "assistant" for message in sent)
     return ModelCall(
         group=conversation or trace,
         is_agent=attributes.get("gen_ai.operation.name", "chat") not in CALLS,
         trace=trace,
-        start=int(start)
-        if isinstance(start, int | str) and str(start).isdecimal() and len(str(start)) < 30
-        else 0,
+        start=int(start) if start.isdecimal() and len(start) < 30 else 0,
         input=tuple(sent),
         output=tuple(answered),
-        is_continuation=conversation is not None
-        and not any(message.role == "assistant" for message in sent),
+        is_continuation=conversation is not None and not has_answers,
         finish_reason=reason,
-        error=(
-            text_or_none(status.get("message"))
-            or text_or_none(attributes.get("error.type"))
-            or "error"
-        )
-        if failed
-        else None,
+        error=error,
         attributes=attributes,
-        where=where,
-        row=row.index,
-        line=row.line,
+        row=row,
     )
 
 
@@ -188,9 +158,8 @@ def _messages(given: Any, role: str) -> list[Message]:
 
 def _message(given: Any, role: str, index: int) -> list[Message]:
     if not isinstance(given, dict):
-        raise BadRowError(
-            f"{given!r:.60} is not a message, expected an object with 'role' and 'parts'", index
-        )
+        reason = f"{given!r:.60} is not a message, expected an object with 'role' and 'parts'"
+        raise BadRowError(reason, index)
     fields = {"role": role, **given}
     parts = fields.get("parts")
     if not isinstance(parts, list):
@@ -200,12 +169,11 @@ def _message(given: Any, role: str, index: int) -> list[Message]:
         return results
     messages = [turn.message for turn in read_message({**fields, "content": content}, index)]
     if calls:
-        if messages[-1].role != "assistant":
+        last = messages[-1]
+        if last.role != "assistant":
             raise BadRowError("tool calls may only stand in an assistant's message", index)
-        messages[-1] = messages[-1].model_copy(
-            update={"tool_calls": (*messages[-1].tool_calls, *calls)}
-        )
-    return [*results, *messages]
+        messages[-1] = last.model_copy(update={"tool_calls": (*last.tool_calls, *calls)})
+    return results + messages
 
 
 def _sorted_parts(
@@ -216,31 +184,28 @@ def _sorted_parts(
     calls: list[ToolCall] = []
     results: list[Message] = []
     for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("text", "reasoning"):
-            said = part.get("content")
-            shown_as = kind if kind == "text" else "thinking"
-            content.append({"type": shown_as, "text": said, "thinking": said})
-        elif kind == "tool_call":
-            fields = {key: part.get(key) for key in ("id", "name", "arguments")}
-            calls.append(read_tool_call(fields, index))
-        elif kind == "tool_call_response":
-            results += _results(part, index)
-        elif kind in ("blob", "uri", "file"):
-            content.append({"type": text_or_none(part.get("modality")) or kind})
-        else:
-            content.append(part)
+        match object_or_empty(part).get("type"):
+            case "text" | "reasoning" as kind:
+                said = part.get("content")
+                shown_as = "text" if kind == "text" else "thinking"
+                content.append({"type": shown_as, "text": said, "thinking": said})
+            case "tool_call":
+                calls.append(read_tool_call(call_fields(part, "id", "name"), index))
+            case "tool_call_response":
+                results.append(_result(part, index))
+            case "blob" | "uri" | "file" as kind:
+                content.append({"type": text_or_none(part.get("modality")) or kind})
+            case _:
+                content.append(part)
     return content, calls, results
 
 
-def _results(part: Mapping[str, Any], index: int) -> list[Message]:
-    content = next(
-        (part[key] for key in ("response", "result", "content") if part.get(key) is not None), None
-    )
+def _result(part: Mapping[str, Any], index: int) -> Message:
+    given = (part.get(key) for key in ("response", "result", "content"))
+    content = next((each for each in given if each is not None), None)
     if isinstance(content, bool | int | float):
         content = str(content)
-    fields = {"role": "tool", "content": content, "tool_call_id": part.get("id")}
-    return [turn.message for turn in read_message(fields, index)]
+    return read_one_message("tool", content, index, tool_call_id=part.get("id"))
 
 
 def _from_events(
@@ -249,7 +214,7 @@ def _from_events(
     """The older form: an event for each message, and one for each choice."""
     sent: list[Message] = []
     answered: list[Message] = []
-    for index, event in enumerate(_objects(span, "events")):
+    for index, event in enumerate(objects_of(span, "events")):
         fields = {
             key: decode_nested(value) if key in ("tool_calls", "message") else value
             for key, value in _attributes(event).items()
@@ -262,23 +227,16 @@ def _from_events(
         elif event.get("name") == CHOICE and not answered:
             # Later choices were not taken.
             message = fields.get("message", fields.get("content"))
-            answered = _messages(
-                [message]
-                if isinstance(message, dict)
-                else message or [{**fields, "role": "assistant"}],
-                "assistant",
-            )
+            if isinstance(message, dict):
+                message = [message]
+            answered = _messages(message or [{**fields, "role": "assistant"}], "assistant")
             reason = text_or_none(fields.get("finish_reason")) or reason
     return sent, answered, reason
 
 
-def _finish_reason(attributes: Mapping[str, Any]) -> str | None:
+def _finish_reason(attributes: Mapping[str, Any], output: Any) -> str | None:
     reasons = decode_nested(attributes.get("gen_ai.response.finish_reasons"))
     if isinstance(reasons, list) and reasons:
         return text_or_none(reasons[0])
-    output = decode_nested(attributes.get(OUTPUT))
-    return (
-        text_or_none(output[-1].get("finish_reason"))
-        if isinstance(output, list) and output and isinstance(output[-1], dict)
-        else None
-    )
+    last = output[-1] if isinstance(output, list) and output else None
+    return text_or_none(object_or_empty(last).get("finish_reason"))

@@ -41,27 +41,27 @@ def read_parquet(file: BinaryIO) -> Iterator[Any]:
 
 def _plain(value: Any) -> Any:
     """A value as JSON could hold it."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if not _is_missing(inner)}
-    if isinstance(value, list):
-        if _is_map(value):
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items() if not _is_missing(inner)}
+        case list() if value and all(map(_is_entry, value)):
             return {key: _plain(inner) for key, inner in value}
-        return [_plain(inner) for inner in value]
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return _text(value)
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    return float(value) if isinstance(value, decimal.Decimal) else value
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case bytes():
+            return _text(value)
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case datetime.timedelta():
+            return value.total_seconds()
+        case decimal.Decimal():
+            return float(value)
+    return value
 
 
-def _is_map(value: list[Any]) -> bool:
-    return bool(value) and all(
-        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value
-    )
+def _is_entry(pair: Any) -> bool:
+    """Whether a value is an entry of a map."""
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
 
 
 def _is_missing(value: Any) -> bool:

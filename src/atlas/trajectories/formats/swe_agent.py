@@ -1,7 +1,7 @@
 """SWE-agent's `.traj` and mini-SWE-agent's `.traj.json`: one document, one run on one issue.
 
 SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
-is read, or the trajectory where there is no history. Its demonstrations are prompt. mini-SWE-agent
+is read, or the trajectory of a run without history. Its demonstrations are prompt. mini-SWE-agent
 writes `messages`. Neither knows whether the issue was solved: a run is "unknown" unless its exit
 status names an error or a limit.
 """
@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Step, Task, Trajectory
+from atlas.records import Message, Outcome, Task, Trajectory
+from atlas.trajectories.formats.agent_logs import build_trajectory, call_fields, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent
-from atlas.trajectories.formats.conversations import read_tools, split_conversation
+from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
@@ -34,64 +35,53 @@ ENDS = ("submitted", "exit_forfeit", "exit_command", "early_exit", "userinterrup
 DETAILS = ("exit_status", "submission", "model_stats", "mini_version", "swe_agent_version")
 
 
+# A turn, and the action in it that was executed.
+TurnAndAction = tuple[Turn, str | None]
+
+
 class SWEAgentFormat(RowFormat):
     """Reads the trajectories of SWE-agent and of mini-SWE-agent."""
 
     def matches(self, row: Any) -> bool:
-        if not isinstance(row, dict):
-            return False
         if is_mini_swe_agent(row):
             return True
-        history = row.get("history")
-        if isinstance(history, list) and history and isinstance(history[0], dict):
-            return "role" in history[0] and bool({"message_type", "agent"} & history[0].keys())
-        executed = row.get("trajectory")
-        return (
-            isinstance(executed, list)
-            and bool(executed)
-            and isinstance(executed[0], dict)
-            and {"action", "response"} <= executed[0].keys()
-        )
+        match row:
+            case {"history": [dict(first), *_]}:
+                return "role" in first and bool({"message_type", "agent"} & first.keys())
+            case {"trajectory": [{"action": _, "response": _}, *_]}:
+                return True
+        return False
 
     def convert(self, row: SourceRow) -> Trajectory:
-        return _trajectory(row)
-
-
-def _trajectory(row: SourceRow) -> Trajectory:
-    document = row.value
-    if not isinstance(document, dict):
-        raise BadRowError(
-            "not a run, expected an object with 'history', 'trajectory' or 'messages'"
+        document = row.value
+        if not isinstance(document, dict):
+            reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
+            raise BadRowError(reason)
+        info = object_or_empty(document.get("info"))
+        key = "messages" if is_mini_swe_agent(document) else "history"
+        if given := list_of_objects(document.get(key), "the history"):
+            found, start = _history(given)
+        else:
+            found, start = _executed(list_of_objects(document.get("trajectory"), "trajectory"))
+        details = {key: info[key] for key in DETAILS if info.get(key)}
+        trajectory = build_trajectory(
+            [turn for turn, _ in found],
+            start,
+            task=Task(id=_task_id(document, row.file), environment="swe"),
+            digest=row.content_hash,
+            outcome=_outcome(text_or_none(info.get("exit_status"))),
+            source=row.source(
+                "swe_agent", details | texts_of(document, ("environment", "trajectory_format"))
+            ),
+            tools=read_tools(document.get("tools")) or (),
         )
-    info = object_or_empty(document.get("info"))
-    given = list_of_objects(
-        document.get("messages" if is_mini_swe_agent(document) else "history"), "the history"
-    )
-    found, start = (
-        _history(given)
-        if given
-        else _executed(list_of_objects(document.get("trajectory"), "trajectory"))
-    )
-    conversation = split_conversation([turn for turn, _ in found], start)
-    actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
-    task = Task(id=_task_id(document, row.file), environment="swe")
-    return Trajectory(
-        id=f"{task.id}-{row.content_hash}",
-        task=task,
-        prompt=conversation.prompt,
-        tools=read_tools(document.get("tools")) or (),
-        steps=tuple(
-            _with_action(step, action)
-            for step, action in zip(conversation.steps, actions, strict=True)
-        ),
-        final_observation=conversation.final_observation or _last_observation(document),
-        outcome=_outcome(info),
-        source=row.source("swe_agent", _details(document, info)),
-    )
-
-
-# A turn, and the action in it that was executed.
-TurnAndAction = tuple[Turn, str | None]
+        actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
+        steps = tuple(
+            step if action is None else step.model_copy(update={"action": action})
+            for step, action in zip(trajectory.steps, actions, strict=True)
+        )
+        last = trajectory.final_observation or _last_observation(document)
+        return trajectory.model_copy(update={"steps": steps, "final_observation": last})
 
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
@@ -100,9 +90,8 @@ def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], i
     start = 0
     for index, message in enumerate(given):
         found += _message(message, index)
-        if message.get("is_demo") or (
-            start == len(found) - 1 and found[-1][0].message.role == "system"
-        ):
+        opens = start == len(found) - 1 and found[-1][0].message.role == "system"
+        if message.get("is_demo") or opens:
             start = len(found)
     return found, start
 
@@ -112,25 +101,17 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     if given.get("object") == "response":
         fields = _of_response(given, index)
     elif given.get("type") == "function_call_output":
-        fields = {
-            "role": "tool",
-            "content": given.get("output"),
-            "tool_call_id": given.get("call_id"),
-        }
+        result, id_ = given.get("output"), given.get("call_id")
+        fields = {"role": "tool", "content": result, "tool_call_id": id_}
     if given.get("role") == "exit":
         # mini-SWE-agent says last why it stopped.
         fields["role"] = "user"
     ids = given.get("tool_call_ids")
     if isinstance(ids, list) and ids:
         fields["tool_call_id"] = ids[0]
-    thoughts = [
-        block.get("thinking")
-        for block in list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)
-    ]
+    thoughts = list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)
     if thoughts and given.get("reasoning_content") is None:
-        fields["reasoning_content"] = (
-            "".join(thought for thought in thoughts if isinstance(thought, str)) or None
-        )
+        fields["reasoning_content"] = _joined(thoughts, "thinking")
     return [(turn, _action(given)) for turn in read_message(fields, index)]
 
 
@@ -139,31 +120,28 @@ def _of_response(given: Mapping[str, Any], index: int) -> dict[str, Any]:
 
     mini-SWE-agent keeps such answers as they came.
     """
-    items = list_of_objects(given.get("output"), "output", index)
-    said = [
-        part
-        for item in items
-        if item.get("type") == "message"
-        for part in list_of_objects(item.get("content"), "content", index)
-    ]
-    calls = [
-        {"id": item.get("call_id"), "name": item.get("name"), "arguments": item.get("arguments")}
-        for item in items
-        if item.get("type") == "function_call"
-    ]
-    thoughts = [
-        part
-        for item in items
-        if item.get("type") == "reasoning"
-        for part in list_of_objects(item.get("summary"), "summary", index)
-    ]
-    reasoning = "".join(part["text"] for part in thoughts if isinstance(part.get("text"), str))
+    said: list[Any] = []
+    calls: list[Any] = []
+    thoughts: list[Mapping[str, Any]] = []
+    for item in list_of_objects(given.get("output"), "output", index):
+        match item.get("type"):
+            case "message":
+                said += list_of_objects(item.get("content"), "content", index)
+            case "function_call":
+                calls.append(call_fields(item, "call_id", "name"))
+            case "reasoning":
+                thoughts += list_of_objects(item.get("summary"), "summary", index)
     return {
         "role": "assistant",
         "content": said,
-        "reasoning_content": reasoning or None,
-        **({"tool_calls": calls} if calls else {}),
+        "reasoning_content": _joined(thoughts, "text"),
+        "tool_calls": calls,
     }
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], key: str) -> str | None:
+    texts = (part.get(key) for part in parts)
+    return "".join(text for text in texts if isinstance(text, str)) or None
 
 
 def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
@@ -177,94 +155,58 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], 
     for index, step in enumerate(steps):
         query = list_of_objects(step.get("query"), "query", index)
         shown, num_prompt = _history([message for message in query if message])
-        if not found:
-            answered = [
-                place + 1
-                for place, (turn, _) in enumerate(shown)
-                if turn.message.role == "assistant"
-            ]
-            start = max([num_prompt, *answered])
-            found += shown
-        else:
-            last = max(
-                (
-                    place
-                    for place, (turn, _) in enumerate(shown)
-                    if turn.message.role == "assistant"
-                ),
-                default=-1,
-            )
-            found += shown[last + 1 :] if last >= 0 else seen
-        if not isinstance(step.get("response"), str):
-            raise BadRowError(f"response is {step.get('response')!r:.60}, expected a text", index)
-        found.append((Turn(Message(role="assistant", content=step["response"])), _action(step)))
-        observation = step.get("observation")
-        seen = (
-            [(Turn(Message(role="user", content=observation)), None)]
-            if isinstance(observation, str)
-            else []
+        roles = [turn.message.role for turn, _ in shown]
+        num_answered = max(
+            (at + 1 for at, role in enumerate(roles) if role == "assistant"), default=0
         )
+        if not found:
+            start = max(num_prompt, num_answered)
+            found = shown
+        else:
+            found += shown[num_answered:] if num_answered else seen
+        response, observation = step.get("response"), step.get("observation")
+        if not isinstance(response, str):
+            raise BadRowError(f"response is {response!r:.60}, expected a text", index)
+        found.append((Turn(Message(role="assistant", content=response)), _action(step)))
+        seen = []
+        if isinstance(observation, str):
+            seen = [(Turn(Message(role="user", content=observation)), None)]
     return found + seen, start
-
-
-def _with_action(step: Step, action: str | None) -> Step:
-    return step if action is None else step.model_copy(update={"action": action})
 
 
 def _action(given: Mapping[str, Any]) -> str | None:
     """What was executed: SWE-agent's `action`, mini-SWE-agent's one command."""
-    if isinstance(given.get("action"), str):
-        return str(given["action"])
-    extra = given.get("extra")
-    actions = extra.get("actions") if isinstance(extra, dict) else None
-    if (
-        isinstance(actions, list)
-        and len(actions) == 1
-        and isinstance(actions[0], dict)
-        and isinstance(actions[0].get("command"), str)
-    ):
-        return str(actions[0]["command"])
+    match given:
+        case {"action": str(action)} | {"extra": {"actions": [{"command": str(action)}]}}:
+            return action
     return None
 
 
 def _last_observation(document: Mapping[str, Any]) -> tuple[Message, ...]:
     """The answer to the last action, which older versions write only in `trajectory`."""
-    executed = document.get("trajectory")
-    last = object_or_empty(executed[-1]) if isinstance(executed, list) and executed else {}
-    text = text_or_none(last.get("observation"))
-    return (Message(role="user", content=text),) if text else ()
+    match document:
+        case {"trajectory": [*_, {"observation": str(text)}]} if text:
+            return (Message(role="user", content=text),)
+    return ()
 
 
-def _outcome(info: Mapping[str, Any]) -> Outcome:
-    given = text_or_none(info.get("exit_status"))
+def _outcome(given: str | None) -> Outcome:
     if given is None:
         return Outcome(status="unknown", reason="the file has no exit status")
     # "submitted (exit_cost)": the harness submitted what there was, for the reason in brackets.
     status = given.lower().removeprefix("submitted (").removesuffix(")").strip()
     if status in LIMITS:
         return Outcome(status="truncated", reason=given)
-    if status in ENDS:
-        return Outcome(
-            status="unknown",
-            reason=f"exit status '{given}'; the file does not say whether the issue is solved",
-        )
-    return Outcome(status="error", reason=given)
+    if status not in ENDS:
+        return Outcome(status="error", reason=given)
+    reason = f"exit status '{given}'; the file does not say whether the issue is solved"
+    return Outcome(status="unknown", reason=reason)
 
 
 def _task_id(document: Mapping[str, Any], file: str) -> str:
     replay = object_or_empty(decode_nested(document.get("replay_config")))
     for owner in (document, object_or_empty(replay.get("problem_statement"))):
-        if id_ := text_or_none(owner.get("instance_id")) or text_or_none(owner.get("id")):
-            return id_
+        if ids := texts_of(owner, ("instance_id", "id")):
+            return next(iter(ids.values()))
     name = PurePath(file).name
     return name.split(".traj")[0] or name
-
-
-def _details(document: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: info[key] for key in DETAILS if info.get(key)}
-    kept |= {
-        key: text
-        for key in ("environment", "trajectory_format")
-        if (text := text_or_none(document.get(key)))
-    }
-    return kept

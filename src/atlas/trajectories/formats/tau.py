@@ -10,20 +10,18 @@ calls and gets stands in the observation as text, since those are not calls of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Problem, Source, Task, Trajectory
+from atlas.records import Outcome, OutcomeStatus, Problem, Task, Trajectory
+from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
-from atlas.trajectories.formats.conversations import (
-    num_leading_system,
-    read_tools,
-    split_conversation,
-    with_system,
-)
-from atlas.trajectories.formats.messages import Turn, read_message, read_tool_call, read_turns
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
+from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
+from atlas.trajectories.formats.rows import BadRowError, SourceRow, convert_rows
 
 # How tau2-bench ends a simulation that neither user nor agent ends; it then rewards nothing.
 # A limit on failed calls in a row is the agent's doing, not a crash.
@@ -44,152 +42,112 @@ class TauFormat(RowFormat):
     """Reads result files of tau-bench and tau2-bench."""
 
     def matches(self, row: Any) -> bool:
-        if not isinstance(row, dict):
-            return False
-        if is_simulation(row) or (
-            isinstance(row.get("simulations"), list) and isinstance(row.get("tasks"), list)
-        ):
-            return True
-        return isinstance(row.get("traj"), list) and {"task_id", "reward"} <= row.keys()
+        match row:
+            case {"simulations": list(), "tasks": list()}:
+                return True
+            case {"traj": list(), "task_id": _, "reward": _}:
+                return True
+        return is_simulation(row)
 
-    def convert(self, row: SourceRow) -> Iterator[Trajectory | Problem]:
-        return _trajectories(row)
-
-
-def _trajectories(row: SourceRow) -> Iterator[Trajectory | Problem]:
-    if (
-        not isinstance(row.value, dict)
-        or not {"traj", "messages", "ticks", "simulations"} & row.value.keys()
-    ):
-        raise BadRowError(
-            "neither 'traj' of tau-bench nor 'simulations' of tau2-bench. Is this a list of tasks?"
-        )
-    if "traj" in row.value:
-        yield _tau_trajectory(row)
-        return
-    if "simulations" not in row.value:
-        yield _tau2_trajectory(row, {}, None)
-        return
-    simulations, tasks = row.value["simulations"], row.value.get("tasks")
-    if not isinstance(simulations, list) or not simulations:
-        raise BadRowError(
-            "'simulations' is empty, expected a list of them. "
-            "Are they in separate files beside this one?"
-        )
-    by_id = (
-        {str(task.get("id")): task for task in tasks if isinstance(task, dict)}
-        if isinstance(tasks, list)
-        else {}
-    )
-    for index, simulation in enumerate(simulations):
-        name = str(simulation.get("task_id")) if isinstance(simulation, dict) else None
-        try:
-            info = _object(row.value, "info")
-            yield _tau2_trajectory(row.part(simulation), info, by_id.get(name or ""))
-        except BadRowError as error:
-            # The other simulations are good.
-            where = error.place(f"{row.where}, simulation {index}")
-            yield Problem(where=where, reason=str(error), item=name)
+    def convert(self, row: SourceRow) -> Trajectory | Iterable[Trajectory | Problem]:
+        fields = object_or_empty(row.value)
+        if "traj" in fields:
+            return _tau_trajectory(row)
+        if "simulations" in fields:
+            return _simulations(row)
+        if not {"messages", "ticks"} & fields.keys():
+            reason = "neither 'traj' of tau-bench nor 'simulations' of tau2-bench"
+            raise BadRowError(f"{reason}. Is this a list of tasks?")
+        return _tau2_trajectory(row, {}, {})
 
 
 def _tau_trajectory(row: SourceRow) -> Trajectory:
-    fields, info = row.value, _object(row.value, "info")
-    broke = info.get("error")
+    fields, info = row.value, object_or_empty(row.value.get("info"))
+    broke = f"the run broke: {info['error']!s:.200}" if info.get("error") else None
     if not isinstance(fields["traj"], list) or not fields["traj"]:
-        raise BadRowError(
-            f"'traj' holds no messages{f', the run broke: {broke!s:.200}' if broke else ''}"
-        )
+        raise BadRowError(f"'traj' holds no messages{f', {broke}' if broke else ''}")
     turns = read_turns(fields["traj"])
     opening = turns[0].message
     domain = _DOMAIN.search(opening.content) if opening.role == "system" else None
-    instruction = _object(info, "task").get("instruction")
     outcome = _outcome(fields.get("reward"), None)
     if broke:
-        outcome = Outcome(
-            status="error", score=outcome.score, reason=f"the run broke: {broke!s:.200}"
-        )
-    return _trajectory(
-        row,
+        outcome = Outcome(status="error", score=outcome.score, reason=broke)
+    task = _task(
+        "tau_bench",
+        domain[1].lower() if domain else "",
+        fields.get("task_id"),
+        goal=object_or_empty(info.get("task")).get("instruction"),
+    )
+    return build_trajectory(
         turns,
-        _task(
-            "tau_bench",
-            domain[1].lower() if domain else "",
-            fields.get("task_id"),
-            goal=instruction,
-        ),
-        outcome,
-        row.source("tau", details_of_row(fields, ("task_id", "reward"))),
+        num_leading_system(turns),
+        task=task,
+        digest=row.content_hash,
+        outcome=outcome,
+        source=row.source("tau", details_of_row(fields, ("task_id", "reward"))),
     )
 
 
+def _simulations(row: SourceRow) -> Iterator[Trajectory | Problem]:
+    simulations = row.value["simulations"]
+    if not isinstance(simulations, list) or not simulations:
+        reason = "'simulations' is empty, expected a list of them"
+        raise BadRowError(f"{reason}. Are they in separate files beside this one?")
+    info = object_or_empty(row.value.get("info"))
+    tasks = {str(task.get("id")): task for task in objects_of(row.value, "tasks")}
+    rows = (
+        replace(row.part(simulation), where=f"{row.where}, simulation {index}")
+        for index, simulation in enumerate(simulations)
+    )
+    return convert_rows(rows, lambda part: _tau2_trajectory(part, info, tasks))
+
+
 def _tau2_trajectory(
-    row: SourceRow, info: Mapping[str, Any], task: Mapping[str, Any] | None
+    row: SourceRow, info: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
 ) -> Trajectory:
-    fields, environment = row.value, _object(info, "environment_info")
-    messages = fields.get("messages") if isinstance(fields, dict) else None
+    fields = object_or_empty(row.value)
+    messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise BadRowError(
-            "the simulation has no 'messages'. "
-            "Voice simulations have only 'ticks', which are not read"
-        )
+        reason = "the simulation has no 'messages'"
+        raise BadRowError(f"{reason}. Voice simulations have only 'ticks', which are not read")
     turns = [
         turn
         for index, message in enumerate(messages)
         for part in _as_chat(message, index)
         for turn in read_message(part, index)
     ]
-    instructions = _object(_object(task or {}, "user_scenario"), "instructions")
+    environment = object_or_empty(info.get("environment_info"))
+    turns = [*with_system(turns, fields.get("policy") or environment.get("policy"))]
     details = details_of_row(fields, ("task_id", "policy"))
     for key, name in (("agent_info", "model"), ("user_info", "user_model")):
-        if isinstance(model := _object(info, key).get("llm"), str):
+        if isinstance(model := object_or_empty(info.get(key)).get("llm"), str):
             details[name] = model
     tools = environment.get("tool_defs")
-    return _trajectory(
-        row,
-        with_system(turns, fields.get("policy") or environment.get("policy")),
-        _task(
-            "tau2_bench",
-            environment.get("domain_name"),
-            fields.get("task_id"),
-            instructions.get("reason_for_call"),
-            fields.get("seed"),
-        ),
-        _outcome(_object(fields, "reward_info").get("reward"), fields.get("termination_reason")),
-        row.source("tau", details),
-        num_greetings=_is_greeting(messages[0]),
-        tools=read_tools(list(tools.values()) if isinstance(tools, dict) else tools) or (),
+    scenario = object_or_empty(tasks.get(str(fields.get("task_id")), {}).get("user_scenario"))
+    task = _task(
+        "tau2_bench",
+        environment.get("domain_name"),
+        fields.get("task_id"),
+        goal=object_or_empty(scenario.get("instructions")).get("reason_for_call"),
+        seed=fields.get("seed"),
     )
-
-
-def _trajectory(
-    row: SourceRow,
-    turns: Sequence[Turn],
-    task: Task,
-    outcome: Outcome,
-    source: Source,
-    *,
-    num_greetings: int = 0,
-    tools: tuple[dict[str, Any], ...] = (),
-) -> Trajectory:
-    """The record. Its prompt is what stands before the user: the policy, tau2's canned greeting."""
-    num_system = num_leading_system(turns)
-    conversation = split_conversation(turns, num_system + num_greetings)
-    return Trajectory(
-        id=f"{task.id}-{row.content_hash}",
+    reward = object_or_empty(fields.get("reward_info")).get("reward")
+    return build_trajectory(
+        turns,
+        # The prompt is what stands before the user: the policy, and the canned greeting.
+        num_leading_system(turns) + _is_greeting(messages[0]),
         task=task,
-        prompt=conversation.prompt,
-        tools=tools,
-        steps=conversation.steps,
-        final_observation=conversation.final_observation,
-        outcome=outcome,
-        source=source,
+        digest=row.content_hash,
+        outcome=_outcome(reward, fields.get("termination_reason")),
+        source=row.source("tau", details),
+        tools=read_tools(list(tools.values()) if isinstance(tools, dict) else tools) or (),
     )
 
 
 def _task(environment: str, domain: Any, id_: Any, goal: Any, seed: Any = None) -> Task:
     if not is_id(id_):
         raise BadRowError(f"task_id is {id_!r:.60}, expected a text or a whole number")
-    group = domain if isinstance(domain, str) else ""
+    group = text_or_none(domain) or ""
     return Task(
         id=f"{group}-{id_}" if group else str(id_),
         environment=environment,
@@ -217,36 +175,25 @@ def _as_chat(message: Any, index: int) -> list[Any]:
     """
     if not isinstance(message, dict):
         return [message]
-    if isinstance(message.get("tool_messages"), list):
-        return [part for inner in message["tool_messages"] for part in _as_chat(inner, index)]
-    content = message.get("content")
+    if isinstance(bundle := message.get("tool_messages"), list):
+        return [part for inner in bundle for part in _as_chat(inner, index)]
+    role, content, calls = (message.get(key) for key in ("role", "content", "tool_calls"))
     if message.get("is_audio") is True:
         content = message.get("audio_script_gold") or "[audio]"
-    if message.get("role") == "tool" and message.get("requestor") == "user":
+    if role == "tool" and message.get("requestor") == "user":
         return [{"role": "user", "content": f"[tool result] {content or ''}"}]
-    if message.get("role") == "user" and isinstance(message.get("tool_calls"), list):
-        calls = (read_tool_call(call, index) for call in message["tool_calls"])
-        lines = [
-            *([content] if content else []),
-            *(f"[tool call] {call.name} {call.arguments}" for call in calls),
-        ]
-        return [{"role": "user", "content": "\n".join(map(str, lines))}]
-    if message.get("role") == "tool":
+    if role == "tool":
         return [{"role": "tool", "content": content, "tool_call_id": message.get("id")}]
-    return [
-        {"role": message.get("role"), "content": content, "tool_calls": message.get("tool_calls")}
-    ]
+    if role == "user" and isinstance(calls, list):
+        made = (read_tool_call(call, index) for call in calls)
+        lines = [f"[tool call] {call.name} {call.arguments}" for call in made]
+        text = "\n".join([str(content), *lines] if content else lines)
+        return [{"role": "user", "content": text}]
+    return [{"role": role, "content": content, "tool_calls": calls}]
 
 
 def _is_greeting(message: Any) -> bool:
     """Whether tau2-bench, and not a model, opened the conversation for the agent."""
-    return (
-        isinstance(message, dict)
-        and message.get("role") == "assistant"
-        and not any(message.get(key) for key in ("tool_calls", "raw_data", "usage", "cost"))
-    )
-
-
-def _object(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
+    fields = object_or_empty(message)
+    is_models = any(fields.get(key) for key in ("tool_calls", "raw_data", "usage", "cost"))
+    return fields.get("role") == "assistant" and not is_models
