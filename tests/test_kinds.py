@@ -59,6 +59,27 @@ def test_a_key_is_looked_for_among_the_settings_of_the_stage_and_of_what_it_name
     assert config.ratio == 0.5
 
 
+class NestedConfig(Config):
+    reader: Annotated[Choice, READER] | None = None
+
+
+class Nested:
+    """Has a choice among its settings."""
+
+    Config = NestedConfig
+
+
+class OuterConfig(Config):
+    outer: Annotated[Choice, Kind("outer", {"nested": f"{__name__}:Nested"})] = Choice("nested")
+
+
+@pytest.mark.parametrize("key", ["reader", "outer.reader"])
+def test_a_choice_within_a_choice_takes_settings_too(key: str) -> None:
+    settings = [f"{key}=windowed", f"{key}.window_tokens=9"]
+    nested = load_config(OuterConfig, None, settings).outer.settings
+    assert nested.reader == Choice("windowed", WindowedConfig(window_tokens=9))
+
+
 def test_a_config_equals_what_was_read_from_its_own_recipe() -> None:
     config = StageConfig(reader=Choice("windowed", {"window_tokens": 5}))
     assert config.model_dump(mode="json")["reader"] == {
@@ -179,3 +200,14 @@ def test_every_setting_of_a_stage_is_described() -> None:
     for config in CONFIGS:
         for key, field in fields_of(config):
             assert field.description, f"{config.__name__}: '{key}' has no description"
+
+
+def test_a_setting_that_a_message_advises_is_one_of_a_command_or_of_a_kind() -> None:
+    configs = [
+        *CONFIGS,
+        *(config_class(kind.find(name)) for kind, name in (row.values for row in ROWS)),
+    ]
+    known = {key for config in configs for key in config.model_fields}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for key in re.findall(r"([a-z_]+(?:\.[a-z_]+)*)=…", path.read_text(encoding="utf-8")):
+            assert key.split(".")[0] in known, f"{path.name} advises {key}=…"

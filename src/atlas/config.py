@@ -182,9 +182,14 @@ def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
             ways = " or ".join(f"{owner}.{key}=…" for owner in owners)
             raise ConfigError(f"setting '{override}' is ambiguous. Write {ways}.")
         path = [*owners, *path]
-    if path and (section := sections_of(kind).get(path[0])):
-        values[path[0]] = section.written(_value_of(kind, values, path[0]))
+    inner: type[BaseModel] | None = kind
     for name in path:
+        if inner is not None and (section := sections_of(inner).get(name)):
+            earlier = _value_of(inner, values, name)
+            values[name], inner = section.written(earlier), section.settings_class(earlier)
+        elif inner is not None:
+            field = inner.model_fields.get(name)
+            inner = None if field is None else _model_in(field.annotation)
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise ConfigError(f"setting '{override}': '{name}' is a value, not a section.")

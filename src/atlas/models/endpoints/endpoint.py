@@ -123,7 +123,7 @@ def read_key(endpoint: Endpoint) -> str | None:
     key = os.environ.get(variable, "").strip()
     place = f"the environment variable {variable}"
     if not key and endpoint.base_url is None:
-        expected = "expected a key. Set it, or name another one by api_key_variable=…."
+        expected = "expected a key. Set it, or name another one by endpoint.api_key_variable=…."
         raise ConfigError(f"{place} is not set, {expected}")
     # A pasted key may hold a line break or a typographic dash.
     if not (key.isascii() and key.isprintable()):

@@ -165,8 +165,8 @@ class InspectClient:
             raise ConfigError(
                 f"model '{self._name}' cannot be asked: {self._censor.quote(said)} "
                 "Expected provider/model (openai/gpt-4o, anthropic/…, google/…) with the key in "
-                "the provider's variable, or any name together with base_url=… of an "
-                "OpenAI-compatible server, such as http://127.0.0.1:8000/v1."
+                "the provider's variable, or any name with endpoint.base_url=… (an "
+                "OpenAI-compatible server, such as http://127.0.0.1:8000/v1)."
             ) from None
         _try_once(model.api, options)
         return model
@@ -203,7 +203,7 @@ def _refuse_addresses_in_the_environment(name: str) -> None:
         if os.environ.get(variable):
             raise ConfigError(
                 f"the environment variable {variable} names another address for model '{name}', "
-                "expected only the config to choose it. Unset it, or give base_url=…."
+                "expected only the config to choose it. Unset it, or give endpoint.base_url=…."
             )
 
 
