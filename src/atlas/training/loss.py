@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
@@ -28,7 +29,7 @@ from atlas.training.base_model import BaseModel
 from atlas.training.examples import TrainingExample
 
 
-def pad(examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
+def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
     """Pad to the right.
 
     There is no attention mask: in a causal model no token attends to the padding after it. A mask
@@ -51,14 +52,12 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
     }
 
 
-def predicting_places(labels: torch.Tensor) -> torch.Tensor:
+def predicting_places(labels: Tensor) -> Tensor:
     """Where a supervised token is predicted, shape [B, T]: position t predicts token t + 1."""
     return functional.pad(labels[:, 1:] != IGNORED_LABEL, (0, 1), value=False)
 
 
-def sum_losses(
-    model: Any, inputs: dict[str, torch.Tensor], base: BaseModel | None = None
-) -> torch.Tensor:
+def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = None) -> Tensor:
     """Σ w · −log π and Σ KL of one micro-batch, shape [2], with gradient. No base model: KL is 0.
 
     Args:
@@ -87,9 +86,7 @@ def sum_losses(
     return torch.stack((cross_entropy, divergence))
 
 
-def sum_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def sum_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Σ w · −log softmax at the targets, in float32 or better.
 
     Args:
@@ -100,12 +97,12 @@ def sum_cross_entropy(
     return (losses * weights.to(losses.dtype)).sum()
 
 
-def sum_divergence(logits: torch.Tensor, base_logits: torch.Tensor) -> torch.Tensor:
+def sum_divergence(logits: Tensor, base_logits: Tensor) -> Tensor:
     """Σ KL(softmax of the base ‖ softmax), in float32 or better; both of shape [M, V]."""
     log_probabilities = _precise(logits).log_softmax(-1)
     of_base = _precise(base_logits).log_softmax(-1)
     return functional.kl_div(log_probabilities, of_base, reduction="sum", log_target=True)
 
 
-def _precise(logits: torch.Tensor) -> torch.Tensor:
+def _precise(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import Trainer
 
 from atlas.errors import ModelError
@@ -66,12 +67,12 @@ class CriticalStepTrainer(Trainer):
             key=lambda example: len(example.input_ids),
         )
         # Of the optimizer steps since the last log.
-        self._divergences: list[torch.Tensor] = []
+        self._divergences: list[Tensor] = []
         self.loss_is_scaled_for_ga = True
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
-    ) -> torch.Tensor:
+    ) -> Tensor:
         examples = [example for batch in batch_samples for example in batch["examples"]]
         weights = (
             float(np.concatenate([example.target_weights for example in examples]).sum())
@@ -83,7 +84,7 @@ class CriticalStepTrainer(Trainer):
             dtype=torch.float64,
             device=device,
         )
-        over_ranks: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")
+        over_ranks: Tensor = self.accelerator.reduce(sums, reduction="sum")
         return over_ranks
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -107,8 +108,8 @@ class CriticalStepTrainer(Trainer):
         super().log(logs, start_time)
 
     def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor:
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
         model.train()
         passes = self.micro_batches(inputs["examples"])
         losses, divergences = [], []
@@ -153,7 +154,7 @@ class CriticalStepTrainer(Trainer):
         model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None

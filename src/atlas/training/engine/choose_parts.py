@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.errors import ModelError
 from atlas.rendering.loss_mask import IGNORED_LABEL
@@ -128,7 +129,7 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
     """
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     trained = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    found: list[tuple[Tensor, Tensor]] = []
     for engine.uses_flash in (False, True):
         engine.ways.clear()
         try:
@@ -136,9 +137,7 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
                 loss = engine.loss(model, probes)
             # The first layers come first: this gradient has been through the attention of all.
             gradient = (
-                torch.autograd.grad(
-                    loss, min(trained[:16], key=torch.Tensor.numel), allow_unused=True
-                )[0]
+                torch.autograd.grad(loss, min(trained[:16], key=Tensor.numel), allow_unused=True)[0]
                 if trained
                 else None
             )

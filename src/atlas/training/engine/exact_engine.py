@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
@@ -44,10 +45,10 @@ class Supervised:
         targets: shape [N], as are their weights.
     """
 
-    kept: torch.Tensor
-    kept_of_target: torch.Tensor
-    targets: torch.Tensor
-    weights: torch.Tensor
+    kept: Tensor
+    kept_of_target: Tensor
+    targets: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class Anchored:
         base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
     """
 
-    kept_of_anchor: torch.Tensor
-    base_kept: torch.Tensor
-    base_kept_of_anchor: torch.Tensor
+    kept_of_anchor: Tensor
+    base_kept: Tensor
+    base_kept_of_anchor: Tensor
     base_options: dict[str, Any]
 
 
@@ -94,7 +95,7 @@ class Engine:
         self.uses_flash = True
         self.ways: set[str] = set()
 
-    def loss(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
         """Σ w · −log π over the supervised tokens of one micro-batch.
 
         Args:
@@ -102,12 +103,12 @@ class Engine:
         """
         return self.losses(model, examples)[0]
 
-    def losses(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def losses(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
         """Σ w · −log π and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
         inputs = self._inputs(examples)
         return model(**inputs)  # type: ignore[no-any-return]
 
-    def hidden_states(self, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def hidden_states(self, examples: Sequence[TrainingExample]) -> Tensor:
         """The last hidden states that predict supervised tokens, shape [N, H], as in `pack_row`."""
         inputs = self._inputs(examples)
         supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
@@ -194,26 +195,26 @@ class Engine:
         # backward pass.
         run_head: Any = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
 
-        def logits_of(states: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = run_head(states)
+        def logits_of(states: Tensor) -> Tensor:
+            logits: Tensor = run_head(states)
             return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
         return logits_of
 
-    def _base_hidden(self, anchored: Anchored) -> torch.Tensor:
+    def _base_hidden(self, anchored: Anchored) -> Tensor:
         """The base model's hidden states that predict the anchored tokens, shape [M, H]."""
         assert self.base is not None
         with self.base.active():
             hidden = self._of_base._hidden(anchored.base_kept, **anchored.base_options)
         return hidden[anchored.base_kept_of_anchor]
 
-    def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
+    def _hidden(self, places: Tensor, /, **options: Any) -> Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
         # PEFT adds its own options, all None.
         options = {name: option for name, option in options.items() if option is not None}
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
-        hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
+        hidden: Tensor = self._decoder(use_cache=False, **options).last_hidden_state
         return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[places]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
@@ -231,7 +232,7 @@ class Engine:
         kept_of_target = torch.searchsorted(kept, places[predicts.flatten()])
         targets = batch["labels"][:, 1:][predicts[:, :-1]]
 
-        def put(tensor: torch.Tensor) -> torch.Tensor:
+        def put(tensor: Tensor) -> Tensor:
             return to_device(tensor.numpy(), device)
 
         inputs: dict[str, Any] = {"input_ids": put(batch["input_ids"])}
@@ -253,7 +254,7 @@ class Engine:
     def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         device = self.model.device
 
-        def put(array: NDArray[Any]) -> torch.Tensor:
+        def put(array: NDArray[Any]) -> Tensor:
             return to_device(array, device)
 
         def plan(places: NDArray[Any] | None) -> AttentionPlan:
