@@ -91,10 +91,12 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Co
         ("no padding", "packing", unshared, operations(unshared, supervised)),
         ("shared prompts once", "shared_prompts", shared, operations(shared, supervised)),
     ]
-    name, setting = "last layer where something is supervised", "last_layer"
-    if config.gradient_window is not None:
-        name, setting = f"context_gradient {config.context_gradient} (not exact)", None
-    rows.append((name, setting, shared, with_all_savings(False)))
+    if config.gradient_window is None:
+        name, setting = "last layer where something is supervised", "last_layer"
+        rows.append((name, setting, shared, with_all_savings(False)))
+    else:
+        name = f"context_gradient {config.context_gradient} (not exact)"
+        rows.append((name, None, shared, with_all_savings(False)))
     if anchored:
         # The base model runs forward, and the tuned one has logits at the anchored tokens too.
         base = forward + 2.0 * anchored * shape.hidden * shape.vocabulary

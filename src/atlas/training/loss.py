@@ -16,11 +16,12 @@ satisfied with a part of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,16 +40,17 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
     Returns:
         input_ids, labels and anchors of shape [B, T]; weights of the supervised tokens, shape [N].
     """
-    pad_sequence = torch.nn.utils.rnn.pad_sequence
-    ids = [torch.from_numpy(example.input_ids).long() for example in examples]
-    labels = [torch.from_numpy(example.labels) for example in examples]
-    anchors = [torch.from_numpy(np.append(example.anchors, False)) for example in examples]
-    weights = np.concatenate([example.target_weights for example in examples])
+
+    def side_by_side(arrays: Iterable[NDArray[Any]], padding: int) -> Tensor:
+        tensors = [torch.from_numpy(array) for array in arrays]
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
+
+    weights = np.concatenate([one.target_weights for one in examples])
     return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=0),
-        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL),
+        "input_ids": side_by_side((one.input_ids for one in examples), 0).long(),
+        "labels": side_by_side((one.labels for one in examples), IGNORED_LABEL),
         "weights": torch.from_numpy(weights),
-        "anchors": pad_sequence(anchors, batch_first=True, padding_value=False),
+        "anchors": side_by_side((np.append(one.anchors, False) for one in examples), False),
     }
 
 
@@ -65,24 +67,20 @@ def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = N
         inputs: the result of `pad`.
     """
     supervised, anchors = predicting_places(inputs["labels"]), inputs["anchors"]
-    if base is None:
-        anchors = torch.zeros_like(anchors)
-    else:
+    options = {"input_ids": inputs["input_ids"], "use_cache": False}
+    kept = supervised
+    if base is not None:
+        kept = supervised | anchors
         # Shape [M, V].
         with base.active() as before:
-            base_logits = before(
-                input_ids=inputs["input_ids"], logits_to_keep=anchors, use_cache=False
-            ).logits
-    kept = supervised | anchors
+            base_logits = before(logits_to_keep=anchors, **options).logits
     # Shape [K, V].
-    logits = model(input_ids=inputs["input_ids"], logits_to_keep=kept, use_cache=False).logits
+    logits = model(logits_to_keep=kept, **options).logits
     targets = inputs["labels"][:, 1:][supervised[:, :-1]]
     cross_entropy = sum_cross_entropy(logits[supervised[kept]], targets, inputs["weights"])
-    divergence = (
-        torch.zeros_like(cross_entropy)
-        if base is None
-        else sum_divergence(logits[anchors[kept]], base_logits)
-    )
+    divergence = torch.zeros_like(cross_entropy)
+    if base is not None:
+        divergence = sum_divergence(logits[anchors[kept]], base_logits)
     return torch.stack((cross_entropy, divergence))
 
 

@@ -53,16 +53,13 @@ class Ranks:
             value = act()
         except Exception as caught:
             error = caught
-        failed = [
-            rank for rank, has_failed in enumerate(self._gather(error is not None)) if has_failed
-        ]
-        if not failed:
+        failed = self._gather(error is not None)
+        if not any(failed):
             return value  # type: ignore[return-value]
-        if error is not None and failed[0] == self.index:
+        first = failed.index(True)
+        if error is not None and first == self.index:
             raise error
-        raise RankError(
-            f"rank {failed[0]} of this training has failed. See its message."
-        ) from error
+        raise RankError(f"rank {first} of this training has failed. See its message.") from error
 
     def on_first(self, act: Callable[[], T]) -> T | None:
         """Rank 0 calls `act` while the others wait; they get None."""

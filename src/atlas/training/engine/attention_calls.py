@@ -32,11 +32,10 @@ class AttentionCall:
     """One call: its i-th piece of queries attends to its i-th piece of keys.
 
     Attributes:
-        queries: the queries that take part, one piece after the other; a slice if consecutive.
-        keys: the same for the tokens of the row. A token may occur several times.
-        query_edges: ends of the pieces among `queries`, from 0; `query_edges_there` on the device
-            as int32. Likewise for the keys.
-        longest_query: queries of the largest piece; longest_key likewise.
+        queries: those that take part, one piece after the other; a slice if consecutive.
+        keys: likewise, of the row. A token may occur several times.
+        query_edges: ends of the pieces among `queries`, from 0; `_there`: on the device, int32.
+        longest_query: queries of the largest piece.
         causal: the last query of a piece sees its last key, each one before it one key less. If
             false, all see all.
         window: the most keys that a query sees, itself included; causal.
@@ -146,24 +145,20 @@ def _make_call(
     causal: bool = False,
     window: int | None = None,
 ) -> AttentionCall:
-    query_edges, key_edges = (_edges([piece[side] for piece in pieces]) for side in (0, 1))
-    return AttentionCall(
-        queries=_places([part for piece in pieces for part in piece[0]], device),
-        keys=_places([part for piece in pieces for part in piece[1]], device),
-        query_edges=query_edges,
-        key_edges=key_edges,
-        query_edges_there=to_device(np.asarray(query_edges, dtype=np.int32), device),
-        key_edges_there=to_device(np.asarray(key_edges, dtype=np.int32), device),
-        longest_query=int(np.diff(query_edges).max()),
-        longest_key=int(np.diff(key_edges).max()),
-        causal=causal,
-        window=window,
-    )
+    queries, query_edges, query_there, longest_query = _measure([one for one, _ in pieces], device)
+    keys, key_edges, key_there, longest_key = _measure([one for _, one in pieces], device)
+    edges = query_edges, key_edges, query_there, key_there
+    return AttentionCall(queries, keys, *edges, longest_query, longest_key, causal, window)
 
 
-def _edges(spans_of_pieces: Sequence[list[Span]]) -> tuple[int, ...]:
-    sizes = (sum(end - start for start, end in spans) for spans in spans_of_pieces)
-    return (0, *itertools.accumulate(sizes))
+def _measure(
+    pieces: Sequence[list[Span]], device: torch.device | str
+) -> tuple[slice | Tensor, tuple[int, ...], Tensor, int]:
+    """The places of the pieces one after the other, their edges twice, and the longest."""
+    sizes = [sum(end - start for start, end in spans) for spans in pieces]
+    edges = (0, *itertools.accumulate(sizes))
+    places = _places(list(itertools.chain.from_iterable(pieces)), device)
+    return places, edges, to_device(np.asarray(edges, dtype=np.int32), device), max(sizes)
 
 
 def _places(spans: Sequence[Span], device: torch.device | str) -> slice | Tensor:

@@ -72,8 +72,8 @@ def choose_parts(
     try:
         for part in PARTS:
             if not getattr(config, part) or (part == "last_layer" and window is not None):
-                continue
-            if part in NEEDS_PACKING and "packing" not in chosen:
+                pass
+            elif part in NEEDS_PACKING and "packing" not in chosen:
                 left_out[part] = "it needs packing"
             elif problem := _try_part(engine, model, [*chosen, part]):
                 left_out[part] = problem
@@ -166,10 +166,8 @@ def _probes(vocabulary: int) -> list[TrainingExample]:
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
     tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
-    sequences = [
-        *(np.concatenate([prompt, tail]) for tail in tails),
-        rng.integers(0, vocabulary, 21),
-    ]
+    together = [np.concatenate([prompt, tail]) for tail in tails]
+    sequences = [*together, rng.integers(0, vocabulary, 21)]
     probes = []
     for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):
         labels = np.where(rng.random(len(ids)) < 0.4, ids, IGNORED_LABEL)
