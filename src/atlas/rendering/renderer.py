@@ -35,7 +35,7 @@ class Renderer:
         name: the name of the tokenizer in error messages.
 
     Raises:
-        ModelError: there is no chat template or no offset mapping.
+        ModelError: the tokenizer lacks a chat template or an offset mapping.
     """
 
     def __init__(self, tokenizer: Any, name: str = "the model") -> None:

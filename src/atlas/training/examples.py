@@ -191,7 +191,7 @@ def _mask(
     """The example up to its last token with loss, and each target's step; None: without loss.
 
     Args:
-        others: the steps that a KL holds to the base model; None: there is no KL.
+        others: the steps that a KL holds to the base model; None: without a KL.
     """
     mask, anchored = loss_mask(example, chosen), loss_mask(example, others or ())
     has_loss = np.flatnonzero(mask | anchored)

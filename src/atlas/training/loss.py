@@ -33,9 +33,9 @@ from atlas.training.examples import TrainingExample
 def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
     """Pad to the right.
 
-    There is no attention mask: in a causal model no token attends to the padding after it. A mask
-    would change nothing but keep attention from its fastest kernel (on a CPU a training step of the
-    demo took 1.35 times as long with one).
+    Without an attention mask: in a causal model no token attends to the padding after it. A mask
+    would keep attention from its fastest kernel (on a CPU a training step of the demo took 1.35
+    times as long with one).
 
     Returns:
         input_ids, labels and anchors of shape [B, T]; weights of the supervised tokens, shape [N].

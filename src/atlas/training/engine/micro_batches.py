@@ -19,7 +19,7 @@ def cut_into_micro_batches(
     share_prompts: bool = False,
     at_least: int = 1,
 ) -> list[list[int]]:
-    """Indices of the examples of each forward pass; no pass if there is no example.
+    """Indices of the examples of each forward pass; without examples, no pass.
 
     Args:
         tokens: token ids of each example, shape [T].
