@@ -68,6 +68,7 @@ DATA = {
     "src/atlas/models/endpoints/batches/google.py": r'"CANCELLED"',
     "src/atlas/models/endpoints/batches/openai.py": r'"cancelled"',
     "src/atlas/models/endpoints/retries.py": r"turn\.cancelled\(\)",
+    "src/atlas/training/tune_model.py": r"TOKENIZERS_PARALLELISM",
 }
 
 

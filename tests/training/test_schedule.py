@@ -9,10 +9,7 @@ from atlas.training.schedule import Schedule, share_out
 from tests.training.tiny_families import example
 
 
-@given(
-    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=20),
-    num_ranks=st.integers(1, 5),
-)
+@given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=20), num_ranks=st.integers(1, 5))
 def test_every_example_has_one_rank_and_no_rank_more_than_its_part_and_one_example(
     lengths: list[int], num_ranks: int
 ) -> None:

@@ -30,11 +30,7 @@ from atlas.training.engine.packed_rows import (
     count_row_tokens,
     lexicographic_order,
 )
-from atlas.training.examples import (
-    ExampleSet,
-    TrainingExample,
-    build_examples,
-)
+from atlas.training.examples import ExampleSet, TrainingExample, build_examples
 from atlas.training.schedule import schedule_examples
 from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory

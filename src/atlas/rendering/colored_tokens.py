@@ -25,7 +25,5 @@ def color_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[n
         if start == end:
             continue
         piece = visible(str(tokenizer.decode(token_ids[start:end].tolist())))
-        text.append(
-            f"⟦{piece}⟧" if mask[start] else piece, style=SUPERVISED if mask[start] else CONTEXT
-        )
+        text.append(*((f"⟦{piece}⟧", SUPERVISED) if mask[start] else (piece, CONTEXT)))
     return text

@@ -40,17 +40,15 @@ def read_openai_message(written: Mapping[str, Any]) -> Message:
         role=written["role"],
         content=written["content"],
         reasoning=written.get("reasoning_content"),
-        tool_calls=tuple(
-            ToolCall(
-                id=call.get("id"),
-                name=call["function"]["name"],
-                arguments=call["function"]["arguments"],
-            )
-            for call in written.get("tool_calls") or ()
-        ),
+        tool_calls=tuple(map(_read_call, written.get("tool_calls") or ())),
         tool_call_id=written.get("tool_call_id"),
         name=written.get("name"),
     )
+
+
+def _read_call(call: Mapping[str, Any]) -> ToolCall:
+    function = call["function"]
+    return ToolCall(id=call.get("id"), name=function["name"], arguments=function["arguments"])
 
 
 def decode_arguments(text: str) -> Any:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from atlas.errors import ModelError
@@ -34,7 +35,7 @@ class Renderer:
         name: the name of the tokenizer in error messages.
 
     Raises:
-        ModelError: there is no chat template or no offset mapping.
+        ModelError: the tokenizer lacks a chat template or an offset mapping.
     """
 
     def __init__(self, tokenizer: Any, name: str = "the model") -> None:
@@ -74,7 +75,7 @@ class Renderer:
         except Exception as error:
             # Templates raise jinja errors, TypeError, ValueError and more.
             roles = ", ".join(message.role for message in messages[:6])
-            roles += ", …" if len(messages) > 6 else ""
+            roles += ", …" if messages[6:] else ""
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}): {error}"
             ) from error
@@ -102,24 +103,22 @@ class Renderer:
         except Exception:
             # The template refuses more than a system turn. `render` reports what.
             return False
+        system = Message(role="system", content="Xyzzy")
         try:
-            return "Xyzzy" not in self._apply(
-                [Message(role="system", content="Xyzzy"), *chat], False, ()
-            )
+            return system.content not in self._apply([system, *chat], False, ())
         except Exception:
             return True
 
     def _apply(
         self, messages: Sequence[Message], open_turn: bool, tools: Sequence[Mapping[str, Any]]
     ) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
-                [write_chat_message(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
-                tokenize=False,
-                add_generation_prompt=open_turn,
-            )
+        text = self.tokenizer.apply_chat_template(
+            [write_chat_message(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
+            tokenize=False,
+            add_generation_prompt=open_turn,
         )
+        return str(text)
 
     def encode(self, text: str) -> list[int]:
         """The tokens of rendered text. The template wrote the special tokens, so none are added."""
@@ -156,11 +155,9 @@ class Renderer:
         owned = list(trajectory.owned_messages())
         messages = [message for message, _ in owned]
         position = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
-        text = self.render(messages, tools=trajectory.tools)
-        rendered = [
-            self._span(messages, position[step], step, trajectory.tools)
-            for step in range(len(trajectory.steps))
-        ]
+        tools = trajectory.tools
+        text = self.render(messages, tools=tools)
+        rendered = [self._span(messages, index, step, tools) for step, index in position.items()]
         if all(text.startswith(prefix) for prefix, _ in rendered):
             sources = [(text, [span for _, span in rendered], wanted)]
         else:
@@ -170,15 +167,8 @@ class Renderer:
         ]
         if max_tokens is None or truncation == "drop_tail":
             return examples
-        return [
-            made
-            for example in examples
-            for made in (
-                self._with_cuts(trajectory, example, max_tokens, matter)
-                if matter.intersection(example.dropped_steps)
-                else [example]
-            )
-        ]
+        cut = [self._with_cuts(trajectory, example, max_tokens, matter) for example in examples]
+        return list(chain.from_iterable(cut))
 
     def _with_cuts(
         self,
@@ -192,6 +182,8 @@ class Renderer:
         More than one example if the template now rewrites history: Qwen3's takes the marker for a
         question where it recognized a tool's result.
         """
+        if not matter.intersection(example.dropped_steps):
+            return [example]
 
         def tokens_through(shortened: Trajectory, step: int) -> int:
             owned = list(shortened.owned_messages())
@@ -201,15 +193,12 @@ class Renderer:
 
         wanted = {*example.steps, *example.dropped_steps}
         kept = sorted(wanted & matter)
-        shortened, cut = cut_observations(
-            trajectory, kept, max_tokens, tokens_through, lambda text: len(self.encode(text))
-        )
+        sizes = tokens_through, lambda text: len(self.encode(text))
+        shortened, cut = cut_observations(trajectory, kept, max_tokens, *sizes)
         if not cut:
             return [example]
-        return [
-            replace(made, cut_observations=cut)
-            for made in self.tokenize_trajectory(shortened, max_tokens, wanted)
-        ]
+        examples = self.tokenize_trajectory(shortened, max_tokens, wanted)
+        return [replace(made, cut_observations=cut) for made in examples]
 
     def opening_ids(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()

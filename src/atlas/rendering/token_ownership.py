@@ -69,15 +69,10 @@ def own_tokens(
         # A token that straddles the header and the response belongs to the header: the model
         # never generates it on its own.
         inside = (starts >= span.start) & (ends <= span.end) & (ends > starts)
-        if (
-            max_tokens is not None
-            and inside.any()
-            and int(np.flatnonzero(inside)[-1]) >= max_tokens
-        ):
-            if span.step in wanted:
-                dropped.append(span.step)
-            continue
-        owner[inside] = span.step
+        if max_tokens is None or not inside[max_tokens:].any():
+            owner[inside] = span.step
+        elif span.step in wanted:
+            dropped.append(span.step)
     token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
     kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
     unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)

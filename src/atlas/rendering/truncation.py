@@ -38,15 +38,12 @@ def cut_observations(
         The shortened trajectory, and the steps whose observations were cut.
     """
 
-    def shortened(steps: Collection[int]) -> Trajectory:
-        return trajectory.model_copy(
-            update={
-                "steps": tuple(
-                    _without_observation(step, is_cut) if index in steps else step
-                    for index, step in enumerate(trajectory.steps)
-                )
-            }
+    def shortened(cut: Collection[int]) -> Trajectory:
+        steps = tuple(
+            _without_observation(step, is_cut) if index in cut else step
+            for index, step in enumerate(trajectory.steps)
         )
+        return trajectory.model_copy(update={"steps": steps})
 
     def is_cut(message: Message) -> bool:
         return message.role in ("user", "tool") and tokens_of(message.content) > marker_tokens

@@ -56,14 +56,13 @@ def read_turn_shape(
             "response. Give a model whose template does, or fix the template."
         )
     closing, going_on = closed.partition(_ANSWER)[2], goes_on.partition(_ANSWER)[2]
-    num_kept = (
-        len(closing) if going_on.startswith(closing) else _num_common(tokenizer, closing, going_on)
-    )
+    num_kept = len(closing)
+    if not going_on.startswith(closing):
+        num_kept = _num_common(tokenizer, closing, going_on)
     finale, closing = closing[num_kept:], closing[:num_kept]
-    encoded = tokenizer(closing, add_special_tokens=False, return_offsets_mapping=True)
-    special_ids = {
-        index for index, token in tokenizer.added_tokens_decoder.items() if token.special
-    } | set(tokenizer.all_special_ids)
+    encoded = _encode(tokenizer, closing)
+    added = tokenizer.added_tokens_decoder.items()
+    special_ids = {*tokenizer.all_special_ids, *(index for index, token in added if token.special)}
     special = [place for place, token in enumerate(encoded["input_ids"]) if token in special_ids]
     if not special:
         raise ModelError(
@@ -90,15 +89,15 @@ def _num_common(tokenizer: Any, one: str, other: str) -> int:
 
     By tokens, because `<|end` is not a beginning of `<|endoftext|>`.
     """
-    first, second = (
-        tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        for text in (one, other)
-    )
+    first, second = _encode(tokenizer, one), _encode(tokenizer, other)
     end = 0
-    for token, span, there in zip(
-        first["input_ids"], first["offset_mapping"], second["input_ids"], strict=False
-    ):
+    tokens = zip(first["input_ids"], second["input_ids"], first["offset_mapping"], strict=False)
+    for token, there, (_, stop) in tokens:
         if token != there:
             break
-        end = span[1]
+        end = stop
     return end
+
+
+def _encode(tokenizer: Any, text: str) -> Any:
+    return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

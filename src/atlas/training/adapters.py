@@ -37,29 +37,21 @@ def load_with_adapters(place: ModelPlace, lora: LoraConfig, precision: str) -> A
         # This freezes the base and keeps norms, embedding and head in float32. The Trainer handles
         # the recomputation of activations.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    targets = (
-        lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    given = lora.target_modules
+    targets = given if isinstance(given, str) else list(given)
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
     )
     try:
-        return peft.get_peft_model(
-            model,
-            peft.LoraConfig(
-                task_type="CAUSAL_LM",
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=lora.dropout,
-                target_modules=targets,
-            ),
-        )
+        return peft.get_peft_model(model, settings)
     except ValueError as error:
         # No layer has such a name, or an adapter does not fit one that has.
-        layers = sorted(
-            {
-                name.rsplit(".", 1)[-1]
-                for name, module in model.named_modules()
-                if name and not list(module.children())
-            }
-        )
+        leaves = (name for name, module in model.named_modules() if not list(module.children()))
+        layers = sorted({name.rsplit(".", 1)[-1] for name in leaves if name})
         raise ConfigError(
             f"lora.target_modules={targets!r} cannot be used: {str(error).rstrip('.')}. Give "
             f"all-linear, names of layers ({', '.join(layers)}) or a regular expression for whole "

@@ -23,10 +23,9 @@ def read_model_settings(place: ModelPlace) -> Any:
             "and give the result."
         )
     is_cached = is_only_cached(place.location)
+    read = import_transformers().AutoConfig.from_pretrained
     try:
-        return import_transformers().AutoConfig.from_pretrained(
-            place.location, local_files_only=is_cached
-        )
+        return read(place.location, local_files_only=is_cached)
     except Exception as error:
         # The file is not JSON, the architecture is unknown, or the hub cannot be reached.
         reason = str(error).strip().split("\n", 1)[0].rstrip(".")

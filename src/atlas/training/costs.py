@@ -6,10 +6,13 @@ the shapes of the model only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.models.local.load import default_device
 from atlas.training.config import TrainConfig
@@ -23,8 +26,9 @@ FOUR_BITS = 0.516
 # Examples of a padded forward pass, if the config names no number.
 COMMON_BATCH = 4
 
-# The examples of each optimizer step.
-Steps = Sequence[Sequence[TrainingExample]]
+# The examples of one forward pass, and those of each optimizer step.
+Batch = Sequence[TrainingExample]
+Steps = Sequence[Batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,13 @@ class Cost:
     operations: float
 
 
+class Load(NamedTuple):
+    """What a pass runs over: tokens, and pairs of a token with one that it attends to."""
+
+    tokens: int
+    pairs: float
+
+
 def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Cost]:
     """The operations of a pass in the common way, then with one more saving each."""
     size = config.micro_batch_size or COMMON_BATCH
@@ -49,67 +60,49 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Co
         for step in steps
         for start in range(0, len(step), size)
     ]
-    whole = [max(len(one.input_ids) + one.num_tail_tokens for one in batch) for batch in padded]
-    cut = [max(len(one.input_ids) for one in batch) for batch in padded]
-    sizes = [len(batch) for batch in padded]
+    cut = _padded_load([[len(one.input_ids) for one in batch] for batch in padded])
+    whole = _padded_load(
+        [[len(one.input_ids) + one.num_tail_tokens for one in batch] for batch in padded]
+    )
+    unshared_batches = _cut(steps, config, config.engine.packing, False)
+    shared_batches = _cut(steps, config, True, True)
+    unshared = _load(_row(batch, False).position_ids for batch in unshared_batches)
+    shared = _load(_row(batch, True).position_ids for batch in shared_batches)
     supervised = sum(one.num_supervised_tokens for step in steps for one in step)
     anchored = sum(one.num_anchored_tokens for step in steps for one in step)
-    shared_batches = [batch for step in steps for batch in _cut(step, config, True)]
-    unshared = [_row(batch, False) for step in steps for batch in _cut(step, config, False)]
-    shared = [_row(batch, True) for batch in shared_batches]
-    shared_tokens, shared_pairs = _sizes(shared)
     forward = shape.num_layers * (
-        2.0 * shape.layer_weights * shared_tokens + 4.0 * shape.query_width * shared_pairs
+        2.0 * shape.layer_weights * shared.tokens + 4.0 * shape.query_width * shared.pairs
     )
+    operations = partial(_operations, shape, config)
 
-    def padded_cost(lengths: list[int], logits: int | None) -> tuple[int, float]:
-        pairs = list(zip(sizes, lengths, strict=True))
-        tokens = sum(number * length for number, length in pairs)
-        attended = sum(number * length * (length + 1) / 2 for number, length in pairs)
-        all_logits = tokens if logits is None else logits
-        return tokens, _operations(shape, config, tokens, attended, all_logits)
-
-    def packed_cost(rows: list[PackedRow], prunes: bool, logits: int) -> tuple[int, float]:
-        tokens, pairs = _sizes(rows)
-        if not prunes:
-            return tokens, _operations(shape, config, tokens, pairs, logits)
-        kept = sum(len(row.kept) for row in rows)
-        kept_pairs = sum(float((row.position_ids[row.kept] + 1).sum()) for row in rows)
-        return tokens, _operations(shape, config, tokens, pairs, logits, (kept, kept_pairs))
-
-    def windowed_cost(anchors: bool, logits: int) -> tuple[int, float]:
-        # The context runs forward only; the live tokens run on top of it.
-        live = [_row(step, True, anchors, config.gradient_window) for step in steps]
-        places = sum(len(row.live) for row in live)
-        pairs = sum(float((row.position_ids[row.live] + 1).sum()) for row in live)
-        return shared_tokens, forward + _operations(shape, config, places, pairs, logits)
-
-    def divergence_cost() -> tuple[int, float]:
-        # The base model runs forward, and the tuned one has logits at the anchored tokens too.
-        logits = supervised + anchored
+    def with_all_savings(anchors: bool) -> float:
+        logits = supervised + anchored if anchors else supervised
         if config.gradient_window is None:
-            held = [_row(batch, True, True) for batch in shared_batches]
-            tokens, tuned = packed_cost(held, True, logits)
-        else:
-            tokens, tuned = windowed_cost(True, logits)
-        return tokens, tuned + forward + 2.0 * anchored * shape.hidden * shape.vocabulary
+            rows = [_row(batch, True, anchors) for batch in shared_batches]
+            return operations(shared, logits, _load(row.position_ids[row.kept] for row in rows))
+        # The context runs forward only; the live tokens run on top of it.
+        rows = [_row(step, True, anchors, config.gradient_window) for step in steps]
+        return forward + operations(_load(row.position_ids[row.live] for row in rows), logits)
 
-    ways: list[tuple[str, str | None, tuple[int, float]]] = [
-        ("padded, logits everywhere", None, padded_cost(whole, None)),
-        ("logits where something is supervised", None, padded_cost(whole, supervised)),
-        ("nothing after the last supervised token", None, padded_cost(cut, supervised)),
-        ("no padding", "packing", packed_cost(unshared, False, supervised)),
-        ("shared prompts once", "shared_prompts", packed_cost(shared, False, supervised)),
+    rows: list[tuple[str, str | None, Load, float]] = [
+        ("padded, logits everywhere", None, whole, operations(whole, whole.tokens)),
+        ("logits where something is supervised", None, whole, operations(whole, supervised)),
+        ("nothing after the last supervised token", None, cut, operations(cut, supervised)),
+        ("no padding", "packing", unshared, operations(unshared, supervised)),
+        ("shared prompts once", "shared_prompts", shared, operations(shared, supervised)),
     ]
     if config.gradient_window is None:
-        pruned = packed_cost(shared, True, supervised)
-        ways.append(("last layer where something is supervised", "last_layer", pruned))
+        name, setting = "last layer where something is supervised", "last_layer"
+        rows.append((name, setting, shared, with_all_savings(False)))
     else:
         name = f"context_gradient {config.context_gradient} (not exact)"
-        ways.append((name, None, windowed_cost(False, supervised)))
+        rows.append((name, None, shared, with_all_savings(False)))
     if anchored:
-        ways.append((f"KL to the base model at {anchored:,} tokens", None, divergence_cost()))
-    return [Cost(name, setting, tokens, operations) for name, setting, (tokens, operations) in ways]
+        # The base model runs forward, and the tuned one has logits at the anchored tokens too.
+        base = forward + 2.0 * anchored * shape.hidden * shape.vocabulary
+        name = f"KL to the base model at {anchored:,} tokens"
+        rows.append((name, None, shared, with_all_savings(True) + base))
+    return [Cost(name, setting, run.tokens, number) for name, setting, run, number in rows]
 
 
 def count_run_tokens(steps: Steps, config: TrainConfig, parts: Sequence[str]) -> int:
@@ -118,16 +111,8 @@ def count_run_tokens(steps: Steps, config: TrainConfig, parts: Sequence[str]) ->
     Counted for one process: several cut a step among them first, and share less.
     """
     packs, shares = "packing" in parts, "shared_prompts" in parts
-    total = 0
-    for step in steps:
-        tokens = [one.input_ids for one in step]
-        for batch in cut_into_micro_batches(
-            tokens, config.engine.micro_batch_tokens, config.micro_batch_size, not packs, shares
-        ):
-            inside = [tokens[index] for index in batch]
-            longest = max(map(len, inside))
-            total += count_row_tokens(inside, shares) if packs else len(inside) * longest
-    return total
+    batches = _cut(steps, config, packs, shares)
+    return sum(_num_run_tokens(batch, packs, shares) for batch in batches)
 
 
 def estimate_memory(
@@ -138,13 +123,8 @@ def estimate_memory(
     size = 2 if precision == "bf16" else 4
     packs = config.engine.packing
     shares = packs and config.engine.shared_prompts
-    batches = [batch for step in steps for batch in _cut(step, config, shares)]
-    tokens = max(
-        len(_row(batch, config.engine.shared_prompts).token_ids)
-        if packs
-        else len(batch) * max(len(one.input_ids) for one in batch)
-        for batch in batches
-    )
+    batches = _cut(steps, config, packs, shares)
+    tokens = max(_num_run_tokens(batch, packs, shares) for batch in batches)
     # An anchored token has logits of the tuned and of the base model.
     logits = shape.vocabulary * max(
         sum(one.num_supervised_tokens + 2 * one.num_anchored_tokens for one in batch)
@@ -173,63 +153,62 @@ def estimate_memory(
 
 
 def _operations(
-    shape: ModelShape,
-    config: TrainConfig,
-    tokens: int,
-    pairs: float,
-    logits: int,
-    kept: tuple[int, float] | None = None,
+    shape: ModelShape, config: TrainConfig, run: Load, logits: int, last: Load | None = None
 ) -> float:
     """Operations of a pass: 2 per weight and token forward, twice that backward.
 
     Backward costs only once that if the weights are frozen.
 
     Args:
-        pairs: of a token with one that it attends to.
-        kept: tokens and pairs of the last layer, if it computes at supervised positions only.
+        last: what the last layer runs over, if it computes at supervised positions only.
     """
-    forward_and_backward = 2 if config.lora else 3
+    passes = 2 if config.lora else 3
     recomputed = 1 if config.gradient_checkpointing else 0
-    layers = shape.num_layers - (kept is not None)
+    layers = shape.num_layers - (last is not None)
     total = (
-        2.0 * (forward_and_backward + recomputed) * layers * shape.layer_weights * tokens
-        + 4.0 * (3 + recomputed) * layers * shape.query_width * pairs
+        2.0 * (passes + recomputed) * layers * shape.layer_weights * run.tokens
+        + 4.0 * (3 + recomputed) * layers * shape.query_width * run.pairs
     )
-    if kept is not None:
-        kept_tokens, kept_pairs = kept
+    if last is not None:
         keys = 2 * shape.hidden * shape.key_width
         # Queries of all tokens are computed forward to reach the keys, and dropped.
         queries = shape.hidden * shape.query_width
         total += (
-            2.0 * forward_and_backward * (keys * tokens + shape.layer_weights * kept_tokens)
-            + 2.0 * queries * tokens
-            + 4.0 * 3 * shape.query_width * kept_pairs
+            2.0 * passes * (keys * run.tokens + shape.layer_weights * last.tokens)
+            + 2.0 * queries * run.tokens
+            + 4.0 * 3 * shape.query_width * last.pairs
         )
-    return total + 2.0 * forward_and_backward * logits * shape.hidden * shape.vocabulary
+    return total + 2.0 * passes * logits * shape.hidden * shape.vocabulary
 
 
-def _cut(
-    step: Sequence[TrainingExample], config: TrainConfig, shares: bool
-) -> list[list[TrainingExample]]:
-    batches = cut_into_micro_batches(
-        [one.input_ids for one in step],
-        config.engine.micro_batch_tokens,
-        config.micro_batch_size,
-        not config.engine.packing and not shares,
-        shares,
-    )
-    return [[step[index] for index in batch] for batch in batches]
+def _cut(steps: Steps, config: TrainConfig, packs: bool, shares: bool) -> list[Batch]:
+    """The forward passes of all steps."""
+    limits = config.engine.micro_batch_tokens, config.micro_batch_size
+    return [
+        [step[index] for index in batch]
+        for step in steps
+        for batch in cut_into_micro_batches(
+            [one.input_ids for one in step], *limits, not packs, shares
+        )
+    ]
 
 
-def _row(
-    batch: Sequence[TrainingExample], shares: bool, anchors: bool = False, window: int | None = None
-) -> PackedRow:
+def _num_run_tokens(batch: Batch, packs: bool, shares: bool) -> int:
+    tokens = [one.input_ids for one in batch]
+    return count_row_tokens(tokens, shares) if packs else len(tokens) * max(map(len, tokens))
+
+
+def _row(batch: Batch, shares: bool, anchors: bool = False, window: int | None = None) -> PackedRow:
     held = [one.anchors for one in batch] if anchors else None
-    sequences = [(np.asarray(one.input_ids), one.labels) for one in batch]
-    return pack_row(sequences, shares, window, held)
+    return pack_row([(one.input_ids, one.labels) for one in batch], shares, window, held)
 
 
-def _sizes(rows: Sequence[PackedRow]) -> tuple[int, float]:
-    """Tokens, and pairs of a token with one that it attends to."""
-    pairs = sum(float((row.position_ids + 1).sum()) for row in rows)
-    return sum(len(row.token_ids) for row in rows), pairs
+def _load(positions: Iterable[NDArray[np.int64]]) -> Load:
+    """The load of tokens at these positions of their sequences."""
+    loads = [(len(places), float((places + 1).sum())) for places in positions]
+    return Load(sum(tokens for tokens, _ in loads), sum(pairs for _, pairs in loads))
+
+
+def _padded_load(batches: Sequence[Sequence[int]]) -> Load:
+    """The load of passes over sequences of these lengths, each as long as the pass's longest."""
+    return _load(np.arange(max(lengths)) for lengths in batches for _ in lengths)

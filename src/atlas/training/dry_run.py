@@ -74,18 +74,14 @@ def print_training_plan(
 
 def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
     """The lines about examples, tokens and loss."""
-    cuts = (
-        f", {built.num_cut_observations:,} observations cut"
-        if config.truncation == "cut_observations"
-        else ""
-    )
-    weighted = "" if config.step_weights == "none" else f", steps weighted by {config.step_weights}"
-    held = (
-        f"; KL to the base model at {built.num_anchored_tokens:,} tokens, "
-        f"times {config.kl_weight:g}"
-        if config.kl_weight
-        else ""
-    )
+    cuts = weighted = held = ""
+    if config.truncation == "cut_observations":
+        cuts = f", {built.num_cut_observations:,} observations cut"
+    if config.step_weights != "none":
+        weighted = f", steps weighted by {config.step_weights}"
+    if config.kl_weight:
+        tokens = f"{built.num_anchored_tokens:,} tokens"
+        held = f"; KL to the base model at {tokens}, times {config.kl_weight:g}"
     return [
         f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; "
         f"{built.num_supervised_steps:,} of {built.num_steps:,} steps supervised, "

@@ -49,24 +49,20 @@ class TrainingExample:
 
     @property
     def num_anchored_tokens(self) -> int:
-        return 0 if self.anchored is None else int(self.anchored[1:].sum())
+        return int(self.anchors.sum())
 
     @property
     def target_weights(self) -> NDArray[np.float64]:
         """The weight of each supervised token, shape [N]. Nothing predicts the first token."""
         supervised = self.labels[1:] != IGNORED_LABEL
-        return (
-            np.ones(int(supervised.sum())) if self.weights is None else self.weights[1:][supervised]
-        )
+        weights = self.weights
+        return np.ones(int(supervised.sum())) if weights is None else weights[1:][supervised]
 
     @property
     def anchors(self) -> NDArray[np.bool_]:
         """Where an anchored token is predicted, shape [T - 1]: position t predicts token t + 1."""
-        return (
-            np.zeros(len(self.labels) - 1, dtype=bool)
-            if self.anchored is None
-            else self.anchored[1:]
-        )
+        anchored = np.zeros(len(self.labels), bool) if self.anchored is None else self.anchored
+        return anchored[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +157,14 @@ def _build(
     except ModelError as error:
         # A template may refuse one conversation (a role, an order of roles) and take others.
         return replace(nothing, problems=_problems(trajectory, str(error)))
-    masked = [_mask(example, chosen, others) for example in tokenized]
-    examples = [example for example, owners in masked if example is not None]
-    owners = [owners for example, owners in masked if example is not None]
+    masked = [made for example in tokenized if (made := _mask(example, chosen, others))]
+    examples, owners = [example for example, _ in masked], [owners for _, owners in masked]
     if not any(map(len, owners)):
         examples = []
     elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
         of_tokens = weights_of_tokens(owners, weights, config.loss_normalizer)
-        examples = [
-            replace(example, weights=_spread(example.labels, of_token))
-            for example, of_token in zip(examples, of_tokens, strict=True)
-        ]
+        pairs = zip(examples, of_tokens, strict=True)
+        examples = [_with_weights(example, of_token) for example, of_token in pairs]
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
     unwritten = sum(len(chosen.intersection(example.unwritten_thinking)) for example in tokenized)
     cut = {step for example in tokenized for step in example.cut_observations}
@@ -194,16 +187,16 @@ def _build(
 
 def _mask(
     example: TokenizedExample, chosen: frozenset[int], others: frozenset[int] | None
-) -> tuple[TrainingExample | None, NDArray[np.int32]]:
-    """The example up to its last token with loss (None: it has none), and each target's step.
+) -> tuple[TrainingExample, NDArray[np.int32]] | None:
+    """The example up to its last token with loss, and each target's step; None: without loss.
 
     Args:
-        others: the steps that a KL holds to the base model; None: there is no KL.
+        others: the steps that a KL holds to the base model; None: without a KL.
     """
     mask, anchored = loss_mask(example, chosen), loss_mask(example, others or ())
     has_loss = np.flatnonzero(mask | anchored)
     if not len(has_loss):
-        return None, example.step_of_token[:0]
+        return None
     end = int(has_loss[-1]) + 1
     ended = TrainingExample(
         example.trajectory_id,
@@ -215,22 +208,18 @@ def _mask(
     return ended, example.step_of_token[:end][mask[:end]]
 
 
-def _spread(labels: NDArray[np.int64], of_token: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the supervised tokens, shape [N], placed among zeros, shape [T]."""
-    weights = np.zeros(len(labels))
-    weights[labels != IGNORED_LABEL] = of_token
-    return weights
+def _with_weights(example: TrainingExample, of_token: NDArray[np.float64]) -> TrainingExample:
+    """The example with these weights of its supervised tokens, shape [N]."""
+    weights = np.zeros(len(example.labels))
+    weights[example.labels != IGNORED_LABEL] = of_token
+    return replace(example, weights=weights)
 
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
     """Only ratios matter, and losses are float32, where weights of 1e-50 would all be 0."""
-    largest = max(
-        (float(one.weights.max()) for one in examples if one.weights is not None), default=1.0
-    )
-    return [
-        one if one.weights is None else replace(one, weights=one.weights / largest)
-        for one in examples
-    ]
+    weighted = [(one, one.weights) for one in examples if one.weights is not None]
+    largest = max((float(weights.max()) for _, weights in weighted), default=1.0)
+    return [replace(one, weights=weights / largest) for one, weights in weighted]
 
 
 def _problems(trajectory: Trajectory, *reasons: str) -> tuple[Problem, ...]:

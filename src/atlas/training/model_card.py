@@ -50,7 +50,7 @@ def write_card(
     digest = _short(run.inputs["model"].digest, made.get("base_model_commit"))
     share = made["num_supervised_tokens"] / max(1, made["num_tokens"])
     rows = {
-        "base model": f"{_name(config.model)}, content {_code(digest)}",
+        "base model": f"{_code(_base_name(config.model))}, content {_code(digest)}",
         "trajectories": _trajectories(trajectories, sources, made),
         "selection": _selection(selection),
         "supervised steps": f"{made['num_supervised_steps']:,} of {made['num_steps']:,}",
@@ -87,12 +87,14 @@ license: those of the base model and of the trajectories apply.
 
 def _unit(config: TrainConfig) -> str:
     """What the loss is a mean over, and what else it contains."""
-    alike = (
-        "" if config.loss_normalizer == "tokens" else f", {config.loss_normalizer} counted equally"
-    )
-    weighted = "" if config.step_weights == "none" else f", steps weighted by {config.step_weights}"
-    held = f", with {config.kl_weight:g} times the KL to the base model" if config.kl_weight else ""
-    return f"supervised token{alike}{weighted}{held}"
+    unit = "supervised token"
+    if config.loss_normalizer != "tokens":
+        unit += f", {config.loss_normalizer} counted equally"
+    if config.step_weights != "none":
+        unit += f", steps weighted by {config.step_weights}"
+    if config.kl_weight:
+        unit += f", with {config.kl_weight:g} times the KL to the base model"
+    return unit
 
 
 def _trajectories(run: Manifest, sources: Counter[str], made: Mapping[str, Any]) -> str:
@@ -119,10 +121,6 @@ def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {_code(value)}" for name, value in values.items() if value is not None
     )
-
-
-def _name(value: Any) -> str:
-    return _code(_base_name(value))
 
 
 def _base_name(value: Any) -> str:

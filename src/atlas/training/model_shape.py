@@ -42,11 +42,8 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(settings)
     text = settings.get_text_config()
-    num_layers, hidden, heads = (
-        int(text.num_hidden_layers),
-        int(text.hidden_size),
-        int(text.num_attention_heads),
-    )
+    num_layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
+    heads = int(text.num_attention_heads)
     head_width = int(getattr(text, "head_dim", None) or hidden // heads)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if layers := getattr(model.get_decoder(), "layers", None):

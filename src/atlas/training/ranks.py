@@ -7,6 +7,8 @@ one of them reports it.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,16 +53,13 @@ class Ranks:
             value = act()
         except Exception as caught:
             error = caught
-        failed = [
-            rank for rank, has_failed in enumerate(self._gather(error is not None)) if has_failed
-        ]
-        if not failed:
+        failed = self._gather(error is not None)
+        if not any(failed):
             return value  # type: ignore[return-value]
-        if error is not None and failed[0] == self.index:
+        first = failed.index(True)
+        if error is not None and first == self.index:
             raise error
-        raise RankError(
-            f"rank {failed[0]} of this training has failed. See its message."
-        ) from error
+        raise RankError(f"rank {first} of this training has failed. See its message.") from error
 
     def on_first(self, act: Callable[[], T]) -> T | None:
         """Rank 0 calls `act` while the others wait; they get None."""
@@ -107,6 +106,10 @@ def meet_ranks() -> Iterator[Ranks]:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import_transformers()
     import torch
+
+    # The threads of a group end with the last reference to it; if they outlive the interpreter, the
+    # process is aborted. This module keeps the group that it finds when it is first imported.
+    import torch.distributed.nn.functional
     from accelerate import PartialState
 
     distributed = torch.distributed
@@ -114,11 +117,12 @@ def meet_ranks() -> Iterator[Ranks]:
         # The caller made the group and also leaves it.
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
         return
+    # So do cycles in what a training leaves, also after an error.
+    atexit.register(gc.collect)
     # It may remember a group that was left.
     PartialState._reset_state()
     state = PartialState(cpu=not torch.cuda.is_available())
     try:
         yield Ranks(state.process_index, state.num_processes)
     finally:
-        # A process that exits without this may be aborted.
         distributed.destroy_process_group()

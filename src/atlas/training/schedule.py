@@ -71,16 +71,11 @@ def schedule_examples(
     order: list[int] = []
     while len(order) < num_visits:
         order += rng.permutation(len(groups)).tolist()
-    order = order[:num_visits]
-    lengths = [_length(group) for group in groups]
-    ordered = [
-        groups[index]
-        for start in range(0, num_visits, batch_size)
-        for index in sorted(
-            order[start : start + batch_size], key=lambda index: (lengths[index], index)
-        )
-    ]
-    return Schedule.in_order(ordered, batch_size)
+    keys = [(_length(group), index) for index, group in enumerate(groups)]
+    visits = [keys[index] for index in order[:num_visits]]
+    starts = range(0, num_visits, batch_size)
+    ordered = [visit for start in starts for visit in sorted(visits[start : start + batch_size])]
+    return Schedule.in_order([groups[index] for _, index in ordered], batch_size)
 
 
 def share_out(lengths: Sequence[int], num_ranks: int) -> list[list[int]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,12 @@ def _train(
     """All of an unfinished run; only rank 0 holds `run`."""
     place = locate_model(config.model)
     settings = ranks.together(lambda: read_model_settings(place))
-    examples, renderer = ranks.together(
-        lambda: _read_examples(config, place, trajectories, selection)
-    )
+    read = partial(_read_examples, config, place, trajectories, selection)
+    examples, renderer = ranks.together(read)
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
-    schedule = ranks.together(
-        lambda: schedule_examples(
-            examples.by_trajectory, config.epochs, config.batch_size, config.seed
-        )
-    )
+    order = config.epochs, config.batch_size, config.seed
+    schedule = ranks.together(lambda: schedule_examples(examples.by_trajectory, *order))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
     for note in renderer.notes:
         say(note)
@@ -127,8 +124,8 @@ def _train(
 
     def save() -> Manifest:
         assert run is not None
-        read = read_manifest(trajectories), read_manifest(selection)
-        card = write_card(config, place, manifest, *read, examples.sources, summary)
+        inputs = read_manifest(trajectories), read_manifest(selection)
+        card = write_card(config, place, manifest, *inputs, examples.sources, summary)
         with full_disk_is_an_os_error(out):
             save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
         return run.finish(summary)
@@ -159,21 +156,21 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
         raise DataError(
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the "
             f"first: {reason}), so training would learn nothing. {out}/problems.jsonl has the "
-            "reason of each; if it is length, raise max_tokens above "
-            f"{config.max_tokens}."
+            f"reason of each; if it is length, raise max_tokens above {config.max_tokens}."
         )
 
 
 def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
     """The summary's counts and how the loss was computed."""
-    left_out = {problem.item for problem in examples.problems}
+    kept = {example.trajectory_id for example in examples.examples}
     summary: dict[str, Any] = {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
-        "num_left_out": len(left_out - {example.trajectory_id for example in examples.examples}),
+        "num_left_out": len({problem.item for problem in examples.problems} - kept),
+        **{name: getattr(examples, name) for name in COUNTS},
+        "loss_normalizer": config.loss_normalizer,
+        "step_weights": config.step_weights,
     }
-    summary |= {name: getattr(examples, name) for name in COUNTS}
-    summary |= {name: getattr(config, name) for name in ("loss_normalizer", "step_weights")}
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import Trainer
 
 from atlas.errors import ModelError
@@ -61,29 +62,20 @@ class CriticalStepTrainer(Trainer):
         self.max_examples = max_examples
         self.kl_weight = kl_weight
         # A rank without an example in a pass that others make runs the shortest one, times 0.
-        self._spare = min(
-            itertools.chain.from_iterable(self.train_dataset),
-            key=lambda example: len(example.input_ids),
-        )
+        examples = itertools.chain.from_iterable(self.train_dataset)
+        self._spare = min(examples, key=lambda example: len(example.input_ids))
         # Of the optimizer steps since the last log.
-        self._divergences: list[torch.Tensor] = []
+        self._divergences: list[Tensor] = []
         self.loss_is_scaled_for_ga = True
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
-    ) -> torch.Tensor:
+    ) -> Tensor:
         examples = [example for batch in batch_samples for example in batch["examples"]]
-        weights = (
-            float(np.concatenate([example.target_weights for example in examples]).sum())
-            if examples
-            else 0.0
-        )
-        sums = torch.tensor(
-            [weights, sum(example.num_anchored_tokens for example in examples)],
-            dtype=torch.float64,
-            device=device,
-        )
-        over_ranks: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")
+        weights = np.concatenate([np.empty(0), *(example.target_weights for example in examples)])
+        sums = [float(weights.sum()), sum(example.num_anchored_tokens for example in examples)]
+        here = torch.tensor(sums, dtype=torch.float64, device=device)
+        over_ranks: Tensor = self.accelerator.reduce(here, reduction="sum")
         return over_ranks
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -107,8 +99,8 @@ class CriticalStepTrainer(Trainer):
         super().log(logs, start_time)
 
     def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor:
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
         model.train()
         passes = self.micro_batches(inputs["examples"])
         losses, divergences = [], []
@@ -117,12 +109,10 @@ class CriticalStepTrainer(Trainer):
             is_last = number == len(passes)
             # DeepSpeed steps at the last pass only.
             self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)
+            run = {"examples": examples or [self._spare]}
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    run = examples or [self._spare]
-                    loss, divergence = self.compute_loss(
-                        model, {"examples": run}, True, num_items_in_batch
-                    )
+                    loss, divergence = self.compute_loss(model, run, True, num_items_in_batch)
                     if not examples:
                         loss, divergence = loss * 0.0, divergence * 0.0
                 self.accelerator.backward(loss)
@@ -153,7 +143,7 @@ class CriticalStepTrainer(Trainer):
         model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None

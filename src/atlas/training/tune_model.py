@@ -90,17 +90,15 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
             is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-            weights = (
-                trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
-            )
+            weights = None
+            if is_sharded:
+                weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     engine.put_in(())
-    losses, divergences = (
-        [row[key] for row in trainer.state.log_history if key in row] for key in ("loss", "kl")
-    )
+    history = trainer.state.log_history
     whole = trainer.accelerator.unwrap_model(trainer.model)
     summary = {
         "optimizer_steps": trainer.state.global_step,
-        "final_loss": _mean_of_last(losses),
+        "final_loss": _mean_of_last(history, "loss"),
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
         "engine": " ".join(parts) or "plain",
@@ -109,16 +107,17 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
-    if divergences:
-        summary["final_kl"] = _mean_of_last(divergences)
+    if base is not None:
+        summary["final_kl"] = _mean_of_last(history, "kl")
     # A model from the hub has no digest, but a commit.
     if commit := getattr(whole.config, "_commit_hash", None):
         summary["base_model_commit"] = commit
     return TunedModel(whole, weights, summary)
 
 
-def _mean_of_last(values: list[float]) -> float:
-    return round(sum(values[-10:]) / max(1, len(values[-10:])), 4)
+def _mean_of_last(history: list[dict[str, float]], key: str) -> float:
+    values = [row[key] for row in history if key in row][-10:]
+    return round(sum(values) / max(1, len(values)), 4)
 
 
 def _load(config: TrainConfig, precision: str) -> Any:
@@ -171,16 +170,14 @@ def _check_warmup(config: TrainConfig, num_warmup_steps: int, num_steps: int) ->
 
 def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, out: Path) -> Any:
     on_cpu = default_device() == "cpu"
+    report_to, integrations = list(config.report_to), transformers.integrations
     try:
-        for tracker in transformers.integrations.get_reporting_integration_callbacks(
-            list(config.report_to)
-        ):
+        for tracker in integrations.get_reporting_integration_callbacks(report_to):
             tracker()
     except Exception as error:
         # Each tracker has its own way to say that its package is missing.
         raise ConfigError(
-            f"report_to={list(config.report_to)} cannot be used: {error} Install what it names, or "
-            "remove it."
+            f"report_to={report_to} cannot be used: {error} Install what it names, or remove it."
         ) from error
     arguments = transformers.TrainingArguments(
         output_dir=str(out / RESUME_FOLDER),
@@ -206,7 +203,7 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to=list(config.report_to) or "none",
+        report_to=report_to or "none",
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
     )

@@ -21,12 +21,7 @@ from atlas.training.engine.flash_kernels import (
     kernels_for,
 )
 from atlas.training.engine.joined_attention import attend_jointly
-from atlas.training.engine.packed_attention import (
-    GENERAL,
-    AttentionPlan,
-    attend,
-    plan_for,
-)
+from atlas.training.engine.packed_attention import GENERAL, AttentionPlan, attend, plan_for
 from atlas.training.engine.packed_rows import Node, PackedRow
 
 CPU = torch.device("cpu")

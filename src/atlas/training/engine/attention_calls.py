@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.packed_rows import Node
@@ -31,22 +32,21 @@ class AttentionCall:
     """One call: its i-th piece of queries attends to its i-th piece of keys.
 
     Attributes:
-        queries: the queries that take part, one piece after the other; a slice if consecutive.
-        keys: the same for the tokens of the row. A token may occur several times.
-        query_edges: ends of the pieces among `queries`, from 0; `query_edges_there` on the device
-            as int32. Likewise for the keys.
-        longest_query: queries of the largest piece; longest_key likewise.
+        queries: those that take part, one piece after the other; a slice if consecutive.
+        keys: likewise, of the row. A token may occur several times.
+        query_edges: ends of the pieces among `queries`, from 0; `_there`: on the device, int32.
+        longest_query: queries of the largest piece.
         causal: the last query of a piece sees its last key, each one before it one key less. If
             false, all see all.
         window: the most keys that a query sees, itself included; causal.
     """
 
-    queries: slice | torch.Tensor
-    keys: slice | torch.Tensor
+    queries: slice | Tensor
+    keys: slice | Tensor
     query_edges: tuple[int, ...]
     key_edges: tuple[int, ...]
-    query_edges_there: torch.Tensor
-    key_edges_there: torch.Tensor
+    query_edges_there: Tensor
+    key_edges_there: Tensor
     longest_query: int
     longest_key: int
     causal: bool = False
@@ -87,31 +87,25 @@ def plan_calls(
         pieces = [([run.queries], _reach(nodes, run, window)) for run in runs]
         return (_make_call(pieces, device, window=window),)
     own: list[Piece] = [([run.queries], [(run.start, run.end)]) for run in runs]
+    starts = [nodes[run.node].start for run in runs]
     before: list[Piece] = [
-        ([run.queries], [(nodes[run.node].start, run.start)])
-        for run in runs
-        if run.start > nodes[run.node].start
+        ([run.queries], [(start, run.start)])
+        for run, start in zip(runs, starts, strict=True)
+        if start < run.start
     ]
-    others = [pieces for pieces in (before, _families(nodes, runs)) if pieces]
-    return (
-        _make_call(own, device, causal=True),
-        *(_make_call(pieces, device) for pieces in others),
-    )
+    others = [_make_call(pieces, device) for pieces in (before, _families(nodes, runs)) if pieces]
+    return (_make_call(own, device, causal=True), *others)
 
 
 def _find_runs(nodes: Sequence[Node], queries: Sequence[NDArray[np.int64]] | None) -> list[_Run]:
     if queries is None:
-        return [
-            _Run(node.start, node.start, node.end - node.start, index)
-            for index, node in enumerate(nodes)
-        ]
+        queries = [np.arange(node.start, node.end) for node in nodes]
     runs, first = [], 0
     for index, places in enumerate(queries):
-        if not len(places):
-            continue
         for part in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
-            runs.append(_Run(first, int(part[0]), len(part), index))
-            first += len(part)
+            if len(part):
+                runs.append(_Run(first, int(part[0]), len(part), index))
+                first += len(part)
     return runs
 
 
@@ -133,10 +127,8 @@ def _families(nodes: Sequence[Node], runs: Sequence[_Run]) -> list[Piece]:
 def _reach(nodes: Sequence[Node], run: _Run, window: int) -> list[Span]:
     """The tokens of a run's path that its first query sees, and those up to the run's last."""
     node = nodes[run.node]
-    path = [
-        *((nodes[index].start, nodes[index].end) for index in node.ancestors),
-        (node.start, run.end),
-    ]
+    above = [(nodes[index].start, nodes[index].end) for index in node.ancestors]
+    path = [*above, (node.start, run.end)]
     unseen = max(0, sum(end - start for start, end in path) - run.length - window + 1)
     reached = []
     for start, end in path:
@@ -153,27 +145,23 @@ def _make_call(
     causal: bool = False,
     window: int | None = None,
 ) -> AttentionCall:
-    query_edges, key_edges = (_edges([piece[side] for piece in pieces]) for side in (0, 1))
-    return AttentionCall(
-        queries=_places([part for piece in pieces for part in piece[0]], device),
-        keys=_places([part for piece in pieces for part in piece[1]], device),
-        query_edges=query_edges,
-        key_edges=key_edges,
-        query_edges_there=to_device(np.asarray(query_edges, dtype=np.int32), device),
-        key_edges_there=to_device(np.asarray(key_edges, dtype=np.int32), device),
-        longest_query=int(np.diff(query_edges).max()),
-        longest_key=int(np.diff(key_edges).max()),
-        causal=causal,
-        window=window,
-    )
+    queries, query_edges, query_there, longest_query = _measure([one for one, _ in pieces], device)
+    keys, key_edges, key_there, longest_key = _measure([one for _, one in pieces], device)
+    edges = query_edges, key_edges, query_there, key_there
+    return AttentionCall(queries, keys, *edges, longest_query, longest_key, causal, window)
 
 
-def _edges(spans_of_pieces: Sequence[list[Span]]) -> tuple[int, ...]:
-    sizes = (sum(end - start for start, end in spans) for spans in spans_of_pieces)
-    return (0, *itertools.accumulate(sizes))
+def _measure(
+    pieces: Sequence[list[Span]], device: torch.device | str
+) -> tuple[slice | Tensor, tuple[int, ...], Tensor, int]:
+    """The places of the pieces one after the other, their edges twice, and the longest."""
+    sizes = [sum(end - start for start, end in spans) for spans in pieces]
+    edges = (0, *itertools.accumulate(sizes))
+    places = _places(list(itertools.chain.from_iterable(pieces)), device)
+    return places, edges, to_device(np.asarray(edges, dtype=np.int32), device), max(sizes)
 
 
-def _places(spans: Sequence[Span], device: torch.device | str) -> slice | torch.Tensor:
+def _places(spans: Sequence[Span], device: torch.device | str) -> slice | Tensor:
     if all(before[1] == after[0] for before, after in itertools.pairwise(spans)):
         return slice(spans[0][0], spans[-1][1])
     return to_device(np.concatenate([np.arange(start, end) for start, end in spans]), device)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.errors import ModelError
 from atlas.rendering.loss_mask import IGNORED_LABEL
@@ -71,8 +72,8 @@ def choose_parts(
     try:
         for part in PARTS:
             if not getattr(config, part) or (part == "last_layer" and window is not None):
-                continue
-            if part in NEEDS_PACKING and "packing" not in chosen:
+                pass
+            elif part in NEEDS_PACKING and "packing" not in chosen:
                 left_out[part] = "it needs packing"
             elif problem := _try_part(engine, model, [*chosen, part]):
                 left_out[part] = problem
@@ -128,7 +129,7 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
     """
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     trained = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    found: list[tuple[Tensor, Tensor]] = []
     for engine.uses_flash in (False, True):
         engine.ways.clear()
         try:
@@ -136,9 +137,7 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
                 loss = engine.loss(model, probes)
             # The first layers come first: this gradient has been through the attention of all.
             gradient = (
-                torch.autograd.grad(
-                    loss, min(trained[:16], key=torch.Tensor.numel), allow_unused=True
-                )[0]
+                torch.autograd.grad(loss, min(trained[:16], key=Tensor.numel), allow_unused=True)[0]
                 if trained
                 else None
             )
@@ -167,10 +166,8 @@ def _probes(vocabulary: int) -> list[TrainingExample]:
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
     tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
-    sequences = [
-        *(np.concatenate([prompt, tail]) for tail in tails),
-        rng.integers(0, vocabulary, 21),
-    ]
+    together = [np.concatenate([prompt, tail]) for tail in tails]
+    sequences = [*together, rng.integers(0, vocabulary, 21)]
     probes = []
     for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):
         labels = np.where(rng.random(len(ids)) < 0.4, ids, IGNORED_LABEL)

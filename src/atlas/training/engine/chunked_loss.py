@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from atlas.training.loss import sum_cross_entropy, sum_divergence
 
@@ -19,18 +20,18 @@ CHUNK_LOGITS = 2**24
 # logits of about 400 tokens.
 GPU_CHUNK_LOGITS = 2**26
 
-Head = Callable[[torch.Tensor], torch.Tensor]
-LossOfChunk = Callable[[torch.Tensor, slice], torch.Tensor]
+Head = Callable[[Tensor], Tensor]
+LossOfChunk = Callable[[Tensor, slice], Tensor]
 
 
 def sum_chunked_cross_entropy(
-    hidden: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
+    hidden: Tensor,
+    targets: Tensor,
+    weights: Tensor,
     head: Head,
-    parameters: Sequence[torch.Tensor],
+    parameters: Sequence[Tensor],
     vocabulary: int,
-) -> torch.Tensor:
+) -> Tensor:
     """Σ w · −log π over the supervised tokens, with gradient to `hidden` and `parameters`.
 
     Args:
@@ -41,21 +42,21 @@ def sum_chunked_cross_entropy(
         vocabulary: V.
     """
 
-    def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
+    def loss_of(part: Tensor, rows: slice) -> Tensor:
         return sum_cross_entropy(head(part), targets[rows], weights[rows])
 
-    rows = _rows(chunk_logits(hidden.device.type), vocabulary)
-    return _chunked_sum(hidden, loss_of, rows, *parameters)
+    entries = chunk_logits(hidden.device.type)
+    return _chunked_sum(hidden, loss_of, entries // vocabulary, parameters)
 
 
 def sum_chunked_divergence(
-    hidden: torch.Tensor,
-    base_hidden: torch.Tensor,
+    hidden: Tensor,
+    base_hidden: Tensor,
     head: Head,
     base_head: Head,
-    parameters: Sequence[torch.Tensor],
+    parameters: Sequence[Tensor],
     vocabulary: int,
-) -> torch.Tensor:
+) -> Tensor:
     """Σ KL(base ‖ tuned) over the anchored tokens, with gradient to `hidden` and `parameters`.
 
     Args:
@@ -66,22 +67,20 @@ def sum_chunked_divergence(
         vocabulary: V.
     """
 
-    def loss_of(part: torch.Tensor, rows: slice) -> torch.Tensor:
+    def loss_of(part: Tensor, rows: slice) -> Tensor:
         with torch.no_grad():
             base_logits = base_head(base_hidden[rows])
         return sum_divergence(head(part), base_logits)
 
     # Half the rows, because there are two sets of logits.
-    rows = _rows(chunk_logits(hidden.device.type) // 2, vocabulary)
-    return _chunked_sum(hidden, loss_of, rows, *parameters)
+    entries = chunk_logits(hidden.device.type) // 2
+    return _chunked_sum(hidden, loss_of, entries // vocabulary, parameters)
 
 
-def _chunked_sum(hidden: torch.Tensor, loss_of: Any, rows: int, *parameters: Any) -> torch.Tensor:
-    return _ChunkedSum.apply(hidden, loss_of, rows, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _rows(entries: int, vocabulary: int) -> int:
-    return max(16, entries // vocabulary)
+def _chunked_sum(
+    hidden: Tensor, loss_of: LossOfChunk, rows: int, parameters: Sequence[Tensor]
+) -> Tensor:
+    return _ChunkedSum.apply(hidden, loss_of, max(16, rows), *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def chunk_logits(device: str) -> int:
@@ -92,17 +91,15 @@ def chunk_logits(device: str) -> int:
 class _ChunkedSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, loss_of: LossOfChunk, chunk: int, *parameters: torch.Tensor
-    ) -> torch.Tensor:
+        ctx: Any, hidden: Tensor, loss_of: LossOfChunk, chunk: int, *parameters: Tensor
+    ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
         # Summed in float32 or better: a sum in bfloat16 would lose many small chunks.
-        types = [torch.promote_types(one.dtype, torch.float32) for one in parameters]
         of_parameters = [
-            torch.zeros_like(one, dtype=dtype)
-            for one, dtype in zip(parameters, types, strict=True)
-            if wants_gradient
+            torch.zeros_like(one, dtype=torch.promote_types(one.dtype, torch.float32))
+            for one in (parameters if wants_gradient else ())
         ]
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
@@ -114,17 +111,12 @@ class _ChunkedSum(torch.autograd.Function):
                 of_hidden[rows], *of_head = torch.autograd.grad(loss, [part, *parameters])
                 for gathered, gradient in zip(of_parameters, of_head, strict=True):
                     gathered += gradient
-        ctx.save_for_backward(
-            of_hidden,
-            *(
-                gathered.to(one.dtype)
-                for gathered, one in zip(of_parameters, parameters, strict=False)
-            ),
-        )
+        pairs = zip(of_parameters, parameters, strict=False)
+        ctx.save_for_backward(of_hidden, *(gathered.to(one.dtype) for gathered, one in pairs))
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factor = gradients[0]
         of_hidden, *of_parameters = ctx.saved_tensors
         return of_hidden * factor, None, None, *(gradient * factor for gradient in of_parameters)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
@@ -44,10 +45,10 @@ class Supervised:
         targets: shape [N], as are their weights.
     """
 
-    kept: torch.Tensor
-    kept_of_target: torch.Tensor
-    targets: torch.Tensor
-    weights: torch.Tensor
+    kept: Tensor
+    kept_of_target: Tensor
+    targets: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ class Anchored:
         base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
     """
 
-    kept_of_anchor: torch.Tensor
-    base_kept: torch.Tensor
-    base_kept_of_anchor: torch.Tensor
     base_options: dict[str, Any]
+    kept_of_anchor: Tensor
+    base_kept: Tensor
+    base_kept_of_anchor: Tensor
 
 
 class Engine:
@@ -94,7 +95,7 @@ class Engine:
         self.uses_flash = True
         self.ways: set[str] = set()
 
-    def loss(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
         """Σ w · −log π over the supervised tokens of one micro-batch.
 
         Args:
@@ -102,12 +103,11 @@ class Engine:
         """
         return self.losses(model, examples)[0]
 
-    def losses(self, model: Any, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def losses(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
         """Σ w · −log π and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
-        inputs = self._inputs(examples)
-        return model(**inputs)  # type: ignore[no-any-return]
+        return model(**self._inputs(examples))  # type: ignore[no-any-return]
 
-    def hidden_states(self, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    def hidden_states(self, examples: Sequence[TrainingExample]) -> Tensor:
         """The last hidden states that predict supervised tokens, shape [N, H], as in `pack_row`."""
         inputs = self._inputs(examples)
         supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
@@ -157,35 +157,26 @@ class Engine:
             return self._plain_forward(*arguments, **options)
         base_hidden = None if anchored is None else self._base_hidden(anchored)
         hidden = self._hidden(supervised.kept, **options)
-        head, vocabulary = (
-            self.model.get_output_embeddings(),
-            self.model.config.get_text_config().vocab_size,
-        )
+        head = self.model.get_output_embeddings()
+        logits_of = self._logits_of(head)
         trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
-        answers, targets, weights = (
-            hidden[supervised.kept_of_target],
-            supervised.targets,
-            supervised.weights,
-        )
-        chunks = "chunked_loss" in self.parts
+        of_head = trained, self.model.config.get_text_config().vocab_size
+        answers, chunks = hidden[supervised.kept_of_target], "chunked_loss" in self.parts
+        wanted = supervised.targets, supervised.weights
         if chunks:
-            cross_entropy = sum_chunked_cross_entropy(
-                answers, targets, weights, self._logits_of(head), trained, vocabulary
-            )
+            cross_entropy = sum_chunked_cross_entropy(answers, *wanted, logits_of, *of_head)
         else:
-            cross_entropy = sum_cross_entropy(self._logits_of(head)(answers), targets, weights)
+            cross_entropy = sum_cross_entropy(logits_of(answers), *wanted)
         if self.base is None or anchored is None or base_hidden is None:
             return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
-        held, heads = (
-            hidden[anchored.kept_of_anchor],
-            (self._logits_of(head), self._logits_of(self.base.head)),
-        )
+        held, base_logits_of = hidden[anchored.kept_of_anchor], self._logits_of(self.base.head)
         if chunks:
-            divergence = sum_chunked_divergence(held, base_hidden, *heads, trained, vocabulary)
+            heads = logits_of, base_logits_of
+            divergence = sum_chunked_divergence(held, base_hidden, *heads, *of_head)
         else:
             with torch.no_grad():
-                base_logits = heads[1](base_hidden)
-            divergence = sum_divergence(heads[0](held), base_logits)
+                base_logits = base_logits_of(base_hidden)
+            divergence = sum_divergence(logits_of(held), base_logits)
         return torch.stack((cross_entropy, divergence))
 
     def _logits_of(self, head: Any) -> Head:
@@ -194,69 +185,55 @@ class Engine:
         # backward pass.
         run_head: Any = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
 
-        def logits_of(states: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = run_head(states)
+        def logits_of(states: Tensor) -> Tensor:
+            logits: Tensor = run_head(states)
             return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
         return logits_of
 
-    def _base_hidden(self, anchored: Anchored) -> torch.Tensor:
+    def _base_hidden(self, anchored: Anchored) -> Tensor:
         """The base model's hidden states that predict the anchored tokens, shape [M, H]."""
         assert self.base is not None
         with self.base.active():
             hidden = self._of_base._hidden(anchored.base_kept, **anchored.base_options)
         return hidden[anchored.base_kept_of_anchor]
 
-    def _hidden(self, places: torch.Tensor, /, **options: Any) -> torch.Tensor:
+    def _hidden(self, places: Tensor, /, **options: Any) -> Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
         # PEFT adds its own options, all None.
         options = {name: option for name, option in options.items() if option is not None}
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
-        hidden: torch.Tensor = self._decoder(use_cache=False, **options).last_hidden_state
+        hidden: Tensor = self._decoder(use_cache=False, **options).last_hidden_state
         return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[places]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """The arguments of `_forward`: tokens, positions and plans, and where the losses are."""
-        packs = "packing" in self.parts
-        return self._packed_inputs(examples) if packs else self._padded_inputs(examples)
+        if "packing" in self.parts:
+            return self._packed_inputs(examples)
+        return self._padded_inputs(examples)
+
+    def _put(self, array: NDArray[Any]) -> Tensor:
+        return to_device(array, self.model.device)
 
     def _padded_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
-        device = self.model.device
-        batch = pad(examples)
-        # Found on the host: on a GPU it would wait for their number.
-        predicts = predicting_places(batch["labels"])
-        places = torch.arange(predicts.numel())
-        kept = places[(predicts if self.base is None else predicts | batch["anchors"]).flatten()]
-        kept_of_target = torch.searchsorted(kept, places[predicts.flatten()])
+        # Places are found on the host: on a GPU it would wait for their number.
+        batch = {name: tensor.numpy() for name, tensor in pad(examples).items()}
+        predicts = predicting_places(torch.from_numpy(batch["labels"])).numpy()
+        places, anchors = np.flatnonzero(predicts), np.flatnonzero(batch["anchors"])
+        kept = places if self.base is None else np.union1d(places, anchors)
         targets = batch["labels"][:, 1:][predicts[:, :-1]]
-
-        def put(tensor: torch.Tensor) -> torch.Tensor:
-            return to_device(tensor.numpy(), device)
-
-        inputs: dict[str, Any] = {"input_ids": put(batch["input_ids"])}
+        tokens = {"input_ids": self._put(batch["input_ids"])}
+        inputs: dict[str, Any] = dict(tokens)
         if self.base is not None:
-            base_kept = places[batch["anchors"].flatten()]
-            of_anchor = torch.arange(len(base_kept))
-            inputs["anchored"] = Anchored(
-                put(torch.searchsorted(kept, base_kept)),
-                put(base_kept),
-                put(of_anchor),
-                dict(inputs),
-            )
-        return inputs | {
-            "supervised": Supervised(
-                put(kept), put(kept_of_target), put(targets), put(batch["weights"])
-            )
-        }
+            held = np.searchsorted(kept, anchors), anchors, np.arange(len(anchors))
+            inputs["anchored"] = Anchored(tokens, *map(self._put, held))
+        arrays = kept, np.searchsorted(kept, places), targets, batch["weights"]
+        return inputs | {"supervised": Supervised(*map(self._put, arrays))}
 
     def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
-        device = self.model.device
-
-        def put(array: NDArray[Any]) -> torch.Tensor:
-            return to_device(array, device)
-
         def plan(places: NDArray[Any] | None) -> AttentionPlan:
+            device = self.model.device
             kernels = kernels_for(device) if self.uses_flash else None
             return plan_for(row, places, device, kernels, self.ways)
 
@@ -264,29 +241,23 @@ class Engine:
         anchors = None if self.base is None else [example.anchors for example in examples]
         row = pack_row(sequences, "shared_prompts" in self.parts, self.window, anchors)
         weights = np.concatenate([examples[index].target_weights for index in row.order])
-        tokens = {
-            "input_ids": put(row.token_ids)[None],
-            "position_ids": put(row.position_ids)[None],
+        tokens: dict[str, Any] = {
+            "input_ids": self._put(row.token_ids)[None],
+            "position_ids": self._put(row.position_ids)[None],
             "plan": plan(None),
         }
         inputs, kept = dict(tokens), row.kept
         if self.window is not None:
             kept = np.searchsorted(row.live, row.kept)
-            inputs |= {"live": put(row.live), "live_plan": plan(row.live)}
+            inputs |= {"live": self._put(row.live), "live_plan": plan(row.live)}
         elif "last_layer" in self.parts:
-            inputs |= {"kept": put(kept), "kept_plan": plan(kept)}
+            inputs |= {"kept": self._put(kept), "kept_plan": plan(kept)}
         if self.base is not None:
-            base_kept = (
-                np.unique(row.kept[row.kept_of_anchor]) if len(row.kept_of_anchor) else row.kept[:1]
-            )
-            of_anchor = np.searchsorted(base_kept, row.kept[row.kept_of_anchor])
+            anchored = row.kept[row.kept_of_anchor]
+            base_kept = np.unique(anchored) if len(anchored) else row.kept[:1]
             if "last_layer" in self.parts:
-                tokens |= {"kept": put(base_kept), "kept_plan": plan(base_kept)}
-            inputs["anchored"] = Anchored(
-                put(row.kept_of_anchor), put(base_kept), put(of_anchor), tokens
-            )
-        return inputs | {
-            "supervised": Supervised(
-                put(kept), put(row.kept_of_target), put(row.targets), put(weights)
-            )
-        }
+                tokens |= {"kept": self._put(base_kept), "kept_plan": plan(base_kept)}
+            held = row.kept_of_anchor, base_kept, np.searchsorted(base_kept, anchored)
+            inputs["anchored"] = Anchored(tokens, *map(self._put, held))
+        arrays = kept, row.kept_of_target, row.targets, weights
+        return inputs | {"supervised": Supervised(*map(self._put, arrays))}

@@ -12,14 +12,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from atlas.training.engine.attention_calls import AttentionCall
 
-Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,15 @@ class KernelInputs:
         key: shape [K, G, D], as is the value; G divides H.
     """
 
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
     call: AttentionCall
     scaling: float
+
+    @property
+    def states(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query, self.key, self.value
 
 
 class FlashKernels(Protocol):
@@ -43,20 +49,16 @@ class FlashKernels(Protocol):
 
     name: str
 
-    def takes(self, query: torch.Tensor, window: int | None) -> bool:
+    def takes(self, query: Tensor, window: int | None) -> bool:
         """Whether it supports a query like this one under this window."""
         ...
 
-    def forward(self, given: KernelInputs) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, given: KernelInputs) -> tuple[Tensor, Tensor]:
         """New output [Q, H, D] and log-sum-exp [H, Q]."""
         ...
 
     def backward(
-        self,
-        given: KernelInputs,
-        gradient: torch.Tensor,
-        output: torch.Tensor,
-        logsumexp: torch.Tensor,
+        self, given: KernelInputs, gradient: Tensor, output: Tensor, logsumexp: Tensor
     ) -> Gradients:
         """The share of this call in the gradients of query, key and value.
 
@@ -70,11 +72,9 @@ def kernels_for(device: torch.device) -> FlashKernels | None:
     """The kernels of a device, decided only here; None: the general way is used."""
     if device.type == "cpu":
         return CpuFlash()
-    if (
-        device.type != "cuda"
-        or torch.version.hip is not None
-        or torch.cuda.get_device_capability(device) < (8, 0)
-    ):
+    if device.type != "cuda" or torch.version.hip is not None:
+        return None
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return None
     # This module came together with the log-sum-exp without padding (torch 2.10).
     return CudaFlash() if importlib.util.find_spec("torch.nn.attention.varlen") else None
@@ -89,71 +89,42 @@ class CudaFlash:
 
     name = "flash attention of variable length"
 
-    def takes(self, query: torch.Tensor, window: int | None) -> bool:
+    def takes(self, query: Tensor, window: int | None) -> bool:
         width = query.shape[-1]
         return query.dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
 
-    def forward(self, given: KernelInputs) -> tuple[torch.Tensor, torch.Tensor]:
-        call = given.call
-        left, right = _window(call)
+    def forward(self, given: KernelInputs) -> tuple[Tensor, Tensor]:
         output, logsumexp, *_ = torch.ops.aten._flash_attention_forward(
-            given.query,
-            given.key,
-            given.value,
-            call.query_edges_there,
-            call.key_edges_there,
-            call.longest_query,
-            call.longest_key,
-            0.0,
-            call.causal,
-            False,
-            scale=given.scaling,
-            window_size_left=left,
-            window_size_right=right,
+            *given.states, *_sizes(given.call), 0.0, given.call.causal, False, **_options(given)
         )
         return output, logsumexp
 
     def backward(
-        self,
-        given: KernelInputs,
-        gradient: torch.Tensor,
-        output: torch.Tensor,
-        logsumexp: torch.Tensor,
+        self, given: KernelInputs, gradient: Tensor, output: Tensor, logsumexp: Tensor
     ) -> Gradients:
-        call, device = given.call, given.query.device
-        left, right = _window(call)
+        device = given.query.device
         # The state of the dropout generator, which nothing reads.
-        no_dropout = torch.zeros(2, dtype=torch.uint64, device=device)
-        of_query, of_key, of_value = torch.ops.aten._flash_attention_backward(
-            gradient,
-            given.query,
-            given.key,
-            given.value,
-            output,
-            logsumexp,
-            call.query_edges_there,
-            call.key_edges_there,
-            call.longest_query,
-            call.longest_key,
-            0.0,
-            call.causal,
-            no_dropout,
+        no_dropout = (
+            torch.zeros(2, dtype=torch.uint64, device=device),
             torch.empty(0, device=device),
-            scale=given.scaling,
-            window_size_left=left,
-            window_size_right=right,
+        )
+        states, sizes = (*given.states, output, logsumexp), _sizes(given.call)
+        of_query, of_key, of_value = torch.ops.aten._flash_attention_backward(
+            gradient, *states, *sizes, 0.0, given.call.causal, *no_dropout, **_options(given)
         )
         return of_query, of_key, of_value
 
 
-def _window(call: AttentionCall) -> tuple[int, int]:
-    """How many keys a query sees to the left and right of its position; -1: all.
+def _sizes(call: AttentionCall) -> tuple[Tensor, Tensor, int, int]:
+    return call.query_edges_there, call.key_edges_there, call.longest_query, call.longest_key
 
-    Aligned at the last query and key of a piece.
-    """
-    if call.window is not None:
-        return call.window - 1, 0
-    return (-1, 0) if call.causal else (-1, -1)
+
+def _options(given: KernelInputs) -> dict[str, float]:
+    """The scale, and how many keys a query sees to the left and right of it; -1: all."""
+    call = given.call
+    left = -1 if call.window is None else call.window - 1
+    right = -1 if call.window is None and not call.causal else 0
+    return {"scale": given.scaling, "window_size_left": left, "window_size_right": right}
 
 
 class CpuFlash:
@@ -161,56 +132,48 @@ class CpuFlash:
 
     name = "flash attention, piece by piece"
 
-    def takes(self, query: torch.Tensor, window: int | None) -> bool:
+    def takes(self, query: Tensor, window: int | None) -> bool:
         return window is None
 
-    def forward(self, given: KernelInputs) -> tuple[torch.Tensor, torch.Tensor]:
-        query, key, value = given.query, given.key, given.value
+    def forward(self, given: KernelInputs) -> tuple[Tensor, Tensor]:
+        query, key, value = given.states
         output = torch.empty_like(query)
         wide = torch.promote_types(query.dtype, torch.float32)
         sums = query.new_empty((query.shape[1], query.shape[0]), dtype=wide)
         for asked, keys in _pieces(given.call):
-            tensors = (_heads_first(query[asked]), _heads_first(key[keys]))
+            tensors = map(_heads_first, (query[asked], key[keys], value[keys]))
             part, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *tensors, _heads_first(value[keys]), 0.0, given.call.causal, scale=given.scaling
+                *tensors, 0.0, given.call.causal, scale=given.scaling
             )
             output[asked], sums[:, asked] = _tokens_first(part), logsumexp[0]
         return output, sums
 
     def backward(
-        self,
-        given: KernelInputs,
-        gradient: torch.Tensor,
-        output: torch.Tensor,
-        logsumexp: torch.Tensor,
+        self, given: KernelInputs, gradient: Tensor, output: Tensor, logsumexp: Tensor
     ) -> Gradients:
-        query, key, value, call = given.query, given.key, given.value, given.call
+        query, key, value = given.states
         gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        for asked, keys in _pieces(call):
-            places = (asked, asked, keys, keys, asked)
-            tensors = [
-                _heads_first(tensor[at])
-                for tensor, at in zip((gradient, query, key, value, output), places, strict=True)
-            ]
+        for asked, keys in _pieces(given.call):
+            tensors = gradient[asked], query[asked], key[keys], value[keys], output[asked]
             parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                *tensors, logsumexp[None, :, asked], 0.0, call.causal, scale=given.scaling
+                *map(_heads_first, tensors),
+                *(logsumexp[None, :, asked], 0.0, given.call.causal),
+                scale=given.scaling,
             )
             for whole, part, at in zip(gradients, parts, (asked, keys, keys), strict=True):
                 whole[at] = _tokens_first(part)
         return gradients
 
 
-def _pieces(call: AttentionCall) -> list[tuple[slice, slice]]:
-    queries, keys = (
-        itertools.starmap(slice, itertools.pairwise(edges))
-        for edges in (call.query_edges, call.key_edges)
-    )
-    return list(zip(queries, keys, strict=True))
+def _pieces(call: AttentionCall) -> Iterator[tuple[slice, slice]]:
+    edges = call.query_edges, call.key_edges
+    queries, keys = (itertools.starmap(slice, itertools.pairwise(ends)) for ends in edges)
+    return zip(queries, keys, strict=True)
 
 
-def _heads_first(states: torch.Tensor) -> torch.Tensor:
+def _heads_first(states: Tensor) -> Tensor:
     return states.transpose(0, 1)[None]
 
 
-def _tokens_first(states: torch.Tensor) -> torch.Tensor:
+def _tokens_first(states: Tensor) -> Tensor:
     return states[0].transpose(0, 1)

@@ -12,19 +12,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from atlas.training.engine.attention_calls import AttentionCall
 from atlas.training.engine.flash_kernels import FlashKernels, KernelInputs
 
 
 def attend_jointly(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     calls: Sequence[AttentionCall],
     kernels: FlashKernels,
     scaling: float,
-) -> torch.Tensor:
+) -> Tensor:
     """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], cut by `plan_calls`."""
     return _JoinedAttention.apply(query, key, value, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -33,23 +34,21 @@ class _JoinedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
         calls: Sequence[AttentionCall],
         kernels: FlashKernels,
         scaling: float,
-    ) -> torch.Tensor:
+    ) -> Tensor:
+        def run(call: AttentionCall) -> tuple[Tensor, Tensor]:
+            states = query[call.queries], key[call.keys], value[call.keys]
+            return kernels.forward(KernelInputs(*states, call, scaling))
+
         # The first call takes all queries.
-        first = calls[0]
-        output, sums = kernels.forward(
-            KernelInputs(query, key[first.keys], value[first.keys], first, scaling)
-        )
+        output, sums = run(calls[0])
         for call in calls[1:]:
-            asked = call.queries
-            part, logsumexp = kernels.forward(
-                KernelInputs(query[asked], key[call.keys], value[call.keys], call, scaling)
-            )
+            asked, (part, logsumexp) = call.queries, run(call)
             joint = torch.logaddexp(sums[:, asked], logsumexp)
             share, share_of_part = (
                 (one - joint).exp_().T[..., None] for one in (sums[:, asked], logsumexp)
@@ -61,12 +60,12 @@ class _JoinedAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, sums = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         # A key that many queries attend to gathers many small gradients.
         wide = torch.promote_types(query.dtype, torch.float32)
-        totals: list[torch.Tensor | None] = [None, None, None]
+        totals: list[Tensor | None] = [None, None, None]
         for call in ctx.calls:
             asked, keys = call.queries, call.keys
             parts = ctx.kernels.backward(
@@ -83,13 +82,13 @@ class _JoinedAttention(torch.autograd.Function):
 
 
 def _add(
-    total: torch.Tensor | None,
-    part: torch.Tensor,
-    places: slice | torch.Tensor,
-    whole: torch.Tensor,
+    total: Tensor | None,
+    part: Tensor,
+    places: slice | Tensor,
+    whole: Tensor,
     wide: torch.dtype,
     is_only: bool,
-) -> torch.Tensor:
+) -> Tensor:
     """`total` (None: zeros like `whole`) with `part` added at `places`."""
     if total is None and isinstance(places, slice) and len(part) == len(whole):
         return part if is_only else part.to(wide)

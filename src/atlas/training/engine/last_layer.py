@@ -9,9 +9,10 @@ and MLP that follows transformers' cache interface.
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from atlas.training.engine.packed_attention import AttentionPlan
 
@@ -23,9 +24,9 @@ def prune_layer(layer: Any) -> None:
     forward = inspect.unwrap(type(layer).forward)
 
     def forward_kept(
-        hidden_states: torch.Tensor,
+        hidden_states: Tensor,
         *arguments: Any,
-        kept: torch.Tensor,
+        kept: Tensor,
         kept_plan: AttentionPlan,
         plan: AttentionPlan,
         **options: Any,
@@ -42,16 +43,8 @@ def prune_layer(layer: Any) -> None:
             pass
         length = hidden_states.shape[1]
         chosen = {name: _choose(option, kept, length) for name, option in options.items()}
-        assert states.key is not None
-        assert states.value is not None
-        return forward(
-            layer,
-            hidden_states[:, kept],
-            *arguments,
-            past_key_values=_Giver(states.key, states.value),
-            plan=kept_plan,
-            **chosen,
-        )
+        chosen |= {"past_key_values": _Giver(states.given), "plan": kept_plan}
+        return forward(layer, hidden_states[:, kept], *arguments, **chosen)
 
     layer.forward = forward_kept
 
@@ -68,29 +61,24 @@ class _HasRead(Exception):
 class _Reader:
     """A cache that keeps what it is given and stops the layer."""
 
-    key: torch.Tensor | None = None
-    value: torch.Tensor | None = None
-
-    def update(
-        self, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.key, self.value = key, value
+    def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.given = key, value
         raise _HasRead
 
 
+@dataclass
 class _Giver:
     """A cache that returns the keys and values of all tokens, whatever it is given."""
 
-    def __init__(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        self._states = (key, value)
+    states: tuple[Tensor, Tensor]
 
-    def update(self, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._states
+    def update(self, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return self.states
 
 
-def _choose(option: Any, kept: torch.Tensor, length: int) -> Any:
+def _choose(option: Any, kept: Tensor, length: int) -> Any:
     """The kept entries of an option with one per token (position ids, rotary, [1, T, …])."""
-    if isinstance(option, torch.Tensor) and option.dim() >= 2 and option.shape[1] == length:
+    if isinstance(option, Tensor) and option.dim() >= 2 and option.shape[1] == length:
         return option[:, kept]
     if isinstance(option, tuple):
         return tuple(_choose(part, kept, length) for part in option)

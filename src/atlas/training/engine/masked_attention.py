@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from atlas.training.engine.packed_rows import Node
 
 
 def attend_with_masks(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     nodes: Sequence[Node],
-    counts: Sequence[int],
-    positions: torch.Tensor,
+    counts: list[int],
+    positions: Tensor,
     scaling: float,
     dropout: float,
     window: int | None,
     softcap: float | None,
-) -> torch.Tensor:
+) -> Tensor:
     """Output [1, H, Q, D] of query [1, H, Q, D] over key and value [1, G, T, D].
 
     Args:
@@ -35,11 +36,10 @@ def attend_with_masks(
     groups = key.shape[1]
     lengths = [node.end - node.start for node in nodes]
     keys, values = torch.split(key, lengths, dim=2), torch.split(value, lengths, dim=2)
+    queries = torch.split(query, counts, dim=2)
+    asked_of_node = zip(nodes, queries, torch.split(positions, counts), strict=True)
     pieces = []
-    asked_of_node = zip(
-        torch.split(query, list(counts), dim=2), torch.split(positions, list(counts)), strict=True
-    )
-    for index, (node, (asked, places)) in enumerate(zip(nodes, asked_of_node, strict=True)):
+    for index, (node, asked, places) in enumerate(asked_of_node):
         if not counts[index]:
             continue
         path = (*node.ancestors, index)
@@ -58,20 +58,19 @@ def attend_with_masks(
 
 
 def _masked(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
     scaling: float,
     dropout: float,
     softcap: float | None,
-) -> torch.Tensor:
+) -> Tensor:
     if softcap is None:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
         )
     scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
-    shares = scores.masked_fill(~mask, float("-inf")).softmax(
-        dim=-1, dtype=torch.promote_types(query.dtype, torch.float32)
-    )
+    wide = torch.promote_types(query.dtype, torch.float32)
+    shares = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1, dtype=wide)
     return functional.dropout(shares.to(query.dtype), dropout) @ value

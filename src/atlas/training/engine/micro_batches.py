@@ -19,7 +19,7 @@ def cut_into_micro_batches(
     share_prompts: bool = False,
     at_least: int = 1,
 ) -> list[list[int]]:
-    """Indices of the examples of each forward pass; no pass if there is no example.
+    """Indices of the examples of each forward pass; without examples, no pass.
 
     Args:
         tokens: token ids of each example, shape [T].
@@ -32,20 +32,15 @@ def cut_into_micro_batches(
     """
     if not tokens:
         return []
-    order = (
-        lexicographic_order(tokens)
-        if share_prompts
-        else sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
-    )
+    order = sorted(range(len(tokens)), key=lambda index: (len(tokens[index]), index))
+    common = [0] * len(tokens)
+    if share_prompts:
+        order = lexicographic_order(tokens)
+        common = common_beginnings([tokens[index] for index in order])
     lengths = [len(tokens[index]) for index in order]
     if padded:
         ends = _fill_padded(lengths, max_tokens, max_examples)
     else:
-        common = (
-            common_beginnings([tokens[index] for index in order])
-            if share_prompts
-            else [0] * len(tokens)
-        )
         ends = _part_cheapest(lengths, common, max_tokens, max_examples)
     batches = [order[start:end] for start, end in itertools.pairwise([0, *ends])]
     while len(batches) < min(at_least, len(tokens)):

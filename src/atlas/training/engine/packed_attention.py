@@ -8,11 +8,13 @@ device has a flash kernel, the row is a few calls of it, joined exactly (`attent
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atlas.training.engine.attention_calls import AttentionCall, plan_calls
 from atlas.training.engine.device_arrays import to_device
@@ -52,27 +54,23 @@ class AttentionPlan:
         self.longest = max(node.position + node.end - node.start for node in row.nodes)
         self.kernels = kernels
         self.ways = ways
-        asked = row.position_ids if queries is None else row.position_ids[np.concatenate(queries)]
+        self._row = row
         self._device = device
-        self._asked_positions = asked
-        self._positions: torch.Tensor | None = None
         self._calls: dict[int | None, tuple[AttentionCall, ...]] = {}
 
-    @property
-    def positions(self) -> torch.Tensor:
+    @cached_property
+    def positions(self) -> Tensor:
         """Shape [Q]; the place of each query in its sequence."""
-        if self._positions is None:
-            self._positions = to_device(self._asked_positions, self._device)
-        return self._positions
+        positions = self._row.position_ids
+        asked = positions if self.queries is None else positions[np.concatenate(self.queries)]
+        return to_device(asked, self._device)
 
     @property
     def counts(self) -> list[int]:
         """Queries of each node."""
-        return (
-            [node.end - node.start for node in self.nodes]
-            if self.queries is None
-            else [len(places) for places in self.queries]
-        )
+        if self.queries is None:
+            return [node.end - node.start for node in self.nodes]
+        return [len(places) for places in self.queries]
 
     def calls(self, window: int | None) -> tuple[AttentionCall, ...]:
         """The calls of a flash kernel under this sliding window."""
@@ -104,28 +102,26 @@ def register() -> None:
 
 def attend(
     module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
     plan: AttentionPlan | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[Tensor, None]:
     """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D]."""
     if plan is None:
         raise RuntimeError(
             "attention over packed rows was called without a plan, expected one: this model does "
             "not pass it on."
         )
-    dtype = (
-        torch.get_autocast_dtype(query.device.type)
-        if torch.is_autocast_enabled(query.device.type)
-        else value.dtype
-    )
+    device, dtype = query.device.type, value.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = None if sliding_window is None or sliding_window >= plan.longest else sliding_window
@@ -136,16 +132,6 @@ def attend(
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         return attend_jointly(query, key, value, plan.calls(window), kernels, scaling)[None], None
     plan.ways.add(GENERAL)
-    attended = attend_with_masks(
-        query,
-        key,
-        value,
-        plan.nodes,
-        plan.counts,
-        plan.positions,
-        scaling,
-        dropout,
-        window,
-        softcap,
-    )
+    asked = plan.nodes, plan.counts, plan.positions
+    attended = attend_with_masks(query, key, value, *asked, scaling, dropout, window, softcap)
     return attended.transpose(1, 2).contiguous(), None

@@ -8,6 +8,7 @@ Siblings are neighbors.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,11 +100,9 @@ def pack_row(
         predicts.append(places[supervised])
         targets.append(labels[1:][supervised])
         anchored.append(places[held])
-        live.append(
-            places
-            if window is None
-            else places[_within(window, np.concatenate([supervised, held]), len(ids))]
-        )
+        if window is not None:
+            places = places[_within(window, np.concatenate([supervised, held]), len(ids))]
+        live.append(places)
     all_predicts, all_anchored = np.concatenate(predicts), np.concatenate(anchored)
     kept = np.unique(np.concatenate([all_predicts, all_anchored]))
     kept = kept if len(kept) else np.zeros(1, dtype=np.int64)
@@ -159,28 +158,23 @@ def _build_forest(
     """Nodes level by level, so that siblings are neighbors, and each sequence's path of nodes."""
     paths: list[list[int]] = [[] for _ in tokens]
     nodes: list[Node] = []
-    level: list[tuple[range, int, tuple[int, ...]]] = [
+    waiting: deque[tuple[range, int, tuple[int, ...]]] = deque(
         (group, 0, ()) for group in _split(range(len(tokens)), common, 0)
-    ]
+    )
     end = 0
-    while level:
-        below: list[tuple[range, int, tuple[int, ...]]] = []
-        for group, position, ancestors in level:
-            shared = [common[index] for index in group[1:]]
-            stop = min(shared) if shared else len(tokens[group[0]])
-            if stop == position:
-                # A sequence that is complete: others go on where it ends.
-                continue
-            nodes.append(Node(end, end + stop - position, position, ancestors))
-            end += stop - position
-            for index in group:
-                paths[index].append(len(nodes) - 1)
-            if len(group) > 1:
-                below += [
-                    (part, stop, (*ancestors, len(nodes) - 1))
-                    for part in _split(group, common, stop)
-                ]
-        level = below
+    while waiting:
+        group, position, ancestors = waiting.popleft()
+        stop = min((common[index] for index in group[1:]), default=len(tokens[group[0]]))
+        if stop == position:
+            # A sequence that is complete: others go on where it ends.
+            continue
+        path = (*ancestors, len(nodes))
+        nodes.append(Node(end, end + stop - position, position, ancestors))
+        end += stop - position
+        for index in group:
+            paths[index].append(path[-1])
+        if len(group) > 1:
+            waiting += [(part, stop, path) for part in _split(group, common, stop)]
     return nodes, paths
 
 
