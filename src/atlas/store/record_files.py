@@ -11,7 +11,10 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
+from atlas.store.stream_digest import StreamDigest
 
+# What a writer holds before it writes: as many lines as fill this.
+BUFFER_BYTES = 1 << 20
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
@@ -22,11 +25,27 @@ class RecordWriter:
         self.path = path
         self._temporary = path.with_name(path.name + ".tmp")
         # Closed by __exit__.
-        self._file = self._temporary.open("wb", buffering=1 << 20)
+        self._file = self._temporary.open("wb")
+        self._digest = StreamDigest(self._file.write)
+        self._lines: list[bytes] = []
+        self._num_bytes = 0
 
     def write(self, record: BaseModel | bytes) -> None:
         """A record, or its line as `to_json` made it."""
-        self._file.write((record if isinstance(record, bytes) else to_json(record)) + b"\n")
+        line = record if isinstance(record, bytes) else to_json(record)
+        self._lines.append(line)
+        self._num_bytes += len(line)
+        if self._num_bytes >= BUFFER_BYTES:
+            self._flush()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file; it is complete when the `with` has been left."""
+        return self._digest.hexdigest()
+
+    def _flush(self) -> None:
+        self._digest.update(b"\n".join((*self._lines, b"")))
+        self._lines, self._num_bytes = [], 0
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -34,6 +53,8 @@ class RecordWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._file:
             if kind is None:
+                self._flush()
+                self._digest.wait()
                 flush_to_disk(self._file)
         if kind is None:
             self._temporary.replace(self.path)

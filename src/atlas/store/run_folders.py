@@ -90,18 +90,23 @@ class Run:
         write_records(self.path / "problems.jsonl", problems)
 
     def finish(
-        self, summary: Mapping[str, Any], inputs: Mapping[str, Input] | None = None
+        self,
+        summary: Mapping[str, Any],
+        inputs: Mapping[str, Input] | None = None,
+        digests: Mapping[str, str] | None = None,
     ) -> Manifest:
         """Hash the outputs and mark the run finished; the manifest is the last thing written.
 
         Args:
             inputs: what the run was made from, where that is known only after reading it.
+            digests: of outputs that were hashed while they were written, by name.
         """
-        outputs = {
-            file.relative_to(self.path).as_posix(): file_digest(file)
-            for file in sorted(self.path.rglob("*"))
-            if file.is_file() and _is_output(file.relative_to(self.path))
-        }
+        outputs: dict[str, str] = {}
+        for file in sorted(self.path.rglob("*")):
+            relative = file.relative_to(self.path)
+            if file.is_file() and _is_output(relative):
+                name = relative.as_posix()
+                outputs[name] = (digests or {}).get(name) or file_digest(file)
         self.manifest = self.manifest.model_copy(
             update={
                 "status": "finished",

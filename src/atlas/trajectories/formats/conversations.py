@@ -9,27 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
+import orjson
 from pydantic import TypeAdapter
 
-from atlas.records import Annotation, Message, Role, Step, ToolCall, Trajectory
+from atlas.records import SCHEMA_VERSION, Annotation, Message, Role, Step, ToolCall, Trajectory
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
     is_acknowledgement,
     outcome_of_row,
-    parse_action,
     task_of_row,
 )
-from atlas.trajectories.formats.messages import Turn, decode_nested
+from atlas.trajectories.formats.messages import ROLES, Turn, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.react_turns import ACTION, action_in, odd_steps, parse_action
+from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
 
-RECORD_ROLES = frozenset(get_args(Role))
 TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
 # Many at once take half the time of one by one.
 _steps = TypeAdapter(tuple[Step, ...]).validate_python
+CHAT_KEYS = frozenset(("system", *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """How the rows of a format spell a chat.
+
+    Attributes:
+        name: of the format.
+        keys: who spoke and what, in a message.
+        used: the fields of the row that have a place in a trajectory.
+    """
+
+    name: str
+    keys: tuple[str, str]
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,84 +87,142 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     )
 
 
-def chat_parts(row: SourceRow, turns: Sequence[Turn]) -> dict[str, Any]:
-    """Prompt, steps and final observation of a row that holds a chat.
-
-    Raises:
-        BadRowError: there is no step.
-    """
-    system = row.value.get("system") if isinstance(row.value, dict) else None
-    turns = with_system(turns, system)
-    conversation = split_conversation(turns, prompt_length(turns))
-    return {
-        "prompt": conversation.prompt,
-        "steps": conversation.steps,
-        "final_observation": conversation.final_observation,
-    }
-
-
-def plain_parts(messages: Sequence[Any]) -> dict[str, Any] | None:
-    """What `chat_parts` gives, faster, if each message is a role, a text and nothing else.
-
-    The parts are as they came: the record that takes them checks them. None for other messages.
-    """
-    try:
-        roles = [message["role"] for message in messages]
-        texts = [message["content"] for message in messages]
-        is_plain = {*map(len, messages)} == {2} and {*map(type, texts)} == {str}
-        if not is_plain or not {*roles} <= RECORD_ROLES:
-            return None
-    except (TypeError, KeyError):
-        return None
-    if "assistant" not in roles:
-        return None
-    first = roles.index("assistant")
-    acknowledges = roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first])
-    start = first + 1 if acknowledges else 0
-    while not acknowledges and roles[start] == "system":
-        start += 1
-    steps: list[dict[str, Any]] = []
-    observation: list[Any] = []
-    for index in range(start, len(roles)):
-        if roles[index] == "assistant":
-            action = parse_action(texts[index])
-            steps.append(
-                {"observation": observation, "response": messages[index], "action": action}
-            )
-            observation = []
-        else:
-            observation.append(messages[index])
-    if not steps:
-        return None
-    return {"prompt": messages[:start], "steps": steps, "final_observation": observation}
-
-
-def chat_trajectory(
-    row: SourceRow, format_name: str, parts: dict[str, Any], message_keys: Sequence[str]
-) -> Trajectory:
+def read_chat(
+    row: SourceRow, messages: Sequence[Any], form: ChatForm
+) -> Trajectory | TrajectoryLine:
     """The trajectory of a row that holds a chat.
 
     Task, tools, outcome and details come from the other fields of the row.
 
     Raises:
-        BadRowError: a field does not hold what its name says.
+        BadRowError: something is not a message, or a field does not hold what its name says.
     """
+    plain = _plain_chat(row, messages, form)
+    return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
+
+
+def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory:
+    """The trajectory of a row whose messages were read.
+
+    Raises:
+        BadRowError: there is no step, or a field does not hold what its name says.
+    """
+    turns = with_system(turns, _system_of(row))
+    conversation = split_conversation(turns, prompt_length(turns))
+    return Trajectory(
+        prompt=conversation.prompt,
+        steps=conversation.steps,
+        final_observation=conversation.final_observation,
+        **_fields_of_row(row, form),
+    )
+
+
+def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> TrajectoryLine | None:
+    """What `chat_trajectory` gives, in a third of the time, if each message is a role and a text.
+
+    What it reads is checked here, so no record is made of it. None for other messages.
+    """
+    who, what = form.keys
+    try:
+        roles = [ROLES[message[who]] for message in messages]
+        texts = [message[what] for message in messages]
+        if {*map(len, messages)} != {2} or {*map(type, texts)} != {str}:
+            return None
+    except (TypeError, KeyError):
+        return None
+    system = _system_of(row)
+    if isinstance(system, str) and system and roles[0] != "system":
+        roles, texts = ["system", *roles], [system, *texts]
+    if "assistant" not in roles:
+        return None
+    first = roles.index("assistant")
+    if roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first]):
+        start = first + 1
+    else:
+        start = next(index for index, role in enumerate(roles) if role != "system")
+    ends = [index for index, role in enumerate(roles) if role == "assistant" and index >= start]
+    fields = _fields_of_row(row, form)
+    if not ends or fields["tools"]:
+        return None
+    responses = [texts[end] for end in ends]
+    pieces = [text.split(ACTION) for text in responses]
+    made = [
+        {
+            "role": role,
+            "content": text,
+            "reasoning": None,
+            "tool_calls": (),
+            "tool_call_id": None,
+            "name": None,
+        }
+        for role, text in zip(roles, texts, strict=True)
+    ]
+    steps = [
+        {
+            "observation": made[begin:end],
+            "response": made[end],
+            "action": action_in(texts[end], each),
+            "reward": None,
+            "is_invalid": None,
+            "annotation": None,
+        }
+        for begin, end, each in zip([start, *(end + 1 for end in ends)], ends, pieces, strict=False)
+    ]
+    task, outcome = fields["task"], fields["outcome"]
+    record = {
+        "version": SCHEMA_VERSION,
+        "id": fields["id"],
+        "task": task,
+        "prompt": made[:start],
+        "tools": (),
+        "steps": steps,
+        "final_observation": made[ends[-1] + 1 :],
+        "outcome": outcome,
+        "source": fields["source"],
+    }
+    try:
+        line = orjson.dumps(record, default=fields_of)
+    except orjson.JSONEncodeError:
+        return None
+    characters: dict[Role, int] = {}
+    for role, text in zip(roles, texts, strict=True):
+        characters[role] = characters.get(role, 0) + len(text)
+    empty_steps = [index for index, text in enumerate(responses) if not text or text.isspace()]
+    return TrajectoryLine(
+        id=fields["id"],
+        line=line,
+        task=task.id,
+        environment=task.environment,
+        group=task.group,
+        split="",
+        source=form.name,
+        row=row.index,
+        status=outcome.status,
+        num_steps=len(ends),
+        remarks=odd_steps(responses, pieces, empty_steps),
+        characters=characters,
+    )
+
+
+def _system_of(row: SourceRow) -> Any:
+    return row.value.get("system") if isinstance(row.value, dict) else None
+
+
+def _fields_of_row(row: SourceRow, form: ChatForm) -> dict[str, Any]:
+    """The fields of a trajectory that do not come from messages."""
     fields = row.value if isinstance(row.value, dict) else {}
     digest = row.content_hash
     task = task_of_row(fields, otherwise=f"chat-{digest}")
     tools_key = next((key for key in TOOLS_KEYS if fields.get(key)), None)
     tools = read_tools(fields[tools_key]) if tools_key else ()
-    used = (*message_keys, "system", *OUTCOME_KEYS, *ID_KEYS)
-    if tools is not None:
-        used += TOOLS_KEYS
-    return Trajectory(
-        id=task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
-        task=task,
-        tools=tools or (),
-        outcome=outcome_of_row(fields),
-        source=row.source(format_name, details_of_row(fields, used)),
-        **parts,
-    )
+    details = details_of_row(fields, form.used if tools is not None else form.used - {*TOOLS_KEYS})
+    return {
+        "id": task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
+        "task": task,
+        "tools": tools or (),
+        "outcome": outcome_of_row(fields),
+        "source": row.source(form.name, details),
+    }
 
 
 def prompt_length(turns: Sequence[Turn]) -> int:
