@@ -95,7 +95,7 @@ def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, A
     return {
         key: value
         for key, value in row.items()
-        if key not in used and (isinstance(value, bool | str) or is_number(value))
+        if key not in used and (type(value) in (bool, str) or is_number(value))
     }
 
 
@@ -119,12 +119,11 @@ def is_mini_swe_agent(row: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that every reader of JSON reads alike."""
-    return not isinstance(value, bool) and (
-        (isinstance(value, int) and abs(value) < 2**53)
-        or (isinstance(value, float) and math.isfinite(value))
-    )
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < 2**53
 
 
 def is_id(value: Any) -> bool:
     """Whether a value can name something: a text or a whole number."""
-    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return type(value) in (str, int) and value != ""

@@ -140,9 +140,11 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
         start = first + 1
     else:
         start = next(index for index, role in enumerate(roles) if role != "system")
-    ends = [index for index, role in enumerate(roles) if role == "assistant" and index >= start]
+    ends = [index for index in range(start, len(roles)) if roles[index] == "assistant"]
+    if not ends:
+        return None
     fields = _fields_of_row(row, form)
-    if not ends or fields["tools"]:
+    if fields["tools"]:
         return None
     responses = [texts[end] for end in ends]
     pieces = [text.split(ACTION) for text in responses]
@@ -185,8 +187,8 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     except orjson.JSONEncodeError:
         return None
     characters: dict[Role, int] = {}
-    for role, text in zip(roles, texts, strict=True):
-        characters[role] = characters.get(role, 0) + len(text)
+    for role, number in zip(roles, map(len, texts), strict=True):
+        characters[role] = characters.get(role, 0) + number
     empty_steps = [index for index, text in enumerate(responses) if not text or text.isspace()]
     return TrajectoryLine(
         id=fields["id"],
