@@ -12,7 +12,7 @@ from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import openai, sharegpt
 from atlas.trajectories.formats.base import FORMAT
-from atlas.trajectories.formats.conversations import chat_trajectory
+from atlas.trajectories.formats.chats import chat_trajectory
 from atlas.trajectories.formats.messages import read_turns
 from atlas.trajectories.formats.rows import SourceRow, convert_rows
 from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of

@@ -13,14 +13,9 @@ from typing import Any
 
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
+from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
-from atlas.trajectories.formats.conversations import (
-    CHAT_KEYS,
-    ChatForm,
-    chat_trajectory,
-    read_chat,
-    with_default_flags,
-)
+from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine

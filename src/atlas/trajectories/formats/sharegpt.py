@@ -14,7 +14,7 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conversations import CHAT_KEYS, ChatForm, read_chat
+from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, read_chat
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
