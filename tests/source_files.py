@@ -1,4 +1,5 @@
-"""Files read by a format, as import reads them."""
+"""Files read by a format, as import reads them. A line that was written without a record is the
+line that its record would have."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from pathlib import Path
 from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import base
-from atlas.trajectories.formats.rows import SourceRow
+from atlas.trajectories.formats.rows import Item, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 
 def read_file(format_name: str, path: Path) -> list[Trajectory | Problem]:
     with SourceFile(path) as source:
-        return list(base.FORMAT.make(Choice(format_name)).read(source))
+        return [_record(item) for item in base.FORMAT.make(Choice(format_name)).read(source)]
 
 
 def read_rows(path: Path) -> list[SourceRow | Problem]:
@@ -28,3 +30,11 @@ def detect_format(path: Path) -> str:
 
 def matches(format_name: str, row: object) -> bool:
     return base.FORMAT.make(Choice(format_name)).matches(row)
+
+
+def _record(item: Item) -> Trajectory | Problem:
+    if not isinstance(item, TrajectoryLine):
+        return item
+    trajectory = Trajectory.model_validate_json(item.line)
+    assert item == line_of(trajectory)
+    return trajectory

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.conventions import environment_of_item, parse_action
+from atlas.trajectories.formats.conventions import environment_of_item
+from atlas.trajectories.react_turns import parse_action
 from tests.selection.configs import new_selector, select_config
 from tests.source_files import read_file
 

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory, plain_parts
+from atlas.trajectories.formats import openai, sharegpt
+from atlas.trajectories.formats.base import FORMAT
+from atlas.trajectories.formats.chats import chat_trajectory
 from atlas.trajectories.formats.messages import read_turns
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import SourceRow, convert_rows
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 from tests.source_files import matches, read_file
 
 USER = {"role": "user", "content": "Go."}
@@ -463,36 +467,54 @@ def test_a_text_under_another_key_is_a_problem_and_not_an_empty_message(tmp_path
     assert "no 'content'" in problem.reason
 
 
-PLAIN = st.lists(
-    st.fixed_dictionaries(
-        {
-            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
-            "content": st.sampled_from(["OK.", "Go.", "", "Action: go", "Action:\n \ngo\n"]),
-        }
+TEXTS = st.sampled_from(["OK.", "Go.", "", " ", "Action: go", "Action:\n \ngo\n", "Thought:\nx"])
+OTHER: st.SearchStrategy[Any] = st.one_of(
+    TEXTS,
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+    st.integers(),
+    st.none(),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+NAMES = ["task_id", "id", "success", "reward", "system", "tools", "environment", "other", "more"]
+ROWS = st.tuples(
+    st.lists(
+        st.fixed_dictionaries(
+            {"who": st.sampled_from(["system", "user", "assistant", "tool"]), "what": TEXTS}
+        ),
+        min_size=1,
+        max_size=7,
     ),
-    max_size=7,
+    st.dictionaries(st.sampled_from(NAMES), OTHER, max_size=5),
 )
 
 
-@given(messages=PLAIN)
-def test_plain_messages_give_quickly_what_all_messages_give(messages: list[Any]) -> None:
-    row = SourceRow("x", 0, {"messages": messages}, "x row 0")
-    quick = plain_parts(messages)
-    try:
-        parts = chat_parts(row, read_turns(messages))
-    except BadRowError:
-        assert quick is None
-        return
-    made = [chat_trajectory(row, "openai", each, ("messages",)) for each in (quick, parts) if each]
-    assert len(made) == 2
-    assert made[0] == made[1]
+@pytest.mark.parametrize(("format_name", "form"), [("openai", openai), ("sharegpt", sharegpt)])
+@given(drawn=ROWS)
+def test_a_plain_chat_has_the_line_that_its_record_would_have(
+    format_name: str, form: Any, drawn: Any
+) -> None:
+    messages, fields = drawn
+    who, what = form.FORM.keys
+    messages = [{who: each["who"], what: each["what"]} for each in messages]
+    row = SourceRow("x", 0, {"conversations": messages, **fields}, "x row 0", 1)
+    (quick,) = convert_rows([row], FORMAT.make(Choice(format_name)).convert)
+    (slow,) = convert_rows(
+        [row], lambda row: chat_trajectory(row, read_turns(messages, form.FORM.keys), form.FORM)
+    )
+    if isinstance(quick, TrajectoryLine):
+        assert isinstance(slow, Trajectory)
+        assert quick == line_of(slow)
+    else:
+        assert quick == slow
+        assert isinstance(slow, Problem) or slow.tools
 
 
 @pytest.mark.parametrize(
     "message",
     [
         {"role": "user", "content": ["Go."]},
-        {"role": "human", "content": "Go."},
+        {"role": "Human", "content": "Go."},
         {"role": "user", "name": "x"},
         {"role": "assistant", "content": "Go.", "tool_calls": []},
         {"role": ["user"], "content": "Go."},
@@ -501,4 +523,6 @@ def test_plain_messages_give_quickly_what_all_messages_give(messages: list[Any])
     ],
 )
 def test_messages_that_are_more_or_less_than_a_role_and_a_text_are_not_plain(message: Any) -> None:
-    assert plain_parts([message, {"role": "assistant", "content": "Go."}]) is None
+    row = SourceRow("x", 0, {"messages": [message, AGENT]}, "x row 0")
+    for item in convert_rows([row], FORMAT.make(Choice("openai")).convert):
+        assert not isinstance(item, TrajectoryLine)

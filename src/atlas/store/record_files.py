@@ -12,7 +12,10 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
+from atlas.store.stream_digest import StreamDigest
 
+# What a writer holds before it writes: as many lines as fill this.
+BUFFER_BYTES = 1 << 20
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
@@ -21,7 +24,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once the block has ended; after an error it is gone."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb", buffering=1 << 20) as file:
+        with temporary.open("wb", buffering=BUFFER_BYTES) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -34,17 +37,36 @@ class RecordWriter:
     """One JSONL file of records that come in their final order. Use it in a `with`."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._whole = written_whole(path)
+        self._lines: list[bytes] = []
+        self._num_bytes = 0
 
     def write(self, record: BaseModel | bytes) -> None:
         """A record, or its line as `to_json` made it."""
-        self._file.write((record if isinstance(record, bytes) else to_json(record)) + b"\n")
+        line = record if isinstance(record, bytes) else to_json(record)
+        self._lines.append(line)
+        self._num_bytes += len(line)
+        if self._num_bytes >= BUFFER_BYTES:
+            self._flush()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file; it is complete when the `with` has been left."""
+        return self._digest.hexdigest()
+
+    def _flush(self) -> None:
+        self._digest.update(b"\n".join((*self._lines, b"")))
+        self._lines, self._num_bytes = [], 0
 
     def __enter__(self) -> RecordWriter:
-        self._file = self._whole.__enter__()
+        self._digest = StreamDigest(self._whole.__enter__().write)
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        if exception[0] is None:
+            self._flush()
+            self._digest.wait()
         self._whole.__exit__(*exception)
 
 

@@ -94,26 +94,27 @@ class Run:
         write_records(self.path / "problems.jsonl", problems)
 
     def finish(
-        self, summary: Mapping[str, Any], inputs: Mapping[str, Input] | None = None
+        self,
+        summary: Mapping[str, Any],
+        inputs: Mapping[str, Input] | None = None,
+        digests: Mapping[str, str] | None = None,
     ) -> Manifest:
         """Hash the outputs and mark the run finished; the manifest is the last thing written.
 
         Args:
             inputs: what the run was made from, where that is known only after reading it.
+            digests: of outputs that were hashed while they were written, by name.
         """
-        files = {
-            file.relative_to(self.path): file
-            for file in sorted(self.path.rglob("*"))
-            if file.is_file()
-        }
+        outputs: dict[str, str] = {}
+        for file in sorted(self.path.rglob("*")):
+            name = file.relative_to(self.path)
+            if file.is_file() and _is_output(name):
+                known = (digests or {}).get(name.as_posix())
+                outputs[name.as_posix()] = known or file_digest(file)
         self._write_manifest(
             status="finished",
             inputs=self.manifest.inputs if inputs is None else dict(inputs),
-            outputs={
-                name.as_posix(): file_digest(file)
-                for name, file in files.items()
-                if _is_output(name)
-            },
+            outputs=outputs,
             summary=dict(summary),
         )
         return self.manifest

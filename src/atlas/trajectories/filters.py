@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import get_args
 
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
-from atlas.records import OutcomeStatus, Trajectory
+from atlas.records import OutcomeStatus
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
-FIELDS: dict[str, Callable[[Trajectory], str]] = {
-    "task": lambda trajectory: trajectory.task.id,
-    "environment": lambda trajectory: trajectory.task.environment,
-    "group": lambda trajectory: trajectory.task.group,
-    "split": lambda trajectory: trajectory.task.split or "",
-    "source": lambda trajectory: trajectory.source.name,
-    "status": lambda trajectory: trajectory.outcome.status,
-    "id": lambda trajectory: trajectory.id,
-}
+FIELDS = ("task", "environment", "group", "split", "source", "status", "id")
 STATUSES: tuple[str, ...] = get_args(OutcomeStatus)
 # Its name, as it was written, and what it keeps.
-Filter = tuple[str, Callable[[Trajectory], bool]]
+Filter = tuple[str, Callable[[TrajectoryLine], bool]]
 _CONDITION = re.compile(r"\s*(\w+)\s*(!=|=|~)(.*)", re.DOTALL)
 
 
@@ -39,22 +33,25 @@ def make_filters(
             raise ConfigError(f"only={status}: not an outcome. {nearest(status, STATUSES)}")
     if only:
         name = f"only {', '.join(only)}"
-        filters.append((name, lambda trajectory: trajectory.outcome.status in only))
+        filters.append((name, lambda trajectory: trajectory.status in only))
     if min_steps is not None:
         name = f"min_steps {min_steps}"
-        filters.append((name, lambda trajectory: len(trajectory.steps) >= min_steps))
+        filters.append((name, lambda trajectory: trajectory.num_steps >= min_steps))
     if max_steps is not None:
         name = f"max_steps {max_steps}"
-        filters.append((name, lambda trajectory: len(trajectory.steps) <= max_steps))
+        filters.append((name, lambda trajectory: trajectory.num_steps <= max_steps))
     return filters + [(f"where {condition}", _condition(condition)) for condition in where]
 
 
-def dropped_by(trajectory: Trajectory, filters: Sequence[Filter]) -> str | None:
+def dropped_by(trajectory: TrajectoryLine, filters: Sequence[Filter]) -> str | None:
     """The name of the first filter that the trajectory does not pass."""
-    return next((name for name, keeps in filters if not keeps(trajectory)), None)
+    for name, keeps in filters:
+        if not keeps(trajectory):
+            return name
+    return None
 
 
-def _condition(text: str) -> Callable[[Trajectory], bool]:
+def _condition(text: str) -> Callable[[TrajectoryLine], bool]:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(
@@ -62,9 +59,9 @@ def _condition(text: str) -> Callable[[Trajectory], bool]:
             "for example 'task~babyai'."
         )
     name, operator, wanted = match.groups()
-    field = FIELDS.get(name)
-    if field is None:
+    if name not in FIELDS:
         raise ConfigError(f"where '{text}': unknown field '{name}'. {nearest(name, FIELDS)}")
+    field: Callable[[TrajectoryLine], str] = attrgetter(name)
     if operator == "=":
         return lambda trajectory: field(trajectory) == wanted
     if operator == "!=":

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
-from atlas.records import Message, Trajectory
+from atlas.records import Trajectory
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Rows of a table of the summary (groups, reasons, remarks); the rest is counted together.
 MAX_ROWS = 500
 MAX_BARS = 10
 OTHERS = "(others)"
 DUPLICATE = "the same as an earlier one, word for word"
-_fields = attrgetter("__dict__")
 
 
 class ImportSummary:
@@ -39,24 +38,28 @@ class ImportSummary:
         self._reasons: Counter[str] = Counter()
         self._remarks: Counter[str] = Counter()
 
-    def add(self, trajectory: Trajectory) -> None:
+    def add(self, trajectory: TrajectoryLine) -> None:
         """Count a trajectory that is kept."""
-        task, status, num_steps = trajectory.task, trajectory.outcome.status, len(trajectory.steps)
+        status, num_steps = trajectory.status, trajectory.num_steps
         self.num_kept += 1
         self._statuses[status] += 1
         self._steps[num_steps] += 1
-        name = f"{task.environment} {task.group}".rstrip()
+        name = f"{trajectory.environment} {trajectory.group}".rstrip()
         group = self._groups.get(name)
         if group is None:
             if len(self._groups) >= MAX_ROWS:
                 name = OTHERS
             group = self._groups.setdefault(name, _GroupCounts())
         group.add(status, num_steps)
-        messages = [*trajectory.prompt, *trajectory.final_observation]
-        for step in trajectory.steps:
-            messages += step.observation
-            messages.append(step.response)
-        self._add_messages(messages)
+        for role, number in trajectory.characters.items():
+            self._characters[role] += number
+        if self._count_tokens is not None:
+            record = Trajectory.model_validate_json(trajectory.line)
+            for message in (*record.messages, *record.final_observation):
+                texts = [message.content, message.reasoning]
+                for call in message.tool_calls:
+                    texts += (call.name, call.arguments)
+                self._tokens[message.role] += sum(map(self._count_tokens, filter(None, texts)))
 
     def add_problem(self, reason: str) -> None:
         """Count an item that is left out."""
@@ -96,25 +99,6 @@ class ImportSummary:
             "filtered": dict(self.filtered),
             "notes": dict(sorted(self._remarks.items())),
         }
-
-    def _add_messages(self, messages: Sequence[Message]) -> None:
-        sizes: dict[str, int] = {}
-        # An attribute of a pydantic model takes three times as long as its field.
-        for fields in map(_fields, messages):
-            role, content, reasoning = fields["role"], fields["content"], fields["reasoning"]
-            size = len(content)
-            if reasoning:
-                size += len(reasoning)
-            for call in fields["tool_calls"]:
-                size += len(call.name) + len(call.arguments)
-            sizes[role] = sizes.get(role, 0) + size
-            if self._count_tokens is not None:
-                texts = [content, reasoning]
-                for call in fields["tool_calls"]:
-                    texts += (call.name, call.arguments)
-                self._tokens[role] += sum(map(self._count_tokens, filter(None, texts)))
-        for role, size in sizes.items():
-            self._characters[role] += size
 
 
 class _GroupCounts:

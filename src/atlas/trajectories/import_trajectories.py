@@ -24,11 +24,10 @@ from pydantic import BeforeValidator, Field
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
-from atlas.records import Problem, Trajectory
+from atlas.records import Problem
 from atlas.store.record_files import RecordWriter, file_digest
 from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
-from atlas.trajectories.checks import odd_steps
 from atlas.trajectories.filters import Filter, dropped_by, make_filters
 from atlas.trajectories.find_files import (
     STDIN,
@@ -39,10 +38,11 @@ from atlas.trajectories.find_files import (
     spool_stdin,
 )
 from atlas.trajectories.formats.base import FORMAT, Format, detect_format
+from atlas.trajectories.formats.rows import Item
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.identities import Identities
 from atlas.trajectories.import_summary import DUPLICATE, ImportSummary
-from atlas.trajectories.trajectory_lines import line_of
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
@@ -146,12 +146,12 @@ def _import(
         "format_of_file": dict(formats[:MAX_FILES_NAMED]),
     }
     summary = files_summary | writer.summary.as_dict()
-    return run.finish(summary, inputs_of(given, run.path, digests))
+    return run.finish(summary, inputs_of(given, run.path, digests), writer.digests())
 
 
 def _read(
     source: SourceFile, file: FoundFile, choice: Choice | None, chosen: Format | None
-) -> tuple[str, Iterator[Trajectory | Problem]]:
+) -> tuple[str, Iterator[Item]]:
     """The name of a file's format, "none" if no format fits, and what the file holds."""
     if file.is_run:
         name = "atlas"
@@ -178,13 +178,14 @@ class _Writer:
         self._first_problem: Problem | None = None
         self._num_items = 0
         self._stack = ExitStack()
-        self._trajectories, self._problems, self._notes = (
+        self._files = [
             self._stack.enter_context(RecordWriter(out / f"{name}.jsonl"))
             for name in ("trajectories", "problems", "notes")
-        )
+        ]
+        self._trajectories, self._problems, self._notes = self._files
         self._bar = self._stack.enter_context(show_progress("importing rows"))
 
-    def add(self, item: Trajectory | Problem, file: str, has_content_id: bool) -> None:
+    def add(self, item: Item, file: str, has_content_id: bool) -> None:
         """One item of a file.
 
         Args:
@@ -195,15 +196,15 @@ class _Writer:
             self._bar.update(self._num_items)
         if isinstance(item, Problem):
             self._refuse(item)
-        elif self._filters and (name := dropped_by(item, self._filters)):
+            return
+        trajectory = item if isinstance(item, TrajectoryLine) else line_of(item)
+        if name := dropped_by(trajectory, self._filters):
             self.summary.add_filtered(name)
-        elif has_content_id:
-            row = item.source.row
-            place = f"{file}: {item.id}" if row is None else f"{file} row {row}"
-            self._keep(item, line_of(item), None, place)
-        else:
-            line = line_of(item)
-            self._keep(item, line, hashlib.sha256(line).digest(), f"{file}: {item.id}")
+            return
+        content = None if has_content_id else hashlib.sha256(trajectory.line).digest()
+        is_row = has_content_id and trajectory.row is not None
+        place = f"{file} row {trajectory.row}" if is_row else f"{file}: {trajectory.id}"
+        self._keep(trajectory, content, place)
 
     def check_not_empty(self) -> None:
         """Raise DataError if no trajectory was kept."""
@@ -219,18 +220,22 @@ class _Writer:
             raise DataError(f"no row is a trajectory. The first: {first.where}: {first.reason}")
         raise DataError("no row is a trajectory: the files hold no rows.")
 
-    def _keep(self, item: Trajectory, line: bytes, content: bytes | None, place: str) -> None:
-        id_, earlier = self._identities.take(item.id, content, place)
+    def digests(self) -> dict[str, str]:
+        """Of the files, by name, when they are whole."""
+        return {file.path.name: file.digest for file in self._files}
+
+    def _keep(self, trajectory: TrajectoryLine, content: bytes | None, place: str) -> None:
+        id_, earlier = self._identities.take(trajectory.id, content, place)
         if earlier is not None:
             reason = f"the same as {earlier}, word for word"
-            self._problems.write(Problem(where=place, reason=reason, item=item.id))
+            self._problems.write(Problem(where=place, reason=reason, item=trajectory.id))
             self.summary.add_problem(DUPLICATE)
             return
-        if id_ != item.id:
-            line = line_of(item.model_copy(update={"id": id_}))
-        self._trajectories.write(line)
-        self.summary.add(item)
-        for index, remark in odd_steps(item):
+        if id_ != trajectory.id:
+            trajectory = trajectory.with_id(id_)
+        self._trajectories.write(trajectory.line)
+        self.summary.add(trajectory)
+        for index, remark in trajectory.remarks:
             self._notes.write(Problem(where=f"{place}, step {index}", reason=remark, item=id_))
             self.summary.add_remark(remark)
 

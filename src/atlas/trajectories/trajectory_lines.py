@@ -1,20 +1,98 @@
-"""A trajectory as the bytes of its line, quickly: the same bytes as `to_json` in half the time."""
+"""A trajectory as an import passes it on: its line, and what is filtered, counted and checked.
+
+A record and a plain chat of a file both become one of these, so an import needs no record where the
+reader has checked every value itself.
+"""
 
 from __future__ import annotations
 
 import math
 from operator import attrgetter
+from typing import NamedTuple
 
 import orjson
 
-from atlas.records import Trajectory
+from atlas.records import SCHEMA_VERSION, Message, OutcomeStatus, Role, Trajectory
 from atlas.store.record_files import to_json
+from atlas.trajectories.react_turns import ACTION, Remark, odd_steps
 
-_fields = attrgetter("__dict__")
+# Of a record: orjson writes them in the order of the record.
+fields_of = attrgetter("__dict__")
 
 
-def line_of(trajectory: Trajectory) -> bytes:
-    """The line of a trajectory.
+class TrajectoryLine(NamedTuple):
+    """One trajectory of an import.
+
+    Attributes:
+        line: what the store writes for it, without the line break.
+        row: the row of the file it came from, counted from 0, where it has one.
+        remarks: what is odd about its steps.
+        characters: how many each role said, in texts, reasoning and calls.
+    """
+
+    id: str
+    line: bytes
+    task: str
+    environment: str
+    group: str
+    split: str
+    source: str
+    row: int | None
+    status: OutcomeStatus
+    num_steps: int
+    remarks: list[Remark]
+    characters: dict[Role, int]
+
+    def with_id(self, id_: str) -> TrajectoryLine:
+        """The same trajectory under another id."""
+        rest = self.line[len(_line_start(self.id)) :]
+        return self._replace(id=id_, line=_line_start(id_) + rest)
+
+
+def line_of(trajectory: Trajectory) -> TrajectoryLine:
+    """A record as an import passes it on."""
+    task, source = trajectory.task, trajectory.source
+    responses = [step.response for step in trajectory.steps]
+    texts = [response.content for response in responses]
+    empty_steps = [
+        index
+        for index, response in enumerate(responses)
+        if not response.tool_calls
+        and not response.content.strip()
+        and not (response.reasoning or "").strip()
+    ]
+    characters: dict[Role, int] = {}
+    # An attribute of a pydantic model takes three times as long as its field.
+    for fields in map(fields_of, _messages(trajectory)):
+        number = len(fields["content"]) + len(fields["reasoning"] or "")
+        number += sum(len(call.name) + len(call.arguments) for call in fields["tool_calls"])
+        characters[fields["role"]] = characters.get(fields["role"], 0) + number
+    return TrajectoryLine(
+        id=trajectory.id,
+        line=_write(trajectory),
+        task=task.id,
+        environment=task.environment,
+        group=task.group,
+        split=task.split or "",
+        source=source.name,
+        row=source.row,
+        status=trajectory.outcome.status,
+        num_steps=len(texts),
+        remarks=odd_steps(texts, [text.split(ACTION) for text in texts], empty_steps),
+        characters=characters,
+    )
+
+
+def _messages(trajectory: Trajectory) -> list[Message]:
+    messages = [*trajectory.prompt, *trajectory.final_observation]
+    for step in trajectory.steps:
+        messages += step.observation
+        messages.append(step.response)
+    return messages
+
+
+def _write(trajectory: Trajectory) -> bytes:
+    """The same bytes as `to_json` in half the time.
 
     orjson would write null for an infinity (1e400 in the source), so what can hold one is checked.
     """
@@ -24,8 +102,13 @@ def line_of(trajectory: Trajectory) -> bytes:
     try:
         as_it_came = orjson.dumps((trajectory.tools, trajectory.source.details))
         if b"null" not in as_it_came and all(map(math.isfinite, scores)):
-            return orjson.dumps(_fields(trajectory), default=_fields)
+            return orjson.dumps(fields_of(trajectory), default=fields_of)
     except orjson.JSONEncodeError:
         # Whole numbers beyond 64 bits, or great depth.
         pass
     return to_json(trajectory)
+
+
+def _line_start(id_: str) -> bytes:
+    """A line up to its id: version and id are the first fields of a trajectory."""
+    return orjson.dumps({"version": SCHEMA_VERSION, "id": id_})[:-1]

@@ -13,8 +13,9 @@ from atlas.config import Config
 from atlas.errors import ConfigError, DataError
 from atlas.kinds import Choice, Kind
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.rows import SourceRow, convert_rows
+from atlas.trajectories.formats.rows import Item, SourceRow, convert_rows
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 FORMATS: dict[str, str] = {
     "atlas": "atlas.trajectories.formats.atlas:AtlasFormat",
@@ -45,7 +46,7 @@ class Format(Protocol):
         """
         ...
 
-    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+    def read(self, source: SourceFile) -> Iterator[Item]:
         """What an open file holds, in order: trajectories, and why something is not one.
 
         Never raises for what the file holds. Formats of JSON iterate over `source.rows()`; others
@@ -69,7 +70,7 @@ class RowFormat:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def convert(self, row: SourceRow) -> Trajectory | Iterable[Trajectory | Problem]:
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Iterable[Item]:
         """The trajectory in a row, or those in it.
 
         Raises:
@@ -77,7 +78,7 @@ class RowFormat:
         """
         raise NotImplementedError
 
-    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+    def read(self, source: SourceFile) -> Iterator[Item]:
         return convert_rows(source.rows(), self.convert)
 
 

@@ -1,4 +1,4 @@
-"""Conventions of rows: the action in a ReAct turn, the canned acknowledgement, task and outcome."""
+"""Conventions of rows: the canned acknowledgement, the task and the outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ ITEM_KEYS = ("item_id", "task_id")
 # They name a task or just the row.
 OTHER_ID_KEYS = ("instance_id", "id")
 ID_KEYS = (*ITEM_KEYS, *OTHER_ID_KEYS)
-_ACTION = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
 _NUMBERED_ITEM = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:_[A-Za-z][A-Za-z0-9]*)*)_\d+")
 _ALFWORLD_GAME = re.compile(r".*_trial_T\d{8}_\d+_\d+")
 _ACKNOWLEDGEMENT = re.compile(
@@ -25,23 +24,6 @@ _ACKNOWLEDGEMENT = re.compile(
     r"|i('ve| have) understood your instructions?, start please\.?",
     re.IGNORECASE,
 )
-
-
-def parse_action(response: str) -> str | None:
-    r"""What AgentGym executes of a ReAct turn: the first line after the last "Action:", if any.
-
-    >>> parse_action("Thought:\nIt is locked.\n\nAction:\nopen door 1\nopen door 2")
-    'open door 1'
-    """
-    start = response.rfind("Action:")
-    if start < 0:
-        return None
-    rest = response[start + len("Action:") :]
-    action = rest.strip()
-    # The usual turn, in a third of the time: one "Action:", a blank or line break, one line.
-    if not rest[1:2].isspace() and "\n" not in action and response.find("Action:", 0, start) < 0:
-        return action or None
-    return _ACTION.findall(response)[-1].strip() or None
 
 
 def is_acknowledgement(text: str) -> bool:
@@ -70,14 +52,10 @@ def task_of_row(
     Raises:
         BadRowError: an item's id is neither a text nor a whole number.
     """
-    environment = next(
-        (
-            row[key]
-            for key in ("environment", "task_name")
-            if isinstance(row.get(key), str) and row[key]
-        ),
-        None,
-    )
+    environment = None
+    for key in ("task_name", "environment"):
+        if isinstance(row.get(key), str):
+            environment = row[key] or environment
     for key in item_keys:
         given = row.get(key)
         if given is None:
@@ -117,7 +95,7 @@ def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, A
     return {
         key: value
         for key, value in row.items()
-        if key not in used and (isinstance(value, bool | str) or is_number(value))
+        if key not in used and (type(value) in (bool, str) or is_number(value))
     }
 
 
@@ -141,12 +119,11 @@ def is_mini_swe_agent(row: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that every reader of JSON reads alike."""
-    return not isinstance(value, bool) and (
-        (isinstance(value, int) and abs(value) < 2**53)
-        or (isinstance(value, float) and math.isfinite(value))
-    )
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < 2**53
 
 
 def is_id(value: Any) -> bool:
     """Whether a value can name something: a text or a whole number."""
-    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return type(value) in (str, int) and value != ""

@@ -9,24 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from atlas.records import Annotation, Message, Role, Step, ToolCall, Trajectory
-from atlas.trajectories.formats.conventions import (
-    ID_KEYS,
-    details_of_row,
-    is_acknowledgement,
-    outcome_of_row,
-    parse_action,
-    task_of_row,
-)
+from atlas.records import Annotation, Message, Step, ToolCall
+from atlas.trajectories.formats.conventions import is_acknowledgement
 from atlas.trajectories.formats.messages import Turn, decode_nested
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.react_turns import parse_action
 
-RECORD_ROLES = frozenset(get_args(Role))
-TOOLS_KEYS = ("tools", "functions")
 OUTCOME_KEYS = ("success", "reward")
 # Many at once take half the time of one by one.
 _steps = TypeAdapter(tuple[Step, ...]).validate_python
@@ -45,7 +37,7 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     """Cut a conversation into steps after its first `prompt_length` turns.
 
     Raises:
-        BadRowError: there is no assistant turn after the prompt.
+        BadRowError: no assistant turn follows the prompt.
     """
     steps: list[dict[str, Any]] = []
     flags: list[bool | None] = []
@@ -67,86 +59,6 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
         prompt=tuple(turn.message for turn in turns[:prompt_length]),
         steps=_steps(_annotated(steps, flags)),
         final_observation=_in_call_order(observation, calls),
-    )
-
-
-def chat_parts(row: SourceRow, turns: Sequence[Turn]) -> dict[str, Any]:
-    """Prompt, steps and final observation of a row that holds a chat.
-
-    Raises:
-        BadRowError: there is no step.
-    """
-    system = row.value.get("system") if isinstance(row.value, dict) else None
-    turns = with_system(turns, system)
-    conversation = split_conversation(turns, prompt_length(turns))
-    return {
-        "prompt": conversation.prompt,
-        "steps": conversation.steps,
-        "final_observation": conversation.final_observation,
-    }
-
-
-def plain_parts(messages: Sequence[Any]) -> dict[str, Any] | None:
-    """What `chat_parts` gives, faster, if each message is a role, a text and nothing else.
-
-    The parts are as they came: the record that takes them checks them. None for other messages.
-    """
-    try:
-        roles = [message["role"] for message in messages]
-        texts = [message["content"] for message in messages]
-        is_plain = {*map(len, messages)} == {2} and {*map(type, texts)} == {str}
-        if not is_plain or not {*roles} <= RECORD_ROLES:
-            return None
-    except (TypeError, KeyError):
-        return None
-    if "assistant" not in roles:
-        return None
-    first = roles.index("assistant")
-    acknowledges = roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first])
-    start = first + 1 if acknowledges else 0
-    while not acknowledges and roles[start] == "system":
-        start += 1
-    steps: list[dict[str, Any]] = []
-    observation: list[Any] = []
-    for index in range(start, len(roles)):
-        if roles[index] == "assistant":
-            action = parse_action(texts[index])
-            steps.append(
-                {"observation": observation, "response": messages[index], "action": action}
-            )
-            observation = []
-        else:
-            observation.append(messages[index])
-    if not steps:
-        return None
-    return {"prompt": messages[:start], "steps": steps, "final_observation": observation}
-
-
-def chat_trajectory(
-    row: SourceRow, format_name: str, parts: dict[str, Any], message_keys: Sequence[str]
-) -> Trajectory:
-    """The trajectory of a row that holds a chat.
-
-    Task, tools, outcome and details come from the other fields of the row.
-
-    Raises:
-        BadRowError: a field does not hold what its name says.
-    """
-    fields = row.value if isinstance(row.value, dict) else {}
-    digest = row.content_hash
-    task = task_of_row(fields, otherwise=f"chat-{digest}")
-    tools_key = next((key for key in TOOLS_KEYS if fields.get(key)), None)
-    tools = read_tools(fields[tools_key]) if tools_key else ()
-    used = (*message_keys, "system", *OUTCOME_KEYS, *ID_KEYS)
-    if tools is not None:
-        used += TOOLS_KEYS
-    return Trajectory(
-        id=task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
-        task=task,
-        tools=tools or (),
-        outcome=outcome_of_row(fields),
-        source=row.source(format_name, details_of_row(fields, used)),
-        **parts,
     )
 
 

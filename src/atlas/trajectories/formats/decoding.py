@@ -88,7 +88,7 @@ def finish(value: Any, data: bytes) -> tuple[Any, str]:
     # The numbers usually are equal; one key fewer is a key that occurred twice.
     if canonical.count(b":") != data.count(b":"):
         _refuse_repeated_keys(data)
-    if isinstance(value, dict) and any(isinstance(value.get(key), str) for key in NESTED_KEYS):
+    if isinstance(value, dict) and str in map(type, map(value.get, NESTED_KEYS)):
         value = _with_nested(value)
         canonical = canonical_bytes(value)
     return value, hashlib.sha256(canonical).hexdigest()[:12]

@@ -13,18 +13,16 @@ from typing import Any
 
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
+from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
-from atlas.trajectories.formats.conversations import (
-    chat_parts,
-    chat_trajectory,
-    plain_parts,
-    with_default_flags,
-)
-from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
+from atlas.trajectories.formats.conversations import with_default_flags
+from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 PARTS_KEYS = ("prompt", "completion")
+FORM = ChatForm("openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, PARTS_KEYS))
 
 
 class OpenAIFormat(RowFormat):
@@ -35,35 +33,21 @@ class OpenAIFormat(RowFormat):
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
         return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
 
-    def convert(self, row: SourceRow) -> Trajectory:
-        parts = _plain_parts(row.value) or chat_parts(row, _turns(row.value))
-        return chat_trajectory(row, "openai", parts, (*MESSAGE_KEYS, *PARTS_KEYS))
-
-
-def _plain_parts(value: Any) -> dict[str, Any] | None:
-    """The parts of most chats, quickly; None for a chat that takes more reading."""
-    if not isinstance(value, dict):
-        return plain_parts(value) if isinstance(value, list) else None
-    key = next((key for key in MESSAGE_KEYS if key in value), None)
-    if key is None or "system" in value or not isinstance(value[key], list):
-        return None
-    return plain_parts(value[key])
-
-
-def _turns(value: Any) -> list[Turn]:
-    messages = _messages_of(value)
-    if not messages:
-        raise BadRowError(
-            "no messages, expected a list of them, bare or under 'messages' or 'conversations'"
-        )
-    turns = read_turns(messages)
-    if isinstance(value, dict) and not any(key in value for key in MESSAGE_KEYS):
-        num_prompt = len(read_turns(decode_nested(value["prompt"])))
-        return [
-            *with_default_flags(turns[:num_prompt], False),
-            *with_default_flags(turns[num_prompt:], True),
-        ]
-    return turns
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+        messages = _messages_of(row.value)
+        if not messages:
+            raise BadRowError(
+                "no messages, expected a list of them, bare or under 'messages' or 'conversations'"
+            )
+        if isinstance(row.value, dict) and row.value.keys().isdisjoint(MESSAGE_KEYS):
+            num_prompt = len(read_turns(decode_nested(row.value["prompt"])))
+            turns = read_turns(messages)
+            marked = [
+                *with_default_flags(turns[:num_prompt], False),
+                *with_default_flags(turns[num_prompt:], True),
+            ]
+            return chat_trajectory(row, marked, FORM)
+        return read_chat(row, messages, FORM)
 
 
 def _messages_of(row: Any) -> list[Any]:

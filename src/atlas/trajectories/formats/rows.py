@@ -11,7 +11,10 @@ from pydantic import ValidationError
 
 from atlas.records import Problem, Source, Trajectory
 from atlas.trajectories.formats.decoding import content_hash
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
+# What a format finds. A line stands for a trajectory of which no record had to be made.
+Item = Trajectory | TrajectoryLine | Problem
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -64,19 +67,19 @@ class BadRowError(Exception):
 
 def convert_rows(
     rows: Iterable[SourceRow | Problem],
-    convert: Callable[[SourceRow], Trajectory | Iterable[Trajectory | Problem]],
-) -> Iterator[Trajectory | Problem]:
+    convert: Callable[[SourceRow], Trajectory | TrajectoryLine | Iterable[Item]],
+) -> Iterator[Item]:
     """Each row through `convert`, which may find several trajectories in it.
 
     What cannot be converted becomes a problem that names row and message.
     """
     for row in rows:
-        if isinstance(row, Problem):
+        if not isinstance(row, SourceRow):
             yield row
             continue
         try:
             made = convert(row)
-            if isinstance(made, Trajectory):
+            if isinstance(made, (TrajectoryLine, Trajectory)):
                 yield made
             else:
                 yield from made

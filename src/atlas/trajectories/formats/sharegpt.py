@@ -14,11 +14,13 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conversations import chat_parts, chat_trajectory
-from atlas.trajectories.formats.messages import Turn, decode_nested, read_turns
+from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, read_chat
+from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 TURN_KEYS = ("conversations", "conversation", "messages")
+FORM = ChatForm("sharegpt", ("from", "value"), CHAT_KEYS.union(TURN_KEYS))
 
 
 class ShareGPTFormat(RowFormat):
@@ -33,15 +35,11 @@ class ShareGPTFormat(RowFormat):
             and not is_agenttraj(row)
         )
 
-    def convert(self, row: SourceRow) -> Trajectory:
-        return chat_trajectory(row, "sharegpt", chat_parts(row, _turns(row.value)), TURN_KEYS)
-
-
-def _turns(value: Any) -> list[Turn]:
-    turns = _turns_of(value)
-    if not turns:
-        raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")
-    return read_turns(turns, keys=("from", "value"))
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+        turns = _turns_of(row.value)
+        if not turns:
+            raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")
+        return read_chat(row, turns, FORM)
 
 
 def _turns_of(row: Any) -> list[Any]:

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Problem, Task, Trajectory
+from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
 from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
-from atlas.trajectories.formats.rows import BadRowError, SourceRow, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
 
 # How tau2-bench ends a simulation that neither user nor agent ends; it then rewards nothing.
 # A limit on failed calls in a row is the agent's doing, not a crash.
@@ -49,7 +49,7 @@ class TauFormat(RowFormat):
                 return True
         return is_simulation(row)
 
-    def convert(self, row: SourceRow) -> Trajectory | Iterable[Trajectory | Problem]:
+    def convert(self, row: SourceRow) -> Trajectory | Iterable[Item]:
         fields = object_or_empty(row.value)
         if "traj" in fields:
             return _tau_trajectory(row)
@@ -88,7 +88,7 @@ def _tau_trajectory(row: SourceRow) -> Trajectory:
     )
 
 
-def _simulations(row: SourceRow) -> Iterator[Trajectory | Problem]:
+def _simulations(row: SourceRow) -> Iterator[Item]:
     simulations = row.value["simulations"]
     if not isinstance(simulations, list) or not simulations:
         reason = "'simulations' is empty, expected a list of them"

@@ -1,0 +1,192 @@
+"""A row that holds a chat -> its trajectory.
+
+A chat whose messages are a role and a text becomes a line at once. Every other chat goes through
+the record. A property test says that both give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from atlas.records import SCHEMA_VERSION, Role, Trajectory
+from atlas.trajectories.formats.conventions import (
+    ID_KEYS,
+    details_of_row,
+    is_acknowledgement,
+    outcome_of_row,
+    task_of_row,
+)
+from atlas.trajectories.formats.conversations import (
+    OUTCOME_KEYS,
+    prompt_length,
+    read_tools,
+    split_conversation,
+    with_system,
+)
+from atlas.trajectories.formats.messages import ROLES, Turn, read_turns
+from atlas.trajectories.formats.rows import SourceRow
+from atlas.trajectories.react_turns import ACTION, action_in, odd_steps
+from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
+
+TOOLS_KEYS = ("tools", "functions")
+# The fields of a row that any chat may have.
+CHAT_KEYS = frozenset(("system", *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """How the rows of a format spell a chat.
+
+    Attributes:
+        name: of the format.
+        keys: who spoke and what, in a message.
+        used: the fields of the row that have a place in a trajectory.
+    """
+
+    name: str
+    keys: tuple[str, str]
+    used: frozenset[str]
+
+
+def read_chat(
+    row: SourceRow, messages: Sequence[Any], form: ChatForm
+) -> Trajectory | TrajectoryLine:
+    """The trajectory of a row that holds a chat.
+
+    Task, tools, outcome and details come from the other fields of the row.
+
+    Raises:
+        BadRowError: something is not a message, or a field does not hold what its name says.
+    """
+    plain = _plain_chat(row, messages, form)
+    return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
+
+
+def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory:
+    """The trajectory of a row whose messages were read.
+
+    Raises:
+        BadRowError: the chat has no step, or a field does not hold what its name says.
+    """
+    turns = with_system(turns, _system_of(row))
+    conversation = split_conversation(turns, prompt_length(turns))
+    return Trajectory(
+        prompt=conversation.prompt,
+        steps=conversation.steps,
+        final_observation=conversation.final_observation,
+        **_fields_of_row(row, form),
+    )
+
+
+def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> TrajectoryLine | None:
+    """What `chat_trajectory` gives, in a third of the time, if each message is a role and a text.
+
+    What it reads is checked here, so no record is made of it. None for other messages.
+    """
+    who, what = form.keys
+    try:
+        roles = [ROLES[message[who]] for message in messages]
+        texts = [message[what] for message in messages]
+        if {*map(len, messages)} != {2} or {*map(type, texts)} != {str}:
+            return None
+    except (TypeError, KeyError):
+        return None
+    system = _system_of(row)
+    if isinstance(system, str) and system and roles[0] != "system":
+        roles, texts = ["system", *roles], [system, *texts]
+    if "assistant" not in roles:
+        return None
+    first = roles.index("assistant")
+    if roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first]):
+        start = first + 1
+    else:
+        start = next(index for index, role in enumerate(roles) if role != "system")
+    ends = [index for index in range(start, len(roles)) if roles[index] == "assistant"]
+    if not ends:
+        return None
+    fields = _fields_of_row(row, form)
+    if fields["tools"]:
+        return None
+    responses = [texts[end] for end in ends]
+    pieces = [text.split(ACTION) for text in responses]
+    made = [
+        {
+            "role": role,
+            "content": text,
+            "reasoning": None,
+            "tool_calls": (),
+            "tool_call_id": None,
+            "name": None,
+        }
+        for role, text in zip(roles, texts, strict=True)
+    ]
+    steps = [
+        {
+            "observation": made[begin:end],
+            "response": made[end],
+            "action": action_in(texts[end], each),
+            "reward": None,
+            "is_invalid": None,
+            "annotation": None,
+        }
+        for begin, end, each in zip([start, *(end + 1 for end in ends)], ends, pieces, strict=False)
+    ]
+    task, outcome = fields["task"], fields["outcome"]
+    record = {
+        "version": SCHEMA_VERSION,
+        "id": fields["id"],
+        "task": task,
+        "prompt": made[:start],
+        "tools": (),
+        "steps": steps,
+        "final_observation": made[ends[-1] + 1 :],
+        "outcome": outcome,
+        "source": fields["source"],
+    }
+    try:
+        line = orjson.dumps(record, default=fields_of)
+    except orjson.JSONEncodeError:
+        return None
+    characters: dict[Role, int] = {}
+    for role, number in zip(roles, map(len, texts), strict=True):
+        characters[role] = characters.get(role, 0) + number
+    empty_steps = [index for index, text in enumerate(responses) if not text or text.isspace()]
+    return TrajectoryLine(
+        id=fields["id"],
+        line=line,
+        task=task.id,
+        environment=task.environment,
+        group=task.group,
+        split="",
+        source=form.name,
+        row=row.index,
+        status=outcome.status,
+        num_steps=len(ends),
+        remarks=odd_steps(responses, pieces, empty_steps),
+        characters=characters,
+    )
+
+
+def _system_of(row: SourceRow) -> Any:
+    return row.value.get("system") if isinstance(row.value, dict) else None
+
+
+def _fields_of_row(row: SourceRow, form: ChatForm) -> dict[str, Any]:
+    """The fields of a trajectory that do not come from messages."""
+    fields = row.value if isinstance(row.value, dict) else {}
+    digest = row.content_hash
+    task = task_of_row(fields, otherwise=f"chat-{digest}")
+    tools_key = next((key for key in TOOLS_KEYS if fields.get(key)), None)
+    tools = read_tools(fields[tools_key]) if tools_key else ()
+    details = details_of_row(fields, form.used if tools is not None else form.used - {*TOOLS_KEYS})
+    return {
+        "id": task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
+        "task": task,
+        "tools": tools or (),
+        "outcome": outcome_of_row(fields),
+        "source": row.source(form.name, details),
+    }

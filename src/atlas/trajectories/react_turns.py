@@ -1,0 +1,71 @@
+"""ReAct turns, "Thought: … Action: …": the action in a response, and what is odd about responses.
+
+Both look at a response split at every "Action:", which is the part that takes time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+THOUGHT, ACTION = "Thought:", "Action:"
+# The step, and what is odd about it.
+Remark = tuple[int, str]
+_ACTION_LINE = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
+
+
+def parse_action(response: str) -> str | None:
+    r"""What AgentGym executes of a ReAct turn: the first line after the last "Action:", if any.
+
+    >>> parse_action("Thought:\nIt is locked.\n\nAction:\nopen door 1\nopen door 2")
+    'open door 1'
+    """
+    return action_in(response, response.split(ACTION))
+
+
+def action_in(response: str, pieces: Sequence[str]) -> str | None:
+    """What `parse_action` gives, of a response that was split at every "Action:"."""
+    if len(pieces) == 1:
+        return None
+    rest = pieces[-1]
+    action = rest.strip()
+    # The usual turn, in a third of the time: one "Action:", a blank or line break, one line.
+    if len(pieces) == 2 and "\n" not in action and not rest[1:2].isspace():
+        return action or None
+    return _ACTION_LINE.findall(response)[-1].strip() or None
+
+
+def odd_steps(
+    responses: Sequence[str], pieces: Sequence[Sequence[str]], empty_steps: Sequence[int]
+) -> list[Remark]:
+    """Step index and remark, for each oddity of a trajectory that is kept nevertheless.
+
+    A missing thought or action is odd where most other steps of the trajectory have one.
+
+    Args:
+        pieces: each response, split at every "Action:".
+        empty_steps: the steps whose response holds nothing at all.
+    """
+    thoughts = [THOUGHT in text for text in responses]
+    num_actions = [len(each) - 1 for each in pieces]
+    thoughts_expected = 2 * sum(thoughts) > len(responses)
+    actions_expected = 2 * (len(responses) - num_actions.count(0)) > len(responses)
+    remarks: list[Remark] = []
+    if not empty_steps and all(thoughts) and set(num_actions) == {1}:
+        # Printable texts have no line breaks of any kind.
+        actions = [each[1].strip() for each in pieces]
+        if all(map(str.isprintable, actions)):
+            return remarks
+    for index, number in enumerate(num_actions):
+        if index in empty_steps:
+            remarks.append((index, "empty response"))
+            continue
+        if thoughts_expected and not thoughts[index]:
+            remarks.append((index, "no 'Thought:' where most steps have one"))
+        if number > 1:
+            remarks.append((index, "several 'Action:' in one response, the last is taken"))
+        elif actions_expected and not number:
+            remarks.append((index, "no 'Action:' where most steps have one"))
+        elif actions_expected and len(pieces[index][1].strip().splitlines()) > 1:
+            remarks.append((index, "several lines after 'Action:', the first is taken"))
+    return remarks
