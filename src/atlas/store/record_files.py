@@ -11,7 +11,6 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
-from atlas.store.stream_digest import StreamDigest
 
 # What a writer holds before it writes: as many lines as fill this.
 BUFFER_BYTES = 1 << 20
@@ -26,7 +25,7 @@ class RecordWriter:
         self._temporary = path.with_name(path.name + ".tmp")
         # Closed by __exit__.
         self._file = self._temporary.open("wb")
-        self._digest = StreamDigest(self._file.write)
+        self._sha256 = hashlib.sha256()
         self._lines: list[bytes] = []
         self._num_bytes = 0
 
@@ -41,10 +40,12 @@ class RecordWriter:
     @property
     def digest(self) -> str:
         """SHA-256 of the file; it is complete when the `with` has been left."""
-        return self._digest.hexdigest()
+        return self._sha256.hexdigest()
 
     def _flush(self) -> None:
-        self._digest.update(b"\n".join((*self._lines, b"")))
+        chunk = b"\n".join((*self._lines, b""))
+        self._sha256.update(chunk)
+        self._file.write(chunk)
         self._lines, self._num_bytes = [], 0
 
     def __enter__(self) -> RecordWriter:
@@ -54,7 +55,6 @@ class RecordWriter:
         with self._file:
             if kind is None:
                 self._flush()
-                self._digest.wait()
                 flush_to_disk(self._file)
         if kind is None:
             self._temporary.replace(self.path)
