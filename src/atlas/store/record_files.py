@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
-from atlas.store.stream_digest import StreamDigest
 
 # What a writer holds before it writes: as many lines as fill this.
 BUFFER_BYTES = 1 << 20
@@ -39,6 +38,7 @@ class RecordWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._whole = written_whole(path)
+        self._sha256 = hashlib.sha256()
         self._lines: list[bytes] = []
         self._num_bytes = 0
 
@@ -53,20 +53,21 @@ class RecordWriter:
     @property
     def digest(self) -> str:
         """SHA-256 of the file; it is complete when the `with` has been left."""
-        return self._digest.hexdigest()
+        return self._sha256.hexdigest()
 
     def _flush(self) -> None:
-        self._digest.update(b"\n".join((*self._lines, b"")))
+        chunk = b"\n".join((*self._lines, b""))
+        self._sha256.update(chunk)
+        self._file.write(chunk)
         self._lines, self._num_bytes = [], 0
 
     def __enter__(self) -> RecordWriter:
-        self._digest = StreamDigest(self._whole.__enter__().write)
+        self._file = self._whole.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         if exception[0] is None:
             self._flush()
-            self._digest.wait()
         self._whole.__exit__(*exception)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from atlas.records import Problem
-from atlas.store.stream_digest import StreamDigest
 from atlas.trajectories.formats.containers import container_of
 from atlas.trajectories.formats.read_rows import read_rows
 from atlas.trajectories.formats.rows import SourceRow
@@ -70,7 +70,7 @@ class _HashedFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         # Closed by release().
         self._file = path.open("rb", buffering=0)
-        self._digest = StreamDigest()
+        self._sha256 = hashlib.sha256()
         self._num_hashed = 0
         self._position = 0
 
@@ -91,16 +91,16 @@ class _HashedFile(io.RawIOBase):
         size = self._file.readinto(buffer) or 0
         start, self._position = self._position, self._position + size
         if start <= self._num_hashed < self._position:
-            self._digest.update(bytes(buffer[self._num_hashed - start : size]))
+            self._sha256.update(memoryview(buffer)[self._num_hashed - start : size])
             self._num_hashed = self._position
         return size
 
     def digest(self) -> str:
         self._file.seek(self._num_hashed)
         while chunk := self._file.read(BUFFER_BYTES):
-            self._digest.update(chunk)
+            self._sha256.update(chunk)
             self._num_hashed += len(chunk)
-        return self._digest.hexdigest()
+        return self._sha256.hexdigest()
 
     def release(self) -> None:
         """Close the file for good; `close`, which wrappers call, leaves it open for `digest`."""
