@@ -28,7 +28,7 @@ class StepResult:
         success: whether the task is solved so far, as the environment judges it.
         score: the environment's score so far, in [0, 1].
         action: what the environment took as the action, where it found one.
-        is_invalid: there was no action, or it could not be carried out here.
+        is_invalid: the response had no action, or the action could not be carried out here.
     """
 
     observation: tuple[Message, ...]

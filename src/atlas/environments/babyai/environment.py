@@ -89,7 +89,7 @@ class BabyAIEnvironment:
     def view(self) -> View:
         """What the agent sees now."""
         if self._view is None:
-            raise EpisodeError("babyai: there is no episode yet. Call reset first.")
+            raise EpisodeError("babyai: no episode has started. Call reset first.")
         return self._view
 
     def expert(self, seed: int) -> Expert:

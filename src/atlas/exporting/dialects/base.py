@@ -66,7 +66,7 @@ class SupervisedChat:
 
 @dataclass(frozen=True, slots=True)
 class SupervisedTokens:
-    """The same for a row that holds tokens; labels are -100 where there is no loss."""
+    """The same for a row that holds tokens; labels are -100 outside the loss."""
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
