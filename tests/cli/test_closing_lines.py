@@ -38,3 +38,11 @@ def test_a_usage_of_nothing_is_left_out(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert "paid (requests 2, input_tokens 0)" in (shown := capsys.readouterr().out)
     assert "usage (" not in shown
+
+
+def test_a_kind_with_settings_is_shown_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"environment": {"name": "babyai", "max_steps": 20}, "split": "train"}
+    tell(Manifest(command="collect", config=config), tmp_path)
+    assert "in:        environment babyai, split train" in capsys.readouterr().out

@@ -19,7 +19,8 @@ from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
 from atlas.models.endpoints import inspect_api
 from atlas.models.endpoints.prices import Price
 from atlas.records import Usage
-from atlas.selection.costs import estimate_cost, price_of
+from atlas.selection.costs import price_of
+from atlas.selection.estimate_cost import estimate_cost
 from atlas.selection.select_steps import SelectConfig, select_steps
 from tests.models.endpoints.batch_asking import ids_in
 from tests.models.endpoints.batch_dialects import DIALECTS, Dialect

@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from atlas.cli import app
-from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError
+from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError, RunError
 from atlas.models.endpoints.prices import Price
 from atlas.records import Problem, Usage
-from atlas.selection.costs import cost_usd, estimate_cost, price_of
+from atlas.selection.costs import cost_usd, price_of
+from atlas.selection.estimate_cost import estimate_cost
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import OracleSelector
@@ -484,3 +485,15 @@ def test_who_got_no_answer_is_listed_and_can_be_left_out_for_now(run: Path, tmp_
         )
         assert sorted(map(number_in, server.requests)) == [3, 8]
     assert second.summary["problems"] == 0
+
+
+def test_a_dry_run_refuses_the_folder_of_another_run(tmp_path: Path) -> None:
+    run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
+    select_steps(select_config("random"), run, tmp_path / "out")
+    before = {file: file.read_bytes() for file in (tmp_path / "out").iterdir() if file.is_file()}
+    with pytest.raises(RunError, match="was made with other settings"):
+        estimate_cost(oracle(NOWHERE), run, tmp_path / "out")
+    after = {file: file.read_bytes() for file in (tmp_path / "out").iterdir() if file.is_file()}
+    assert before == after
+    estimate_cost(oracle(NOWHERE), run, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

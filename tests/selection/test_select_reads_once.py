@@ -10,7 +10,7 @@ import pytest
 
 from atlas.errors import DataError
 from atlas.records import Selection, Trajectory
-from atlas.selection.costs import estimate_cost
+from atlas.selection.estimate_cost import estimate_cost
 from atlas.selection.select_steps import select_steps
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import completion, failure, serve

@@ -23,12 +23,17 @@ def tell(manifest: Any, out: Path) -> None:
     config = manifest.config
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
-    came_in = came_in or [f"{key} {config[key]}" for key in keys if key in config]
+    came_in = came_in or [f"{key} {_name_of(config[key])}" for key in keys if key in config]
     short = {key.replace("_", " "): _short(value) for key, value in manifest.summary.items()}
     went_out = [f"{key} {text}" for key, text in short.items() if text]
     say(f"in:        {', '.join(came_in)}")
     say(f"out:       {out}: {', '.join(went_out)}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
+
+
+def _name_of(value: Any) -> Any:
+    """A kind with its settings is shown by its name."""
+    return value.get("name", value) if isinstance(value, dict) else value
 
 
 def tell_estimate(estimate: Any, config: Any) -> None:

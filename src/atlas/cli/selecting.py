@@ -52,7 +52,7 @@ def select(
     Settings of the command and of the selector are both written key=value, for example
     `atlas select --selector oracle ratio=0.3 model=openai/gpt-4o max_cost_usd=5 …`.
     """
-    from atlas.selection.costs import estimate_cost
+    from atlas.selection.estimate_cost import estimate_cost
     from atlas.selection.select_steps import SelectConfig, select_steps
 
     config = read_config(SelectConfig, settings, selector=selector)

@@ -28,7 +28,7 @@ from atlas.selection.selectors.base import HasChecks, HasEstimate, HasInputs, Sc
 from atlas.selection.summary import describe_choice, summarize_selections
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
 from atlas.store.record_files import read_records, write_records
-from atlas.store.run_folders import Manifest, Run, run_input, start_run
+from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
 
 __all__ = ["SelectConfig", "select_steps"]
 
@@ -44,18 +44,9 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         ModelError: the model cannot be used.
         DataError: nothing at all could be selected, or two trajectories have one id.
     """
-    inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
-    selector = make_selector(config, trajectories)
-    _check_selector(selector, config)
-    if isinstance(selector, HasInputs):
-        inputs |= selector.inputs(out)
+    selector, inputs, kept = prepare_selection(config, trajectories, out)
     # A limit without a price shows now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
-    kept: Mapping[str, Selection] = {}
-    if config.retry_problems_of is not None:
-        earlier = Path(config.retry_problems_of)
-        inputs["retry_problems_of"] = run_input(earlier, out, ("select",))
-        kept = read_kept_selections(earlier, config, trajectories)
     with start_run(out, "select", config, inputs) as run:
         if run.finished:
             return run.manifest
@@ -63,6 +54,22 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
             return _write(run, selector, config, trajectories, kept, None)
         with closing(CostMeter(run, price, config, selector)) as meter:
             return _write(run, selector, config, trajectories, kept, meter)
+
+
+def prepare_selection(
+    config: SelectConfig, trajectories: Path, out: Path
+) -> tuple[Selector | Scorer, dict[str, Input], dict[str, Selection]]:
+    """The selector, the inputs of the run `out`, and the selections that an earlier run gives."""
+    inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
+    selector = make_selector(config, trajectories)
+    _check_selector(selector, config)
+    if isinstance(selector, HasInputs):
+        inputs |= selector.inputs(out)
+    if config.retry_problems_of is None:
+        return selector, inputs, {}
+    earlier = Path(config.retry_problems_of)
+    inputs["retry_problems_of"] = run_input(earlier, out, ("select",))
+    return selector, inputs, read_kept_selections(earlier, config, trajectories)
 
 
 def _check_selector(selector: Selector | Scorer, config: SelectConfig) -> None:

@@ -162,29 +162,31 @@ def start_run(
         RunError: the folder belongs to another command, other settings or other inputs, is in use,
             or is not a run folder.
     """
-    manifest = Manifest(
-        command=command,
-        config=config.model_dump(mode="json"),
-        result_settings=result_settings(config),
-        inputs={} if inputs is None or callable(inputs) else dict(inputs),
-        versions=installed_versions(),
-    )
+    manifest = _new_manifest(command, config, inputs)
     _refuse_foreign_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     lock = hold_lock(path / ".lock", path)
     try:
-        if (path / MANIFEST_FILE).exists():
-            earlier = _read_manifest(path)
-            is_kept = keeps_unfinished or earlier.command != command
-            if earlier.status == "finished" or (is_kept and _holds_work(path)):
-                _check_same_run(path, earlier, manifest, type(config), inputs)
-                return Run(path, earlier, lock)
+        earlier = _earlier_run(path, manifest, type(config), inputs, keeps_unfinished)
+        if earlier is not None:
+            return Run(path, earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
         _write_manifest(path, manifest)
         return Run(path, manifest, lock)
     except BaseException:
         lock.release()
         raise
+
+
+def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, Input]) -> None:
+    """Refuse a folder that `start_run` would refuse, and write nothing: for dry runs.
+
+    Raises:
+        RunError: the folder belongs to another command, other settings or other inputs, or is not a
+            run folder.
+    """
+    _refuse_foreign_folder(path)
+    _earlier_run(path, _new_manifest(command, config, inputs), type(config), inputs, True)
 
 
 def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
@@ -265,6 +267,30 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValidationError) as error:
         advice = "Remove the folder and make the run again."
         raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. {advice}") from None
+
+
+def _new_manifest(command: str, config: Config, inputs: Inputs | None) -> Manifest:
+    return Manifest(
+        command=command,
+        config=config.model_dump(mode="json"),
+        result_settings=result_settings(config),
+        inputs={} if inputs is None or callable(inputs) else dict(inputs),
+        versions=installed_versions(),
+    )
+
+
+def _earlier_run(
+    path: Path, now: Manifest, kind: type[Config], inputs: Inputs | None, keeps_unfinished: bool
+) -> Manifest | None:
+    """The same run, finished or to be continued; None where the folder holds no work to keep."""
+    if not (path / MANIFEST_FILE).exists():
+        return None
+    earlier = _read_manifest(path)
+    is_kept = keeps_unfinished or earlier.command != now.command
+    if earlier.status != "finished" and not (is_kept and _holds_work(path)):
+        return None
+    _check_same_run(path, earlier, now, kind, inputs)
+    return earlier
 
 
 def _check_same_run(
