@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
 from atlas.records import Problem
@@ -42,12 +42,11 @@ from atlas.trajectories.formats.rows import Item
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.identities import Identities
 from atlas.trajectories.import_summary import DUPLICATE, ImportSummary
+from atlas.trajectories.import_workers import OBJECTS_PER_COLLECTION, ImportWorkers
 from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
-# To look for cycles after every few hundred objects costs a fifth of the time.
-OBJECTS_PER_COLLECTION = 100_000
 
 
 def _as_list(value: Any) -> Any:
@@ -92,6 +91,11 @@ class ImportConfig(Config):
     tokenizer: str | None = Field(
         None, description="a model whose tokenizer counts the tokens of the summary"
     )
+    processes: Annotated[int | None, SPEED_ONLY] = Field(
+        None,
+        ge=1,
+        description="processes that convert a large JSON Lines file; none: one per CPU, at most 8",
+    )
 
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
@@ -131,10 +135,14 @@ def _import(
     chosen = FORMAT.make(config.format) if config.format else None
     digests: dict[FoundFile, str] = {}
     formats: list[tuple[str, str]] = []
-    with _Writer(run.path, config, filters) as writer, _rare_collections():
+    with (
+        _Writer(run.path, config, filters) as writer,
+        ImportWorkers(config.processes) as workers,
+        _rare_collections(),
+    ):
         for file in _files_of(given):
             with SourceFile(file.path, file.name) as source:
-                name, items = _read(source, file, config.format, chosen)
+                name, items = _read(source, file, config.format, chosen, workers)
                 formats.append((file.name, name))
                 for item in items:
                     writer.add(item, file.name, has_content_id=name != "atlas")
@@ -150,21 +158,25 @@ def _import(
 
 
 def _read(
-    source: SourceFile, file: FoundFile, choice: Choice | None, chosen: Format | None
+    source: SourceFile,
+    file: FoundFile,
+    choice: Choice | None,
+    chosen: Format | None,
+    workers: ImportWorkers,
 ) -> tuple[str, Iterator[Item]]:
     """The name of a file's format, "none" if no format fits, and what the file holds."""
     if file.is_run:
-        name = "atlas"
-    elif choice is not None and chosen is not None:
-        return choice.name, chosen.read(source)
-    else:
+        choice, chosen = Choice("atlas"), None
+    elif choice is None:
         try:
-            name = detect_format(source)
+            choice = Choice(detect_format(source))
         except DataError as error:
             reason = str(error).removeprefix(source.name).lstrip(": ")
             return "none", iter([Problem(where=source.name, reason=reason)])
-    made: Format = FORMAT.make(Choice(name))
-    return name, made.read(source)
+    reader: Format = chosen or FORMAT.make(choice)
+    if workers.are_worth_it(source, reader):
+        return choice.name, workers.convert(source, choice)
+    return choice.name, reader.read(source)
 
 
 class _Writer:

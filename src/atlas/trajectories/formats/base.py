@@ -65,7 +65,10 @@ class ClaimsFiles(Protocol):
 
 
 class RowFormat:
-    """Base of the formats in which a row holds one or several trajectories."""
+    """Base of the formats in which a row holds one or several trajectories.
+
+    The rows of a large file are converted by several processes, each with an instance of its own.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config

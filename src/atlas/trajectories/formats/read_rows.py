@@ -55,6 +55,53 @@ def read_rows(file: BinaryIO, container: Container, name: str) -> Iterator[Sourc
         yield Problem(where=name, reason=f"{error}{advice}")
 
 
+def holds_lines(file: BinaryIO, name: str) -> bool:
+    """Whether an open file that is not packed is JSON Lines; the file is at its start then."""
+    file.seek(0)
+    head = read_up_to(file, HEAD_BYTES)
+    file.seek(0)
+    return _shape(head, name) == "lines"
+
+
+def line_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of about `size` bytes, with the index of the first; for `rows_of_lines`.
+
+    A line that is too long to hold ends its chunk, cut where it is too long.
+    """
+    index = 0
+    while chunk := file.read(size):
+        start = chunk.rfind(b"\n") + 1
+        if start < len(chunk):
+            chunk += file.readline(MAX_ROW_BYTES + 1 - (len(chunk) - start))
+            if len(chunk) - start > MAX_ROW_BYTES and not chunk.endswith(b"\n"):
+                _skip_line(file)
+        yield index, chunk
+        index += chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+
+
+def rows_of_lines(file: BinaryIO, name: str, first_index: int = 0) -> Iterator[SourceRow | Problem]:
+    """The rows of JSON Lines.
+
+    Args:
+        first_index: of the first line, where the file is a part of one.
+    """
+    for index, line in enumerate(_lines(file, is_start=not first_index), first_index):
+        where = f"{name} row {index} (line {index + 1})"
+        if line is None:
+            reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
+            yield Problem(where=where, reason=reason)
+            continue
+        line = line.strip()
+        if not line:
+            continue
+        try:
+            value, known_hash = decode(line)
+        except ValueError as error:
+            yield Problem(where=where, reason=printable(str(error)))
+            continue
+        yield SourceRow(name, index, value, where, index + 1, known_hash)
+
+
 def is_message(value: Any) -> bool:
     """Whether a decoded value looks like one chat message of some dialect."""
     return (
@@ -84,29 +131,11 @@ def _rows_of_text(file: BinaryIO, name: str) -> Iterator[SourceRow | Problem]:
         start = head.lstrip()[:20].decode("utf-8", "replace")
         yield Problem(where=name, reason=f"not JSON: it starts with {start!a}")
     elif shape == "lines":
-        yield from _rows_of_lines(file, name)
+        yield from rows_of_lines(file, name)
     elif shape == "list":
         yield from _rows_of_list(file, name)
     else:
         yield from _rows_of_document(file, name, may_be_lines=shape == "lines or document")
-
-
-def _rows_of_lines(file: BinaryIO, name: str) -> Iterator[SourceRow | Problem]:
-    for index, line in enumerate(_lines(file)):
-        where = f"{name} row {index} (line {index + 1})"
-        if line is None:
-            reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
-            yield Problem(where=where, reason=reason)
-            continue
-        line = line.strip()
-        if not line:
-            continue
-        try:
-            value, known_hash = decode(line)
-        except ValueError as error:
-            yield Problem(where=where, reason=printable(str(error)))
-            continue
-        yield SourceRow(name, index, value, where, index + 1, known_hash)
 
 
 def _rows_of_list(file: BinaryIO, name: str) -> Iterator[SourceRow | Problem]:
@@ -152,7 +181,7 @@ def _rows_of_document(
     except ValueError as error:
         if may_be_lines:
             file.seek(0)
-            yield from _rows_of_lines(file, name)
+            yield from rows_of_lines(file, name)
         else:
             yield Problem(where=name, reason=printable(str(error)))
         return
@@ -222,14 +251,18 @@ def _is_whole(line: bytes) -> bool:
         return False
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+def _lines(file: BinaryIO, is_start: bool) -> Iterator[bytes | None]:
     """The lines of a file, None for one that is too long to hold."""
-    mark = codecs.BOM_UTF8
+    mark = codecs.BOM_UTF8 if is_start else b""
     while line := file.readline(MAX_ROW_BYTES + 1):
         if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-            while (rest := file.readline(HEAD_BYTES)) and not rest.endswith(b"\n"):
-                pass
+            _skip_line(file)
             yield None
         else:
             yield line.removeprefix(mark) if mark else line
         mark = b""
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while (rest := file.readline(HEAD_BYTES)) and not rest.endswith(b"\n"):
+        pass
