@@ -104,14 +104,29 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
             raise ConfigError(f"{where}: '{name}': its {owner.__name__} {reason}.")
     try:
         return kind.model_validate(values)
+    except ConfigError as error:
+        # A class that is named in a section, and cannot be found or used.
+        raise ConfigError(f"{where}: {error}") from error.__cause__
     except ValidationError as error:
         raise ConfigError(_explain(kind, values, error, where)) from None
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1 and key != "<<"}):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{twice[0]}' stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
     except FileNotFoundError:
         advice = "Give the path of a YAML file, or only key=value settings."
         raise ConfigError(f"recipe {path} does not exist. {advice}") from None

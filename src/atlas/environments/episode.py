@@ -159,7 +159,8 @@ def start_episode(
 
 def concerns_run(error: Exception) -> bool:
     """Whether an error of a world ends the whole run, such as a missing package."""
-    return isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
+    is_of_run = isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
+    return is_of_run or isinstance(error, ImportError)
 
 
 def trajectory_id(task: Task, source: Source) -> str:

@@ -254,7 +254,8 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
         [(_, result)] = worlds.results(None)
     if not isinstance(result, Exception):
         return result
-    if isinstance(result, AtlasError) and not isinstance(result, EpisodeError):
+    is_of_run = isinstance(result, AtlasError) and not isinstance(result, EpisodeError)
+    if is_of_run or isinstance(result, ImportError):
         raise result
     is_explained = isinstance(result, EpisodeError)
     said = str(result) if is_explained else f"{type(result).__name__}: {result}"
