@@ -76,3 +76,9 @@ def test_a_row_of_ones_own_is_named_by_module_and_object() -> None:
         look_up("selector", "randon", {"random": "x:y"})
     with pytest.raises(ConfigError, match="cannot be imported"):
         look_up("selector", "no.such.module:Thing", {})
+
+
+def test_a_key_that_stands_twice_in_a_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\ninner:\n  rank: 1\n  rank: 2\n")
+    with pytest.raises(ConfigError, match=r"r\.yaml cannot be read: the key 'rank' stands twice"):
+        load_config(Outer, tmp_path / "r.yaml")

@@ -211,3 +211,63 @@ def test_a_setting_that_a_message_advises_is_one_of_a_command_or_of_a_kind() -> 
     for path in sorted(SOURCE.rglob("*.py")):
         for key in re.findall(r"([a-z_]+(?:\.[a-z_]+)*)=…", path.read_text(encoding="utf-8")):
             assert key.split(".")[0] in known, f"{path.name} advises {key}=…"
+
+
+class NotAConfig:
+    Config = dict
+
+
+class NamedConfig(Config):
+    name: str = "x"
+
+
+class Named:
+    Config = NamedConfig
+
+
+class RatioConfig(Config):
+    ratio: float = 0.1
+
+
+class WithRatio:
+    Config = RatioConfig
+
+    def __init__(self, config: RatioConfig) -> None:
+        self.config = config
+
+
+NUMBER = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NUMBER", "expected a class"),
+        ("NotAConfig", "expected a subclass of atlas.config.Config"),
+        ("Named", "has a field 'name'"),
+        ("WithRatio", "has a field 'ratio', which is a setting of the command"),
+    ],
+)
+def test_an_own_class_whose_settings_cannot_be_given_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_config(StageConfig, None, [], {"reader": f"{__name__}:{name}"})
+
+
+def test_an_own_class_that_takes_other_arguments_is_refused() -> None:
+    with pytest.raises(ConfigError, match="WithRatio' cannot be made: too many positional"):
+        READER.make(Choice(f"{__name__}:WithRatio"), "context")
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no GPU')", "def ("])
+def test_an_own_module_that_breaks_at_import_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "breaks_at_import.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"imported: (RuntimeError: no GPU|SyntaxError)"):
+        READER.find("breaks_at_import:Reader")
+
+
+def test_a_key_of_a_section_without_the_section_is_found_in_it() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'address'. Did you mean 'server.address'"):
+        load_config(StageConfig, None, ["address=x"], {"reader": "windowed"})

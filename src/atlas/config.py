@@ -97,16 +97,36 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     Raises:
         ConfigError: every mistake, each with its key, its value and what was expected.
     """
+    for name, owner in _chosen(kind, values).items():
+        # A setting of an own class would never be reached: the key means the command's.
+        for key in sorted(owner.model_fields.keys() & kind.model_fields.keys()):
+            reason = f"has a field '{key}', which is a setting of the command. Rename the field"
+            raise ConfigError(f"{where}: '{name}': its {owner.__name__} {reason}.")
     try:
         return kind.model_validate(values)
+    except ConfigError as error:
+        # A class that is named in a section, and cannot be found or used.
+        raise ConfigError(f"{where}: {error}") from error.__cause__
     except ValidationError as error:
         raise ConfigError(_explain(kind, values, error, where)) from None
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1 and key != "<<"}):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{twice[0]}' stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
     except FileNotFoundError:
         advice = "Give the path of a YAML file, or only key=value settings."
         raise ConfigError(f"recipe {path} does not exist. {advice}") from None
@@ -240,6 +260,14 @@ def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str
     for name, owner in chosen.items():
         if len(path) == 1 and key in owner.model_fields:
             return f" It is a setting of the {name}: write it under '{name}:'."
+    inner = [
+        (*(() if owner is kind else (name,)), field)
+        for name, owner in {"": kind, **chosen}.items()
+        for field, info in owner.model_fields.items()
+        if (section := _model_in(info.annotation)) is not None and key in section.model_fields
+    ]
+    if inner:
+        return " Did you mean " + " or ".join(f"'{way[-1]}.{key}'" for way in inner) + "?"
     if others := {who for section in sections.values() for who in section.owners(key)}:
         return f" It is a setting of {', '.join(sorted(others))}; leave it out."
     known = [name for owner in (kind, *chosen.values()) for name in owner.model_fields]

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
 from atlas.config import Config
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, ConfigError
 from atlas.lookup import look_up
 
 
@@ -58,13 +59,31 @@ class Kind:
         """Import the class that `name` stands for.
 
         Raises:
-            ConfigError: the name is neither a row nor an importable object.
+            ConfigError: the name is neither a row nor an importable object, or the object cannot be
+                used as a class with settings.
         """
-        return look_up(self.noun, name, self.table)
+        found = look_up(self.noun, name, self.table)
+        if name not in self.table and (fault := _fault(found)) is not None:
+            raise ConfigError(f"{self.noun} '{name}' cannot be used: {fault}.")
+        return found
 
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
-        """An instance of the chosen class: `Class(settings, *arguments, **named)`."""
-        return self.find(choice.name)(self._validate(choice).settings, *arguments, **named)
+        """An instance of the chosen class: `Class(settings, *arguments, **named)`.
+
+        Raises:
+            ConfigError: the class does not take these arguments.
+        """
+        found = self.find(choice.name)
+        arguments = (self._validate(choice).settings, *arguments)
+        try:
+            signature(found).bind(*arguments, **named)
+        except TypeError as error:
+            given = f"its settings and {len(arguments) + len(named) - 1} more arguments"
+            raise ConfigError(
+                f"{self.noun} '{choice.name}' cannot be made: {error}. It is called with {given}; "
+                "docs/extending.md shows a class for each kind."
+            ) from None
+        return found(*arguments, **named)
 
     def describe(self, name: str) -> str:
         """One sentence on what it is: the first line of the class's docstring."""
@@ -96,6 +115,18 @@ class Kind:
         is_choice = isinstance(value, Choice)
         name, settings = (value.name, value.settings) if is_choice else _split(value)
         return Choice(name, config_class(self.find(name)).model_validate(settings))
+
+
+def _fault(found: Any) -> str | None:
+    """Why an outside object cannot be a class with settings."""
+    if not callable(found):
+        return f"it is {found!r:.80}, expected a class"
+    settings: Any = config_class(found)
+    if not (isinstance(settings, type) and issubclass(settings, Config)):
+        return f"its Config is {settings!r:.80}, expected a subclass of atlas.config.Config"
+    if "name" in settings.model_fields:
+        return "its Config has a field 'name', which names the class in a recipe. Rename the field"
+    return None
 
 
 def config_class(found: Any) -> type[Config]:

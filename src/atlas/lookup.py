@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from atlas.errors import ConfigError
+from atlas.errors import AtlasError, ConfigError
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -36,8 +36,12 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        if name in table and isinstance(error, AttributeError):
+    except AtlasError:
+        raise
+    except Exception as error:
+        if name in table and not isinstance(error, ImportError):
             raise
+        is_plain = isinstance(error, ImportError | AttributeError)
+        said = str(error) if is_plain else f"{type(error).__name__}: {error}"
         expected = "Expected 'package.module:Object', installed or in a folder on PYTHONPATH."
-        raise ConfigError(f"{kind} '{name}' cannot be imported: {error}. {expected}") from error
+        raise ConfigError(f"{kind} '{name}' cannot be imported: {said}. {expected}") from error

@@ -214,3 +214,47 @@ def test_a_setting_that_the_selector_does_not_read_is_refused_in_one_sentence(
 
 def test_run_without_a_recipe_names_one(tmp_path: Path) -> None:
     refused(atlas("run", cwd=tmp_path), "needs a recipe", "atlas run recipes/demo/babyai.yaml")
+
+
+BLOCKED = """
+import importlib.util, sys
+blocked = sys.argv.pop(1)
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, at=None: None if name == blocked else find(name, at)
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == blocked:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+sys.meta_path.insert(0, Blocker())
+from atlas.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("torch", "train", ("select", "--selector", "perplexity", "model=MODEL")),
+        ("torch", "train", ("evaluate", "--env", "babyai", "--model", "MODEL", "episodes=2")),
+        ("gymnasium", "babyai", ("evaluate", "--env", "babyai", "--model", "MODEL", "episodes=2")),
+    ],
+)
+def test_a_package_that_another_one_of_its_extra_imports_is_named_with_the_extra(
+    package: str,
+    extra: str,
+    command: tuple[str, ...],
+    collected: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    given = [part.replace("MODEL", str(tiny_model_folder)) for part in command]
+    given += ["--out", str(tmp_path / "run")]
+    if command[0] == "select":
+        given += ["--trajectories", str(collected)]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, package, *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(done, f"'{package}' is not installed", f"atlas-tuning[{extra}]")

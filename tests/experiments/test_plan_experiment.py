@@ -164,6 +164,12 @@ def test_several_seeds_train_each_arm_once_per_seed(
         ),
         ({"seeds": [1, 1]}, "twice"),
         (
+            {"arms": {"all": {"selector": "all"}, "../x": {"selector": "all"}}},
+            "the arm '../x' cannot be the name of a folder",
+        ),
+        ({"splits": [".."]}, r"the split '\.\.' cannot be the name of a folder"),
+        ({"arms": {"all": {"selector": "al"}}}, r"arms\.all: selector 'al' is not known"),
+        (
             {"arms": {"all": {"selector": "all", "train": {"epohcs": 2}}}},
             r"arms\.all\.train.*epohcs",
         ),

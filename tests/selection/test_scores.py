@@ -230,3 +230,52 @@ def test_a_run_in_which_nothing_can_be_scored_is_an_error(tmp_path: Path) -> Non
     run = write_trajectories(tmp_path / "trajectories", [make_trajectory(5, "t-5")])
     with pytest.raises(DataError, match="nothing to score"):
         select_steps(config(), run, tmp_path / "out")
+
+
+class OddSelector:
+    """Returns what the test says."""
+
+    returned: Any = None
+
+    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
+        pass
+
+    def select(self, trajectory: Trajectory, budget: int) -> Any:
+        return self.returned
+
+
+class NoSelector:
+    """Has neither method."""
+
+    def __init__(self, config: NoConfig, context: SelectorContext) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scores", [None, "abc", ["a", "b", "c"], 3])
+def test_scores_that_are_no_numbers_are_a_problem(scores: Any) -> None:
+    class Odd:
+        def score(self, trajectory: Trajectory) -> Any:
+            return scores
+
+    assert asyncio.run(score_steps(Odd(), make_trajectory(3))).problem
+
+
+@pytest.mark.parametrize(
+    ("name", "returned", "said"),
+    [
+        ("OddSelector", [0], "expected a Selection"),
+        (
+            "OddSelector",
+            Selection(trajectory_id="other", selector="x", num_steps=3, budget=1),
+            "expected one of this trajectory",
+        ),
+        ("NoSelector", None, "has neither select"),
+    ],
+)
+def test_an_own_selector_that_returns_something_else_is_named(
+    name: str, returned: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OddSelector, "returned", returned)
+    run = write_trajectories(tmp_path / "trajectories", [make_trajectory(3)])
+    with pytest.raises(ConfigError, match=said):
+        select_steps(select_config(f"{__name__}:{name}"), run, tmp_path / "selected")

@@ -6,6 +6,7 @@ import html
 import io
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+import atlas
 from atlas.cli.closing_lines import say
 from atlas.models.endpoints.endpoint import Censor
 from atlas.presenting.markdown import escape_markdown, markdown_table
@@ -112,3 +114,17 @@ def test_letters_of_all_scripts_stay_and_no_break_spaces_keep_a_number_and_its_u
 def test_a_line_is_cut_with_an_ellipsis() -> None:
     assert one_line("abcdef", 4) == "abc…"
     assert escape_markdown("a\nb") == "a b"
+
+
+def test_no_text_is_printed_past_the_sanitizer() -> None:
+    """What reaches a console as a plain text is wrapped in `visible` on the same line."""
+    source = Path(atlas.__file__).parent
+    unsafe = re.compile(r"(typer\.echo\(|markup=False)(?!.*(visible\(|__version__))")
+    found = [
+        f"{path.relative_to(source)}: {line.strip()}"
+        for path in sorted(source.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if unsafe.search(line) and "visible(" not in line
+    ]
+    # The question of `atlas label` is our own text.
+    assert found == ['viewing/terminal/keyboard.py: console.print(question, markup=False, end="")']

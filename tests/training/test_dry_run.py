@@ -9,12 +9,16 @@ import pytest
 from rich.console import Console
 
 from atlas.errors import ConfigError, ModelError
+from atlas.kinds import Choice
+from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.config import LoraConfig, TrainConfig
 from atlas.training.costs import count_costs, estimate_memory
 from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import TrainingExample
 from atlas.training.model_shape import measure_shape
+from tests.conftest import make_trajectory
+from tests.run_folders import write_trajectories
 from tests.training.small_runs import make_runs
 
 
@@ -174,3 +178,17 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(
     (changed / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="low-rank adapters"):
         plan(changed)
+
+
+def test_the_id_of_the_example_is_shown_without_control_characters(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    trajectories = write_trajectories(tmp_path / "t", [make_trajectory(3, "t\x1b[31m\u202e\n")])
+    select_steps(SelectConfig(selector=Choice("random")), trajectories, tmp_path / "selection")
+    console = Console(width=120, file=io.StringIO())
+    config = TrainConfig(model=str(tiny_model_folder))
+    print_training_plan(console, config, trajectories, tmp_path / "selection")
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    assert r"t\x1b[31m\u202e\n, supervised" in printed
+    assert not set(printed) & {"\x1b", "\u202e"}

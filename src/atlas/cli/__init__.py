@@ -12,7 +12,7 @@ import sys
 # Each of these modules adds its commands to `app`.
 from atlas.cli import data, running, selecting, tuning
 from atlas.cli.app import app, fail
-from atlas.errors import AtlasError, RankError
+from atlas.errors import AtlasError, DependencyError, RankError
 
 __all__ = ["app", "data", "main", "running", "selecting", "tuning"]
 
@@ -20,6 +20,19 @@ __all__ = ["app", "data", "main", "running", "selecting", "tuning"]
 INTERRUPTED = 130
 PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+# Packages of an extra that others import for us: module -> extra.
+EXTRA_OF = {
+    "accelerate": "train",
+    "gymnasium": "babyai",
+    "huggingface_hub": "train",
+    "minigrid": "babyai",
+    "safetensors": "train",
+    "scipy": "select",
+    "sklearn": "select",
+    "tokenizers": "train",
+    "torch": "train",
+    "transformers": "train",
+}
 
 
 def main() -> None:
@@ -37,10 +50,30 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             fail(f"stopped. {kept}", INTERRUPTED)
         raise
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRORS:
-            fail(f"error: the disk is full. Free some space. {kept}", 2)
-        if error.errno not in PATH_ERRORS:
+    except (ImportError, OSError) as error:
+        if (message := _explain(error, kept)) is None:
             raise
-        what = f"{error.filename} cannot be opened or created ({error.strerror})"
-        fail(f"error: {what}. Check the path and its permissions.", 2)
+        fail(f"error: {message}", 2)
+
+
+def _explain(error: ImportError | OSError, kept: str) -> str | None:
+    """The message for a package, a disk or a path; None for a fault of atlas."""
+    if isinstance(error, ImportError):
+        missing = _missing_package(error)
+        return None if missing is None else str(missing)
+    if error.errno in DISK_FULL_ERRORS:
+        return f"the disk is full. Free some space. {kept}"
+    if error.errno not in PATH_ERRORS:
+        return None
+    what = f"{error.filename} cannot be opened or created ({error.strerror})"
+    return f"{what}. Check the path and its permissions."
+
+
+def _missing_package(error: BaseException | None) -> DependencyError | None:
+    """The package of an extra whose absence led to `error`, if it is one."""
+    while error is not None:
+        module = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and module in EXTRA_OF:
+            return DependencyError(module, EXTRA_OF[module])
+        error = error.__cause__ or error.__context__
+    return None

@@ -26,6 +26,7 @@ def run(
     from atlas.experiments.run_stages import run_stages
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
+    from atlas.terminal.visible_text import print_text, visible
 
     recipe, _ = split_settings(settings)
     if recipe is None:
@@ -38,7 +39,8 @@ def run(
     console = Console()
 
     def line(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # Names of arms and splits come from the recipe.
+        print_text(console, visible(text))
 
     counts = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
     parts = ", ".join(f"{name} {count}" for name, count in counts.items())

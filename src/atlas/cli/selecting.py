@@ -132,7 +132,7 @@ def export(
 
     config = read_config(ExportConfig, settings, dialect=to, tokenizer=tokenizer)
     if explain:
-        typer.echo(explain_dialect(config.dialect.name, out))
+        say(explain_dialect(config.dialect.name, out))
         return
     if trajectories is None or selection is None or out is None:
         raise ConfigError(
@@ -156,4 +156,4 @@ def export(
             checked = check_export(config, trajectories, selection, out, renderer)
         except MismatchError as error:
             fail(f"error: {error}", 1)
-        typer.echo(f"checked:   {checked} under {config.tokenizer}")
+        say(f"checked:   {checked} under {config.tokenizer}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from atlas.cli.app import (
     DryRun,
     Environment,
@@ -19,7 +17,7 @@ from atlas.cli.app import (
     plain_console,
     read_config,
 )
-from atlas.cli.closing_lines import tell
+from atlas.cli.closing_lines import say, tell
 
 
 @app.command()
@@ -73,4 +71,4 @@ def report(out: Out, settings: Settings) -> None:
     from atlas.reporting.config import ReportConfig
 
     tell(build_report(read_config(ReportConfig, settings), out), out)
-    typer.echo(f"open:      {out / 'report.html'}")
+    say(f"open:      {out / 'report.html'}")

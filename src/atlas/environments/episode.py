@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.environments.base import Environment, HasTools, StepResult
+from atlas.environments.base import Environment, StepResult
+from atlas.environments.checked import begin_task, read_tools, take_step
 from atlas.errors import AtlasError, EpisodeError
 from atlas.records import (
     Annotation,
@@ -136,10 +137,10 @@ def start_episode(
     Raises:
         AtlasError: the fault concerns the whole run, such as a missing package.
     """
-    tools = environment.tools if isinstance(environment, HasTools) else ()
-    episode = Episode(task, source, environment.prompt if prompt is None else prompt, tools)
+    episode = Episode(task, source, environment.prompt if prompt is None else prompt)
     try:
-        episode.observation = environment.reset(task)
+        episode.tools = read_tools(environment)
+        episode.observation = begin_task(environment, task)
     except Exception as error:
         if concerns_run(error):
             raise
@@ -148,7 +149,7 @@ def start_episode(
         if episode.over:
             break
         try:
-            result = environment.step(response)
+            result = take_step(environment, response)
         except Exception as error:
             episode.break_off(error, response)
         else:
@@ -158,7 +159,8 @@ def start_episode(
 
 def concerns_run(error: Exception) -> bool:
     """Whether an error of a world ends the whole run, such as a missing package."""
-    return isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
+    is_of_run = isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
+    return is_of_run or isinstance(error, ImportError)
 
 
 def trajectory_id(task: Task, source: Source) -> str:

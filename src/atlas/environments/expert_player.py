@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atlas.environments.base import Environment, Expert, HasExpert
-from atlas.errors import EpisodeError
+from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert
+from atlas.errors import AtlasError, EpisodeError
 from atlas.models.players import PlayerAnswer
-from atlas.records import Message
+from atlas.records import Annotation, Message
 
 
 class ExpertPlayer:
@@ -45,6 +45,13 @@ class ExpertPlayer:
 def _answer(expert: Expert) -> PlayerAnswer:
     try:
         turn = expert.respond()
+        if not isinstance(turn, ExpertTurn) or not isinstance(turn.annotation, Annotation):
+            raise EpisodeError(f"the expert returned {turn!r:.80}, expected an ExpertTurn")
     except EpisodeError as error:
         return PlayerAnswer(Message(role="assistant"), "broken", str(error))
+    except AtlasError:
+        raise
+    except Exception as error:
+        reason = f"the expert broke: {type(error).__name__}: {error}"
+        return PlayerAnswer(Message(role="assistant"), "broken", reason)
     return PlayerAnswer(turn.response, annotation=turn.annotation)

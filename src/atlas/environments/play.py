@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from atlas.environments.base import Environment
+from atlas.environments.checked import take_step
 from atlas.environments.episode import Episode, concerns_run, start_episode
 from atlas.environments.worlds import Worlds
+from atlas.errors import ModelError
 from atlas.models.players import AnswersAsReady, Player, PlayerAnswer
 from atlas.records import Message, Source, Task
+from atlas.store.record_files import to_json
 
 MAX_ATTEMPTS = 2
 # Seconds that a round waits for the slower worlds, counted from the first that is ready. A world
@@ -103,8 +108,7 @@ class _PlayLoop:
             if self._player is not None:
                 self._submit(self._player)
                 if self._num_asked:
-                    answers = self._player.next_answers(self._worlds.seconds_left)
-                    for name, answer in answers.items():
+                    for name, answer in self._next_answers(self._player):
                         yield from self._hear(name, answer)
 
     def _open_more(self) -> None:
@@ -154,12 +158,31 @@ class _PlayLoop:
         self._num_asked += len(self._news)
         self._news.clear()
 
+    def _next_answers(self, player: Player) -> list[tuple[str, PlayerAnswer]]:
+        """The answers of the player, checked: the loop would wait for a missing one for ever."""
+        answers = dict(player.next_answers(self._worlds.seconds_left) or {})
+        who = type(player).__name__
+        if self._in_rounds and len(answers) != self._num_asked:
+            told = f"{len(answers)} answers to {self._num_asked} conversations"
+            raise ModelError(f"player {who}: next_answers returned {told}, expected one for each.")
+        for name, answer in answers.items():
+            if name not in self._seats or not isinstance(answer, PlayerAnswer):
+                raise ModelError(
+                    f"player {who}: next_answers returned {answer!r:.80} for {name!r}, expected a "
+                    "PlayerAnswer for a conversation that was submitted."
+                )
+        return list(answers.items())
+
     def _hear(self, name: str, answer: PlayerAnswer) -> Iterator[tuple[str, Episode]]:
         self._num_asked -= 1
         seat = self._seats[name]
         if answer.finish in ("stop", "length"):
+            if (fault := _fault(answer.message)) is not None:
+                seat.episode.fail(f"the player's answer cannot be recorded: {fault}")
+                yield from self._end(name, seat)
+                return
             seat.answer = answer
-            self._worlds.run(name, lambda environment: environment.step(answer.message))
+            self._worlds.run(name, lambda environment: take_step(environment, answer.message))
             return
         if answer.finish == "no_room":
             seat.episode.truncate(answer.reason or "no room left to answer")
@@ -183,3 +206,15 @@ class _PlayLoop:
         self._open_more()
         if is_final:
             yield name, seat.episode
+
+
+def _fault(message: Message) -> str | None:
+    """Why a message cannot be recorded as an answer."""
+    if message.role != "assistant":
+        return f"its role is '{message.role}', expected 'assistant'"
+    try:
+        to_json(message)
+    except PydanticSerializationError as error:
+        # Half of a surrogate pair.
+        return str(error)
+    return None

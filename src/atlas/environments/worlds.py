@@ -18,7 +18,7 @@ from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENT, Environment
-from atlas.errors import EpisodeError
+from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.kinds import Choice
 
 CLOSING_SECONDS = 10.0
@@ -240,6 +240,27 @@ class Worlds:
         stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
         error = EpisodeError(f"the world did not answer in time ({stated})")
         return [(world.episode, error) for world in late]
+
+
+def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> Any:
+    """What `job` returns in a world that is made for it and closed again.
+
+    Raises:
+        ConfigError: the world cannot be made, or broke or hung in the job.
+        AtlasError: what the world itself says about its settings.
+    """
+    with Worlds.of(environment, 1, limits) as worlds:
+        worlds.begin("", job)
+        [(_, result)] = worlds.results(None)
+    if not isinstance(result, Exception):
+        return result
+    is_of_run = isinstance(result, AtlasError) and not isinstance(result, EpisodeError)
+    if is_of_run or isinstance(result, ImportError):
+        raise result
+    is_explained = isinstance(result, EpisodeError)
+    said = str(result) if is_explained else f"{type(result).__name__}: {result}"
+    where = f"environment '{environment.name}' broke before its first episode"
+    raise ConfigError(f"{where}: {said}.") from result
 
 
 def _seconds_until(moment: float) -> float | None:

@@ -7,7 +7,6 @@ given to the next one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,9 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENT
+from atlas.environments.checked import list_tasks
 from atlas.environments.play import Opening, play_episodes
-from atlas.environments.worlds import Limits, Worlds
+from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
 from atlas.models.players import PLAYER, Player
@@ -66,8 +66,11 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
     with start_run(out, "evaluate", config, {"model": model}) as run:
         if run.finished:
             return run.manifest
-        with closing(ENVIRONMENT.make(config.environment)) as environment:
-            tasks = environment.tasks(config.split, config.episodes, config.seed)
+        tasks = ask_world(
+            config.environment,
+            lambda world: list_tasks(world, config.split, config.episodes, config.seed),
+            config.limits,
+        )
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             try:

@@ -74,6 +74,13 @@ class ExperimentConfig(Config):
             raise ValueError(
                 f"an arm cannot be called '{BASE_ARM}', the name of the untuned model. Rename it"
             )
+        for what, names in (("arm", self.arms), ("split", self.splits)):
+            for name in names:
+                if not name or name in (".", "..") or "/" in name or "\0" in name:
+                    raise ValueError(
+                        f"the {what} '{name}' cannot be the name of a folder. Leave out '/', or "
+                        "rename it"
+                    )
         if unknown := sorted(self.labels.keys() - self.arms.keys() - {BASE_ARM}):
             advice = nearest(unknown[0], self.arms)
             raise ValueError(f"labels: '{unknown[0]}' is not an arm. {advice}")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from atlas.records import SCHEMA_VERSION, CriticalStep, Problem, Record, Selection, Trajectory
 from atlas.selection.budget import best_indices, dataset_budgets
 from atlas.selection.config import SelectConfig
-from atlas.selection.selectors.base import Scorer, Scores
+from atlas.selection.selectors.base import Scorer
 from atlas.store.record_files import read_records
 
 SCORES_FILE = "scores.jsonl"
@@ -78,10 +79,13 @@ def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
         yield select_best(scores, config.selector.name, budget)
 
 
-def _fault(scores: Scores, num_steps: int) -> str | None:
+def _fault(scores: Any, num_steps: int) -> str | None:
+    """Why what a selector returned, which may be anything, is not one score for each step."""
+    if isinstance(scores, str) or not isinstance(scores, Collection):
+        return f"score returned {scores!r:.80}, expected a list of numbers"
     if len(scores) != num_steps:
         return f"{len(scores)} scores for {num_steps} steps"
     for index, score in enumerate(scores):
-        if score is not None and not math.isfinite(score):
-            return f"step {index} has the score {score}, expected a finite number or None"
+        if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
+            return f"step {index} has the score {score!r:.80}, expected a finite number or None"
     return None

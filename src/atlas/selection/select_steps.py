@@ -11,9 +11,10 @@ model only for the missing ones.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 
 from atlas.errors import ConfigError, DataError
@@ -74,6 +75,11 @@ def prepare_selection(
 
 def _check_selector(selector: Selector | Scorer, config: SelectConfig) -> None:
     name = config.selector.name
+    if not isinstance(selector, Selector | Scorer):
+        raise ConfigError(
+            f"selector '{name}' has neither select(trajectory, budget) nor score(trajectory). "
+            "Add one of them; docs/extending.md has an example."
+        )
     if config.scope == "dataset" and not isinstance(selector, Scorer):
         raise ConfigError(
             f"selector '{name}' gives no scores, so scope=dataset cannot rank the steps of all "
@@ -130,8 +136,22 @@ def _selecting(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]
             problem=reason,
         )
 
-    def ask(trajectory: Trajectory) -> Selection | Awaitable[Selection]:
-        return selector.select(trajectory, config.budget(len(trajectory.steps)))
+    async def ask(trajectory: Trajectory) -> Selection:
+        num_steps = len(trajectory.steps)
+        result = selector.select(trajectory, config.budget(num_steps))
+        found = await result if isawaitable(result) else result
+        if not isinstance(found, Selection):
+            raise ConfigError(
+                f"selector '{config.selector.name}': select returned {found!r:.80}, expected a "
+                "Selection."
+            )
+        if (found.trajectory_id, found.num_steps) != (trajectory.id, num_steps):
+            raise ConfigError(
+                f"selector '{config.selector.name}': select returned a Selection of "
+                f"'{found.trajectory_id}' with {found.num_steps} steps for '{trajectory.id}' with "
+                f"{num_steps} steps, expected one of this trajectory."
+            )
+        return found
 
     return AnswerJob(selector, SELECTION_FILE, Selection, ask, fail)
 

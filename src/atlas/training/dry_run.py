@@ -11,6 +11,7 @@ from atlas.models.local.load import load_renderer, locate_model, resolve_precisi
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.store.readers import read_selected
+from atlas.terminal.visible_text import print_text, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
@@ -32,7 +33,7 @@ def print_training_plan(
     """
 
     def line(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_text(console, visible(text))
 
     place = locate_model(config.model)
     settings = read_model_settings(place)
@@ -65,7 +66,7 @@ def print_training_plan(
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")
     first = built.examples[0]
-    line(f"\nthe first example, {first.trajectory_id}, supervised between ⟦ and ⟧:")
+    line(f"\nthe first example, {visible_line(first.trajectory_id)}, supervised between ⟦ and ⟧:")
     tokens = color_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL)
     console.print(tokens, soft_wrap=True)
     if first.num_tail_tokens:

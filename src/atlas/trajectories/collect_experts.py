@@ -18,10 +18,11 @@ from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENT, Environment, HasExpert
+from atlas.environments.checked import list_tasks
 from atlas.environments.episode import trajectory_id
 from atlas.environments.expert_player import ExpertPlayer
 from atlas.environments.play import Opening, play_episodes
-from atlas.environments.worlds import Limits, Worlds
+from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.errors import ConfigError
 from atlas.kinds import Choice
 from atlas.records import Source, Task, Trajectory
@@ -87,13 +88,15 @@ def episode_seed(task: Task, seed: int) -> int:
 
 
 def _tasks(config: CollectConfig) -> Sequence[Task]:
-    environment: Environment = ENVIRONMENT.make(config.environment)
-    with closing(environment):
+    def ask(environment: Environment) -> list[Task]:
         if not isinstance(environment, HasExpert):
             reason = "has no expert, so nothing can be collected from it"
             advice = "Add a method expert(seed), or evaluate a model in it."
             raise ConfigError(f"environment '{config.environment.name}' {reason}. {advice}")
-        return environment.tasks(config.split, config.episodes, config.seed)
+        return list_tasks(environment, config.split, config.episodes, config.seed)
+
+    tasks: list[Task] = ask_world(config.environment, ask, config.limits)
+    return tasks
 
 
 def _source(config: CollectConfig) -> Source:
