@@ -30,10 +30,12 @@ class Limits(Config):
     """How long a world may take. The time of the player does not count."""
 
     step_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        120.0, gt=0, description="for one step, or for starting an episode; none: no limit"
+        120.0,
+        gt=0,
+        description="time limit for one step, and for the start of an episode; none: no limit",
     )
     episode_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        None, gt=0, description="for all steps of one episode together; none: no limit"
+        None, gt=0, description="time limit for all steps of one episode together; none: no limit"
     )
 
 

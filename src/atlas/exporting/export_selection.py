@@ -39,10 +39,13 @@ class ExportConfig(Config):
     """Which trainer's dialect, and the tokenizer where one is needed."""
 
     dialect: Annotated[Choice, DIALECT] = Field(
-        description="the trainer's data format (--to): a row of DIALECTS or package.module:Dialect"
+        description="the trainer's data format (--to): a dialect listed below, or your own "
+        "as package.module:Dialect"
     )
     tokenizer: str | None = Field(
-        None, description="a hub id, a model folder or a run of train: for trl, and for --check"
+        None,
+        description="a hub id, a model folder, or a run folder of train; needed for the "
+        "dialect `trl` and for --check",
     )
 
 

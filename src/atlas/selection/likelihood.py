@@ -42,17 +42,22 @@ class LikelihoodConfig(Config):
 
     model: str = Field(
         min_length=1,
-        description="a hub id, a model folder, or a run folder of train; at a server, its name",
+        description="a hub id, a model folder, or a run folder of train; with "
+        "endpoint.base_url, the model's name at that server",
     )
     endpoint: Endpoint = Field(
-        Endpoint(), description="a server that scores prompts; without base_url: this machine"
+        Endpoint(),
+        description="a server that can score prompts; without endpoint.base_url, the model "
+        "runs on this machine",
     )
     tokenizer: str | None = Field(
         None,
-        description="for a model at endpoint.base_url: hub id or folder of its tokenizer; None: "
-        "the model's name",
+        description="for a model at endpoint.base_url: the hub id or folder of its "
+        "tokenizer; if none, the model's name is used",
     )
-    precision: Precision = Field("auto", description=f"of a model on this machine: {PRECISIONS}")
+    precision: Precision = Field(
+        "auto", description=f"precision of a model on this machine: {PRECISIONS}"
+    )
 
     @model_validator(mode="after")
     def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:

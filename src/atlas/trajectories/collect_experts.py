@@ -41,20 +41,24 @@ class CollectConfig(Config):
     """What to collect. The same settings give the same bytes, however many workers play."""
 
     environment: Annotated[Choice, ENVIRONMENT] = Field(
-        Choice("babyai"), description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+        Choice("babyai"),
+        description="an environment listed below, or your own as package.module:Class",
     )
-    split: str = Field("train", description="the split of the environment's tasks")
-    episodes: int = Field(1000, ge=1, description="how many tasks, one episode each")
+    split: str = Field("train", description="which split of the environment's tasks to play")
+    episodes: int = Field(1000, ge=1, description="number of tasks; each is played once")
     seed: int = Field(
-        0, ge=0, description="chooses the tasks, and drives the expert's random choices"
+        0, ge=0, description="seed for the choice of tasks, and for the expert's random choices"
     )
     workers: Annotated[int | None, SPEED_ONLY] = Field(
-        None, ge=1, description="processes; none: one per CPU"
+        None, ge=1, description="number of processes; if none, one per CPU"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
-        1, ge=1, description="worlds at a time in each process; more where worlds wait for a server"
+        1,
+        ge=1,
+        description="how many environments run at a time in each process; more than 1 helps"
+        " if they wait for a server",
     )
-    limits: Limits = Field(Limits(), description="how long a world may take")
+    limits: Limits = Field(Limits(), description="time limits for an environment")
 
 
 def collect_experts(config: CollectConfig, out: Path) -> Manifest:

@@ -41,24 +41,27 @@ class Endpoint(Config):
 
     base_url: Annotated[str | None, SPEED_ONLY] = Field(
         None,
-        description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; "
-        "None: the provider's own",
+        description="address of an OpenAI-compatible server, such as "
+        "http://127.0.0.1:8000/v1; if none, the provider's own address",
     )
     api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
         None,
-        description="the environment variable that holds the key; "
-        "None: the provider's own, OPENAI_API_KEY for a base_url",
+        description="name of the environment variable that holds the key; if none, the "
+        "provider's usual variable, or OPENAI_API_KEY if base_url is set",
     )
     timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
         120.0,
         gt=0,
-        description="how long one try may take; of a provider's, rounded up to whole seconds",
+        description="time limit for one try; for a provider it is rounded up to whole seconds",
     )
     max_retries: Annotated[int, SPEED_ONLY] = Field(
-        5, ge=0, description="tries after the first, where the server is busy or breaks"
+        5, ge=0, description="number of retries if the server is overloaded or fails"
     )
     max_in_flight: Annotated[int, SPEED_ONLY] = Field(
-        8, ge=1, description="the most requests at a time; fewer while the server is overloaded"
+        8,
+        ge=1,
+        description="maximum number of requests at a time; it is lowered while the server "
+        "is overloaded",
     )
 
     @field_validator("base_url")

@@ -33,12 +33,14 @@ CLOSING_SECONDS = 10.0
 class EndpointPlayerConfig(Config):
     """How a model over a network is asked."""
 
-    endpoint: Endpoint = Field(Endpoint(), description="where the model is asked, see Endpoint")
+    endpoint: Endpoint = Field(Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
-        0.0, ge=0, description="0 is greedy; none: the model's own default"
+        0.0,
+        ge=0,
+        description="sampling temperature; 0 is greedy decoding; if none, the model's own default",
     )
     max_tokens: int | None = Field(
-        1024, ge=1, description="the longest answer of one turn; none: the model's own limit"
+        1024, ge=1, description="maximum tokens of one answer; if none, the model's own limit"
     )
 
 

@@ -23,17 +23,20 @@ from atlas.terminal.progress import say
 class LocalPlayerConfig(Config):
     """How a model on this machine answers."""
 
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    temperature: float = Field(0.0, ge=0, description="sampling temperature; 0 is greedy decoding")
+    max_new_tokens: int = Field(128, ge=1, description="maximum tokens of one answer")
     max_context: int = Field(
         4096,
         ge=16,
-        description="tokens of history and answer; an episode that needs more is truncated",
+        description="maximum tokens of history and answer together; an episode that needs "
+        "more is truncated",
     )
     precision: Precision = Field(
-        "auto", description="fp32, bf16, or auto: bf16 on a GPU that supports it"
+        "auto", description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
     )
-    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="answers at a time")
+    batch_size: Annotated[int, SPEED_ONLY] = Field(
+        64, ge=1, description="number of answers that are generated at a time"
+    )
 
 
 class LocalPlayer:

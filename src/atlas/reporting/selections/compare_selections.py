@@ -54,17 +54,21 @@ class CompareConfig(Config):
         description="run folders of select, all made from the same trajectories"
     )
     names: tuple[str, ...] = Field(
-        (), description="names of the selections, in their order; those of the folders, if none"
+        (),
+        description="one name per selection, in the same order; if none, the names of the folders",
     )
     trajectories: Annotated[Path | None, BY_CONTENT] = Field(
         None,
-        description="the run that they were made from; the input of the first selection, if none",
+        description="the run that the selections were made from; if none, the input of the "
+        "first selection",
     )
     tokenizer: str | None = Field(
-        None, description="count supervised tokens of this model instead of characters"
+        None,
+        description="a model whose tokenizer counts the supervised tokens; if none, "
+        "characters are counted",
     )
     plot: bool = Field(True, description="draw positions.svg (needs matplotlib)")
-    seed: int = Field(0, description="of the resampling")
+    seed: int = Field(0, description="seed of the bootstrap")
 
     @field_validator("selections")
     @classmethod

@@ -40,20 +40,24 @@ class SelectTrainConfig(Config):
     """How a selector is distilled from labels."""
 
     held_out: float = Field(
-        0.25, gt=0, lt=1, description="the share of the tasks that are measured on, not trained on"
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the tasks that are not trained on, to measure the selector on them",
     )
     max_words: int = Field(
         3_000,
         ge=0,
-        description="the most frequent words are features; 0: only position, lengths and errors",
+        description="how many of the most frequent words are features; 0: use only "
+        "position, lengths and errors",
     )
     encoder: Annotated[str | None, BY_CONTENT] = Field(
         None,
-        description="a hub id, a model folder or a run folder of train; its mean hidden states "
-        "(frozen) are features besides the words",
+        description="a hub id, a model folder, or a run folder of train; its mean hidden "
+        "states are added to the features, and it is not trained",
     )
-    precision: Precision = Field("auto", description=f"of the encoder: {PRECISIONS}")
-    seed: int = Field(0, description="which tasks are held out")
+    precision: Precision = Field("auto", description=f"precision of the encoder: {PRECISIONS}")
+    seed: int = Field(0, description="seed for the choice of held-out tasks")
 
 
 def train_selector(

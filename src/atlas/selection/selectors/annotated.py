@@ -25,10 +25,14 @@ class AnnotatedConfig(Config):
     """Settings of `annotated`: whose marks count."""
 
     labels: Annotated[str | None, BY_CONTENT] = Field(
-        None, description="a file of people's labels (.jsonl, .csv); None: the source's own marks"
+        None,
+        description="a file of people's labels (.jsonl or .csv); if none, the annotations "
+        "in the source data are used",
     )
     annotator: str | None = Field(
-        None, description="with labels: whose count; None: the majority of those who labeled"
+        None,
+        description="use only the labels of this annotator; if none, a step needs the "
+        "majority of those who labeled its trajectory",
     )
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ Scores = Sequence[float | None]
 
 
 # For descriptions of the setting `precision`.
-PRECISIONS = "fp32, bf16, or auto: bf16 on a GPU that has it"
+PRECISIONS = "fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
 
 
 @dataclass(frozen=True, slots=True)

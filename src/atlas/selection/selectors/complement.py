@@ -18,7 +18,8 @@ class ComplementConfig(Config):
     """Settings of `complement`: the selection whose rest is drawn from."""
 
     of: Annotated[str, BY_CONTENT] = Field(
-        min_length=1, description="the selection run whose complement is taken"
+        min_length=1,
+        description="a selection run; steps are drawn from those that it did not select",
     )
 
 

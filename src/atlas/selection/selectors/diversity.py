@@ -40,10 +40,12 @@ class DiversityConfig(Config):
 
     embedding_model: Annotated[str | None, BY_CONTENT] = Field(
         None,
-        description="a hub id, a model folder or a run folder of train, whose mean hidden states "
-        "are compared; None: TF-IDF",
+        description="a hub id, a model folder, or a run folder of train; steps are compared"
+        " by the mean hidden states of this model; if none, by TF-IDF",
     )
-    precision: Precision = Field("auto", description=f"of the embedding model: {PRECISIONS}")
+    precision: Precision = Field(
+        "auto", description=f"precision of the embedding model: {PRECISIONS}"
+    )
 
 
 class DiversitySelector(SelectorBase[DiversityConfig]):

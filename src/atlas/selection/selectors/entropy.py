@@ -24,8 +24,8 @@ class EntropyConfig(LikelihoodConfig):
     num_likeliest: int = Field(
         20,
         ge=1,
-        description="at a server: tokens named for a position (all others count as one; servers "
-        "cap it)",
+        description="how many of the most likely tokens a server reports per position; all "
+        "other tokens are counted as one, and servers limit this number",
     )
 
 

@@ -29,7 +29,9 @@ class PerplexityConfig(LikelihoodConfig):
     """Settings of `perplexity`: the model, and which end of its ranking is taken."""
 
     band: Band = Field(
-        "high", description="the highest, the lowest, or mid: closest to the trajectory's median"
+        "high",
+        description="which steps are taken: high or low perplexity, or mid (closest to the "
+        "trajectory's median)",
     )
 
 

@@ -38,12 +38,17 @@ class RolloutValueConfig(LocalPlayerConfig):
     model: str = Field(
         min_length=1, description="a hub id, a model folder, or a run folder of train"
     )
-    num_rollouts: int = Field(5, ge=1, description="rollouts from the state after each step")
-    temperature: float = Field(1.0, ge=0, description="of the model that plays")
+    num_rollouts: int = Field(
+        5, ge=1, description="number of rollouts from the state after each step"
+    )
+    temperature: float = Field(
+        1.0, ge=0, description="sampling temperature of the model in the rollouts"
+    )
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         None,
-        description="where to play, with the settings that the data was made with, such as "
-        "max_steps; None: the row of ENVIRONMENTS that each trajectory's task names",
+        description="the environment to play in, with the same settings as when the "
+        "trajectories were made; if none, the environment that each "
+        "trajectory's task names",
     )
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ class VoteConfig(Config):
         description="the selection runs that vote, two or more"
     )
     voting: Literal["majority", "weighted"] = Field(
-        "majority", description="steps that most chose, or every step weighted by its ranks"
+        "majority",
+        description="majority: take steps that more than half of the selections chose; "
+        "weighted: a step that a selection ranks high counts more",
     )
 
     @field_validator("of")
