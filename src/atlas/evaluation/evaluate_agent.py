@@ -1,7 +1,7 @@
 """Evaluate: model + environment -> episodes and their metrics.
 
-Many episodes are played at a time by one player. A finished episode is on disk before its place is
-given to the next one.
+One player plays many episodes concurrently. A finished episode is written to disk before the next
+one starts in its place.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         metrics = summarize_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
-            # Why an episode counts in no rate or mean.
+            # Each problem says why an episode is left out of all rates and means.
             Problem(
                 where="evaluate",
                 item=episode.id,

@@ -26,7 +26,7 @@ Scheduler = Literal[
 
 
 class LoraConfig(Config):
-    """Low-rank adapters in place of full fine-tuning (needs the extra `lora`)."""
+    """Low-rank adapters instead of full fine-tuning (needs the extra `lora`)."""
 
     rank: int = Field(16, ge=1, description="rank of each adapter")
     alpha: float = Field(
@@ -44,7 +44,7 @@ class LoraConfig(Config):
 
 
 class EngineConfig(Config):
-    """How computation is saved. Every part is exact: the same loss and gradients up to rounding."""
+    """Optimizations of the loss. All are exact: loss and gradients differ by rounding only."""
 
     micro_batch_tokens: int = Field(
         8192,
@@ -197,6 +197,6 @@ class TrainConfig(Config):
 
     @property
     def gradient_window(self) -> int | None:
-        """Tokens before each supervised one that carry gradient; None: all of the context."""
+        """How many tokens before each supervised token carry gradient; None: the whole context."""
         kind, _, number = self.context_gradient.partition(":")
         return None if kind == "full" else int(number or 0)

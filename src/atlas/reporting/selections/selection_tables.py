@@ -1,4 +1,4 @@
-"""Comparison of selections -> tables, the same on a terminal and in Markdown."""
+"""Comparison of selections -> tables for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAIR_COLUMNS = (
 
 
 def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
-    """Each selection, each pair, the pairs by position, and by kind where kinds are given."""
+    """Tables of the selections, of the pairs, by position and, if kinds are given, by kind."""
     measure, pairs = comparison.measure, comparison.pairs
     shares = ("selected", "of steps", f"of {measure}", f"random: of {measure}")
     first = ("selection", "selector", "problems", *shares, "mean position")
@@ -52,14 +52,14 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
 
 
 def print_comparison(console: Console, comparison: SelectionComparison) -> None:
-    """All tables on a terminal, and how to read them."""
+    """Print all tables, and notes on how to read them."""
     for table in comparison_tables(comparison):
         print_whole(console, terminal_table(table))
     console.print(Text(NOTES, style="dim"))
 
 
 def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = None) -> str:
-    """All tables and the plot as a Markdown document, and how to read them."""
+    """All tables and the plot as a Markdown document, with notes on how to read them."""
     facts = (
         f"{len(comparison.profiles)} selections of {comparison.num_trajectories:,} trajectories "
         f"with {comparison.num_steps:,} steps. In brackets: {100 * comparison.confidence:g} % "

@@ -1,9 +1,10 @@
 """Distill: `trajectories + selection -> learned selector`.
 
-    OUT/selector.json   the model, readable, with its agreement with the labels on held-out tasks
+    OUT/selector.json the model, and its agreement with the labels on held-out tasks
 
-Tasks are split, so that no trajectory of a held-out task is trained on. A logistic regression is
-fitted to the words and numbers of each step, and with an `encoder` to embeddings of its text.
+The split is by task, so that no trajectory of a held-out task is trained on. A logistic regression
+is fitted to the words and numeric features of each step and, with an `encoder`, to embeddings of
+its text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from atlas.terminal.progress import show_progress
 
 ResultT = TypeVar("ResultT")
 
-# The word of the summary for a selector that was not better than chance.
+# The summary's `better_than_chance` for a selector that was not better than chance.
 REFUSED = "no: select refuses it unless allow_chance=true"
 
 
@@ -63,7 +64,7 @@ class SelectTrainConfig(Config):
 def train_selector(
     config: SelectTrainConfig, trajectories: Path, selection: Path, out: Path
 ) -> Manifest:
-    """Train a selector on a selection run of `trajectories`, into the run folder `out`.
+    """Train a selector on a selection run of `trajectories`, and write it to the run folder `out`.
 
     Raises:
         DependencyError: scikit-learn is not installed.
@@ -132,7 +133,7 @@ def _join_labels(
 
 
 def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozenset[str]:
-    """By the hash of each task, so that more trajectories of the same tasks change nothing."""
+    """Choose them by hash, so that more trajectories of the same tasks do not change the choice."""
     different = sorted(
         set(tasks), key=lambda task: hashlib.sha256(f"{config.seed} {task}".encode()).digest()
     )
