@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from atlas.config import Config
 from atlas.lookup import nearest
 
-# The name of the untuned model among the arms.
+# The arm name of the untuned model.
 BASE_ARM = "base"
-# The section of an arm that says how it is trained, where that differs from the other arms.
+# The section of an arm with training settings that differ from the other arms.
 TRAIN = "train"
-# Settings that an experiment sets itself: section, key, and the field that sets it.
+# Settings that the experiment sets itself: section, key, and the field they come from.
 SET_HERE = (
     ("train", "seed", "seeds"),
     ("evaluate", "split", "splits"),
