@@ -83,7 +83,7 @@ def _short_table(table: dict[str, Any]) -> str:
         value, low, high = table["value"], table["low"], table["high"]
         if value is None:
             return "unknown"
-        # With equal values there is no interval.
+        # Equal values have no interval.
         has_interval = low is not None and high is not None
         interval = f"{low:.3f}, {high:.3f}" if has_interval else "no interval"
         return f"{value:.3f} [{interval}]"

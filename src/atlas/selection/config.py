@@ -16,7 +16,7 @@ Scope = Literal["trajectory", "dataset"]
 
 
 class SelectConfig(Config):
-    """Which selector, under which budget."""
+    """Which selector is used, and with which budget."""
 
     selector: Annotated[Choice, SELECTOR] = Field(
         Choice("annotated"),
@@ -51,7 +51,7 @@ class SelectConfig(Config):
     )
 
     def budget(self, num_steps: int) -> int:
-        """How many steps of a trajectory with `num_steps` steps may be selected."""
+        """The budget of a trajectory with `num_steps` steps."""
         return step_budget(num_steps, self.ratio, self.rounding, self.min_steps)
 
 

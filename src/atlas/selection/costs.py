@@ -1,4 +1,4 @@
-"""What asking a model costs: `usage x price -> USD`, estimated before a run."""
+"""The cost of asking a model: `usage x price -> USD`, also estimated before a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from atlas.store.record_log import read_log
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a run would ask, before anything is sent. Four characters count as one token.
+    """An estimate of requests, tokens and cost of a run. Four characters count as one token.
 
     Attributes:
         cost_usd: None if no price is known.
-        is_discount_known: else the full price is taken for questions in batches.
-        price_source: where the price comes from; empty if no price is known.
+        is_discount_known: if false, the full price is used for questions in batches.
+        price_source: the source of the price; empty if no price is known.
     """
 
     trajectories: int
@@ -34,7 +34,7 @@ class CostEstimate:
 
 
 def price_of(config: JudgeConfig) -> Price | None:
-    """The price of the model that is asked, in batches if it is asked so; None if it is unknown.
+    """The price of the judge's model, for batches if it uses them; None if it is unknown.
 
     Raises:
         ConfigError: the table of prices cannot be read, or a spending limit is set and no price is
@@ -57,19 +57,19 @@ def _full_price(config: JudgeConfig) -> Price | None:
 
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:
-    """USD, or None without a price."""
+    """The cost in USD, or None without a price."""
     if price is None:
         return None
     return (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000
 
 
 def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEstimate:
-    """Requests, tokens and price of what the run `out` still has to ask.
+    """Estimate what the run `out` still has to ask.
 
-    Questions that are asked again after a wrong answer come on top.
+    Questions that are repeated after an invalid answer are not included.
 
     Raises:
-        ConfigError: the selector does not ask a model that is paid for by the token.
+        ConfigError: the selector does not ask a model with a price per token.
     """
     selector = make_selector(config, trajectories)
     if not isinstance(selector, HasEstimate):

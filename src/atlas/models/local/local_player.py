@@ -1,4 +1,4 @@
-"""A model on this machine as a player: it answers all that was submitted as one round."""
+"""A local model as a player. It answers all submitted requests as one round."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from atlas.terminal.progress import say
 
 
 class LocalPlayerConfig(Config):
-    """How a model on this machine answers."""
+    """Settings of a local model as a player."""
 
     temperature: float = Field(0.0, ge=0, description="sampling temperature; 0 is greedy decoding")
     max_new_tokens: int = Field(128, ge=1, description="maximum tokens of one answer")
@@ -67,7 +67,7 @@ class LocalPlayer:
             batch_size=config.batch_size,
             seed=seed,
         )
-        # The batch plays; this class gives it settings.
+        # This class only adds settings to ChatBatch.
         self.submit, self.next_answers = batch.submit, batch.next_answers
         self.close, self.end = batch.close, batch.end
 

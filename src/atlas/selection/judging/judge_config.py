@@ -1,4 +1,4 @@
-"""The settings of every selector that asks a language model which steps to take."""
+"""The settings of all selectors that ask a language model which steps to select."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.models.endpoints.endpoint import Endpoint, takes_batches
 
 
 class JudgeConfig(Config):
-    """The model that is asked, how it is asked, and what that may cost."""
+    """Which model is asked, how it is asked, and how much that may cost."""
 
     model: str = Field(
         "openai/gpt-4o",
