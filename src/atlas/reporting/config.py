@@ -38,7 +38,7 @@ class ArmConfig(Config):
 
 
 class ReportConfig(Config):
-    """What a report compares with what, and how its intervals are made."""
+    """Which arms a report compares, and how its intervals are computed."""
 
     title: str = Field("Critical steps against all steps", description="title of the page")
     arms: tuple[ArmConfig, ...] = Field(
@@ -75,7 +75,7 @@ class ReportConfig(Config):
 
     @property
     def focus_arm(self) -> str | None:
-        """The arm of the headline; None where there is only the reference (and the base)."""
+        """The arm of the headline; None if there are only the reference and the base."""
         return self.focus or next(
             (arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None
         )

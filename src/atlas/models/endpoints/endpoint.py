@@ -108,7 +108,7 @@ class Batching:
 
 
 def cache_folder() -> Path:
-    """The folder for data that outlives a run. Without it, answers may have to be paid for again."""
+    """The folder for data that outlives a run. If it is lost, answers may be paid for again."""
     from platformdirs import user_cache_path
 
     return user_cache_path("atlas")

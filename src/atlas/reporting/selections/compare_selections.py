@@ -1,8 +1,7 @@
-"""Compare selections: `selections of the same trajectories -> how far they agree, beyond chance`.
+"""Compare selections: `selections of the same trajectories -> agreement beyond chance`.
 
-    OUT/comparison.json   every number
-    OUT/comparison.md     the same as tables
-    OUT/positions.svg     where in a trajectory each selection chooses, by kind
+    OUT/comparison.json every number OUT/comparison.md the numbers as tables OUT/positions.svg
+    positions of the selected steps, by kind
 
 A person's labels count as one more selection.
 """
@@ -87,8 +86,8 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, or made from other trajectories than the first.
-        DataError: two runs have no trajectory without a problem in common, or the same name.
+        RunError: a run is missing or unfinished, or was made from other trajectories.
+        DataError: two runs have no common trajectory without a problem, or have the same name.
         DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
     if config.plot:

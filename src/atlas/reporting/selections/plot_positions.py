@@ -1,4 +1,4 @@
-"""Comparison of selections -> a plot of where each selects its steps, and of what kind."""
+"""Comparison of selections -> a plot of the positions and kinds of selected steps."""
 
 from __future__ import annotations
 
