@@ -154,7 +154,7 @@ class Worlds:
 
     @property
     def seconds_left(self) -> float | None:
-        """The time until the next job reaches its limit; None if there is no limit."""
+        """The time until the next job reaches its limit; None without a limit."""
         return _seconds_until(self._next_deadline())
 
     def begin(self, name: str, job: Job) -> None:

@@ -76,7 +76,7 @@ def _turn(
     start = _num_common(text, other)
     end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
     if not header:
-        # There is no generation prompt, so the turn begins where the messages before it end.
+        # The text has no generation prompt, so the turn begins where the messages before it end.
         before = renderer.render(messages[:index], tools=tools) if index else ""
         start = len(before) if text.startswith(before) else start
     elif (opened := text.rfind(header, 0, start)) >= 0:

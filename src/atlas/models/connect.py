@@ -26,7 +26,7 @@ def connect(
         cache: reuse answers of any earlier run to the same question with the same settings.
 
     Raises:
-        ConfigError: the provider is unknown, or there is no key.
+        ConfigError: the provider is unknown, or its key is missing.
         DependencyError: a package of the extra `endpoint`, or of the provider's, is not installed.
     """
     if endpoint.base_url is not None:

@@ -31,8 +31,8 @@ class PlayerAnswer:
     Attributes:
         finish: "stop" (end of turn) or "length" (cut off at the maximum length). If there is no
             usable message: "no_room" (the history is too long), "refused" (the endpoint declined
-            the request) or "broken" (there was no answer).
-        reason: why there is no usable message.
+            the request) or "broken" (no answer came).
+        reason: why a usable message is missing.
         annotation: an expert's annotation of this step.
     """
 

@@ -56,7 +56,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size: float) -> None:
-    """Draw a mark at the value on a line from low to high; nothing if there is no value."""
+    """Draw a mark at the value on a line from low to high; nothing without a value."""
     if number.value is None:
         return
     color = style.color

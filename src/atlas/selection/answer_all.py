@@ -86,7 +86,7 @@ def answer_all(
             raise EndpointError(
                 f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see "
                 f"{run.path / 'problems.jsonl'}. The first: {unanswered[0].reason} The others are "
-                "safe: run the same command again, it asks only for the missing ones. To finish "
+                "safe: run the same command again, which asks only for the missing ones. To finish "
                 "without them, set accept_unanswered=true."
             )
         for problem in unanswered:
@@ -134,7 +134,7 @@ def _missing(
         if trajectory.id in num_steps:
             raise DataError(
                 f"{trajectories} has the trajectory id '{trajectory.id}' more than once; "
-                "selections go by id."
+                "selections refer to trajectories by id."
             )
         num_steps[trajectory.id] = len(trajectory.steps)
         if trajectory.id not in done:

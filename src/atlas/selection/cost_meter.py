@@ -117,7 +117,7 @@ class CostMeter:
         return not self._under_way
 
     def estimate_usd(self, trajectory: Trajectory) -> float:
-        """The estimated cost of a trajectory; 0 if there is no limit."""
+        """The estimated cost of a trajectory; 0 without a limit."""
         if self._limit_usd is None:
             return 0.0
         budget = self._config.budget(len(trajectory.steps))

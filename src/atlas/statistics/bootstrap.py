@@ -36,7 +36,7 @@ def mean_per_task(values: Floats) -> Floats:
 def resample_means(
     seed: int, num_resamples: int, values: Floats, minus: Floats | None = None
 ) -> Floats:
-    """The mean over drawn tasks and runs in each resample; NaN if there is no valid value.
+    """The mean over drawn tasks and runs in each resample; NaN without a valid value.
 
     Args:
         values: [R, T], NaN for an invalid episode.
@@ -77,8 +77,7 @@ def bootstrap_ratio(parts: Floats, wholes: Floats, seed: int) -> Estimate:
 def percentile_interval(value: float, drawn: Floats, confidence: float) -> Estimate:
     """The value, with the percentiles of its resamples [C] as limits; NaN is ignored (Efron 1979).
 
-    If all resamples are equal, there are no limits, because an interval of width 0 would be
-    misleading.
+    Equal resamples give no limits, because an interval of width 0 would be misleading.
     """
     known = drawn[~np.isnan(drawn)]
     if known.size == 0 or known.max() - known.min() < TINY:

@@ -15,7 +15,7 @@ def read_model_settings(place: ModelPlace) -> Any:
     """The model's config.json, as transformers reads it.
 
     Raises:
-        ModelError: there is no config, or there are only adapters.
+        ModelError: the config is missing, or there are only adapters.
     """
     if place.holds_adapters:
         raise ModelError(

@@ -64,7 +64,7 @@ def find_files(given: Sequence[str], out: Path, spool: Path) -> list[GivenPath]:
         spool: a folder in which standard input is saved.
 
     Raises:
-        DataError: there is no file at a path.
+        DataError: no file was found at a path.
         RunError: a path is a run folder that is unfinished or holds no trajectories.
     """
     found = []

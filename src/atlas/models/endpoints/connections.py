@@ -39,7 +39,7 @@ class Transport(Protocol):
         """Send one question.
 
         Raises:
-            OSError, aiohttp.ClientError: there is no response; another try may succeed.
+            OSError, aiohttp.ClientError: no response came; another try may succeed.
             ValueError: no try can succeed, because the address, a proxy or a certificate is
                 unusable.
         """

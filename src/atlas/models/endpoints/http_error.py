@@ -26,7 +26,7 @@ LONGEST_WAIT = 120.0
 
 
 class HttpError(Exception):
-    """A response with an error. `status` is None if there was no readable response.
+    """A response with an error. `status` is None without a readable response.
 
     `is_spent` means that no request can succeed, whatever the status (no credit, for example).
     `wait_seconds` is the pause that the server requests, if any.

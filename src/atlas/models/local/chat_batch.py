@@ -105,7 +105,7 @@ class ChatBatch:
         self._answers[name] = PlayerAnswer(nothing, "no_room", reason, usage=usage)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
-        """The answers to all submitted requests. There is no time limit."""
+        """The answers to all submitted requests, without a time limit."""
         answers, self._answers = self._answers, {}
         new_ids, self._new_ids = self._new_ids, {}
         names = list(new_ids)

@@ -128,7 +128,7 @@ def load_model(
         quantization: transformers' quantization config for the weights of linear layers.
 
     Raises:
-        ModelError: there is no causal LM, or its weights are incomplete.
+        ModelError: the files hold no causal LM, or its weights are incomplete.
     """
     transformers = import_transformers()
     import torch

@@ -59,7 +59,7 @@ def measure_pair(
     """Measure two selections on the trajectories for which neither has a problem.
 
     Raises:
-        DataError: there is no such trajectory.
+        DataError: they have no such trajectory.
     """
     both = [
         (one, other)

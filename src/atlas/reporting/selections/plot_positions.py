@@ -44,7 +44,7 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
             for kind, color in KIND_COLORS.items()
             if color in shown
         },
-        "blind draws of as many",
+        "random draws of as many",
     )
 
 

@@ -21,11 +21,12 @@ from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import print_whole
 
 NOTES = (
-    "Kappa is Cohen's, over all steps pooled. By chance: the exact mean of two blind draws of as "
-    "many steps from each trajectory. Beyond chance is (common − chance) / (most possible − "
-    "chance): 0 is chance, 1 the most that the two budgets allow. Precision is the share of the "
-    "first selection's steps that the second chose too, recall the other way round. Blind draws "
-    "have a mean position of 0.5 (0 is the start of a trajectory, 1 its end)."
+    "Kappa is Cohen's kappa over all steps pooled. 'By chance' is the exact mean of two random "
+    "draws of as many steps from each trajectory. 'Beyond chance' is (common − chance) / (most "
+    "possible − chance): 0 is chance level, 1 is the maximum that the two budgets allow. Precision "
+    "is the share of the first selection's steps that the second also chose; recall is the share "
+    "of the second's steps that the first also chose. Mean position is 0 at the start of a "
+    "trajectory and 1 at its end; random draws have 0.5."
 )
 PAIR_COLUMNS = (
     *("first", "second", "trajectories", "common", "by chance", "kappa", "by chance"),

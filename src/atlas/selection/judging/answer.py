@@ -56,7 +56,7 @@ def answer_list(text: str, name: str) -> list[Any]:
     """The list `name` in the only JSON object that has it; equal objects count once.
 
     Raises:
-        AnswerError: there is no such object, there are different ones, or the value is not a list.
+        AnswerError: no object or several different ones have it, or it is not a list.
     """
     found: list[dict[str, Any]] = []
     for value in _json_objects(_without_thoughts(text)):

@@ -141,7 +141,7 @@ def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozense
     left = max(0, len(different) - count)
     if left < FOLDS:
         raise DataError(
-            f"the labels are of {len(different)} tasks; {count} of them are held out and {left} "
+            f"the labels cover {len(different)} tasks; {count} of them are held out and {left} "
             f"are left to train on, expected at least {FOLDS}. Label trajectories of more tasks."
         )
     return frozenset(different[:count])

@@ -88,7 +88,7 @@ class Selector(Protocol):
         `Selection.budget`.
 
         Raises:
-            EndpointError: there was no answer; a rerun asks about the trajectory again.
+            EndpointError: no answer came; a rerun asks about the trajectory again.
         """
         ...
 

@@ -111,5 +111,5 @@ def _refusal(name: str, model: LearnedModel) -> str:
         f"the learned selector in {name} is not better than chance: on "
         f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks, "
         f"{precision:.0%} of its steps were labeled, by chance {chance:.0%} would be. Label more "
-        "trajectories and train again, or set allow_chance=true to use it all the same."
+        "trajectories and train again, or set allow_chance=true to use it anyway."
     )

@@ -28,7 +28,7 @@ def build_trajectory(
     Its id is that of the task and `digest`, the hash of what it was read from.
 
     Raises:
-        BadRowError: there is no assistant turn after the prompt.
+        BadRowError: no assistant turn follows the prompt.
     """
     parts = split_conversation(turns, prompt_length)
     return Trajectory(

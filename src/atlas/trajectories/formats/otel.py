@@ -131,7 +131,7 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 
 def _key(message: Message) -> Key:
-    """The part of a message that later calls repeat exactly; reasoning and format of arguments may change."""
+    """The part of a message that later calls repeat unchanged: not reasoning or argument format."""
     calls = tuple((call.id, call.name) for call in message.tool_calls)
     return message.role, message.content.strip(), message.tool_call_id, calls
 

@@ -48,7 +48,7 @@ class BatchRequests:
             has_key: whether to send the key; false for an address that comes from a response.
 
         Raises:
-            HttpError: there is no response, or it reports an error.
+            HttpError: no response came, or it reports an error.
         """
         target = url
         for _ in range(MOST_REDIRECTS):

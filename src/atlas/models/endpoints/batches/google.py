@@ -110,7 +110,7 @@ class GoogleBatches:
             url = f"{route.base}/{output['responsesFile']}:download?alt=media"
             texts.append(await self._requests.fetch(url))
         num_promised = 0
-        # If the questions were not answered in time, there is no file.
+        # Questions that were not answered in time have no file.
         if texts or "SUCCEEDED" in how:
             counts = metadata.get("batchStats") or {}
             names = ("successfulRequestCount", "failedRequestCount")
