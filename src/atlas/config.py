@@ -23,7 +23,7 @@ SECRET = "secret"
 
 
 class Mark(Enum):
-    """What a rerun may change: `timeout_seconds: Annotated[float, SPEED_ONLY] = 120.0`."""
+    """Says what a rerun may change: `timeout_seconds: Annotated[float, SPEED_ONLY] = 120.0`."""
 
     SPEED_ONLY = "changes speed or safety of a run, never its result"
     BY_CONTENT = "names an input of the run, which is compared by content, not by name"
@@ -33,7 +33,7 @@ SPEED_ONLY, BY_CONTENT = Mark.SPEED_ONLY, Mark.BY_CONTENT
 
 
 class Config(BaseModel):
-    """Base of every config: frozen, unknown keys refused, defaults checked like given values."""
+    """Base class of all configs: frozen, without unknown keys, and with checked defaults."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
@@ -48,13 +48,13 @@ class Section(Protocol):
     """A field whose settings depend on its value, such as a selector's: see `atlas.kinds.Kind`."""
 
     def settings_class(self, value: Any) -> type[Config] | None:
-        """The Config of what `value` of a recipe names, or None if it names nothing known."""
+        """The Config class of the choice in `value`, or None if the choice is unknown."""
 
     def owners(self, key: str) -> list[str]:
-        """Which rows have a setting of that name, as words for a message."""
+        """Which rows have a setting with this name, as text for an error message."""
 
     def written(self, value: Any) -> dict[str, Any]:
-        """`value` as a mapping of a recipe, to which settings can be added."""
+        """`value` as a mapping, as in a recipe, to which settings can be added."""
 
 
 def load_config(
@@ -70,11 +70,11 @@ def load_config(
     `selector.window_tokens`.
 
     Args:
-        overrides: they win over the file and over `base`.
-        base: values of named command-line options, which win over the file; None is not given.
+        overrides: `key=value` texts; they take precedence over the file and `base`.
+        base: values of command-line options; they take precedence over the file. None: not given.
 
     Raises:
-        ConfigError: unreadable file, unknown key, or a value of the wrong kind, with the place.
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type.
     """
     values = read_recipe(recipe) if recipe else {}
     sections = sections_of(kind)
@@ -83,7 +83,7 @@ def load_config(
             continue
         earlier = sections[key].written(values.get(key)) if key in sections else {}
         later = sections[key].written(value) if earlier else {}
-        # The earlier settings go where another choice is made.
+        # Another choice drops the settings of the earlier one.
         is_same_choice = earlier and earlier.get("name") == later.get("name")
         values[key] = earlier | later if is_same_choice else value
     for override in overrides:
@@ -92,7 +92,7 @@ def load_config(
 
 
 def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> ConfigT:
-    """`values` as a `kind`.
+    """Make a config of class `kind` from `values`.
 
     Raises:
         ConfigError: every mistake, each with its key, its value and what was expected.
@@ -175,7 +175,7 @@ def sections_of(kind: type[BaseModel]) -> dict[str, Section]:
 
 
 def _metadata(field: FieldInfo) -> list[Any]:
-    """The marks of a field, also of one that may be None (`Annotated[Choice, …] | None`)."""
+    """The metadata of a field, also if it may be None (`Annotated[Choice, …] | None`)."""
     found = list(field.metadata)
     for inner in get_args(field.annotation):
         found += getattr(inner, "__metadata__", ())
@@ -217,7 +217,7 @@ def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
 
 
 def _value_of(kind: type[BaseModel], values: Mapping[str, Any], name: str) -> Any:
-    """A field as given so far, or its default."""
+    """The given value of a field, or its default."""
     return values.get(name, kind.model_fields[name].get_default(call_default_factory=True))
 
 
@@ -231,7 +231,7 @@ def _explain(
         said = problem["msg"].removeprefix("Value error, ")
         said = said.replace("a valid tuple", "a list").rstrip(".")
         given = problem.get("input")
-        # A whole section is not quoted.
+        # The message does not quote a whole section.
         quoted = "" if isinstance(given, dict | BaseModel) else f" is {given!r}"
         match problem["type"]:
             case "extra_forbidden":
@@ -250,7 +250,7 @@ def _explain(
 
 
 def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str]) -> str:
-    """Where an unknown key belongs, if that is known."""
+    """Advice on where an unknown key belongs, if that is known."""
     sections = sections_of(kind)
     chosen = _chosen(kind, values)
     key = path[-1]
@@ -275,7 +275,7 @@ def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str
 
 
 def _chosen(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, type[Config]]:
-    """The settings class of what each section names, by the name of the field."""
+    """The settings class of the choice in each section, by field name."""
     return {
         name: owner
         for name, section in sections_of(kind).items()
@@ -286,7 +286,7 @@ def _chosen(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, type[
 def _fields_at(
     kind: type[BaseModel], path: Sequence[str], chosen: Mapping[str, type[Config]]
 ) -> Mapping[str, FieldInfo]:
-    """The fields of the section at `path`; list indices and mapping keys are stepped over."""
+    """The fields of the section at `path`; list indices and mapping keys are skipped."""
     for depth, part in enumerate(path):
         field = kind.model_fields.get(part)
         if field is None:

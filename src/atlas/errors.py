@@ -25,15 +25,15 @@ class AtlasError(Exception):
 
 
 class ConfigError(AtlasError):
-    """A recipe, option or override that cannot be used."""
+    """An invalid recipe, option or override."""
 
 
 class DataError(AtlasError):
-    """A file, row or record that is not what was expected there."""
+    """A file, row or record with unexpected content."""
 
 
 class MismatchError(DataError):
-    """An exported file that does not supervise the tokens that the selection says."""
+    """An exported file that does not supervise exactly the tokens of the selected steps."""
 
 
 class RunError(AtlasError):
@@ -41,7 +41,7 @@ class RunError(AtlasError):
 
 
 class RankError(RunError):
-    """Another process of the same training failed; that process reports why, this one is silent."""
+    """Another process of the same training failed. Only that process reports the reason."""
 
 
 class ModelError(AtlasError):
@@ -53,11 +53,11 @@ class EndpointError(ModelError):
 
 
 class HubError(AtlasError):
-    """The Hugging Face Hub did not take a model. The run that made it is kept."""
+    """The Hugging Face Hub rejected an upload. The run that made the model is kept."""
 
 
 class CostLimitError(AtlasError):
-    """A run has reached its cost limit. Finished work is kept; with a higher limit it continues."""
+    """A run has reached its cost limit. Finished work is kept; a higher limit continues it."""
 
 
 class EpisodeError(AtlasError):
@@ -68,7 +68,7 @@ class DependencyError(AtlasError):
     """A package of an optional extra that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        # These arguments let the error travel between processes.
+        # These arguments make the error picklable, so that it can be passed between processes.
         super().__init__(package, extra)
 
     def __str__(self) -> str:

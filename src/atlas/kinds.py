@@ -12,7 +12,8 @@
     class SelectConfig(Config):
         selector: Annotated[Choice, SELECTOR] = Choice("annotated")
 
-The first line of the class's docstring says what it is. A class without `Config` has no settings.
+The first line of the class's docstring describes the class. A class without `Config` has no
+settings.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from atlas.lookup import look_up
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice by name, with its settings: `Choice("oracle", {"model": "openai/gpt-4o"})`.
+    """A name with settings: `Choice("oracle", {"model": "openai/gpt-4o"})`.
 
-    `settings` is a mapping as in a recipe; in a checked config, the Config of the chosen class.
+    `settings` is a mapping, as in a recipe. In a checked config it is the Config of the chosen
+    class.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Choice:
 
 
 class NoConfig(Config):
-    """The settings of a class without settings."""
+    """The Config of classes without settings."""
 
 
 class Kind:
@@ -68,7 +70,7 @@ class Kind:
         return found
 
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
-        """An instance of the chosen class: `Class(settings, *arguments, **named)`.
+        """Make an instance of the chosen class: `Class(settings, *arguments, **named)`.
 
         Raises:
             ConfigError: the class does not take these arguments.
@@ -86,7 +88,7 @@ class Kind:
         return found(*arguments, **named)
 
     def describe(self, name: str) -> str:
-        """One sentence on what it is: the first line of the class's docstring."""
+        """The first line of the class's docstring, which describes the class."""
         return (self.find(name).__doc__ or "").strip().partition("\n")[0]
 
     def settings_class(self, value: Any) -> type[Config] | None:
@@ -130,13 +132,13 @@ def _fault(found: Any) -> str | None:
 
 
 def config_class(found: Any) -> type[Config]:
-    """The Config of a class of a kind."""
+    """The Config of a class, or NoConfig."""
     kind: type[Config] = getattr(found, "Config", NoConfig)
     return kind
 
 
 def _split(value: Any) -> tuple[str, dict[str, Any]]:
-    """The name and the settings in a value of a recipe: `oracle`, or `{name: oracle, …}`."""
+    """Split a value of a recipe into name and settings: `oracle`, or `{name: oracle, …}`."""
     written = _as_mapping(value)
     if written is None or not isinstance(name := written.pop("name", None), str) or not name:
         raise ValueError("expected a name, or {name: …} with settings beside it")

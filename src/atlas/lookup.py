@@ -1,4 +1,4 @@
-"""Finds what a name stands for in a literal table `name -> "module:Object"`.
+"""Imports objects by name from a literal table `name -> "module:Object"`.
 
 A name that is not in the table may be `package.module:Object` itself.
 """
@@ -14,17 +14,17 @@ from atlas.errors import AtlasError, ConfigError
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the closest known word, or all known words."""
+    """The end of an error message: suggests the closest known word, or lists all of them."""
     words = sorted(known)
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(words)}."
 
 
 def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
-    """The object that `name` stands for, imported now.
+    """Import the object that `name` stands for.
 
     Args:
-        kind: what a row is called in error messages, such as "selector".
+        kind: the noun for error messages, such as "selector".
 
     Raises:
         ConfigError: the name is neither a row nor an importable object.

@@ -1,4 +1,4 @@
-"""The records that flow between stages: plain frozen data without behavior beyond views.
+"""The records that stages exchange: frozen data, with derived properties only.
 
 Collection, import and evaluation all produce a `Trajectory`. A `Selection` names its critical steps
 and is stored apart from it, so that one set of trajectories has many selections (ATLaS §3).
@@ -38,7 +38,7 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One chat message in OpenAI's form. `reasoning` is thinking that came in a separate field."""
+    """A chat message in OpenAI's form. `reasoning` is thinking from a separate field."""
 
     role: Role
     content: str = ""
@@ -49,9 +49,9 @@ class Message(Record):
 
 
 class Annotation(Record):
-    """What the source says about a step (an expert's labels, a trainer's loss flag).
+    """What the source says about a step: an expert's labels, or a trainer's loss flag.
 
-    It is never rendered to a model. A step is marked if it has a kind or a score above 0.
+    No model ever sees it. A step is marked if it has a kind or a score above 0.
     """
 
     kinds: tuple[CriticalKind, ...] = ()
@@ -63,7 +63,7 @@ class Annotation(Record):
 
 
 class Step(Record):
-    """One assistant turn with what it saw just before.
+    """One assistant turn, with the observation before it.
 
     `observation` holds the messages between the previous response and this one (several when
     parallel tool calls answered). `response` is verbatim; `action` is the part of it that the
@@ -80,7 +80,7 @@ class Step(Record):
 
 
 class Task(Record):
-    """What was to be done.
+    """The task of an episode.
 
     `id` is unique and deterministic; `group` is the row of a per-task table, such as a level.
     """
@@ -107,7 +107,7 @@ class Outcome(Record):
 
 
 class Source(Record):
-    """Where a trajectory came from: the producer; of imported data also the file and its row.
+    """Where a trajectory came from: the producer and, for imported data, the file and its row.
 
     `row` counts from 0, `line` from 1.
     """
@@ -120,10 +120,10 @@ class Source(Record):
 
 
 class Trajectory(Record):
-    """A prompt, the steps, what was seen last, and the outcome.
+    """A prompt, the steps, the final observation, and the outcome.
 
     Protocol turns (a canned "OK.") are in the prompt. `tools` holds the schemas of the tools that
-    the agent could call, each as it came (OpenAI's form where the source has it).
+    the agent could call, in the form of the source (usually OpenAI's).
     """
 
     version: Literal[1] = SCHEMA_VERSION
@@ -149,11 +149,11 @@ class Trajectory(Record):
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The whole conversation in order, the final observation left out (nothing answers it)."""
+        """The whole conversation in order, without the final observation, which has no response."""
         return tuple(message for message, _ in self.owned_messages())
 
     def owned_messages(self) -> Iterator[tuple[Message, int]]:
-        """Each message with the index of the step whose *response* it is, or -1."""
+        """Each message with the index of the step of which it is the *response*, or -1."""
         for message in self.prompt:
             yield message, -1
         for index, step in enumerate(self.steps):
@@ -163,7 +163,7 @@ class Trajectory(Record):
 
 
 class Usage(Record):
-    """What an answer of a model cost."""
+    """Requests and tokens that an answer of a model used."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -178,7 +178,7 @@ class Usage(Record):
 
 
 class CriticalStep(Record):
-    """One selected step: its index from 0, its kinds (some selectors give none), why, how sure."""
+    """One selected step: index from 0, kinds (may be empty), reason, and confidence as `score`."""
 
     index: int = Field(ge=0)
     kinds: tuple[CriticalKind, ...] = ()
@@ -187,9 +187,9 @@ class CriticalStep(Record):
 
 
 class Selection(Record):
-    """The critical steps of one trajectory under a budget, or the problem that left it without any.
+    """The critical steps of one trajectory under a budget, or the problem if there are none.
 
-    `prompt_digest` names the question, word for word, where a model was asked.
+    If a model was asked, `prompt_digest` identifies the exact question.
     """
 
     version: Literal[1] = SCHEMA_VERSION
@@ -220,7 +220,7 @@ class Selection(Record):
 
 
 class Label(Record):
-    """What a person says about one step: of one of the four kinds, "critical", or "none"."""
+    """A person's label of one step: one of the four kinds, "critical", or "none"."""
 
     trajectory_id: str
     step: int = Field(ge=0)
@@ -230,7 +230,7 @@ class Label(Record):
 
 
 class Problem(Record):
-    """One item that was left out, and why: never a crash, never a silent zero."""
+    """One item that was left out, and the reason."""
 
     where: str
     reason: str

@@ -60,7 +60,7 @@ SENTENCES = {
     "all": "every step, nothing was selected",
     "annotated": "the steps that the expert's own annotations mark as critical",
     "random": "steps drawn at random",
-    "complement": "steps drawn at random from those that the selection of 'annotated' left",
+    "complement": "steps drawn at random from those outside the selection of 'annotated'",
 }
 SELECTORS = {"all": "all", "critical": "annotated", "random": "random", "complement": "complement"}
 

@@ -202,7 +202,13 @@ def test_the_plot_is_the_same_bytes_each_time_and_names_every_selection(run: Pat
     written = (run.parent / "out" / "positions.svg").read_text()
     assert written == for_file(plot_selected_positions(comparison).svg)
     assert "positions.svg" in (run.parent / "out" / "comparison.md").read_text()
-    for word in ("first $x$", "second", "plan creation", "no kind given", "blind draws of as many"):
+    for word in (
+        "first $x$",
+        "second",
+        "plan creation",
+        "no kind given",
+        "random draws of as many",
+    ):
         assert word in written
 
 

@@ -72,7 +72,7 @@ def test_report_says_that_no_oracle_was_used_when_the_labels_are_the_experts_own
 ) -> None:
     assert report.label_origin[0].startswith("No LLM oracle was used")
     assert any(note.text == report.label_origin[0] for note in report.notes)
-    assert any("that the selection of 'annotated' left" in line for line in report.label_origin)
+    assert any("outside the selection of 'annotated'" in line for line in report.label_origin)
 
 
 def test_training_tasks_in_an_evaluation_are_a_caution(

@@ -207,7 +207,7 @@ def test_an_unknown_selector_is_named_with_the_nearest(run: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"selector": "complement"}, r"of' is required \(the selection run whose complement"),
+        ({"selector": "complement"}, r"of' is required \(a selection run; steps are drawn"),
         ({"selector": "random", "of": "x"}, "leave it out"),
         ({"ratio": 0}, "'ratio'"),
         ({"ratio": 1.5}, "'ratio'"),

@@ -1,4 +1,4 @@
-"""The closing lines of a command: what came in, what went out, what was left out and why."""
+"""The closing lines of a command: input, output, and what was left out and why."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tell_estimate(estimate: Any, config: Any) -> None:
 
 
 def place_of(out: Path, given: Any) -> str:
-    """An input as seen from the working directory. A hub id or a digest is not a path and stays."""
+    """An input's path relative to the working directory; a hub id or a digest stays as it is."""
     return os.path.relpath(out / given.path) if (out / given.path).exists() else str(given.path)
 
 
@@ -64,7 +64,7 @@ def left_out(problems: Path) -> str:
     """How many items were left out, with the most common reasons."""
     if not problems.exists():
         return "nothing"
-    # Binary mode splits at newlines only; a reason may contain other line separators.
+    # Binary mode splits lines at newlines only; a reason may contain other line separators.
     with problems.open("rb") as lines:
         reasons = Counter(json.loads(line)["reason"] for line in lines)
     if not reasons:
@@ -78,7 +78,7 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return _short_table(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        # A sentence among others has no period.
+        # In a list of sentences, the last period is removed.
         return str(value).removesuffix(".")
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
@@ -88,12 +88,12 @@ def _short_table(table: dict[str, Any]) -> str:
         value, low, high = table["value"], table["low"], table["high"]
         if value is None:
             return "unknown"
-        # A few equal values have no interval.
+        # Equal values have no interval.
         has_interval = low is not None and high is not None
         interval = f"{low:.3f}, {high:.3f}" if has_interval else "no interval"
         return f"{value:.3f} [{interval}]"
-    # Who chose the steps is for reports, and too long for this line. All zero is, for example, the
-    # usage of a run that asked no model.
+    # The sentence on who chose the steps is too long for this line. A table of zeros is, for
+    # example, the usage of a run that asked no model.
     if "sentence" in table or not any(table.values()):
         return ""
     inner = [f"{key} {_short(part)}" for key, part in table.items() if not isinstance(part, dict)]

@@ -67,14 +67,14 @@ def import_(
 
 
 def _paths_and_settings(given: list[str]) -> tuple[list[str], list[str]]:
-    """What to read, and the recipe with the settings: an existing path is never a setting."""
+    """Separates the paths to read from recipe and settings; an existing path is never a setting."""
     paths: list[str] = []
     settings: dict[str, str] = {}
     for argument in given:
         key = argument.partition("=")[0]
         if argument.endswith((".yaml", ".yml")) and Path(argument).is_file():
             settings[argument] = argument
-        # A pattern may be absolute, which Path.glob does not take.
+        # A pattern may be absolute, which Path.glob does not accept.
         elif not _SETTING.match(argument) or glob.glob(argument):  # noqa: PTH207
             paths.append(argument)
         elif key in settings:

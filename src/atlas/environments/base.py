@@ -22,12 +22,12 @@ ENVIRONMENT = Kind("environment", ENVIRONMENTS)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one response led to.
+    """The result of one response.
 
     Attributes:
-        success: whether the task is solved so far, as the environment judges it.
+        success: whether the environment considers the task solved so far.
         score: the environment's score so far, in [0, 1].
-        action: what the environment took as the action, where it found one.
+        action: the action that the environment found in the response; None if there is none.
         is_invalid: the response had no action, or the action could not be carried out here.
     """
 
@@ -42,11 +42,10 @@ class StepResult:
 
 
 class Environment(Protocol):
-    """One playable world. `reset` may be called again and again; the same task plays the same.
+    """One playable world. `reset` may be called repeatedly; a task plays the same each time.
 
-    Each world is driven in its own thread, so it may wait for a server. A class with
-    `in_process = True` never waits: it is driven in the loop's thread, which is faster and has no
-    time limit.
+    Each world runs in its own thread, so it may wait for a server. A class with `in_process = True`
+    must not wait: it runs in the caller's thread, which is faster but has no time limit.
     """
 
     name: str
@@ -56,30 +55,30 @@ class Environment(Protocol):
         """The first `num_tasks` tasks of a split, the same for the same arguments.
 
         Raises:
-            ConfigError: the split is unknown, or holds fewer tasks.
+            ConfigError: the split is unknown, or has fewer tasks.
         """
         ...
 
     def reset(self, task: Task) -> tuple[Message, ...]:
-        """Start `task`: the first observation."""
+        """Start `task` and return the first observation."""
         ...
 
     def step(self, response: Message) -> StepResult:
-        """Carry out the action in `response`: its text, or its `tool_calls`.
+        """Carry out the action in `response`, from its text or its `tool_calls`.
 
-        A response without a usable action is answered and flagged `is_invalid`. An exception means
-        that the world itself broke: it is closed and replaced.
+        A response without a usable action gets an observation and the flag `is_invalid`. An
+        exception means that the world itself is broken; it is then closed and replaced.
         """
         ...
 
     def close(self) -> None:
-        """Stop whatever the world started."""
+        """Release all resources of the world."""
         ...
 
 
 @runtime_checkable
 class HasTools(Protocol):
-    """An environment that offers tools: their schemas, in OpenAI's form."""
+    """An environment that offers tools. `tools` holds their schemas in OpenAI's form."""
 
     @property
     def tools(self) -> tuple[dict[str, Any], ...]: ...
@@ -87,7 +86,7 @@ class HasTools(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExpertTurn:
-    """The next turn of an expert: the response, and what the expert knows about this step."""
+    """The next turn of an expert: the response, and the annotation of this step."""
 
     response: Message
     annotation: Annotation
@@ -100,14 +99,14 @@ class Expert(Protocol):
         """The next turn.
 
         Raises:
-            EpisodeError: the expert cannot go on.
+            EpisodeError: the expert cannot continue.
         """
         ...
 
 
 @runtime_checkable
 class HasExpert(Protocol):
-    """An environment with an expert. How it plays is the field `expert` of the settings, if any."""
+    """An environment with an expert. The expert's settings, if any, are its field `expert`."""
 
     def expert(self, seed: int) -> Expert:
         """An expert for the episode that was just reset; `seed` drives its random choices."""

@@ -1,7 +1,7 @@
-"""One episode as data: what was observed, answered and done, step by step -> Trajectory.
+"""Records an episode step by step (observation, response, action) and turns it into a Trajectory.
 
-An environment that breaks ends the episode with status "error", the reason and no score: the
-episode is data with a reason, not a crash of the run and not a reward of 0.
+If the environment raises an error, the episode ends with status "error", the reason and no score.
+The run does not crash, and the episode does not count as a reward of 0.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from atlas.records import (
 
 @dataclass(slots=True)
 class Episode:
-    """The record of one episode in progress. Once `over`, its `trajectory` is complete.
+    """One episode in progress. When it is `over`, its `trajectory` is complete.
 
     Attributes:
         source: who plays.
         prompt: the first messages of the conversation.
         tools: schemas of the tools that the player may call.
         observation: what the player sees now.
-        outcome: how it ended; None while it goes on.
-        is_broken: whether its world broke.
+        outcome: how the episode ended; None while it is running.
+        is_broken: whether its world raised an error.
     """
 
     task: Task
@@ -63,7 +63,7 @@ class Episode:
     def add_step(
         self, response: Message, result: StepResult, annotation: Annotation | None = None
     ) -> None:
-        """Record a response and what it led to."""
+        """Record a response and its result."""
         assert self.outcome is None, "the episode is over"
         step = Step(
             observation=self.observation,
@@ -90,7 +90,7 @@ class Episode:
         response: Message | None = None,
         annotation: Annotation | None = None,
     ) -> None:
-        """End the episode because its world broke, at `response` where one was being played."""
+        """End the episode because its world raised an error, `response` being its last input."""
         self.is_broken = True
         if response is not None:
             step = Step(observation=self.observation, response=response, annotation=annotation)
@@ -100,7 +100,7 @@ class Episode:
         self.fail(str(error) if is_explained else f"{type(error).__name__}: {error}")
 
     def truncate(self, reason: str) -> None:
-        """End the episode because the player has no room left to answer."""
+        """End the episode because the history is too long for the player to answer."""
         self.outcome = Outcome(status="truncated", score=0.0, reason=reason)
 
     def fail(self, reason: str) -> None:
@@ -109,7 +109,7 @@ class Episode:
 
     @property
     def trajectory(self) -> Trajectory:
-        """What happened so far as a record; before the end its outcome is unknown."""
+        """The episode so far as a record. Until the episode ends, the outcome is "unknown"."""
         return Trajectory(
             id=trajectory_id(self.task, self.source),
             task=self.task,
@@ -129,13 +129,13 @@ def start_episode(
     prompt: tuple[Message, ...] | None = None,
     responses: Sequence[Message] = (),
 ) -> Episode:
-    """An episode of `task`, led through recorded `responses` as far as it goes.
+    """Start an episode of `task` and replay the recorded `responses`, until it ends.
 
     Args:
-        prompt: the first messages of the conversation; None: those of the environment.
+        prompt: the first messages of the conversation; None: the environment's own.
 
     Raises:
-        AtlasError: the fault concerns the whole run, such as a missing package.
+        AtlasError: the error affects the whole run, for example a missing package.
     """
     episode = Episode(task, source, environment.prompt if prompt is None else prompt)
     try:
@@ -158,12 +158,12 @@ def start_episode(
 
 
 def concerns_run(error: Exception) -> bool:
-    """Whether an error of a world ends the whole run, such as a missing package."""
+    """Whether an error of a world must end the whole run, for example a missing package."""
     is_of_run = isinstance(error, AtlasError) and not isinstance(error, EpisodeError)
     return is_of_run or isinstance(error, ImportError)
 
 
 def trajectory_id(task: Task, source: Source) -> str:
-    """The task, who played it, and the seed where there is one: `babyai/GoToLocal/7/expert-0`."""
+    """The id: task, player and, if there is one, seed: `babyai/GoToLocal/7/expert-0`."""
     seed = source.details.get("seed")
     return f"{task.id}/{source.name}" + (f"-{seed}" if seed is not None else "")

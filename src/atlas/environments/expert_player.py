@@ -1,4 +1,4 @@
-"""Experts as a player: each conversation is answered by the expert of its own environment."""
+"""A player made of experts: the expert of each environment answers its conversation."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from atlas.records import Annotation, Message
 
 
 class ExpertPlayer:
-    """Answers for the experts that were seated, one conversation each."""
+    """Answers each conversation with the expert that was assigned to it."""
 
     def __init__(self) -> None:
         self._experts: dict[str, Expert] = {}
         self._asked: list[str] = []
 
     def seat(self, name: str, environment: Environment, seed: int) -> None:
-        """The expert of `environment`, which was just reset, plays the conversation `name`."""
+        """Assign the expert of `environment`, which was just reset, to the conversation `name`."""
         assert isinstance(environment, HasExpert)
         self._experts[name] = environment.expert(seed)
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """The expert reads the environment itself, not the messages."""
+        """Request a turn; the expert reads the state of the environment, not the messages."""
         self._asked.append(name)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
-        """One turn of each expert that was asked."""
+        """One turn of each expert with a request."""
         asked, self._asked = self._asked, []
         return {name: _answer(self._experts[name]) for name in asked}
 
     def close(self, name: str) -> None:
-        """The conversation is over."""
+        """Forget the expert of a conversation."""
         self._experts.pop(name, None)
 
     def end(self) -> None:
-        """Nothing is held beyond the conversations."""
+        """There is nothing to free."""
 
 
 def _answer(expert: Expert) -> PlayerAnswer:

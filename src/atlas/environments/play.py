@@ -1,8 +1,8 @@
-"""The one loop that plays: episodes in worlds side by side, with one player for all of them.
+"""The loop that plays episodes: many worlds run concurrently, and one player answers for all.
 
-What an episode records depends on its opening and on the answers it gets; the world it is played
-in and the episodes beside it do not matter. A world that breaks or hangs costs only its own
-episode, which is played once more in a new world and then recorded as an error.
+The record of an episode depends only on its opening and on the player's answers, not on the other
+episodes. If a world breaks or hangs, only its own episode is affected: it is played once more in a
+new world. If that fails too, it is recorded as an error.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Opening:
     """An episode to be played.
 
     Attributes:
-        name: how the player knows the conversation; unique.
+        name: the unique name of the conversation.
         source: who plays, for the record.
-        prompt: the first messages; None: those of the environment.
+        prompt: the first messages; None: the environment's own.
         responses: recorded responses that are replayed before the player answers.
         on_start: called with the environment after `reset` and the replay.
     """
@@ -50,7 +50,7 @@ class Opening:
     on_start: Callable[[Environment], None] | None = None
 
     def start(self, environment: Environment) -> Episode:
-        """The episode, ready for the first answer of the player."""
+        """Start the episode, so that the player can give its first answer."""
         episode = start_episode(environment, self.task, self.source, self.prompt, self.responses)
         if self.on_start is not None and not episode.over:
             self.on_start(environment)
@@ -60,13 +60,13 @@ class Opening:
 def play_episodes(
     openings: Iterable[Opening], worlds: Worlds, player: Player | None
 ) -> Iterator[tuple[str, Episode]]:
-    """Each episode with its name as soon as it is over; the next opening then takes its place.
+    """Play all openings, and yield each episode with its name as soon as it is over.
 
     Args:
         player: answers all conversations; None: the episodes end after the replay, still open.
 
     Raises:
-        AtlasError: what concerns the whole run, such as a missing package or an unusable model.
+        AtlasError: the error affects the whole run, for example a missing package.
     """
     worlds.on_result = player.wake if isinstance(player, AnswersAsReady) else None
     try:
@@ -77,7 +77,7 @@ def play_episodes(
 
 @dataclass(slots=True)
 class _Seat:
-    """An episode under way: in its world, or waiting for the player's answer."""
+    """An episode in progress: its world is busy, or it waits for the player's answer."""
 
     opening: Opening
     attempt: int
@@ -93,7 +93,7 @@ class _PlayLoop:
         self._player = player
         self._in_rounds = not isinstance(player, AnswersAsReady)
         self._seats: dict[str, _Seat] = {}
-        # What the player has not heard yet, by conversation.
+        # Messages that were not sent to the player yet, by conversation.
         self._news: dict[str, Sequence[Message]] = {}
         self._news_since = 0.0
         self._num_asked = 0
@@ -130,7 +130,7 @@ class _PlayLoop:
         return max(0.0, self._news_since + ROUND_PATIENCE - time.monotonic())
 
     def _follow(self, name: str, result: Any) -> Iterator[tuple[str, Episode]]:
-        """Record what came out of a world: an episode, the result of a step, or an error."""
+        """Record the result of a world's job: an episode, the result of a step, or an error."""
         seat = self._seats[name]
         answer = seat.answer
         if isinstance(result, Episode):
@@ -151,7 +151,7 @@ class _PlayLoop:
         self._news[name] = seat.episode.messages if answer is None else seat.episode.observation
 
     def _submit(self, player: Player) -> None:
-        """Hand the player what is new, in the order of the openings: the same rounds every time."""
+        """Send new messages to the player, in the order of the openings to be reproducible."""
         for name, seat in self._seats.items() if self._news else ():
             if name in self._news:
                 player.submit(name, self._news[name], seat.episode.tools)
@@ -191,9 +191,9 @@ class _PlayLoop:
         yield from self._end(name, seat)
 
     def _end(self, name: str, seat: _Seat) -> Iterator[tuple[str, Episode]]:
-        """Give the place of an episode that is over to the next one.
+        """Finish an episode that is over, so that the next one can start.
 
-        If its world broke, it is played once more before it counts.
+        If its world broke for the first time, start it again instead.
         """
         del self._seats[name]
         if self._player is not None:

@@ -1,7 +1,7 @@
-"""Worlds that are made as needed, driven side by side, timed out and replaced.
+"""Runs worlds (instances of an environment) concurrently, with time limits and replacements.
 
-Each world has its own thread, so that 64 worlds that wait for a server wait together. A world
-of a class with `in_process = True` is driven by the caller, which is faster.
+Each world has its own thread, so that 64 worlds can wait for a server at the same time. If its
+class has `in_process = True`, it runs in the caller's thread, which is faster.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ Job = Callable[[Environment], Any]
 
 
 class Limits(Config):
-    """How long a world may take. The time of the player does not count."""
+    """Time limits for a world. The time that the player needs does not count."""
 
     step_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        120.0, gt=0, description="for one step, or for starting an episode; none: no limit"
+        120.0,
+        gt=0,
+        description="time limit for one step, and for the start of an episode; none: no limit",
     )
     episode_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        None, gt=0, description="for all steps of one episode together; none: no limit"
+        None, gt=0, description="time limit for all steps of one episode together; none: no limit"
     )
 
 
 class World:
-    """One environment, made at its first job, and the episode in it.
+    """One environment, created at its first job, and the episode in it.
 
-    `report` receives the world and what each job returned, or the exception that it raised.
+    `report` is called with the world and with the result of each job, or the exception it raised.
     """
 
     def __init__(
@@ -59,19 +61,19 @@ class World:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self.thread: threading.Thread | None = None
         if not in_process:
-            # A daemon thread: a world that hangs does not keep the process from ending.
+            # A daemon thread, so that a world that hangs does not keep the process alive.
             self.thread = threading.Thread(target=self._drive, daemon=True)
             self.thread.start()
 
     def run(self, job: Job) -> None:
-        """Start `job`; without a thread it is done on return."""
+        """Start `job`. Without a thread, the job is done when this returns."""
         if self.thread is None:
             self._do(job)
         else:
             self._jobs.put(job)
 
     def close(self) -> None:
-        """Close the environment, after the job under way if there is one."""
+        """Close the environment after the current job, if there is one."""
         if self.thread is None:
             self._close()
         else:
@@ -102,10 +104,10 @@ class World:
 
 
 class Worlds:
-    """At most `size` worlds at a time, made by `make` as needed and used again.
+    """Up to `size` worlds, which are created by `make` when needed, and reused.
 
     Args:
-        in_process: the worlds never wait, and are driven in the caller's thread.
+        in_process: the worlds never wait, and run in the caller's thread.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class Worlds:
 
     @classmethod
     def of(cls, environment: Choice, size: int, limits: Limits | None = None) -> Worlds:
-        """Worlds of one environment with its settings."""
+        """Worlds of one environment."""
         in_process = bool(getattr(ENVIRONMENT.find(environment.name), "in_process", False))
         return cls(
             lambda: ENVIRONMENT.make(environment), size=size, in_process=in_process, limits=limits
@@ -142,21 +144,21 @@ class Worlds:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more episode may begin."""
+        """Whether another episode may begin."""
         return len(self._playing) < self._size
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job is under way, or its result was not fetched yet."""
+        """Whether a job is running, or its result was not fetched yet."""
         return any(world.is_busy for world in self._playing.values())
 
     @property
     def seconds_left(self) -> float | None:
-        """The time until the next job is timed out; None where no limit applies."""
+        """The time until the next job reaches its limit; None without a limit."""
         return _seconds_until(self._next_deadline())
 
     def begin(self, name: str, job: Job) -> None:
-        """Begin the episode `name` with `job`, in a world that is free."""
+        """Begin the episode `name` with `job` in a free world."""
         if not self._idle:
             self._idle.append(World(self._make, self.in_process, self._receive))
             self._made += self._idle
@@ -165,7 +167,7 @@ class Worlds:
         self.run(name, job)
 
     def run(self, name: str, job: Job) -> None:
-        """Start `job` in the world of an episode, which has no other job under way."""
+        """Start `job` in the world of an episode, which must not have another job running."""
         world, limits = self._playing[name], self._limits
         for_episode = (limits.episode_seconds or math.inf) - world.seconds_used
         seconds = min(limits.step_seconds or math.inf, max(0.0, for_episode))
@@ -175,7 +177,7 @@ class Worlds:
         world.run(job)
 
     def end(self, name: str, *, is_broken: bool) -> None:
-        """An episode is over: its world is used again, or closed if it is broken."""
+        """End an episode. Its world is reused, or closed if it is broken."""
         world = self._playing.pop(name)
         if is_broken:
             world.close()
@@ -183,7 +185,7 @@ class Worlds:
             self._idle.append(world)
 
     def results(self, timeout: float | None) -> list[tuple[str, Any]]:
-        """(episode, what its job returned or raised) for the jobs that are done or timed out.
+        """Pairs of episode and result (or exception) for the jobs that are done or timed out.
 
         Args:
             timeout: how long to wait for the first one, in seconds; None: as long as it takes.
@@ -198,7 +200,7 @@ class Worlds:
         return found
 
     def close(self) -> None:
-        """Close all worlds; one that hangs is left behind after some seconds."""
+        """Close all worlds. A world that hangs is abandoned after some seconds."""
         for world in self._made:
             world.close()
         deadline = time.monotonic() + CLOSING_SECONDS
@@ -222,7 +224,7 @@ class Worlds:
             while True:
                 world, result = self._results.get(timeout=timeout)
                 timeout = 0.0
-                # What a world reports after its time-out comes too late.
+                # Results that arrive after the time-out are ignored.
                 if world.is_busy:
                     world.is_busy = False
                     world.seconds_used += time.monotonic() - world.started
@@ -264,5 +266,5 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
 
 
 def _seconds_until(moment: float) -> float | None:
-    """From now to a moment of the monotonic clock; 0 if it has passed, None if it never comes."""
+    """Seconds until a time of the monotonic clock: 0 if it has passed, None for no time."""
     return None if moment == math.inf else max(0.0, moment - time.monotonic())

@@ -1,7 +1,7 @@
 """Evaluate: model + environment -> episodes and their metrics.
 
-Many episodes are played at a time by one player. A finished episode is on disk before its place is
-given to the next one.
+One player plays many episodes concurrently. A finished episode is written to disk before the next
+one starts in its place.
 """
 
 from __future__ import annotations
@@ -33,24 +33,26 @@ class EvaluateConfig(Config):
     """Which model plays which tasks, and how it answers."""
 
     model: Annotated[str, BY_CONTENT] = Field(
-        description="a hub id, a model folder or a run folder of train; "
-        "for player endpoint the name of the model there"
+        description="a hub id, a model folder, or a run folder of train; for the player "
+        "`endpoint`, the model's name at the provider or server"
     )
     environment: Annotated[Choice, ENVIRONMENT] = Field(
-        Choice("babyai"), description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+        Choice("babyai"),
+        description="an environment listed below, or your own as package.module:Class",
     )
     player: Annotated[Choice, PLAYER] = Field(
-        Choice("local"), description="a row of PLAYERS: local, endpoint, or your own"
+        Choice("local"), description="a player listed below, or your own as package.module:Class"
     )
-    split: str = Field("held_in_test", description="the split of the environment's tasks")
-    episodes: int = Field(200, ge=1, description="how many tasks, one episode each")
-    seed: int = Field(
-        0, ge=0, description="chooses the tasks, and the random streams when sampling"
-    )
+    split: str = Field("held_in_test", description="which split of the environment's tasks to play")
+    episodes: int = Field(200, ge=1, description="number of tasks; each is played once")
+    seed: int = Field(0, ge=0, description="seed for the choice of tasks, and for sampling")
     worlds: Annotated[int, SPEED_ONLY] = Field(
-        64, ge=1, description="worlds at a time; how many answers at a time is the player's"
+        64,
+        ge=1,
+        description="how many environments run at a time; the player limits how many "
+        "answers are generated at a time",
     )
-    limits: Limits = Field(Limits(), description="how long a world may take")
+    limits: Limits = Field(Limits(), description="time limits for an environment")
 
 
 def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
@@ -82,7 +84,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         metrics = summarize_episodes(episodes, config.seed)
         write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
-            # Why an episode counts in no rate or mean.
+            # Each problem says why an episode is left out of all rates and means.
             Problem(
                 where="evaluate",
                 item=episode.id,

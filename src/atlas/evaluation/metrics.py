@@ -1,7 +1,7 @@
-"""Episodes of one evaluation run -> its metrics with intervals, and the same for each task group.
+"""Episodes of one evaluation run -> metrics with intervals, for the run and for each task group.
 
-An episode that broke (status "error") or whose end is unknown is not a failure: it is counted and
-shown, and left out of every rate and mean. A truncated episode is valid, and not a success.
+An episode with the status "error" or "unknown" is not a failure: it is counted separately and left
+out of all rates and means. A truncated episode is valid and counts as not successful.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajector
 
 
 class GroupMetrics(Record):
-    """What a set of episodes shows; the intervals cover the sampling of tasks, not training.
+    """Metrics of a set of episodes; the intervals cover the sampling of tasks only.
 
-    `invalid_share` is of all episodes, and counts errors and unknown ends. Rates, means and counts
-    of steps are over valid episodes. `success_rate` has a Wilson interval, the means (of the scores
-    that are known, and of steps) have bootstrap intervals. Invalid steps are those that the
-    environment could not carry out, as a share of the steps for which it said so or not.
+    `invalid_share` is the share of all episodes that ended as "error" or "unknown". All other
+    rates, means and counts of steps are over valid episodes. `success_rate` has a Wilson interval,
+    the means have bootstrap intervals; `mean_score` ignores missing scores. An invalid step is one
+    that the environment could not carry out. `invalid_step_share` is over the steps for which the
+    environment reported whether they were valid.
     """
 
     num_episodes: int
@@ -44,7 +45,7 @@ class EpisodeMetrics(GroupMetrics):
 
 
 def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:
-    """The metrics over all episodes of a run and for each `task.group`, in alphabetical order."""
+    """Metrics over all episodes of a run, and for each `task.group` in alphabetical order."""
     facts = [TrajectoryFacts.of(episode) for episode in episodes]
     groups = {
         group: _measure([fact for fact in facts if fact.group == group], seed)

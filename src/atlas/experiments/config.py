@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from atlas.config import Config
 from atlas.lookup import nearest
 
-# The name of the untuned model among the arms.
+# The arm name of the untuned model.
 BASE_ARM = "base"
-# The section of an arm that says how it is trained, where that differs from the other arms.
+# The section of an arm with training settings that differ from the other arms.
 TRAIN = "train"
-# Settings that an experiment sets itself: section, key, and the field that sets it.
+# Settings that the experiment sets itself: section, key, and the field they come from.
 SET_HERE = (
     ("train", "seed", "seeds"),
     ("evaluate", "split", "splits"),
@@ -28,19 +28,20 @@ class ExperimentConfig(Config):
     title: str = Field("Critical steps against all steps", description="the title of the report")
     collect: dict[str, Any] = Field(
         default_factory=dict,
-        description="settings of `atlas collect`; empty if `trajectories` is given",
+        description="settings of `atlas collect`; leave empty if `trajectories` is given",
     )
     trajectories: Path | None = Field(
-        None, description="a run of collect or import to use instead of collecting"
+        None, description="a run folder of collect or import to use instead of collecting"
     )
     arms: dict[str, dict[str, Any]] = Field(
         min_length=1,
-        description="name -> settings of `atlas select`, with an optional section `train`: "
-        "settings of `atlas train` for this arm. Selector `critical` is `oracle` if the section "
-        "`oracle` is given, and `annotated` if not",
+        description="settings of `atlas select` for each arm, by the arm's name. The "
+        "optional section `train` holds settings of `atlas train` for this arm "
+        "only. The selector `critical` means `oracle` if the section `oracle` "
+        "is given, otherwise `annotated`",
     )
     labels: dict[str, str] = Field(
-        default_factory=dict, description="arm -> its name in the report"
+        default_factory=dict, description="the name of each arm in the report, as arm: name"
     )
     oracle: dict[str, Any] | None = Field(
         None, description="settings of the selector `oracle` (model, endpoint, …)"
@@ -52,7 +53,7 @@ class ExperimentConfig(Config):
     splits: tuple[str, ...] = Field(
         ("held_in_test", "held_out_test"),
         min_length=1,
-        description="splits on which every arm is evaluated",
+        description="the splits on which every arm is evaluated",
     )
     seeds: tuple[int, ...] = Field(
         (0,), min_length=1, description="training seeds; each arm is trained once per seed"
@@ -61,8 +62,8 @@ class ExperimentConfig(Config):
     processes: int = Field(
         1,
         ge=1,
-        description="stages that run side by side, each with its share of the processor cores; "
-        "1 if one GPU does the work",
+        description="number of stages that run at a time, each with its share of the CPU "
+        "cores; use 1 if all stages share one GPU",
     )
 
     @model_validator(mode="after")

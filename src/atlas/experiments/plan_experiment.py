@@ -1,7 +1,7 @@
-"""An experiment as a list of stages: collect -> select -> train -> evaluate -> report.
+"""Plans an experiment as a list of stages: collect -> select -> train -> evaluate -> report.
 
-Each stage is the function that its own command calls. All configs are checked before the first
-stage starts.
+Each stage calls the same function as its command. All configs are checked before the first stage
+starts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from atlas.store.run_folders import Manifest
 from atlas.training.train_agent import TrainConfig, train_agent
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 
-# The selector of an arm that asks the oracle if the recipe has one, and else reads the labels that
-# came with the trajectories.
+# This selector means the oracle if the recipe has one, else the annotations in the trajectories.
 CRITICAL = "critical"
 
 
 def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
-    """All stages in order, with checked configs; their run folders will be in `out`.
+    """All stages in order, with checked configs. Their run folders will be in `out`.
 
     Args:
         where: the recipe's name in error messages.
@@ -39,7 +38,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe,
             section and key.
     """
-    # A missing base model is reported now, not after an hour of other stages.
+    # A missing base model is reported now, before other stages spend an hour.
     locate_model(str(config.train["model"]))
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
@@ -68,7 +67,7 @@ class _Plan:
         *arguments: Any,
         needs: Iterable[Path] = (),
     ) -> Path:
-        """Plan a stage; returns its run folder."""
+        """Add a stage to the plan, and return its run folder."""
         self.stages.append(Stage(title, folder, make, arguments, tuple(needs)))
         return folder
 
@@ -80,7 +79,7 @@ class _Plan:
         return self.add("collect expert episodes", folder, collect_experts, collect)
 
     def add_selections(self, trajectories: Path) -> dict[str, Path]:
-        """Each arm's selection run. Arms that differ only in their training share one."""
+        """Plan the selection of each arm. Arms that differ only in their training share one."""
         selections: dict[str, Path] = {}
         made: dict[str, Path] = {}
         for arm, settings in self._config.arms.items():
@@ -101,7 +100,7 @@ class _Plan:
         return selections
 
     def _resolve(self, selector: Any, selections: Mapping[str, Path], where: str) -> Any:
-        """A selector section with `critical` and the names of other arms (`of`) replaced."""
+        """Replace `critical` and the names of other arms (`of`) in a selector section."""
         name = selector.get("name") if isinstance(selector, Mapping) else selector
         if name == CRITICAL:
             oracle = self._config.oracle
@@ -148,7 +147,7 @@ class _Plan:
 
 
 def _find_run(of: str, selections: Mapping[str, Path], where: str) -> str:
-    """The selection run of another arm, or the run folder that `of` names."""
+    """The selection run of the arm that `of` names; otherwise `of` is a run folder."""
     if of in selections:
         return str(selections[of])
     if not Path(of).exists():

@@ -1,7 +1,7 @@
-"""Runs the stages of an experiment, one after another or side by side in processes.
+"""Runs the stages of an experiment, one after another or in parallel processes.
 
-Small models gain little from a second core, so several stages on one core each use a machine
-better. A process per stage returns all of its memory and can be stopped without the others.
+Small models gain little from a second core, so it is faster to run several stages with one core
+each. Each stage has its own process, which frees all its memory and can be stopped separately.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Stage:
     """One step of an experiment.
 
     Attributes:
-        out: its run folder.
-        make: a function of a module, which another process can import. It makes the run folder
-            from `arguments` and `out`.
-        needs: the run folders of other stages that must be finished first.
+        out: the run folder of the stage.
+        make: a module-level function, so that another process can import it. It makes the run
+            folder from `arguments` and `out`.
+        needs: run folders of the stages that must be finished first.
     """
 
     title: str
@@ -60,10 +60,10 @@ class Stage:
 
 
 def run_stages(stages: Sequence[Stage], processes: int = 1) -> Iterator[tuple[Stage, Manifest]]:
-    """Run all stages, at most `processes` at a time, and yield each with its manifest as it ends.
+    """Run all stages, at most `processes` at a time; yield each with its manifest when it ends.
 
     Args:
-        stages: in an order in which each stage comes after what it needs.
+        stages: each stage comes after the stages that it needs.
         processes: 1 runs the stages in this process.
 
     Raises:
@@ -79,7 +79,7 @@ def run_stages(stages: Sequence[Stage], processes: int = 1) -> Iterator[tuple[St
     with _Pool(processes) as pool:
         while todo or pool.is_busy:
             for stage in [stage for stage in todo if done >= folders.intersection(stage.needs)]:
-                # Checking that a finished stage still belongs to its inputs needs no process.
+                # A finished stage is only checked against its inputs, which needs no process.
                 if stage.is_finished:
                     todo.remove(stage)
                     done.add(stage.out)
@@ -112,7 +112,7 @@ class _Pool:
             console=console,
             transient=True,
             disable=not console.is_terminal,
-            # Lines for a pipe must still reach it.
+            # If the output is a pipe, lines must still be written to it.
             redirect_stdout=sys.stdout.isatty(),
         )
 
@@ -142,7 +142,7 @@ class _Pool:
         self._workers[receiver] = _Worker(stage, process, row)
 
     def wait(self) -> Iterator[tuple[Stage, Manifest]]:
-        """Wait until some stages have ended and yield those; nothing if no stage is running."""
+        """Wait until at least one running stage has ended, and yield those that have."""
         ended: list[tuple[Stage, Manifest]] = []
         while self._workers and not ended:
             for connection in wait(list(self._workers)):
@@ -190,7 +190,7 @@ def _receive(connection: Connection, worker: _Worker) -> Shown | str | Manifest 
 
 @contextmanager
 def _threads_each(size: int) -> Iterator[None]:
-    """Processes started inside share the cores evenly, unless the user set OMP_NUM_THREADS."""
+    """Give each process started inside its share of the cores, unless OMP_NUM_THREADS is set."""
     if THREADS in os.environ:
         yield
         return
@@ -201,7 +201,7 @@ def _threads_each(size: int) -> Iterator[None]:
         del os.environ[THREADS]
 
 
-# The functions below run in the process of a stage.
+# The functions below run in the process of the stage.
 
 
 def _work(stage: Stage, connection: Connection) -> None:
@@ -218,7 +218,7 @@ def _work(stage: Stage, connection: Connection) -> None:
 
 
 def _portable(error: Exception, stage: Stage) -> Exception:
-    """The exception if it can be pickled, else its traceback as text."""
+    """The exception if it can be pickled, else an exception with its traceback as text."""
     error.add_note(f"in stage '{stage.title}':\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))

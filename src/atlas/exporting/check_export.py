@@ -1,9 +1,10 @@
-"""Check: read an exported file again and prove token by token that a trainer supervises the same.
+"""Checks an exported file token by token: does a trainer supervise what the selection says?
 
-The expected tokens come from the runs by the renderer's ownership and loss mask. The found tokens
-come from the file only: by the simulation of a trainer (dialects of messages) or as written there
-(dialects of tokens). They are compared per step, because under a template that strips earlier
-thinking a flagged turn in mid-conversation is another text than the same turn at the end.
+The expected tokens come from the runs, through the renderer's token ownership and loss mask. The
+actual tokens come only from the file: a simulated trainer finds them (dialects with messages), or
+they are stored there (dialects with tokens). They are compared per step, because some templates
+strip earlier thinking, so a turn in the middle of a conversation differs from the same turn at its
+end.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.store.readers import read_selected
 
-# The place of a row, and the row.
+# The position of a row in the file, and the row.
 PlacedRow = tuple[str, Any]
 NUM_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """What was compared; `unrendered` are trajectories that the chat template refuses, and why."""
+    """What was compared; `unrendered`: trajectories that the chat template refuses, and why."""
 
     num_trajectories: int
     num_rows: int
@@ -82,7 +83,7 @@ def check_export(
         try:
             examples = renderer.tokenize_trajectory(trajectory, dialect.max_tokens, chosen.indices)
         except ModelError as error:
-            # There is nothing to compare with: training leaves this trajectory out too.
+            # There is nothing to compare, because training leaves this trajectory out too.
             unrendered.append(f"{trajectory.id} ({error})")
             continue
         expected = _expected_steps(examples)
@@ -121,7 +122,7 @@ def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, Supervise
 
 
 class _Comparison:
-    """What differs in the rows of one trajectory, in words that follow its id."""
+    """Differences in the rows of one trajectory, as texts that follow its id in a message."""
 
     def __init__(self, dialect: Dialect, renderer: Renderer) -> None:
         self._dialect = dialect
@@ -164,7 +165,7 @@ class _Comparison:
                 yield f"{name}: {difference}"
 
     def _steps_in_row(self, steps: list[int], critical: list[int], number: int) -> list[int]:
-        """Whose responses the assistant messages of row `number` are."""
+        """The steps whose responses are the assistant messages of row `number`."""
         if self._dialect.one_row_per_step:
             return steps[: steps.index(critical[number]) + 1]
         if self._dialect.stops_at_last_step:
@@ -189,7 +190,7 @@ class _Comparison:
     def _steps_of_chat(
         self, chat: SupervisedChat, steps: list[int], tools: list[dict[str, Any]]
     ) -> dict[int, SupervisedTurn]:
-        """The supervised steps of a row, as a trainer would find them."""
+        """The supervised steps of a row of messages, as a trainer would find them."""
         roles = [message.role for message in chat.messages]
         assistants = [index for index, role in enumerate(roles) if role == "assistant"]
         if len(assistants) != len(steps):
@@ -230,6 +231,6 @@ class _Comparison:
 
 
 def _tools_of(row: Any) -> list[dict[str, Any]]:
-    """The tool schemas of a row, which some dialects keep as JSON text."""
+    """The tool schemas of a row; some dialects store them as JSON text."""
     tools = row.get("tools") if isinstance(row, dict) else None
     return json.loads(tools) if isinstance(tools, str) and tools else tools or []

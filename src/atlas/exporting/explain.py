@@ -1,4 +1,4 @@
-"""A dialect in words: trainer settings, versions checked, and what the trainer does wrong."""
+"""Describes a dialect: trainer settings, tested versions and known problems of the trainer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def explain_stanza(name: str, out: Path | None = None) -> str:
 
 
 def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_out: str) -> str:
-    """The closing lines of an export: in, out, left out, changed, and the trainer's settings."""
+    """The closing lines of an export: input, output, losses, and the trainer's settings."""
     summary = manifest.summary
     lines = [
         f"in:        {', '.join(came_in)}",

@@ -36,13 +36,16 @@ PROBLEMS_ENDING = ".problems.jsonl"
 
 
 class ExportConfig(Config):
-    """Which trainer's dialect, and the tokenizer where one is needed."""
+    """The trainer's data format, and a tokenizer for dialects and checks that need one."""
 
     dialect: Annotated[Choice, DIALECT] = Field(
-        description="the trainer's data format (--to): a row of DIALECTS or package.module:Dialect"
+        description="the trainer's data format (--to): a dialect listed below, or your own "
+        "as package.module:Dialect"
     )
     tokenizer: str | None = Field(
-        None, description="a hub id, a model folder or a run of train: for trl, and for --check"
+        None,
+        description="a hub id, a model folder, or a run folder of train; needed for the "
+        "dialect `trl` and for --check",
     )
 
 
@@ -53,7 +56,7 @@ def export_selection(
     out: Path,
     renderer: Renderer | None = None,
 ) -> Manifest:
-    """Write the trajectories with the selection's flags to the file `out`, unless it is written.
+    """Write the trajectories to the file `out`, with the selected steps flagged.
 
     Args:
         renderer: the renderer of `config.tokenizer`, if one is named.
@@ -100,7 +103,7 @@ def export_selection(
 
 
 def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
-    """The dialect that a config names, ready to write and read rows."""
+    """Make the dialect that a config names."""
     made: Dialect = DIALECT.make(config.dialect, DialectContext(renderer))
     return made
 
@@ -108,7 +111,7 @@ def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
 def rows_of(
     dialect: Dialect, trajectory: Trajectory, selection: Selection
 ) -> list[ExportRow] | Problem:
-    """All rows of one trajectory, or why it has none."""
+    """All rows of one trajectory, or the reason why it has none."""
     try:
         if selection.critical_steps:
             return list(dialect.rows(trajectory, selection))
@@ -120,7 +123,7 @@ def rows_of(
 
 
 class _Export:
-    """Makes rows and counts what they were made from."""
+    """Makes rows, and counts the trajectories and steps in them."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -152,7 +155,7 @@ class _Export:
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
-    """The manifest of the same export made before; None if there is nothing yet."""
+    """The manifest of an earlier, equal export; None if nothing was written yet."""
     if not out.exists():
         return None
     advice = "Choose another --out, or remove it first."

@@ -1,9 +1,9 @@
-"""What a trainer does with flagged messages: render the whole conversation, find flagged turns.
+"""Simulates a trainer: renders the whole conversation and finds the flagged turns in it.
 
-The way differs on purpose from rendering/renderer.py, which grows the conversation message by
-message. Here the whole is rendered once, and once more with a turn replaced; the turn lies where
-the two texts differ. Trainers that use flags (axolotl, for one) find turns like this, and two ways
-that agree prove more than one way run twice.
+The method differs on purpose from rendering/renderer.py, which renders the conversation message by
+message. Here the whole conversation is rendered once, and again with one turn replaced. The turn is
+where the two texts differ. Trainers that use flags, such as axolotl, find turns like this. If two
+different methods agree, the result is more reliable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STAND_IN = "\ue000\ue001"
 
 
 Tokens = tuple[int, ...]
-# The tokens before a supervised turn, and its own.
+# The tokens before a supervised turn, and the tokens of the turn.
 SupervisedTurn = tuple[Tokens, Tokens]
 
 
@@ -33,11 +33,11 @@ def simulate_trainer(
     """The supervised turns of a conversation by the index of their message.
 
     Args:
-        tools: the schemas that its row carries.
+        tools: the tool schemas in the row.
 
     Raises:
-        ModelError: the chat template refuses the conversation, or has no system turn. The renderer
-            folds system text into user turns, but a trainer does not.
+        ModelError: the chat template refuses the conversation, or does not support system messages.
+            The renderer moves system text into user turns, but a trainer does not.
     """
     if renderer.folds_system and any(message.role == "system" for message in messages):
         raise ModelError(
@@ -76,7 +76,7 @@ def _turn(
     start = _num_common(text, other)
     end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
     if not header:
-        # Nothing asks the model to answer, so the turn begins where the messages before it end.
+        # The text has no generation prompt, so the turn begins where the messages before it end.
         before = renderer.render(messages[:index], tools=tools) if index else ""
         start = len(before) if text.startswith(before) else start
     elif (opened := text.rfind(header, 0, start)) >= 0:
@@ -91,7 +91,7 @@ def _generation_header(renderer: Renderer) -> str:
 
 
 def _num_common(one: str, other: str) -> int:
-    """How many characters two texts share at their start. Bisected, because the texts are long."""
+    """The length of the common beginning of two texts, by bisection because they are long."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""Rows to one file, atomically: JSON Lines, a JSON array or parquet; and back for `--check`."""
+"""Writes rows to one file atomically (JSON Lines, a JSON array or Parquet), and reads them back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from atlas.exporting.dialects.parquet import import_arrow
 from atlas.store.record_files import written_whole
 
 ROWS_IN_A_GROUP = 1000
-# Legal in JSON, but readers that split lines the Unicode way would cut a row in two there.
+# These are legal in JSON, but readers that split lines at Unicode separators would split a row
+# there.
 _SEPARATORS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
@@ -26,7 +27,7 @@ class HasSchema(Protocol):
 
 
 def write_rows(path: Path, rows: Iterable[ExportRow], dialect: object) -> int:
-    """Write every row to `path` in the form that its ending names; the number of rows."""
+    """Write all rows to `path` in the format of its suffix, and return their number."""
     counted = count()
     rows = (row for row, _ in zip(rows, counted, strict=False))
     with written_whole(path) as file:
@@ -42,7 +43,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(where, row) for each row of a file that `write_rows` wrote, or that was changed since.
 
     Raises:
-        DataError: the file is missing or is not of its kind.
+        DataError: the file is missing or does not have the format of its suffix.
     """
     unit, start = ("row", 0) if path.suffix in (".parquet", ".json") else ("line", 1)
     try:

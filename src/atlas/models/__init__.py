@@ -1,1 +1,1 @@
-"""Who answers: models over a network and models on this machine."""
+"""Models that answer: over a network, or on this machine."""

@@ -1,4 +1,4 @@
-"""What every model client takes and gives: `messages + sampling -> completion`."""
+"""The interface of all model clients: `messages + sampling -> completion`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.records import Message, ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one answer is drawn. None leaves a setting to the model's own default.
+    """How one answer is sampled. None means the model's own default.
 
     `response_schema` is a JSON schema that the answer has to follow. `tools` are the schemas of the
     functions that the model may call, in OpenAI's form: {"type": "function", "function": {…}}.
@@ -26,7 +26,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `refusal` quotes the model or the endpoint where it declined the request."""
+    """One answer. If the model or the endpoint declined the request, `refusal` quotes it."""
 
     text: str
     usage: Usage
@@ -36,7 +36,7 @@ class Completion:
 
     @classmethod
     def rejected(cls, words: str) -> Completion:
-        """The answer to a request that the endpoint declined, in its own words."""
+        """The completion for a request that the endpoint declined."""
         return cls("", Usage(requests=1), finish_reason="rejected", refusal=words)
 
 

@@ -1,4 +1,4 @@
-"""The client of a model: `name + endpoint -> ModelClient`."""
+"""Makes the client for a model: `name + endpoint -> ModelClient`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from atlas.models.endpoints.answer_cache import CachedClient
 from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.models.endpoints.schema_fallback import SchemaFallback
 
-# Prefixes by which inspect_ai names servers, and how many parts they take from the front of a name.
+# inspect_ai's prefixes for servers, and how many parts of a name each of them takes up.
 PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}
 
 
@@ -17,15 +17,16 @@ def connect(
 ) -> ModelClient:
     """A client of `model`. It stops sending JSON schemas once the model refuses them.
 
-    A server at `endpoint.base_url` is asked in OpenAI's protocol, which needs aiohttp only, for the
-    whole name without one of PREFIXES. Else the name is one of inspect_ai's (openai/gpt-4o, …).
+    If `endpoint.base_url` is set, the server is asked in OpenAI's protocol, which needs only
+    aiohttp. One of PREFIXES is removed from the name. Otherwise the name must be one of
+    inspect_ai's (openai/gpt-4o, …).
 
     Args:
         batching: send questions in batches.
-        cache: reuse answers to the same words and settings from any earlier run.
+        cache: reuse answers of any earlier run to the same question with the same settings.
 
     Raises:
-        ConfigError: no such provider, or no key.
+        ConfigError: the provider is unknown, or its key is missing.
         DependencyError: a package of the extra `endpoint`, or of the provider's, is not installed.
     """
     if endpoint.base_url is not None:

@@ -1,4 +1,4 @@
-"""Who plays: many conversations at a time, each known by a name.
+"""The interface of players: many conversations at a time, each with a name.
 
 The class of a player in `PLAYERS` is made as `Class(settings, model, seed)`. Its static method
 `describe_model(model, out)` gives the model as an input of the run.
@@ -29,11 +29,11 @@ class PlayerAnswer:
     """One answer in a conversation, verbatim, and how it ended.
 
     Attributes:
-        finish: "stop" (end of turn) or "length" (cut at the longest answer); without a usable
-            message: "no_room" (the history is too long), "refused" (the endpoint declined it) or
-            "broken" (no answer came).
+        finish: "stop" (end of turn) or "length" (cut off at the maximum length). If there is no
+            usable message: "no_room" (the history is too long), "refused" (the endpoint declined
+            the request) or "broken" (no answer came).
         reason: why a usable message is missing.
-        annotation: what an expert knows about this step.
+        annotation: an expert's annotation of this step.
     """
 
     message: Message
@@ -44,22 +44,22 @@ class PlayerAnswer:
 
 
 class Player(Protocol):
-    """Answers conversations; without `wake`, all that was submitted as one round."""
+    """Answers conversations; without a method `wake`, all submitted requests in one round."""
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         """Ask for the next answer in conversation `name`; an unknown name opens it.
 
-        `new_messages` came after the player's last answer. `tools` are the schemas of the tools
-        that may be called, the same at each turn.
+        `new_messages` are the messages since the player's last answer. `tools` are the schemas of
+        available tools, the same at each turn.
         """
         ...
 
     def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
-        """Answers to what was submitted: the whole round, or those that are ready.
+        """Answers to submitted requests: the whole round, or only those that are ready.
 
-        After `timeout` seconds, a player that answers as ready returns without an answer.
+        An `AnswersAsReady` player returns nothing if no answer is ready after `timeout` seconds.
 
         Raises:
             ModelError: the model cannot be used at all.
@@ -71,7 +71,7 @@ class Player(Protocol):
         ...
 
     def end(self) -> None:
-        """Free what the player holds. Nothing is submitted after that."""
+        """Free all resources. Nothing may be submitted afterwards."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Parts of a Markdown document. Text from records is escaped: it cannot be a table or a link."""
+"""Parts of a Markdown document. Text from records is escaped: it cannot make tables or links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.terminal.visible_text import one_line
 
 
 def escape_markdown(text: str) -> str:
-    """One line in which no character is markup: not HTML, not Markdown, not a table border."""
+    """One line of text in which HTML, Markdown and table borders are escaped."""
     line = one_line(text, MAX_TEXT)
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", line)

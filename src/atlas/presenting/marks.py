@@ -1,7 +1,7 @@
 """Marks and axes of all plots: a dot with its interval, bare axes, rows with names, a legend.
 
-Color-blind readers can distinguish the colors, and color is never the only sign: each series also
-has its own mark, and its name is beside it.
+Color-blind readers can distinguish the colors. Each series also has its own mark, and its name is
+next to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Inches. The page shows a plot about 1.5 times as large, so that type of 8 points reads like text.
+# Inches. The page shows a plot about 1.5 times as large, so a font of 8 points looks like the text.
 WIDTH = 9.2
 LABEL_CHARS = 26
 DOTTED = (0, (2, 3))
@@ -29,7 +29,7 @@ MARK_SIZES = {"^": 1.15, "v": 1.15, "D": 0.88, "s": 0.94}
 
 @dataclass(frozen=True, slots=True)
 class MarkStyle:
-    """How a series looks: a stand-in color (see svg.py), a matplotlib marker, filled or hollow."""
+    """The style of a series: a stand-in color (see svg.py), and a filled or hollow marker."""
 
     color: str
     mark: str
@@ -56,7 +56,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size: float) -> None:
-    """A mark at the value on a line from low to high; nothing without a value."""
+    """Draw a mark at the value on a line from low to high; nothing without a value."""
     if number.value is None:
         return
     color = style.color
@@ -108,14 +108,14 @@ def write_title(axes: Axes, title: str) -> None:
 
 
 def use_percent_axis(axes: Axes) -> None:
-    """0 to 100 %, with room for a mark at either end."""
+    """An axis from 0 to 100 %, with room for a mark at both ends."""
     axes.set_xlim(-0.02, 1.02)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{PERCENT}"])
     axes.xaxis.grid(True, color=RULE, linewidth=0.7)
 
 
 def name_rows(axes: Axes, names: Sequence[str], column: float) -> None:
-    """The rows from top to bottom, their names flush left `column` inches before the axes."""
+    """Write the names of rows, top to bottom, left-aligned `column` inches before the axes."""
     axes.set_ylim(len(names) - 0.5, -0.5)
     labels = [one_line(name, LABEL_CHARS) for name in names]
     axes.set_yticks(range(len(names)), labels, color=INK)
@@ -125,5 +125,5 @@ def name_rows(axes: Axes, names: Sequence[str], column: float) -> None:
 
 
 def name_column(names: Sequence[str]) -> float:
-    """Inches that the longest name needs in type of 8 points, with some space."""
+    """Width in inches of the longest name in a font of 8 points, plus some space."""
     return 0.068 * max(len(one_line(name, LABEL_CHARS)) for name in names) + 0.22

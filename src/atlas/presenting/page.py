@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: style and plots are inside it, and it runs no script.
+"""One self-contained HTML file, with style and plots inside and without scripts.
 
 `templates/page.html.j2` holds the style, and macros for sections, plots and tables. A template of
 another package extends it.
@@ -25,7 +25,7 @@ MARK_PATHS: dict[str, str] = {
 
 
 def render_page(package: str, template: str, **values: Any) -> str:
-    """The page of a template in `package`; texts of records are escaped and safe to show."""
+    """Render a template in `package`. Text from records is escaped and safe to show."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

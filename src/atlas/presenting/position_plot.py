@@ -1,4 +1,4 @@
-"""The plot of where in a trajectory steps were selected: a panel of bars for each selection."""
+"""The plot of the positions of selected steps: a panel of bars for each selection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_positions(
     """The panels (at least one) in rows, all with the same height of the axis.
 
     Args:
-        description: what a screen reader says of the numbers.
+        description: the numbers in words, for screen readers.
         legend: label by stand-in color; no legend, if None.
         line_label: label of the dotted line in the legend.
     """

@@ -1,8 +1,8 @@
-"""A matplotlib figure -> SVG text that is the same bytes each time and follows the page's colors.
+"""A matplotlib figure -> SVG text that is reproducible byte by byte and uses the page's colors.
 
-The drawing code paints with stand-in colors. Here each becomes a CSS variable of the page, so that
-a plot turns dark with the page, or a fixed color on a light card in a separate file. Text stays
-text: it can be selected and read aloud.
+The drawing code uses stand-in colors. Here each one is replaced: on the page by a CSS variable, so
+that plots follow a dark theme; in a separate file by a fixed color on a light background. Text in
+plots can be selected and read aloud.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Roboto, 'Helvetica Neue', A
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot with what it shows in words; `svg` still has stand-in colors."""
+    """A plot and a description of it; `svg` still has stand-in colors."""
 
     name: str
     title: str
@@ -83,7 +83,7 @@ def drawing(name: str) -> Iterator[None]:
         "ytick.color": MUTED,
     }
     with require_matplotlib().rc_context(settings), warnings.catch_warnings():
-        # A label may be in any script: the browser has the glyph.
+        # A label may be in any script; the browser has the font.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 

@@ -16,7 +16,7 @@ Tone = Literal["", "good", "bad", "caution", "muted"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of a table: a text, a smaller note beside it (mostly an interval), and its tone."""
+    """A table cell: its text, a smaller note beside it (usually an interval), and its tone."""
 
     text: str
     note: str = ""
@@ -24,16 +24,16 @@ class Cell:
 
     @property
     def plain(self) -> str:
-        """The cell as plain text: an interval has brackets already, other notes get parentheses."""
+        """The cell as plain text; a note that is not an interval in brackets gets parentheses."""
         note = self.note if not self.note or self.note.startswith("[") else f"({self.note})"
         return f"{self.text} {note}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row; its first cell is its heading.
+    """A table row; its first cell is the row heading.
 
-    `mark` is a position in the page's list of marks (the color and the shape of an arm).
+    `mark` is an index into the page's list of marks (an arm's color and shape).
     """
 
     cells: tuple[Cell, ...]
@@ -42,7 +42,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Rows under a heading, such as a split; an empty title shows no heading."""
+    """Rows under a common heading, such as a split. With an empty title, no heading is shown."""
 
     title: str
     rows: tuple[TableRow, ...]
@@ -52,8 +52,8 @@ class RowGroup:
 class Table:
     """A table with a caption.
 
-    All columns but the first hold numbers, except those in `text_columns`. A compact table has
-    small type.
+    All columns hold numbers, except the first one and those in `text_columns`. A compact table uses
+    a small font.
     """
 
     caption: str
@@ -67,7 +67,7 @@ class Table:
         return not any(group.rows for group in self.groups)
 
     def is_text(self, column: int) -> bool:
-        """Whether a column is flush left."""
+        """Whether a column holds text and is left-aligned."""
         return column == 0 or column in self.text_columns
 
 
@@ -94,7 +94,7 @@ def text_table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str
 
 
 def terminal_table(table: Table) -> RichTable:
-    """The table for a terminal: nothing in it is markup or moves the cursor."""
+    """The table for a terminal. Markup and control characters in cells are shown as text."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text

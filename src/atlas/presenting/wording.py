@@ -1,4 +1,4 @@
-"""Numbers as people read them: the same words in HTML, Markdown and on the terminal."""
+"""Formats numbers for people, the same in HTML, Markdown and on the terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from atlas.statistics.estimate import Estimate
 MINUS = "−"
 DASH = "–"
 PERCENT = "\u202f%"
-# Labels of arms, selections and the like are cut there.
+# Labels of arms, selections and so on are cut to this length.
 MAX_LABEL = 80
-# Whole paragraphs are cut there.
+# Paragraphs are cut to this length.
 MAX_TEXT = 4000
 
 KIND_LABELS = {kind: kind.replace("_", " ") for kind in CRITICAL_KINDS}
 
 
 def signed(value: float, digits: int) -> str:
-    """With its sign, unless it is 0 to that many digits."""
+    """A number with its sign, except when it is rounded to 0."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 

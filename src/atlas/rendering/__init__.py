@@ -1,1 +1,1 @@
-"""Messages to the forms of chat templates and servers, and text to tokens with step ownership."""
+"""Converts messages for chat templates and servers, and text to tokens with their steps."""

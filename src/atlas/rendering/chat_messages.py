@@ -1,4 +1,4 @@
-"""Messages in the form of chat templates, and what templates without system turns need."""
+"""Converts messages for chat templates, including templates without system messages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ THINK, END_OF_THINKING = "<think>", "</think>"
 
 
 def write_chat_message(message: Message) -> dict[str, Any]:
-    """A message as chat templates expect it: OpenAI's form, but the arguments are an object."""
+    """A message for a chat template: OpenAI's form, but call arguments are an object."""
     chat = write_openai_message(message)
     if message.tool_calls:
-        # Templates print these objects, so the order of the keys matters.
+        # Templates print these objects, so the key order matters.
         chat["tool_calls"] = [
             {
                 "type": "function",
@@ -30,8 +30,8 @@ def write_chat_message(message: Message) -> dict[str, Any]:
 def fold_system(messages: Sequence[Message]) -> list[Message]:
     """The same conversation without system turns.
 
-    Their text is written before the text of the next user turn, with a blank line after each. A
-    system turn that no user turn follows becomes one. No text is lost or moved past an answer.
+    Their text is put before the text of the next user turn, followed by a blank line. A system turn
+    without a later user turn becomes a user turn. No text is lost or moved past an answer.
     """
     folded: list[Message] = []
     waiting: list[str] = []
@@ -52,10 +52,10 @@ def fold_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def thinking_before(message: Message, written: str) -> str:
-    """The thinking between an opened `<think>` and `written`, the response without its thinking.
+    """The thinking to insert before `written`, the response without it, after an open `<think>`.
 
-    It comes from the field `reasoning`, or from the content if the model wrote it there, with or
-    without the opening tag. If there is none, the block is closed at once.
+    It is taken from the field `reasoning`, or from the content, where it may lack the opening tag.
+    Without thinking, the block is closed at once.
     """
     if END_OF_THINKING in written:
         return ""

@@ -1,4 +1,4 @@
-"""Tokens on a terminal. Supervised ones are colored and stand in ⟦ ⟧, which a pipe shows too."""
+"""Tokens as terminal text. Supervised ones are colored and between ⟦ and ⟧."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SUPERVISED, CONTEXT = "black on green", "dim"
 def color_tokens(tokenizer: Any, token_ids: NDArray[np.integer], mask: NDArray[np.bool_]) -> Text:
     """The tokens, shape [T], as text; `mask`, shape [T], says which are supervised.
 
-    Neighbors of equal supervision are decoded together, because a character may take several
-    tokens.
+    Neighboring tokens of the same kind are decoded together, because a character may consist of
+    several tokens.
     """
     text = Text()
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=mask[:1].astype(np.int8))).tolist()

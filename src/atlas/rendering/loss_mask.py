@@ -1,8 +1,8 @@
-"""Ownership to mask: a pure function of token ownership and chosen steps (ATLaS §3.3).
+"""The loss mask as a pure function of token ownership and selected steps (ATLaS §3.3).
 
     L = −Σ_τ Σ_{t ∈ C(τ)} Σ_k log π(a_t^k | full history)
 
-The whole trajectory stays in the context. Only tokens of chosen steps carry loss.
+The whole trajectory stays in the context. Only tokens of selected steps carry loss.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ IGNORED_LABEL = -100
 
 
 def loss_mask(example: TokenizedExample, steps: Collection[int]) -> NDArray[np.bool_]:
-    """Which tokens are supervised, shape [T]: those of `steps`. The first token never is."""
+    """The loss mask, shape [T]: true for tokens of `steps`, except for the first token."""
     mask = np.isin(example.step_of_token, [step for step in steps if step != NO_STEP])
-    # Nothing predicts the first token.
+    # No position predicts the first token.
     mask[:1] = False
     return mask
 
 
 def labels(example: TokenizedExample, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Token ids where supervised, -100 elsewhere, shape [T], unshifted, as trainers read them."""
+    """Labels, shape [T]: ids of supervised tokens, -100 elsewhere; not shifted."""
     return np.where(mask, example.token_ids, IGNORED_LABEL).astype(np.int64)

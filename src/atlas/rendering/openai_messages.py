@@ -1,4 +1,4 @@
-"""Messages in OpenAI's form, which most files, servers and trainers share."""
+"""Reads and writes messages in OpenAI's form, which most files, servers and trainers use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atlas.records import Message, ToolCall
 
 
 def write_openai_message(message: Message) -> dict[str, Any]:
-    """A message as an object. Optional fields are absent, not null; arguments are verbatim text."""
+    """A message as an object. Missing fields are absent, not null; arguments are verbatim text."""
     written: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning is not None:
         written["reasoning_content"] = message.reasoning
@@ -31,7 +31,7 @@ def write_openai_message(message: Message) -> dict[str, Any]:
 
 
 def read_openai_message(written: Mapping[str, Any]) -> Message:
-    """The message that `write_openai_message` wrote, also where a table set absent fields to null.
+    """Read what `write_openai_message` wrote; absent fields may also be null.
 
     Raises:
         KeyError, TypeError, ValueError: the object is damaged.
@@ -52,7 +52,7 @@ def _read_call(call: Mapping[str, Any]) -> ToolCall:
 
 
 def decode_arguments(text: str) -> Any:
-    """The arguments of a call as an object; the text itself where a model wrote broken JSON."""
+    """The arguments of a call as an object, or the text itself if it is not valid JSON."""
     try:
         return json.loads(text)
     except ValueError:

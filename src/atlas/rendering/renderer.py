@@ -1,14 +1,14 @@
-"""Text to tokens with the step that owns each token. The package does this in this place only.
+"""Renders conversations to tokens, each with the step that owns it. No other module does this.
 
 A trajectory is rendered once by the tokenizer's own chat template and tokenized once. The span of a
-response is what the template adds when that message is added. It is never found by searching for
-strings, so an observation that spells out role headers owns nothing. A template that rewrites
-history (strips earlier thinking, for example) is detected by the same comparison. It gives one
-example per step, with the history as the model sees it at inference.
+response is the text that the template adds for this message. It is not found by a text search, so
+an observation that contains role headers cannot be mistaken for a response. The same comparison
+detects templates that rewrite history (for example, by stripping earlier thinking). Then there is
+one example per step, with the history as the model sees it at inference.
 
-What the generation prompt writes is context, also where it opens `<think>`: at inference the model
-is given it. What follows is the response: thinking, its closing tag, answer, tool calls and end of
-turn.
+The generation prompt belongs to the context, even if it opens `<think>`, because at inference it is
+given to the model. The response is what follows: thinking, its closing tag, answer, tool calls and
+end of turn.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Renderer:
 
         Args:
             open_turn: whether to add the header after which the model answers.
-            tools: schemas that the template may write; one without tools ignores them.
+            tools: tool schemas; a template without tool support ignores them.
 
         Raises:
             ModelError: the template refuses the conversation.
@@ -82,7 +82,7 @@ class Renderer:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about how conversations are written for this model."""
+        """Notes for the user on how this model's template writes conversations."""
         if not self.folds_system:
             return ()
         return (
@@ -92,16 +92,16 @@ class Renderer:
 
     @cached_property
     def folds_system(self) -> bool:
-        """Whether system text goes into user turns, because the template has no system turn.
+        """Whether system text is moved to user turns, because the template lacks system turns.
 
-        Such a template refuses a system turn, or drops its text once an answer follows. Mistral
-        v0.3 writes it into the last user turn only.
+        Such a template refuses system turns, or drops their text when an answer follows. Mistral
+        v0.3 writes it only into the last user turn.
         """
         chat = [Message(role="user", content="Which?"), Message(role="assistant", content="This.")]
         try:
             self._apply(chat, False, ())
         except Exception:
-            # The template refuses more than a system turn. `render` reports what.
+            # The template refuses more than the system turn; `render` will report the reason.
             return False
         system = Message(role="system", content="Xyzzy")
         try:
@@ -121,7 +121,7 @@ class Renderer:
         return str(text)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of rendered text. The template wrote the special tokens, so none are added."""
+        """The tokens of rendered text, without added special tokens: the template wrote them."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def tokenize_trajectory(
@@ -132,18 +132,18 @@ class Renderer:
         truncation: Truncation = "drop_tail",
         others: Collection[int] = (),
     ) -> list[TokenizedExample]:
-        """The trajectory as tokens with owners.
+        """Tokenize a trajectory, with the owner of each token.
 
         One example, or one per step if the template rewrites history.
 
         Args:
-            max_tokens: longer sequences lose their tail; steps that no longer fit whole become
+            max_tokens: longer sequences are cut off; steps that do not fit completely become
                 `dropped_steps`.
-            steps: the steps that matter (None: all). If there is one example per step, only they
-                and `others` get one.
-            truncation: whether observations are cut first, so that fewer steps that matter drop.
-            others: steps for which no observation is cut. They change no token before the last
-                step that matters.
+            steps: the wanted steps (None: all). With one example per step, only they and `others`
+                get an example.
+            truncation: whether observations are cut first, so that more wanted steps fit.
+            others: more steps to include; no observation is cut for them. They change no token
+                before the last wanted step.
 
         Raises:
             ModelError: the template places a response where it cannot be located.
@@ -177,10 +177,10 @@ class Renderer:
         max_tokens: int,
         matter: frozenset[int],
     ) -> list[TokenizedExample]:
-        """The example again, with observations cut so that dropped steps that matter fit.
+        """Make the example again, with observations cut so that dropped steps fit.
 
-        More than one example if the template now rewrites history: Qwen3's takes the marker for a
-        question where it recognized a tool's result.
+        There may be several examples, if the template now rewrites history: Qwen3's template takes
+        the marker for a user's question in place of a tool result.
         """
         if not matter.intersection(example.dropped_steps):
             return [example]
@@ -203,7 +203,7 @@ class Renderer:
     def opening_ids(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> list[int]:
-        """The tokens of a conversation up to where the model answers."""
+        """The tokens of a conversation up to the model's answer."""
         return self.encode(self.render(messages, open_turn=True, tools=tools))
 
     def continuation_ids(
@@ -215,14 +215,15 @@ class Renderer:
         """The tokens from the end of turn of the last of `messages` to the model's next turn.
 
         Args:
-            new: the messages that arrived in between.
+            new: the messages between these two turns.
 
         Returns:
             None if the whole conversation must be encoded again: the template rewrites history
             when messages are added, or it omitted some of what was said (thinking).
         """
         if self._shape.thinking_opener:
-            # It opened the last response and is no longer written before it.
+            # The opener was before the last response, but the template does not write it there any
+            # more.
             return None
         before = self._render_closed(messages, tools)
         after = self.render([*messages, *new], open_turn=True, tools=tools)
@@ -237,7 +238,7 @@ class Renderer:
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """The tokens at which generation stops."""
+        """The token ids at which generation stops."""
         eos = self.tokenizer.eos_token_id
         return frozenset(self.end_of_turn[-1:]) | (frozenset() if eos is None else {int(eos)})
 
@@ -252,13 +253,13 @@ class Renderer:
     def _render_closed(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> str:
-        """The text up to the last of `messages`, without what ends a whole conversation."""
+        """The text up to the last of `messages`, without the text that ends a conversation."""
         return self.render(messages, tools=tools).removesuffix(self._shape.finale)
 
     def _span(
         self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]
     ) -> tuple[str, ResponseSpan]:
-        """The text up to the end of the response at `index`, and where in it the response lies."""
+        """The text up to the end of the response at `index`, and the response's span in it."""
         opened = self.render(messages[:index], open_turn=True, tools=tools)
         text = self._render_closed(messages[: index + 1], tools)
         opener = self._shape.thinking_opener

@@ -1,4 +1,4 @@
-"""Which step owns each token of a rendered conversation. Loss masks are derived from this."""
+"""Determines which step owns each token of a conversation. Loss masks are derived from this."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TokenizedExample:
 
     Attributes:
         token_ids: shape [T], int32.
-        step_of_token: shape [T], int32; the step whose response holds the token, its end of turn
-            included, or -1.
+        step_of_token: shape [T], int32; the step whose response (including its end of turn)
+            contains the token, or -1.
         steps: the steps that own tokens here.
-        dropped_steps: steps that should be here but did not fit whole into the token limit.
-        unwritten_thinking: those of `steps` with thinking that the template does not write.
+        dropped_steps: wanted steps that did not fit completely into the token limit.
+        unwritten_thinking: steps whose thinking the template does not write.
         cut_observations: steps whose observation was replaced by a marker.
     """
 
@@ -37,7 +37,7 @@ class TokenizedExample:
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpan:
-    """Characters [start, end) of the text that hold the response of `step` and its end of turn."""
+    """The characters [start, end) with the response of `step` and its end of turn."""
 
     step: int
     start: int
@@ -53,11 +53,11 @@ def own_tokens(
     wanted: Collection[int],
     max_tokens: int | None,
 ) -> TokenizedExample:
-    """Tokenize `text` once and give each token the step whose span covers it.
+    """Tokenize `text` once, and assign each token to the step whose span contains it.
 
     Args:
         wanted: the steps to report as kept or dropped.
-        max_tokens: the tail beyond it is cut; a step that does not fit whole owns nothing.
+        max_tokens: the rest is cut off; a step that does not fit completely owns no token.
     """
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
@@ -66,8 +66,8 @@ def own_tokens(
     owner = np.full(len(token_ids), NO_STEP, dtype=np.int32)
     dropped = []
     for span in spans:
-        # A token that straddles the header and the response belongs to the header: the model
-        # never generates it on its own.
+        # A token with characters of both header and response belongs to the header, because the
+        # model does not generate it.
         inside = (starts >= span.start) & (ends <= span.end) & (ends > starts)
         if max_tokens is None or not inside[max_tokens:].any():
             owner[inside] = span.step

@@ -1,4 +1,4 @@
-"""What is cut when a trajectory is longer than the token limit.
+"""Shortens trajectories that are longer than the token limit.
 
 `drop_tail` keeps the context of every remaining step as the agent will see it (ATLaS §3.3: the
 whole trajectory stays in the context). `cut_observations` keeps more critical steps, under a
@@ -23,11 +23,11 @@ def cut_observations(
     tokens_through: Callable[[Trajectory, int], int],
     tokens_of: Callable[[str], int],
 ) -> tuple[Trajectory, tuple[int, ...]]:
-    """Replace the fewest observations by MARKER that let the last wanted step fit.
+    """Replace as few observations as possible by MARKER, so that the last wanted step fits.
 
-    If it cannot fit, the wanted step before it counts as the last, and so on. If none can fit,
-    nothing is cut. The first observation stays, because it holds the task. Observations far from a
-    wanted step are cut first (the earlier of equals), those right before one last.
+    If that is not possible, the wanted step before it is tried, and so on. If no step can fit,
+    nothing is cut. The first observation is kept, because it contains the task. The observations
+    that are farthest from a wanted step are cut first; of equally far ones, the earlier.
 
     Args:
         wanted: the steps to keep, ascending.

@@ -1,4 +1,4 @@
-"""How a chat template opens and closes a turn, read from conversations of a few words."""
+"""Finds out from short conversations how a chat template opens and closes a turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ASKED, _ANSWER, _ASKED_AGAIN = "Which?", "Xyzzy", "Why?"
 
 @dataclass(frozen=True, slots=True)
 class TurnShape:
-    """What a template writes around a response.
+    """The text and tokens that a template writes around a response.
 
     Attributes:
         thinking_opener: the end of the generation prompt (`<think>` and a newline) that the
@@ -38,7 +38,7 @@ def read_turn_shape(
     """The shape of a template's turns.
 
     Args:
-        render: messages and whether to open a turn -> text.
+        render: a function (messages, whether to open a turn) -> text.
         name: the model's name for error messages.
 
     Raises:
@@ -85,9 +85,9 @@ def _first_difference(text: str, other: str) -> int:
 
 
 def _num_common(tokenizer: Any, one: str, other: str) -> int:
-    """How many characters of `one` belong to tokens that both texts begin with.
+    """The number of characters in the tokens that both texts begin with.
 
-    By tokens, because `<|end` is not a beginning of `<|endoftext|>`.
+    Whole tokens are compared, because `<|end` is not a common beginning with `<|endoftext|>`.
     """
     first, second = _encode(tokenizer, one), _encode(tokenizer, other)
     end = 0

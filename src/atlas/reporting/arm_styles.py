@@ -19,7 +19,7 @@ CONTROL_MARKS = ("s", "^", "v", "P", "X")
 def styled_arms(report: Report) -> list[tuple[ArmReport, MarkStyle]]:
     """Each arm with its style, by its role.
 
-    Controls take theirs in the order of the report; from the sixth on they are hollow.
+    Controls get styles in the order of the report; from the sixth on, their marks are hollow.
     """
     num_marks = len(CONTROLS)
     controls = (

@@ -1,4 +1,4 @@
-"""What the report knows of each arm: its runs, their episodes, and what they were trained on."""
+"""The data of each arm: its runs, their episodes, and what they were trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atlas.terminal.visible_text import one_line
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run folder under its name in the report."""
+    """A run folder and its name in the report."""
 
     name: str
     path: Path
@@ -26,7 +26,7 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One run on one split; episodes by task id, in the order of the reference's first run."""
+    """A run on a split; episodes by task id, in the order of the reference's first run."""
 
     folder: RunFolder
     episodes: dict[str, TrajectoryFacts]
@@ -36,8 +36,8 @@ class Evaluation:
 class TrainingData:
     """The trajectories of a training and the selection made from them, by trajectory id.
 
-    `complement_of` is the selection whose rest was drawn from, if any. `annotated_steps` are those
-    that the source itself marks as critical.
+    For a complement, `complement_of` is the other selection. `annotated_steps` are the steps that
+    the source marks as critical.
     """
 
     selection_folder: RunFolder
@@ -50,7 +50,7 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training: its loss curve, if it logged one, and what it was trained on."""
+    """A training: its loss curve if there is one, and its data."""
 
     folder: RunFolder
     loss: LossCurve | None
@@ -78,7 +78,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """Its name in the report, safe to show."""
+        """The name of the arm in the report, safe to show."""
         return one_line(self.config.label or self.name, MAX_LABEL)
 
     @property

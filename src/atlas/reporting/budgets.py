@@ -15,7 +15,7 @@ SINGLE = "as recorded"
 
 
 def measure_budget(arm: Arm) -> Budget | None:
-    """What the arm's trainings were given and took; None for the untuned model."""
+    """The budget and cost of an arm's trainings; None for the untuned model."""
     trainings = arm.trainings
     if not trainings:
         return None
@@ -26,15 +26,15 @@ def measure_budget(arm: Arm) -> Budget | None:
         "supervised_step_share": _over_runs(trainings, "num_supervised_steps", "num_steps"),
         "supervised_token_share": _over_runs(trainings, "num_supervised_tokens", "num_tokens"),
     }
-    # The summary of a training holds the other numbers under the same names.
+    # The other numbers have the same names in the summary of a training.
     others = [name for name in Budget.model_fields if name not in known]
     return Budget(**known, **{name: _over_runs(trainings, name) for name in others})
 
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:
-    """Where the selected steps lie and of what kind they are, over the arm's distinct selections.
+    """Positions and kinds of the selected steps, over the arm's distinct selections.
 
-    None where the arm has none.
+    None if the arm has no selection.
     """
     given = [training.data for training in arm.trainings if training.data]
     data = {part.selection_folder.path.resolve(): part for part in given}.values()
@@ -69,7 +69,7 @@ def profile_selection(arm: Arm) -> SelectionProfile | None:
 
 
 def _ratio(data: TrainingData) -> float | None:
-    """The share of steps that could be selected, None where the selector set its own budget."""
+    """The share of steps that could be selected; None if the selector set its own budget."""
     if all(selection.budget == selection.num_steps for selection in data.selections.values()):
         return None
     ratio = (data.complement_of or data.selection_folder).manifest.config.get("ratio")
@@ -79,7 +79,7 @@ def _ratio(data: TrainingData) -> float | None:
 def _over_runs(
     trainings: Sequence[Training], field: str, whole: str | None = None
 ) -> SourcedEstimate:
-    """A number that the trainings recorded, or its share of the number `whole`."""
+    """A number that the trainings recorded, possibly as a share of the number `whole`."""
     known = []
     for training in trainings:
         summary = training.folder.manifest.summary

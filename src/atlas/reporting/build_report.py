@@ -1,8 +1,7 @@
-"""Report: `evaluations + trainings -> report`: did it help, and how sure is that?
+"""Report: `evaluations + trainings -> report`: did training help, and how certain is that?
 
-OUT/report.html   one file that needs no other
-OUT/report.md     the same, with the plots in OUT/plots/
-OUT/report.json   every number with the run, file and field that it came from
+OUT/report.html the report as one self-contained file OUT/report.md the same, with the plots in
+OUT/plots/ OUT/report.json every number, with the run, file and field it was computed from
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MAX_TITLE = 200
 
 
 def build_report(config: ReportConfig, out: Path) -> Manifest:
-    """Compare the arms of `config` and write the report into the run folder `out`.
+    """Compare the arms in `config` and write the report to the run folder `out`.
 
     Raises:
         RunError: a run is missing or unfinished, or the runs cannot be compared (see `read_arms`).
@@ -81,7 +80,7 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
 
 
 def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
-    """All numbers of the report, then its words; paths of runs are relative to `out`."""
+    """Compute all numbers of the report, then its text. Paths of runs are relative to `out`."""
     splits = tuple(arms[0].runs[0].evaluations)
     report = Report(
         title=one_line(config.title, MAX_TITLE),
@@ -124,7 +123,7 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
 
 
 def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:
-    """One row for each folder that was read, with several names where several runs share it."""
+    """One row for each folder; a folder that several runs share has several names."""
     by_path: dict[str, list[RunFolder]] = {}
     for folder in _folders(arms):
         by_path.setdefault(relative_path(folder.path, out), []).append(folder)

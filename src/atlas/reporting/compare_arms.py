@@ -1,8 +1,8 @@
 """Arms -> paired differences, in three families.
 
 The families are: each arm against the reference, each arm against the base model, and the focus
-against each control. A family asks its question of several arms and splits at once, so its p-values
-are adjusted together (Holm 1979), and the verdict follows the adjusted one.
+against each control. Each family has several comparisons, so its p-values are adjusted together
+(Holm 1979). The verdict uses the adjusted p-value.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def compare_arms(
 def _pairs(family: Family, arms: Sequence[Arm], config: ReportConfig) -> Iterator[tuple[Arm, Arm]]:
     by_name = {arm.name: arm for arm in arms}
     roles = {"reference": config.reference, "base": config.base, "focus": config.focus_arm}
-    # The arms that a family leaves out besides its own.
+    # The arms that are left out of a family.
     passed = {"reference": ("base",), "base": (), "focus": ("reference", "base")}[family]
     one = roles[family]
     if one is None:
@@ -96,10 +96,10 @@ def _describe(
 def _success_difference(
     result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float
 ) -> SourcedEstimate:
-    """The bootstrap's interval, or where every task came out alike a limit from Wilson's.
+    """The bootstrap interval; if all tasks have the same difference, limits from Wilson's interval.
 
-    That limit says how often another outcome is still possible. A task that comes out otherwise
-    moves the difference by 1, or by at most 2 where the arm won or lost all of them.
+    Wilson's limit says how often another outcome is still possible. Each such task changes the
+    difference by 1, or by up to 2 if the arm won or lost all tasks.
     """
     value = result.difference.value
     if value is None or result.difference.limits is not None:

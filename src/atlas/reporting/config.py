@@ -20,34 +20,40 @@ class ArmRun(Config):
     """
 
     training: Path | None = Field(
-        None, description="the run folder of train; none for the untuned model"
+        None, description="run folder of train; none for the untuned model"
     )
     evaluations: dict[str, Path] = Field(
-        min_length=1, description="split -> run folder of evaluate"
+        min_length=1, description="the run folder of evaluate for each split, as split: folder"
     )
 
 
 class ArmConfig(Config):
     """One arm: a name, a label for the report, and its runs, one per training seed."""
 
-    name: str = Field(min_length=1, description="its name in recipes")
-    label: str | None = Field(None, description="its name in the report; the name, if none")
-    runs: tuple[ArmRun, ...] = Field(min_length=1, description="one per training seed")
+    name: str = Field(min_length=1, description="the name of the arm in recipes")
+    label: str | None = Field(
+        None, description="the name of the arm in the report; if none, the same as `name`"
+    )
+    runs: tuple[ArmRun, ...] = Field(min_length=1, description="one entry per training seed")
 
 
 class ReportConfig(Config):
-    """What a report compares with what, and how its intervals are made."""
+    """Which arms a report compares, and how its intervals are computed."""
 
-    title: str = Field("Critical steps against all steps", description="of the page")
-    arms: tuple[ArmConfig, ...] = Field(min_length=1, description="in the order of the report")
-    reference: str = Field("all", description="the arm that every other one is compared with")
+    title: str = Field("Critical steps against all steps", description="title of the page")
+    arms: tuple[ArmConfig, ...] = Field(
+        min_length=1, description="the arms, in the order in which the report shows them"
+    )
+    reference: str = Field("all", description="the arm that all other arms are compared with")
     base: str | None = Field(None, description="the arm of the untuned model")
     focus: str | None = Field(
-        None, description="the arm of the headline; if none, the first that has no other role"
+        None,
+        description="the arm that the headline is about; if none, the first arm that is "
+        "neither reference nor base",
     )
-    seed: int = Field(0, description="of the resampling")
-    resamples: int = Field(10_000, ge=100, description="of each bootstrap")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of every interval")
+    seed: int = Field(0, description="seed of the bootstrap")
+    resamples: int = Field(10_000, ge=100, description="number of resamples of each bootstrap")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence level of all intervals")
 
     @model_validator(mode="after")
     def _arms_are_known(self) -> ReportConfig:
@@ -69,7 +75,7 @@ class ReportConfig(Config):
 
     @property
     def focus_arm(self) -> str | None:
-        """The arm of the headline; None where there is only the reference (and the base)."""
+        """The arm of the headline; None if there are only the reference and the base."""
         return self.focus or next(
             (arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None
         )

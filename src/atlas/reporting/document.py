@@ -1,4 +1,4 @@
-"""Report -> document: what is said, in which order.
+"""Report -> document: the content of the report, in order.
 
 The page and the Markdown file are two forms of the same document.
 """
@@ -32,9 +32,9 @@ from atlas.reporting.verdicts import VERDICTS, split_label
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The focus against the reference on one split, in large type.
+    """The focus compared with the reference on one split, in large type.
 
-    `low`, `estimate` and `high` are places on the interval's bar, as shares of its width.
+    `low`, `estimate` and `high` are positions on the bar of the interval, as shares of its width.
     """
 
     split: str
@@ -50,7 +50,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A part of the report: a lead in words, then items, plots and tables."""
+    """A part of the report: introductory text, then items, plots and tables."""
 
     id: str
     title: str
@@ -62,7 +62,7 @@ class ReportSection:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Everything that is shown."""
+    """The whole content of the report."""
 
     report: Report
     tiles: tuple[Tile, ...]

@@ -1,4 +1,4 @@
-"""Comparisons -> the headline and the findings in words. Every sentence follows from a verdict."""
+"""Comparisons -> the headline and the findings as text. Every sentence is based on a verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atlas.presenting.wording import join_words, percent, percent_interval
 from atlas.reporting.report import ArmComparison, ArmVerdict, Family, Report
 from atlas.reporting.verdicts import difference_text, split_label
 
-# The words of a verdict in the headline: in its first clause, which names both arms, and in later
+# The text for a verdict in the headline: for the first clause, which names both arms, and for later
 # clauses.
 CLAUSES: dict[ArmVerdict, tuple[str, str]] = {
     "better": ("{arm} beats {against} on {where}: {how}", "on {where} it is better: {how}"),
@@ -32,7 +32,7 @@ CLAUSES: dict[ArmVerdict, tuple[str, str]] = {
         "on {where} they have no task with a valid episode in both",
     ),
 }
-# The words of a verdict that several arms share: one arm against others, and others against one.
+# The text for a verdict that several arms share: one arm against others, and others against one.
 ONE_AGAINST_SEVERAL: dict[ArmVerdict, str] = {
     "better": "{one} is better than {several} on {where}.",
     "worse": "{one} is worse than {several} on {where}.",
@@ -54,7 +54,7 @@ SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
 def write_headline(report: Report) -> str:
     """One sentence: the focus against the reference on each split.
 
-    Without a focus the sentence holds the numbers of the reference.
+    Without a focus, the sentence reports the numbers of the reference.
     """
     reference = report.arm(report.reference)
     if report.focus is None:
@@ -101,7 +101,7 @@ def _share(
     one: str | None,
     rows: Sequence[tuple[str, ArmComparison]],
 ) -> Iterator[str]:
-    """A sentence for each verdict and all the arms that have it on the same splits.
+    """One sentence for all arms that have the same verdict on the same splits.
 
     `rows` holds the comparisons of the arm `one`, each with the label of the other arm.
     """

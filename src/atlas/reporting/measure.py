@@ -1,4 +1,4 @@
-"""Episodes of an arm -> its numbers on a split, whole and by task group, with intervals."""
+"""Episodes of an arm -> its numbers on a split and by task group, with intervals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIELDS: dict[str, Callable[[TrajectoryFacts], float]] = {
 def measure_split(arm: Arm, split: str, config: ReportConfig) -> SplitResult:
     """The numbers of `arm` on `split`.
 
-    Groups are in alphabetical order; there are none where the tasks carry no group.
+    Groups are in alphabetical order; there are none if the tasks have no group.
     """
     runs = episodes_of(arm, split)
     groups = {
@@ -73,7 +73,7 @@ def sourced(estimate: Estimate, method: str, sources: tuple[str, ...]) -> Source
 
 
 def episode_sources(arm: Arm, split: str, field: str) -> tuple[str, ...]:
-    """Where a field of the episodes was read, one source per run."""
+    """The sources of a field of the episodes, one per run."""
     return tuple(f"{run.evaluations[split].folder.name}/episodes.jsonl#{field}" for run in arm.runs)
 
 
@@ -122,8 +122,8 @@ def _success_rate(
     num_tasks = int((~np.isnan(values).all(axis=0)).sum())
     if num_tasks == 0:
         return SourcedEstimate(method=WILSON, sources=sources)
-    # Where all episodes came out alike, nothing can be resampled: each task counts once, as with a
-    # single run.
+    # If all episodes have the same result, resampling is not possible. Then each task counts once,
+    # as with a single run.
     if len(values) == 1 or known.min() == known.max():
         successes = known.sum() if len(values) == 1 else known.min() * num_tasks
         rate = wilson_interval(float(successes), num_tasks, config.confidence)

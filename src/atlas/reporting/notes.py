@@ -1,4 +1,4 @@
-"""What a reader must know to judge the numbers: seeds, errors, budgets, unequal settings."""
+"""Notes that a reader needs to judge the numbers: seeds, errors, budgets, unequal settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from atlas.reporting.verdicts import split_label
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
 
-# The supervised tokens of two partial arms may differ by this share before the report warns.
+# The report warns if the supervised tokens of two partial arms differ by more than this share.
 SAME_BUDGET = 0.05
-# An arm with at least this share of its steps supervised has no budget to match.
+# An arm with at least this share of its steps supervised is not compared by budget.
 ALL_STEPS = 0.999
-# A setting and its values are cut there.
+# A setting and its values are cut to this length.
 SETTING_CHARS = 40
 
 
@@ -104,7 +104,7 @@ def _trained_tasks(arms: Sequence[Arm]) -> Iterator[str]:
 
 def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     trainings = [training.folder.manifest for arm in arms for training in arm.trainings]
-    # The seeds of an arm's trainings differ on purpose.
+    # The seeds of an arm's trainings are meant to differ.
     if differing := _differing(trainings, except_for="seed"):
         yield f"The arms were not trained with the same settings: {differing}."
     for split in arms[0].runs[0].evaluations:
@@ -143,7 +143,7 @@ def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
     budgets = [(number, label) for label, number in tokens.items() if number]
     if len(budgets) < 2:
         return
-    # The first arm among equals.
+    # The first of several equal arms.
     (least, fewer), (most, more) = (
         choose(budgets, key=lambda budget: budget[0]) for choose in (min, max)
     )
@@ -172,7 +172,7 @@ def _lost_steps(reports: Sequence[ArmReport]) -> Iterator[str]:
 
 
 def _differing(runs: Sequence[Manifest], except_for: str = "") -> str:
-    """The settings that decide a result and differ between the runs, with their values."""
+    """The settings that affect the result and differ between the runs, with their values."""
     found = []
     for name in sorted(
         {name for run in runs for name in run.result_settings if name != except_for}

@@ -1,4 +1,4 @@
-"""How the steps of each arm were chosen, in the words of the selection runs themselves."""
+"""How the steps of each arm were chosen, as recorded in the selection runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from atlas.terminal.visible_text import one_line
 
 
 def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """First whether a model named the critical steps, over all arms; then a line for each arm."""
+    """Whether a model named the critical steps of any arm, then a line for each arm."""
     lines: list[str] = []
     models: set[str] = set()
     for arm in arms:
         if not arm.trainings:
             continue
         data = arm.trainings[0].data
-        # How the selection was made, and the one that it is the complement of.
+        # How the selection was made and, for a complement, how the other selection was made.
         folders = filter(None, (data.selection_folder, data.complement_of)) if data else ()
         chosen = [folder.manifest.summary["chosen_by"] for folder in folders]
         asking = (one for one in chosen if one["asks_a_model"])

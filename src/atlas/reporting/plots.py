@@ -1,4 +1,4 @@
-"""Report -> plots: a dot with its interval wherever a number is an estimate."""
+"""Report -> plots. Every estimate is a dot with its interval."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PanelRows = Sequence[tuple[ArmReport, MarkStyle, Estimate]]
-# How a panel writes a number and its interval.
+# Functions that format a number and its interval.
 Words = tuple[Callable[[Estimate], str], Callable[[Estimate], str]]
 PANELS_PER_ROW = 2
 # Heights and widths of the panels, in inches.
@@ -74,7 +74,7 @@ def plot_success(report: Report) -> Plot:
 
 
 def plot_differences(report: Report) -> Plot | None:
-    """Paired differences to the reference, a panel for each split; None without comparisons."""
+    """Paired differences from the reference, a panel for each split; None without comparisons."""
     arms = {arm.name: (arm, style) for arm, style in styled_arms(report)}
     panels = [
         [
@@ -141,7 +141,7 @@ def plot_groups(report: Report, split: str) -> Plot | None:
 def plot_arm_positions(report: Report) -> Plot | None:
     """The selected share of the steps in each tenth of the trajectory.
 
-    None where every arm takes all steps.
+    None if every arm takes all steps.
     """
     panels = [
         PositionPanel(
@@ -166,7 +166,7 @@ def plot_arm_positions(report: Report) -> Plot | None:
 def plot_losses(report: Report) -> Plot | None:
     """Training loss over optimizer steps, each run thin and its running mean thick.
 
-    None where nothing was logged.
+    None if nothing was logged.
     """
     shown = [(arm, style) for arm, style in styled_arms(report) if arm.losses]
     if not shown:

@@ -1,4 +1,4 @@
-"""Where in their trajectories the selected steps lie, by tenths, and of what kind they are."""
+"""Counts selected steps by their kind and by their position in the trajectory, in tenths."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ NUM_BINS = 10
 
 
 class PositionBin(Record):
-    """A tenth of the trajectory: its steps, and those selected.
+    """One tenth of the trajectories: its steps, and how many of them were selected.
 
-    `expected_selected` is how many blind draws would select. A step with several kinds counts under
-    each; `no_kind` counts those without any.
+    `expected_selected` is the expected number under random selection. A step with several kinds
+    counts for each of them; `no_kind` counts steps without a kind.
     """
 
     num_steps: int
@@ -28,7 +28,7 @@ class PositionBin(Record):
 
 
 def count_positions(selections: Iterable[Selection]) -> tuple[PositionBin, ...]:
-    """The steps of all selections in each tenth."""
+    """Count the steps of all selections in each tenth."""
     num_steps, num_selected, no_kind = ([0] * NUM_BINS for _ in range(3))
     expected = [0.0] * NUM_BINS
     kinds = [dict.fromkeys(CRITICAL_KINDS, 0) for _ in expected]

@@ -1,8 +1,7 @@
-"""Run folders -> arms. All reading happens here, each file once; everything after it is pure.
+"""Run folders -> arms. Only this module reads files, each one once.
 
-Comparisons are paired, so the arms must have met the same tasks. An arm must be what its name says,
-so each evaluation must be of the checkpoint of its training, and each training of the selection
-that is still there.
+Comparisons are paired, so all arms must have the same tasks. Each evaluation must be of the
+checkpoint of its training, and each training must be of the current selection.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class _RunReader:
         return Training(folder, loss, data)
 
     def _open_input(self, folder: RunFolder, key: str, name: str) -> RunFolder | None:
-        """A run that `folder` was made from, unchanged since then; None if it has no such input."""
+        """Open an input run of `folder`, which must be unchanged; None if there is none."""
         given = folder.manifest.inputs.get(key)
         if given is None:
             return None
@@ -90,7 +89,7 @@ class _RunReader:
 
 
 def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
-    """Every arm with its episodes, loss curves and selections, proven to be comparable.
+    """Read and check every arm with its episodes, loss curves and selections.
 
     Raises:
         RunError: a run is missing or unfinished, arms were evaluated on different tasks or splits,
@@ -143,7 +142,7 @@ def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[
 
 
 def _align_arm(arm: Arm, reference: str, expected: dict[str, Evaluation]) -> Arm:
-    """The same arm with every split's episodes in the order of the reference's tasks."""
+    """The arm with the episodes of every split in the order of the reference's tasks."""
     runs = []
     for number, run in enumerate(arm.runs, start=1):
         where = f"arm '{arm.name}'" + (f", run {number}" if len(arm.runs) > 1 else "")

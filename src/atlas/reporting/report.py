@@ -1,4 +1,4 @@
-"""The records of report.json: every number with the run, file and field it was computed from.
+"""The records of report.json: every number has the run, file and field it was computed from.
 
 A source is written `critical/1/evaluate/held_in/episodes.jsonl#outcome.status`: the name of a run,
 which `Report.runs` resolves to a folder and a digest, then the file in it and the field.
@@ -18,14 +18,14 @@ ArmVerdict = Literal["better", "worse", "not_corrected", "none", "untested"]
 
 
 class SourcedEstimate(Estimate):
-    """An estimate with how it was computed and from what."""
+    """An estimate with its method and sources."""
 
     method: str
     sources: tuple[str, ...]
 
 
 class EpisodeCounts(Record):
-    """What a set of episodes of one arm shows.
+    """Results of a set of episodes of one arm.
 
     Counts are over all runs of the arm, means over its tasks.
     """
@@ -42,7 +42,7 @@ class EpisodeCounts(Record):
 
 
 class SplitResult(Record):
-    """One arm on one split, whole and by task group."""
+    """The results of one arm on one split, in total and by task group."""
 
     split: str
     num_tasks: int
@@ -51,9 +51,9 @@ class SplitResult(Record):
 
 
 class Budget(Record):
-    """What a training was given and what it took.
+    """The data and cost of a training.
 
-    Numbers are means over the arm's runs, with the smallest and largest where they differ.
+    Numbers are means over the arm's runs, with minimum and maximum if they differ.
     """
 
     selector: str
@@ -73,7 +73,7 @@ class Budget(Record):
 
 
 class SelectionProfile(Record):
-    """Where the selected steps of an arm lie and what kind they are."""
+    """Positions and kinds of the selected steps of an arm."""
 
     num_trajectories: int
     num_steps: int
@@ -130,7 +130,7 @@ class ArmComparison(Record):
 
 
 class Note(Record):
-    """Something a reader must know to judge the numbers."""
+    """A note that a reader needs to judge the numbers."""
 
     level: Literal["caution", "info"]
     text: str
@@ -139,7 +139,7 @@ class Note(Record):
 class RunReport(Record):
     """One run folder that the report was made from.
 
-    `names` are what sources call it. `path` is relative to the report.
+    `names` are used in sources. `path` is relative to the report.
     """
 
     names: tuple[str, ...]

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 ROLE_LABELS = {"base": "untuned", "reference": "reference", "focus": "", "control": ""}
 INVALID_STEPS = "Invalid steps"
-# Columns of the main table that a terminal of 80 columns has no room for.
+# Columns of the main table that do not fit on a terminal of 80 columns.
 PAGE_ONLY = ("Successes", INVALID_STEPS)
 
 
 def main_table(report: Report) -> Table:
-    """Success, score, steps and what went wrong: each arm on each split."""
+    """Success, score, steps and errors of each arm on each split."""
     totals = [result.total for arm in report.arms for result in arm.results]
     has_invalid_steps = any(total.invalid_step_share.value is not None for total in totals)
     means = ("Mean score", "Mean steps", *((INVALID_STEPS,) if has_invalid_steps else ()))
@@ -87,13 +87,13 @@ def group_table(report: Report, split: str) -> Table:
 
 
 def groups_in_order(report: Report, split: str) -> list[str]:
-    """The task groups of a split, the easiest for the reference first."""
+    """The task groups of a split, those that are easiest for the reference first."""
     groups = report.arm(report.reference).results[report.splits.index(split)].groups
     return sorted(groups, key=lambda group: (-(groups[group].success_rate.value or 0.0), group))
 
 
 def format_main_table(report: Report) -> RichTable:
-    """The main table for a terminal of 80 columns: only the success rate has its interval."""
+    """The main table for a terminal of 80 columns; only the success rate has an interval."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text

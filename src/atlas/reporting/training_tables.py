@@ -25,7 +25,7 @@ MAX_NAMES = 400
 
 
 def budget_table(report: Report) -> Table:
-    """What each training was given and what it took."""
+    """The data and cost of each training."""
     supervised = ("Supervised steps", "Supervised tokens")
     effort = ("Optimizer steps", "Training time", "Final loss, nats")
     return plain_table(
@@ -37,7 +37,7 @@ def budget_table(report: Report) -> Table:
 
 
 def kind_table(report: Report) -> Table:
-    """Of what kind the selected steps are, and how many the source itself marks as critical."""
+    """Kinds of the selected steps, and how many of them the source marks as critical."""
     kinds = (label.capitalize() for label in KIND_LABELS.values())
     return plain_table(
         "Kinds of the selected steps (one may have several), and how far they agree with the "
@@ -64,7 +64,7 @@ def position_table(report: Report) -> Table:
 
 
 def provenance_table(report: Report) -> Table:
-    """Every run folder behind the report; versions only where they differ."""
+    """Every run folder behind the report; versions only if they differ."""
     mixed = len({str(run.versions) for run in report.runs}) > 1
     rows: dict[str, list[TableRow]] = {}
     for run in report.runs:
@@ -82,7 +82,7 @@ def provenance_table(report: Report) -> Table:
 
 
 def versions_text(run: RunReport) -> str:
-    """The versions of packages that a run was made with."""
+    """The package versions of a run."""
     versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
     return one_line(versions, MAX_PATH)
 

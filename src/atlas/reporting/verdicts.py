@@ -1,4 +1,4 @@
-"""Verdicts, splits and differences of arms in words."""
+"""Text for verdicts, splits and differences of arms."""
 
 from __future__ import annotations
 

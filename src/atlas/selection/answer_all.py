@@ -1,7 +1,7 @@
-"""One answer for each trajectory: `trajectories + selector -> answers`, resumable at any moment.
+"""Gets an answer for each trajectory, resumably: `trajectories + selector -> answers`.
 
-The trajectories are read once, from the first to the last. Those that have an answer already are
-skipped; the others are asked about side by side.
+The trajectories are read once, in order. Those that already have an answer are skipped; the
+selector processes the others concurrently.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class AnswerJob(Generic[AnswerT]):
-    """What is asked about each trajectory, and where the answers go.
+    """What to ask about each trajectory, and where to store the answers.
 
     Attributes:
-        file: the JSONL file of the run, in the order of the trajectories.
-        record: what its lines are.
-        fail: the record of a trajectory without an answer, from id, number of steps and reason.
+        file: the name of the JSONL file, which is in the order of the trajectories.
+        record: the class of its records.
+        fail: makes the record of a trajectory without an answer from its id, number of steps and
+            reason.
     """
 
     selector: Selector | Scorer
@@ -61,17 +62,17 @@ def answer_all(
     meter: CostMeter | None,
     accept_unanswered: bool,
 ) -> None:
-    """Write the file of `job`; nothing is asked about what is in it already, or `kept`.
+    """Write the file of `job`, without asking about trajectories in it or in `kept`.
 
     Raises:
-        EndpointError: some trajectories got no answer, and that is not accepted.
-        DataError: two trajectories have one id.
+        EndpointError: some trajectories got no answer, and `accept_unanswered` is false.
+        DataError: two trajectories have the same id.
     """
     name = job.file.removesuffix(".jsonl")
     log = run.log(name, job.record, key=lambda answer: answer.trajectory_id)
     with closing(log):
         if meter is not None:
-            # What is kept was paid for by another run.
+            # The kept answers were paid for by another run.
             earlier = read_records(log.path, job.record) if log.sealed else log.records()
             meter.take_over(answer for answer in earlier if answer.trajectory_id not in kept)
         if log.sealed:
@@ -85,7 +86,7 @@ def answer_all(
             raise EndpointError(
                 f"{len(unanswered)} of {len(num_steps)} trajectories got no answer, see "
                 f"{run.path / 'problems.jsonl'}. The first: {unanswered[0].reason} The others are "
-                "safe: run the same command again, it asks only for the missing ones. To finish "
+                "safe: run the same command again, which asks only for the missing ones. To finish "
                 "without them, set accept_unanswered=true."
             )
         for problem in unanswered:
@@ -101,9 +102,9 @@ async def _answer_missing(
     num_steps: dict[str, int],
     meter: CostMeter | None,
 ) -> list[Problem]:
-    """Ask about each trajectory without an answer. Returns the problems of those that got none.
+    """Ask about each trajectory without an answer. Returns a problem for each that still has none.
 
-    The number of steps of every trajectory, by id, goes into `num_steps`.
+    `num_steps` is filled with the number of steps of every trajectory, by id.
     """
     done, selector = log.done, job.selector
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
@@ -133,7 +134,7 @@ def _missing(
         if trajectory.id in num_steps:
             raise DataError(
                 f"{trajectories} has the trajectory id '{trajectory.id}' more than once; "
-                "selections go by id."
+                "selections refer to trajectories by id."
             )
         num_steps[trajectory.id] = len(trajectory.steps)
         if trajectory.id not in done:
@@ -141,9 +142,9 @@ def _missing(
 
 
 def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Run `work` to its end, also where a loop runs already, as in a notebook.
+    """Run `work` to its end, even if an event loop is already running, as in a notebook.
 
-    There, too, Ctrl-C stops it.
+    Ctrl-C stops it in both cases.
     """
     try:
         asyncio.get_running_loop()
@@ -163,8 +164,8 @@ def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
             return result.result()
         except BaseException:
             if not result.done():
-                # Without this the thread would go on to ask, and to pay. A loop that has ended
-                # meanwhile refuses the call.
+                # Without this the thread would continue to send paid requests. If the loop has
+                # ended in the meantime, the call fails.
                 loop, task = running.result()
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(task.cancel)

@@ -1,6 +1,6 @@
-"""Trajectories that are asked about side by side: `trajectories -> one answer each`, within limits.
+"""Asks about many trajectories concurrently: `trajectories -> one answer each`, within limits.
 
-Gives up in time where nothing comes back.
+It gives up early if no answers arrive.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ async def answer_each(
     keep: Callable[[AnswerT], None],
     meter: CostMeter | None,
 ) -> list[Problem]:
-    """What went wrong for trajectories without an answer; `keep` is given each answer at once.
+    """Pass each answer to `keep` at once; return a problem for each trajectory without an answer.
 
-    Gives up when nothing comes back any more, or when the next trajectory does not fit under the
-    limit of `meter`. After an error that ends the run (a refused key, for example), nothing more is
-    asked, but with `concurrency.keeps_answers` those under way are waited for and kept: they are
-    paid.
+    It gives up when answers stop arriving, or when the next trajectory could exceed the limit of
+    `meter`. After an error that ends the run (for example, a refused key), nothing more is asked.
+    With `concurrency.keeps_answers`, answers in flight are still waited for and kept, because they
+    are paid for.
     """
     return await _Round(ask, concurrency, missing, keep, meter).run()
 
@@ -51,7 +51,7 @@ class _Round(Generic[AnswerT]):
     num_unanswered_in_a_row: int = 0
     is_over: bool = False
     over_limit: CostLimitError | None = None
-    # One worker at a time waits for room, so that trajectories are asked about in their order.
+    # Only one worker at a time waits for budget, so that trajectories keep their order.
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     room: asyncio.Event = field(default_factory=asyncio.Event)
 

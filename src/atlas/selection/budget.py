@@ -1,7 +1,7 @@
-"""How many steps of a trajectory may be selected: at most the share m of its steps (ATLaS §3).
+"""The budget: how many steps of a trajectory may be selected, at most the share m (ATLaS §3).
 
-Where steps have scores, the share can be of the whole dataset instead: then a trajectory's budget
-is the number of its steps among the best of all.
+For steps with scores, the share can apply to the whole dataset. Then a trajectory's budget is the
+number of its steps among the best steps of all trajectories.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Rounding = Literal["floor", "ceil", "nearest"]
 def step_budget(
     num_steps: int, ratio: float, rounding: Rounding = "floor", min_steps: int = 1
 ) -> int:
-    """max(min_steps, ratio * num_steps rounded), never more than there are steps.
+    """The budget max(min_steps, rounded ratio * num_steps), but at most num_steps.
 
-    The product is exact in the decimals of `ratio`: 0.29 of 100 steps is 29, though 0.29 * 100 is a
-    bit less in floats. A half goes up under "nearest".
+    The product is computed in exact decimals: 0.29 of 100 steps is 29, although 0.29 * 100 is a bit
+    less in floats. With "nearest", a half is rounded up.
 
     >>> [step_budget(n, 0.3) for n in (0, 1, 3, 7, 10)]
     [0, 1, 1, 2, 3]
@@ -45,8 +45,8 @@ def dataset_budgets(
 ) -> dict[str, int]:
     """How many steps of each trajectory (by id) are among the best `ratio` of all steps.
 
-    A step with the score None never is. Of equal scores the earlier step comes first; between
-    trajectories a hash of the id decides, so that their order does not matter.
+    Steps with the score None are ignored. Of equal scores the earlier step comes first; between
+    trajectories a hash of the id decides, so that their order has no effect.
 
     >>> dataset_budgets([("a", [1.0, 5.0, 4.0]), ("b", [2.0, None, 3.0])], 0.5)
     {'a': 2, 'b': 1}
@@ -73,6 +73,6 @@ def dataset_budgets(
 
 
 def best_indices(scores: Sequence[float | None], budget: int) -> list[int]:
-    """The steps with the `budget` highest scores, the earlier of equals; None is never taken."""
+    """The steps with the `budget` highest scores; of equals the earlier; None is never taken."""
     ranked = sorted((-score, index) for index, score in enumerate(scores) if score is not None)
     return [index for _, index in ranked[:budget]]

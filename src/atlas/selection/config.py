@@ -16,39 +16,42 @@ Scope = Literal["trajectory", "dataset"]
 
 
 class SelectConfig(Config):
-    """Which selector, under which budget."""
+    """Which selector is used, and with which budget."""
 
     selector: Annotated[Choice, SELECTOR] = Field(
         Choice("annotated"),
-        description="a row of SELECTORS or package.module:Class, its settings beside its name",
+        description="a selector listed below, or your own as package.module:Class",
     )
-    ratio: float = Field(
-        0.3, gt=0, le=1, description="the share of a trajectory's steps that may be selected"
+    ratio: float = Field(0.3, gt=0, le=1, description="the share of steps that may be selected")
+    rounding: Rounding = Field(
+        "floor", description="how ratio * steps is rounded to a whole number"
     )
-    rounding: Rounding = Field("floor", description="how ratio * steps becomes whole")
     min_steps: int = Field(
         1,
         ge=0,
-        description="the least budget of a trajectory with that many steps; not under scope "
-        "dataset",
+        description="minimum number of steps in the budget of a trajectory, even if ratio "
+        "gives less; ignored with scope=dataset",
     )
     scope: Scope = Field(
         "trajectory",
-        description="whose steps the ratio is of: each trajectory's, or dataset: all (selectors "
-        "with scores)",
+        description="trajectory: ratio applies to each trajectory; dataset: ratio applies "
+        "to the steps of all trajectories together (only for selectors with "
+        "scores)",
     )
-    seed: int = Field(0, description="drives the selectors that draw")
+    seed: int = Field(0, description="seed of the selectors that draw at random")
     accept_unanswered: Annotated[bool, SPEED_ONLY] = Field(
-        False, description="finish though some trajectories got no answer; each becomes a problem"
+        False,
+        description="finish even if some trajectories got no answer; each of them is "
+        "recorded as a problem",
     )
     retry_problems_of: Annotated[str | None, BY_CONTENT] = Field(
         None,
-        description="an earlier run of this selector: keep its selections, ask only about its "
-        "problems",
+        description="an earlier run of the same selector: keep its selections, and ask "
+        "again only about its problems",
     )
 
     def budget(self, num_steps: int) -> int:
-        """How many steps of a trajectory with `num_steps` steps may be selected."""
+        """The budget of a trajectory with `num_steps` steps."""
         return step_budget(num_steps, self.ratio, self.rounding, self.min_steps)
 
 

@@ -1,11 +1,11 @@
-"""What a run pays: each payment is safe on disk as it is made, and the limit is kept.
+"""Records what a run pays on disk at once, and enforces the cost limit.
 
     OUT/spent.jsonl.partial    the total so far, a line after each payment
     OUT/spent.jsonl            the total, one line
 
-A payment counts whether or not it led to a selection: an answer against the rules, a window of a
-trajectory whose other window got no answer, what was under way when the run was killed. A run whose
-answers so far say that it is of no use to go on is stopped.
+A payment counts even if it did not lead to a selection: an answer that breaks the rules, one window
+of a trajectory whose other window got no answer, or a request in flight when the run was killed. A
+run is stopped if all its first answers are unusable.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from atlas.store.run_folders import Run
 
 # Every line has this key, so that the last one counts.
 TOTAL = "total"
-# Unusable answers from the start on: then the model or the settings are at fault.
+# If this many first answers are all unusable, the model or the settings are wrong.
 HOPELESS_AFTER = 20
 
 
 class CostMeter:
-    """What a run has paid, what is under way, and whether one more trajectory fits beside them.
+    """What a run has paid, what is in flight, and whether one more trajectory fits under the limit.
 
-    Without HasPayments, the usage of a selection counts when the selection comes.
+    For selectors without HasPayments, the usage of a selection is counted when it arrives.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class CostMeter:
         # Trajectory id -> USD as estimated, and the sum of them.
         self._under_way: dict[str, float] = {}
         self._under_way_usd = 0.0
-        # What the answers of this process cost, and what they were estimated at.
+        # The cost of this process's answers, and their estimated cost.
         self._answered_usd = self._estimated_usd = 0.0
         if isinstance(selector, HasPayments):
             selector.report_payments(self.pay)
 
     def take_over(self, answers: Iterable[Selection | StepScores]) -> None:
-        """Count what an earlier process of this run left.
+        """Count what earlier processes of this run paid.
 
-        If that process did not record what it paid, its selections say it.
+        If they did not record it, it is computed from their selections.
 
         Raises:
-            ModelError: the first 20 answers were all unusable, or there is a limit to what may be
-                paid and the server reports no tokens.
+            ModelError: the first 20 answers were all unusable, or there is a cost limit and the
+                server reports no token counts.
         """
         usage = Usage()
         for answer in answers:
@@ -75,7 +75,7 @@ class CostMeter:
             self.pay(usage)
 
     def count(self, answer: Selection | StepScores) -> None:
-        """Count an answer that is safe on disk. Raises as `take_over`."""
+        """Count an answer that is written to disk. Raises the same errors as `take_over`."""
         if isinstance(answer, Selection):
             if not isinstance(self._selector, HasPayments):
                 self.pay(answer.usage)
@@ -84,7 +84,7 @@ class CostMeter:
     def _check(self, selection: Selection) -> None:
         usage, limit_usd = selection.usage, self._limit_usd
         if selection.problem is None:
-            # Without a digest and a request, nobody was asked.
+            # Without a digest and a request, no model was asked.
             self._has_usable |= selection.prompt_digest is not None or usage.requests > 0
             num_tokens = usage.input_tokens + usage.output_tokens
             if limit_usd is not None and usage.requests and not num_tokens:
@@ -94,7 +94,7 @@ class CostMeter:
                     "Leave max_cost_usd out, or ask a server that reports its usage."
                 )
         elif usage.requests:
-            # A problem without a request is not the model's.
+            # A problem without a request is not caused by the model.
             self._num_unusable += 1
         if not self._has_usable and self._num_unusable >= HOPELESS_AFTER:
             raise ModelError(
@@ -117,22 +117,22 @@ class CostMeter:
         return not self._under_way
 
     def estimate_usd(self, trajectory: Trajectory) -> float:
-        """0 without a limit."""
+        """The estimated cost of a trajectory; 0 without a limit."""
         if self._limit_usd is None:
             return 0.0
         budget = self._config.budget(len(trajectory.steps))
         return cost_usd(self._selector.estimate(trajectory, budget), self.price) or 0.0
 
     def _expect_usd(self, estimated_usd: float) -> float:
-        """An estimate, raised by as much as the answers of this process cost more than theirs.
+        """An estimate, increased by the factor by which earlier answers exceeded their estimates.
 
-        Hidden thoughts and answers that were asked for again are in no estimate.
+        Estimates do not include hidden thoughts and repeated questions.
         """
         ratio = self._answered_usd / self._estimated_usd if self._estimated_usd else 1.0
         return estimated_usd * max(1.0, ratio)
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
-        """Whether a trajectory fits beside what is paid and under way; if so, it is under way."""
+        """Reserve the cost of a trajectory if it fits under the limit; returns whether it did."""
         would_be_usd = self.cost_usd + self._expect_usd(self._under_way_usd + estimated_usd)
         if estimated_usd and self._limit_usd is not None and would_be_usd > self._limit_usd:
             return False
@@ -141,7 +141,7 @@ class CostMeter:
         return True
 
     def limit_error(self, trajectory_id: str, estimated_usd: float) -> CostLimitError:
-        """Says that a trajectory does not fit, though nothing is under way."""
+        """The error for a trajectory that does not fit although nothing is in flight."""
         return CostLimitError(
             f"this run has paid {self.cost_usd:.4f} USD, and trajectory '{trajectory_id}' is "
             f"expected to take about {self._expect_usd(estimated_usd):.4f} more: together over "
@@ -150,16 +150,16 @@ class CostMeter:
         )
 
     def release(self, trajectory_id: str, answer: Selection | StepScores | None) -> None:
-        """A trajectory is no longer under way, with or without an answer."""
+        """Release the reservation of a trajectory, with or without an answer."""
         estimated_usd = self._under_way.pop(trajectory_id)
-        # Exactly 0 when nothing is under way, so that rounding does not add up.
+        # Exactly 0 when nothing is in flight, so that rounding errors do not add up.
         self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0
         if isinstance(answer, Selection) and answer.usage.requests:
             self._answered_usd += cost_usd(answer.usage, self.price) or 0.0
             self._estimated_usd += estimated_usd
 
     def seal(self) -> None:
-        """The run is over: only its total is kept."""
+        """End the run; only its total is kept."""
         if not self._log.sealed and not self._log.done:
             # Nothing was asked.
             self._log.append(self.paid)

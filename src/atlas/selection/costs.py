@@ -1,4 +1,4 @@
-"""What asking a model costs: `usage x price -> USD`, estimated before a run."""
+"""The cost of asking a model: `usage x price -> USD`, also estimated before a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.selection.judging.judge_config import JudgeConfig
 
 
 def price_of(config: JudgeConfig) -> Price | None:
-    """The price of the model that is asked, in batches if it is asked so; None if it is unknown.
+    """The price of the judge's model, for batches if it uses them; None if it is unknown.
 
     Raises:
         ConfigError: the table of prices cannot be read, or a spending limit is set and no price is
@@ -35,7 +35,7 @@ def full_price(config: JudgeConfig) -> Price | None:
 
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:
-    """USD, or None without a price."""
+    """The cost in USD, or None without a price."""
     if price is None:
         return None
     return (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000

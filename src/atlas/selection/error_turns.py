@@ -1,8 +1,9 @@
-"""Which turns ended in an error: `trajectory -> for each step, the words of the error or None`.
+"""Finds steps that ended in an error: `trajectory -> the error text of each step, or None`.
 
-Patterns of an environment are tried only on its own trajectories: "Nothing happens." is a failed
-act in ALFWorld and may be a sentence of a story elsewhere. Patterns look at the beginning of a
-message (or of a line, where they say so): a file that an agent reads may hold "error" anywhere.
+Patterns of an environment are used only for its own trajectories: "Nothing happens." is a failed
+action in ALFWorld, but elsewhere it may be an ordinary sentence. Patterns match only the beginning
+of a message (or of a line, if they say so), because a file that an agent reads may contain "error"
+anywhere.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from atlas.records import Message, Trajectory
 ANYWHERE = "any"
 # Messages with the role "tool", whatever the environment.
 TOOLS = "tool"
-# How much of the beginning of a message is read, and of its end, where a traceback ends.
+# How many characters of the beginning and of the end of a message are searched.
 CHARS = 4_000
 
 ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         ANYWHERE: (
-            # A server refused or broke.
+            # A server refused or failed.
             r"(HTTP(/[\d.]+)?\s+|\[HTTP |status(_| )?code\W{1,3})[45]\d\d\b",
             # AgentGym's servers and most web interfaces.
             r'\{\s*"(error|detail)"\s*:(?!\s*(null|""|false|\{\}))',
@@ -61,7 +62,7 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "webshop": (r"Invalid (action|Action)\b",),
     }
 )
-# What AgentGym's data and clients put before an observation.
+# The prefix that AgentGym's data and clients put before an observation.
 _LABEL = re.compile(r"\s*((Instruction|Observation):\s*)?")
 _COMPILED = {
     group: tuple(re.compile(pattern) for pattern in patterns)
@@ -70,9 +71,9 @@ _COMPILED = {
 
 
 def error_turns(trajectory: Trajectory) -> list[str | None]:
-    """For each step, the words of the error that its next observation reports, or None.
+    """For each step, the error text that its next observation reports, or None.
 
-    A step after which nothing was seen (the last one, mostly) has no error.
+    A step without a next observation (usually the last one) has no error.
     """
     if not trajectory.steps:
         return []

@@ -18,12 +18,12 @@ from atlas.store.run_folders import check_folder
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a run would ask, before anything is sent. Four characters count as one token.
+    """An estimate of requests, tokens and cost of a run. Four characters count as one token.
 
     Attributes:
         cost_usd: None if no price is known.
-        is_discount_known: else the full price is taken for questions in batches.
-        price_source: where the price comes from; empty if no price is known.
+        is_discount_known: if false, the full price is used for questions in batches.
+        price_source: the source of the price; empty if no price is known.
     """
 
     trajectories: int
@@ -34,12 +34,12 @@ class CostEstimate:
 
 
 def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEstimate:
-    """Requests, tokens and price of what the run `out` still has to ask.
+    """Estimate what the run `out` still has to ask.
 
-    Questions that are asked again after a wrong answer come on top.
+    Questions that are repeated after an invalid answer are not included.
 
     Raises:
-        ConfigError: the selector does not ask a model that is paid for by the token.
+        ConfigError: the selector does not ask a model with a price per token.
         RunError: `out` belongs to another run.
     """
     selector, inputs, kept = prepare_selection(config, trajectories, out)

@@ -1,7 +1,7 @@
-"""What the selectors that read trajectories with a model share: `trajectory -> scores`.
+"""Shared by selectors that score steps by token likelihoods: `trajectory -> scores`.
 
-A model is on this machine, or behind an endpoint that scores prompts. Either way one tokenizer
-writes what is read.
+The model is on this machine, or at an endpoint that scores prompts. In both cases a local tokenizer
+makes the tokens.
 """
 
 from __future__ import annotations
@@ -38,21 +38,26 @@ if TYPE_CHECKING:
 
 
 class LikelihoodConfig(Config):
-    """The model that reads the trajectories, on this machine or behind an endpoint."""
+    """The model that scores the trajectories, on this machine or at an endpoint."""
 
     model: str = Field(
         min_length=1,
-        description="a hub id, a model folder, or a run folder of train; at a server, its name",
+        description="a hub id, a model folder, or a run folder of train; with "
+        "endpoint.base_url, the model's name at that server",
     )
     endpoint: Endpoint = Field(
-        Endpoint(), description="a server that scores prompts; without base_url: this machine"
+        Endpoint(),
+        description="a server that can score prompts; without endpoint.base_url, the model "
+        "runs on this machine",
     )
     tokenizer: str | None = Field(
         None,
-        description="for a model at endpoint.base_url: hub id or folder of its tokenizer; None: "
-        "the model's name",
+        description="for a model at endpoint.base_url: the hub id or folder of its "
+        "tokenizer; if none, the model's name is used",
     )
-    precision: Precision = Field("auto", description=f"of a model on this machine: {PRECISIONS}")
+    precision: Precision = Field(
+        "auto", description=f"precision of a model on this machine: {PRECISIONS}"
+    )
 
     @model_validator(mode="after")
     def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:
@@ -68,7 +73,7 @@ LikelihoodT = TypeVar("LikelihoodT", bound=LikelihoodConfig)
 
 
 class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
-    """Scores steps by what `model` computes for their tokens; loads it at the first trajectory."""
+    """Scores steps by what `model` computes for their tokens. The model is loaded at first use."""
 
     def __init__(self, config: LikelihoodT, context: SelectorContext) -> None:
         super().__init__(config, context)
@@ -77,13 +82,13 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
 
     @abstractmethod
     def rate(self, *read: list[StepTokens]) -> Scores:
-        """A score for each step, from what each model read there (one list a model).
+        """A score for each step, from its tokens as measured by each model (one list per model).
 
-        None for a step without a token.
+        It is None for a step without tokens.
         """
 
     def num_likeliest(self) -> int:
-        """How many of a position's likeliest tokens an endpoint has to name."""
+        """How many of the most likely tokens an endpoint has to report per position."""
         return 1
 
     def inputs(self, out: Path) -> dict[str, Input]:
@@ -96,10 +101,11 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         return Concurrency(self.config.endpoint.max_in_flight)
 
     async def score(self, trajectory: Trajectory) -> Scores | Problem:
-        """A score for each step, or why a model cannot read the trajectory.
+        """A score for each step, or the reason why a model cannot score the trajectory.
 
         Raises:
-            ModelError: a model cannot be loaded or asked, or two have different vocabularies.
+            ModelError: a model cannot be loaded or asked, or two models have different
+                vocabularies.
             EndpointError: the endpoint gave no answer.
         """
         if not self._scorers:
@@ -115,7 +121,7 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         self._scorers, self._clients = [], []
 
     def load(self) -> list[ModelScorer]:
-        """The models that read, in the order of the arguments of `rate`."""
+        """Load the models, in the order of the arguments of `rate`."""
         config = self.config
         if config.endpoint.base_url is None:
             return [self.load_here(config.model)]

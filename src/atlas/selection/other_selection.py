@@ -1,4 +1,4 @@
-"""A selection run of the same trajectories, from which another selector starts."""
+"""A selection run of the same trajectories, which another selector uses as its input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.store.run_folders import Input, run_input
 
 
 class OtherSelection:
-    """The selections of a finished run, found by trajectory.
+    """The selections of a finished run, by trajectory.
 
     Raises:
         RunError: `run` is not a finished selection run of `trajectories`.
@@ -23,7 +23,7 @@ class OtherSelection:
 
     @property
     def selector(self) -> str:
-        """The name of the selector that chose."""
+        """The name of the selector that made them."""
         return next(iter(self._selections.values())).selector
 
     def input(self, out: Path) -> Input:
@@ -33,7 +33,7 @@ class OtherSelection:
         """The selection of `trajectory`.
 
         Raises:
-            RunError: the run has none, or one of another number of steps.
+            RunError: the run has no selection of it, or one with another number of steps.
         """
         found = self._selections.get(trajectory.id)
         if found is None or found.num_steps != len(trajectory.steps):

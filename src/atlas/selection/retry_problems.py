@@ -1,7 +1,7 @@
-"""An earlier run's selections are kept as they are; its problems are asked about again.
+"""Keeps the selections of an earlier run, and asks again about its problems.
 
-The earlier run stays as it was, because other runs were made from it. The new one may use another
-model or longer answers.
+The earlier run is not changed, because other runs may use it. The new run may use another model or
+longer answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from atlas.selection.config import SelectConfig
 from atlas.store.readers import read_selections
 from atlas.store.run_folders import read_manifest
 
-# If one of these changed, half of the new run would be under another budget.
+# If one of these were changed, a part of the new run would have another budget.
 SAME = ("scope", "ratio", "rounding", "min_steps")
 
 
@@ -24,7 +24,7 @@ def read_kept_selections(
     """The selections without a problem in the run `earlier`, by trajectory id.
 
     Raises:
-        ConfigError: the earlier run has another selector or budget, or no problem to try again.
+        ConfigError: the earlier run has another selector or budget, or no problems.
         RunError: it is not a finished selection of these trajectories.
     """
     before = read_manifest(earlier, ("select",)).config

@@ -1,8 +1,8 @@
-"""Scores to selections: the scores are kept, and the choice is a pure function of them.
+"""Turns scores into selections. The scores are saved, and the selection is computed from them.
 
-    OUT/scores.jsonl   one a trajectory: a score for every step, chosen or not
+    OUT/scores.jsonl one line per trajectory: a score for every step, selected or not
 
-Within a trajectory the best steps are the same under either scope; only their number differs.
+The scope changes only how many of a trajectory's best steps are selected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCORES_FILE = "scores.jsonl"
 
 
 class StepScores(Record):
-    """The score of each step of one trajectory, or the problem that left it without any."""
+    """The score of each step of one trajectory, or the problem if there are none."""
 
     version: Literal[1] = SCHEMA_VERSION
     trajectory_id: str
@@ -36,7 +36,7 @@ class StepScores(Record):
 async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
     """The scores of one trajectory.
 
-    A number of scores that is not that of the steps, or a NaN, is a problem too.
+    A wrong number of scores, or a NaN, is also recorded as a problem.
     """
     result = scorer.score(trajectory)
     scores = await result if inspect.isawaitable(result) else result
@@ -49,7 +49,7 @@ async def score_steps(scorer: Scorer, trajectory: Trajectory) -> StepScores:
 
 
 def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
-    """The `budget` steps with the highest scores, the earlier of equals."""
+    """Select the `budget` steps with the highest scores; of equals the earlier."""
     chosen = sorted(best_indices(scores.scores, budget))
     steps = [CriticalStep(index=index, score=scores.scores[index]) for index in chosen]
     return Selection(
@@ -63,10 +63,10 @@ def select_best(scores: StepScores, selector: str, budget: int) -> Selection:
 
 
 def select_by_scores(path: Path, config: SelectConfig) -> Iterator[Selection]:
-    """The selections that follow from a file of StepScores, in its order.
+    """Make the selections from a file of StepScores, in its order.
 
-    Under scope "dataset" the ratio is of all steps of the trajectories that have scores, and a
-    trajectory's budget is what it got.
+    Under scope "dataset" the ratio applies to all steps of all trajectories with scores. The budget
+    of a trajectory is then the number of its selected steps.
     """
     budgets: dict[str, int] = {}
     if config.scope == "dataset":

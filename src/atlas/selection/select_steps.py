@@ -1,12 +1,12 @@
-"""Select: `trajectories -> selections`. Which steps are critical, under a budget.
+"""Select: `trajectories -> selections`. Finds the critical steps under a budget.
 
-    OUT/selections.jsonl   one a trajectory, in the order of the trajectories
-    OUT/scores.jsonl       of selectors that score: what each step got, chosen or not
-    OUT/problems.jsonl     trajectories left without a critical step, and why
-    OUT/spent.jsonl        of selectors that ask a model: what the run paid in all
+    OUT/selections.jsonl one line per trajectory, in the order of the trajectories OUT/scores.jsonl
+    for selectors that score: the score of each step, selected or not OUT/problems.jsonl
+    trajectories left without a critical step, and why OUT/spent.jsonl for selectors that ask a
+    model: the total that the run paid
 
-Each trajectory is read once. Each result is safe on disk at once, so that an interrupted run asks a
-model only for the missing ones.
+Each trajectory is read once. Each result is written to disk at once, so a resumed run asks a model
+only for the missing ones.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ __all__ = ["SelectConfig", "select_steps"]
 
 
 def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifest:
-    """Select the critical steps of every trajectory in the run folder `trajectories`, into `out`.
+    """Select the critical steps of every trajectory in the run `trajectories`; write the run `out`.
 
     Raises:
-        ConfigError: a setting is wrong, or scope "dataset" is asked of a selector without scores.
+        ConfigError: a setting is invalid, or scope "dataset" is used with a selector without
+            scores.
         RunError: an input is not a finished run of the right kind, or `out` is another run.
-        EndpointError: some trajectories got no answer; the same call asks only for those.
-        CostLimitError: the next question might cost more than is left; a higher limit goes on.
+        EndpointError: some trajectories got no answer; the same call asks only about those.
+        CostLimitError: the next question might exceed the cost limit; a higher limit continues.
         ModelError: the model cannot be used.
-        DataError: nothing at all could be selected, or two trajectories have one id.
+        DataError: nothing could be selected, or two trajectories have the same id.
     """
     selector, inputs, kept = prepare_selection(config, trajectories, out)
-    # A limit without a price shows now.
+    # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
     with start_run(out, "select", config, inputs) as run:
         if run.finished:

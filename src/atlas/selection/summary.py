@@ -1,4 +1,4 @@
-"""What a selection run says of itself in its manifest: counts, costs, and who chose the steps."""
+"""The summary in the manifest of a selection run: counts, costs, and who chose the steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from atlas.selection.selectors.base import (
 
 
 def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, Any]:
-    """Who chose the steps, for reports and model cards; `model` is the selector's own setting."""
+    """A sentence on who chose the steps, for reports and model cards."""
     if isinstance(selector, HasSentence):
         sentence = selector.sentence
     else:
@@ -41,7 +41,7 @@ def summarize_selections(
     problems: list[Problem],
     meter: CostMeter | None,
 ) -> dict[str, Any]:
-    """Counts over all selections; the problems among them are added to `problems`."""
+    """Counts over all selections. Their problems are added to `problems`."""
     num_trajectories = num_steps = num_selected = 0
     sets_own_budget = False
     kinds: Counter[str] = Counter()

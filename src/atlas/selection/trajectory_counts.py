@@ -1,4 +1,4 @@
-"""How much a run of trajectories holds, counted without reading its records."""
+"""Counts trajectories and steps of a run without validating its records."""
 
 from __future__ import annotations
 

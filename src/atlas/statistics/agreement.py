@@ -1,9 +1,10 @@
-"""How far two selections of the same trajectories agree, beyond what their budgets explain.
+"""How much two selections of the same trajectories agree, beyond the agreement expected by chance.
 
-Chance is exact. Two selectors that draw `a` and `b` of a trajectory's `n` steps blindly share x of
-them with the hypergeometric probability, a * b / n on average. Everything is measured per
-trajectory at the number of steps that each selection chose there, so a selection with another
-budget is compared fairly. Intervals answer "what if other trajectories (or tasks) had been drawn?".
+Chance agreement is computed exactly. If two selectors draw `a` and `b` of the `n` steps of a
+trajectory at random, the number of common steps has a hypergeometric distribution with mean a * b /
+n. It is computed for each trajectory from the number of steps that each selection chose there, so
+selections with different budgets can be compared. Intervals cover the sampling of trajectories (or
+tasks).
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ from atlas.records import Record
 from atlas.statistics.bootstrap import Floats, Statistic, divide, estimate_statistics, round_known
 from atlas.statistics.estimate import Estimate
 
-# Below this no interval can say that something is better than chance: 2 / 2**5 > 0.05.
+# With fewer units, no result can be significantly better than chance: 2 / 2**5 > 0.05.
 FEWEST_UNITS = 6
 
 BOTH, FIRST, SECOND, STEPS, EXPECTED, MOST, JACCARD, CHANCE_JACCARD, HAS_JACCARD = range(9)
 
 
 class Agreement(Record):
-    """Two selections side by side.
+    """The agreement of two selections.
 
-    `num_units` counts what was resampled: trajectories, or tasks where several share one.
+    `num_units` is the number of resampled units: trajectories, or tasks if several trajectories
+    share one.
 
     Attributes:
-        kappa: Cohen's, over all steps pooled: chosen or not, by the one and by the other.
-        chance_kappa: of blind draws. It is above 0 where both choose a larger share of the same
-            trajectories (the short ones, by a least budget).
-        jaccard: the mean over trajectories of common steps / steps of either, over the trajectories
-            where any step is chosen.
-        precision: the share of the first selection's steps that the second chose too.
-        recall: the share of the second selection's steps that the first chose too.
-        beyond_chance: (common - expected) / (most possible - expected). 0 is chance, 1 is the most
-            that the two budgets allow.
+        kappa: Cohen's kappa over all steps pooled; each selection chooses a step or not.
+        chance_kappa: kappa of random draws. It is above 0 if both selections choose a larger share
+            of the steps in the same trajectories (for example short ones, because of a minimum
+            budget).
+        jaccard: the mean of (common steps / steps in either selection) over the trajectories in
+            which any step is chosen.
+        precision: the share of the first selection's steps that the second also chose.
+        recall: the share of the second selection's steps that the first also chose.
+        beyond_chance: (common - expected) / (most possible - expected). 0 is chance level, 1 is the
+            maximum that the two budgets allow.
     """
 
     num_units: int
@@ -62,7 +65,7 @@ class Agreement(Record):
 
     @property
     def is_better_than_chance(self) -> bool:
-        """Whether the interval of `beyond_chance` is above 0, or all units agree in being above."""
+        """Whether `beyond_chance` is above 0, with its whole interval if it has one."""
         value, low = self.beyond_chance.value, self.beyond_chance.low
         return (
             self.num_units >= FEWEST_UNITS
@@ -74,7 +77,7 @@ class Agreement(Record):
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Two sets of chosen steps of one trajectory, or of a part of it with `num_steps`.
+    """The steps that two selections chose in one trajectory, or in a part of it.
 
     Overlaps with the same `unit` are resampled together.
     """
@@ -86,7 +89,7 @@ class Overlap:
 
 
 def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
-    """Agreement over trajectories."""
+    """Measure the agreement over all trajectories."""
     by_unit: dict[str, Floats] = defaultdict(lambda: np.zeros(9))
     num_trajectories = 0
     for overlap in overlaps:
@@ -128,7 +131,7 @@ def measure_agreement(overlaps: Iterable[Overlap], seed: int = 0) -> Agreement:
 
 
 def cohen_kappa(sums: Floats) -> Floats:
-    """Cohen's kappa (1960) of two yes/no judgements, NaN where both are constant.
+    """Cohen's kappa (1960) of two yes/no judgments; NaN if both are constant.
 
     The columns are BOTH, FIRST, SECOND, STEPS.
 
@@ -144,7 +147,7 @@ def cohen_kappa(sums: Floats) -> Floats:
 
 @lru_cache(maxsize=65_536)
 def expected_jaccard(num_first: int, num_second: int, num_steps: int) -> float:
-    """The mean Jaccard index of two blind draws of `num_steps` steps; at least one must draw.
+    """The mean Jaccard index of two random draws from `num_steps` steps, not both of them empty.
 
     >>> expected_jaccard(1, 1, 4)
     0.25

@@ -1,8 +1,8 @@
-"""The bootstrap: what would the number be if other tasks, trajectories or runs had been drawn?
+"""The bootstrap: how much a number would vary with other tasks, trajectories or runs.
 
-Everything that resamples uses this module: the same blocks, the same seeds, and one rule for the
-limits of an interval. Arrays carry the axes R (training runs), T (tasks), U (units), K (sums)
-and C (resamples of one block).
+All resampling uses this module, with the same blocks, seeds and rule for the limits of an interval.
+Arrays carry the axes R (training runs), T (tasks), U (units), K (sums) and C (resamples of one
+block).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from atlas.statistics.estimate import Estimate
 
 CONFIDENCE = 0.95
-# Resamples of a statistic of sums.
+# Number of resamples for a statistic of sums.
 NUM_RESAMPLES = 2_000
-# Bounds the memory of one block of resamples. It is fixed, so the draws are the same everywhere.
+# Limits the memory of one block of resamples. It is constant, so the draws are the same everywhere.
 CHUNK_ELEMENTS = 2_000_000
-# Sums of tenths and thirds miss 0 by a rounding error.
+# Sums of floats may differ from 0 by a rounding error.
 TINY = 1e-12
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ Statistic = Callable[[Floats], Floats]
 
 
 def mean_per_task(values: Floats) -> Floats:
-    """The mean of each task over the runs [R, T] -> [T]; NaN, an invalid episode, is left out."""
+    """The mean of each task over the runs [R, T] -> [T]; NaN (an invalid episode) is ignored."""
     [means] = _mean_over_runs(values, np.ones((1, len(values))))
     return np.asarray(means)
 
@@ -36,12 +36,12 @@ def mean_per_task(values: Floats) -> Floats:
 def resample_means(
     seed: int, num_resamples: int, values: Floats, minus: Floats | None = None
 ) -> Floats:
-    """The mean over drawn tasks and runs in each resample, NaN where none is valid.
+    """The mean over drawn tasks and runs in each resample; NaN without a valid value.
 
     Args:
         values: [R, T], NaN for an invalid episode.
-        minus: [R, T], another arm on the same tasks, whose runs are drawn separately. The mean is
-            then that of the differences.
+        minus: [R, T], another arm on the same tasks, whose runs are drawn separately. Then the mean
+            of the differences is computed.
     """
     rng = np.random.default_rng(seed)
     num_tasks = values.shape[1]
@@ -68,16 +68,16 @@ def estimate_statistics(units: Floats, statistics: list[Statistic], seed: int) -
 
 
 def bootstrap_ratio(parts: Floats, wholes: Floats, seed: int) -> Estimate:
-    """Sum of parts / sum of wholes over units [U], with its 95 % interval."""
+    """The ratio (sum of parts) / (sum of wholes) over units [U], with its 95 % interval."""
     units = np.stack([parts, wholes], axis=1) if len(parts) else np.zeros((0, 2))
     [estimate] = estimate_statistics(units, [lambda sums: divide(sums[..., 0], sums[..., 1])], seed)
     return estimate
 
 
 def percentile_interval(value: float, drawn: Floats, confidence: float) -> Estimate:
-    """The value with the percentiles of its resamples [C], NaN left out (Efron 1979).
+    """The value, with the percentiles of its resamples [C] as limits; NaN is ignored (Efron 1979).
 
-    Equal resamples give no limits: a single point would claim a certainty that does not exist.
+    Equal resamples give no limits, because an interval of width 0 would be misleading.
     """
     known = drawn[~np.isnan(drawn)]
     if known.size == 0 or known.max() - known.min() < TINY:
@@ -87,18 +87,18 @@ def percentile_interval(value: float, drawn: Floats, confidence: float) -> Estim
 
 
 def divide(part: Floats, whole: Floats | NDArray[np.int64]) -> Floats:
-    """Part / whole, NaN where the whole is 0."""
+    """Part / whole; NaN if the whole is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.abs(whole) > TINY, part / whole, np.nan)
 
 
 def round_known(value: Floats | float) -> float | None:
-    """A number with six digits, None for NaN."""
+    """A number rounded to six digits; None for NaN."""
     return None if np.isnan(value) else round(float(value), 6)
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is not between 0 and 1 with a ValueError."""
+    """Raise ValueError if the confidence is not between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: expected a share between 0 and 1, such as 0.95")
 

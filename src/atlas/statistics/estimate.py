@@ -8,8 +8,8 @@ from atlas.records import Record
 class Estimate(Record):
     """A number with the limits of its interval.
 
-    `value` is None where nothing is known. The limits are None without an interval, for
-    example because all values are equal and nothing can be resampled.
+    `value` is None if it is unknown. The limits are None without an interval, for example because
+    all values are equal.
     """
 
     value: int | float | None = None

@@ -1,9 +1,8 @@
 """Intervals of one arm: for a success rate, and for a mean over tasks.
 
-An interval answers "what if other tasks had been drawn?". It also answers "what if the arm had
-been trained again?" only where the arm has several training runs. With one training seed that
-noise is not visible, and no interval computed here can show it. NaN marks an episode that says
-nothing (it broke): it is left out, and never counted as 0.
+An interval covers the sampling of tasks. It covers the noise of training only if the arm has
+several training runs; with one training seed, no interval can show this noise. NaN marks an invalid
+episode, which is ignored and not counted as 0.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
     spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     shrink = 1 + z * z / trials
     center = rate + z * z / (2 * trials)
-    # At 0 and at 1 rounding may leave the rate outside by 1e-17, hence min and max with the rate.
+    # Near 0 and 1, rounding may put the rate outside by 1e-17, hence min and max with the rate.
     return Estimate(
         value=rate,
         low=max(0.0, min(rate, (center - spread) / shrink)),

@@ -1,4 +1,4 @@
-"""Two arms on the same tasks -> the difference of their means, its interval and its p-value."""
+"""Two arms on the same tasks -> the difference of their means, with interval and p-value."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def paired_bootstrap(
 
 
 def holm_adjust(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """p-values adjusted for having made all these comparisons at once (Holm 1979).
+    """Adjust p-values for multiple comparisons (Holm 1979).
 
-    Calling everything below 0.05 a difference then errs, in the whole family, with a probability of
-    at most 5 %. None is not a comparison: it is not counted, and stays None.
+    If every adjusted value below 0.05 is called a difference, the probability of any false positive
+    is at most 5 %. None means no comparison: it is not counted, and stays None.
     """
     known = [(p, index) for index, p in enumerate(p_values) if p is not None]
     adjusted: list[float | None] = [None] * len(p_values)

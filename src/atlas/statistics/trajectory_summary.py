@@ -1,4 +1,4 @@
-"""The one summary of trajectories: counts by outcome, of steps, and of invalid steps.
+"""A summary of trajectories: counts by outcome, of steps, and of invalid steps.
 
 Counts are added one trajectory at a time, so memory does not grow with their number.
 """
@@ -17,7 +17,7 @@ VALID_STATUSES: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryFacts:
-    """What counts of one trajectory, without its text.
+    """The facts about a trajectory that are counted, without its text.
 
     `num_judged_steps` counts the steps for which the environment said whether they were valid.
     """
@@ -39,7 +39,7 @@ class TrajectoryFacts:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the episode says something about the agent (see `Outcome.is_valid`)."""
+        """Whether the episode can be scored (see `Outcome.is_valid`)."""
         return self.status in VALID_STATUSES
 
 
@@ -75,12 +75,12 @@ class TrajectoryCounts:
 
     @property
     def invalid_step_share(self) -> float | None:
-        """Invalid steps among those that were judged, None where none was."""
+        """Share of invalid steps among judged steps; None if no step was judged."""
         return self.num_invalid_steps / self.num_judged_steps if self.num_judged_steps else None
 
 
 def count_trajectories(facts: Iterable[TrajectoryFacts]) -> TrajectoryCounts:
-    """The counts of all of them."""
+    """Count all trajectories."""
     counts = TrajectoryCounts()
     for fact in facts:
         counts.add(fact.status, fact.num_steps, fact.num_judged_steps, fact.num_invalid_steps)

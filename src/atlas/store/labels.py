@@ -1,9 +1,9 @@
-"""People's labels of steps: `file -> labels with their lines, and what is wrong with the others`.
+"""Reads people's labels of steps: `file -> labels with their lines, and problems of other lines`.
 
     trajectory_id, step, type, annotator, note
 
-One label a line, as JSON Lines, or as CSV with these names in its first line. An annotator labels
-whole trajectories: a step without a label of theirs is not critical.
+One label per line, as JSON Lines, or as CSV with these names in the first line. An annotator labels
+whole trajectories, so a step without a label counts as not critical.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from atlas.lookup import nearest
 from atlas.records import Label, Problem
 
 COLUMNS = tuple(Label.model_fields)
-# Which one a spreadsheet writes depends on the language of its machine.
+# Spreadsheets write different delimiters in different languages.
 SEPARATORS = ",;\t"
 BYTE_ORDER_MARK = "\ufeff"
 
-# What a line holds, or why it cannot be read.
+# The content of a line, or the reason why it cannot be read.
 LabelRow = dict[str, Any] | str
 
 
@@ -42,7 +42,7 @@ class PlacedLabel:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The labels of a file in the order of their lines, and a problem for each other line."""
+    """The labels of a file in order, and a problem for each invalid line."""
 
     labels: tuple[PlacedLabel, ...]
     problems: tuple[Problem, ...]
@@ -51,8 +51,8 @@ class LabelFile:
 def read_labels(path: Path) -> LabelFile:
     """The labels in a `.jsonl` or `.csv` file.
 
-    A line that repeats another one counts once. Where one annotator calls a step critical and not
-    critical, neither counts.
+    A repeated line counts once. If an annotator gives a step contradictory labels, none of them
+    counts.
 
     Raises:
         ConfigError: the file cannot be read, or has another ending.
@@ -85,7 +85,7 @@ def read_labels(path: Path) -> LabelFile:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, LabelRow]]:
-    """Each line's object, or what is wrong with it."""
+    """The object in each line, or its problem."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -138,7 +138,7 @@ def _column_names(path: Path, cells: list[str]) -> list[str]:
 
 
 def _parse(row: dict[str, Any]) -> Label | str:
-    """A label, or what is wrong with it."""
+    """A label, or its problem."""
     if isinstance(kind := row.get("type"), str):
         row = {**row, "type": kind.strip().lower().replace(" ", "_").replace("-", "_")}
     if isinstance(step := row.get("step"), bool | float):

@@ -1,4 +1,4 @@
-"""One process writes at a time: the lock of a run folder or of a file."""
+"""A lock for a run folder or a file, so that only one process writes at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atlas.errors import RunError
 
 
 def hold_lock(lock: Path, path: Path) -> FileLock:
-    """The lock `lock` for whoever writes `path`, held until `release()` or the end of the process.
+    """Take the lock file `lock` for writing `path`, until `release()` or the end of the process.
 
     The system frees the lock of a killed process. The lock file itself stays: in a run folder it
     marks a run that was killed before it wrote its manifest.
@@ -18,7 +18,7 @@ def hold_lock(lock: Path, path: Path) -> FileLock:
     Raises:
         RunError: another process holds the lock.
     """
-    # A soft lock would outlive a killed process, so a file system without locks is an error.
+    # A soft lock would remain after a killed process, so a file system without locks is an error.
     held = FileLock(lock, thread_local=False, preserve_lock_file=True, fallback_to_soft=False)
     try:
         held.acquire(blocking=False)

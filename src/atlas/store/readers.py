@@ -1,4 +1,4 @@
-"""What later stages read from earlier run folders: `run -> trajectories`, `runs -> selections`."""
+"""Reads the run folders of earlier stages: `run -> trajectories`, `runs -> selections`."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def read_trajectories(run: Path) -> Iterator[Trajectory]:
 def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
     """The selections of `selection_run` by trajectory id, in file order.
 
-    The selection run's manifest proves by a digest that they were made from `trajectories_run`, so
-    no trajectory is read.
+    No trajectory is read: a digest in the manifest proves that the selections were made from
+    `trajectories_run`.
 
     Raises:
         RunError: a run is missing or unfinished, or the selection was made from other trajectories.

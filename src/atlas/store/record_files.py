@@ -1,4 +1,4 @@
-"""Files of records, one JSON object a line, and small files: written whole or not at all."""
+"""Writes files of records (one JSON object per line) and small files atomically."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
 
-# What a writer holds before it writes: as many lines as fill this.
+# Bytes that a writer collects before it writes them.
 BUFFER_BYTES = 1 << 20
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once the block has ended; after an error it is gone."""
+    """Open a file that replaces `path` at the end of the block, or is deleted after an error."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb", buffering=BUFFER_BYTES) as file:
@@ -33,7 +33,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 class RecordWriter:
-    """One JSONL file of records that come in their final order. Use it in a `with`."""
+    """Writes a JSONL file of records that are already in their final order. Use it in a `with`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class RecordWriter:
         self._num_bytes = 0
 
     def write(self, record: BaseModel | bytes) -> None:
-        """A record, or its line as `to_json` made it."""
+        """Write a record, or its line from `to_json`."""
         line = record if isinstance(record, bytes) else to_json(record)
         self._lines.append(line)
         self._num_bytes += len(line)
@@ -52,7 +52,7 @@ class RecordWriter:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file; it is complete when the `with` has been left."""
+        """SHA-256 of the file, complete after the end of the `with` block."""
         return self._sha256.hexdigest()
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""The growing file of a run under way, which survives kill -9.
+"""The growing file of an unfinished run, which survives kill -9.
 
 Records grow in `<name>.jsonl.partial`, one flushed line each, in the order of their completion. A
 torn last line (kill -9, full disk) is cut when the run continues. `seal` puts the records into
@@ -27,7 +27,7 @@ class RecordLog(Generic[RecordT]):
         self._offsets: dict[str, int] = {}
         self._file: BinaryIO | None = None
         if self.sealed:
-            # A kill between the last two acts of seal() leaves it.
+            # A process that is killed at the end of seal() leaves this file.
             self._partial.unlink(missing_ok=True)
             return
         # Closed by seal() or close().
@@ -36,7 +36,7 @@ class RecordLog(Generic[RecordT]):
 
     @property
     def sealed(self) -> bool:
-        """Whether all records are in and in order."""
+        """Whether all records are written and in their final order."""
         return self.path.exists()
 
     @property
@@ -47,7 +47,7 @@ class RecordLog(Generic[RecordT]):
     def records(self) -> Iterator[RecordT]:
         """The records that are safe on disk, in the order of their completion.
 
-        Nothing may be appended meanwhile.
+        Nothing may be appended while it is iterated.
         """
         assert self._file is not None, "a sealed log is read with read_records"
         for offset in sorted(self._offsets.values()):
@@ -88,16 +88,17 @@ class RecordLog(Generic[RecordT]):
         end = 0
         for offset, line in _whole_lines(self._file):
             end = offset + len(line)
-            # A whole line that is not such a record is asked for again; those after it are kept.
+            # A complete line that is not a valid record is skipped and made again; later lines are
+            # kept.
             with suppress(ValueError):
                 self._offsets[self._key(self._kind.model_validate_json(line))] = offset
         self._file.truncate(end)
 
 
 def read_log(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """The records that are safe in the log of a run, finished or not; nothing is changed.
+    """Read the records in the log of a run, finished or not, without changing it.
 
-    In an unfinished log, lines that are not such records are skipped.
+    In an unfinished log, invalid lines are skipped.
 
     Raises:
         DataError: the finished file holds a line that is not such a record.

@@ -1,4 +1,4 @@
-"""Run folders: what a command writes, whole or resumable, and how the next command reads it.
+"""Run folders: the output of a command, which is complete or can be resumed.
 
     RUN/config.yaml      the resolved config
     RUN/manifest.json    command, status, inputs and outputs with digests, versions, counts
@@ -31,26 +31,26 @@ from atlas.store.record_log import RecordLog
 from atlas.store.versions import installed_versions
 
 MANIFEST_FILE = "manifest.json"
-# What start_run writes; everything else is output.
+# Files that start_run writes; all other files are output.
 OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")
 
 
 class Input(BaseModel):
-    """One thing a run was made from: a path relative to the run folder, or a hub id (no digest)."""
+    """An input of a run: a path relative to the run folder, or a hub id (without a digest)."""
 
     model_config = ConfigDict(frozen=True)
     path: str
     digest: str | None = None
 
 
-# Inputs, or how to read them where that is expensive and only a comparison needs them.
+# Inputs, or a function that reads them if that is expensive and only a comparison needs them.
 Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 
 
 class Manifest(BaseModel):
-    """What made a run folder, and what is in it.
+    """How a run folder was made, and what is in it.
 
-    `result_settings` are those of `config` that decide what came out, by dotted name.
+    `result_settings` are the settings in `config` that affect the result, by dotted name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +72,7 @@ class Manifest(BaseModel):
 
 
 class Run:
-    """A run folder under way: it holds the lock and opens record logs."""
+    """A run folder that is being written: holds the lock and opens record logs."""
 
     def __init__(self, path: Path, manifest: Manifest, lock: FileLock) -> None:
         self.path = path
@@ -87,7 +87,7 @@ class Run:
     def log(
         self, name: str, kind: type[RecordT], key: Callable[[RecordT], str]
     ) -> RecordLog[RecordT]:
-        """The growing file of one kind of record, opened where an interrupted run left it."""
+        """Open the growing file of one kind of record, where an interrupted run left it."""
         return RecordLog(self.path / f"{name}.jsonl", kind, key)
 
     def write_problems(self, problems: Iterable[Problem]) -> None:
@@ -102,7 +102,7 @@ class Run:
         """Hash the outputs and mark the run finished; the manifest is the last thing written.
 
         Args:
-            inputs: what the run was made from, where that is known only after reading it.
+            inputs: the inputs, if they are known only after reading them.
             digests: of outputs that were hashed while they were written, by name.
         """
         outputs: dict[str, str] = {}
@@ -150,8 +150,8 @@ def start_run(
 ) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
-    A run with other settings may start over where the earlier run made nothing (it stopped at a
-    mistake in its settings, for example), or is unfinished and its command always starts over (not
+    A run with other settings may replace an earlier run that made nothing (for example, because of
+    an error in its settings), or an unfinished run of a command that always starts over (not
     `keeps_unfinished`).
 
     Args:
@@ -224,7 +224,7 @@ def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
 
 
 def relative_path(path: Path, start: Path) -> str:
-    """`path` as seen from the folder `start`: run folders that move together find each other."""
+    """`path` relative to the folder `start`, so that run folders can be moved together."""
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
 
 
@@ -234,7 +234,7 @@ def _is_output(file: Path) -> bool:
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    """Refuse to write into what is not a run folder."""
+    """Raise if the folder holds files that do not belong to a run."""
     if not path.exists() or (path / MANIFEST_FILE).exists():
         return
     if not path.is_dir():
@@ -249,7 +249,7 @@ def _refuse_foreign_folder(path: Path) -> None:
 
 
 def _holds_work(path: Path) -> bool:
-    """Whether a folder holds more than a run's own files, half-written ones and empty ones."""
+    """Whether a folder holds results, not only a run's own, unfinished or empty files."""
     own = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
     return any(
         file.name not in own and not (file.is_file() and file.stat().st_size == 0)
@@ -317,10 +317,10 @@ def _check_same_run(
 
 
 def _result_settings(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a manifest that decide what came out.
+    """The settings in a manifest that affect the result.
 
-    A setting added since then has its default there. What cannot be read any more (a key is gone,
-    for example) stays as it was stored.
+    A setting that was added later has its default. Settings that cannot be read any more (for
+    example, because a key was removed) stay as stored.
     """
     try:
         return result_settings(kind.model_validate(stored))

@@ -1,4 +1,4 @@
-"""Which code made a run: versions of the packages that matter, and a digest of the source."""
+"""The code that made a run: versions of important packages, and a digest of the source."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _report: Callable[[Shown | str], None] | None = None
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How far a piece of work is; `total` is None where it is unknown."""
+    """The progress of some work; `total` is None if it is unknown."""
 
     title: str
     done: int
@@ -37,7 +37,7 @@ class Shown:
 
 
 class Bar:
-    """Shows how far the work is, at most a few times a second, so every small piece may report."""
+    """Shows progress, updated at most a few times per second, so `advance` is cheap."""
 
     def __init__(self, shown: Shown, show: Callable[[Shown], None]) -> None:
         self._shown = shown
@@ -80,14 +80,14 @@ def say(line: str) -> None:
 
 
 def report_to(report: Callable[[Shown | str], None]) -> None:
-    """From now on bars and lines of this process go to `report`."""
+    """Send bars and lines of this process to `report` from now on."""
     global _report
     _report = report
 
 
 @contextmanager
 def quiet_unless(speaks: bool) -> Iterator[None]:
-    """Show nothing meanwhile, unless `speaks`: of processes that work together one speaks."""
+    """Show nothing inside the block unless `speaks`: of several processes one should print."""
     global _report
     before = _report
     if not speaks:

@@ -1,10 +1,10 @@
-r"""The one sanitizer of text that others wrote: trajectories, ids, reasons, answers of servers.
+r"""Sanitizes untrusted text: trajectories, ids, reasons, answers of servers.
 
 Characters that a reader cannot see, or that change how other text is shown, are written as escapes
 (`\u202e`). They are control characters, zero-width and bidirectional characters, variation
-selectors, Unicode tags, separators of lines other than a newline, lone surrogates, private use
-and unassigned characters. Terminal, errors, Markdown and HTML all use these functions; what is
-syntax of Markdown or HTML is escaped on top of them.
+selectors, Unicode tags, separators of lines other than a newline, lone surrogates, private use and
+unassigned characters. Terminal, errors, Markdown and HTML all use these functions. Syntax of
+Markdown and HTML is escaped in addition.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PLAIN = "\x20-\x7e"
 _OTHER = re.compile(f"[^{_PLAIN}]")
 _NOT_LAYOUT = re.compile(f"[^{_PLAIN}\n\t]")
-# Letters and marks that Unicode calls "default ignorable": they print as nothing.
+# Letters and marks that Unicode calls "default ignorable": they are invisible.
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
@@ -39,7 +39,7 @@ def visible(text: str) -> str:
 
 
 def visible_line(text: str) -> str:
-    """The text on one line with its blanks as they are: newlines and tabs are escapes, too."""
+    """The text on one line with unchanged spaces; newlines and tabs are escaped, too."""
     return _OTHER.sub(lambda match: _spell(match[0]), text)
 
 
@@ -50,7 +50,7 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def shortened(text: str, max_lines: int, max_chars: int) -> str:
-    """The first lines of a text, and how much was left out."""
+    """The first lines of a text, followed by how much was left out."""
     text = visible(text)
     lines = text.splitlines() or [""]
     kept = "\n".join(lines[:max_lines])[:max_chars]
@@ -59,14 +59,14 @@ def shortened(text: str, max_lines: int, max_chars: int) -> str:
 
 
 def print_text(console: Console, text: str, style: str = "") -> None:
-    """Print a text that is safe to show; a terminal wraps its lines, a pipe keeps them whole."""
+    """Print a text that is safe to show. Lines are wrapped on a terminal, but not in a pipe."""
     from rich.text import Text
 
     console.print(Text(text, style=style), soft_wrap=True)
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Print a table without cutting a cell: in a narrow terminal its lines go beyond the edge."""
+    """Print a table without cutting cells; on a narrow terminal its lines exceed the width."""
     from rich.measure import Measurement
 
     narrow = console.width

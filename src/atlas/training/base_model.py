@@ -13,9 +13,9 @@ import torch
 class BaseModel:
     """The model before training.
 
-    For a model with adapters it is the same model with the adapters off. For any other it is a
-    frozen copy, made now and as large as the model. The copy keeps the model's own types, so the
-    KL is 0 before the first update.
+    For a model with adapters, it is the same model with the adapters turned off. For other models
+    it is a frozen copy, which needs as much memory as the model. The copy keeps the model's types,
+    so the KL is 0 before the first update.
 
     Attributes:
         model: the causal LM to run inside `active`.
@@ -36,7 +36,7 @@ class BaseModel:
 
     @contextmanager
     def active(self) -> Iterator[Any]:
-        """The base model without gradient and dropout. It draws no random number.
+        """Run the base model without gradient and dropout. It uses no random numbers.
 
         Enter it before a pass of the tuned model whose graph is kept: PEFT also switches
         `requires_grad` of the adapters.

@@ -1,4 +1,4 @@
-"""Checks of a model before its weights are read: can it be trained at all, and on these tokens."""
+"""Checks before a model's weights are read: can it be trained, and on these tokens?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_model_settings(place: ModelPlace) -> Any:
     """The model's config.json, as transformers reads it.
 
     Raises:
-        ModelError: there is none, or there are only adapters.
+        ModelError: the config is missing, or there are only adapters.
     """
     if place.holds_adapters:
         raise ModelError(
@@ -27,7 +27,7 @@ def read_model_settings(place: ModelPlace) -> Any:
     try:
         return read(place.location, local_files_only=is_cached)
     except Exception as error:
-        # The file is not JSON, the architecture is unknown, or the hub cannot be reached.
+        # Possible causes: invalid JSON, an unknown architecture, or a hub that cannot be reached.
         reason = str(error).strip().split("\n", 1)[0].rstrip(".")
         raise ModelError(
             f"the config.json of model {place.name} cannot be read: {reason}. Check the name, the "
@@ -41,8 +41,8 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
     It prints a note if sequences are longer than the model's rotary embeddings were made for.
 
     Raises:
-        ModelError: the tokenizer is not the model's own or has tokens that the model lacks, or the
-            model has a table of positions (as GPT-2) that is shorter than a sequence.
+        ModelError: the tokenizer is not the model's own or has tokens that the model lacks, or a
+            sequence is longer than the model's position embeddings (as in GPT-2).
     """
     text = settings.get_text_config()
     vocabulary, positions = int(text.vocab_size), getattr(text, "max_position_embeddings", None)

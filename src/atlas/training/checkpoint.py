@@ -1,4 +1,4 @@
-"""What a training writes: states that an interrupted run resumes from, and the checkpoint."""
+"""The files of a training: states to resume from, and the final checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from atlas.models.local.load import CHECKPOINT_FOLDER
 
 RESUME_FOLDER = "resume.partial"
-# A write that fails with fewer bytes left than this is taken for a full disk.
+# If a write fails with less free space (in bytes) than this, the disk is considered full.
 FULL_DISK_BYTES = 2**20
 
 
@@ -36,7 +36,7 @@ def save_checkpoint(
     """Write model (safetensors), tokenizer and model card into `folder`, all or nothing.
 
     Args:
-        weights: the gathered state of a sharded model; None: the model's own.
+        weights: the gathered weights of a sharded model; None: the model's own.
     """
     temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
     shutil.rmtree(temporary, ignore_errors=True)
@@ -50,7 +50,7 @@ def save_checkpoint(
 
 @contextmanager
 def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
-    """Turn the errors by which safetensors and torch report a full disk into one OSError."""
+    """Convert the errors of safetensors and torch for a full disk to OSError."""
     try:
         yield
     except OSError:

@@ -1,7 +1,7 @@
-"""What training costs: floating point operations with each saving, tokens run, and memory.
+"""The cost of training: operations with each optimization, computed tokens, and memory.
 
-Counted, not measured: matrix multiplications and attention of the forward and backward pass, from
-the shapes of the model only.
+The cost is computed from the shapes of the model, not measured. It counts matrix multiplications
+and attention in the forward and backward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from atlas.training.model_shape import ModelShape
 
 # Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
 FOUR_BITS = 0.516
-# Examples of a padded forward pass, if the config names no number.
+# Examples in a padded forward pass, if the config does not set a number.
 COMMON_BATCH = 4
 
 # The examples of one forward pass, and those of each optimizer step.
@@ -33,10 +33,10 @@ Steps = Sequence[Batch]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One way to run a pass over the examples.
+    """The cost of one way to compute a pass over the examples.
 
     Attributes:
-        setting: the engine setting that turns it on; None: always on.
+        setting: the engine setting that turns on the optimization; None: always on.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Cost:
 
 
 class Load(NamedTuple):
-    """What a pass runs over: tokens, and pairs of a token with one that it attends to."""
+    """The size of a pass: tokens, and pairs of tokens in attention."""
 
     tokens: int
     pairs: float
 
 
 def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Cost]:
-    """The operations of a pass in the common way, then with one more saving each."""
+    """The operations of a plain pass, then with one more optimization each time."""
     size = config.micro_batch_size or COMMON_BATCH
     padded = [
         sorted(step, key=lambda one: len(one.input_ids))[start : start + size]
@@ -108,7 +108,8 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Co
 def count_run_tokens(steps: Steps, config: TrainConfig, parts: Sequence[str]) -> int:
     """Tokens that all forward passes run over with these parts of the engine, padding included.
 
-    Counted for one process: several cut a step among them first, and share less.
+    It is computed for one process. Several processes divide each step first, and share fewer
+    prompts.
     """
     packs, shares = "packing" in parts, "shared_prompts" in parts
     batches = _cut(steps, config, packs, shares)
@@ -155,12 +156,12 @@ def estimate_memory(
 def _operations(
     shape: ModelShape, config: TrainConfig, run: Load, logits: int, last: Load | None = None
 ) -> float:
-    """Operations of a pass: 2 per weight and token forward, twice that backward.
+    """Operations of a pass: 2 per weight and token forward, and 4 backward.
 
-    Backward costs only once that if the weights are frozen.
+    With frozen weights, the backward pass costs as much as the forward pass.
 
     Args:
-        last: what the last layer runs over, if it computes at supervised positions only.
+        last: the load of the last layer, if it is computed only at supervised positions.
     """
     passes = 2 if config.lora else 3
     recomputed = 1 if config.gradient_checkpointing else 0

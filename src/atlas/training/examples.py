@@ -1,7 +1,7 @@
 """trajectories + selection -> training examples, and what was left out.
 
-An example ends with its last token that carries loss. In a causal model what follows it changes no
-logit before it, so leaving it out is exact.
+An example ends with its last token that carries loss. In a causal model, later tokens do not change
+earlier logits, so leaving them out is exact.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class ExampleSet:
 
     Attributes:
         num_tokens: all rendered tokens, including the tails that are left out.
-        problems: what was left out, and why.
-        sources: how many trajectories came from which source.
+        problems: trajectories that were left out, and why.
+        sources: number of trajectories per source.
     """
 
     examples: tuple[TrainingExample, ...] = ()
@@ -155,7 +155,7 @@ def _build(
             trajectory, config.max_tokens, chosen, config.truncation, others or ()
         )
     except ModelError as error:
-        # A template may refuse one conversation (a role, an order of roles) and take others.
+        # A template may refuse one conversation (a role, an order of roles) and accept others.
         return replace(nothing, problems=_problems(trajectory, str(error)))
     masked = [made for example in tokenized if (made := _mask(example, chosen, others))]
     examples, owners = [example for example, _ in masked], [owners for _, owners in masked]
@@ -216,7 +216,7 @@ def _with_weights(example: TrainingExample, of_token: NDArray[np.float64]) -> Tr
 
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
-    """Only ratios matter, and losses are float32, where weights of 1e-50 would all be 0."""
+    """Scale to a maximum of 1: only ratios matter, and in float32 a weight of 1e-50 is 0."""
     weighted = [(one, one.weights) for one in examples if one.weights is not None]
     largest = max((float(weights.max()) for _, weights in weighted), default=1.0)
     return [replace(one, weights=weights / largest) for one, weights in weighted]

@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal, and `metrics.jsonl`, complete after each log."""
+"""Shows the progress of a training, and writes `metrics.jsonl` after each log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.terminal.progress import Bar
 
 
 class LastStepLogger(TrainerCallback):
-    """Logs the last optimizer step whatever `log_every` is. Every rank has it to log together."""
+    """Logs the last optimizer step for any `log_every`. All ranks need it, to log together."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_log = control.should_log or state.global_step == state.max_steps

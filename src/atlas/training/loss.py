@@ -1,17 +1,17 @@
-"""The loss, and the plain way to compute it: padded sequences, logits only where loss is.
+"""The loss, and its plain computation: padded sequences, logits only at positions with loss.
 
     loss = Σ w · (−log π(token | history)) / Σ w
            over the supervised tokens
            + kl_weight · Σ KL(base(· | history) ‖ π(· | history)) / their number
            over the tokens held to the base model
 
-Both run over all micro-batches and ranks of an optimizer step. It is never a mean of means, which
-would over-weight samples with few supervised tokens. The weights w are those of token_weights.py,
-1 by default.
+Both run over all micro-batches and ranks of an optimizer step. It is not a mean of means, which
+would give too much weight to samples with few supervised tokens. The weights w are those of
+token_weights.py, 1 by default.
 
 This KL is the distillation loss of Learning without Forgetting (arXiv 1606.09282) up to a constant,
-with the base model's answers as targets. It asks for all that the base would say; KL(π ‖ base) is
-satisfied with a part of it.
+with the base model's answers as targets. This direction penalizes the loss of anything that the
+base model would say; KL(π ‖ base) would not.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from atlas.training.examples import TrainingExample
 
 
 def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
-    """Pad to the right.
+    """Pad sequences at the right.
 
-    Without an attention mask: in a causal model no token attends to the padding after it. A mask
-    would keep attention from its fastest kernel (on a CPU a training step of the demo took 1.35
-    times as long with one).
+    No attention mask is needed, because in a causal model no token attends to later padding. A mask
+    would prevent the use of the fastest attention kernel (with a mask, a training step of the demo
+    took 1.35 times as long on a CPU).
 
     Returns:
         input_ids, labels and anchors of shape [B, T]; weights of the supervised tokens, shape [N].
@@ -55,7 +55,7 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
 
 
 def predicting_places(labels: Tensor) -> Tensor:
-    """Where a supervised token is predicted, shape [B, T]: position t predicts token t + 1."""
+    """Positions that predict a supervised token, shape [B, T]: position t predicts token t + 1."""
     return functional.pad(labels[:, 1:] != IGNORED_LABEL, (0, 1), value=False)
 
 

@@ -1,8 +1,8 @@
 """The processes of one training: a single one, or the ranks that a launcher started.
 
-The environment that `torchrun` or `accelerate launch` sets says how many there are, never what
-comes out. Rank 0 writes, the others follow. Where all meet, an error of one ends all of them, and
-one of them reports it.
+The environment variables of `torchrun` or `accelerate launch` set the number of ranks; they do not
+affect the result. Only rank 0 writes. At points where all ranks wait for each other, an error of
+one rank ends all of them, and only this rank reports it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atlas.errors import RankError, RunError
 from atlas.models.local.load import import_transformers
 
 T = TypeVar("T")
-# What the errors of a process group say when another process is gone.
+# Parts of the error messages of a process group after another process has ended.
 LOST = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -31,7 +31,7 @@ LOST = (
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among all of its training: `index` of `size`."""
+    """This process as one of the `size` processes of a training."""
 
     index: int = 0
     size: int = 1
@@ -41,7 +41,7 @@ class Ranks:
         return self.index == 0
 
     def together(self, act: Callable[[], T]) -> T:
-        """Every rank calls `act` and gets its own result; all go on, or none.
+        """Every rank calls `act` and gets its own result. If one fails, all stop.
 
         Raises:
             RankError: `act` failed at another rank, which reports the error.
@@ -72,7 +72,7 @@ class Ranks:
 
     @contextmanager
     def losing_none(self) -> Iterator[None]:
-        """Report a rank that is gone as an error for the user, without a traceback."""
+        """Report a missing rank as an error for the user, without a traceback."""
         try:
             yield
         except RuntimeError as error:
@@ -102,7 +102,7 @@ def meet_ranks() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    # Else every rank warns that its model has no unused parameters.
+    # Otherwise every rank warns that its model has no unused parameters.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import_transformers()
     import torch
@@ -117,9 +117,9 @@ def meet_ranks() -> Iterator[Ranks]:
         # The caller made the group and also leaves it.
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
         return
-    # So do cycles in what a training leaves, also after an error.
+    # Reference cycles after a training, or after an error, also keep it alive.
     atexit.register(gc.collect)
-    # It may remember a group that was left.
+    # It may still refer to a group that this process has left.
     PartialState._reset_state()
     state = PartialState(cpu=not torch.cuda.is_available())
     try:

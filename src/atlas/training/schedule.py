@@ -1,6 +1,6 @@
 """The schedule: which examples each optimizer step trains on.
 
-It is made once. The plan of a dry run, the costs and the Trainer all read the same one.
+It is computed once, and used for the dry run, the costs and the Trainer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Schedule:
         return self.deal_out(1)
 
     def deal_out(self, num_ranks: int) -> list[list[TrainingExample]]:
-        """The examples that each rank runs, maybe none. A step holds the same ones for any R.
+        """The examples for each rank, possibly none. The examples of a step do not depend on R.
 
         Item k · R + r is what rank r of R runs in optimizer step k, so a Trainer with a batch size
         of 1 deals the items out. All examples of a trajectory are in one item, so that they can
@@ -53,10 +53,10 @@ def schedule_examples(
 ) -> Schedule:
     """The schedule of a training.
 
-    Each epoch is a permutation of the trajectories drawn from `seed`. So arms with equally many
-    trajectories get the same ones in the same optimizer steps, whatever examples their template
-    makes of them. Within a step they are ordered by length, which changes no sum but saves padding
-    in its micro-batches.
+    Each epoch is a random permutation of the trajectories, from `seed`. So arms with the same
+    number of trajectories use the same trajectories in the same optimizer steps, no matter how many
+    examples each trajectory has. Within a step they are sorted by length, which reduces padding and
+    does not change the loss.
 
     Raises:
         ConfigError: so few epochs that no trajectory is trained on.

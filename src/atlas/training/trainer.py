@@ -1,7 +1,7 @@
 """Hugging Face's Trainer with the loss on masked tokens.
 
-One of its batches is one optimizer step, which is cut into forward passes here. The cut is by the
-cost of the step's examples, so it changes no loss beyond rounding.
+Each batch of the Trainer is one optimizer step, which is divided into forward passes here. The
+division depends on the cost of the examples. It changes the loss only by rounding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from atlas.training.loss import pad, sum_losses
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
     """One rank's share of an optimizer step.
 
-    The input_ids side by side without padding, shape [sum of T], are for what counts tokens.
+    The input_ids are concatenated without padding, shape [sum of T], for code that counts tokens.
     """
     (examples,) = shares
     nothing = torch.empty(0, dtype=torch.int32)
@@ -43,8 +43,8 @@ class CriticalStepTrainer(Trainer):
     held to the base model.
 
     Args:
-        max_tokens: tokens of a forward pass.
-        max_examples: the most examples of a forward pass; None: as `max_tokens` allows.
+        max_tokens: maximum tokens of a forward pass.
+        max_examples: maximum examples of a forward pass; None: only `max_tokens` limits it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CriticalStepTrainer(Trainer):
         self.max_tokens = max_tokens
         self.max_examples = max_examples
         self.kl_weight = kl_weight
-        # A rank without an example in a pass that others make runs the shortest one, times 0.
+        # A rank without an example for a pass runs the shortest example, with the weight 0.
         examples = itertools.chain.from_iterable(self.train_dataset)
         self._spare = min(examples, key=lambda example: len(example.input_ids))
         # Of the optimizer steps since the last log.
@@ -107,7 +107,7 @@ class CriticalStepTrainer(Trainer):
         syncs = self.accelerator.sync_gradients
         for number, examples in enumerate(passes, start=1):
             is_last = number == len(passes)
-            # DeepSpeed steps at the last pass only.
+            # DeepSpeed makes the optimizer step only at the last pass.
             self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)
             run = {"examples": examples or [self._spare]}
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
@@ -125,7 +125,8 @@ class CriticalStepTrainer(Trainer):
     def micro_batches(self, examples: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
         """The examples of each forward pass.
 
-        Every rank has equally many passes, some maybe empty: sharded models meet in each.
+        Every rank has the same number of passes, some possibly empty, because the ranks of a
+        sharded model communicate in each pass.
         """
         tokens = [example.input_ids for example in examples]
         limits = (self.max_tokens, self.max_examples)

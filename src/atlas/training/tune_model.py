@@ -28,7 +28,7 @@ class TunedModel:
     """A model after its training.
 
     Attributes:
-        weights: the gathered state of a model that is sharded; None: the model's own.
+        weights: the gathered weights of a sharded model; None: the model's own.
         summary: what the run's manifest reports.
     """
 
@@ -45,7 +45,7 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
             a learning rate schedule that does not fit.
         ModelError: the model cannot be loaded, or its loss is no longer a finite number.
     """
-    # The Trainer forks, which the threads of a tokenizer do not survive.
+    # The Trainer forks, which is unsafe with the threads of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers = import_transformers()
 
@@ -84,7 +84,7 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
-                # Its own choice is among the states, which are removed.
+                # By default it would write to the folder of the states, which is removed.
                 callback.logging_dir = str(out / "tensorboard")
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
         with full_disk_is_an_os_error(out), ranks.losing_none():
@@ -109,7 +109,7 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
     }
     if base is not None:
         summary["final_kl"] = _mean_of_last(history, "kl")
-    # A model from the hub has no digest, but a commit.
+    # A model from the hub has a commit instead of a digest.
     if commit := getattr(whole.config, "_commit_hash", None):
         summary["base_model_commit"] = commit
     return TunedModel(whole, weights, summary)
@@ -135,9 +135,9 @@ def _load(config: TrainConfig, precision: str) -> Any:
 
 
 def _make_engine(config: TrainConfig, model: Any, base: Any, precision: str, ranks: Ranks) -> Any:
-    """The engine with its parts, which rank 0 tries for all.
+    """Make the engine. Rank 0 tries its parts for all ranks.
 
-    The models of all ranks must be alike, and under FSDP the others may not have their weights yet.
+    The models of all ranks must be equal, and with FSDP the other ranks may not have weights yet.
     """
     import torch
 
@@ -194,7 +194,7 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         bf16=precision == "bf16",
         activation_checkpointing=config.gradient_checkpointing,
         logging_steps=config.log_every,
-        # The filter would log a loss of 0 in place of one that is not a number.
+        # The filter would log a loss of 0 instead of NaN.
         logging_nan_inf_filter=False,
         save_steps=config.save_every,
         save_total_limit=2,

@@ -1,7 +1,7 @@
 """Collect: environment + expert -> trajectories, in parallel and resumable.
 
-Every episode is a function of (task, seed), so neither the worker that plays it nor the order of
-completion shows in the data. Episodes that fail are kept and marked.
+Every episode depends only on (task, seed), so workers and the order of completion do not affect the
+data. Failed episodes are kept and marked.
 """
 
 from __future__ import annotations
@@ -34,28 +34,32 @@ from atlas.terminal.progress import show_progress
 from atlas.workers.spread import spread
 
 COMMAND = "collect"
-# Episodes in one message to a worker, per world: few enough to lose little to an interruption.
+# Episodes per message to a worker, for each world. With few, an interruption loses little.
 CHUNK = 8
 
 
 class CollectConfig(Config):
-    """What to collect. The same settings give the same bytes, however many workers play."""
+    """What to collect. The same settings give the same bytes for any number of workers."""
 
     environment: Annotated[Choice, ENVIRONMENT] = Field(
-        Choice("babyai"), description="a row of ENVIRONMENTS, or your own 'package.module:Class'"
+        Choice("babyai"),
+        description="an environment listed below, or your own as package.module:Class",
     )
-    split: str = Field("train", description="the split of the environment's tasks")
-    episodes: int = Field(1000, ge=1, description="how many tasks, one episode each")
+    split: str = Field("train", description="which split of the environment's tasks to play")
+    episodes: int = Field(1000, ge=1, description="number of tasks; each is played once")
     seed: int = Field(
-        0, ge=0, description="chooses the tasks, and drives the expert's random choices"
+        0, ge=0, description="seed for the choice of tasks, and for the expert's random choices"
     )
     workers: Annotated[int | None, SPEED_ONLY] = Field(
-        None, ge=1, description="processes; none: one per CPU"
+        None, ge=1, description="number of processes; if none, one per CPU"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
-        1, ge=1, description="worlds at a time in each process; more where worlds wait for a server"
+        1,
+        ge=1,
+        description="how many environments run at a time in each process; more than 1 helps"
+        " if they wait for a server",
     )
-    limits: Limits = Field(Limits(), description="how long a world may take")
+    limits: Limits = Field(Limits(), description="time limits for an environment")
 
 
 def collect_experts(config: CollectConfig, out: Path) -> Manifest:
@@ -83,7 +87,7 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
 
 
 def episode_seed(task: Task, seed: int) -> int:
-    """A different seed for each episode, from the task and the seed of the run."""
+    """A seed for each episode, computed from its task and the seed of the run."""
     return int.from_bytes(hashlib.sha256(f"{task.id}/{seed}".encode()).digest()[:6], "big")
 
 
@@ -100,7 +104,7 @@ def _tasks(config: CollectConfig) -> Sequence[Task]:
 
 
 def _source(config: CollectConfig) -> Source:
-    """Who plays: the expert, with the seed and its settings, if it has any."""
+    """The source of the trajectories: the expert, the seed, and the expert's settings."""
     settings = getattr(config.environment.settings, "expert", None)
     details = settings.model_dump(mode="json") if isinstance(settings, Config) else {}
     return Source(name="expert", details={"seed": config.seed, **details})
@@ -123,7 +127,7 @@ def _play_into(
 def _open_worker(
     config: CollectConfig,
 ) -> Iterator[Callable[[Sequence[Task]], Iterable[Trajectory]]]:
-    """One worker: its worlds are used again from chunk to chunk."""
+    """Open one worker, which reuses its worlds for all chunks."""
     with Worlds.of(config.environment, config.worlds, config.limits) as worlds:
         yield partial(_play_chunk, config, worlds)
 

@@ -1,4 +1,4 @@
-"""Which trajectories an import keeps: `trajectory -> the filter that drops it, or None`."""
+"""Filters of an import: `trajectory -> the filter that drops it, or None`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 FIELDS = ("task", "environment", "group", "split", "source", "status", "id")
 STATUSES: tuple[str, ...] = get_args(OutcomeStatus)
-# Its name, as it was written, and what it keeps.
+# The filter as the user wrote it, and its condition.
 Filter = tuple[str, Callable[[TrajectoryLine], bool]]
 _CONDITION = re.compile(r"\s*(\w+)\s*(!=|=|~)(.*)", re.DOTALL)
 

@@ -1,6 +1,6 @@
-"""What was given on the command line, as files: folders, patterns, run folders, standard input.
+"""Finds the files of given paths: folders, patterns, run folders, standard input.
 
-Each path that was given is one input of the run, with a digest over all that it stands for.
+Each given path is one input of the run, with a digest over all its files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """One file to read; `name` is for people; `is_run` if atlas wrote it into a run folder."""
+    """A file to read. `name` is for messages; `is_run` is true for a file of a run folder."""
 
     path: Path
     name: str
@@ -33,14 +33,14 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class GivenPath:
-    """A path that was given, with its files. `digest` is that of a run, known from its manifest."""
+    """A given path and its files. For a run folder, `digest` comes from its manifest."""
 
     text: str
     files: tuple[FoundFile, ...]
     digest: str | None = None
 
     def input(self, out: Path, digests: Mapping[FoundFile, str]) -> Input:
-        """The path as an input of the run at `out`, from the digests of its files."""
+        """The path as an input of the run at `out`; uses the digests of its files."""
         shown = self.text if self.text == STDIN else relative_path(Path(self.text), out)
         if self.digest is not None:
             return Input(path=shown, digest=self.digest)
@@ -57,14 +57,14 @@ class GivenPath:
 
 
 def find_files(given: Sequence[str], out: Path, spool: Path) -> list[GivenPath]:
-    """The given paths in order, with their files: folders sorted by name, without hidden files.
+    """The given paths in order, with their files: sorted in folders, without hidden files.
 
     Args:
         out: the run folder to be written, which is never read.
-        spool: a folder for what comes in on standard input.
+        spool: a folder in which standard input is saved.
 
     Raises:
-        DataError: a path leads to no file.
+        DataError: no file was found at a path.
         RunError: a path is a run folder that is unfinished or holds no trajectories.
     """
     found = []

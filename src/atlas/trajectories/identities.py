@@ -1,8 +1,8 @@
-"""Which trajectories are equal, and ids that no two share.
+"""Finds equal trajectories, and makes ids unique.
 
-Formats put a hash of the row into the id, so one id is one content. Only the ids of trajectories
-written by atlas say nothing about the content (they name task and player); for these the content is
-given too. Memory holds 16 bytes and the place of each trajectory.
+Most formats put a hash of the row into the id, so equal ids mean equal content. Ids of trajectories
+written by atlas name only task and player; for these, a digest of the content is given too. Memory
+use is 16 bytes per trajectory, plus its place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 
 
 class Identities:
-    """Remembers ids and contents. With `keep_duplicates` nothing counts as equal."""
+    """Remembers ids and contents. With `keep_duplicates`, no trajectories are treated as equal."""
 
     def __init__(self, keep_duplicates: bool) -> None:
         self._keep_duplicates = keep_duplicates
@@ -19,12 +19,12 @@ class Identities:
         self._ids: set[bytes] = set()
 
     def take(self, id_: str, content: bytes | None, place: str) -> tuple[str, str | None]:
-        """A free id, and the place of an equal trajectory before, unless duplicates are kept.
+        """A free id, and the place of an earlier equal trajectory, if there is one.
 
         Args:
             content: a digest, where the id does not hold one.
-            place: where the trajectory stands. Two in one place are never equal: one row may hold
-                several alike.
+            place: where the trajectory is. Trajectories in the same place are never treated as
+                equal, because one row may hold several.
         """
         key = _digest(id_ if content is None else f"{id_} {content.hex()}")
         earlier = self._places.setdefault(key, place)

@@ -1,6 +1,6 @@
-"""ReAct turns, "Thought: … Action: …": the action in a response, and what is odd about responses.
+"""ReAct turns, "Thought: … Action: …": reads the action, and finds oddities in responses.
 
-Both look at a response split at every "Action:", which is the part that takes time.
+Both functions need the response split at every "Action:", which takes most of the time.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 
 THOUGHT, ACTION = "Thought:", "Action:"
-# The step, and what is odd about it.
+# The index of a step, and its oddity.
 Remark = tuple[int, str]
 _ACTION_LINE = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
 
 
 def parse_action(response: str) -> str | None:
-    r"""What AgentGym executes of a ReAct turn: the first line after the last "Action:", if any.
+    r"""The action that AgentGym executes: the first line after the last "Action:", if any.
 
     >>> parse_action("Thought:\nIt is locked.\n\nAction:\nopen door 1\nopen door 2")
     'open door 1'
@@ -24,12 +24,12 @@ def parse_action(response: str) -> str | None:
 
 
 def action_in(response: str, pieces: Sequence[str]) -> str | None:
-    """What `parse_action` gives, of a response that was split at every "Action:"."""
+    """The same as `parse_action`, for a response that was split at every "Action:"."""
     if len(pieces) == 1:
         return None
     rest = pieces[-1]
     action = rest.strip()
-    # The usual turn, in a third of the time: one "Action:", a blank or line break, one line.
+    # A fast path for the usual turn: one "Action:", a space or line break, one line.
     if len(pieces) == 2 and "\n" not in action and not rest[1:2].isspace():
         return action or None
     return _ACTION_LINE.findall(response)[-1].strip() or None
@@ -38,13 +38,13 @@ def action_in(response: str, pieces: Sequence[str]) -> str | None:
 def odd_steps(
     responses: Sequence[str], pieces: Sequence[Sequence[str]], empty_steps: Sequence[int]
 ) -> list[Remark]:
-    """Step index and remark, for each oddity of a trajectory that is kept nevertheless.
+    """Step index and remark for each oddity; the trajectory is kept.
 
-    A missing thought or action is odd where most other steps of the trajectory have one.
+    A missing thought or action is odd if most other steps of the trajectory have one.
 
     Args:
         pieces: each response, split at every "Action:".
-        empty_steps: the steps whose response holds nothing at all.
+        empty_steps: the steps with an empty response.
     """
     thoughts = [THOUGHT in text for text in responses]
     num_actions = [len(each) - 1 for each in pieces]

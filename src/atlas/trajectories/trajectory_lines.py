@@ -1,7 +1,7 @@
-"""A trajectory as an import passes it on: its line, and what is filtered, counted and checked.
+"""A trajectory during an import: its line of the file, and facts to filter, count and check.
 
-A record and a plain chat of a file both become one of these, so an import needs no record where the
-reader has checked every value itself.
+It is made from a record, or directly from a plain chat whose values the reader has checked, which
+saves time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class TrajectoryLine(NamedTuple):
     """One trajectory of an import.
 
     Attributes:
-        line: what the store writes for it, without the line break.
-        row: the row of the file it came from, counted from 0, where it has one.
-        remarks: what is odd about its steps.
-        characters: how many each role said, in texts, reasoning and calls.
+        line: the line in the JSONL file, without the line break.
+        row: the row in the source file, counted from 0, if there is one.
+        remarks: oddities of its steps.
+        characters: number of characters per role, in texts, reasoning and calls.
     """
 
     id: str
@@ -50,7 +50,7 @@ class TrajectoryLine(NamedTuple):
 
 
 def line_of(trajectory: Trajectory) -> TrajectoryLine:
-    """A record as an import passes it on."""
+    """Make a TrajectoryLine from a record."""
     task, source = trajectory.task, trajectory.source
     responses = [step.response for step in trajectory.steps]
     texts = [response.content for response in responses]
@@ -62,7 +62,7 @@ def line_of(trajectory: Trajectory) -> TrajectoryLine:
         and not (response.reasoning or "").strip()
     ]
     characters: dict[Role, int] = {}
-    # An attribute of a pydantic model takes three times as long as its field.
+    # Access to an attribute of a pydantic model is three times slower than access to its fields.
     for fields in map(fields_of, _messages(trajectory)):
         number = len(fields["content"]) + len(fields["reasoning"] or "")
         number += sum(len(call.name) + len(call.arguments) for call in fields["tool_calls"])
@@ -94,7 +94,8 @@ def _messages(trajectory: Trajectory) -> list[Message]:
 def _write(trajectory: Trajectory) -> bytes:
     """The same bytes as `to_json` in half the time.
 
-    orjson would write null for an infinity (1e400 in the source), so what can hold one is checked.
+    orjson would write null for infinity (1e400 in the source), so values that may hold one are
+    checked.
     """
     scores = [reward for step in trajectory.steps if (reward := step.reward) is not None]
     if (score := trajectory.outcome.score) is not None:

@@ -1,1 +1,1 @@
-"""Viewing: `trajectories + selections -> what a person sees and labels`."""
+"""Viewing: show trajectories and selections to a person, and collect labels."""

@@ -1,1 +1,1 @@
-"""Work spread over processes, behind one interface."""
+"""Distributes work over processes."""

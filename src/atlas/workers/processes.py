@@ -1,4 +1,4 @@
-"""Child processes that Ctrl-C does not reach, that `stop` ends and that end with the parent."""
+"""Child processes that ignore Ctrl-C, can be stopped, and end when the parent ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
-# Not SIGTERM, which a pool of processes sends to its own.
+# SIGTERM is not used, because a process pool sends it to its own processes.
 _STOP = signal.SIGUSR1
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C; the parent gets it a moment later."""
-    # The first process would start the tracker, which lets Ctrl-C through again.
+    """Processes started inside the block never get Ctrl-C; the parent gets it after the block."""
+    # Otherwise the first process would start the tracker, which unblocks Ctrl-C.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, _STOP})
     try:
@@ -29,19 +29,19 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def leave_with_parent() -> None:
-    """Called by a child process: it ends when its parent does, also when that was killed."""
+    """Called in a child process: end when the parent ends, even if it was killed."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_wait_and_leave, args=(parent,), daemon=True).start()
 
 
 def stop_when_told() -> None:
-    """Called by a child process: from now on `stop` raises KeyboardInterrupt in it, once."""
+    """Called in a child process: from now on `stop` raises KeyboardInterrupt in it, once."""
     signal.signal(_STOP, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_STOP})
 
 
 def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:
-    """End child processes: those that do not end cleanly within `patience` seconds are killed."""
+    """Stop child processes; kill those that are still running after `patience` seconds."""
     for process in processes:
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, _STOP)

@@ -1,6 +1,6 @@
-"""Independent jobs spread over processes: `spread(open_worker, jobs, num_workers)`.
+"""Distributes independent jobs over processes: `spread(open_worker, jobs, num_workers)`.
 
-Another kind of worker, on many machines, would need the same three arguments, which can be pickled.
+The arguments can be pickled, so workers on other machines would need no others.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _work: Work[Any, Any] | None = None
 def spread(
     open_worker: OpenWorker[JobT, ResultT], jobs: Sequence[JobT], num_workers: int
 ) -> Iterator[ResultT]:
-    """The results of all jobs, in the order of their completion.
+    """Yield the results of all jobs in the order of completion.
 
     Args:
-        open_worker: opens what one worker keeps between its jobs, and gives the function that does
-            a job; it is a function of a module, or a `partial` of one.
-        num_workers: processes; with 1 the jobs are done in this one.
+        open_worker: a context manager that opens the resources of a worker and gives the function
+            that does a job; a module-level function or a `partial` of one.
+        num_workers: number of processes; 1 runs the jobs in this process.
 
     Raises:
         RunError: a worker process was killed.
@@ -42,7 +42,7 @@ def spread(
         with open_worker() as work:
             yield from map(work, jobs)
         return
-    # A forked child would share the locks of the parent's threads in an unknown state.
+    # A forked child would copy locks of the parent's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, context, _open_in_process, (open_worker,))
     try:

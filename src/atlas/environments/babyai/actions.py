@@ -1,7 +1,7 @@
-"""From the words of an action to the primitive moves that carry it out.
+"""Translates the text of an action into the primitive moves that carry it out.
 
-response text -> action text -> `Plan` (primitives), or a text that says why not. Paths lead only
-over cells that the agent has seen.
+response text -> action text -> `Plan` (primitive moves), or a text that says why the action is not
+possible. Paths use only cells that the agent has seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMAT_HINT = (
     'No action found. Answer with "Thought:", your thought, '
     'then "Action:" and one action on the next line.'
 )
-# Where the agent stands and its direction, a place in DIRECTIONS.
+# The position of the agent (x, y), and the index of its direction in DIRECTIONS.
 State = tuple[int, int, int]
 _MARKER = re.compile(r"\baction\s*:", re.IGNORECASE)
 _ERRAND = re.compile(
@@ -34,14 +34,14 @@ _ERRAND = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The primitives of one action, and what the observation reports when they are done."""
+    """The primitive moves of one action, and the sentence for the next observation."""
 
     primitives: tuple[int, ...]
     report: str = ""
 
 
 def parse_action(response: str) -> str | None:
-    """The action in a ReAct response, in lower case without punctuation; None without one.
+    """The action in a ReAct response, in lower case and without punctuation; None if there is none.
 
     It is the first line with words after the last `Action:`.
     """
@@ -54,7 +54,7 @@ def parse_action(response: str) -> str | None:
 
 
 def plan_action(action: str, world: Any, view: View, seen: Set[Cell]) -> Plan | str:
-    """The primitives that carry out `action` from where the agent stands, or why it cannot be."""
+    """The primitive moves that carry out `action`, or the reason why it is not possible now."""
     if action in TURNS:
         return Plan((TURNS[action],))
     if action in _IN_FRONT:
@@ -72,7 +72,7 @@ def plan_action(action: str, world: Any, view: View, seen: Set[Cell]) -> Plan | 
     if path is None:
         return f"there is no free way to {target.label}"
     if verb == "go to":
-        # Where the agent is there already, one idle move lets the verifier check the goal.
+        # If the agent is already there, one idle move lets the verifier check the goal.
         return Plan(path or (DONE,))
     if verb == "pickup":
         return Plan((*path, PICKUP), f"You pick up the {target.name}.")
@@ -83,7 +83,7 @@ def plan_action(action: str, world: Any, view: View, seen: Set[Cell]) -> Plan | 
 
 
 def _refuse(verb: str, target: SeenObject, world: Any) -> str | None:
-    """Why an errand cannot be done with this object, whatever the way to it."""
+    """Why an action is not possible with this object, path aside; None if it is possible."""
     thing, label = target.thing, target.label
     if verb == "go to":
         return None
@@ -105,7 +105,7 @@ def _refuse(verb: str, target: SeenObject, world: Any) -> str | None:
 
 
 def available_actions(world: Any, view: View, seen: Set[Cell]) -> list[str]:
-    """All actions that would work now."""
+    """All actions that are possible now."""
     labels = [item.label for item in view.objects]
     candidates = [*TURNS, *_IN_FRONT]
     candidates += [
@@ -118,7 +118,7 @@ def available_actions(world: Any, view: View, seen: Set[Cell]) -> list[str]:
 
 
 def find_path(world: Any, seen: Set[Cell], target: Cell) -> tuple[int, ...] | None:
-    """The shortest turns and moves that end next to `target`, facing it; None without a way."""
+    """The shortest path that ends next to `target` and facing it; None if there is none."""
     start = (int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
     came_from: dict[State, tuple[State, int] | None] = {start: None}
     queue = deque([start])

@@ -1,4 +1,4 @@
-"""minigrid's BabyAIBot, and its plan in words.
+"""Wraps minigrid's BabyAIBot, and puts its plan into words.
 
 The bot keeps a stack of sub-goals, works on the last of them and suggests one primitive at a time.
 It plans only with what it has seen.
@@ -28,7 +28,7 @@ from atlas.environments.babyai.view import Cell, describe
 
 DatumT = TypeVar("DatumT")
 
-# What the bot raises when it cannot go on: its own assertions, and uses of positions not found.
+# Exceptions of the bot when it cannot continue: its assertions, and uses of missing positions.
 BOT_FAULTS = (AssertionError, DisappearedBoxError, IndexError, TypeError)
 # Path searches of one replanning; beyond that the bot runs in circles, for example because a key is
 # locked in behind its own door.
@@ -61,7 +61,7 @@ class Bot(BabyAIBot):
     # ---- planning ----
 
     def replan(self, action_taken: int | None = None) -> None:
-        """Take in what is seen and update the stack; `suggestion` is then the next primitive.
+        """Process the current view and update the stack; `suggestion` is then the next primitive.
 
         Raises:
             one of BOT_FAULTS: the bot cannot go on.
@@ -73,7 +73,7 @@ class Bot(BabyAIBot):
             case [*_, OpenSubgoal(), CloseSubgoal()]:
                 pass
             case [*_, _, CloseSubgoal()]:
-                # It would close a door that was opened by mistake, which is of no use.
+                # It would close a door that was opened by mistake, which does not help.
                 self.stack.pop()
         self.fetches += [
             below
@@ -84,13 +84,14 @@ class Bot(BabyAIBot):
             self.carried.append(carrying)
 
     def look_around(self) -> None:
-        """Take in what is seen, without a new plan."""
+        """Process the current view without a new plan."""
         self._process_obs()
 
     def renew_drop_position(self) -> None:
         """Choose again where to drop a key, if the chosen place is now far away.
 
-        An errand through a door leaves that place behind. It stays if the plan returns there.
+        An action through a door may lead away from that place. It is kept if the plan returns
+        there.
         """
         match self.stack:
             case [*below, DropSubgoal() as drop, GoNextToSubgoal() as going]:
@@ -111,7 +112,7 @@ class Bot(BabyAIBot):
             self.replan()
 
     def path_to(self, cell: Cell) -> list[Cell]:
-        """The cells of the bot's path, empty where there is none."""
+        """The cells of the bot's path; empty if there is none."""
         path, _, _ = self._shortest_path(lambda place, _: place == cell)
         return [(int(x), int(y)) for x, y in path or ()]
 
@@ -121,7 +122,7 @@ class Bot(BabyAIBot):
         return super()._breadth_first_search(*arguments, **settings)
 
     def _find_drop_pos(self, except_pos: Any = None) -> Any:
-        """A spare cell ahead or to one side, or else the bot's own choice, often farther."""
+        """A spare cell ahead or to one side; otherwise the bot's own choice, often farther."""
         (x, y), (dx, dy) = map(int, self.mission.agent_pos), map(int, self.mission.dir_vec)
         taken = None if except_pos is None else tuple(except_pos)
         ahead = (x + dx, y + dy)
@@ -157,7 +158,7 @@ class Bot(BabyAIBot):
 
     @property
     def needed(self) -> list[ObjDesc]:
-        """What the plan still needs, in the order of need."""
+        """What the plan still needs, in the order of use."""
         stacked = _data(reversed(self.stack), ObjDesc)
         places = [place for drop, place in self.places.items() if drop in self.stack]
         return stacked + [place for place in places if place not in stacked]
@@ -171,7 +172,7 @@ class Bot(BabyAIBot):
 
     @property
     def noun(self) -> str:
-        """What is needed now, such as `the red key`."""
+        """The object that is needed now, such as `the red key`."""
         needed = self.needed
         return noun_of(needed[0]) if needed else "my goal"
 
@@ -182,7 +183,7 @@ class Bot(BabyAIBot):
         return next((thing for thing in things if thing.type == "door" and thing.is_locked), None)
 
     def acts(self) -> list[str]:
-        """The plan as a list of `pick up the red key`, `open the red door`, the next first."""
+        """The planned acts in order, such as `pick up the red key` and `open the red door`."""
         acts: list[str] = []
         stack = list(self.stack)
         while stack:
@@ -242,5 +243,5 @@ def _is_cell(datum: Any) -> bool:
 
 
 def _data(goals: Iterable[Any], kind: type[DatumT]) -> list[DatumT]:
-    """The data of one kind among sub-goals."""
+    """The data of all sub-goals of one kind."""
     return [goal.datum for goal in goals if isinstance(goal.datum, kind)]

@@ -11,17 +11,17 @@ class BabyAIExpertConfig(Config):
     """How the expert of BabyAI plays. Collected data names these settings as its source."""
 
     detour_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a detour"
+        0.1, ge=0, le=1, description="probability per step that the expert makes a detour"
     )
     mistake_rate: float = Field(
-        0.1, ge=0, le=1, description="chance per step that the expert makes a mistake"
+        0.1, ge=0, le=1, description="probability per step that the expert makes a mistake"
     )
 
 
 class BabyAIConfig(Config):
     """Settings of BabyAI."""
 
-    max_steps: int = Field(20, ge=1, description="turns after which an episode is truncated")
-    expert: BabyAIExpertConfig = Field(
-        BabyAIExpertConfig(), description="how the expert plays: detour_rate, mistake_rate"
+    max_steps: int = Field(
+        20, ge=1, description="number of turns after which an episode is truncated"
     )
+    expert: BabyAIExpertConfig = Field(BabyAIExpertConfig(), description="how the expert plays")

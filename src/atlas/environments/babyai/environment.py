@@ -1,8 +1,8 @@
 """BabyAI as a text environment: the levels of minigrid, played with words, as in AgentGym's BabyAI.
 
-The observation names what is in view. An action is a primitive (`turn left`) or a whole errand
-(`pickup blue key 1`), which is carried out as primitives. One response is one turn, whatever it
-does; after `max_steps` turns the episode is truncated.
+The observation names what is in view. An action is a primitive (`turn left`) or an errand of
+several primitives (`pickup blue key 1`). Every response counts as one turn; after `max_steps` turns
+the episode is truncated.
 
 Score: 0 without success; with success after t of `max_steps` turns, 1 - 0.9 * t / max_steps.
 """
@@ -76,7 +76,7 @@ class BabyAIEnvironment:
         return babyai_tasks(split, num_tasks, seed)
 
     def reset(self, task: Task) -> tuple[Message, ...]:
-        """Build the level of `task`; the goal and what is in view."""
+        """Build the level of `task`, and return the goal and what is in view."""
         self.world = make_level(task)
         self.on_primitive = None
         self.num_turns = 0

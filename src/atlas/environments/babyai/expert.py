@@ -1,7 +1,8 @@
-"""An expert for BabyAI in words. The plan is that of minigrid's bot; the thoughts say what changed.
+"""The expert for BabyAI: minigrid's bot makes the plan, and this module puts it into words.
 
-What is newly planned, comes into view, is decided or went wrong on purpose becomes the thought of a
-step and its hidden labels. Walking, turning and looking around have no label.
+A step gets hidden labels, and a thought that says so, if the expert makes a plan, sees a needed
+object, decides something or corrects a deliberate mistake. Walking, turning and looking around get
+no label.
 """
 
 from __future__ import annotations
@@ -31,29 +32,29 @@ from atlas.environments.base import ExpertTurn
 from atlas.errors import EpisodeError
 from atlas.records import Annotation, CriticalKind, Message
 
-# How much a step decides. The highest row that applies is its score; a step without a row scores 0.
+# The score of a step is the highest value that applies here, or 0 if none applies.
 SCORES: dict[str, float] = {
-    # The act that reaches the goal.
+    # The action that reaches the goal.
     "final": 1.0,
     "self_correction": 0.95,
     "unlock": 0.9,
-    # Picking up what the plan needs, or one part of a goal with several.
+    # Picking up a needed object, or completing one part of a goal that has several parts.
     **dict.fromkeys(("fetch", "reach", "open", "place"), 0.85),
     "plan": 0.8,
     "observe": 0.7,
     "clear": 0.6,
-    # An unexplored door, which may or may not be the right one.
+    # Opening an unexplored door, which may not be the right one.
     "open_way": 0.5,
     # The goal's object is not in view, so the plan is to look for it.
     "begin": 0.4,
 }
 MAX_ACTS = 4
-# No slip is made when fewer turns are left.
+# With fewer turns left, the expert makes no slip (a deliberate detour or mistake).
 RESERVE_TURNS = 12
 
 
 class BabyAIExpert:
-    """Plays the episode that was just reset. The same seed gives the same words and slips."""
+    """Plays the episode that was just reset. The same seed gives the same thoughts and slips."""
 
     Config = BabyAIExpertConfig
 
@@ -93,11 +94,12 @@ class BabyAIExpert:
         return turn
 
     def _act(self, move: Move) -> ExpertTurn:
-        # (a sentence, the kind of critical step that it makes, its row of SCORES)
+        # Each part: (a sentence, the kind of critical step, its row of SCORES).
         parts: list[tuple[str, CriticalKind, str]] = []
         situation = move.situation
         slip, observed = self._slip, self._new_needed_object()
-        # A slip that showed what was needed, or went where the plan leads, needs no correction.
+        # No correction is needed if the slip revealed a needed object or was also the planned
+        # action.
         if slip is not None and observed is None and move.action != slip.action:
             sentence = self._say(CORRECTIONS[slip.situation], slip)
             parts.append((sentence, "self_correction", "self_correction"))
@@ -120,7 +122,7 @@ class BabyAIExpert:
         return _turn(" ".join(sentences), move.action, tuple(kinds), score)
 
     def _new_plan(self, move: Move) -> tuple[str, str] | None:
-        """A sentence that states the plan made at this turn, if any, and its row of SCORES."""
+        """A sentence for a plan made in this turn, and its row of SCORES; None without a plan."""
         acts = self._bot.acts()
         planned = ", then ".join(acts[:MAX_ACTS])
         if self._has_acted:
@@ -136,7 +138,7 @@ class BabyAIExpert:
         return self._say(LOCKED, move, acts=planned, door=name, color=door.color), "plan"
 
     def _new_needed_object(self) -> SeenObject | None:
-        """What the plan needs and is in view for the first time; the first view does not count."""
+        """A needed object that is in view for the first time, after the first turn."""
         if self._environment.num_turns == 0:
             return None
         needed = [thing for description in self._bot.needed for thing in description.obj_set]
@@ -162,9 +164,9 @@ class BabyAIExpert:
     # ---- slips ----
 
     def _make_slip(self, move: Move) -> Move | None:
-        """A detour or a mistake, at the configured rates.
+        """A detour or a mistake, with the configured probabilities.
 
-        Only while walking, with turns to spare, and never two in a row.
+        It happens only while walking and with enough turns left, and never twice in a row.
         """
         detour = self._rng.random() < self._config.detour_rate
         mistake = self._rng.random() < self._config.mistake_rate
@@ -191,7 +193,7 @@ class BabyAIExpert:
 
     def _mistakes(self, move: Move) -> list[Move]:
         possible, refused = [], []
-        # Otherwise any door may be the right one.
+        # If the way is not known, any door may be the right one, so no door is a mistake.
         knows_way = move.target is not None and not move.action.startswith("go through")
         for item in self._strangers():
             if item.thing.type != "door":
@@ -212,7 +214,7 @@ class BabyAIExpert:
         ]
 
     def _strangers(self) -> list[SeenObject]:
-        """Reachable objects in view, some steps away, that neither goal nor plan names."""
+        """Reachable objects in view, not directly ahead, that goal and plan do not name."""
         needed = self._bot.mission_objects
         return [
             item
@@ -224,7 +226,7 @@ class BabyAIExpert:
 
 
 def _first_person(mission: str) -> str:
-    """The goal as the agent says it: `the door on your left` becomes `the door on my left`."""
+    """The goal in the first person: `the door on your left` -> `the door on my left`."""
     mission = re.sub(r"\bafter you\b", "after I", mission)
     return re.sub(r"\byou\b", "me", re.sub(r"\byour\b", "my", mission))
 

@@ -1,4 +1,4 @@
-"""From the bot's sub-goals to text actions: an errand if its object is in view, or a primitive."""
+"""Turns the bot's sub-goals into text actions: an errand to an object in view, or a primitive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from atlas.environments.babyai.view import Cell, SeenObject, View, look
 from atlas.errors import EpisodeError
 
 HANDS_ON = (PICKUP, DROP, TOGGLE)
-# The words of a primitive, and the situation that it stands for: in general, and while exploring.
+# The text of a primitive, and its situation: in general, and while exploring.
 PRIMITIVES = {
     LEFT: ("turn left", "turn", "look"),
     RIGHT: ("turn right", "turn", "look"),
@@ -47,7 +47,7 @@ TURNS_TO_SEE = (
 
 
 class PlayedLevel(Protocol):
-    """The environment as an expert sees it; `world` is minigrid's, `seen` the cells seen so far.
+    """What an expert needs of the environment; `seen` holds the cells that were in view so far.
 
     `on_primitive` is called after each primitive, with the one that follows in the same action.
     """
@@ -64,12 +64,12 @@ class PlayedLevel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A text action and why it is taken.
+    """A text action, and the reason for it.
 
     Attributes:
         situation: a row of the phrase tables.
-        final: whether it reaches the goal.
-        noun: what it is for, in words.
+        final: whether the action reaches the goal.
+        noun: the object that the action is for, in words.
     """
 
     action: str
@@ -80,7 +80,7 @@ class Move:
 
 
 class MovePlanner:
-    """Plans the episode that was just reset, and follows what the environment carries out."""
+    """Plans the episode that was just reset, and tracks what the environment carries out."""
 
     def __init__(self, environment: PlayedLevel) -> None:
         self._environment = environment
@@ -92,14 +92,14 @@ class MovePlanner:
 
     @property
     def walking(self) -> bool:
-        """Whether the bot is walking somewhere. Only then does it tolerate moves of others."""
+        """Whether the bot is walking. Only then does it accept moves that it did not suggest."""
         return bool(self.bot.stack) and isinstance(self.bot.stack[-1], GoNextToSubgoal)
 
     def next_move(self) -> Move:
         """The text action for the top of the stack.
 
         Raises:
-            EpisodeError: the bot takes the goal as reached, or its next move has no words.
+            EpisodeError: the bot considers the goal reached, or its next move has no text action.
             one of BOT_FAULTS: the bot cannot go on.
         """
         if self._fault is not None:
@@ -167,7 +167,7 @@ class MovePlanner:
     def _open(self, goal: Any, door: SeenObject, rest: list[Any]) -> Move:
         """Open a door by going through it.
 
-        Where the goal names this door and more is to follow, it is opened from in front of it.
+        If the goal names this door and has further parts, the door is opened from in front of it.
         """
         asked_for = not rest or goal in self.bot.mission_goals
         is_open, is_locked = door.thing.is_open, door.thing.is_locked
@@ -179,7 +179,7 @@ class MovePlanner:
         return Move("toggle", "close" if is_open else "unlock" if is_locked else "open", door)
 
     def _turn_to_see(self, top: Any) -> Move | None:
-        """A turn towards a known object out of view, so that one errand can lead to it."""
+        """A turn toward a known object that is out of view, so that one errand can reach it."""
         thing = None if top.reason in ("PutNext", "Explore") else self.bot.thing_at(top)
         if thing is None or thing.type == "wall" or self._environment.view.of(thing) is not None:
             return None
@@ -198,7 +198,7 @@ class MovePlanner:
             self._world.agent_dir = direction
 
     def _way_through(self, top: Any) -> Move | None:
-        """Through the first open door on the bot's way, if it is in view."""
+        """Go through the first open door on the bot's path, if it is in view."""
         target = self.bot.cell_at(top)
         for cell in self.bot.path_to(target) if target else ():
             thing = self._world.grid.get(*cell)
@@ -223,13 +223,14 @@ class MovePlanner:
         try:
             self.bot.replan(primitive)
         except BOT_FAULTS as error:
-            # Raised when the next move is planned: the environment has to finish this one first.
+            # It is raised later, when the next move is planned; the environment has to finish this
+            # one.
             self._fault = error
 
     def _follow(self, primitive: int, following: int | None) -> None:
-        """Take in one executed primitive.
+        """Process one executed primitive.
 
-        Within an errand only hands-on moves need a new plan; walking only shows more.
+        Within an errand, walking needs no new plan; other moves do.
         """
         if self._fault is not None:
             return

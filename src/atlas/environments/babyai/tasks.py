@@ -1,4 +1,4 @@
-"""The levels of BabyAI, their splits, and how one is built.
+"""The levels of BabyAI, their splits, and how a level is built.
 
 A task is a level and a seed. Each split has its own range of seeds, so no test task is a training
 task. The held-out levels need the same skills in combinations that no training level has.
@@ -17,13 +17,13 @@ from atlas.records import Task
 
 SEEDS_PER_SPLIT = 1_000_000
 FIRST_SEED: dict[str, int] = {"train": 0, "held_in_test": 1_000_000, "held_out_test": 2_000_000}
-# The level's own limit of primitive moves. The environment limits the text turns.
+# Effectively turns off the level's limit on primitive moves. The environment limits turns instead.
 NEVER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: the class in minigrid.envs.babyai that generates it, and its sizes."""
+    """A level: its generator class in minigrid.envs.babyai, and its settings."""
 
     target: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def level_names(split: str) -> tuple[str, ...]:
     """The levels of a split, in the order of the table.
 
     Raises:
-        ConfigError: no such split.
+        ConfigError: the split does not exist.
     """
     if split not in FIRST_SEED:
         raise ConfigError(f"babyai: split '{split}' is not known. {nearest(split, FIRST_SEED)}")
@@ -86,10 +86,10 @@ def level_names(split: str) -> tuple[str, ...]:
 
 
 def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-    """`num_tasks` different tasks of a split, one level after the other.
+    """`num_tasks` different tasks of a split, taken from its levels in turn.
 
     Args:
-        seed: where in the split's range of seeds they start.
+        seed: determines where in the split's range of seeds the tasks start.
     """
     names = level_names(split)
     size = len(names) * SEEDS_PER_SPLIT
@@ -122,6 +122,6 @@ def make_level(task: Task) -> Any:
     made = look_up("level", task.group, {task.group: f"minigrid.envs.babyai.{level.target}"})
     world = made(max_steps=NEVER, **level.settings)
     world.reset(seed=task.seed)
-    # Nobody reads the picture, and without it a move takes half the time.
+    # The image observation is not used. Without it a move takes half the time.
     world.gen_obs = dict
     return world

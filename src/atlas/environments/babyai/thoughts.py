@@ -1,12 +1,12 @@
-"""What the BabyAI expert says: phrases by situation, chosen by a seeded generator."""
+"""The phrases of the BabyAI expert by situation; a seeded generator chooses one."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-# The act that a step carries out. {label} is the object as the observation numbers it, {where} its
-# place, {noun} what is needed.
+# The phrases for each action. {label} is the numbered name of the object in the observation,
+# {where} its position, {noun} the object that is needed.
 ACTS: dict[str, tuple[str, ...]] = {
     "reach": (
         "{Label} is {where}, so I go to it.",
@@ -119,7 +119,7 @@ OBSERVED = (
     "There is {label}, {where}.",
 )
 
-# A slip, and the sentence that corrects it on the next turn.
+# The phrases for a slip (a deliberate detour or mistake), and for its correction in the next turn.
 SLIPS: dict[str, tuple[str, ...]] = {
     "look": (
         "There may be something useful on the {side}; I look there first.",

@@ -1,7 +1,8 @@
-"""What the agent sees, as data and as text.
+"""The agent's view, as data and as text.
 
-Coordinates are relative to the agent: `ahead` counts cells in its direction (0 is its own row),
-`right` cells to its right (negative: left). Objects of one description are numbered by distance.
+Coordinates are relative to the agent: `ahead` counts cells in its direction (0 is its own row), and
+`right` counts cells to its right (negative: left). Objects with the same description are numbered
+by distance.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ class SeenObject:
 
     @property
     def label(self) -> str:
-        """Its name in actions and observations, such as `red ball 1`."""
+        """The object's name in actions and observations, such as `red ball 1`."""
         return f"{self.name} {self.number}"
 
     @property
     def is_in_front(self) -> bool:
-        """Whether the agent faces it, one step away."""
+        """Whether the object is in the cell that the agent faces."""
         return (self.ahead, self.right) == (1, 0)
 
     @property
     def where(self) -> str:
-        """Its place in words, such as `2 ahead, 1 left`."""
+        """The object's position in words, such as `2 ahead, 1 left`."""
         parts = [f"{self.ahead} ahead"] if self.ahead else []
         if self.right:
             parts.append(f"{abs(self.right)} {'right' if self.right > 0 else 'left'}")
@@ -50,7 +51,7 @@ class SeenObject:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that is visible now: objects by distance, cells, and what bounds the row and column."""
+    """Everything in view: objects by distance, cells, and what bounds the row and column."""
 
     objects: tuple[SeenObject, ...]
     cells: frozenset[Cell]
@@ -86,9 +87,9 @@ class View:
 
 
 def look(world: Any) -> View:
-    """The view of the agent in a minigrid environment."""
+    """Compute the agent's view in a minigrid environment."""
     visible = dict(_visible(world))
-    # By distance; no two have the same place.
+    # Sorted by distance; no two objects have the same position.
     places = sorted(
         (ahead + abs(right), ahead, right, cell, thing)
         for (ahead, right), (cell, thing) in visible.items()
@@ -124,7 +125,7 @@ def describe(thing: Any) -> str:
 
 
 def is_passable(thing: Any) -> bool:
-    """Whether the agent can walk over what stands in a cell."""
+    """Whether the agent can enter a cell with this content."""
     return thing is None or (thing.type == "door" and thing.is_open)
 
 

@@ -1,9 +1,9 @@
-"""What a dialect is: `(trajectory, selection) -> rows` of another trainer's file.
+"""The interface of a dialect: `(trajectory, selection) -> rows` of another trainer's file.
 
 A dialect also reads its rows back as the trainer would (`read`), including which turns carry loss.
-So `--check` proves what was written from the file only. What a dialect cannot carry is either
-reported (`changes`) or left out (`CannotCarryError`). A new dialect is a subclass of `Dialect` and
-a row in `DIALECTS`.
+So `--check` needs only the file to verify what was written. If a dialect cannot express something,
+it reports a change (`changes`) or leaves the trajectory out (`CannotCarryError`). A new dialect is
+a subclass of `Dialect` and a row in `DIALECTS`.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ DIALECT = Kind("dialect", DIALECTS)
 
 
 class CannotCarryError(Exception):
-    """This trajectory has no form in this dialect: why, and what to use instead."""
+    """A dialect cannot express a trajectory. The message says why, and what to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialectContext:
-    """What a dialect is given beside its settings: the renderer of the user's tokenizer, if any."""
+    """What a dialect gets besides its settings: the renderer of `tokenizer`, if that is set."""
 
     renderer: Renderer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What differs in the file from the trajectories that it applies to, in a few words."""
+    """A difference between the file and the trajectories to which `applies` returns true."""
 
     text: str
     applies: Callable[[Trajectory], bool]
@@ -58,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SupervisedChat:
-    """What a trainer makes of a row: the conversation, and which of its messages carry loss."""
+    """A row as a trainer reads it: the conversation, and which of its messages carry loss."""
 
     messages: tuple[Message, ...]
     supervised: tuple[bool, ...]
@@ -66,7 +66,7 @@ class SupervisedChat:
 
 @dataclass(frozen=True, slots=True)
 class SupervisedTokens:
-    """The same for a row that holds tokens; labels are -100 outside the loss."""
+    """A row of tokens as a trainer reads it; labels are -100 for tokens without loss."""
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
@@ -76,12 +76,13 @@ class Dialect:
     """Base of dialects, made as `Class(config, context)`: JSON Lines, one row per trajectory.
 
     Attributes:
-        notes: the versions checked, and what the trainer does with a row that may surprise.
-        stanza: the trainer's own settings, with {file} for the path.
-        suffixes: the endings that the file may have.
-        changes: what a row does not carry, or carries in another form.
-        one_row_per_step: each critical step has a row, in which only it carries loss.
-        stops_at_last_step: a row ends with the last critical step: what follows would be trained.
+        notes: the tested versions, and unexpected behavior of the trainer.
+        stanza: the settings for the trainer, with {file} for the path.
+        suffixes: allowed suffixes of the file.
+        changes: what a row omits or writes in another form.
+        one_row_per_step: each critical step has its own row, in which only this step carries loss.
+        stops_at_last_step: a row ends with the last critical step, because later turns would be
+            trained.
         max_tokens: the length at which rows of tokens are cut; None: never.
     """
 
@@ -97,15 +98,15 @@ class Dialect:
         pass
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
-        """The rows of a trajectory that has a critical step.
+        """Convert a trajectory that has at least one critical step.
 
         Raises:
-            CannotCarryError: the dialect has no form for it.
+            CannotCarryError: the dialect cannot express the trajectory.
         """
         raise NotImplementedError
 
     def read(self, row: ExportRow) -> SupervisedChat | SupervisedTokens:
-        """A row as the trainer reads it.
+        """Read a row as the trainer would.
 
         Raises:
             ValueError, KeyError, TypeError: the row is damaged.
@@ -113,5 +114,5 @@ class Dialect:
         raise NotImplementedError
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
-        """The changes that apply to this trajectory; they are counted and printed."""
+        """The changes that apply to this trajectory."""
         return tuple(change.text for change in self.changes if change.applies(trajectory))

@@ -1,4 +1,4 @@
-"""What dialects of messages share: flags on messages, written and read."""
+"""Shared by dialects with messages: writes and reads messages with a flag for the loss."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from atlas.rendering.openai_messages import (
 
 
 def has_reasoning(trajectory: Trajectory) -> bool:
-    """Whether a message has reasoning beside its content."""
+    """Whether a message has a separate reasoning text."""
     return any(message.reasoning is not None for message in trajectory.messages)
 
 
-# What `with_thinking` changes.
+# The change that `with_thinking` makes.
 THINKING_MOVED = Change("reasoning was moved into the content, in <think> tags", has_reasoning)
 CALL_IDS_DROPPED = Change(
     "ids of tool calls: results are matched to calls by order only",
@@ -59,7 +59,7 @@ def read_flagged(
     """Messages with a flag on each.
 
     Args:
-        default: what the trainer does with an assistant message that has no flag.
+        default: the trainer's default flag for assistant messages.
     """
     flags = []
     for chat in messages:
@@ -73,7 +73,7 @@ def read_flagged(
 def read_listed(
     messages: Sequence[Mapping[str, Any]], flags: Sequence[Any], name: str
 ) -> SupervisedChat:
-    """Messages with their flags in the list `name` beside them."""
+    """Messages of a row whose flags are in the separate list `name`."""
     if len(flags) != len(messages):
         raise ValueError(f"{name} has {len(flags)} entries for {len(messages)} messages")
     return supervised_chat(zip(map(read_openai_message, messages), flags, strict=True))
@@ -97,7 +97,7 @@ def supervise_last(messages: Sequence[Message]) -> SupervisedChat:
 def conversations_to_steps(
     trajectory: Trajectory, selection: Selection
 ) -> Iterator[tuple[Sequence[Message], Message]]:
-    """(the messages before it, the response) of each critical step, in order."""
+    """(preceding messages, response) for each critical step, in order."""
     history: list[Message] = []
     for message, critical in flagged_messages(trajectory, selection):
         if critical:
@@ -106,7 +106,7 @@ def conversations_to_steps(
 
 
 def with_thinking(message: Message, content: str | None = None) -> str:
-    """Content after its reasoning in <think> tags, for formats without a field for reasoning."""
+    """The reasoning in <think> tags and then the content, for formats without a reasoning field."""
     content = message.content if content is None else content
     if message.reasoning is None:
         return content
@@ -114,17 +114,17 @@ def with_thinking(message: Message, content: str | None = None) -> str:
 
 
 def write_call(call: ToolCall) -> dict[str, Any]:
-    """A tool call as an object, for formats without ids of calls."""
+    """A tool call as an object, for formats without call ids."""
     return {"name": call.name, "arguments": decode_arguments(call.arguments)}
 
 
 def read_call(written: Mapping[str, Any]) -> ToolCall:
-    """The call that `write_call` wrote."""
+    """Read a call that `write_call` wrote."""
     return ToolCall(name=written["name"], arguments=encode_arguments(written["arguments"]))
 
 
 def tools_field(trajectory: Trajectory) -> dict[str, Any]:
-    """`tools` if the trajectory has any. An absent key, not an empty list, means no tools."""
+    """The field `tools`; it is absent, not an empty list, if the trajectory has no tools."""
     return {"tools": list(trajectory.tools)} if trajectory.tools else {}
 
 

@@ -44,7 +44,7 @@ torchtune train every assistant turn of it): use their own dialects."""
 
 
 class AxolotlDialect(Dialect):
-    """`train` on every turn."""
+    """`train` true on critical turns, false on all others."""
 
     notes = """\
 Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns). 0.21 needs Python

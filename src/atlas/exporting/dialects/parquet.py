@@ -42,7 +42,7 @@ common columns. Absent fields of a message are null: drop them before you apply 
         }
 
     def schema(self) -> Any:
-        """The columns: they cannot be inferred from rows, which may lack optional fields."""
+        """The columns; they cannot be inferred, because rows may lack optional fields."""
         arrow = import_arrow()
         text, many = arrow.string(), arrow.list_
         return arrow.schema(
@@ -114,7 +114,7 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
 
 
 def import_arrow() -> Any:
-    """The package pyarrow, which only these dialects need."""
+    """Import pyarrow, which only these dialects need."""
     try:
         import pyarrow
     except ImportError:

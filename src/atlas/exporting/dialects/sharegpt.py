@@ -29,7 +29,7 @@ from atlas.records import Message, Role, Selection, Trajectory
 
 
 def _has_neighbors(messages: Sequence[Message]) -> bool:
-    """Whether `joined` joins any of them."""
+    """Whether `joined` would join any messages."""
     return any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
 
 
@@ -39,7 +39,7 @@ def _after_system(messages: Sequence[Message]) -> Sequence[Message]:
 
 ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "observation": "tool"}
 JOINED = "adjacent messages of one side were joined with an empty line"
-# Where the system message at the start has its own place.
+# For formats with a separate place for the system message at the start.
 NEIGHBORS_JOINED = Change(
     JOINED, lambda trajectory: _has_neighbors(_after_system(trajectory.messages))
 )
@@ -133,10 +133,10 @@ mask_history: true"""
 
 
 def joined(flagged: Iterable[tuple[Message, bool]]) -> Iterator[tuple[Message, bool]]:
-    """The messages with neighbors of one side joined: the sides alternate, the human side first.
+    """Join neighboring messages of the same side, so that human and assistant alternate.
 
     Raises:
-        CannotCarryError: the assistant begins, or has two turns in a row.
+        CannotCarryError: the assistant has the first turn, or two turns in a row.
     """
     waiting: Message | None = None
     for message, critical in flagged:

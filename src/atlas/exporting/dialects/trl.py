@@ -25,7 +25,7 @@ class TrlConfig(Config):
     max_tokens: int | None = Field(
         None,
         ge=1,
-        description="longer sequences lose their tail; steps that no longer fit are left out",
+        description="longer sequences lose their end; steps that no longer fit are left out",
     )
 
 

@@ -1,7 +1,7 @@
-"""Answers kept beyond a run: a question in the same words and settings is paid for once.
+"""A cache of answers for all runs: a question with the same text and settings is paid for once.
 
-All runs of a user share one SQLite file, also at the same time. Losing it costs money, never a
-result.
+All runs of a user share one SQLite file, even at the same time. If it is lost, answers must be paid
+for again, but no result is lost.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from atlas.records import Message, ToolCall, Usage
 
 logger = logging.getLogger(__name__)
 
-# Another process writes for milliseconds.
+# A write by another process takes milliseconds.
 BUSY_SECONDS = 30.0
 
 
 class CachedClient:
-    """`client` with a memory in `file`. An answer from it has no usage: it was paid for before.
+    """Adds a cache in `file` to `client`. A cached answer has no usage: it was paid for before.
 
-    `asked` is what else decides the answer, such as the model's name and the server's address.
+    `asked` is everything else that determines the answer, such as the model's name and the server's
+    address.
     """
 
     def __init__(
@@ -42,19 +43,19 @@ class CachedClient:
             self._database = _open(self._file)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
-        # Met when an answer was to be kept.
+        # The error of an attempt to store an answer.
         self._failure: RunError | None = None
-        # By question: done when its answer is kept, or there is none.
+        # By question; done when its answer is stored, or there is none.
         self._asking: dict[str, asyncio.Future[None]] = {}
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """The client's answer. A refused question is not kept.
+        """A cached answer, or the client's answer. A refusal is not stored.
 
         Raises:
             RunError: the file cannot be used.
         """
         question = self._key(messages, sampling)
-        # Another trajectory may be asking in the same words.
+        # Another trajectory may be asking the same question now.
         while (asking := self._asking.get(question)) is not None:
             await asyncio.shield(asking)
         kept = self._find(question)
@@ -88,7 +89,7 @@ class CachedClient:
         return Completion(usage=Usage(), tool_calls=calls, **kept)
 
     def _keep(self, question: str, answer: Completion) -> None:
-        """Keep an answer. If that fails, the paid answer is still used; the next question fails."""
+        """Store an answer. If that fails, the answer is still used; the next question fails."""
         calls = [call.model_dump() for call in answer.tool_calls]
         row = {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
         insert = "insert or ignore into answers values (?, ?)"

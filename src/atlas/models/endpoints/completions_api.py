@@ -1,11 +1,11 @@
-"""Log-probabilities of given responses by a model on a server that has `/v1/completions`.
+"""Log-probabilities of given responses, from a model on a server with `/v1/completions`.
 
-With `echo`, this older protocol of OpenAI's reports the log-probabilities of the prompt, given as
-token ids. So the local tokenizer's chat template decides what is read and which step owns each
-token. vLLM and SGLang support it; llama.cpp's server and OpenAI's newer models refuse `echo`.
+With `echo`, this older OpenAI protocol reports the log-probabilities of a prompt that is sent as
+token ids. So the local tokenizer's chat template determines the tokens and which step owns each of
+them. vLLM and SGLang support `echo`; llama.cpp's server and OpenAI's newer models do not.
 
-A server names the few likeliest tokens of a position, not the whole distribution. The entropy is
-computed with all other tokens as one outcome, so it is a lower bound.
+A server reports only the most likely tokens of a position, not the whole distribution. The entropy
+is computed as if all other tokens were one outcome, so it is a lower bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from atlas.models.local.step_tokens import (
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
 
-# How far above 0 a log-probability may come out of half precision.
+# A log-probability may exceed 0 by this much because of rounding in half precision.
 ROUNDING = 1e-3
 EXPECTED = (
     "expected a server that scores prompts: /v1/completions with echo and logprobs, as in vLLM and "
@@ -41,7 +41,8 @@ class CompletionsScorer:
     """Scores trajectories, written by `renderer`, with the model called `model` at an endpoint.
 
     Args:
-        num_likeliest: tokens that the server names for each position; more give a closer entropy.
+        num_likeliest: how many tokens the server reports per position; with more, the entropy is
+            more accurate.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class CompletionsScorer:
             answer = await self._endpoint.ask(body, lambda answer: answer)
         except RejectedError as error:
             said = str(error)
-            # No other trajectory will fare better.
+            # The same error would occur for every other trajectory.
             if not self._has_scored and ("echo" in said or "logprobs" in said):
                 raise ModelError(f"{url} refuses to score prompts: {said}; {EXPECTED}") from None
             raise DataError(f"refused: {said}") from None
@@ -92,7 +93,7 @@ class CompletionsScorer:
         except ValueError as error:
             said = self._endpoint.censor.quote(error)
             message = f"{url} gave no log-probabilities of the prompt for model '{self.name}'"
-            # A server that scored before may do so again.
+            # The server scored prompts before, so another try may succeed.
             if self._has_scored:
                 raise EndpointError(f"{message}: {said}.") from None
             raise ModelError(f"{message}: {said}; {EXPECTED}") from None
@@ -103,10 +104,10 @@ class CompletionsScorer:
 def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Measured:
     """The log-probabilities of the prompt's tokens at the positions `owned`, and their entropies.
 
-    The decoded `answer` may also hold tokens that were generated after the prompt's `num_tokens`.
+    The decoded `answer` may also hold generated tokens after the prompt's `num_tokens` tokens.
 
     Raises:
-        ValueError: the answer does not hold them.
+        ValueError: the answer lacks them.
     """
     try:
         found = answer["choices"][0]["logprobs"]
@@ -125,7 +126,7 @@ def read_log_probs(answer: Any, owned: NDArray[np.int64], num_tokens: int) -> Me
 
 
 def _refuse_shifted(log_probs: list[Any], usage: Any, num_tokens: int) -> None:
-    """Refuse the answer of a server that adds a token, or leaves out the first one's."""
+    """Raise if the server added a token, or left out the entry of the first token."""
     read = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     if isinstance(read, int) and read != num_tokens:
         raise ValueError(
@@ -133,7 +134,7 @@ def _refuse_shifted(log_probs: list[Any], usage: Any, num_tokens: int) -> None:
             "so its log-probabilities belong to other tokens"
         )
     found = f"{len(log_probs)} log-probabilities for a prompt of {num_tokens} tokens"
-    # One more is that of the generated token.
+    # One more entry belongs to the generated token.
     if len(log_probs) > num_tokens + 1:
         raise ValueError(f"{found} and the one after it")
     if len(log_probs) == num_tokens and log_probs[0]:
@@ -144,7 +145,7 @@ def _refuse_shifted(log_probs: list[Any], usage: Any, num_tokens: int) -> None:
 
 
 def _least_entropy(top: Any, position: int) -> float:
-    """The entropy in nats of the named tokens and of all others as one outcome."""
+    """The entropy in nats, with all tokens that are not reported taken as one outcome."""
     if not isinstance(top, dict) or not top:
         found = f"position {position} has the likeliest tokens {top!r:.60}"
         raise ValueError(f"{found}, expected an object of log-probabilities")

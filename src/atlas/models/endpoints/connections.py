@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-# Bytes of one answer. Without a bound, a server that never stops sending would fill the memory.
+# Maximum bytes of an answer. Without it, a server that never stops sending would fill the memory.
 LARGEST_ANSWER = 64 * 1024 * 1024
 
 
@@ -26,10 +26,10 @@ class HttpReply:
 
 
 class Transport(Protocol):
-    """How a question travels to a server.
+    """Sends questions to a server.
 
-    With `is_batched`, many questions are answered together: neither the time that one takes nor the
-    number under way says anything about the server.
+    If `is_batched`, many questions are answered together. Then the duration and the number of
+    requests in flight say nothing about the load of the server.
     """
 
     @property
@@ -39,8 +39,9 @@ class Transport(Protocol):
         """Send one question.
 
         Raises:
-            OSError, aiohttp.ClientError: no response; another try may get one.
-            ValueError: no try can get one: the address, a proxy or a certificate is unusable.
+            OSError, aiohttp.ClientError: no response came; another try may succeed.
+            ValueError: no try can succeed, because the address, a proxy or a certificate is
+                unusable.
         """
         ...
 
@@ -48,11 +49,11 @@ class Transport(Protocol):
 
 
 class Connections:
-    """Keeps as many connections open as requests are under way. It does not follow redirects.
+    """An HTTP client with one connection per request in flight. It does not follow redirects.
 
     Args:
-        idle_seconds: the longest silence of a server; None: the caller limits the time.
-        largest: bytes of an answer; None: LARGEST_ANSWER.
+        idle_seconds: maximum time without data from the server; None: the caller limits the time.
+        largest: maximum bytes of an answer; None: LARGEST_ANSWER.
     """
 
     is_batched = False
@@ -74,7 +75,7 @@ class Connections:
         headers: Mapping[str, str],
         data: bytes | aiohttp.FormData | None = None,
     ) -> HttpReply:
-        """Send one request; it raises what `Transport.post` raises."""
+        """Send one request. Raises the same errors as `Transport.post`."""
         body = io.BytesIO(data) if isinstance(data, bytes) else data
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -99,7 +100,7 @@ class Connections:
             self._session = None
 
     def _proxy(self, url: str) -> str | None:
-        """The proxy for this address in the environment.
+        """The proxy for this address from environment variables.
 
         aiohttp can look it up too, but it would also send passwords from a .netrc file.
         """
@@ -108,7 +109,7 @@ class Connections:
         if server not in self._proxies:
             is_direct = urllib.request.proxy_bypass(parts.netloc)
             proxy = None if is_direct else urllib.request.getproxies().get(parts.scheme)
-            # aiohttp would speak HTTP to any other proxy.
+            # aiohttp would use HTTP with any other kind of proxy.
             if proxy is not None and re.match(r"(?!https?:)\w+://", proxy, re.IGNORECASE):
                 raise ValueError(f"the proxy {proxy} is not supported, expected http://…")
             self._proxies[server] = proxy

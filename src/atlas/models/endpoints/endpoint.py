@@ -1,7 +1,7 @@
-"""What all clients of remote models share: the endpoint, its key and how to quote it.
+"""Shared by all clients of remote models: the endpoint, its key, and safe quotes of its messages.
 
-A key comes from an environment variable; a `.env` file is not read. It is redacted in all that an
-endpoint says.
+A key comes from an environment variable; a `.env` file is not read. The key is redacted in all text
+from an endpoint.
 """
 
 from __future__ import annotations
@@ -26,39 +26,43 @@ from atlas.terminal.visible_text import one_line, visible
 DEFAULT_VARIABLE = "OPENAI_API_KEY"
 # Local servers need no key, but some clients must send one.
 KEYLESS = "no-key"
-# Characters. A shorter key ("x", "EMPTY") is a stand-in, which may occur in any answer.
+# Minimum characters of a real key. A shorter one ("x", "EMPTY") is a placeholder and may occur in
+# any answer.
 SHORTEST_SECRET = 8
-# Characters of an endpoint's own words in a message.
+# Maximum characters of a quote from an endpoint in a message.
 LONGEST_QUOTE = 300
-# Seconds before a retry, unless the server names a time.
+# Seconds before a retry, if the server does not specify a time.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-# Providers, and other companies' services for them, whose batches are supported.
+# Providers, and services of other companies for them, whose batches are supported.
 BATCHES = (("openai", ""), ("openai", "azure"), ("anthropic", ""), ("google", ""))
 
 
 class Endpoint(Config):
-    """Where a model is asked over a network, and how patiently. It travels as one value."""
+    """Where a remote model is asked, with time limits and retries."""
 
     base_url: Annotated[str | None, SPEED_ONLY] = Field(
         None,
-        description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; "
-        "None: the provider's own",
+        description="address of an OpenAI-compatible server, such as "
+        "http://127.0.0.1:8000/v1; if none, the provider's own address",
     )
     api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
         None,
-        description="the environment variable that holds the key; "
-        "None: the provider's own, OPENAI_API_KEY for a base_url",
+        description="name of the environment variable that holds the key; if none, the "
+        "provider's usual variable, or OPENAI_API_KEY if base_url is set",
     )
     timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
         120.0,
         gt=0,
-        description="how long one try may take; of a provider's, rounded up to whole seconds",
+        description="time limit for one try; for a provider it is rounded up to whole seconds",
     )
     max_retries: Annotated[int, SPEED_ONLY] = Field(
-        5, ge=0, description="tries after the first, where the server is busy or breaks"
+        5, ge=0, description="number of retries if the server is overloaded or fails"
     )
     max_in_flight: Annotated[int, SPEED_ONLY] = Field(
-        8, ge=1, description="the most requests at a time; fewer while the server is overloaded"
+        8,
+        ge=1,
+        description="maximum number of requests at a time; it is lowered while the server "
+        "is overloaded",
     )
 
     @field_validator("base_url")
@@ -80,7 +84,7 @@ class Endpoint(Config):
     @field_validator("api_key_variable")
     @classmethod
     def _names_a_variable(cls, name: str | None) -> str | None:
-        # Keys have small letters or hyphens.
+        # Real keys contain lower-case letters or hyphens; names of variables do not.
         if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
             raise PydanticCustomError(
                 SECRET,
@@ -93,9 +97,9 @@ class Endpoint(Config):
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How questions are gathered for a batch endpoint, for a model that `takes_batches` accepts.
+    """How questions are collected into batches, for models that `takes_batches` accepts.
 
-    `folder` is where sent batches are noted; None: the user's cache.
+    `folder` is where sent batches are recorded; None: the user's cache folder.
     """
 
     size: int = 1_000
@@ -104,14 +108,14 @@ class Batching:
 
 
 def cache_folder() -> Path:
-    """The folder for what outlives a run. Losing it may cost money, never a result."""
+    """The folder for data that outlives a run. If it is lost, answers may be paid for again."""
     from platformdirs import user_cache_path
 
     return user_cache_path("atlas")
 
 
 def read_key(endpoint: Endpoint) -> str | None:
-    """The key in the endpoint's variable; None: the provider's SDK finds its own.
+    """The key in the endpoint's variable; None: the provider's SDK finds the key by itself.
 
     Raises:
         ConfigError: the variable is not set, or does not hold a key.
@@ -125,7 +129,7 @@ def read_key(endpoint: Endpoint) -> str | None:
     if not key and endpoint.base_url is None:
         expected = "expected a key. Set it, or name another one by endpoint.api_key_variable=…."
         raise ConfigError(f"{place} is not set, {expected}")
-    # A pasted key may hold a line break or a typographic dash.
+    # A pasted key may contain a line break or a typographic dash.
     if not (key.isascii() and key.isprintable()):
         expected = "expected ASCII letters, digits and signs on one line. Copy the key again."
         raise ConfigError(f"{place} holds characters that cannot be sent as a key, {expected}")
@@ -133,14 +137,14 @@ def read_key(endpoint: Endpoint) -> str | None:
 
 
 def takes_batches(model: str, base_url: str | None) -> bool:
-    """Whether batches are supported for a model. A server at `base_url` is trusted to have them."""
+    """Whether batches are supported for a model. This is assumed for a server at `base_url`."""
     provider, _, rest = model.partition("/")
     service = rest.partition("/")[0] if "/" in rest else ""
     return base_url is not None or (provider, service) in BATCHES
 
 
 class Censor:
-    """Redacts keys in what an endpoint says."""
+    """Redacts keys in text from an endpoint."""
 
     def __init__(self, keys: Iterable[object] = ()) -> None:
         self._keys: set[str] = set()
@@ -150,14 +154,14 @@ class Censor:
         self._keys |= {str(key) for key in keys if key} - {KEYLESS}
 
     def redact(self, text: str) -> str:
-        """An answer without keys. Stand-ins stay: without every "x" or "0", JSON would break."""
+        """An answer without keys. Placeholders stay: without every "x" or "0", JSON would break."""
         for key in self._keys:
             if len(key) >= SHORTEST_SECRET:
                 text = text.replace(key, "[key]")
         return text
 
     def quote(self, said: object) -> str:
-        """An endpoint's words for messages: one short line without keys and proxy logins."""
+        """Text from an endpoint as one short line for a message, without keys and proxy logins."""
         text = visible(self.redact(str(said)))
         for login in _proxy_logins():
             text = text.replace(login, "[login]@")
@@ -168,7 +172,7 @@ class Censor:
 
 
 def _proxy_logins() -> Iterator[str]:
-    """The logins in the environment's proxies: aiohttp's errors name the full address."""
+    """The logins in proxy variables, because aiohttp's errors contain the full address."""
     for proxy in urllib.request.getproxies().values():
         login, at, _ = proxy.rpartition("@")
         if at:

@@ -1,4 +1,4 @@
-"""A model over a network as a player: each conversation is answered as soon as its answer comes."""
+"""A remote model as a player. It returns each answer as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from atlas.models.players import Finish, PlayerAnswer
 from atlas.records import Message
 from atlas.store.run_folders import Input
 
-# How servers say that a request was declined because it is too long.
+# Phrases of servers for a request that is too long.
 TOO_LONG = re.compile(
     r"context[ _]?(length|window|size)|too (long|large|many tokens)|maximum.{0,40}tokens", re.I
 )
@@ -31,19 +31,21 @@ CLOSING_SECONDS = 10.0
 
 
 class EndpointPlayerConfig(Config):
-    """How a model over a network is asked."""
+    """Settings of a remote model as a player."""
 
-    endpoint: Endpoint = Field(Endpoint(), description="where the model is asked, see Endpoint")
+    endpoint: Endpoint = Field(Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
-        0.0, ge=0, description="0 is greedy; none: the model's own default"
+        0.0,
+        ge=0,
+        description="sampling temperature; 0 is greedy decoding; if none, the model's own default",
     )
     max_tokens: int | None = Field(
-        1024, ge=1, description="the longest answer of one turn; none: the model's own limit"
+        1024, ge=1, description="maximum tokens of one answer; if none, the model's own limit"
     )
 
 
 class EndpointPlayer:
-    """A model over a network: a provider's (openai/gpt-4o), or one of a server at a base_url.
+    """A remote model: of a provider (openai/gpt-4o), or on a server at endpoint.base_url.
 
     Raises:
         ConfigError: the provider is unknown, or its package or its key is missing.
@@ -64,13 +66,13 @@ class EndpointPlayer:
 
     @staticmethod
     def describe_model(model: str, out: Path) -> Input:
-        """The model as an input of the run at `out`: its name, which is all that is known."""
+        """The model as an input of the run at `out`. Only its name is known."""
         return Input(path=model)
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Ask for the next answer in conversation `name`; it is on its way at once."""
+        """Send the request for the next answer in conversation `name` at once."""
         history = self._histories.setdefault(name, [])
         history += new_messages
         # Each turn of each conversation has its own seed, so that rollouts differ.
@@ -124,7 +126,7 @@ class EndpointPlayer:
             broken = PlayerAnswer(Message(role="assistant"), "broken", str(error))
             self._answers.put((name, broken))
         except Exception as error:
-            # What concerns every request (no such model, a key that is not accepted) ends the run.
+            # An error that affects every request (unknown model, refused key) ends the run.
             self._answers.put(error)
 
     async def _stop(self) -> None:

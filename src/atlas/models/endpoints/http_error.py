@@ -1,4 +1,4 @@
-"""What a failed request means: whether to retry it, to stop the run, or to refuse one question."""
+"""Classifies failed requests: retry, stop the run, or give up only this question."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from atlas.errors import EndpointError, ModelError
 from atlas.models.endpoints.retries import BusyError
 
-# HTTP statuses: this request is at fault, another may not be.
+# HTTP statuses that are caused by this request; another request may succeed.
 REFUSED_REQUEST = (400, 413, 422)
 # No request can succeed.
 REFUSED_ACCESS = (401, 402, 403, 404)
-# Worth a retry, as is every 5xx.
+# A retry may succeed, as after every 5xx.
 BUSY = (408, 409, 425, 429)
 # The server is overloaded.
 TOO_MUCH = (429, 503, 529)
-# The code of a 429 that waiting does not help.
+# The code of a 429 for which waiting does not help.
 SPENT = "insufficient_quota"
-# The reason where a filter stopped an answer and gave none.
+# The reason for an answer that a filter stopped without a reason.
 FILTERED = "stopped by the endpoint's content filter"
 TOO_LATE = "{} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
-# Seconds. A server that asks for a longer pause is retried after the usual one.
+# Maximum seconds of a Retry-After that is followed. After a longer one, the usual pause is used.
 LONGEST_WAIT = 120.0
 
 
 class HttpError(Exception):
-    """A response with an error; `status` is None where there was none that can be read.
+    """A response with an error. `status` is None without a readable response.
 
-    With `is_spent` no request can succeed whatever the status, for lack of credit, say.
-    `wait_seconds` is the pause that the server asks for, where it does.
+    `is_spent` means that no request can succeed, whatever the status (no credit, for example).
+    `wait_seconds` is the pause that the server requests, if any.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HttpError(Exception):
         if self.is_final:
             return ModelError(message)
         if self.may_pass:
-            # The number of questions under way says nothing about the load by batches.
+            # With batches, the number of questions in flight says nothing about the load.
             is_too_much = self.status in TOO_MUCH and not is_batched
             return BusyError(message, self.wait_seconds, is_too_much)
         return EndpointError(message)
@@ -75,7 +75,7 @@ def error_of(status: int | None, headers: Mapping[str, str], body: bytes) -> Htt
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The pause that a server asks for; None where it is absent, a date, or over LONGEST_WAIT."""
+    """The pause that a server requests; None if it is absent, a date, or over LONGEST_WAIT."""
     try:
         seconds = float(headers["retry-after"])
     except (KeyError, ValueError):

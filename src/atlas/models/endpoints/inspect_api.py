@@ -1,7 +1,7 @@
-"""A model of a provider, through inspect_ai: OpenAI, Anthropic, Google, and the others it knows.
+"""A model of a provider that inspect_ai supports: OpenAI, Anthropic, Google and others.
 
-This client adds what atlas promises: which address is asked, when a try is repeated, what counts as
-a refusal, and that a key reaches only its provider.
+This client controls which address is used, when a try is repeated and what counts as a refusal. It
+makes sure that a key is sent only to its provider.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from atlas.models.endpoints.batches.transport import BatchTransport
 
 ADDRESS = "the provider's own address"
-# inspect_ai's words for an answer without content.
+# The text that inspect_ai returns for an answer without content.
 NO_CONTENT = "(no content)"
-# Google's and Anthropic's words for a status 400 that is not the fault of a request.
+# Messages of Google and Anthropic with status 400 that are not caused by the request.
 NO_KEY = ("API_KEY_INVALID", "credit balance is too low")
-# Variables that name an address and that an SDK reads by itself.
+# Environment variables that change the address and that an SDK reads by itself.
 OTHER_ADDRESSES = {"google": ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI")}
 OTHER_KEYS = (
     "GEMINI_API_KEY",
@@ -47,7 +47,7 @@ OTHER_KEYS = (
     "AZURE_OPENAI_API_KEY",
     "AZUREAI_OPENAI_API_KEY",
 )
-# A module, its package and the extra that brings it.
+# A module, its package, and the extra that installs it.
 INSPECT = ("inspect_ai.model", "inspect-ai", "providers")
 # The same for each provider's SDK.
 SDKS = {
@@ -55,12 +55,13 @@ SDKS = {
     "anthropic": ("anthropic", "anthropic", "anthropic"),
     "google": ("google.genai", "google-genai", "google"),
 }
-# The caller limits what is in flight; inspect_ai would keep the first limit for the whole process.
+# The caller limits the requests in flight; inspect_ai would keep its first limit for the whole
+# process.
 UNLIMITED = 100_000
 
 
 class InspectClient:
-    """Asks one model, by inspect_ai's name for it (openai/gpt-4o, anthropic/…, google/…)."""
+    """Asks one model, which has inspect_ai's name for it (openai/gpt-4o, anthropic/…, google/…)."""
 
     def __init__(self, model: str, endpoint: Endpoint, batching: Batching | None = None) -> None:
         self._name = model
@@ -77,7 +78,7 @@ class InspectClient:
         self._retries = Retries(endpoint, ADDRESS)
         self._batches: BatchTransport | None = None
         self._model = self._open(key, endpoint, batching)
-        # Some SDKs look into variables that inspect_ai does not report.
+        # Some SDKs read keys from variables that inspect_ai does not report.
         found = getattr(self._model.api, "api_key", None)
         self._censor.add([found, *map(os.environ.get, OTHER_KEYS)])
 
@@ -99,7 +100,7 @@ class InspectClient:
         self, messages: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig
     ) -> Completion:
         try:
-            # In its own task: inspect_ai keeps a transcript as long as the task lives.
+            # It runs in its own task, because inspect_ai keeps a transcript until the task ends.
             asking = asyncio.create_task(self._model.generate(messages, tools, config=config))
             return self._read(await asking)
         except Exception as failure:
@@ -107,7 +108,7 @@ class InspectClient:
             return self._read_failure(failure)
 
     def _read_failure(self, failure: Exception) -> Completion:
-        """A refused request as a Completion; another failure is raised as an error of atlas."""
+        """Return a refused request as a Completion; raise other failures as atlas errors."""
         from tenacity import RetryError
 
         last = failure.last_attempt.exception() if isinstance(failure, RetryError) else None
@@ -141,7 +142,7 @@ class InspectClient:
         from inspect_ai.model import GenerateConfig, get_model
         from rich.text import Text
 
-        # Its log would repeat, uncensored, what reaches the caller as an error.
+        # Its log would repeat error messages, with keys that are not redacted.
         logging.getLogger("inspect_ai").setLevel(logging.CRITICAL + 1)
         _refuse_addresses_in_the_environment(self._name)
         attempt_seconds: int | None = math.ceil(endpoint.timeout_seconds)
@@ -160,7 +161,8 @@ class InspectClient:
         try:
             model = get_model(self._name, api_key=key, config=config, memoize=False, **arguments)
         except Exception as error:
-            # Each provider fails in its own way: an unknown name, no key. The message has markup.
+            # Providers raise different errors for an unknown name or a missing key. The message has
+            # markup.
             said = Text.from_markup(str(error)).plain.removeprefix("ERROR: ")
             raise ConfigError(
                 f"model '{self._name}' cannot be asked: {self._censor.quote(said)} "
@@ -179,7 +181,7 @@ class InspectClient:
         # inspect_ai reports some refused requests in this form.
         if output.usage is None and choice.stop_reason == "model_length":
             return Completion.rejected(self._censor.quote(text))
-        # Of a plain text, the parts are characters.
+        # If the content is plain text, the parts are characters.
         is_refused = any(getattr(part, "refusal", None) for part in choice.message.content)
         refusal = None
         if choice.stop_reason == "content_filter" or is_refused:
@@ -196,7 +198,7 @@ class InspectClient:
 
 
 def _refuse_addresses_in_the_environment(name: str) -> None:
-    """Results depend on the config only: a variable may not send questions and key elsewhere."""
+    """Refuse variables that would send questions and key to another address."""
     provider = name.partition("/")[0]
     usual = f"{provider.upper().replace('-', '_')}_BASE_URL"
     for variable in (usual, "INSPECT_EVAL_MODEL_BASE_URL", *OTHER_ADDRESSES.get(provider, ())):
@@ -208,13 +210,13 @@ def _refuse_addresses_in_the_environment(name: str) -> None:
 
 
 def _try_once(api: Any, google_options: dict[str, Any]) -> None:
-    """Turn off the retries of inspect_ai and of the SDK: `Retries` repeats a try."""
+    """Turn off the retries of inspect_ai and of the SDK, because `Retries` does them."""
     from tenacity import wait_none
 
     api.retry_wait = wait_none
     if isinstance(getattr(getattr(api, "client", None), "max_retries", None), int):
         api.client.max_retries = 0
-    # Google's SDK makes a client for each question.
+    # Google's SDK creates a client for each question.
     if (usual := getattr(api, "_http_options", None)) is not None:
         from google.genai.types import HttpRetryOptions
 

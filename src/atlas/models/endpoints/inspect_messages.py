@@ -23,7 +23,7 @@ from atlas.rendering.openai_messages import decode_arguments
 
 
 def inspect_config(sampling: Sampling) -> GenerateConfig:
-    """How an answer is drawn."""
+    """Sampling settings for inspect_ai."""
     schema = None
     if sampling.response_schema is not None:
         given = JSONSchema.model_validate(sampling.response_schema)
@@ -33,7 +33,7 @@ def inspect_config(sampling: Sampling) -> GenerateConfig:
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,
         response_schema=schema,
-        # Otherwise inspect_ai asks an extra question to learn whether gpt-5 gives one.
+        # Otherwise inspect_ai sends an extra question to find out whether gpt-5 gives one.
         reasoning_summary="none",
     )
 

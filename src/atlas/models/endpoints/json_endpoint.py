@@ -1,4 +1,4 @@
-"""One address that takes JSON and gives JSON: `body -> answer`, with retries."""
+"""A JSON API at one address: `body -> answer`, with retries."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class RejectedError(Exception):
 
 
 class JsonEndpoint:
-    """Asks `endpoint.base_url` + `path`, and redacts the key in all that comes back.
+    """Sends requests to `endpoint.base_url` + `path`, and redacts the key in answers.
 
     Args:
-        model: for messages only.
+        model: the model's name, only for error messages.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JsonEndpoint:
         self._retries = Retries(endpoint, self.url)
 
     async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
-        """The result of `read` on the answer. Where `read` raises ValueError, it asks again.
+        """The result of `read` on the answer. If `read` raises ValueError, the request is repeated.
 
         Raises:
             RejectedError: this request was declined; another one may be accepted.

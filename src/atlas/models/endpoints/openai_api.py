@@ -1,7 +1,7 @@
-"""A model on a server with OpenAI's chat completions: vLLM, SGLang, llama.cpp and others.
+"""Models on servers with OpenAI's chat completions API: vLLM, SGLang, llama.cpp and others.
 
-It works without an SDK, which would cost several times the processor time per question
-(benchmarks/clients.py). Providers with other protocols are asked by inspect_api.py.
+No SDK is used, because it would take several times the processor time per question
+(benchmarks/clients.py). For providers with other protocols see inspect_api.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atlas.rendering.openai_messages import write_openai_message
 
 
 class ChatClient:
-    """Asks the server at `endpoint.base_url` for `model`, by its name there."""
+    """Asks `model` (its name at the server) at `endpoint.base_url`."""
 
     def __init__(self, model: str, endpoint: Endpoint, transport: Transport | None = None) -> None:
         self._model = model
@@ -50,7 +50,7 @@ class ChatClient:
 
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-    """The body of a request, without the settings that `sampling` leaves to the model."""
+    """The body of a request. Settings that are None in `sampling` are left out."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [_wire_message(message) for message in messages],
@@ -70,7 +70,7 @@ def read_chat_answer(answer: Any) -> Completion:
     """The completion in a decoded chat completions answer.
 
     Raises:
-        ValueError: the answer holds none.
+        ValueError: the answer holds no completion.
     """
     try:
         choice = answer["choices"][0]
@@ -97,7 +97,7 @@ def read_chat_answer(answer: Any) -> Completion:
 
 
 def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
-    """The calls of an answer, with their arguments verbatim; some servers send them decoded."""
+    """The tool calls of an answer, with arguments as text; some servers send them decoded."""
     try:
         return tuple(
             ToolCall(

@@ -1,11 +1,11 @@
-"""What a model costs by the token: the user's table first, then known prices of providers.
+"""Token prices of models: from the user's table, otherwise from known prices of providers.
 
     # prices.yaml: USD per million tokens; batch: the part of the price that batches cost
     openai/gpt-4o: {input: 2.5, output: 10}
     my-model: {input: 0.1, output: 0.4, batch: 0.5}
 
-Known prices come from the data inside the package genai-prices; nothing is fetched. A server at a
-base_url has only a price in the table.
+Known prices come with the package genai-prices; nothing is downloaded. For a server at a base_url,
+only the table can give a price.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pydantic import Field
 from atlas.config import Config, check_config, read_recipe
 from atlas.errors import ConfigError
 
-# A "/" in a name of theirs means another company's service, which has its own prices.
+# A "/" in the model's name means a service of another company, which has its own prices.
 OWN_MODELS = ("openai", "anthropic", "google", "mistral")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens sent (`input`) and received (`output`, hidden thoughts included).
+    """USD per million tokens sent (`input`) and received (`output`, with hidden thoughts).
 
-    A discount for cached prompts is not part of it, so the true bill may be lower. `batch` is the
-    part of the price that batches cost; None: unknown.
+    Discounts for cached prompts are ignored, so the real cost may be lower. `batch` is the price of
+    batches as a share of the full price; None: unknown.
     """
 
     input: float
@@ -38,7 +38,7 @@ class Price:
     source: str = field(default="", compare=False)
 
     def of_requests(self, in_batches: bool) -> Price:
-        """The price of single requests, or of batches; the full price if theirs is unknown."""
+        """The price of single requests or of batches; the full price if theirs is unknown."""
         part = (self.batch or 1.0) if in_batches else 1.0
         return replace(self, input=self.input * part, output=self.output * part, batch=None)
 
@@ -49,7 +49,7 @@ class PriceRow(Config):
     input: float = Field(ge=0, description="USD per million tokens sent")
     output: float = Field(ge=0, description="USD per million tokens received")
     batch: float | None = Field(
-        None, gt=0, le=1, description="the part of the price that batches cost, such as 0.5"
+        None, gt=0, le=1, description="price of a batch as a share of the full price, such as 0.5"
     )
 
 
@@ -98,14 +98,14 @@ def _known_price(model: str) -> Price | None:
         return None
     in_batches = _usd(known.get_prices(now, {"processing": "batch"})) or price
     parts = [batch / full for batch, full in zip(in_batches, price, strict=True) if full]
-    # A variant with the full price is not a discount.
+    # A batch variant at the full price is not a discount.
     batch = max(parts, default=1.0)
     source = f"genai-prices {__version__}: {maker.id}/{known.id}"
     return Price(*price, batch if batch < 1 else None, source)
 
 
 def _usd(prices: Any) -> tuple[float, float] | None:
-    """USD per million tokens sent and received; of a price with tiers, that of short prompts."""
+    """USD per million tokens sent and received. If a price has tiers, the tier of short prompts."""
     both = (prices.input_mtok, prices.output_mtok)
     if None in both:
         return None

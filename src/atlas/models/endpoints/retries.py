@@ -1,8 +1,7 @@
-"""Retries: the pause before the next try, and the number of tries under way at a time.
+"""Retries: pauses between tries, and a limit on concurrent tries that adapts to the server.
 
-An overloaded server says so (429, 503, 529). Then the number of tries at a time is halved, and
-grows by one for each round of answers, as in TCP (RFC 5681). No try starts before the time that the
-server's Retry-After names.
+If a server reports overload (429, 503, 529), the limit is halved. It then grows by one for each
+round of answers, as in TCP (RFC 5681). No try starts before the time in the server's Retry-After.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """A try got no answer, and another may get one. `Retries` catches it.
+    """A try failed, and another may succeed. `Retries` catches this error.
 
-    `wait_seconds` is the pause that the server asks for, where it does. With `is_too_much` the
-    server is overloaded, rather than broken.
+    `wait_seconds` is the pause that the server requests, if any. `is_too_much` means that the
+    server is overloaded.
     """
 
     def __init__(
@@ -45,7 +44,8 @@ class Retries:
     def __init__(self, endpoint: Endpoint, server: str) -> None:
         self._max_retries = endpoint.max_retries
         self._server = server
-        # The number of tries under way at a time; its fraction grows to the next whole one.
+        # The limit on concurrent tries. It may have a fraction, which grows until the next whole
+        # number.
         self._limit = math.inf
         self._under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -53,10 +53,10 @@ class Retries:
         self._lowered_at = -math.inf
 
     async def run(self, attempt: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-        """The answer of the first try that gets one.
+        """The result of the first successful try.
 
         Raises:
-            EndpointError: the last try got no answer. Other errors of a try pass through.
+            EndpointError: the last try failed. Other errors of a try are not caught.
         """
         for number in range(self._max_retries + 1):
             await self._enter()
@@ -79,7 +79,7 @@ class Retries:
         raise AssertionError("the last try raises")
 
     async def _enter(self) -> None:
-        """Take a place among the tries under way, in order, then wait out a pause."""
+        """Wait in order for a place among the concurrent tries, then for the end of a pause."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._give_places()
@@ -88,7 +88,7 @@ class Retries:
             while (left := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
         except asyncio.CancelledError:
-            # The place may already have been given to this try.
+            # This try may already have been given a place.
             if not turn.cancelled():
                 self._leave()
             raise
@@ -98,7 +98,7 @@ class Retries:
         self._give_places()
 
     def _give_places(self) -> None:
-        """Give the free places to those that wait longest."""
+        """Give free places to the tries that have waited longest."""
         while self._waiting and self._under_way + 1 <= self._limit:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -109,7 +109,7 @@ class Retries:
         now = time.monotonic()
         if wait_seconds is not None:
             self._closed_until = max(self._closed_until, now + wait_seconds)
-        # This try was already under way when the limit was lowered.
+        # This try was already running when the limit was lowered.
         if started < self._lowered_at:
             return
         if math.isinf(self._lowered_at):

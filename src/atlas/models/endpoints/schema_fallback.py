@@ -1,4 +1,4 @@
-"""JSON schemas for the servers that support them, and plain requests for the others."""
+"""Sends JSON schemas to servers that support them, and plain requests to others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class SchemaFallback:
-    """Asks `client` without a schema as soon as its model turns out to refuse schemas."""
+    """Stops sending schemas to `client` once its model has refused one."""
 
     def __init__(self, client: ModelClient, model: str) -> None:
         self._client = client
@@ -29,7 +29,7 @@ class SchemaFallback:
         if answer.finish_reason != "rejected":
             self._takes_schema = True
         elif self._takes_schema is None:
-            # The plain request shows whether the schema or something else was refused.
+            # A request without the schema shows whether the schema was the reason.
             refused, answer = answer, await self._client.complete(messages, plain)
             if answer.finish_reason != "rejected" and self._takes_schema is None:
                 self._takes_schema = False

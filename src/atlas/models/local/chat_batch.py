@@ -1,11 +1,12 @@
-"""Many conversations answered in batches by one local model; earlier keys and values are kept.
+"""Answers many conversations in batches with one local model and a key-value cache.
 
-In each round a conversation brings only what is new to it (an observation); its history is in the
-cache already. Rows are repacked before each batch: closed conversations leave, new ones join, and
-the gaps that unequal answers left are removed, so that every row is its own history, aligned to the
-right. Within a batch, whenever half of the rows have ended their answers, the others continue
-without them. Positions are explicit, masked columns are never attended to, and each conversation
-draws from its own random stream: an answer does not depend on the other rows beyond rounding.
+In each round, only new messages of a conversation (an observation) are encoded; its history is
+already in the cache. Rows are repacked before each batch: closed conversations are removed, new
+ones are added, and gaps from answers of different lengths are removed. Then each row holds one
+history, aligned to the right. When half of the rows of a batch have finished their answers, the
+others continue without them. Positions are explicit, masked columns are never attended to, and each
+conversation has its own random stream. So an answer does not depend on the other rows, except for
+rounding.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from atlas.rendering.renderer import Renderer
 
 @dataclass(slots=True)
 class _Rows:
-    """Keys and values of some conversations; `mask` [B, T] says which columns are a row's own."""
+    """Keys and values of some conversations; `mask` [B, T] marks the columns that a row uses."""
 
     cache: Cache
     mask: torch.Tensor
@@ -36,10 +37,10 @@ class _Rows:
 
 @dataclass(slots=True)
 class _OpenConversation:
-    """An open conversation: `num_cached` of its tokens have keys and values in the cache.
+    """An open conversation; `num_cached` of its tokens are in the cache.
 
-    `pending` tokens were generated but are not in the cache yet. `place` is the rows that hold its
-    keys and values, and the index of its own row there.
+    `pending` tokens were generated but are not in the cache yet. `place` says where its keys and
+    values are: the rows, and the index of its row.
     """
 
     messages: list[Message]
@@ -59,7 +60,7 @@ class ChatBatch:
         max_tokens: the longest answer in tokens.
         max_context: the longest history in tokens, the answer included.
         batch_size: how many conversations are answered at a time.
-        seed: starts each conversation's random stream, together with its name.
+        seed: together with its name, the seed of a conversation's random stream.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ChatBatch:
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Ask for the next answer in conversation `name`; an unknown name opens it."""
+        """Request the next answer in conversation `name`; a new name opens a conversation."""
         if name not in self._conversations:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
             self._conversations[name] = _OpenConversation([], tools, rng)
@@ -104,7 +105,7 @@ class ChatBatch:
         self._answers[name] = PlayerAnswer(nothing, "no_room", reason, usage=usage)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
-        """The answers to all that was submitted, however long that takes."""
+        """The answers to all submitted requests, without a time limit."""
         answers, self._answers = self._answers, {}
         new_ids, self._new_ids = self._new_ids, {}
         names = list(new_ids)
@@ -124,12 +125,12 @@ class ChatBatch:
             self.close(name)
 
     def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
-        """The tokens that a conversation brings to this round; its history is updated."""
+        """The new tokens of a conversation in this round. Updates its history."""
         tools, added = conversation.tools, None
         if conversation.place is not None and self._keeps_cache:
             added = self._renderer.continuation_ids(conversation.messages, messages, tools)
         conversation.messages += messages
-        # A new conversation, or one whose history the template rewrites, is encoded whole.
+        # A new conversation, or one whose history the template rewrites, is encoded completely.
         if added is None:
             conversation.place, conversation.num_cached, conversation.pending = None, 0, []
             return self._renderer.opening_ids(conversation.messages, tools)
@@ -153,7 +154,7 @@ class ChatBatch:
         logits = self._forward(rows, block, is_new, positions)
 
         said: list[list[int]] = [[] for _ in starts]
-        # The conversations whose rows are in the cache; [B] as the arrays below.
+        # The conversations whose rows are in the cache, in the order of the arrays below, [B].
         present = np.arange(len(starts))
         active = np.ones(len(starts), dtype=bool)
         stop_ids = self._renderer.stop_ids
@@ -186,7 +187,8 @@ class ChatBatch:
         message = Message(role="assistant", content=text)
         conversation.messages.append(message)
         conversation.num_cached = num_cached
-        # The last token was chosen but never fed. An answer cut by length still has to be closed.
+        # The last token was generated but is not in the cache. An answer that was cut off still
+        # needs its end of turn.
         conversation.pending = [said[-1], *(() if stopped else self._renderer.end_of_turn)]
         usage = Usage(requests=1, input_tokens=num_prompt, output_tokens=len(said))
         return PlayerAnswer(message, "stop" if stopped else "length", usage=usage)
@@ -194,7 +196,7 @@ class ChatBatch:
     def _forward(
         self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray
     ) -> torch.Tensor:
-        """Feed tokens [B, L], by which `rows` grow; returns the last logits, [B, V] float32."""
+        """Run tokens [B, L] and add them to `rows`; returns the last logits, [B, V] float32."""
         fed, is_own, places = (
             torch.from_numpy(np.ascontiguousarray(array)).to(self._model.device)
             for array in (tokens, is_new, positions)
@@ -226,9 +228,9 @@ class ChatBatch:
         return chosen.clamp(max=logits.shape[-1] - 1).cpu().numpy()
 
     def _repack(self, conversations: Sequence[_OpenConversation]) -> _Rows:
-        """Rows for exactly these conversations, in that order, without gaps, aligned to the right.
+        """Make rows for exactly these conversations, in this order, without gaps.
 
-        The rows of other open conversations stay where they are.
+        The rows of other open conversations do not change.
         """
         width = max(conversation.num_cached for conversation in conversations)
         shape = (len(conversations), width)
@@ -256,7 +258,7 @@ class ChatBatch:
     def _narrowed(
         self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_OpenConversation]
     ) -> _Rows:
-        """Only the rows `kept`, of these conversations; the others stay until the next round."""
+        """Reduce to the rows `kept`; other conversations keep their rows until the next round."""
         index = torch.from_numpy(kept).to(self._model.device)
         layers = []
         for layer in rows.cache.layers:
@@ -274,7 +276,7 @@ class ChatBatch:
 
 
 def _attends_to_everything(model: Any) -> bool:
-    """Whether all layers attend to the whole history, so that gaps in the cache shift no window."""
+    """Whether no layer has a sliding window, which gaps in the cache would shift."""
     kinds = getattr(model.config, "layer_types", None)
     if kinds:
         return all(kind == "full_attention" for kind in kinds)

@@ -1,7 +1,7 @@
-"""The meaning of a text as a vector: the mean of a model's last hidden states over its tokens.
+"""Text embeddings: the mean of a model's last hidden states over the tokens of a text.
 
-Any encoder or decoder that AutoModel loads can be used. It is not trained. A text that is longer
-than the model reads is cut at the end.
+Any encoder or decoder that AutoModel loads can be used; it is not trained. A text that exceeds the
+model's maximum length is cut off at the end.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from atlas.models.local.load import (
     locate_model,
 )
 
-# Tokens of a text, unless the model or its tokenizer reads fewer.
+# Maximum tokens of a text, if the limits of model and tokenizer are not lower.
 MAX_TOKENS = 512
-# Tokens of a batch, padding included.
+# Maximum tokens of a batch, padding included.
 BATCH_TOKENS = 8_192
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Embedder:
         self._tokenizer = tokenizer
         self.name = name
         positions = getattr(model.config, "max_position_embeddings", None)
-        # Tokenizers without a limit name a huge one.
+        # Tokenizers without a limit report a huge number.
         self._max_tokens = min(MAX_TOKENS, tokenizer.model_max_length, positions or MAX_TOKENS)
 
     @property
@@ -51,7 +51,7 @@ class Embedder:
         return int(self._model.config.hidden_size)
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """[texts, size]: rows of length 1, or 0 for a text without tokens. It is deterministic."""
+        """Vectors [texts, size] of length 1, or 0 for a text without tokens. Deterministic."""
         vectors = np.zeros((len(texts), self.size))
         if not texts:
             return vectors
@@ -88,8 +88,7 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
     """The embedder of a hub id, a model folder or a training run.
 
     Raises:
-        ModelError: no model or tokenizer there, or a model that gives a text no hidden states
-            (an encoder-decoder).
+        ModelError: the model or tokenizer cannot be loaded, or the model is an encoder-decoder.
     """
     place = locate_model(name)
     transformers = import_transformers()
@@ -100,7 +99,7 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
         model = load_model(place, dtype).merge_and_unload().base_model
     else:
         load, is_cached = transformers.AutoModel.from_pretrained, is_only_cached(place.location)
-        # Torn files raise the errors of several libraries.
+        # Damaged files raise errors of several libraries.
         try:
             model = load(place.location, dtype=getattr(torch, dtype), local_files_only=is_cached)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""A layer of a key-value cache that grows in place and takes over rows of other layers."""
+"""A layer of a key-value cache that grows in place and can copy rows of other layers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-# Columns kept ahead: about one observation and one answer.
+# Columns allocated in advance: about one observation and one answer.
 _ROOM = 128
 
 
 class GrowingLayer(DynamicLayer):
-    """A cache layer that writes into space kept ahead instead of copying all at each token."""
+    """A cache layer that writes to preallocated space instead of copying all at each token."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__()
@@ -21,10 +21,11 @@ class GrowingLayer(DynamicLayer):
         self._length = 0
 
     def adopt(self, sources: Sequence[tuple[Any, int, torch.Tensor] | None], width: int) -> None:
-        """Take over rows of other layers, aligned to the right.
+        """Copy rows of other layers, aligned to the right.
 
         Args:
-            sources: for each new row its layer, its row there and the columns to keep; None: empty.
+            sources: for each new row the layer, the row in it and the columns to keep; None: an
+                empty row.
         """
         model = next(source[0] for source in sources if source is not None)
         keys, values = self._make_room(model, len(sources), width)
@@ -36,14 +37,14 @@ class GrowingLayer(DynamicLayer):
                 values[row, :, start:width] = layer.values[old_row][:, columns]
 
     def take_rows(self, layer: Any, rows: torch.Tensor) -> None:
-        """Take over whole rows of another layer."""
+        """Copy whole rows of another layer."""
         width = layer.keys.shape[2]
         keys, values = self._make_room(layer, len(rows), width)
         keys[:, :, :width] = layer.keys[rows]
         values[:, :, :width] = layer.values[rows]
 
     def _make_room(self, model: Any, batch: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make empty rows of `width` columns, and space ahead, like those of another layer."""
+        """Allocate empty rows of `width` columns plus extra space, like those of another layer."""
         self.dtype, self.device, self.is_initialized = model.keys.dtype, model.keys.device, True
         keys, values = (
             states.new_zeros((batch, states.shape[1], width + _ROOM, states.shape[3]))

@@ -1,4 +1,4 @@
-"""Whether a model can be had from the Hugging Face Hub, found out in seconds.
+"""Checks in seconds whether a model is available from the Hugging Face Hub.
 
 Hugging Face's client tries each file six times, which takes minutes without a network.
 """
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from atlas.errors import DependencyError, ModelError
 
-# Each try takes as long as HF_HUB_ETAG_TIMEOUT allows.
+# The variable HF_HUB_ETAG_TIMEOUT limits each try.
 ATTEMPTS = 2
 PAUSE_SECONDS = 1.0
 
 
 @cache
 def is_only_cached(location: str) -> bool:
-    """Whether a model that is not a folder must come from the cache: the hub does not answer.
+    """Whether the hub does not answer, so that the model must come from the cache.
 
     Raises:
         ModelError: the model is not in the cache either.
@@ -38,10 +38,10 @@ def is_only_cached(location: str) -> bool:
             get_hf_file_metadata(hf_hub_url(location, "config.json"))
             return False
         except (HfHubHTTPError, HFValidationError):
-            # The hub answered, or the name is invalid: loading reports what is wrong.
+            # The hub answered, or the name is invalid. Loading then reports what is wrong.
             return False
         except Exception as error:
-            # By its version, the client raises the errors of httpx or httpx2.
+            # Depending on its version, the client raises errors of httpx or httpx2.
             reason = error
     folder = repo_folder_name(repo_id=location, repo_type="model")
     if (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir():

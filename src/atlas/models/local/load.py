@@ -1,7 +1,7 @@
 """Hugging Face causal LMs on this machine: a hub id, a folder, or the run folder of `atlas train`.
 
-A tokenizer is loaded before its model, so that a missing chat template shows before the expensive
-part starts.
+A tokenizer is loaded before its model, so that a missing chat template is reported before the slow
+part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """Where a model's files are: `name` as the user gave it, `location` for Hugging Face."""
+    """Where a model's files are: `name` from the user, `location` for Hugging Face."""
 
     name: str
     location: str
@@ -43,11 +43,11 @@ class ModelPlace:
 
 
 def locate_model(name: str) -> ModelPlace:
-    """The place of a model given as a hub id, a folder or a training run.
+    """Find the files of a model that is given as a hub id, a folder or a training run.
 
     Raises:
         ModelError: the path does not hold a model.
-        RunError: a training run that is not finished.
+        RunError: the training run is not finished.
     """
     path = Path(name)
     if (path / MANIFEST_FILE).exists():
@@ -59,7 +59,7 @@ def locate_model(name: str) -> ModelPlace:
                 f"{path} holds no model: neither config.json nor adapter_config.json is there. "
                 "Give a model folder or a hub id."
             )
-        # Adapters name their base model by an absolute path, wherever they are loaded from.
+        # Adapters must name their base model by an absolute path, to be loadable from any folder.
         return ModelPlace(name, str(path.resolve()))
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ModelError(
@@ -99,10 +99,10 @@ def load_tokenizer(place: ModelPlace) -> Any:
 
 
 def load_renderer(place: ModelPlace) -> Renderer:
-    """The tokenizer of a model, ready to render conversations.
+    """The renderer with the tokenizer of a model.
 
     Raises:
-        ModelError: no usable tokenizer, or one without a chat template.
+        ModelError: the tokenizer is unusable or has no chat template.
     """
     return Renderer(load_tokenizer(place), place.name)
 
@@ -128,7 +128,7 @@ def load_model(
         quantization: transformers' quantization config for the weights of linear layers.
 
     Raises:
-        ModelError: no causal LM there, or incomplete weights.
+        ModelError: the files hold no causal LM, or its weights are incomplete.
     """
     transformers = import_transformers()
     import torch
@@ -139,7 +139,7 @@ def load_model(
     if quantization is not None:
         options |= {"quantization_config": quantization, "device_map": {"": device}}
     missing: Collection[str] = ()
-    # Torn weights raise safetensors' own error, a wrong architecture a RuntimeError.
+    # Damaged weights raise safetensors' own error; a wrong architecture raises RuntimeError.
     try:
         if place.holds_adapters:
             try:
@@ -156,7 +156,7 @@ def load_model(
         raise
     except Exception as error:
         raise ModelError(f"model {place.name} cannot be loaded: {first_line(error)}") from error
-    # transformers would fill them with random numbers.
+    # transformers would initialize missing weights at random.
     if missing:
         raise ModelError(
             f"the weights of model {place.name} lack {len(missing)} of those in its config.json, "
@@ -173,7 +173,7 @@ def default_device() -> str:
 
 
 def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 on a GPU that has it, else fp32 (many CPUs emulate bf16 slowly)."""
+    """`auto` is bf16 on a GPU that supports it, else fp32 (many CPUs emulate bf16 slowly)."""
     import torch
 
     if precision != "auto":
@@ -187,7 +187,7 @@ def dtype_name(precision: Precision) -> str:
 
 
 def import_transformers() -> Any:
-    """transformers, without its log and progress bars."""
+    """Import transformers, without its log and progress bars."""
     try:
         import transformers
     except ImportError:

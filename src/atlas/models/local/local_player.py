@@ -1,4 +1,4 @@
-"""A model on this machine as a player: it answers all that was submitted as one round."""
+"""A local model as a player. It answers all submitted requests as one round."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from atlas.terminal.progress import say
 
 
 class LocalPlayerConfig(Config):
-    """How a model on this machine answers."""
+    """Settings of a local model as a player."""
 
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    max_new_tokens: int = Field(128, ge=1, description="the longest answer of one turn")
+    temperature: float = Field(0.0, ge=0, description="sampling temperature; 0 is greedy decoding")
+    max_new_tokens: int = Field(128, ge=1, description="maximum tokens of one answer")
     max_context: int = Field(
         4096,
         ge=16,
-        description="tokens of history and answer; an episode that needs more is truncated",
+        description="maximum tokens of history and answer together; an episode that needs "
+        "more is truncated",
     )
     precision: Precision = Field(
-        "auto", description="fp32, bf16, or auto: bf16 on a GPU that supports it"
+        "auto", description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
     )
-    batch_size: Annotated[int, SPEED_ONLY] = Field(64, ge=1, description="answers at a time")
+    batch_size: Annotated[int, SPEED_ONLY] = Field(
+        64, ge=1, description="number of answers that are generated at a time"
+    )
 
 
 class LocalPlayer:
@@ -64,7 +67,7 @@ class LocalPlayer:
             batch_size=config.batch_size,
             seed=seed,
         )
-        # The batch plays; this class gives it settings.
+        # This class only adds settings to ChatBatch.
         self.submit, self.next_answers = batch.submit, batch.next_answers
         self.close, self.end = batch.close, batch.end
 

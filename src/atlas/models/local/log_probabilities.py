@@ -1,6 +1,7 @@
-"""Log-probabilities and entropies of given responses by a model on this machine.
+"""Log-probabilities and entropies of given responses, from a model on this machine.
 
-Each trajectory takes one forward pass. Logits are computed only where an owned token is predicted.
+Each trajectory takes one forward pass. Logits are computed only at positions that predict a token
+of a step.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from atlas.models.local.step_tokens import (
 from atlas.records import Trajectory
 from atlas.rendering.renderer import Renderer
 
-# Positions at a time in float32 over the whole vocabulary.
+# Number of positions whose logits over the whole vocabulary are in memory at a time, in float32.
 ROWS = 256
 
 
@@ -70,7 +71,7 @@ def load_scorer(name: str, precision: Precision = "auto") -> LocalScorer:
     """The scorer of a hub id, a model folder or a training run.
 
     Raises:
-        ModelError: the model cannot be loaded or has no usable chat template.
+        ModelError: the model cannot be loaded, or has no usable chat template.
     """
     place = locate_model(name)
     renderer = load_renderer(place)

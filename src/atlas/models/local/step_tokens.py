@@ -1,7 +1,8 @@
-"""The log-probability and entropy of every token that a step owns.
+"""Log-probability and entropy of each token of a step.
 
-A step is measured over its own tokens, including the end of turn, with the whole history before
-them as context. The renderer decides which step owns a token; a scorer measures given positions.
+A step is measured over the tokens of its response, including the end of turn, with the whole
+history as context. The renderer determines which step owns a token; a scorer measures the given
+positions.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class StepTokens:
 
 @dataclass(frozen=True, slots=True)
 class ScoringPrompt:
-    """`token_ids` [T] up to the last token that a step owns; `owned`: those tokens' positions."""
+    """`token_ids` [T], up to the last token of a step; `owned`: positions of steps' tokens."""
 
     example: TokenizedExample
     token_ids: NDArray[np.int32]
@@ -51,12 +52,12 @@ class ScoringPrompt:
 def scoring_prompts(
     trajectory: Trajectory, renderer: Renderer, max_tokens: int | None, name: str
 ) -> list[ScoringPrompt]:
-    """The prompts that measure a trajectory: one, or one a step if the template rewrites history.
+    """The prompts to score a trajectory: one, or one per step if the template rewrites history.
 
     Raises:
         DataError: the template refuses the trajectory, or it exceeds model `name`'s `max_tokens`.
     """
-    # A template may refuse one conversation and take the others.
+    # A template may refuse one conversation and accept others.
     try:
         examples = renderer.tokenize_trajectory(trajectory)
     except ModelError as error:
@@ -75,7 +76,7 @@ def scoring_prompts(
 def tokens_by_step(
     num_steps: int, measured: Iterable[tuple[ScoringPrompt, Measured]]
 ) -> list[StepTokens]:
-    """The measured tokens of each step, one entry a step."""
+    """The measured tokens, one entry per step."""
     found = [StepTokens(np.zeros(0), np.zeros(0)) for _ in range(num_steps)]
     for prompt, (log_probs, entropies) in measured:
         owners = prompt.example.step_of_token[prompt.owned]

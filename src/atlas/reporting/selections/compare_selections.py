@@ -1,8 +1,7 @@
-"""Compare selections: `selections of the same trajectories -> how far they agree, beyond chance`.
+"""Compare selections: `selections of the same trajectories -> agreement beyond chance`.
 
-    OUT/comparison.json   every number
-    OUT/comparison.md     the same as tables
-    OUT/positions.svg     where in a trajectory each selection chooses, by kind
+    OUT/comparison.json every number OUT/comparison.md the numbers as tables OUT/positions.svg
+    positions of the selected steps, by kind
 
 A person's labels count as one more selection.
 """
@@ -54,17 +53,21 @@ class CompareConfig(Config):
         description="run folders of select, all made from the same trajectories"
     )
     names: tuple[str, ...] = Field(
-        (), description="names of the selections, in their order; those of the folders, if none"
+        (),
+        description="one name per selection, in the same order; if none, the names of the folders",
     )
     trajectories: Annotated[Path | None, BY_CONTENT] = Field(
         None,
-        description="the run that they were made from; the input of the first selection, if none",
+        description="the run that the selections were made from; if none, the input of the "
+        "first selection",
     )
     tokenizer: str | None = Field(
-        None, description="count supervised tokens of this model instead of characters"
+        None,
+        description="a model whose tokenizer counts the supervised tokens; if none, "
+        "characters are counted",
     )
     plot: bool = Field(True, description="draw positions.svg (needs matplotlib)")
-    seed: int = Field(0, description="of the resampling")
+    seed: int = Field(0, description="seed of the bootstrap")
 
     @field_validator("selections")
     @classmethod
@@ -83,8 +86,8 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
-        RunError: a run is missing or unfinished, or made from other trajectories than the first.
-        DataError: two runs have no trajectory without a problem in common, or the same name.
+        RunError: a run is missing or unfinished, or was made from other trajectories.
+        DataError: two runs have no common trajectory without a problem, or have the same name.
         DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
     if config.plot:

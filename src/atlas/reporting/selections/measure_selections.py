@@ -1,4 +1,4 @@
-"""Selections -> numbers: each selection beside blind draws, and each pair of selections."""
+"""Selections -> numbers: each selection compared with random draws, and each pair."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Lengths = tuple[float, ...]
 def measure_selection(
     name: str, selections: Selections, lengths: Mapping[str, Lengths], seed: int
 ) -> ComparedSelection:
-    """One selection beside blind draws; `lengths` are those of the steps, by trajectory id."""
+    """Measure a selection; `lengths` are the lengths of the steps, by trajectory id."""
     known = [
         (selection, lengths[id_])
         for id_, selection in selections.items()
         if selection.problem is None
     ]
-    # Per trajectory: supervised, all, supervised by blind draws, positions, number selected.
+    # Per trajectory: supervised, all, supervised by random draws, positions, number selected.
     sums = np.array([_sums(*pair) for pair in known], dtype=np.float64).reshape(-1, 5)
     steps = [step for selection, _ in known for step in selection.critical_steps]
     kinds = {kind: sum(kind in step.kinds for step in steps) for kind in CRITICAL_KINDS}
@@ -56,7 +56,7 @@ def measure_selection(
 def measure_pair(
     first: str, second: str, selections: Mapping[str, Selections], seed: int
 ) -> SelectionPair:
-    """Two selections, over the trajectories where neither has a problem.
+    """Measure two selections on the trajectories for which neither has a problem.
 
     Raises:
         DataError: they have no such trajectory.
@@ -93,7 +93,7 @@ def _sums(selection: Selection, sizes: Lengths) -> tuple[float, ...]:
         sum(sizes[index] for index in chosen),
         sum(sizes),
         len(chosen) / num_steps * sum(sizes) if sizes else 0.0,
-        # The middle of a step, from 0 (start) to 1 (end).
+        # The position of the middle of a step, from 0 (start) to 1 (end).
         sum((index + 0.5) / num_steps for index in chosen),
         len(chosen),
     )

@@ -1,4 +1,4 @@
-"""Comparison of selections -> a plot of where each selects its steps, and of what kind."""
+"""Comparison of selections -> a plot of the positions and kinds of selected steps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plot_selected_positions(comparison: SelectionComparison) -> Plot:
             for kind, color in KIND_COLORS.items()
             if color in shown
         },
-        "blind draws of as many",
+        "random draws of as many",
     )
 
 

@@ -1,4 +1,4 @@
-"""What `atlas compare-selections` finds, as records: each selection, and each pair of them."""
+"""The records of `atlas compare-selections`: one for each selection, and one for each pair."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from atlas.reporting.position_bins import PositionBin
 from atlas.statistics.agreement import Agreement
 from atlas.statistics.estimate import Estimate
 
-# Thirds of the trajectory, for the agreement by position.
+# The thirds of a trajectory, for the agreement by position.
 PARTS = ("start", "middle", "end")
 
 Measure = Literal["characters", "tokens"]
 
 
 class ComparedSelection(Record):
-    """One selection, beside blind draws of as many steps from each trajectory.
+    """One selection, compared with random draws of the same number of steps from each trajectory.
 
-    `mean_position` is that of the selected steps, from 0 (start) to 1 (end); blind draws have 0.5.
+    `mean_position` of the selected steps is from 0 (start) to 1 (end); random draws have 0.5.
     """
 
     name: str
@@ -35,9 +35,9 @@ class ComparedSelection(Record):
 
 
 class KindOverlap(Record):
-    """The steps to which `of` gives this kind, and how many of them `by` chose too.
+    """The steps that the selection `of` gives this kind, and how many of them `by` also chose.
 
-    `expected_found` is how many blind draws would choose.
+    `expected_found` is the expected number under random selection.
     """
 
     of: str
@@ -49,7 +49,7 @@ class KindOverlap(Record):
 
 
 class SelectionPair(Record):
-    """Two selections, over the trajectories on which neither has a problem."""
+    """Two selections, compared on the trajectories for which neither has a problem."""
 
     first: str
     second: str

@@ -1,4 +1,4 @@
-"""Comparison of selections -> tables, the same on a terminal and in Markdown."""
+"""Comparison of selections -> tables for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import print_whole
 
 NOTES = (
-    "Kappa is Cohen's, over all steps pooled. By chance: the exact mean of two blind draws of as "
-    "many steps from each trajectory. Beyond chance is (common − chance) / (most possible − "
-    "chance): 0 is chance, 1 the most that the two budgets allow. Precision is the share of the "
-    "first selection's steps that the second chose too, recall the other way round. Blind draws "
-    "have a mean position of 0.5 (0 is the start of a trajectory, 1 its end)."
+    "Kappa is Cohen's kappa over all steps pooled. 'By chance' is the exact mean of two random "
+    "draws of as many steps from each trajectory. 'Beyond chance' is (common − chance) / (most "
+    "possible − chance): 0 is chance level, 1 is the maximum that the two budgets allow. Precision "
+    "is the share of the first selection's steps that the second also chose; recall is the share "
+    "of the second's steps that the first also chose. Mean position is 0 at the start of a "
+    "trajectory and 1 at its end; random draws have 0.5."
 )
 PAIR_COLUMNS = (
     *("first", "second", "trajectories", "common", "by chance", "kappa", "by chance"),
@@ -34,7 +35,7 @@ PAIR_COLUMNS = (
 
 
 def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
-    """Each selection, each pair, the pairs by position, and by kind where kinds are given."""
+    """Tables of the selections, of the pairs, by position and, if kinds are given, by kind."""
     measure, pairs = comparison.measure, comparison.pairs
     shares = ("selected", "of steps", f"of {measure}", f"random: of {measure}")
     first = ("selection", "selector", "problems", *shares, "mean position")
@@ -52,14 +53,14 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
 
 
 def print_comparison(console: Console, comparison: SelectionComparison) -> None:
-    """All tables on a terminal, and how to read them."""
+    """Print all tables, and notes on how to read them."""
     for table in comparison_tables(comparison):
         print_whole(console, terminal_table(table))
     console.print(Text(NOTES, style="dim"))
 
 
 def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = None) -> str:
-    """All tables and the plot as a Markdown document, and how to read them."""
+    """All tables and the plot as a Markdown document, with notes on how to read them."""
     facts = (
         f"{len(comparison.profiles)} selections of {comparison.num_trajectories:,} trajectories "
         f"with {comparison.num_steps:,} steps. In brackets: {100 * comparison.confidence:g} % "

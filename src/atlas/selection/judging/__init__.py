@@ -1,1 +1,1 @@
-"""What the selectors that ask a language model share: the questions, the asking, the answers."""
+"""Shared by the selectors that ask a language model: prompts, requests and answers."""

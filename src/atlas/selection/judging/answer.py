@@ -1,4 +1,4 @@
-"""What a judge answered: `text -> critical steps`, or a complaint. Nothing is guessed."""
+"""Reads the answer of a judge: `text -> critical steps`, or an error. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from atlas.records import CRITICAL_KINDS, CriticalKind, CriticalStep
 from atlas.selection.selectors.base import take_best
 
 WordT = TypeVar("WordT", bound=str)
-# Braces that begin no JSON. Each costs a look at all of the text, and an answer may be of any size.
+# Maximum number of braces that begin no JSON. Each one costs a pass over the text, which may be
+# long.
 MOST_BRACES = 1_000
 
 
@@ -22,11 +23,11 @@ class AnswerError(Exception):
 
 
 def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
-    """The critical steps in an answer about `steps`: one JSON object, prose around it or not.
+    """Read the critical steps in an answer about `steps`: one JSON object, maybe inside prose.
 
     Raises:
-        AnswerError: no such object or several, an index out of range or named twice, an unknown
-            kind, more than `budget` steps.
+        AnswerError: there is not exactly one such object, an index is out of range or repeated, a
+            kind is unknown, or there are more than `budget` steps.
     """
     found = [
         _critical_step(entry, place, steps)
@@ -39,10 +40,10 @@ def read_answer(text: str, steps: range, budget: int) -> list[CriticalStep]:
 
 
 def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> list[CriticalStep]:
-    """The `budget` steps of highest confidence in the answers about overlapping windows.
+    """The `budget` steps with the highest confidence in the answers about overlapping windows.
 
-    Of equals the earlier step is taken. A step named twice counts with the higher confidence; one
-    without a confidence comes last.
+    Of equals the earlier step is taken. A step in two answers counts with the higher confidence;
+    steps without a confidence come last.
     """
     surest: dict[int, CriticalStep] = {}
     for step in chain.from_iterable(answers):
@@ -52,10 +53,10 @@ def merge_answers(answers: Iterable[Sequence[CriticalStep]], budget: int) -> lis
 
 
 def answer_list(text: str, name: str) -> list[Any]:
-    """The list `name` in the one JSON object of the text that has it; repeated objects count once.
+    """The list `name` in the only JSON object that has it; equal objects count once.
 
     Raises:
-        AnswerError: no such object, several different ones, or no list in it.
+        AnswerError: no object or several different ones have it, or it is not a list.
     """
     found: list[dict[str, Any]] = []
     for value in _json_objects(_without_thoughts(text)):
@@ -78,7 +79,7 @@ def refuse_repeats(indices: Iterable[int]) -> None:
 
 
 def read_index(entry: Any, place: int, name: str, steps: range) -> int:
-    """The index of one entry of the list `name`, which has to be one of `steps`."""
+    """The index in one entry of the list `name`; it must be one of `steps`."""
     where = f"entry {place} of {name}"
     if not isinstance(entry, dict):
         raise AnswerError(f"{where} is {entry!r:.60}, expected an object with an index")
@@ -92,7 +93,7 @@ def read_index(entry: Any, place: int, name: str, steps: range) -> int:
 
 
 def read_word(given: Any, what: str, words: Sequence[WordT], written: Any) -> WordT:
-    """Which of `words` is `written`; `given` is as it was answered, for the complaint."""
+    """Find `written` in `words`; the error quotes `given`, the original answer."""
     for word in words:
         if written == word:
             return word
@@ -100,7 +101,7 @@ def read_word(given: Any, what: str, words: Sequence[WordT], written: Any) -> Wo
 
 
 def read_reason(entry: dict[str, Any], index: int) -> str | None:
-    """The reason in an entry, without lone surrogates, which a file cannot hold."""
+    """The reason in an entry, without lone surrogates, which cannot be saved."""
     reason = entry.get("reason")
     if reason is not None and not isinstance(reason, str):
         raise AnswerError(f"the reason of step {index} is {reason!r:.60}, expected a sentence")
@@ -126,8 +127,8 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _without_thoughts(text: str) -> str:
-    """The text without what stands between think tags."""
-    # One pass, where a regular expression would start again at each tag.
+    """The text without the parts between think tags."""
+    # One pass over the text; a regular expression would start again at each tag.
     kept, position = [], 0
     while (start := text.find("<think>", position)) >= 0:
         if (end := text.find("</think>", start)) < 0:

@@ -1,7 +1,8 @@
-"""A model that is asked for a judgment in JSON: `question -> judgment`.
+"""Asks a model for a judgment in JSON: `question -> judgment`.
 
-An answer that breaks a rule is sent back once with the reason; a second one makes the judgment a
-problem. Answers are never trimmed into shape: a trimmed answer is not the model's choice.
+If an answer breaks a rule, the model is asked once more, with the reason. If the second answer
+breaks a rule too, the trajectory becomes a problem. Answers are never corrected, because a
+corrected answer is not the model's choice.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
 
-# The answer, and one more after the reason why it could not be used.
+# The first answer, and a second one after an invalid first.
 ATTEMPTS = 2
-# Characters of a wrong answer that are sent back; a longer one would be paid for twice.
+# Maximum characters of an invalid answer that are sent back, because they are paid for again.
 LONGEST_SAID = 20_000
-# About right for English in every tokenizer of today. Forecasts use it, bills do not.
+# Approximately right for English with current tokenizers. Used for estimates only.
 CHARS_PER_TOKEN = 4
 
 AnswerT = TypeVar("AnswerT")
 
 
 class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
-    """Base of the selectors that ask a model over a network; connects at the first question.
+    """Base class of selectors that ask a remote model. It connects at the first question.
 
     Attributes:
-        prompt: what is asked.
-        tokens_per_answer, tokens_per_step: about how long an answer is, for estimates.
+        prompt: the fixed parts of the questions.
+        tokens_per_answer, tokens_per_step: approximate length of an answer, for estimates.
 
     Raises:
-        ConfigError: the cache is on where problems are asked about again.
+        ConfigError: `cache` is used together with `retry_problems_of`.
     """
 
     prompt: ClassVar[JudgePrompt]
@@ -65,14 +66,14 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
 
     @abstractmethod
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
-        """What an answer to a question says; raises AnswerError if it breaks a rule."""
+        """Parse an answer to a question. Raises AnswerError if it breaks a rule."""
 
     @abstractmethod
     def choose(self, answers: Sequence[AnswerT], budget: int) -> tuple[list[CriticalStep], int]:
-        """The steps that the answers lead to, and the budget of the selection."""
+        """Choose steps from the answers; also returns the budget of the selection."""
 
     def asked_budget(self, trajectory: Trajectory, budget: int) -> int:
-        """How many steps the model may name; where it is 0, nothing is asked."""
+        """How many steps the model may name; if 0, nothing is asked."""
         return budget if trajectory.steps else 0
 
     def inputs(self, out: Path) -> dict[str, Input]:
@@ -82,7 +83,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         self._pay = pay
 
     def concurrency(self) -> Concurrency:
-        # A batch takes up to a day, and a rerun finds it.
+        # A batch takes up to a day; a later run can fetch it.
         if self.config.batch:
             return Concurrency(self.config.batch_size, keeps_answers=False)
         return Concurrency(self.config.endpoint.max_in_flight)
@@ -93,11 +94,11 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             self._client = None
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        """About what asking takes, if every answer uses up its budget."""
+        """Estimate requests and tokens, if every answer names as many steps as allowed."""
         try:
             questions = self._questions(trajectory, budget)
         except DataError:
-            # This will be a problem, and free.
+            # This trajectory will be a problem, at no cost.
             return Usage()
         sent = sum(_num_tokens(question.messages) for question in questions)
         named = sum(question.budget for question in questions)
@@ -105,10 +106,10 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         return Usage(requests=len(questions), input_tokens=sent, output_tokens=received)
 
     async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """What the answers lead to; the first question without an answer is the problem of all.
+        """Ask all questions. If one has no valid answer, the trajectory becomes a problem.
 
         Raises:
-            EndpointError: the endpoint gave no answer, though perhaps to an earlier question.
+            EndpointError: the endpoint gave no answer to one of the questions.
             ModelError: the endpoint refuses the model or the key.
         """
         asked_budget = self.asked_budget(trajectory, budget)
@@ -141,7 +142,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         return self.prompt.questions(trajectory, asked_budget, self.config.max_prompt_chars)
 
     async def _ask(self, question: JudgeQuestion) -> tuple[AnswerT | None, str | None, Usage]:
-        """The answer, or None and the problem; and what was paid."""
+        """The answer, or None and the problem; and the usage that was paid for."""
         if self._client is None:
             config, batching = self.config, self._batching()
             self._client = connect(
@@ -159,7 +160,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             try:
                 return self.read(completion.text, question), None, usage
             except AnswerError as error:
-                # How many tokens the limit is, an answer from the cache could not say.
+                # An answer from the cache does not say what the token limit was.
                 cut = completion.finish_reason == "length"
                 complaint = "it was cut off at the limit of its length" if cut else str(error)
             said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
@@ -171,7 +172,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             return None
         folder = None
         if (earlier := self.context.retry_problems_of) is not None:
-            # The answers that became problems there must be asked for again, not found again.
+            # The cache would return the answers that became problems, instead of asking again.
             folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
         return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
 

@@ -1,4 +1,4 @@
-"""The settings of every selector that asks a language model which steps to take."""
+"""The settings of all selectors that ask a language model which steps to select."""
 
 from __future__ import annotations
 
@@ -11,49 +11,62 @@ from atlas.models.endpoints.endpoint import Endpoint, takes_batches
 
 
 class JudgeConfig(Config):
-    """The model that is asked, how it is asked, and what that may cost."""
+    """Which model is asked, how it is asked, and how much that may cost."""
 
     model: str = Field(
         "openai/gpt-4o",
         min_length=1,
-        description="the model that is asked: provider/model, or a server's name for it",
+        description="the model to ask: provider/model, or the name of the model at a server",
     )
-    endpoint: Endpoint = Field(Endpoint(), description="where it is asked, see `endpoint`")
+    endpoint: Endpoint = Field(Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
-        0.0, ge=0, description="None leaves it to the model (some accept no other value)"
+        0.0,
+        ge=0,
+        description="sampling temperature; if none, the model's own default (some models "
+        "accept no other value)",
     )
     max_tokens: int | None = Field(
-        None, ge=1, description="the longest answer; None leaves it to the model"
+        None, ge=1, description="maximum tokens of one answer; if none, the model's own limit"
     )
     structured: bool = Field(
-        True, description="ask for the answer by JSON schema; servers that refuse are asked without"
+        True,
+        description="request answers that follow a JSON schema; if the server refuses the "
+        "schema, ask without it",
     )
     max_prompt_chars: int = Field(
         200_000,
         ge=4_000,
-        description="observations are shortened in the middle to fit, responses never",
+        description="maximum characters of a question; observations are shortened in the "
+        "middle to fit, responses never",
     )
     batch: Annotated[bool, SPEED_ONLY] = Field(
-        False, description="ask through the provider's batch endpoint, cheaper and within a day"
+        False,
+        description="ask through the provider's batch API, which is cheaper and takes up to a day",
     )
     batch_size: int = Field(
-        1_000, ge=1, le=50_000, description="questions in one batch, which are in flight together"
+        1_000,
+        ge=1,
+        le=50_000,
+        description="maximum number of questions in a batch, and in flight at a time",
     )
     batch_poll_seconds: Annotated[float, SPEED_ONLY] = Field(
-        30.0, gt=0, description="how often to look whether a batch is done"
+        30.0, gt=0, description="seconds between checks whether a batch is done"
     )
     cache: Annotated[bool, SPEED_ONLY] = Field(
         False,
-        description="keep answers beyond the run folder, never pay for the same question twice",
+        description="also keep answers outside the run folder, so that no run pays for the "
+        "same question again",
     )
     prices: Annotated[str | None, SPEED_ONLY] = Field(
         None,
-        description="a YAML or JSON file, model: {input: …, output: …} in USD per million tokens",
+        description="a YAML or JSON file of prices in USD per million tokens: model: "
+        "{input: …, output: …}",
     )
     max_cost_usd: Annotated[float | None, SPEED_ONLY] = Field(
         None,
         gt=0,
-        description="ask nothing that, as estimated, could cost this run more than that in all",
+        description="cost limit of the run in USD; a question is not sent if its estimated "
+        "cost could exceed the limit",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a judge is asked: `trajectory + budget -> questions`.
+"""Makes the questions for a judge: `trajectory + budget -> questions`.
 
 The rubric is fixed and comes first, the trajectory last. A trajectory too long for one question is
 asked about in overlapping windows, each under its share of the budget.
@@ -37,13 +37,13 @@ Your answer could not be used: {complaint}. Look at the trajectory again and ans
 object of the form asked for:
 """
 
-# What else decides how a trajectory is shown.
+# Other constants that affect how a trajectory is shown.
 LAYOUT = (BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP))
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeQuestion:
-    """What is asked about some steps of a trajectory, at most `budget` of which may be named."""
+    """A question about some steps of a trajectory; the answer may name at most `budget` of them."""
 
     messages: tuple[Message, ...]
     steps: range
@@ -52,10 +52,10 @@ class JudgeQuestion:
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
-    """All that is fixed in the questions. A change of it changes the digest: count `version` up.
+    """The fixed parts of questions. If you change them, increase `version`; the digest changes.
 
     Attributes:
-        requests: the words before a whole trajectory, and before a part of one if they differ.
+        requests: the text before a whole trajectory, and before a part of one, if different.
         schema: the JSON schema of an answer.
     """
 
@@ -68,7 +68,7 @@ class JudgePrompt:
 
     @property
     def digest(self) -> str:
-        """SHA-256: the same digest, the same question."""
+        """SHA-256 of everything that affects the questions: equal digests mean equal questions."""
         schema = json.dumps(self.schema, sort_keys=True)
         fixed = [self.rubric, *self.requests, self.complaint, schema, *LAYOUT]
         return hashlib.sha256("\0".join([str(self.version), *fixed]).encode()).hexdigest()
@@ -78,7 +78,7 @@ class JudgePrompt:
         return Input(path=f"atlas {self.name} prompt {self.version}", digest=self.digest)
 
     def questions(self, trajectory: Trajectory, budget: int, max_chars: int) -> list[JudgeQuestion]:
-        """One question, or several if one would be longer than `max_chars` characters.
+        """One question, or several if it would exceed `max_chars` characters.
 
         Raises:
             DataError: a single response is longer than that; responses are never shortened.
@@ -101,7 +101,7 @@ class JudgePrompt:
         return list(map(question, transcribe(trajectory, lambda steps: room - len(request(steps)))))
 
     def complain(self, reason: str, question: JudgeQuestion) -> Message:
-        """What is sent after an answer that cannot be used."""
+        """The message that is sent after an invalid answer."""
         first, last = question.steps[0], question.steps[-1]
         content = self.complaint.format(
             complaint=reason, budget=question.budget, first=first, last=last
@@ -110,7 +110,7 @@ class JudgePrompt:
 
 
 def share_of_budget(budget: int, steps: range, num_steps: int) -> int:
-    """A window's part of the budget, rounded up, so that the merge has a choice."""
+    """A window's share of the budget, rounded up, so that the merge can choose."""
     return min(len(steps), -(-budget * len(steps) // num_steps))
 
 

@@ -1,11 +1,11 @@
-"""A trajectory as a judge reads it: `trajectory + room -> parts`.
+"""Writes a trajectory for a judge: `trajectory + room -> parts`.
 
-A trajectory is data that somebody else wrote. Each of its lines stands behind a bar, so that none
-can pass for a marker or a heading written by atlas; control characters, look-alike markers and
-special tokens of chat templates are disarmed.
+The text of a trajectory is untrusted. Each line starts with a bar, so that no line looks like a
+marker or a heading written by atlas. Control characters, look-alike markers and special tokens of
+chat templates are escaped.
 
-Observations are shortened first, in the middle and marked; responses never. What does not fit then
-is split into overlapping windows.
+If a trajectory is too long, the middle of observations is replaced by a mark; responses are never
+shortened. If it still does not fit, it is split into overlapping windows.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from atlas.selection.text_features import message_text
 
 BEGIN = "=====BEGIN TRAJECTORY====="
 END = "=====END TRAJECTORY====="
-# Characters. A shorter observation says too little to judge by.
+# Minimum characters of a shortened observation. A judge could not use a shorter one.
 SHORTEST_OBSERVATION = 200
-# Characters that an observation gets where windows are laid out; more if there is room in the end.
+# Characters per observation when windows are planned; more if there is room afterwards.
 WINDOW_OBSERVATION = 1_000
-# Characters. The numbers in the request about one window may be longer than about another.
+# Reserved characters, because the numbers in a request have different lengths.
 SLACK = 8
-# The share of a window's steps that the next one shows again.
+# The share of a window's steps that the next window repeats.
 OVERLAP = 0.2
 
 _LOOK_ALIKE = re.compile(r"\b(BEGIN|END)[^\S\n]+TRAJECTORY\b", re.IGNORECASE)
@@ -38,19 +38,18 @@ _SPECIAL_TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive steps of a trajectory in words, the instructions before them."""
+    """The text of consecutive steps of a trajectory, after the instructions."""
 
     steps: range
     text: str
 
 
 def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Part]:
-    """The whole trajectory in one part if it can be made to fit, else in overlapping windows.
+    """The whole trajectory as one part if that fits, otherwise as overlapping windows.
 
     Args:
         trajectory: one or more steps.
-        room: how many characters a part that shows these steps may have; about the same for all
-            windows.
+        room: maximum characters of a part with these steps; about the same for all windows.
 
     Raises:
         DataError: a single response is longer than that; responses are never shortened.
@@ -63,13 +62,12 @@ def transcribe(trajectory: Trajectory, room: Callable[[range], int]) -> list[Par
 
 
 def disarm(text: str) -> str:
-    """Lines behind bars, without control characters, look-alike markers or special tokens."""
+    """Lines with bars, without control characters, look-alike markers or special tokens."""
     clean = text.removesuffix("\n")
-    # A line break other than \n is not printable. Lines end at every one, as they may for whoever
-    # reads the prompt.
+    # Line breaks other than \n are not printable. Every kind ends a line, as it may for a model.
     if not clean.replace("\n", "").isprintable():
         clean = "\n".join(_printable(line) for line in text.splitlines())
-    # A search for words is many times faster than an expression that finds nothing.
+    # A search for words is many times faster than a regular expression that does not match.
     if "trajectory" in clean.lower():
         clean = _LOOK_ALIKE.sub("[marker removed]", clean)
     if "<" in clean or "[" in clean or "|>" in clean:
@@ -88,9 +86,9 @@ def _printable(line: str) -> str:
 
 
 def _windows(trajectory: Trajectory, room: Callable[[range], int]) -> list[range]:
-    """As many steps in each as fit with short observations.
+    """Windows with as many steps as fit.
 
-    Neighbors share some, so that no step is judged only at an edge.
+    Neighboring windows share steps, so that no step is only at an edge.
     """
     num_steps = len(trajectory.steps)
     frame = _render(trajectory, range(0), SHORTEST_OBSERVATION)
@@ -125,7 +123,7 @@ def _fit_window(trajectory: Trajectory, steps: range, room: int) -> str:
 
 
 def _fit(trajectory: Trajectory, steps: range, room: int) -> str | None:
-    """These steps, the longest observations cut as little as fits; None if nothing fits."""
+    """The text of these steps, with long observations shortened as needed; None if impossible."""
     text = _render(trajectory, steps, None)
     if len(text) <= room:
         return text
@@ -142,7 +140,7 @@ def _fit(trajectory: Trajectory, steps: range, room: int) -> str | None:
 
 
 def _render(trajectory: Trajectory, steps: range, longest: int | None) -> str:
-    """Steps between the markers, no observation longer than `longest` characters.
+    """Steps between the markers, with at most `longest` characters per observation.
 
     The end is shown with the last step.
     """

@@ -1,7 +1,7 @@
 """The fit of the learned selector: `labeled steps -> StepRegression`, by scikit-learn.
 
-Folds of tasks that were left out decide the strength of the regularization and the calibration
-(Platt 1999). The weights come from all steps.
+Cross-validation over tasks determines the strength of the regularization and the calibration (Platt
+1999). The weights are fitted to all steps.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from atlas.selection.text_features import feature_extraction
 # The inverse strengths of the regularization that cross-validation compares.
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 FOLDS = 5
-# A word must be in that many steps.
+# A word must occur in at least this many steps.
 MIN_STEPS = 3
-# Keeps the order of the scores where labels at random give a slope below 0.
+# Minimum slope: keeps the order of the scores, although random labels may give a negative slope.
 MIN_SLOPE = 1e-3
-# Machines that round differently in the last place write the same file.
+# Rounded, so that machines with different rounding in the last digit write the same file.
 SAVED_DIGITS = 6
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ def split_folds(tasks: Sequence[str], chosen: NDArray[np.bool_]) -> Folds:
     """Split the steps so that the steps of a task are in the same fold.
 
     Raises:
-        DataError: without one of the folds, the labels choose every step or no step.
+        DataError: outside one of the folds, the labels choose every step or no step.
     """
     feature_extraction()
     from sklearn.model_selection import GroupKFold
@@ -66,7 +66,7 @@ def fit_regression(
     Args:
         chosen: [steps], whether the labels chose the step.
         folds: the steps to fit to and the steps to predict, for each fold.
-        embeddings: [steps, 3 * size] of the encoder.
+        embeddings: [steps, 3 * size], from the encoder.
     """
     numbers = feature_extraction().DictVectorizer(sparse=False)
     parts = [numbers.fit_transform(chain.from_iterable(map(step_numbers, trajectories)))]
@@ -105,15 +105,15 @@ def _fit_words(steps: Iterable[list[str]], max_words: int) -> tuple[Any, dict[st
 def center_and_scale(embeddings: Floats) -> tuple[Floats, float]:
     """The mean row, and the root mean square distance from it (1 where all rows are equal).
 
-    The vectors of most models share a large part. Centered and scaled, they are as long as the rows
-    of words, and the fit converges in fewer steps.
+    The vectors of most models have a large common part. After centering and scaling they have about
+    the length of the word features, and the fit converges faster.
     """
     scale = math.sqrt(float(embeddings.var(axis=0).sum()))
     return embeddings.mean(axis=0), scale if scale > 1e-9 else 1.0
 
 
 def _fit(parts: Sequence[Any], chosen: NDArray[np.bool_], folds: Folds) -> tuple[Floats, float]:
-    """The weights and the intercept of a logistic regression, its calibration folded into both."""
+    """The calibrated weights and the calibrated intercept of a logistic regression."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.linear_model import LogisticRegression

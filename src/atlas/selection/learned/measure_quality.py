@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class LabeledTrajectory:
-    """A trajectory with the selection that labels its steps."""
+    """A trajectory, and the selection that labels its steps."""
 
     trajectory: Trajectory
     label: Selection
@@ -33,7 +33,7 @@ class LabeledTrajectory:
 
     @property
     def is_chosen(self) -> list[bool]:
-        """One for each step."""
+        """One boolean per step."""
         return [index in self.label.indices for index in range(self.label.num_steps)]
 
 
@@ -43,8 +43,8 @@ def measure_quality(
     """Measure on held-out trajectories, each at the budget that its labels had.
 
     Args:
-        probabilities: of each step of each trajectory.
-        seed: of the bootstrap over tasks.
+        probabilities: for each step of each trajectory.
+        seed: seed of the bootstrap over tasks.
     """
     overlaps = []
     for one, given in zip(examples, probabilities, strict=True):
@@ -63,6 +63,6 @@ def measure_quality(
 
 
 def _calibration_error(predicted: Floats, labels: Floats) -> float:
-    """Mean distance of predicted and observed shares over bins, weighted by their size."""
+    """Mean distance between predicted and observed shares over bins, weighted by their size."""
     bins = np.minimum((predicted * BINS).astype(np.int64), BINS - 1)
     return math.fsum(np.abs(np.bincount(bins, predicted - labels))) / len(predicted)

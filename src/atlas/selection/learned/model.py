@@ -1,7 +1,7 @@
-"""A learned selector as plain JSON: a regression by name, and how it did on held-out tasks.
+"""The JSON file of a learned selector: a regression, and its quality on held-out tasks.
 
-Pickle would run code from the file. skops writes other bytes each time, and asks to trust private
-classes of scikit-learn.
+Pickle would run code from the file. skops writes different bytes each time, and requires trust in
+private classes of scikit-learn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from atlas.store.record_files import write_text
 from atlas.store.run_folders import Input
 
 MODEL_FILE = "selector.json"
-# Closer probabilities are equal, so that rounding in the last place does not decide.
+# Probabilities that are closer than this are equal, so that rounding errors do not decide.
 DIGITS = 9
 
 
@@ -33,9 +33,9 @@ class StepRegression(Record):
     """A calibrated logistic regression: probability = sigmoid(intercept + features @ weights).
 
     Attributes:
-        inverse_frequency: of each word, for TF-IDF.
-        weights: of each word and of each number by name.
-        embedding_weights: of each dimension of `step_embeddings`, if there is an encoder.
+        inverse_frequency: inverse document frequency of each word, for TF-IDF.
+        weights: weight of each word and of each numeric feature, by name.
+        embedding_weights: weight of each dimension of `step_embeddings`, if there is an encoder.
     """
 
     inverse_frequency: dict[str, float]
@@ -45,13 +45,13 @@ class StepRegression(Record):
 
 
 class HeldOutQuality(Record):
-    """How a learned selector does on trajectories of tasks that it was not trained on.
+    """The quality of a learned selector on tasks that it was not trained on.
 
     Attributes:
-        agreement: of its choice (first) with the labels (second), at the budget of the labels.
+        agreement: between its choice (first) and the labels (second), at the budget of the labels.
         brier: mean squared error of the probabilities.
-        base_brier: the same if every probability were the share of labeled steps.
-        calibration_error: mean distance of predicted and observed shares in ten bins.
+        base_brier: the same, with the share of labeled steps as every probability.
+        calibration_error: mean distance between predicted and observed shares in ten bins.
     """
 
     agreement: Agreement
@@ -94,7 +94,7 @@ class StepScorer:
             self._words.idf_ = np.array(list(words.values()))
 
     def score(self, trajectory: Trajectory, embedder: Embeds | None = None) -> list[float]:
-        """For each step the probability that the labels would choose it.
+        """The probability for each step that the labels would choose it.
 
         A regression with weights of embeddings needs its encoder.
         """

@@ -1,7 +1,7 @@
-"""The features of a step that the learned selector reads: words, and a few numbers.
+"""The features of a step for the learned selector: words, and a few numbers.
 
-The words are those of the response and of the observations before and after it. The whole
-trajectory is known when steps are selected, as it is to an oracle.
+The words come from the response and from the observations before and after it. Later observations
+may be used, because the whole trajectory is known when steps are selected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from atlas.selection.error_turns import error_turns
 from atlas.selection.text_features import feature_extraction, message_text
 
 FEATURES_VERSION = 1
-# This bounds the cost of a huge observation.
+# Limits the cost of a huge observation.
 MAX_WORDS_PER_MESSAGE = 2_000
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -30,7 +30,8 @@ def word_vectorizer(**settings: Any) -> Any:
 def step_words(trajectory: Trajectory) -> Iterator[list[str]]:
     """Yield for each step the words of its response (`r:`), before it (`b:`) and after it (`a:`).
 
-    A number is the word `#`: it names an object or a page, which the next trajectory does not have.
+    Every number becomes the word `#`, because it usually names an object or a page of this
+    trajectory only.
     """
     before = [_words(step.observation) for step in trajectory.steps]
     after = [*before[1:], _words(trajectory.final_observation)]

@@ -1,9 +1,10 @@
 """Distill: `trajectories + selection -> learned selector`.
 
-    OUT/selector.json   the model, readable, with its agreement with the labels on held-out tasks
+    OUT/selector.json the model, and its agreement with the labels on held-out tasks
 
-Tasks are split, so that no trajectory of a held-out task is trained on. A logistic regression is
-fitted to the words and numbers of each step, and with an `encoder` to embeddings of its text.
+The split is by task, so that no trajectory of a held-out task is trained on. A logistic regression
+is fitted to the words and numeric features of each step and, with an `encoder`, to embeddings of
+its text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from atlas.terminal.progress import show_progress
 
 ResultT = TypeVar("ResultT")
 
-# The word of the summary for a selector that was not better than chance.
+# The summary's `better_than_chance` for a selector that was not better than chance.
 REFUSED = "no: select refuses it unless allow_chance=true"
 
 
@@ -40,26 +41,30 @@ class SelectTrainConfig(Config):
     """How a selector is distilled from labels."""
 
     held_out: float = Field(
-        0.25, gt=0, lt=1, description="the share of the tasks that are measured on, not trained on"
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the tasks that are not trained on, to measure the selector on them",
     )
     max_words: int = Field(
         3_000,
         ge=0,
-        description="the most frequent words are features; 0: only position, lengths and errors",
+        description="how many of the most frequent words are features; 0: use only "
+        "position, lengths and errors",
     )
     encoder: Annotated[str | None, BY_CONTENT] = Field(
         None,
-        description="a hub id, a model folder or a run folder of train; its mean hidden states "
-        "(frozen) are features besides the words",
+        description="a hub id, a model folder, or a run folder of train; its mean hidden "
+        "states are added to the features, and it is not trained",
     )
-    precision: Precision = Field("auto", description=f"of the encoder: {PRECISIONS}")
-    seed: int = Field(0, description="which tasks are held out")
+    precision: Precision = Field("auto", description=f"precision of the encoder: {PRECISIONS}")
+    seed: int = Field(0, description="seed for the choice of held-out tasks")
 
 
 def train_selector(
     config: SelectTrainConfig, trajectories: Path, selection: Path, out: Path
 ) -> Manifest:
-    """Train a selector on a selection run of `trajectories`, into the run folder `out`.
+    """Train a selector on a selection run of `trajectories`, and write it to the run folder `out`.
 
     Raises:
         DependencyError: scikit-learn is not installed.
@@ -128,7 +133,7 @@ def _join_labels(
 
 
 def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozenset[str]:
-    """By the hash of each task, so that more trajectories of the same tasks change nothing."""
+    """Choose them by hash, so that more trajectories of the same tasks do not change the choice."""
     different = sorted(
         set(tasks), key=lambda task: hashlib.sha256(f"{config.seed} {task}".encode()).digest()
     )
@@ -136,7 +141,7 @@ def _held_out_tasks(tasks: Sequence[str], config: SelectTrainConfig) -> frozense
     left = max(0, len(different) - count)
     if left < FOLDS:
         raise DataError(
-            f"the labels are of {len(different)} tasks; {count} of them are held out and {left} "
+            f"the labels cover {len(different)} tasks; {count} of them are held out and {left} "
             f"are left to train on, expected at least {FOLDS}. Label trajectories of more tasks."
         )
     return frozenset(different[:count])

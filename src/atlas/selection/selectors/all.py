@@ -8,7 +8,7 @@ from atlas.selection.selectors.base import SelectorBase
 
 
 class AllSelector(SelectorBase[NoConfig]):
-    """Every step, whatever the ratio is."""
+    """Every step; ignores the ratio."""
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         num_steps = len(trajectory.steps)

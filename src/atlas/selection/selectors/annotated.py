@@ -1,6 +1,6 @@
-"""The steps that people or the source call critical.
+"""Selects the steps that people or the source of the data marked as critical.
 
-Either a file of labels, or what an expert that knows what it did marked.
+The marks are either in a file of labels, or annotations of an expert in the trajectories.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from atlas.store.run_folders import Input
 
 
 class AnnotatedConfig(Config):
-    """Settings of `annotated`: whose marks count."""
+    """Settings of `annotated`: whose labels are used."""
 
     labels: Annotated[str | None, BY_CONTENT] = Field(
-        None, description="a file of people's labels (.jsonl, .csv); None: the source's own marks"
+        None,
+        description="a file of people's labels (.jsonl or .csv); if none, the annotations "
+        "in the source data are used",
     )
     annotator: str | None = Field(
-        None, description="with labels: whose count; None: the majority of those who labeled"
+        None,
+        description="use only the labels of this annotator; if none, a step needs the "
+        "majority of those who labeled its trajectory",
     )
 
     @model_validator(mode="after")
@@ -44,12 +48,12 @@ class AnnotatedConfig(Config):
 class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
     """The steps that people's labels or the source's own annotations mark as critical.
 
-    Takes the highest score first, the earlier of equals. With a file of labels the score of a step
-    is the share of those who labeled the trajectory that call it critical; where `annotator` names
-    nobody, a step needs more than half of them.
+    Takes the steps with the highest scores; of equals the earlier. With a file of labels, the score
+    of a step is the share of the trajectory's annotators that call it critical. Without
+    `annotator`, a step needs more than half of them.
 
     Raises:
-        ConfigError: the file of labels does not exist, or `annotator` has no label in it.
+        ConfigError: the file of labels does not exist, or has no label by `annotator`.
         DataError: the file has no usable label.
     """
 
@@ -131,7 +135,7 @@ class PeoplesLabels:
                 self._of_trajectory.setdefault(placed.label.trajectory_id, []).append(placed.label)
 
     def check(self, num_steps: Mapping[str, int]) -> list[Problem]:
-        """The lines of the file that are wrong by themselves or because the step does not exist."""
+        """Problems of the file: invalid lines, and labels of steps that do not exist."""
         problems = list(self._file.problems)
         for placed in self._file.labels:
             id_, step = placed.label.trajectory_id, placed.label.step
@@ -152,7 +156,7 @@ class PeoplesLabels:
         return problems
 
     def marked(self, trajectory: Trajectory) -> list[CriticalStep] | str:
-        """The steps that more than half of the annotators call critical, or why there are none."""
+        """The steps that more than half of the annotators call critical, or the reason for none."""
         given = self._of_trajectory.get(trajectory.id, ())
         labels = [label for label in given if label.step < len(trajectory.steps)]
         if trajectory.steps and not labels:

@@ -1,6 +1,7 @@
-"""What a selector is: `trajectory + budget -> Selection`, or `trajectory -> a score for each step`.
+"""Selector interfaces: `trajectory + budget -> Selection`, or `trajectory -> score for each step`.
 
-Of scores the budget's best are taken. To add a selector: one file, and one row in `SELECTORS`.
+From scores, the best steps within the budget are taken. To add a selector, write one file and add
+one row to `SELECTORS`.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ SELECTORS: dict[str, str] = {
 SELECTOR = Kind("selector", SELECTORS)
 
 ConfigT = TypeVar("ConfigT", bound=Config)
-# One finite number a step, higher is chosen first; None is never chosen.
+# One finite number per step; higher ones are chosen first, None is never chosen.
 Scores = Sequence[float | None]
 
 
 # For descriptions of the setting `precision`.
-PRECISIONS = "fp32, bf16, or auto: bf16 on a GPU that has it"
+PRECISIONS = "fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
 
 
 @dataclass(frozen=True, slots=True)
 class SelectorContext:
-    """What a selector is given beside its settings: `Class(config, context)`.
+    """What a selector gets besides its settings: `Class(config, context)`.
 
     Attributes:
         name: a row of SELECTORS, or package.module:Class.
-        trajectories: the run folder that is selected from.
+        trajectories: the run folder with the trajectories.
         retry_problems_of: the earlier run whose problems are asked about again, if one is given.
     """
 
@@ -63,10 +64,10 @@ class SelectorContext:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many trajectories a selector is asked about at a time.
+    """How many trajectories a selector processes at a time.
 
     Attributes:
-        keeps_answers: answers under way are waited for when the run ends early: they are paid.
+        keeps_answers: if the run ends early, wait for answers in flight, because they are paid for.
     """
 
     trajectories: int = 8
@@ -77,32 +78,31 @@ class Concurrency:
 class Selector(Protocol):
     """Selects steps. Made as `Class(config, context)`.
 
-    What it selects depends on the trajectory, the budget, the config and the context only, never
-    on the trajectories seen before.
+    The result depends only on trajectory, budget, config and context, never on other trajectories.
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection | Awaitable[Selection]:
-        """At most `budget` critical steps, or a `problem` and none.
+        """Select at most `budget` critical steps, or return a `problem`.
 
         A selector that sets its own budget (all steps, as many as another selection) gives it in
         `Selection.budget`.
 
         Raises:
-            EndpointError: no answer this time; a rerun asks about the trajectory again.
+            EndpointError: no answer came; a rerun asks about the trajectory again.
         """
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores steps. Made as a Selector is.
+    """Scores steps. Made as `Class(config, context)`, like a Selector.
 
-    `select_steps` takes the best of the trajectory, or of the whole set; of equal scores the
-    earlier step. A class with both `select` and `score` selects, except under scope "dataset".
+    `select_steps` takes the best steps of the trajectory, or of the whole dataset; of equal scores
+    the earlier step. If a class has both methods, `select` is used, except under scope "dataset".
     """
 
     def score(self, trajectory: Trajectory) -> Scores | Problem | Awaitable[Scores | Problem]:
-        """One score a step, or the problem that leaves the trajectory without any.
+        """One score per step, or the problem that prevents scoring.
 
         Raises:
             EndpointError: as in `Selector.select`.
@@ -112,9 +112,9 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class HasSentence(Protocol):
-    """A selector whose settings decide what it chose, in words for reports: "the steps that …".
+    """A selector that describes its choice for reports, depending on settings: "the steps that …".
 
-    For others it is the first line of the class's docstring.
+    For other selectors the first line of the class's docstring is used.
     """
 
     @property
@@ -123,29 +123,29 @@ class HasSentence(Protocol):
 
 @runtime_checkable
 class HasInputs(Protocol):
-    """A selector that chooses by more than trajectories and config: a prompt, a model, a run."""
+    """A selector with further inputs besides trajectories and config: a prompt, a model, a run."""
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        """Name -> input, its path relative to the run folder `out`."""
+        """Name -> input, with paths relative to the run folder `out`."""
         ...
 
 
 @runtime_checkable
 class HasForecast(Protocol):
-    """A selector so expensive that its work is announced first: one sentence."""
+    """A slow selector, which announces its work in one sentence before it starts."""
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str: ...
 
 
 @runtime_checkable
 class HasEstimate(Protocol):
-    """A selector that asks a language model which steps to take, and pays for it by the token."""
+    """A selector that asks a language model with a price per token."""
 
     @property
     def config(self) -> JudgeConfig: ...
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        """About what one trajectory takes."""
+        """Approximate usage for one trajectory."""
         ...
 
 
@@ -160,16 +160,16 @@ class HasPayments(Protocol):
 
 @runtime_checkable
 class HasConcurrency(Protocol):
-    """A selector that sets how many trajectories it is asked about at a time."""
+    """A selector that sets how many trajectories it processes at a time."""
 
     def concurrency(self) -> Concurrency: ...
 
 
 @runtime_checkable
 class HasChecks(Protocol):
-    """A selector with settings about single trajectories: a problem for each that fits none.
+    """A selector whose settings name trajectories: `check` reports names that do not exist.
 
-    Called once, after all trajectories were read, with their numbers of steps by id.
+    It is called once, after all trajectories were read, with the number of steps of each id.
     """
 
     def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]: ...
@@ -177,7 +177,7 @@ class HasChecks(Protocol):
 
 @runtime_checkable
 class HasClose(Protocol):
-    """A selector that holds connections or processes."""
+    """A selector that must release connections or processes."""
 
     async def close(self) -> None: ...
 
@@ -196,7 +196,7 @@ class SelectorBase(Generic[ConfigT]):
         critical_steps: Iterable[CriticalStep | int] = (),
         **fields: Any,
     ) -> Selection:
-        """A Selection of `trajectory`, its critical steps in the order of the steps."""
+        """Make a Selection of `trajectory`, with its critical steps in order."""
         steps = [CriticalStep(index=one) if isinstance(one, int) else one for one in critical_steps]
         return Selection(
             trajectory_id=trajectory.id,
@@ -209,7 +209,7 @@ class SelectorBase(Generic[ConfigT]):
 
 
 def take_best(steps: Iterable[CriticalStep], budget: int) -> list[CriticalStep]:
-    """The `budget` steps with the highest scores, the earlier of equals; no score counts as 0."""
+    """The `budget` steps with the highest scores; of equals the earlier; no score counts as 0."""
     return sorted(steps, key=lambda step: (-(step.score or 0.0), step.index))[:budget]
 
 
@@ -219,9 +219,9 @@ def problem_with(trajectory_id: str, reason: str) -> Problem:
 
 
 def draw_steps(candidates: Iterable[int], budget: int, seed: int, trajectory_id: str) -> list[int]:
-    """`budget` of the candidates at random, by seed and id: other trajectories do not matter.
+    """Draw `budget` candidates at random; depends only on the seed and the trajectory's id.
 
-    A larger budget keeps what a smaller one drew.
+    A larger budget includes all steps that a smaller one draws.
     """
 
     def lot(index: int) -> bytes:

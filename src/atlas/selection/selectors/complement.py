@@ -1,4 +1,4 @@
-"""Random steps among those that another selection left: the paper's "non-critical 30 %" control."""
+"""Random steps that another selection did not choose: the paper's "non-critical 30 %" control."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from atlas.store.run_folders import Input
 
 
 class ComplementConfig(Config):
-    """Settings of `complement`: the selection whose rest is drawn from."""
+    """Settings of `complement`."""
 
     of: Annotated[str, BY_CONTENT] = Field(
-        min_length=1, description="the selection run whose complement is taken"
+        min_length=1,
+        description="a selection run; steps are drawn from those that it did not select",
     )
 
 
 class ComplementSelector(SelectorBase[ComplementConfig]):
-    """Random steps among those that another selection left, under that selection's budget."""
+    """Random steps that another selection did not choose, as many as its budget allows."""
 
     Config = ComplementConfig
 
@@ -34,7 +35,7 @@ class ComplementSelector(SelectorBase[ComplementConfig]):
     @property
     def sentence(self) -> str:
         other = self._other.selector
-        return f"steps drawn at random from those that the selection of '{other}' left"
+        return f"steps drawn at random from those outside the selection of '{other}'"
 
     def inputs(self, out: Path) -> dict[str, Input]:
         return {"of": self._other.input(out)}
@@ -42,7 +43,7 @@ class ComplementSelector(SelectorBase[ComplementConfig]):
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         other = self._other.find(trajectory)
         if other.problem is not None:
-            # A comparison of the two must be of the same trajectories.
+            # Both selections must cover the same trajectories, so that they can be compared.
             problem = f"the other selection has a problem: {other.problem}"
             return self.selection_of(trajectory, other.budget, problem=problem)
         rest = [index for index in range(len(trajectory.steps)) if index not in other.indices]

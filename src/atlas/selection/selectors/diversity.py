@@ -1,9 +1,9 @@
-"""Steps that relate to the goal and not to each other: relevance and diversity under a budget.
+"""Selects steps that are similar to the goal and different from each other.
 
-After Weasel (arXiv 2605.20291), which weighs goal relevance and pairwise diversity on embeddings;
-here greedily by maximal marginal relevance (Carbonell and Goldstein 1998). Without an
-`embedding_model` the vectors are TF-IDF of the words, fitted on each trajectory by itself: words
-that stand in all of its steps count for little.
+Weasel (arXiv 2605.20291) combines goal relevance and pairwise diversity of embeddings. Here steps
+are chosen greedily by maximal marginal relevance (Carbonell and Goldstein 1998). Without an
+`embedding_model`, the vectors are TF-IDF of words, fitted on each trajectory separately, so words
+that occur in all steps have little weight.
 """
 
 from __future__ import annotations
@@ -27,27 +27,29 @@ from atlas.store.run_folders import Input
 if TYPE_CHECKING:
     from atlas.models.local.embeddings import Embedder
 
-# How much relevance to the goal weighs against likeness to what is taken already.
+# The weight of similarity to the goal, relative to similarity to steps already taken.
 RELEVANCE = 0.5
-# Likenesses closer than that are equal: rounding in the last place must not decide.
+# Similarities that differ by less are equal, so that rounding errors do not decide.
 DIGITS = 9
 
 Floats = NDArray[np.float64]
 
 
 class DiversityConfig(Config):
-    """Settings of `diversity`: what the steps are compared by."""
+    """Settings of `diversity`: how steps are compared."""
 
     embedding_model: Annotated[str | None, BY_CONTENT] = Field(
         None,
-        description="a hub id, a model folder or a run folder of train, whose mean hidden states "
-        "are compared; None: TF-IDF",
+        description="a hub id, a model folder, or a run folder of train; steps are compared"
+        " by the mean hidden states of this model; if none, by TF-IDF",
     )
-    precision: Precision = Field("auto", description=f"of the embedding model: {PRECISIONS}")
+    precision: Precision = Field(
+        "auto", description=f"precision of the embedding model: {PRECISIONS}"
+    )
 
 
 class DiversitySelector(SelectorBase[DiversityConfig]):
-    """The steps most like the goal and least like each other, taken one after the other.
+    """Steps that are similar to the goal and different from each other, chosen one after another.
 
     Of equals the earlier step is taken.
     """
@@ -71,7 +73,7 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
         return {"embedding_model": model_input(self._model, out)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """`budget` steps, each scored by its marginal relevance when it was taken."""
+        """Select `budget` steps, each scored by its marginal relevance when it was taken."""
         if not trajectory.steps or budget == 0:
             return self.selection_of(trajectory, budget)
         vectors = self._vectors([_goal(trajectory), *_step_texts(trajectory)])
@@ -81,7 +83,7 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
         return self.selection_of(trajectory, budget, steps)
 
     def _vectors(self, texts: list[str]) -> Floats:
-        """[1 + S, size], each row of length 1 (or 0, where a text has no word)."""
+        """Vectors of goal and steps, [1 + S, size], of length 1 (0 for a text without words)."""
         if self._model is not None:
             if self._embedder is None:
                 from atlas.models.local.embeddings import load_embedder
@@ -97,11 +99,11 @@ class DiversitySelector(SelectorBase[DiversityConfig]):
 
 
 def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, float]]:
-    """At most `budget` steps as they are taken, each with its marginal relevance.
+    """Up to `budget` steps in the order of choice, each with its marginal relevance.
 
     Args:
-        relevance: [S], likeness of each step to the goal.
-        likeness: [S, S], of each step to each other.
+        relevance: [S], similarity of each step to the goal.
+        likeness: [S, S], similarity of each pair of steps.
     """
     closest = np.zeros(len(relevance))
     free = list(range(len(relevance)))
@@ -116,7 +118,7 @@ def _take(relevance: Floats, likeness: Floats, budget: int) -> list[tuple[int, f
 
 
 def _goal(trajectory: Trajectory) -> str:
-    """What was to be done: the goal where the task says it, else what the user said first."""
+    """The goal in the task if there is one, otherwise the first user message."""
     if trajectory.task.goal:
         return trajectory.task.goal
     first = [*trajectory.prompt, *trajectory.steps[0].observation]
@@ -124,7 +126,7 @@ def _goal(trajectory: Trajectory) -> str:
 
 
 def _step_texts(trajectory: Trajectory) -> Iterator[str]:
-    """What each step said and saw. What the first one saw is the task in most data."""
-    # The response comes first: an embedding model that cannot read all of it cuts the end.
+    """Text of each step. The first observation is left out: in most data it is the task."""
+    # The response comes first, because an embedding model cuts off the end of a long text.
     for index, step in enumerate(trajectory.steps):
         yield join_texts([step.response] if index == 0 else [step.response, *step.observation])

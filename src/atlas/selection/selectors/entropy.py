@@ -1,8 +1,7 @@
-"""The steps at which a model is least certain what to say (arXiv 2512.04949, 2506.01939).
+"""Selects the steps where a model is least certain (arXiv 2512.04949, 2506.01939).
 
-The score is the mean, over a step's own tokens, of the entropy of the model's next-token
-distribution: it depends on what the model might have said there, where perplexity depends on what
-was said.
+The score is the mean entropy of the model's next-token distribution over the tokens of a step. It
+depends on what the model might have said, while perplexity depends on what was said.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ class EntropyConfig(LikelihoodConfig):
     num_likeliest: int = Field(
         20,
         ge=1,
-        description="at a server: tokens named for a position (all others count as one; servers "
-        "cap it)",
+        description="how many of the most likely tokens a server reports per position; all "
+        "other tokens are counted as one, and servers limit this number",
     )
 
 
 class EntropySelector(LikelihoodSelector[EntropyConfig]):
-    """The steps where a model is least certain what to say: highest mean entropy of its tokens.
+    """The steps where a model is least certain: those with the highest mean token entropy.
 
-    An endpoint names the likeliest tokens only, which gives a lower bound of the entropy.
+    An endpoint reports only the most likely tokens, which gives a lower bound of the entropy.
     """
 
     Config = EntropyConfig

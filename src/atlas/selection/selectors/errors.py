@@ -1,7 +1,7 @@
-"""Every step but those that ended in an error: cloning without the mistakes (arXiv 2601.01426).
+"""Selects every step that did not end in an error (arXiv 2601.01426).
 
-The failed turns and what came of them stay in the context, so that the model still learns how to go
-on after an error.
+The failed turns and their results stay in the context, so that the model learns how to continue
+after an error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from atlas.selection.selectors.base import SelectorBase
 
 
 class ErrorsSelector(SelectorBase[NoConfig]):
-    """Every step but those that ended in an error, whatever the ratio is.
+    """Every step, except those that ended in an error; ignores the ratio.
 
-    The next observation reports the error. For fewer steps, combine it with another selection by
-    `vote`.
+    An error is recognized in the next observation. To select fewer steps, combine this with another
+    selection by `vote`.
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:

@@ -1,7 +1,7 @@
-"""The steps that a model has yet to learn and a better one knows, after Rho-1 (arXiv 2404.07965).
+"""Selects steps that only a reference model has learned, as in Rho-1 (arXiv 2404.07965).
 
-The score is loss(model) - loss(reference). What is hard for both (noise) and easy for both scores
-low. Rho-1 chooses tokens; here the mean over a step's tokens chooses steps.
+The score is loss(model) - loss(reference), averaged over the tokens of a step. Steps that are hard
+for both models (noise) or easy for both have a low score. Rho-1 itself chooses single tokens.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ class ExcessLossConfig(LikelihoodConfig):
         min_length=1, description="the model whose loss is subtracted"
     )
     reference_endpoint: Annotated[Endpoint | None, SPEED_ONLY] = Field(
-        None, description="a server that scores with the reference model; None: where model is"
+        None,
+        description="a server that scores prompts with the reference model; if none, the "
+        "same place as for `model`",
     )
 
 
 class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
-    """The steps whose mean loss is highest above that of a reference model."""
+    """The steps whose mean loss exceeds that of a reference model most."""
 
     Config = ExcessLossConfig
 

@@ -1,7 +1,8 @@
-"""A small model distilled from labels: 1,000 answers can label 100,000 trajectories locally.
+"""Selects steps with a small model that `atlas select-train` trained on labels.
 
-Made by `atlas select-train`. Its scores are calibrated probabilities, comparable between
-trajectories, as a budget over the whole data set needs.
+For example, a model's answers for 1,000 trajectories are enough to label 100,000 trajectories
+locally. The scores are calibrated probabilities. They can be compared between trajectories, as
+scope "dataset" requires.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from atlas.store.run_folders import Input, read_manifest
 
 
 class LearnedConfig(Config):
-    """Settings of `learned`: the model that `atlas select-train` made."""
+    """Settings of `learned`."""
 
     model: Annotated[str, BY_CONTENT] = Field(
         min_length=1, description="a run folder of select-train"
     )
     allow_chance: bool = Field(
-        False, description="use it though it was not better than chance on held-out trajectories"
+        False,
+        description="use the selector even if it was not better than chance on held-out "
+        "trajectories",
     )
-    precision: Precision = Field("auto", description=f"of its encoder, if it has one: {PRECISIONS}")
+    precision: Precision = Field(
+        "auto", description=f"precision of the selector's encoder, if it has one: {PRECISIONS}"
+    )
 
 
 class LearnedSelector:
@@ -67,7 +72,7 @@ class LearnedSelector:
         return {"learned_selector": Input(path=name, digest=self._digest)}
 
     def score(self, trajectory: Trajectory) -> Scores:
-        """How likely each step is one that the labels would choose."""
+        """The probability for each step that the labels would choose it."""
         return self._scorer.score(trajectory, self._embedder)
 
     @cached_property
@@ -80,7 +85,7 @@ class LearnedSelector:
 
 
 def _encoder(run: Path, model: LearnedModel) -> str | None:
-    """The encoder's hub id or folder as seen from here, proven to be the one of the training."""
+    """The encoder's hub id or folder, after a check that the selector was trained with it."""
     if model.encoder is None:
         return None
     folder = run / model.encoder.path
@@ -106,5 +111,5 @@ def _refusal(name: str, model: LearnedModel) -> str:
         f"the learned selector in {name} is not better than chance: on "
         f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks, "
         f"{precision:.0%} of its steps were labeled, by chance {chance:.0%} would be. Label more "
-        "trajectories and train again, or set allow_chance=true to use it all the same."
+        "trajectories and train again, or set allow_chance=true to use it anyway."
     )

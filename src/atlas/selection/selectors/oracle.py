@@ -1,7 +1,7 @@
-"""A language model names the critical steps: the paper's selector (ATLaS §3.1).
+"""Asks a language model for the critical steps: the paper's selector (ATLaS §3.1).
 
-A trajectory too long for one question is asked about window by window; what the windows named is
-merged under the trajectory's budget, the most confident first.
+A trajectory that is too long for one question is split into windows. The steps named for the
+windows are merged under the trajectory's budget, the most confident first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     Config = OracleConfig
     prompt = ORACLE_PROMPT
-    # The plan, and each step that is named.
+    # Tokens for the plan, and for each step that is named.
     tokens_per_answer, tokens_per_step = 120, 60
 
     @property

@@ -1,7 +1,7 @@
-"""The steps that surprise a model most or least: the paper's "highest-perplexity 30 %" control.
+"""Selects steps by perplexity: the paper's "highest-perplexity 30 %" control.
 
-The score is the mean negative log-likelihood of a step's own tokens under the model, the whole
-history before them.
+The score is the mean negative log-likelihood of a step's own tokens under the model, given the
+whole history.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ WORDS: dict[Band, str] = {
 
 
 class PerplexityConfig(LikelihoodConfig):
-    """Settings of `perplexity`: the model, and which end of its ranking is taken."""
+    """Settings of `perplexity`: the model, and which part of its ranking is taken."""
 
     band: Band = Field(
-        "high", description="the highest, the lowest, or mid: closest to the trajectory's median"
+        "high",
+        description="which steps are taken: high or low perplexity, or mid (closest to the "
+        "trajectory's median)",
     )
 
 
 class PerplexitySelector(LikelihoodSelector[PerplexityConfig]):
-    """The steps with the highest perplexity under a model (or, as set, the lowest, the middle)."""
+    """The steps with the highest perplexity under a model; by setting, the lowest or the middle."""
 
     Config = PerplexityConfig
 
@@ -48,7 +50,7 @@ class PerplexitySelector(LikelihoodSelector[PerplexityConfig]):
 
 
 def rank_in_band(losses: Scores, band: Band) -> list[float | None]:
-    """Losses as scores: themselves, negated, or the negated distance from their median.
+    """Turn losses into scores: unchanged, negated, or the negated distance from the median.
 
     >>> rank_in_band([1.0, None, 4.0, 9.0], "mid")
     [-3.0, None, -0.0, -5.0]

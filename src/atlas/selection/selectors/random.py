@@ -1,4 +1,4 @@
-"""Random steps: the control that any other selector has to beat at the same budget."""
+"""Selects random steps: the control that other selectors should beat at the same budget."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Every step but the bad ones, which a language model names (arXiv 2605.10674).
+"""Selects every step, except those that a language model judges bad (arXiv 2605.10674).
 
-Step-Rejection Fine-Tuning labels each step good, unnecessary, mistake or recover; unnecessary steps
-and mistakes are masked. Failed trajectories are used too: their good steps are learned. The
-selector sets its own budget: the steps that are not bad.
+Step-Rejection Fine-Tuning labels each step good, unnecessary, mistake or recover, and masks
+unnecessary steps and mistakes. It also learns the good steps of failed trajectories. The budget is
+the number of steps that are not bad.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ BAD: tuple[StepLabel, ...] = ("unnecessary", "mistake")
 
 
 class RejectionConfig(JudgeConfig):
-    """Settings of `rejection`: the model that labels the steps."""
+    """Settings of `rejection`."""
 
 
 class RejectionSelector(JudgingSelector[StepLabels]):
-    """Every step but those that a language model labels unnecessary or a mistake.
+    """Every step, except those that a language model labels unnecessary or a mistake.
 
     A step labeled `recover` gets the kind self_correction.
     """
@@ -52,9 +52,10 @@ class RejectionSelector(JudgingSelector[StepLabels]):
 
 
 def merge_labels(earlier: StepLabels, later: StepLabels) -> StepLabels:
-    """The labels of two windows.
+    """Merge the labels of two windows.
 
-    A step in both is bad if either says so; else the later window counts, which saw what followed.
+    A step in both windows is bad if either label is bad. Otherwise the later window decides,
+    because it shows more of what follows.
     """
     kept = {index: found for index, found in earlier.items() if found[0] in BAD}
     return earlier | later | kept

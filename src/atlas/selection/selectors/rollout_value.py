@@ -1,11 +1,11 @@
-"""The steps that raise a model's own chances: Monte-Carlo value jumps (arXiv 2406.11176).
+"""Selects steps that increase the success rate of rollouts (arXiv 2406.11176).
 
     score of step t = V(state after t) - V(state before t)
     V = the share of N sampled rollouts that end in success
 
-A state is reached again by resetting the environment to the task and repeating the recorded
-responses. If it shows anything else than what was recorded, the trajectory is a problem. A rollout
-that broke says nothing about the model and is left out of V (ATLaS, Table 4).
+To restore a state, the environment is reset to the task and the recorded responses are replayed. If
+its observations differ from the recorded ones, the trajectory is a problem. A rollout that ended as
+an error says nothing about the model and is left out of V (ATLaS, Table 4).
 """
 
 from __future__ import annotations
@@ -33,17 +33,22 @@ SOURCE = Source(name="rollout")
 
 
 class RolloutValueConfig(LocalPlayerConfig):
-    """Settings of `rollout-value`: how the model finishes episodes."""
+    """Settings of `rollout-value`: the model, and how it finishes episodes."""
 
     model: str = Field(
         min_length=1, description="a hub id, a model folder, or a run folder of train"
     )
-    num_rollouts: int = Field(5, ge=1, description="rollouts from the state after each step")
-    temperature: float = Field(1.0, ge=0, description="of the model that plays")
+    num_rollouts: int = Field(
+        5, ge=1, description="number of rollouts from the state after each step"
+    )
+    temperature: float = Field(
+        1.0, ge=0, description="sampling temperature of the model in the rollouts"
+    )
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         None,
-        description="where to play, with the settings that the data was made with, such as "
-        "max_steps; None: the row of ENVIRONMENTS that each trajectory's task names",
+        description="the environment to play in, with the same settings as when the "
+        "trajectories were made; if none, the environment that each "
+        "trajectory's task names",
     )
 
     @model_validator(mode="after")
@@ -57,7 +62,7 @@ class RolloutValueConfig(LocalPlayerConfig):
 
 
 class RolloutValueSelector:
-    """The steps that raise a model's success in rollouts most: it plays on from every state."""
+    """The steps that increase the success rate of a model's rollouts most."""
 
     Config = RolloutValueConfig
 
@@ -83,9 +88,9 @@ class RolloutValueSelector:
         )
 
     def score(self, trajectory: Trajectory) -> Scores | Problem:
-        """A value jump for each step, or a problem.
+        """The increase in value for each step, or a problem.
 
-        A problem is a missing environment, a replay that differs, or rollouts that all broke.
+        Problems are a missing environment, a replay that differs, or no valid rollout.
         """
         worlds = self._worlds_of(trajectory)
         if worlds is None:
@@ -116,9 +121,9 @@ class RolloutValueSelector:
     def _values(
         self, trajectory: Trajectory, worlds: Worlds, end: Outcome | None
     ) -> list[float] | Problem:
-        """V of each state, the one before the first step included.
+        """V of each state, including the state before the first step.
 
-        The state after an episode's end is worth that end.
+        The value of the final state is the outcome of the episode.
         """
         num_steps = len(trajectory.steps)
         states = range(num_steps + 1 if end is None else num_steps)
@@ -151,7 +156,7 @@ class RolloutValueSelector:
         return outcomes
 
     def _worlds_of(self, trajectory: Trajectory) -> Worlds | None:
-        """Worlds of the environment in the config, or of the row that the task names."""
+        """Worlds of the environment in the config, or of the environment that the task names."""
         environment = self._config.environment
         name = environment.name if environment is not None else trajectory.task.environment
         if environment is None and name not in ENVIRONMENTS:
@@ -168,7 +173,7 @@ def _opening(trajectory: Trajectory, num_steps: int, name: str) -> Opening:
 
 
 def _difference(replayed: Episode, trajectory: Trajectory) -> str | None:
-    """What the replay of a whole trajectory showed that the record does not."""
+    """How the replay of a whole trajectory differs from the record; None if it does not."""
     if replayed.outcome is not None and replayed.outcome.status == "error":
         return f"its replay broke: {replayed.outcome.reason}"
     again = replayed.trajectory

@@ -1,6 +1,6 @@
-"""Critical steps by rules on the text: offline and free, a baseline for the oracle.
+"""Selects steps by rules on the text: offline and free, a baseline for the oracle.
 
-It does not replace the oracle: its weights are set by hand and fitted to nothing. It looks for the
+It does not replace the oracle: its weights are set by hand, not fitted to data. It looks for the
 four kinds of ATLaS §3.1:
 
     plan_creation         the first step; words of planning
@@ -10,7 +10,7 @@ four kinds of ATLaS §3.1:
     self_correction       another action right after an observation that reports an error; words of
                           reconsidering
 
-English only; a plan that does not call itself one is not found.
+The rules are for English text. A plan without typical planning words is not found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from atlas.kinds import NoConfig
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
 from atlas.selection.selectors.base import SelectorBase, take_best
 
-# The share of new words from which an observation counts as news.
+# An observation counts as new information from this share of new words.
 NEW_ENOUGH = 0.3
 
 
@@ -49,9 +49,9 @@ _WORD = re.compile(r"\w+")
 
 
 class RulesSelector(SelectorBase[NoConfig]):
-    """The steps to which fixed rules on the text give the most weight, without a model.
+    """The steps with the highest weight under fixed rules on the text, without a model.
 
-    Of equals the earlier step is taken; a step to which no rule gives weight never is.
+    Of equals the earlier step is taken. A step without any weight is never taken.
     """
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
@@ -75,7 +75,7 @@ class RulesSelector(SelectorBase[NoConfig]):
 def _signs(
     trajectory: Trajectory, index: int, novelty: float
 ) -> list[tuple[CriticalKind, float, str]]:
-    """The rules that a step meets: kind, weight, and why."""
+    """The rules that match a step: kind, weight and reason."""
     step, steps = trajectory.steps[index], trajectory.steps
     response, observation = step.response.content, _text(step.observation)
     is_last = index + 1 == len(steps)

@@ -1,8 +1,8 @@
-"""Several selections vote: steps that most of them chose, or all steps weighted by their ranks.
+"""Combines selections by vote: by majority, or weighted by the ranks of the steps.
 
-A selection that has a problem with a trajectory abstains there. Scores of different selectors share
-no scale, so a weighted vote goes by their ranks: among the n steps that a selection chose, the best
-weighs 1, the next (n - 1) / n, and so on; steps of one score weigh the same.
+A selection with a problem for a trajectory does not vote there. Scores of different selectors are
+not comparable, so a weighted vote uses ranks: of the n steps that a selection chose, the best has
+the weight 1, the next (n - 1) / n, and so on. Steps with equal scores have equal weights.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from atlas.store.run_folders import Input
 
 
 class VoteConfig(Config):
-    """Settings of `vote`: the selections that vote, and how votes count."""
+    """Settings of `vote`: the selections, and how they are combined."""
 
     of: Annotated[tuple[str, ...], BY_CONTENT] = Field(
         description="the selection runs that vote, two or more"
     )
     voting: Literal["majority", "weighted"] = Field(
-        "majority", description="steps that most chose, or every step weighted by its ranks"
+        "majority",
+        description="majority: take steps that more than half of the selections chose; "
+        "weighted: a step that a selection ranks high counts more",
     )
 
     @field_validator("of")
@@ -46,8 +48,8 @@ class VoteConfig(Config):
 class VoteSelector(SelectorBase[VoteConfig]):
     """The steps that several selections agree on.
 
-    The most votes come first, then the weight, then the earlier step. By majority a step needs more
-    than half of the votes.
+    Steps are ordered by votes, then by weight, then by position. With `voting=majority`, a step
+    needs more than half of the votes.
     """
 
     Config = VoteConfig
@@ -60,9 +62,9 @@ class VoteSelector(SelectorBase[VoteConfig]):
         return {f"of_{number}": one.input(out) for number, one in enumerate(self._others, start=1)}
 
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """At most `budget` steps, each scored by its share of the votes (or of the weight).
+        """Select at most `budget` steps, each scored by its share of the votes (or of the weight).
 
-        A problem where all abstain.
+        If no selection votes, the trajectory is a problem.
         """
         given = [other.find(trajectory) for other in self._others]
         voters = [selection for selection in given if selection.problem is None]
@@ -95,7 +97,7 @@ class VoteSelector(SelectorBase[VoteConfig]):
 
 
 def _weights(selection: Selection) -> dict[int, Fraction]:
-    """Each chosen step's share of the chosen steps that score no higher."""
+    """For each chosen step, the share of the chosen steps with at most its score."""
     scores = {
         step.index: -math.inf if step.score is None else step.score
         for step in selection.critical_steps

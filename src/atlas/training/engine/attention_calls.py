@@ -1,10 +1,10 @@
-"""A packed row's attention as a few calls of variable-length attention.
+"""Plans the attention of a packed row as a few calls of variable-length attention.
 
-Each query has disjoint sets of keys in different calls. Queries come in runs of consecutive tokens
-of one node. A run attends to itself causally, to what is before it in its node, and, together with
-its siblings, to the nodes above. Each of the three is one call over all runs of the row, however
-many nodes there are; a call without work is left out. With a sliding window a run attends to itself
-and to what the window reaches of its path, in one call.
+A query has disjoint sets of keys in different calls. Queries are grouped in runs of consecutive
+tokens of one node. A run attends to itself causally, to earlier tokens of its node, and, together
+with its siblings, to the nodes above. Each of these three is one call over all runs of the row; a
+call without queries is left out. With a sliding window, one call is enough: a run attends to itself
+and to the part of its path within the window.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Piece = tuple[list[Span], list[Span]]
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
-    """One call: its i-th piece of queries attends to its i-th piece of keys.
+    """One attention call. Its i-th piece of queries attends to its i-th piece of keys.
 
     Attributes:
-        queries: those that take part, one piece after the other; a slice if consecutive.
+        queries: the queries of all pieces, one piece after the other; a slice if consecutive.
         keys: likewise, of the row. A token may occur several times.
         query_edges: ends of the pieces among `queries`, from 0; `_there`: on the device, int32.
         longest_query: queries of the largest piece.
-        causal: the last query of a piece sees its last key, each one before it one key less. If
-            false, all see all.
-        window: the most keys that a query sees, itself included; causal.
+        causal: the last query of a piece sees all its keys, each earlier query one key less. If
+            false, every query sees all keys.
+        window: maximum number of keys that a query sees, including itself; causal.
     """
 
     queries: slice | Tensor
@@ -77,10 +77,10 @@ def plan_calls(
     window: int | None,
     device: torch.device | str,
 ) -> tuple[AttentionCall, ...]:
-    """The calls of one attention; the first takes all queries in their order.
+    """Plan the calls. The first call has all queries, in order.
 
     Args:
-        queries: for each node the tokens of the row that ask, ascending; None: all do.
+        queries: for each node the tokens of the row that are queries, ascending; None: all tokens.
     """
     runs = _find_runs(nodes, queries)
     if window is not None:
@@ -154,7 +154,7 @@ def _make_call(
 def _measure(
     pieces: Sequence[list[Span]], device: torch.device | str
 ) -> tuple[slice | Tensor, tuple[int, ...], Tensor, int]:
-    """The places of the pieces one after the other, their edges twice, and the longest."""
+    """The positions of all pieces, their edges twice, and the length of the longest."""
     sizes = [sum(end - start for start, end in spans) for spans in pieces]
     edges = (0, *itertools.accumulate(sizes))
     places = _places(list(itertools.chain.from_iterable(pieces)), device)

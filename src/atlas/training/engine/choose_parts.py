@@ -1,8 +1,8 @@
-"""Which parts of the engine a model supports: each is tried against the plain forward pass.
+"""Finds out which parts of the engine a model supports, by comparison with the plain forward pass.
 
-A part that an architecture does not accept, or computes differently, is left out and reported, and
-training goes on without it. The same holds for the flash kernels of the device, which are tried
-against the general way of attention, forward and backward.
+If a part fails or gives another result, it is left out and reported, and training continues without
+it. The flash kernels of the device are tested in the same way against the general attention,
+forward and backward.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_losses
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
-# Shares of the largest hidden state. Norms compute in float32 even in float64 models. A leak
-# between sequences or a wrong position changes hidden states by far more.
+# Tolerances relative to the largest hidden state. Norms use float32 even in float64 models. A leak
+# between sequences or a wrong position changes hidden states much more.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine ready to train with.
+    """An engine that is ready for training.
 
     Attributes:
-        left_out: each requested part that is not in it, and why.
+        left_out: each requested part that is not used, and the reason.
         flash_problem: why flash attention is not used; None if it is.
     """
 
@@ -51,11 +51,11 @@ def choose_parts(
     autocast: torch.dtype | None = None,
     base: BaseModel | None = None,
 ) -> ChosenEngine:
-    """Put every requested part that `model` supports into it, and into its `base` if there is one.
+    """Put every requested part that `model` supports into it, and into `base` if given.
 
     Args:
         window: tokens before each supervised one through which the gradient goes; None: all.
-        autocast: the type that training computes in, if it is not the model's.
+        autocast: the type in which training computes, if it differs from the model's.
 
     Raises:
         ModelError: the gradient is limited to a window, which needs `packing`, and the model does
@@ -67,7 +67,7 @@ def choose_parts(
     left_out: dict[str, str] = {}
     flash_problem: str | None = None
     was_training = model.training
-    # Without dropout two ways of computing agree.
+    # The results are equal only without dropout.
     model.eval()
     try:
         for part in PARTS:
@@ -98,7 +98,7 @@ def choose_parts(
 
 @torch.no_grad()
 def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
-    """Why this model cannot have these parts, in one sentence; None if it can."""
+    """The reason why this model does not support these parts; None if it does."""
     probes = _probes(int(engine.model.config.get_text_config().vocab_size))
     engine.put_in(())
     padded = {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()}
@@ -108,10 +108,10 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
         engine.put_in(parts)
         loss, hidden = engine.loss(model, probes), engine.hidden_states(probes)
     except Exception as error:
-        # An architecture may fail at what it does not support in any way.
+        # An architecture without support for a part may raise any error.
         engine.put_in(())
         return _first_line(error)
-    # Quantized layers compute in their own type.
+    # Quantized layers use their own type.
     quantization = getattr(engine.model.config, "quantization_config", None)
     compute_dtype = getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)
     tolerance = max(TOLERANCES[plain.dtype], TOLERANCES[compute_dtype])
@@ -123,7 +123,7 @@ def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
 
 
 def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str | None:
-    """Why the device's flash kernels cannot be used; None if they can.
+    """The reason why the device's flash kernels cannot be used; None if they can.
 
     Loss and gradient are compared under the precision of training.
     """

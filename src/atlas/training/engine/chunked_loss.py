@@ -1,7 +1,7 @@
-"""Losses in chunks: the logits [N, V] of all tokens with loss never exist at once.
+"""Computes losses in chunks, so that the logits [N, V] of all tokens are never in memory together.
 
-The gradient of a sum does not depend on a gradient from above, so the gradient of each chunk is
-taken while its logits exist, and only multiplied later. Nothing is computed twice.
+The gradient of a sum is needed only up to a factor, which comes later from the backward pass. So
+the gradient of each chunk is computed while its logits exist. Nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atlas.training.loss import sum_cross_entropy, sum_divergence
 
-# Entries of the logits of one chunk, 64 MiB in float32.
+# Number of logits in one chunk, 64 MiB in float32.
 CHUNK_LOGITS = 2**24
 # Larger on a GPU: each chunk adds up a gradient of the whole head, which takes as long as the
 # logits of about 400 tokens.
@@ -38,7 +38,7 @@ def sum_chunked_cross_entropy(
         hidden: shape [N, H]; the hidden states that predict them.
         targets: shape [N], as are the weights.
         head: hidden states [N, H] -> logits [N, V].
-        parameters: the trained ones of the head.
+        parameters: the trained parameters of the head.
         vocabulary: V.
     """
 
@@ -63,7 +63,7 @@ def sum_chunked_divergence(
         hidden: shape [M, H]; the hidden states of the tuned model that predict them.
         base_hidden: the same of the base model.
         head: hidden states [M, H] -> logits [M, V]; base_head likewise.
-        parameters: the trained ones of the tuned model's head.
+        parameters: the trained parameters of the tuned model's head.
         vocabulary: V.
     """
 
@@ -72,7 +72,7 @@ def sum_chunked_divergence(
             base_logits = base_head(base_hidden[rows])
         return sum_divergence(head(part), base_logits)
 
-    # Half the rows, because there are two sets of logits.
+    # Half as many rows, because there are two sets of logits.
     entries = chunk_logits(hidden.device.type) // 2
     return _chunked_sum(hidden, loss_of, entries // vocabulary, parameters)
 
@@ -84,7 +84,7 @@ def _chunked_sum(
 
 
 def chunk_logits(device: str) -> int:
-    """Entries of the logits of one chunk on this type of device."""
+    """Number of logits in one chunk on this type of device."""
     return GPU_CHUNK_LOGITS if device == "cuda" else CHUNK_LOGITS
 
 

@@ -1,8 +1,8 @@
-"""Gradient through the supervised tokens only, or through a window before them. Not exact.
+"""Gradient through the supervised tokens only, or also through a window before them. Not exact.
 
-The loss is exact, its gradient is not. The context runs once without gradient and leaves its keys
-and values. The live tokens then run again; they attend to those as constants and to each other as
-usual. So the cost of the backward pass, and all that is kept for it, depends on the live tokens.
+The loss is exact, its gradient is not. The context runs once without gradient, and its keys and
+values are kept. Then the live tokens run again. They attend to the context as constants, and to
+each other as usual. So time and memory of the backward pass depend only on the live tokens.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def run_live(
 
     Args:
         input_ids: shape [1, T]; position_ids and plan are those of the same packed row.
-        live: shape [L]; places of the row through which the gradient goes, ascending.
-        live_plan: the plan by which they attend.
+        live: shape [L]; positions in the row through which the gradient flows, ascending.
+        live_plan: the attention plan of the live tokens.
     """
     tokens = {"input_ids": input_ids, "position_ids": position_ids}
     context = _Context()
     with torch.no_grad():
         decoder(**tokens, plan=plan, past_key_values=context, use_cache=False)
-    # The cache holds weights that were cast without gradient, which the live tokens must not get.
+    # The autocast cache holds weights without gradient, which the live tokens must not use.
     torch.clear_autocast_cache()
     tokens = {name: tensor[:, live] for name, tensor in tokens.items()}
     cache = _LiveInContext(context.states, live)

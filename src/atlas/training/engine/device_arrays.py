@@ -1,4 +1,4 @@
-"""Arrays to the device that trains, without making the host wait for it."""
+"""Copies arrays to the training device without waiting for it."""
 
 from __future__ import annotations
 

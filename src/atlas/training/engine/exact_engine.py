@@ -37,7 +37,7 @@ PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """Where the cross-entropy is.
+    """The positions of the cross-entropy loss.
 
     Attributes:
         kept: shape [K]; places in the flat hidden states.
@@ -53,7 +53,7 @@ class Supervised:
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """Where the model is held to its base.
+    """The positions of the KL to the base model.
 
     Attributes:
         kept_of_anchor: shape [M]; the place in `Supervised.kept` that predicts each anchored token.
@@ -68,15 +68,15 @@ class Anchored:
 
 
 class Engine:
-    """A causal LM with the parts of the engine that `put_in` names.
+    """A causal LM with the parts of the engine that `put_in` sets.
 
     Attributes:
-        parts: those in use, of PARTS.
+        parts: the parts in use, from PARTS.
         model: the causal LM, without the wrapper of PEFT.
         window: tokens before each supervised one through which the gradient goes; None: all. It
             needs the part `packing` and replaces `last_layer`.
         uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
-        ways: the names of the ways of attention over packed rows that were used so far.
+        ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss has a KL to it.
     """
 
@@ -114,7 +114,7 @@ class Engine:
         return self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
 
     def put_in(self, parts: Sequence[str]) -> None:
-        """Give the model these parts and no others. Without parts it is as it was."""
+        """Give the model exactly these parts. With no parts, the model is unchanged."""
         self.parts = tuple(part for part in PARTS if part in parts)
         layer = self._last_layer()
         if layer is not None:
@@ -135,8 +135,7 @@ class Engine:
                 raise ValueError("its decoder has no list of layers")
             prune_layer(layer)
         if self.parts:
-            # Not a method: accelerate takes a method apart to compute under autocast, and would
-            # bind it to the model.
+            # It is not a method, because accelerate would bind a method to the model for autocast.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
         if self._of_base is not self:
             self._of_base.put_in(parts)
@@ -217,7 +216,7 @@ class Engine:
         return to_device(array, self.model.device)
 
     def _padded_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
-        # Places are found on the host: on a GPU it would wait for their number.
+        # Positions are computed on the host, because with a GPU it would wait for their number.
         batch = {name: tensor.numpy() for name, tensor in pad(examples).items()}
         predicts = predicting_places(torch.from_numpy(batch["labels"])).numpy()
         places, anchors = np.flatnonzero(predicts), np.flatnonzero(batch["anchors"])

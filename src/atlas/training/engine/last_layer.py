@@ -1,9 +1,9 @@
-"""The last decoder layer computes only where a hidden state predicts a supervised token.
+"""Computes the last decoder layer only at positions that predict a supervised token.
 
-Nothing reads its other outputs. Its keys and values are needed everywhere, so the layer runs twice,
-unchanged: over all tokens up to the place where it writes its keys and values to a cache, and over
-the kept tokens with a cache that returns those. So it works for any layout of norms, projections
-and MLP that follows transformers' cache interface.
+Its other outputs are not used. But its keys and values are needed at all positions, so the layer
+runs twice, unchanged. The first run is over all tokens and stops when keys and values are written
+to a cache. The second run is over the kept tokens, with a cache that returns these keys and values.
+So it works for any layer that follows transformers' cache interface.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from atlas.training.engine.packed_attention import AttentionPlan
 
 def prune_layer(layer: Any) -> None:
     """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return [1, K, H]."""
-    # Unwrapped: to recompute this layer under gradient checkpointing would save nothing, because
-    # the backward pass begins with it.
+    # Without gradient checkpointing: recomputing this layer would save nothing, because the
+    # backward pass begins with it.
     forward = inspect.unwrap(type(layer).forward)
 
     def forward_kept(
@@ -55,7 +55,7 @@ def restore_layer(layer: Any) -> None:
 
 
 class _HasRead(Exception):
-    """Keys and values are read; the rest of the layer need not run."""
+    """Raised when keys and values are written, to stop the layer."""
 
 
 class _Reader:

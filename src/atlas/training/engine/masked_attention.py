@@ -1,7 +1,7 @@
-"""The general way to attend over a packed row: node by node, with a mask of queries × keys.
+"""General attention over a packed row: node by node, with a mask of queries × keys.
 
-It supports everything that a model may ask for (windows, capped scores, dropout, any type, any
-device), and the faster ways must equal it. Its cost per node is a mask and a few kernel launches.
+It supports all options of models (windows, capped scores, dropout, any type, any device), and the
+faster implementations must give equal results. Each node needs a mask and a few kernel launches.
 """
 
 from __future__ import annotations

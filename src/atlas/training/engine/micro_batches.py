@@ -1,4 +1,4 @@
-"""The examples of one optimizer step, cut into forward passes by cost. No loss depends on it."""
+"""Divides the examples of an optimizer step into forward passes by cost. The loss is unaffected."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def cut_into_micro_batches(
 
     Args:
         tokens: token ids of each example, shape [T].
-        max_tokens: tokens that a pass runs over, padding included; a longer example has its own.
-        max_examples: the most examples of a pass.
-        padded: whether a pass costs as if all its examples had the length of its longest.
-        share_prompts: whether a common beginning is run once. Examples that have one then go
-            together, and those with most in common (of one trajectory) are separated last.
+        max_tokens: maximum tokens of a pass, padding included; a longer example has its own pass.
+        max_examples: maximum examples of a pass.
+        padded: whether all examples of a pass are padded to the longest.
+        share_prompts: whether a common beginning is computed once. Then examples with a common
+            beginning are kept together as far as possible.
         at_least: how many passes there must be (ranks that train together need equally many).
     """
     if not tokens:
@@ -51,7 +51,7 @@ def cut_into_micro_batches(
 
 
 def _fill_padded(lengths: Sequence[int], max_tokens: int, max_examples: int | None) -> list[int]:
-    """Where passes end, each filled in turn; lengths ascend."""
+    """The ends of passes that are filled in turn; lengths are ascending."""
     ends, start = [], 0
     for place, length in enumerate(lengths):
         num = place - start
@@ -64,9 +64,9 @@ def _fill_padded(lengths: Sequence[int], max_tokens: int, max_examples: int | No
 def _part_cheapest(
     lengths: Sequence[int], common: Sequence[int], max_tokens: int, max_examples: int | None
 ) -> list[int]:
-    """Where passes end so that the fewest tokens are run, in as few passes as that takes.
+    """The ends of passes with the fewest tokens to compute and, for these, the fewest passes.
 
-    Each cut runs again what the example after it has in common with the one before it.
+    At each cut, the common beginning of the examples around it is computed again.
     """
     new = (length - shared for length, shared in zip(lengths, common, strict=True))
     added = [0, *itertools.accumulate(new)]

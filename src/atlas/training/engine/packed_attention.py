@@ -1,9 +1,8 @@
 """Attention over a packed row: each node attends to itself causally and to the nodes above it.
 
-No mask of the whole row is ever made: it would be T × T, and dense masks make packing slow. If the
-device has a flash kernel, the row is a few calls of it, joined exactly (`attention_calls.py`,
-`joined_attention.py`, `flash_kernels.py`). What the kernel does not support goes node by node
-(`masked_attention.py`).
+A T × T mask of the whole row would make packing slow, so none is made. If the device has a flash
+kernel, a few calls of it are joined exactly (`attention_calls.py`, `joined_attention.py`,
+`flash_kernels.py`). What the kernel does not support goes node by node (`masked_attention.py`).
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from atlas.training.engine.joined_attention import attend_jointly
 from atlas.training.engine.masked_attention import attend_with_masks
 from atlas.training.engine.packed_rows import PackedRow
 
-# The row in transformers' table of attention functions. It asks for no mask.
+# The name in transformers' table of attention functions. It gets no mask.
 IMPLEMENTATION = "atlas_packed_rows"
 GENERAL = "masks, node by node"
 
 
 class AttentionPlan:
-    """Who attends to whom in one row, for all layers.
+    """Which tokens of a row attend to which, for all layers.
 
-    What the device needs is made at the first layer and kept.
+    Arrays for the device are made at the first layer and kept.
 
     Attributes:
         nodes: the nodes of the packed row; their tokens are the keys.
         queries: for each node the tokens of the row that ask, ascending; None: all do.
         longest: tokens of the longest sequence.
         kernels: the flash kernels to use if they can; None: the general way.
-        ways: collects the names of the ways that are used.
+        ways: collects the names of the implementations that are used.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ def plan_for(
     kernels: FlashKernels | None,
     ways: set[str],
 ) -> AttentionPlan:
-    """The plan in which the tokens at `places` ask, ascending; None: every token does."""
+    """The plan with the tokens at `places` (ascending) as queries; None: all tokens."""
     if places is None:
         return AttentionPlan(row, device, kernels, ways)
     edges = np.searchsorted(places, [node.end for node in row.nodes])

@@ -1,4 +1,4 @@
-"""Sequences to one packed row: no padding, and a common prompt of several sequences only once.
+"""Packs sequences into one row without padding; a common prompt is stored only once.
 
 The row is a forest. A node is a run of tokens. It attends to itself causally and to all of the
 nodes above it, so each path from a root to a leaf is one sequence, exactly as if it ran separately.
@@ -38,7 +38,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class PackedRow:
-    """What a forward pass over several sequences needs.
+    """The inputs of a forward pass over several sequences.
 
     Attributes:
         token_ids: shape [T].
@@ -120,7 +120,7 @@ def pack_row(
 
 
 def count_row_tokens(tokens: Sequence[NDArray[np.integer]], share_prompts: bool) -> int:
-    """How many tokens `pack_row` makes of these sequences."""
+    """The length of the row that `pack_row` makes."""
     if not share_prompts:
         return sum(map(len, tokens))
     ordered = [tokens[index] for index in lexicographic_order(tokens)]

@@ -1,4 +1,4 @@
-"""What the readers of agents' logs share: `fields and turns -> trajectory`, or a problem."""
+"""Shared by readers of agent logs: `fields and turns -> trajectory`, or a problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_trajectory(
     Its id is that of the task and `digest`, the hash of what it was read from.
 
     Raises:
-        BadRowError: no assistant turn stands after the prompt.
+        BadRowError: no assistant turn follows the prompt.
     """
     parts = split_conversation(turns, prompt_length)
     return Trajectory(
@@ -50,7 +50,7 @@ def problem_of(error: Exception, where: str, item: str | None = None) -> Problem
 
 
 def reason_of(error: Exception) -> str:
-    """Why a part of a log could not be read, in one line where no reader worded it."""
+    """The reason why a part of a log could not be read."""
     if isinstance(error, BadRowError):
         return printable(str(error))
     if isinstance(error, RecursionError):
@@ -64,18 +64,18 @@ def hash_of_texts(texts: Iterable[str]) -> str:
 
 
 def texts_of(owner: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """Those of the fields `keys` that hold a text."""
+    """The fields in `keys` that hold a text."""
     return {key: text for key in keys if (text := text_or_none(owner.get(key)))}
 
 
 def objects_of(owner: Mapping[str, Any], *keys: str) -> list[dict[str, Any]]:
-    """The objects in the list under the first of `keys` that there is; whatever else is skipped."""
+    """The objects in the list under the first existing key of `keys`; other values are skipped."""
     value = next((owner[key] for key in keys if key in owner), None)
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def call_fields(call: Mapping[str, Any], id_key: str, name_key: str) -> dict[str, Any]:
-    """A tool call in the spelling of a chat, from the keys of its id and its name."""
+    """A tool call in the form of a chat; `keys` name its id and its name."""
     return {
         "id": call.get(id_key),
         "name": call.get(name_key),

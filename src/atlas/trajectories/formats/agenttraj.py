@@ -3,9 +3,9 @@
     {"conversations": [{"from": "human", "loss": null, "value": …}, …], "item_id": "babyai_0"}
 
 AgentInstruct (arXiv 2310.12823) is the same with `id`. Human and gpt turns alternate. The first
-human turn holds the instructions, the first gpt turn may be the canned acknowledgement
-(`loss: false`): both are prompt. Every other gpt turn is a step; where `loss` is false on one of
-them, the file is a masked export and the trained steps are marked.
+human turn holds the instructions, and the first gpt turn may be a canned acknowledgement (`loss:
+false`); both belong to the prompt. Every other gpt turn is a step. If `loss` is false on one of
+them, the file is a masked export, and the trained steps are marked.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def is_agenttraj(row: Any) -> bool:
 def _opens_with_acknowledgement(turns: Sequence[Turn]) -> bool:
     """Turn 1 is untrained, and reads like an acknowledgement or is the only untrained one.
 
-    The latter because a selection of steps leaves out more than one.
+    If only one turn is untrained, it is not a selection of steps, which leaves out more.
     """
     if len(turns) < 2 or turns[1].is_trained:
         return False

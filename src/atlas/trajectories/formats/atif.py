@@ -1,9 +1,8 @@
 """Agent Trajectory Interchange Format, v1.0 to v1.8.
 
-A document is one trajectory, and one more for each embedded sub-agent. An agent step is a step; its
-observation is what the next one saw. Copied context at the start is prompt. A step that no model
-wrote (`llm_call_count` 0) is kept and annotated as not to be trained on.
-Unknown fields are ignored.
+A document holds one trajectory, and one more for each embedded sub-agent. An agent step is a step;
+its observation belongs to the next step. Copied context at the start is the prompt. A step that no
+model wrote (`llm_call_count` 0) is kept, and annotated as not trained. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -78,9 +77,9 @@ def _trajectories(row: SourceRow, parent: str | None) -> list[Trajectory]:
 
 
 def _num_prompt_steps(steps: Sequence[Mapping[str, Any]]) -> int:
-    """The steps up to the last copied one before the agent's first own step.
+    """The number of steps up to the last copied one before the agent's first own step.
 
-    Without any, the system's steps that come first.
+    If there are none, the number of system steps at the start.
     """
     num_copied = 0
     agent_has_begun = False

@@ -1,4 +1,4 @@
-"""What a format is: `open file -> trajectories and problems`.
+"""The interface of a format: `open file -> trajectories and problems`.
 
 To add one, write one file and one row in `FORMATS`.
 """
@@ -30,7 +30,7 @@ FORMATS: dict[str, str] = {
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 FORMAT = Kind("format", FORMATS)
-# Decoded rows: a strange first row must not hide what the file is.
+# Several rows are examined, because the first row may be unusual.
 ROWS_TO_DETECT_FROM = 20
 # Those that cannot be decoded included.
 ROWS_TO_LOOK_AT = 1000
@@ -47,20 +47,20 @@ class Format(Protocol):
         ...
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        """What an open file holds, in order: trajectories, and why something is not one.
+        """Read the trajectories of an open file in order, and problems of other parts.
 
-        Never raises for what the file holds. Formats of JSON iterate over `source.rows()`; others
-        read `source.file`.
+        Never raises because of the content of the file. Formats of JSON iterate over
+        `source.rows()`; others read `source.file`.
         """
         ...
 
 
 @runtime_checkable
 class ClaimsFiles(Protocol):
-    """A format of files that are not JSON, which it knows by their bytes."""
+    """A format of files that are not JSON, which it recognizes by their bytes."""
 
     def claims(self, source: SourceFile) -> bool:
-        """Whether the file is surely of this format; never raises for what the file holds."""
+        """Whether the file certainly has this format; never raises because of its content."""
         ...
 
 

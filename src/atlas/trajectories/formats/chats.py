@@ -1,7 +1,7 @@
 """A row that holds a chat -> its trajectory.
 
-A chat whose messages are a role and a text becomes a line at once. Every other chat goes through
-the record. A property test says that both give the same bytes.
+A chat whose messages have only a role and a text is written directly as a line. Other chats are
+converted to a record first. A property test checks that both ways give the same bytes.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ CHAT_KEYS = frozenset(("system", *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
 
 @dataclass(frozen=True, slots=True)
 class ChatForm:
-    """How the rows of a format spell a chat.
+    """The keys of chats in a format.
 
     Attributes:
         name: of the format.
-        keys: who spoke and what, in a message.
-        used: the fields of the row that have a place in a trajectory.
+        keys: the keys for role and content of a message.
+        used: fields of the row that become a part of the trajectory.
     """
 
     name: str
@@ -83,9 +83,9 @@ def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Tr
 
 
 def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> TrajectoryLine | None:
-    """What `chat_trajectory` gives, in a third of the time, if each message is a role and a text.
+    """A fast path of `chat_trajectory` for messages with only a role and a text.
 
-    What it reads is checked here, so no record is made of it. None for other messages.
+    The values are checked here, so no record is needed. Returns None for other messages.
     """
     who, what = form.keys
     try:

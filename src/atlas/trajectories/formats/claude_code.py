@@ -1,9 +1,10 @@
 """Session logs of Claude Code: JSON Lines, each line an event that names its parent.
 
-A conversation is the path from a root to its last leaf; what a rewind left behind is not on it. A
-compaction begins a new conversation, with the summary as prompt. So do `/clear` and each sub-agent
-(a side chain), which names its parent. Several assistant lines with one message id are one turn.
-Lines that no model saw (snapshots, system notices, texts of the harness) are skipped.
+A conversation is the path from a root to its last leaf; branches that a rewind abandoned are left
+out. A compaction starts a new conversation, with the summary as its prompt. `/clear` and each
+sub-agent (a side chain, which names its parent) also start one. Several assistant lines with one
+message id are one turn. Lines that no model saw (snapshots, system notices, texts of the harness)
+are skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NOTICES = (
 )
 # The model of assistant lines that the harness wrote.
 SYNTHETIC = "<synthetic>"
-# What only the service can read.
+# Parts that only the service can read.
 HIDDEN_BLOCKS = ("redacted_thinking",)
 
 
@@ -114,7 +115,7 @@ def _line(
 ) -> _Line | Problem | None:
     """The line, linked to its parent, or to the line before it in its thread.
 
-    The latter where the parent is missing: its line is damaged.
+    The line before is used if the parent is missing because its line is damaged.
     """
     value = object_or_empty(row.value)
     kind = value.get("type")
@@ -132,7 +133,7 @@ def _line(
     thread = Thread(session, (text_or_none(value.get("agentId")) or "agent") if is_side else None)
     parent = text_or_none(value.get("parentUuid"))
     if parent is not None and (parent not in lines or lines[parent].thread.agent != thread.agent):
-        # A side chain may name the line that called it; it begins a conversation nevertheless.
+        # A side chain starts a conversation, even if it names the line that called it.
         parent = None if is_side and parent in lines else latest.get(thread)
     return _Line(row, thread, uuid, parent)
 
@@ -148,7 +149,7 @@ def _trajectories(lines: Iterable[_Line]) -> Iterator[Trajectory | Problem]:
     mains: list[tuple[Trajectory, list[_Line]]] = []
     for tree in sorted(trees.values(), key=lambda tree: tree[0].thread.agent is not None):
         path = _path_to_last_leaf(tree)
-        # Nothing but notices.
+        # There are only notices.
         if not path:
             continue
         session, agent = path[0].thread
@@ -166,8 +167,8 @@ def _trajectories(lines: Iterable[_Line]) -> Iterator[Trajectory | Problem]:
 def _path_to_last_leaf(tree: Sequence[_Line]) -> list[_Line]:
     """The lines with messages from the root to the last of them, in the order of the file.
 
-    Parallel calls branch the chain: what has the message id of a turn on the path, or answers a
-    call of one, is on the path too.
+    Parallel calls branch the chain. So lines with the message id of a turn on the path, and results
+    of its calls, also belong to the path.
     """
     spoken = [line for line in tree if line.kind in SPEAKERS and not _is_hidden(line)]
     parents = {line.uuid: line.parent for line in tree}

@@ -1,4 +1,4 @@
-"""What a file is wrapped in, known from its first bytes and never from its name.
+"""Recognizes compression and encoding of a file from its first bytes, not from its name.
 
 Streams are unpacked as they are read, so a small file that unpacks to terabytes costs time and no
 memory.
@@ -31,7 +31,7 @@ MAGIC: dict[bytes, Container] = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# Packed bytes at a time: they unpack to 64 MiB at worst.
+# Compressed bytes per read; they unpack to at most 64 MiB.
 ZSTD_CHUNK = 2048
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst", ".xz")
 
@@ -41,7 +41,7 @@ class TornFileError(ValueError):
 
 
 def container_of(start: bytes) -> Container:
-    """What the first bytes of a file say about it."""
+    """The container that the first bytes of a file indicate."""
     for magic, container in MAGIC.items():
         if start.startswith(magic):
             return container
@@ -69,7 +69,7 @@ def unpack(file: BinaryIO, container: Container) -> BinaryIO:
 
 @contextmanager
 def tears_named(container: Container) -> Iterator[None]:
-    """Reading inside raises TornFileError where the packed data ends early or is damaged."""
+    """Inside the block, reading damaged or incomplete data raises TornFileError."""
     try:
         yield
     except (EOFError, zlib.error, lzma.LZMAError) as error:

@@ -1,8 +1,8 @@
-"""Turns -> the prompt, the steps and what was seen last.
+"""Turns -> the prompt, the steps and the final observation.
 
-Every assistant turn after the prompt is a step. What stands between two of them is the observation
-of the later one, with tool results in the order of the calls that they answer. A training flag of
-the source becomes an annotation of the steps.
+Every assistant turn after the prompt is a step. The messages between two assistant turns are the
+observation of the second one, with tool results in the order of the calls. A training flag of the
+source becomes an annotation of the steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.react_turns import parse_action
 
 OUTCOME_KEYS = ("success", "reward")
-# Many at once take half the time of one by one.
+# Validating many at once takes half the time.
 _steps = TypeAdapter(tuple[Step, ...]).validate_python
 
 
@@ -73,7 +73,7 @@ def prompt_length(turns: Sequence[Turn]) -> int:
 
 
 def num_leading_system(turns: Sequence[Turn]) -> int:
-    """How many system messages the turns open with."""
+    """The number of system messages at the start."""
     for index, turn in enumerate(turns):
         if turn.message.role != "system":
             return index
@@ -133,7 +133,7 @@ def _in_call_order(
 def _annotated(
     steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]
 ) -> Sequence[dict[str, Any]]:
-    """Flags count where one leaves a step out: then the trained steps are marked.
+    """Flags are used only if one of them is false; then the trained steps are marked.
 
     A step without a flag counts as trained.
     """

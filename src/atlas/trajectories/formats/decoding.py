@@ -1,8 +1,8 @@
-"""One JSON value from bytes, strictly: `bytes -> value and content hash`, or a reason for people.
+"""Decodes a JSON value strictly: `bytes -> value and content hash`, or an error message.
 
-pydantic's decoder and orjson's encoder do the work where they are exact. Where they say nothing (a
-key that occurs twice) or refuse what JSON allows (great depth), Python's own decide. Both agree on
-the content hash of a row.
+pydantic's decoder and orjson's encoder are used where they are exact. Python's own json module is
+used where they do not detect an error (a repeated key) or refuse valid JSON (great depth). Both
+give the same content hash.
 """
 
 from __future__ import annotations

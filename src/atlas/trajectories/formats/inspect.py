@@ -1,8 +1,8 @@
 """Logs of Inspect, `.eval` and `.json`, read by Inspect itself.
 
-Each epoch of each sample is a trajectory. The scores decide the outcome where they are verdicts
-(correct or incorrect); a limit makes it truncated, an error an error. Assistant messages that came
-with the sample's input (examples) are prompt.
+Each epoch of each sample is a trajectory. The outcome is "truncated" after a limit, "error" after
+an error, and otherwise follows from scores that are correct or incorrect. Assistant messages in the
+sample's input (examples) belong to the prompt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A JSON list element by element: `stream -> elements`; memory holds the longest element.
+"""Reads a JSON list element by element: `stream -> elements`, with one element in memory.
 
-A broken element costs only itself where the list has one element a line (at one indentation):
-reading continues at the next line that starts like the first element did. In other lists the start
-of the next element is not known, and reading ends.
+If the list has one element per line (all with the same indentation), a broken element is skipped,
+and reading continues at the next line that starts like the first element. In other lists, reading
+ends, because the start of the next element is not known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ListElement:
 
     Attributes:
         line: where it starts, counted from 1.
-        endless: it is not known where the broken element ends.
+        endless: the end of the broken element is not known.
     """
 
     line: int
@@ -54,7 +54,7 @@ class _Text:
         self.text = self.text.removeprefix("\ufeff")
 
     def read(self) -> None:
-        """As much again as is ahead, one chunk at least."""
+        """Read as much text as is already ahead, but at least one chunk."""
         _ = self.line
         ahead = self.text[self.position :]
         data = read_up_to(self._file, max(CHUNK, len(ahead)))
@@ -109,7 +109,7 @@ def read_elements(file: BinaryIO) -> Iterator[ListElement]:
         yield element
         if element.endless and not _find_next(window, indent):
             return
-        # After a leap no comma is expected.
+        # After a skipped element, no comma is expected.
         first = element.endless
     window.position += 1
     if char := window.skip_space():
@@ -168,7 +168,7 @@ def _indent(window: _Text) -> str | None:
 
 
 def _find_next(window: _Text, indent: str | None) -> bool:
-    """Leap to the next line that starts like the first element's did; False if there is none."""
+    """Skip to the next line that starts like the first element; False if there is none."""
     if indent is None:
         return False
     start = re.compile(r",[ \t\r]*\n" + re.escape(indent) + r"(?=[\[{])")

@@ -1,8 +1,7 @@
 """Chat messages: `decoded message -> turns` with text, reasoning, tool calls and training flag.
 
-Every spelling that chat data uses for the same thing is read here: calls under `tool_calls`,
-`function_call` or content parts, arguments as text or object, results under role tool, function or
-observation.
+All variants in chat data are read here: calls under `tool_calls`, `function_call` or content parts,
+arguments as text or object, and results with the role tool, function or observation.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Turn(NamedTuple):
 def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -> list[Turn]:
     """The turns of a conversation, under `keys` who spoke and what.
 
-    A turn of calls that follows an assistant turn is a part of that turn.
+    A turn of calls after an assistant turn is merged into that turn.
 
     Raises:
         BadRowError: something is not a message; the error names which.
@@ -260,7 +259,7 @@ def _joined(first: Turn, second: Turn) -> Turn:
 
 
 def _role(spelled: Any, index: int) -> tuple[str, Role]:
-    """The role as the source spells it, and as a record has it."""
+    """The role in the source, and the role in the record."""
     name = spelled.lower() if isinstance(spelled, str) else ""
     role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
     if role is None:

@@ -1,10 +1,11 @@
 """Chats in OpenAI's messages: `{"messages": […]}`, `{"conversations": […]}`, or a bare list.
 
-Every assistant message is a step, however many tools it calls. What stands between two of them is
-the observation of the later one. System messages open the prompt, and so do instructions before a
-canned acknowledgement. A row of `prompt` and `completion` is trained on its completion, so its
-annotations mark that. `success` and `reward` of the row become the outcome, `tools` (or
-`functions`) the tools, its other plain fields `source.details`.
+Every assistant message is a step, even if it calls several tools. The messages between two
+assistant messages are the observation of the second one. The prompt consists of the system
+messages, and of instructions that are followed by a canned acknowledgement. In a row with `prompt`
+and `completion`, the steps of the completion are annotated as trained. `success` and `reward` of
+the row become the outcome, and `tools` (or `functions`) become the tools. Other plain fields go to
+`source.details`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class OpenAIFormat(RowFormat):
 
 
 def _messages_of(row: Any) -> list[Any]:
-    """The messages of a row, under any of the keys and also as JSON text; empty if none."""
+    """The messages of a row under any known key, also if stored as JSON text."""
     if not isinstance(row, dict):
         return row if isinstance(row, list) else []
     for key in MESSAGE_KEYS:

@@ -1,10 +1,10 @@
 """GenAI spans of OpenTelemetry, as JSON (`{"resourceSpans": […]}`).
 
-The model calls of one conversation are one trajectory. A call holds what the model was sent and
-what it answered, in attributes (`gen_ai.input.messages`) or, in the older form, in events
-(`gen_ai.user.message`, `gen_ai.choice`). Histories usually are cumulative: a call whose input
-begins with a conversation continues it. A call that begins another conversation within a trace (a
-sub-agent, a helper) begins another trajectory.
+The model calls of one conversation are one trajectory. A call holds the input and the answer of the
+model, in attributes (`gen_ai.input.messages`) or, in the older form, in events
+(`gen_ai.user.message`, `gen_ai.choice`). Histories are usually cumulative: if the input of a call
+begins with an earlier conversation, the call continues it. Otherwise it starts another trajectory
+(a sub-agent, for example).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _trajectories(calls: Sequence[ModelCall]) -> Iterator[Trajectory | Problem]:
     groups: dict[str, list[ModelCall]] = {}
     traces_of_calls = {call.trace for call in calls if not call.is_agent}
     for call in calls:
-        # Of an agent, the calls of its model hold more.
+        # The model calls of an agent hold more than its own span.
         if not call.is_agent or call.trace not in traces_of_calls:
             groups.setdefault(call.group, []).append(call)
     for group, members in groups.items():
@@ -131,7 +131,7 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 
 def _key(message: Message) -> Key:
-    """What a later call repeats of a message; reasoning and spelling of arguments may change."""
+    """The part of a message that later calls repeat unchanged: not reasoning or argument format."""
     calls = tuple((call.id, call.name) for call in message.tool_calls)
     return message.role, message.content.strip(), message.tool_call_id, calls
 

@@ -1,9 +1,9 @@
 """The rows in a stream of bytes, decoded strictly: `bytes -> rows and problems`.
 
-The content says which kind of file it is: several lines that are each a whole value are JSON Lines.
-A JSON file is one list of rows, one object (one row), or one list of chat messages (one row too).
-Compressed files are read like others. Memory holds one row at a time, except for a file that is one
-JSON object.
+The kind of file is recognized from its content. If several lines are each a complete value, it is
+JSON Lines. A JSON file is one list of rows, one object (one row), or one list of chat messages (one
+row too). Compressed files are read like others. Memory holds one row at a time, except for a file
+that is one JSON object.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Shape = Literal["empty", "foreign", "lines", "list", "document", "lines or docum
 def read_rows(file: BinaryIO, container: Container, name: str) -> Iterator[SourceRow | Problem]:
     """The rows of an open file in order.
 
-    What cannot be decoded is a problem: its line in JSON Lines, its element in a JSON list.
+    A part that cannot be decoded is a problem: a line of JSON Lines, or an element of a JSON list.
 
     Args:
-        name: what people call the file.
+        name: the name of the file for messages.
     """
     if container == "parquet":
         yield from _rows_of_parquet(file, name)
@@ -147,7 +147,7 @@ def _rows_of_list(file: BinaryIO, name: str) -> Iterator[SourceRow | Problem]:
         if element.reason is not None:
             yield Problem(where=where, reason=printable(element.reason))
             if messages is not None:
-                # The chat is not whole.
+                # The chat is not complete.
                 return
             continue
         if index == 0 and is_message(element.value):
@@ -175,7 +175,7 @@ def _rows_of_document(
             raise ValueError(
                 f"one JSON object of more than {MAX_ROW_BYTES >> 20} MiB. Split it into rows."
             )
-        # Meets the tear of a file that was cut off.
+        # Reading to the end detects a truncated file.
         read_up_to(file, 1)
         value, known_hash = decode(data.removeprefix(codecs.BOM_UTF8).strip())
     except ValueError as error:
@@ -208,11 +208,11 @@ def _rows_of_parquet(file: BinaryIO, name: str) -> Iterator[SourceRow | Problem]
 
 
 def _shape(head: bytes, name: str) -> Shape:
-    """What the start of a file says it is. A bare bracket opens one value over many lines."""
+    """The kind of file, from its start. A line with only a bracket opens a value of many lines."""
     cut = len(head) >= HEAD_BYTES
     head = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if not head:
-        # White space as far as one sees is skipped line by line.
+        # If the start is only white space, it is skipped line by line.
         return "lines" if cut else "empty"
     lines = [line.strip() for line in head.split(b"\n", LINES_TO_LOOK_AT)]
     if cut and len(lines) == 1:

@@ -2,7 +2,7 @@
 
     {"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]}
 
-Read with it: `system` and `tools` of the row, turns of calls (`function_call`, with the JSON of one
+It also reads `system` and `tools` of the row, turns of calls (`function_call`, with the JSON of one
 call or several as value) and turns of results (`observation`). A row whose turns all have `loss`
 and alternate between human and gpt is AgentTraj.
 """

@@ -1,4 +1,4 @@
-"""One file to import, opened once: recognized, then streamed and hashed in one pass."""
+"""A file to import. It is opened once, recognized, and read and hashed in one pass."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class SourceFile:
     """An open file, for formats. Use it in a `with`.
 
     Attributes:
-        path: for a reader that opens the file itself; others use `file`.
+        path: for readers that open the file themselves; others use `file`.
         name: what people call the file, as seen from the folder that was given.
         file: the bytes as they are on disk, at any position; `seek` first.
         start: the first bytes.
-        container: what the first bytes say about the file.
+        container: the container that the first bytes indicate.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -41,19 +41,19 @@ class SourceFile:
         self._rest = read_rows(self.file, self.container, self.name)
 
     def rows(self) -> Iterator[SourceRow | Problem]:
-        """The rows of the file, once: what cannot be decoded is a problem."""
+        """The rows of the file; can be called once. A row that cannot be decoded is a problem."""
         while self._first:
             yield self._first.popleft()
         yield from self._rest
 
     def first_rows(self) -> Iterator[SourceRow | Problem]:
-        """The first rows, for a look; `rows` gives them again without reading them again."""
+        """The first rows, to recognize the format; `rows` yields them again without a read."""
         for row in self._rest:
             self._first.append(row)
             yield row
 
     def digest(self) -> str:
-        """SHA-256 of the whole file, also of what was not read."""
+        """SHA-256 of the whole file, including parts that were not read."""
         return self._hashed.digest()
 
     def __enter__(self) -> SourceFile:

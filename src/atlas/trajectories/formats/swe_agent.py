@@ -1,9 +1,9 @@
 """SWE-agent's `.traj` and mini-SWE-agent's `.traj.json`: one document, one run on one issue.
 
 SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
-is read, or the trajectory of a run without history. Its demonstrations are prompt. mini-SWE-agent
-writes `messages`. Neither knows whether the issue was solved: a run is "unknown" unless its exit
-status names an error or a limit.
+is read if there is one, otherwise the trajectory. Demonstrations belong to the prompt.
+mini-SWE-agent writes `messages`. The files do not say whether the issue was solved, so the outcome
+is "unknown", unless the exit status is an error or a limit.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
         result, id_ = given.get("output"), given.get("call_id")
         fields = {"role": "tool", "content": result, "tool_call_id": id_}
     if given.get("role") == "exit":
-        # mini-SWE-agent says last why it stopped.
+        # The last message of mini-SWE-agent says why it stopped.
         fields["role"] = "user"
     ids = given.get("tool_call_ids")
     if isinstance(ids, list) and ids:
@@ -147,7 +147,7 @@ def _joined(parts: Sequence[Mapping[str, Any]], key: str) -> str | None:
 def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
     """The turns of a run without history.
 
-    What a step saw is the end of its `query`, or else the observation before it.
+    The observation of a step is the end of its `query`, or else the previous observation.
     """
     found: list[TurnAndAction] = []
     start = 0
@@ -175,7 +175,7 @@ def _executed(steps: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], 
 
 
 def _action(given: Mapping[str, Any]) -> str | None:
-    """What was executed: SWE-agent's `action`, mini-SWE-agent's one command."""
+    """The executed action: SWE-agent's `action`, or the only command of mini-SWE-agent."""
     match given:
         case {"action": str(action)} | {"extra": {"actions": [{"command": str(action)}]}}:
             return action

@@ -1,10 +1,10 @@
 """Results of tau-bench (arXiv 2406.12045) and tau2-bench (arXiv 2506.07982).
 
-A customer-service agent talks to a user and calls tools.
-tau-bench: rows of `{"task_id", "reward", "info", "traj": [messages], "trial"}`.
-tau2-bench: one document `{"info", "tasks", "simulations": […]}`, or one simulation a file.
-In both, the benchmark defines success as a reward of 1. The user of tau2 has tools too: what it
-calls and gets stands in the observation as text, since those are not calls of the agent.
+A customer-service agent talks to a user and calls tools. tau-bench: rows of `{"task_id", "reward",
+"info", "traj": [messages], "trial"}`. tau2-bench: one document `{"info", "tasks", "simulations":
+[…]}`, or one simulation a file. In both, the benchmark defines success as a reward of 1. The user
+in tau2 has tools too. Their calls and results are text in the observation, because they are not
+calls of the agent.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
 
-# How tau2-bench ends a simulation that neither user nor agent ends; it then rewards nothing.
-# A limit on failed calls in a row is the agent's doing, not a crash.
+# Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
+# calls in a row are a failure of the agent, not a crash.
 TERMINATIONS: dict[str, OutcomeStatus] = {
     "max_steps": "truncated",
     "timeout": "truncated",
@@ -134,7 +134,7 @@ def _tau2_trajectory(
     reward = object_or_empty(fields.get("reward_info")).get("reward")
     return build_trajectory(
         turns,
-        # The prompt is what stands before the user: the policy, and the canned greeting.
+        # The prompt consists of the messages before the user's: the policy and the canned greeting.
         num_leading_system(turns) + _is_greeting(messages[0]),
         task=task,
         digest=row.content_hash,
@@ -171,7 +171,7 @@ def _outcome(reward: Any, ending: Any) -> Outcome:
 def _as_chat(message: Any, index: int) -> list[Any]:
     """A message of tau2-bench in OpenAI's form.
 
-    Bundled results come one by one, and what the user's tools did as text of the user.
+    Bundled results become separate messages; calls of the user's tools become text of the user.
     """
     if not isinstance(message, dict):
         return [message]
@@ -193,7 +193,7 @@ def _as_chat(message: Any, index: int) -> list[Any]:
 
 
 def _is_greeting(message: Any) -> bool:
-    """Whether tau2-bench, and not a model, opened the conversation for the agent."""
+    """Whether the first message of the agent is tau2-bench's canned greeting."""
     fields = object_or_empty(message)
     is_models = any(fields.get(key) for key in ("tool_calls", "raw_data", "usage", "cost"))
     return fields.get("role") == "assistant" and not is_models

@@ -1,4 +1,4 @@
-"""Input of a person at a terminal: one key at a time, without Enter, or a line of text."""
+"""Reads input at a terminal: single keys without Enter, or lines of text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ESCAPE = b"\x1b"
 
 
 class Keyboard(Protocol):
-    """Where answers come from."""
+    """The source of a person's answers."""
 
     def key(self) -> str:
-        """The next key; `END` where no more come."""
+        """The next key; `END` at the end of input."""
         ...
 
     def line(self, question: str) -> str:
@@ -32,7 +32,7 @@ class Keyboard(Protocol):
 
 @contextmanager
 def terminal_keyboard(console: Console) -> Iterator[Keyboard]:
-    """The terminal, restored afterwards; a ConfigError if standard input is not a terminal."""
+    """Read from the terminal and restore it afterwards. ConfigError if stdin is not a terminal."""
     if not sys.stdin.isatty():
         raise ConfigError(
             "label reads single keys, and standard input is not a terminal. Run it in a terminal, "

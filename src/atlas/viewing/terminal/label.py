@@ -1,8 +1,8 @@
 """Label: `trajectories + a person -> a file of labels`.
 
-A trajectory is shown as `atlas show` prints it, then one key labels each step. Marks of an expert
-or of another annotator are not shown. Every answer is on disk at once, and the next session
-continues at the same step.
+A trajectory is shown as in `atlas show`; then the person labels each step with one key. Labels of
+experts and other annotators are hidden. Every answer is written to disk at once, and the next
+session continues at the same step.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def label_trajectories(
 ) -> int:
     """Ask about the trajectories of `run` that `annotator` has not labeled in `out` yet.
 
-    Returns how many were finished. `id_prefix` is the beginning of the id of the only trajectory to
-    ask about. Answers come from the terminal if no `keyboard` is given.
+    Returns the number of finished trajectories. With `id_prefix`, only the trajectory whose id
+    begins with it is labeled. Answers come from the terminal if no `keyboard` is given.
 
     Raises:
         ConfigError: standard input is not a terminal, `annotator` is empty, or `out` is not a
@@ -95,7 +95,7 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
                 _say(console, f"step {index} of 0 to {len(trajectory.steps) - 1}:\n{QUESTION}")
                 shown = index
             known = {*TYPES, "w", "v", "b", SKIP, *QUIT}
-        # The next key that has a meaning.
+        # The next valid key.
         key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")

@@ -45,7 +45,7 @@ class LabelBook:
         try:
             self._finished = _find_labeled(path, annotator)
             self._partial = path.with_name(path.name + ".partial")
-            # The trajectory of a draft is in the file already where a crash left the draft.
+            # After a crash, the trajectory of a draft may already be in the file.
             self._drafts = [
                 label
                 for label in _read_drafts(self._partial)
@@ -79,7 +79,7 @@ class LabelBook:
         write_records(self._partial, self._drafts)
 
     def finish(self, trajectory_id: str) -> None:
-        """All steps are labeled: the labels move to the file."""
+        """Move the labels to the file, because all steps are labeled."""
         labels = self.drafts(trajectory_id)
         earlier = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         if earlier and not earlier.endswith("\n"):
@@ -113,7 +113,7 @@ def _find_labeled(path: Path, annotator: str) -> set[str]:
 
 
 def _read_drafts(partial: Path) -> list[Label]:
-    """Labels that an earlier session left; a last line torn by a crash is cut."""
+    """Read the labels of an earlier session. An incomplete last line is removed."""
     if not partial.exists():
         return []
     kept, newline, torn = partial.read_bytes().rpartition(b"\n")

@@ -1,6 +1,6 @@
 """Show: `trajectory (+ selection, + tokenizer) -> text in the terminal`, to look before training.
 
-It works in a pipe, too: critical steps have a sign (▶) besides their color, and supervised tokens
+The output is also readable without colors: critical steps have a sign (▶), and supervised tokens
 are between ⟦ and ⟧.
 """
 
@@ -31,7 +31,8 @@ def show_trajectories(
     """A table of the first trajectories of a run, with the ids that `--trajectory` takes.
 
     Raises:
-        RunError: an input is not a finished run of its kind, or the selection is of another one.
+        RunError: an input is not a finished run of its kind, or the selection was made from another
+            run.
     """
     pairs: Iterator[tuple[Trajectory, Selection | None]] = (
         read_selected(selection, run) if selection else zip(read_trajectories(run), repeat(None))
@@ -63,7 +64,7 @@ def show_trajectory(
 ) -> None:
     """One trajectory: header, prompt, and numbered steps with the critical ones highlighted.
 
-    With a renderer its tokens follow.
+    With a renderer, its tokens are shown too.
 
     Raises:
         DataError: no id begins with `id_prefix`, or several do.
@@ -127,7 +128,7 @@ def print_step(
     *,
     whole: bool = False,
 ) -> None:
-    """One step: the observation (its beginning, unless `whole`) and the response."""
+    """Print a step: the observation (only its beginning, unless `whole`) and the response."""
     console.print()
     _print_step_title(console, index, critical, step.reward)
     for message in step.observation:
@@ -181,7 +182,7 @@ def _print_step_title(
 
 
 def _print_observation(console: Console, message: Message, whole: bool, before: str = "") -> None:
-    """A message of the environment, its beginning unless `whole`; `before` goes before its name."""
+    """Print a message of the environment (only its beginning, unless `whole`) after `before`."""
     body = _body(message)
     text = visible(body) if whole else shortened(body, max_lines=6, max_chars=600)
     details = ", ".join(one_line(part, 60) for part in (message.name, message.tool_call_id) if part)

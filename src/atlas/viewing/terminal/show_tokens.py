@@ -22,7 +22,7 @@ def print_tokens(
     renderer: Renderer,
     max_tokens: int | None,
 ) -> None:
-    """All examples of the trajectory, then a table of counts and the warnings.
+    """Print all examples of the trajectory, a table of counts, and warnings.
 
     Without a selection every step is supervised.
     """
@@ -45,7 +45,7 @@ def print_tokens(
 def _warnings(
     renderer: Renderer, examples: list[TokenizedExample], chosen: frozenset[int]
 ) -> Iterator[str]:
-    """What would make training on this trajectory useless, or less than it seems."""
+    """Warnings about training on this trajectory, for example steps that do not fit."""
     if not any(loss_mask(example, chosen).any() for example in examples):
         yield "no token is supervised, so this trajectory teaches nothing"
     if len(examples) > 1:

@@ -40,12 +40,12 @@ STATUSES = {
 class AnthropicBatches:
     """`POST /v1/messages/batches`, `GET …/ID`, `GET …/ID/results`.
 
-    A beta feature is asked for by a header, which applies to a whole batch: so questions whose
-    `anthropic-beta` differs do not share one.
+    A header turns on beta features for a whole batch. So questions with different `anthropic-beta`
+    headers are sent in different batches.
     """
 
     headers = ("x-api-key", "authorization", "anthropic-version")
-    # 256 MB are taken, and 100,000 questions.
+    # The limits are 256 MB and 100,000 questions.
     largest_batch = 240_000_000
 
     def __init__(self, requests: BatchRequests) -> None:
@@ -62,7 +62,7 @@ class AnthropicBatches:
         return json.dumps({"custom_id": key, "params": body}).encode()
 
     async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
-        """The id of the newest batch. Batches have no names: a new one is newer, and as large."""
+        """The id of the newest batch: batches have no names; `find` compares age and size."""
         return next((str(batch["id"]) for batch in await self._list(route, 1)), "")
 
     async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
@@ -104,5 +104,5 @@ def _read(row: Any) -> tuple[str, BatchAnswer]:
     if result["type"] == "errored":
         error = result["error"]
         return key, (STATUSES.get(error["error"]["type"], 500), error)
-    # It is canceled or expired.
+    # The question was canceled or has expired.
     return key, no_answer(f"it {result['type']} in its batch")

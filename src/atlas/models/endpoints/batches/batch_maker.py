@@ -1,4 +1,4 @@
-"""Makes each batch once, also if a response is lost or a process is killed meanwhile."""
+"""Creates each batch exactly once, even if a response is lost or the process is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.models.endpoints.http_error import HttpError
 
 
 class BatchMaker:
-    """Makes batches with `protocol`, and notes each in `ledger` before and after."""
+    """Creates batches with `protocol`, and records each in `ledger` before and after."""
 
     def __init__(
         self, protocol: BatchProtocol, requests: BatchRequests, ledger: BatchLedger
@@ -21,14 +21,14 @@ class BatchMaker:
         self._protocol = protocol
         self._requests = requests
         self.ledger = ledger
-        # Batches that an earlier process may have made when it was killed.
+        # Batches that an earlier process was creating when it was killed.
         self._planned = [noted for noted in ledger.read() if noted.id is None]
 
     async def adopt(self, route: BatchRoute, keys: AbstractSet[str]) -> AsyncIterator[NotedBatch]:
-        """The batches that a killed process was making with any of these questions, if it did.
+        """Find batches that a killed process may have created with any of these questions.
 
         Raises:
-            EndpointError, HttpError: nothing shows whether one was made, or which it is.
+            EndpointError, HttpError: it is not possible to find out whether a batch was created.
         """
         for planned in [each for each in self._planned if not keys.isdisjoint(each.keys)]:
             found = await self._find(route, planned)
@@ -39,13 +39,13 @@ class BatchMaker:
                 yield self.ledger.made(planned, id_)
 
     async def make(self, route: BatchRoute, lines: Mapping[str, bytes]) -> NotedBatch:
-        """Make a batch of lines, by key.
+        """Create a batch of lines, which are given by key.
 
-        A retry first looks for the batch: the request may have succeeded though its response was
-        lost, and making the batch again would pay twice.
+        A retry first looks for the batch. The request may have succeeded although its response was
+        lost, and a second batch would be paid for too.
 
         Raises:
-            EndpointError, HttpError: the batch could not be made.
+            EndpointError, HttpError: the batch could not be created.
         """
         contents = list(lines.values())
         handle = await self._protocol.prepare(route, contents)
@@ -61,7 +61,7 @@ class BatchMaker:
         try:
             id_ = await self._requests.repeat(find_or_make)
         except (EndpointError, HttpError) as error:
-            # After an EndpointError, the last try may have succeeded, too.
+            # After an EndpointError, the last try may have succeeded as well.
             may_exist = isinstance(error, EndpointError)
             found = _only(await self._find(route, planned)) if may_exist else None
             if found is None:
@@ -71,7 +71,7 @@ class BatchMaker:
         return self.ledger.made(planned, id_)
 
     async def _find(self, route: BatchRoute, planned: NotedBatch) -> list[str]:
-        """The ids of what may be the planned batch, without those in the ledger."""
+        """The ids of batches that may be the planned one and are not in the ledger."""
         noted = {noted.id for noted in self.ledger.read()}
         found = await self._protocol.find(route, len(planned.keys), planned.handle)
         return [id_ for id_ in found if id_ not in noted]

@@ -1,4 +1,4 @@
-"""HTTP requests about batches, with the key of the questions, retried where that is harmless."""
+"""HTTP requests for batches, with the key of the questions; retried where that is safe."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from atlas.models.endpoints.http_error import HttpError, error_of
 from atlas.models.endpoints.retries import BusyError, Retries
 
 MOST_REDIRECTS = 5
-# Bytes of a file of answers.
+# Maximum bytes of a file of answers.
 LARGEST_FILE = 2**30
-# The status of an error after which no question can be asked, where no server gave one.
+# The status for an error without a server's status, after which no question can succeed.
 UNUSABLE = 404
 
 T = TypeVar("T")
@@ -28,7 +28,8 @@ class BatchRequests:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.headers: Mapping[str, str] = {}
-        # A large file may take longer than one try at a question, but not in silence.
+        # A large file may take longer than the time limit of one try, as long as data keeps
+        # arriving.
         self._connections = Connections(endpoint.timeout_seconds, LARGEST_FILE)
         self._retries = Retries(endpoint, "the batch endpoint")
 
@@ -44,10 +45,10 @@ class BatchRequests:
         """The response to one request. GET follows redirects, without the key to another server.
 
         Args:
-            has_key: whether to send the key; not to an address that a response named.
+            has_key: whether to send the key; false for an address that comes from a response.
 
         Raises:
-            HttpError: no response, or one with an error.
+            HttpError: no response came, or it reports an error.
         """
         target = url
         for _ in range(MOST_REDIRECTS):
@@ -72,7 +73,7 @@ class BatchRequests:
 
         Args:
             body: data and headers, as `send` takes them.
-            row: what is sent as JSON instead.
+            row: an object to send as JSON instead of `body`.
         """
         if row is not None:
             body = (json.dumps(row).encode(), {"Content-Type": "application/json"})
@@ -83,14 +84,14 @@ class BatchRequests:
         return await self.repeat(lambda: self.ask("GET", url))
 
     async def fetch(self, url: str) -> bytes:
-        """A file, with retries."""
+        """Download a file, with retries."""
         return (await self.repeat(lambda: self.send("GET", url))).body
 
     async def repeat(self, request: Callable[[], Awaitable[T]]) -> T:
-        """The result of `request`, which is retried after failures that may pass.
+        """The result of `request`, which is retried after temporary failures.
 
         Raises:
-            EndpointError: the failures did not pass.
+            EndpointError: all tries failed.
         """
 
         async def attempt() -> T:
@@ -111,7 +112,7 @@ def read_object(reply: HttpReply) -> dict[str, Any]:
     """The JSON object in a response.
 
     Raises:
-        HttpError: there is none; another time there may be one.
+        HttpError: the response holds no JSON object; another try may succeed.
     """
     try:
         row = json.loads(reply.body)

@@ -1,7 +1,7 @@
 """Google's batches of the Gemini API: an uploaded file of questions, a file of answers.
 
-Questions could also be in the batch itself. But then answers come without their keys, or in another
-order, at times (googleapis/python-genai 1909, 2008), and a mixed-up answer would go unnoticed.
+Questions could also be sent inside the batch request. But then answers sometimes come without keys
+or in another order (googleapis/python-genai 1909, 2008), and answers could be mixed up unnoticed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from atlas.models.endpoints.http_error import HttpError
 
 METHOD = ":generateContent"
 ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "CANCELLED", "EXPIRED")
-# An error in a batch has a gRPC code; the HTTP status of the same error without a batch.
+# Errors in a batch have a gRPC code: code -> the HTTP status of the same error without a batch.
 STATUSES = {
     **{1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409},
     **{11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401},
@@ -36,7 +36,7 @@ class GoogleBatches:
     """`POST /upload/…/files` twice, `POST /models/M:batchGenerateContent`, `GET /batches/ID`."""
 
     headers = ("x-goog-api-key",)
-    # 2 GB are taken.
+    # The limit is 2 GB.
     largest_batch = 190_000_000
 
     def __init__(self, requests: BatchRequests) -> None:
@@ -53,7 +53,7 @@ class GoogleBatches:
         return json.dumps({"key": key, "request": body}).encode()
 
     async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
-        """The name of the file of questions."""
+        """Upload the file of questions, and return its name."""
         content = json_lines(lines)
         parts = urlsplit(route.base)
         url = f"{parts.scheme}://{parts.netloc}/upload{parts.path}/files"

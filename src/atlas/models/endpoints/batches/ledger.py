@@ -1,10 +1,10 @@
-"""The batches that were made or are being made, and their questions, kept beyond the process.
+"""A record on disk of all batches and their questions, also of those that are being created.
 
     FOLDER/<name>.json    {"handle", "id", "address", "keys": [one a question], "sent_at": seconds}
 
-A batch takes up to a day and is paid for in any case. A run that starts again asks the same
-questions, finds their keys here, and waits for the batch instead of paying twice. Where "id" is
-null, the process was killed while it made the batch, which can be found by its handle.
+A batch takes up to a day and is paid for in any case. A resumed run asks the same questions, finds
+their keys here, and waits for the batch instead of paying again. If "id" is null, the process was
+killed while it was creating the batch, which can be found by its handle.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEPT_SECONDS = 28 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class NotedBatch:
-    """A batch whose questions are `keys`; `id` is None until the batch was made."""
+    """A batch with the questions `keys`. `id` is None until the batch exists."""
 
     path: Path
     address: str
@@ -35,19 +35,19 @@ class NotedBatch:
 
 
 def ledger_folder() -> Path:
-    """The default folder: the user's, for all runs."""
+    """The default folder, which all runs of a user share."""
     return cache_folder() / "batches"
 
 
 class BatchLedger:
-    """The batches of one address. Files that are torn or too old do not count."""
+    """The batches of one address. Files that are damaged or too old are ignored."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self._folder = folder
         self._address = address
 
     def read(self) -> list[NotedBatch]:
-        """The batches whose answers may still be fetched, in the order in which they were sent."""
+        """The batches whose answers may still be available, in the order of sending."""
         found = []
         for path in self._folder.glob("*.json"):
             try:
@@ -63,17 +63,17 @@ class BatchLedger:
         return sorted(found, key=lambda batch: batch.sent_at)
 
     def plan(self, handle: str, keys: Collection[str]) -> NotedBatch:
-        """Note that a batch of these questions is about to be made."""
+        """Record that a batch of these questions is about to be created."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{uuid4().hex}.json"
         return self._write(NotedBatch(path, self._address, handle, tuple(keys), time.time()))
 
     def made(self, planned: NotedBatch, id_: str) -> NotedBatch:
-        """Note that a planned batch was made."""
+        """Record that a planned batch was created."""
         return self._write(replace(planned, id=id_))
 
     def keep(self, batch: NotedBatch, keys: Collection[str]) -> None:
-        """Note the questions of a batch that are still of use; forget it if there are none."""
+        """Record which questions of a batch are still needed; forget it if there are none."""
         if not keys:
             self.forget(batch)
         elif batch.path.exists():

@@ -1,4 +1,4 @@
-"""OpenAI's batches, also Azure's and those of many servers: files of questions and answers."""
+"""Batches of OpenAI, Azure and many servers: one file of questions, one file of answers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ENDED = ("completed", "expired", "cancelled")
 class OpenAIBatches:
     """`POST /files`, `POST /batches`, `GET /batches/ID`, `GET /files/ID/content`.
 
-    Azure differs in names. In its v1 API, lines name `/v1/chat/completions`, but a batch names
+    Azure uses other URLs. In its v1 API, lines name `/v1/chat/completions`, but a batch names
     `/chat/completions`. In a dated API version both name `/chat/completions`, and the address of a
     question holds the name of its deployment.
     """
 
     headers = ("authorization", "api-key", "openai-organization", "openai-project")
-    # OpenAI and Azure take 200 MB.
+    # The limit of OpenAI and Azure is 200 MB.
     largest_batch = 190_000_000
 
     def __init__(self, requests: BatchRequests) -> None:

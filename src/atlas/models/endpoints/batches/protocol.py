@@ -1,4 +1,4 @@
-"""The interface of a provider's batches."""
+"""The interface to the batches of a provider."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ BatchAnswer = tuple[int, Any]
 class BatchRoute:
     """Where a question is sent. Only questions with the same route may share a batch.
 
-    `base` is the address before the paths of batches, `query` the query of every request. `group`
-    is what the questions have in common; together with its body it identifies a question.
+    `base` is the address to which the paths of batch requests are added, and `query` the query of
+    every request. `group` is what the questions in a batch have in common. Group and body together
+    identify a question.
     """
 
     base: str
@@ -31,8 +32,9 @@ class BatchRoute:
 class EndedBatch:
     """A batch with all the answers that it will ever hold, by key.
 
-    A batch that `is_torn` (half a file, a proxy's page) is paid for and may come whole later. A
-    batch that `is_refused` as a whole would be refused again. `how` says how it ended.
+    If `is_torn`, the answers were incomplete (half a file, a proxy's error page); they are paid for
+    and may be complete later. If `is_refused`, the whole batch was refused and would be refused
+    again. `how` says how the batch ended.
     """
 
     answers: dict[str, BatchAnswer]
@@ -46,36 +48,36 @@ class BatchProtocol(Protocol):
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """The headers of a question that every request about its batch needs (the key, say)."""
+        """Headers of a question that every request about its batch needs, such as the key."""
         ...
 
     @property
     def largest_batch(self) -> int:
-        """The most bytes of lines in a batch."""
+        """Maximum bytes of the lines in a batch."""
         ...
 
     def route(self, url: str, headers: Mapping[str, str]) -> BatchRoute:
         """The route of a question that goes to `url` with `headers` (names in lower case).
 
         Raises:
-            ValueError: the address does not take batches.
+            ValueError: the address does not support batches.
         """
         ...
 
     def line(self, key: str, route: BatchRoute, body: Any) -> bytes:
-        """A question as a part of a batch, in JSON without a line break."""
+        """A question as one line of a batch, in JSON without a line break."""
         ...
 
     async def prepare(self, route: BatchRoute, lines: Sequence[bytes]) -> str:
-        """Do what costs nothing yet: a handle for `make`, by which `find` finds the batch again."""
+        """Take the steps that cost nothing; return a handle for `make` and `find`."""
         ...
 
     async def make(self, route: BatchRoute, lines: Sequence[bytes], handle: str) -> str:
-        """The id of a new batch. Tried once; after a failure, `find` shows whether it exists."""
+        """Create a batch, in one try; return its id. After a failure, `find` looks for it."""
         ...
 
     async def find(self, route: BatchRoute, num_questions: int, handle: str) -> list[str]:
-        """The ids of batches that `make` may have made with this handle; usually none or one."""
+        """The ids of batches that `make` may have created with this handle; usually none or one."""
         ...
 
     async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
@@ -84,14 +86,14 @@ class BatchProtocol(Protocol):
 
 
 def not_batched(path: str, expected: str) -> ValueError:
-    """The error for an address that does not end as expected."""
+    """The error for an address that does not support batches."""
     return ValueError(
         f"{path} does not take batches, expected an address that ends with {expected}"
     )
 
 
 def no_answer(message: str, status: int = UNANSWERED) -> BatchAnswer:
-    """An error written by atlas, with its message where every SDK looks for one."""
+    """An error answer written by atlas. The message is where all SDKs look for it."""
     return status, {"error": {"message": message, "type": "batch", "param": None, "code": None}}
 
 
@@ -103,7 +105,7 @@ def read_answers(
 ) -> EndedBatch:
     """The batch with the answers in files of JSON lines.
 
-    It is torn if a line cannot be read, or if there are fewer answers than `num_promised`.
+    The batch is torn if a line cannot be read, or if there are fewer than `num_promised` answers.
     """
     found: dict[str, BatchAnswer] = {}
     is_torn = False

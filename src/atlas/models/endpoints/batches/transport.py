@@ -1,12 +1,12 @@
-"""A transport that gathers questions, sends them in batches, and answers each up to a day later.
+"""A transport that collects questions and sends them in batches; answers take up to a day.
 
-Its caller notices only the delay: an answer has the status and body that the provider gave to this
-question, so the usual rules for refusals and retries apply. The address and the key are those of
-the question itself.
+The caller notices only the delay. Each answer has the status and body that the provider gave for
+this question, so the usual rules for refusals and retries apply. Batches use the address and the
+key of the questions in them.
 
-inspect_ai has batches too. They are not used: there, a refused question fails its whole batch, a
-batch that cannot be made leaves later questions waiting forever, and a killed process loses what it
-paid for (as of 0.3.285).
+The batches of inspect_ai are not used. In version 0.3.285, a refused question fails its whole
+batch, a batch that cannot be created leaves later questions waiting forever, and a killed process
+loses answers that were paid for.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from atlas.models.endpoints.connections import HttpReply
 from atlas.models.endpoints.endpoint import Batching, Endpoint
 from atlas.models.endpoints.http_error import HttpError
 
-# A batch that is not full is sent when no question has come for so long.
+# A batch that is not full is sent if no question arrives for this long.
 GATHER_SECONDS = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A batch that was made. `unclaimed` are its questions whose answer was not taken yet.
+    """A batch that was created. `unclaimed` holds its questions whose answers were not taken yet.
 
-    With `is_earlier` another process made it. `end` is done when it ended; then `answers` are those
-    that were not taken yet, and `missing` is the answer to a question without one.
+    `is_earlier` means that another process created it. The task `end` is done when the batch has
+    ended. From then on, `answers` holds the answers that were not taken yet, and `missing` is used
+    for questions without an answer.
     """
 
     noted: NotedBatch
@@ -65,14 +66,14 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Asked:
-    """A question that some callers wait for."""
+    """A question that at least one caller waits for."""
 
     answer: asyncio.Task[BatchAnswer]
     num_callers: int = 0
 
 
 class _Failure(Exception):
-    """A question's batch met `error`: no question can be asked, or only not now."""
+    """The batch of a question failed with `error`, for good or only for now."""
 
     def __init__(self, what: str, error: Exception) -> None:
         is_final = isinstance(error, HttpError) and (error.is_final or error.is_rejected)
@@ -80,7 +81,7 @@ class _Failure(Exception):
 
 
 class BatchTransport:
-    """Answers questions at one address, in batches of at most `batching.size`."""
+    """Answers questions to one address, in batches of at most `batching.size`."""
 
     is_batched = True
 
@@ -93,13 +94,13 @@ class BatchTransport:
         self._requests = BatchRequests(endpoint)
         self._protocol = protocol(self._requests)
         self._batching = batching
-        # Made by the first question, which brings the address.
+        # Created with the first question, because the address is not known before.
         self._maker: BatchMaker | None = None
         self._asked: dict[str, _Asked] = {}
         self._queue: dict[str, _Queued] = {}
         self._queue_grew_at = 0.0
         self._batches: list[_Batch] = []
-        # The batch that holds a question, if one does; while it runs, or until its answer is taken.
+        # The batch of each question, until the question's answer is taken or known to be missing.
         self._holder: dict[str, _Batch] = {}
         self._sender: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -124,7 +125,7 @@ class BatchTransport:
             status, answer = await asyncio.shield(asked.answer)
         finally:
             asked.num_callers -= 1
-            # All callers gave up: the answer is left for those who ask later.
+            # All callers gave up. The answer stays in its batch for later callers.
             if not asked.num_callers:
                 asked.answer.cancel()
                 del self._asked[key]
@@ -137,7 +138,7 @@ class BatchTransport:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        # A batch that is being paid for is noted first.
+        # A batch that is being sent must be recorded before the process ends.
         if self._sending is not None:
             await self._sending
         for batch in self._batches:
@@ -147,7 +148,7 @@ class BatchTransport:
         await self._requests.close()
 
     def _open_maker(self, address: str) -> BatchMaker:
-        """The maker for one address. The batches of earlier processes are held from now on."""
+        """The batch maker for one address; also holds the batches of earlier processes."""
         ledger = BatchLedger(self._batching.folder or ledger_folder(), address)
         for noted in ledger.read():
             if noted.id is not None:
@@ -155,7 +156,7 @@ class BatchTransport:
         return BatchMaker(self._protocol, self._requests, ledger)
 
     def _hold(self, noted: NotedBatch, is_earlier: bool) -> None:
-        """Wait for a batch with all its questions, of which some may be in the queue."""
+        """Keep a batch and all its questions; those that are still in the queue leave it."""
         batch = _Batch(noted, set(noted.keys), is_earlier)
         self._batches.append(batch)
         self._holder |= dict.fromkeys(noted.keys, batch)
@@ -165,7 +166,7 @@ class BatchTransport:
                 queued.set_result(batch)
 
     async def _answer(self, key: str, route: BatchRoute, line: bytes) -> BatchAnswer:
-        """A question's answer. What a batch of an earlier process lacks is asked once more."""
+        """The answer; a question that an earlier process's batch left open is sent again."""
         while True:
             try:
                 batch = self._holder.get(key) or await self._put_in_queue(key, route, line)
@@ -187,7 +188,7 @@ class BatchTransport:
             del self._holder[key]
 
     async def _put_in_queue(self, key: str, route: BatchRoute, line: bytes) -> _Batch:
-        """Send a question together with others; its batch."""
+        """Queue a question and return the batch in which it was sent."""
         queued = _Queued(route, line, asyncio.get_running_loop().create_future())
         self._queue[key], self._queue_grew_at = queued, time.monotonic()
         if self._sender is None or self._sender.done():
@@ -205,7 +206,7 @@ class BatchTransport:
                 await asyncio.sleep(pause / 2)
 
     async def _send(self) -> None:
-        """Send one batch, of questions with the route of the first one in the queue."""
+        """Send one batch of queued questions that have the same route as the first one."""
         assert self._maker is not None
         route = next(iter(self._queue.values())).route
         sent = {key: queued for key, queued in self._queue.items() if queued.route == route}
@@ -235,16 +236,17 @@ class BatchTransport:
     async def _watch(self, batch: _Batch, route: BatchRoute) -> None:
         """Wait for the end of a batch.
 
-        What is missing in a torn batch is not asked again here: the next run looks for it first.
+        Answers that are missing in a torn batch are not requested again here; the next run looks
+        for them.
         """
         name = f"batch {batch.noted.id}"
         try:
             while (ended := await self._protocol.look(route, str(batch.noted.id))) is None:
                 await asyncio.sleep(self._batching.poll_seconds)
         except Exception as error:
-            # It was deleted, or belongs to another account.
+            # Status 404 means that the batch was deleted or belongs to another account.
             if not isinstance(error, HttpError) or error.status != 404:
-                # It stays in the ledger, where another try or another run finds it.
+                # The batch stays in the ledger, where another try or another run finds it.
                 batch.end = None
                 raise _Failure(f"{name} cannot be looked at", error) from None
             ended = EndedBatch({}, "gone")

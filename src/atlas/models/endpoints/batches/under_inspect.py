@@ -1,4 +1,4 @@
-"""Puts a batch transport under the SDKs of inspect_ai's providers."""
+"""Makes the SDKs of inspect_ai's providers send their requests through a batch transport."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atlas.models.endpoints.batches.protocol import BatchProtocol
 from atlas.models.endpoints.batches.transport import BatchTransport
 from atlas.models.endpoints.endpoint import Batching, Endpoint
 
-# All others have OpenAI's.
+# All other providers use OpenAI's protocol.
 PROTOCOLS: dict[str, Callable[[BatchRequests], BatchProtocol]] = {
     "anthropic": AnthropicBatches,
     "google": GoogleBatches,
@@ -31,13 +31,13 @@ def open_batches(
     if provider == "google":
         return transport, {}, {"async_client_args": {"transport": under_sdk}}
     client = httpx2.AsyncClient(transport=under_sdk, timeout=None)
-    # A batch answers in one piece; Anthropic's SDK would refuse to wait for a long answer.
+    # Batches do not stream, and without a stream Anthropic's SDK refuses to wait for a long answer.
     patient = {"streaming": False, "timeout": None} if provider == "anthropic" else {}
     return transport, {"http_client": client, **patient}, {}
 
 
 class _UnderSdk(httpx2.AsyncBaseTransport):
-    """A batch transport as an SDK takes it. It does not close with the SDK's client."""
+    """A batch transport for an SDK. It stays open when the SDK's client closes."""
 
     def __init__(self, transport: BatchTransport) -> None:
         self._transport = transport
