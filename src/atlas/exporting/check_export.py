@@ -175,7 +175,6 @@ class _Comparison:
     def _steps_of_tokens(
         self, row: SupervisedTokens, example: TokenizedExample
     ) -> dict[int, SupervisedTurn]:
-        """The supervised steps of a row of tokens."""
         ids = tuple(example.token_ids.tolist())
         if ids != row.input_ids:
             raise ValueError(self._first_difference(ids, row.input_ids))

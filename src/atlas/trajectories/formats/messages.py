@@ -212,7 +212,6 @@ class _Parts:
             self.text = "[audio]"
 
     def _part(self, part: Any, role: Role, index: int) -> str:
-        """The text of a part."""
         if isinstance(part, str):
             return part
         if not isinstance(part, dict):
