@@ -16,7 +16,7 @@ class Inner(Config):
 
 class Outer(Config):
     name: str
-    rate: float = Field(0.1, gt=0)
+    rate: float = Field(default=0.1, gt=0)
     inner: Inner | None = None
     of: tuple[str, ...] = ()
 

@@ -19,7 +19,7 @@ from atlas import Choice, SelectConfig, read_trajectories, select_steps
 
 reveal_type(atlas.select_steps)
 reveal_type(atlas.Choice)
-select_steps(SelectConfig(ratio=0.2), Path("runs/trajectories"), Path("runs/rules"))
+select_steps(SelectConfig(selector=Choice("rules"), ratio=0.2), Path("runs/trajectories"), Path("runs/rules"))
 for trajectory in read_trajectories(Path("runs/trajectories")):
     reveal_type(trajectory.steps[0].response.content)
 atlas.select_steps(3)
@@ -61,7 +61,8 @@ def test_a_type_checker_sees_the_signatures_in_a_users_script(tmp_path: Path) ->
     command = [sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11"]
     where = ["--cache-dir", str(tmp_path / "cache"), "--config-file", str(tmp_path / "none.ini")]
     (tmp_path / "none.ini").write_text(
-        "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\nplugins = pydantic.mypy\n"
+        # Without the plugin of pydantic, which a user may not have.
+        "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
     )
     done = subprocess.run(
         [*command, *where, str(script)], capture_output=True, text=True, cwd=tmp_path
@@ -74,3 +75,10 @@ def test_a_type_checker_sees_the_signatures_in_a_users_script(tmp_path: Path) ->
     assert '"str"' in content or '"builtins.str"' in content, content
     assert len(errors) == 3, done.stdout
     assert all("error:" in line for line in errors[:2])
+
+
+def test_a_default_of_a_setting_is_named_as_type_checkers_need_it() -> None:
+    for path in Path(atlas.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Field":
+                assert not node.args, f"{path}:{node.lineno}: write Field(default=…)"

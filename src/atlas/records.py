@@ -225,7 +225,7 @@ class Label(Record):
     trajectory_id: str
     step: int = Field(ge=0)
     type: LabelType = "critical"
-    annotator: str = Field("unnamed", min_length=1)
+    annotator: str = Field(default="unnamed", min_length=1)
     note: str | None = None
 
 

@@ -24,8 +24,8 @@ def assistant(text: str) -> Message:
 
 
 class PushConfig(Config):
-    max_steps: int = Field(6, ge=1, description="turns after which an episode is truncated")
-    word: str = Field("push", description="what opens the door")
+    max_steps: int = Field(default=6, ge=1, description="turns after which an episode is truncated")
+    word: str = Field(default="push", description="what opens the door")
 
 
 class PushEnvironment:
@@ -91,7 +91,7 @@ class Pusher:
 
 
 class ToolPushConfig(PushConfig):
-    strength: int = Field(1, ge=1, description="the least `force` that moves the door")
+    strength: int = Field(default=1, ge=1, description="the least `force` that moves the door")
 
 
 class ToolPushEnvironment(PushEnvironment):

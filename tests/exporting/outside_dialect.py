@@ -13,7 +13,7 @@ from atlas.records import Selection, Trajectory
 
 
 class NamedFlagConfig(Config):
-    flag: str = Field("learn", description="the name of the flag on each message")
+    flag: str = Field(default="learn", description="the name of the flag on each message")
 
 
 class NamedFlagDialect(Dialect):

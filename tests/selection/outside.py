@@ -16,8 +16,12 @@ NAME = f"{__name__}:LongestSelector"
 class LongestConfig(Config):
     """Settings of the selector below."""
 
-    side: Literal["longest", "shortest"] = Field("longest", description="which end is taken")
-    at_least: int = Field(0, ge=0, description="characters below which a response never counts")
+    side: Literal["longest", "shortest"] = Field(
+        default="longest", description="which end is taken"
+    )
+    at_least: int = Field(
+        default=0, ge=0, description="characters below which a response never counts"
+    )
 
 
 class LongestSelector(SelectorBase[LongestConfig]):

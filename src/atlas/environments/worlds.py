@@ -30,12 +30,14 @@ class Limits(Config):
     """Time limits for a world. The time that the player needs does not count."""
 
     step_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        120.0,
+        default=120.0,
         gt=0,
         description="time limit for one step, and for the start of an episode; none: no limit",
     )
     episode_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        None, gt=0, description="time limit for all steps of one episode together; none: no limit"
+        default=None,
+        gt=0,
+        description="time limit for all steps of one episode together; none: no limit",
     )
 
 

@@ -37,22 +37,25 @@ class EvaluateConfig(Config):
         "`endpoint`, the model's name at the provider or server"
     )
     environment: Annotated[Choice, ENVIRONMENT] = Field(
-        Choice("babyai"),
+        default=Choice("babyai"),
         description="an environment listed below, or your own as package.module:Class",
     )
     player: Annotated[Choice, PLAYER] = Field(
-        Choice("local"), description="a player listed below, or your own as package.module:Class"
+        default=Choice("local"),
+        description="a player listed below, or your own as package.module:Class",
     )
-    split: str = Field("held_in_test", description="which split of the environment's tasks to play")
-    episodes: int = Field(200, ge=1, description="number of tasks; each is played once")
-    seed: int = Field(0, ge=0, description="seed for the choice of tasks, and for sampling")
+    split: str = Field(
+        default="held_in_test", description="which split of the environment's tasks to play"
+    )
+    episodes: int = Field(default=200, ge=1, description="number of tasks; each is played once")
+    seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
     worlds: Annotated[int, SPEED_ONLY] = Field(
-        64,
+        default=64,
         ge=1,
         description="how many environments run at a time; the player limits how many "
         "answers are generated at a time",
     )
-    limits: Limits = Field(Limits(), description="time limits for an environment")
+    limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
 
 def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:

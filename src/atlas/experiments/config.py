@@ -25,13 +25,15 @@ SET_HERE = (
 class ExperimentConfig(Config):
     """A comparison of arms: the same trajectories, base model and optimizer steps for each arm."""
 
-    title: str = Field("Critical steps against all steps", description="the title of the report")
+    title: str = Field(
+        default="Critical steps against all steps", description="the title of the report"
+    )
     collect: dict[str, Any] = Field(
         default_factory=dict,
         description="settings of `atlas collect`; leave empty if `trajectories` is given",
     )
     trajectories: Path | None = Field(
-        None, description="a run folder of collect or import to use instead of collecting"
+        default=None, description="a run folder of collect or import to use instead of collecting"
     )
     arms: dict[str, dict[str, Any]] = Field(
         min_length=1,
@@ -44,23 +46,23 @@ class ExperimentConfig(Config):
         default_factory=dict, description="the name of each arm in the report, as arm: name"
     )
     oracle: dict[str, Any] | None = Field(
-        None, description="settings of the selector `oracle` (model, endpoint, …)"
+        default=None, description="settings of the selector `oracle` (model, endpoint, …)"
     )
     train: dict[str, Any] = Field(description="settings of `atlas train`, including the base model")
     evaluate: dict[str, Any] = Field(
         default_factory=dict, description="settings of `atlas evaluate`"
     )
     splits: tuple[str, ...] = Field(
-        ("held_in_test", "held_out_test"),
+        default=("held_in_test", "held_out_test"),
         min_length=1,
         description="the splits on which every arm is evaluated",
     )
     seeds: tuple[int, ...] = Field(
-        (0,), min_length=1, description="training seeds; each arm is trained once per seed"
+        default=(0,), min_length=1, description="training seeds; each arm is trained once per seed"
     )
-    reference: str = Field("all", description="the arm that the others are compared with")
+    reference: str = Field(default="all", description="the arm that the others are compared with")
     processes: int = Field(
-        1,
+        default=1,
         ge=1,
         description="number of stages that run at a time, each with its share of the CPU "
         "cores; use 1 if all stages share one GPU",

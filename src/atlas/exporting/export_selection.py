@@ -43,7 +43,7 @@ class ExportConfig(Config):
         "as package.module:Dialect"
     )
     tokenizer: str | None = Field(
-        None,
+        default=None,
         description="a hub id, a model folder, or a run folder of train; needed for the "
         "dialect `trl` and for --check",
     )

@@ -20,7 +20,7 @@ class ArmRun(Config):
     """
 
     training: Path | None = Field(
-        None, description="run folder of train; none for the untuned model"
+        default=None, description="run folder of train; none for the untuned model"
     )
     evaluations: dict[str, Path] = Field(
         min_length=1, description="the run folder of evaluate for each split, as split: folder"
@@ -32,7 +32,7 @@ class ArmConfig(Config):
 
     name: str = Field(min_length=1, description="the name of the arm in recipes")
     label: str | None = Field(
-        None, description="the name of the arm in the report; if none, the same as `name`"
+        default=None, description="the name of the arm in the report; if none, the same as `name`"
     )
     runs: tuple[ArmRun, ...] = Field(min_length=1, description="one entry per training seed")
 
@@ -40,20 +40,26 @@ class ArmConfig(Config):
 class ReportConfig(Config):
     """Which arms a report compares, and how its intervals are computed."""
 
-    title: str = Field("Critical steps against all steps", description="title of the page")
+    title: str = Field(default="Critical steps against all steps", description="title of the page")
     arms: tuple[ArmConfig, ...] = Field(
         min_length=1, description="the arms, in the order in which the report shows them"
     )
-    reference: str = Field("all", description="the arm that all other arms are compared with")
-    base: str | None = Field(None, description="the arm of the untuned model")
+    reference: str = Field(
+        default="all", description="the arm that all other arms are compared with"
+    )
+    base: str | None = Field(default=None, description="the arm of the untuned model")
     focus: str | None = Field(
-        None,
+        default=None,
         description="the arm that the headline is about; if none, the first arm that is "
         "neither reference nor base",
     )
-    seed: int = Field(0, description="seed of the bootstrap")
-    resamples: int = Field(10_000, ge=100, description="number of resamples of each bootstrap")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence level of all intervals")
+    seed: int = Field(default=0, description="seed of the bootstrap")
+    resamples: int = Field(
+        default=10_000, ge=100, description="number of resamples of each bootstrap"
+    )
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="confidence level of all intervals"
+    )
 
     @model_validator(mode="after")
     def _arms_are_known(self) -> ReportConfig:

@@ -19,33 +19,35 @@ class SelectConfig(Config):
     """Which selector is used, and with which budget."""
 
     selector: Annotated[Choice, SELECTOR] = Field(
-        Choice("annotated"),
+        default=Choice("annotated"),
         description="a selector listed below, or your own as package.module:Class",
     )
-    ratio: float = Field(0.3, gt=0, le=1, description="the share of steps that may be selected")
+    ratio: float = Field(
+        default=0.3, gt=0, le=1, description="the share of steps that may be selected"
+    )
     rounding: Rounding = Field(
-        "floor", description="how ratio * steps is rounded to a whole number"
+        default="floor", description="how ratio * steps is rounded to a whole number"
     )
     min_steps: int = Field(
-        1,
+        default=1,
         ge=0,
         description="minimum number of steps in the budget of a trajectory, even if ratio "
         "gives less; ignored with scope=dataset",
     )
     scope: Scope = Field(
-        "trajectory",
+        default="trajectory",
         description="trajectory: ratio applies to each trajectory; dataset: ratio applies "
         "to the steps of all trajectories together (only for selectors with "
         "scores)",
     )
-    seed: int = Field(0, description="seed of the selectors that draw at random")
+    seed: int = Field(default=0, description="seed of the selectors that draw at random")
     accept_unanswered: Annotated[bool, SPEED_ONLY] = Field(
-        False,
+        default=False,
         description="finish even if some trajectories got no answer; each of them is "
         "recorded as a problem",
     )
     retry_problems_of: Annotated[str | None, BY_CONTENT] = Field(
-        None,
+        default=None,
         description="an earlier run of the same selector: keep its selections, and ask "
         "again only about its problems",
     )

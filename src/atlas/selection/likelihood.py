@@ -46,17 +46,17 @@ class LikelihoodConfig(Config):
         "endpoint.base_url, the model's name at that server",
     )
     endpoint: Endpoint = Field(
-        Endpoint(),
+        default=Endpoint(),
         description="a server that can score prompts; without endpoint.base_url, the model "
         "runs on this machine",
     )
     tokenizer: str | None = Field(
-        None,
+        default=None,
         description="for a model at endpoint.base_url: the hub id or folder of its "
         "tokenizer; if none, the model's name is used",
     )
     precision: Precision = Field(
-        "auto", description=f"precision of a model on this machine: {PRECISIONS}"
+        default="auto", description=f"precision of a model on this machine: {PRECISIONS}"
     )
 
     @model_validator(mode="after")

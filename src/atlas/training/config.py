@@ -28,16 +28,18 @@ Scheduler = Literal[
 class LoraConfig(Config):
     """Low-rank adapters instead of full fine-tuning (needs the extra `lora`)."""
 
-    rank: int = Field(16, ge=1, description="rank of each adapter")
+    rank: int = Field(default=16, ge=1, description="rank of each adapter")
     alpha: float = Field(
-        32.0, gt=0, description="scale of the adapters: their output is multiplied by alpha / rank"
+        default=32.0,
+        gt=0,
+        description="scale of the adapters: their output is multiplied by alpha / rank",
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before each adapter")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before each adapter")
     target_modules: str | tuple[str, ...] = Field(
-        "all-linear", description="which layers get an adapter, as PEFT names them"
+        default="all-linear", description="which layers get an adapter, as PEFT names them"
     )
     quantize: Literal["4bit"] | None = Field(
-        None,
+        default=None,
         description="4bit: keep the frozen base model in four bits (QLoRA, arXiv "
         "2305.14314; needs the extra `qlora`)",
     )
@@ -47,23 +49,24 @@ class EngineConfig(Config):
     """Optimizations of the loss. All are exact: loss and gradients differ by rounding only."""
 
     micro_batch_tokens: int = Field(
-        8192,
+        default=8192,
         ge=1,
         description="maximum tokens of a forward pass; changes memory and speed, not the loss",
     )
     chunked_loss: bool = Field(
-        True,
+        default=True,
         description="compute the loss in chunks, so that the logits of all supervised "
         "tokens are never in memory together",
     )
     packing: bool = Field(
-        True, description="put the sequences of a forward pass in one row without padding"
+        default=True, description="put the sequences of a forward pass in one row without padding"
     )
     shared_prompts: bool = Field(
-        True, description="compute the common beginning of several sequences once (needs packing)"
+        default=True,
+        description="compute the common beginning of several sequences once (needs packing)",
     )
     last_layer: bool = Field(
-        True,
+        default=True,
         description="compute the last layer only at positions that predict a supervised "
         "token (needs packing)",
     )
@@ -78,95 +81,103 @@ class TrainConfig(Config):
     model: Annotated[str, BY_CONTENT] = Field(
         description="a hub id, a model folder, or a run folder of train"
     )
-    epochs: float = Field(1.0, gt=0, description="passes over the trajectories")
-    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate of AdamW")
-    lr_scheduler: Scheduler = Field("linear", description="a schedule of Hugging Face's Trainer")
+    epochs: float = Field(default=1.0, gt=0, description="passes over the trajectories")
+    learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
+    lr_scheduler: Scheduler = Field(
+        default="linear", description="a schedule of Hugging Face's Trainer"
+    )
     warmup_ratio: float = Field(
-        0.1,
+        default=0.1,
         ge=0,
         lt=1,
         description="share of the optimizer steps in which the learning rate rises to its peak",
     )
     batch_size: int = Field(
-        32,
+        default=32,
         ge=1,
         description="trajectories per optimizer step, over all processes",
     )
     micro_batch_size: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="maximum number of examples in a forward pass; if none, only "
         "engine.micro_batch_tokens limits it",
     )
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are clipped to this norm"
+    )
     max_tokens: int = Field(
-        4096,
+        default=4096,
         ge=8,
         description="longer sequences are truncated; selected steps that do not fit are "
         "counted as dropped",
     )
     truncation: Truncation = Field(
-        "drop_tail",
+        default="drop_tail",
         description="drop_tail: cut off the end, so that each remaining step keeps its "
         "whole context; cut_observations: cut observations, so that more "
         "selected steps fit",
     )
     precision: Precision = Field(
-        "auto", description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
+        default="auto",
+        description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)",
     )
-    gradient_checkpointing: bool = Field(False, description="use less memory and more time")
+    gradient_checkpointing: bool = Field(default=False, description="use less memory and more time")
     context_gradient: str = Field(
-        "full",
+        default="full",
         pattern=r"^(full|stop|window:[1-9][0-9]*)$",
         description="through which tokens the gradient flows: full (all), stop (only "
         "supervised tokens; cheaper, not exact), or window:N (supervised tokens"
         " and the N tokens before each)",
     )
     loss_normalizer: LossNormalizer = Field(
-        "tokens",
+        default="tokens",
         description="what has equal weight in an optimizer step: each supervised token, "
         "each supervised step, or each trajectory",
     )
     step_weights: StepWeights = Field(
-        "none",
+        default="none",
         description="weight of each selected step in the loss: none (equal weights), score "
         "(the selector's score, such as a confidence) or annotation (the score "
         "in the source data)",
     )
     kl_weight: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="weight of KL(base model ‖ tuned model) on the responses of steps that "
         "are not selected; 0 turns it off",
     )
     lora: LoraConfig | None = Field(
-        None, description="train low-rank adapters instead of all weights"
+        default=None, description="train low-rank adapters instead of all weights"
     )
     engine: Annotated[EngineConfig, SPEED_ONLY] = Field(
         default_factory=EngineConfig, description="which optimizations are used to compute the loss"
     )
     seed: int = Field(
-        0,
+        default=0,
         description="seed for the order of the trajectories, and for dropout if the model has any",
     )
     save_every: Annotated[int, SPEED_ONLY] = Field(
-        50,
+        default=50,
         ge=1,
         description="optimizer steps between saved states; an interrupted run resumes from "
         "the last one",
     )
-    log_every: int = Field(1, ge=1, description="optimizer steps between rows of metrics.jsonl")
+    log_every: int = Field(
+        default=1, ge=1, description="optimizer steps between rows of metrics.jsonl"
+    )
     report_to: Annotated[tuple[str, ...], SPEED_ONLY] = Field(
-        (), description="experiment trackers of Hugging Face's Trainer, such as trackio or wandb"
+        default=(),
+        description="experiment trackers of Hugging Face's Trainer, such as trackio or wandb",
     )
     push_to_hub: Annotated[str | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         description="a hub repository, owner/name, to which the checkpoint is uploaded when"
         " the run is finished",
     )
     hub_private: Annotated[bool, SPEED_ONLY] = Field(
-        True,
+        default=True,
         description="whether the upload creates a private repository, if the repository "
         "does not exist yet",
     )

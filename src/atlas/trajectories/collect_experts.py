@@ -42,24 +42,28 @@ class CollectConfig(Config):
     """What to collect. The same settings give the same bytes for any number of workers."""
 
     environment: Annotated[Choice, ENVIRONMENT] = Field(
-        Choice("babyai"),
+        default=Choice("babyai"),
         description="an environment listed below, or your own as package.module:Class",
     )
-    split: str = Field("train", description="which split of the environment's tasks to play")
-    episodes: int = Field(1000, ge=1, description="number of tasks; each is played once")
+    split: str = Field(
+        default="train", description="which split of the environment's tasks to play"
+    )
+    episodes: int = Field(default=1000, ge=1, description="number of tasks; each is played once")
     seed: int = Field(
-        0, ge=0, description="seed for the choice of tasks, and for the expert's random choices"
+        default=0,
+        ge=0,
+        description="seed for the choice of tasks, and for the expert's random choices",
     )
     workers: Annotated[int | None, SPEED_ONLY] = Field(
-        None, ge=1, description="number of processes; if none, one per CPU"
+        default=None, ge=1, description="number of processes; if none, one per CPU"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
-        1,
+        default=1,
         ge=1,
         description="how many environments run at a time in each process; more than 1 helps"
         " if they wait for a server",
     )
-    limits: Limits = Field(Limits(), description="time limits for an environment")
+    limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
 
 def collect_experts(config: CollectConfig, out: Path) -> Manifest:

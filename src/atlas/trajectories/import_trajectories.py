@@ -65,34 +65,36 @@ class ImportConfig(Config):
         description="files, folders, run folders or patterns to read, in this order; - is stdin",
     )
     format: Annotated[Choice, FORMAT] | None = Field(
-        None, description="how all files are read; by default the content of each decides"
+        default=None, description="how all files are read; by default the content of each decides"
     )
     strict: bool = Field(
-        False, description="stop at the first row that is not a trajectory instead of recording it"
+        default=False,
+        description="stop at the first row that is not a trajectory instead of recording it",
     )
     only: Texts = Field(
-        (),
+        default=(),
         description="outcomes to keep: success, failure, truncated, error, unknown; all, if empty",
     )
     min_steps: int | None = Field(
-        None, ge=0, description="trajectories with fewer steps are left out"
+        default=None, ge=0, description="trajectories with fewer steps are left out"
     )
     max_steps: int | None = Field(
-        None, ge=0, description="trajectories with more steps are left out"
+        default=None, ge=0, description="trajectories with more steps are left out"
     )
     where: Texts = Field(
-        (),
+        default=(),
         description="conditions such as task~babyai or status!=error (= != ~); fields task, "
         "environment, group, split, source, status, id",
     )
     keep_duplicates: bool = Field(
-        False, description="keep trajectories that are equal word for word, under ids of their own"
+        default=False,
+        description="keep trajectories that are equal word for word, under ids of their own",
     )
     tokenizer: str | None = Field(
-        None, description="a model whose tokenizer counts the tokens of the summary"
+        default=None, description="a model whose tokenizer counts the tokens of the summary"
     )
     processes: Annotated[int | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         ge=1,
         description="processes that convert a large JSON Lines file; none: one per CPU, at most 8",
     )

@@ -11,10 +11,10 @@ class BabyAIExpertConfig(Config):
     """How the expert of BabyAI plays. Collected data names these settings as its source."""
 
     detour_rate: float = Field(
-        0.1, ge=0, le=1, description="probability per step that the expert makes a detour"
+        default=0.1, ge=0, le=1, description="probability per step that the expert makes a detour"
     )
     mistake_rate: float = Field(
-        0.1, ge=0, le=1, description="probability per step that the expert makes a mistake"
+        default=0.1, ge=0, le=1, description="probability per step that the expert makes a mistake"
     )
 
 
@@ -22,6 +22,8 @@ class BabyAIConfig(Config):
     """Settings of BabyAI."""
 
     max_steps: int = Field(
-        20, ge=1, description="number of turns after which an episode is truncated"
+        default=20, ge=1, description="number of turns after which an episode is truncated"
     )
-    expert: BabyAIExpertConfig = Field(BabyAIExpertConfig(), description="how the expert plays")
+    expert: BabyAIExpertConfig = Field(
+        default=BabyAIExpertConfig(), description="how the expert plays"
+    )

@@ -23,7 +23,7 @@ class TrlConfig(Config):
     """Settings of the dialect `trl`."""
 
     max_tokens: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="longer sequences lose their end; steps that no longer fit are left out",
     )

@@ -41,25 +41,25 @@ class Endpoint(Config):
     """Where a remote model is asked, with time limits and retries."""
 
     base_url: Annotated[str | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         description="address of an OpenAI-compatible server, such as "
         "http://127.0.0.1:8000/v1; if none, the provider's own address",
     )
     api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         description="name of the environment variable that holds the key; if none, the "
         "provider's usual variable, or OPENAI_API_KEY if base_url is set",
     )
     timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
-        120.0,
+        default=120.0,
         gt=0,
         description="time limit for one try; for a provider it is rounded up to whole seconds",
     )
     max_retries: Annotated[int, SPEED_ONLY] = Field(
-        5, ge=0, description="number of retries if the server is overloaded or fails"
+        default=5, ge=0, description="number of retries if the server is overloaded or fails"
     )
     max_in_flight: Annotated[int, SPEED_ONLY] = Field(
-        8,
+        default=8,
         ge=1,
         description="maximum number of requests at a time; it is lowered while the server "
         "is overloaded",

@@ -33,14 +33,16 @@ CLOSING_SECONDS = 10.0
 class EndpointPlayerConfig(Config):
     """Settings of a remote model as a player."""
 
-    endpoint: Endpoint = Field(Endpoint(), description="the server and how it is asked")
+    endpoint: Endpoint = Field(default=Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="sampling temperature; 0 is greedy decoding; if none, the model's own default",
     )
     max_tokens: int | None = Field(
-        1024, ge=1, description="maximum tokens of one answer; if none, the model's own limit"
+        default=1024,
+        ge=1,
+        description="maximum tokens of one answer; if none, the model's own limit",
     )
 
 

@@ -49,7 +49,10 @@ class PriceRow(Config):
     input: float = Field(ge=0, description="USD per million tokens sent")
     output: float = Field(ge=0, description="USD per million tokens received")
     batch: float | None = Field(
-        None, gt=0, le=1, description="price of a batch as a share of the full price, such as 0.5"
+        default=None,
+        gt=0,
+        le=1,
+        description="price of a batch as a share of the full price, such as 0.5",
     )
 
 

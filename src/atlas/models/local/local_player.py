@@ -23,19 +23,22 @@ from atlas.terminal.progress import say
 class LocalPlayerConfig(Config):
     """Settings of a local model as a player."""
 
-    temperature: float = Field(0.0, ge=0, description="sampling temperature; 0 is greedy decoding")
-    max_new_tokens: int = Field(128, ge=1, description="maximum tokens of one answer")
+    temperature: float = Field(
+        default=0.0, ge=0, description="sampling temperature; 0 is greedy decoding"
+    )
+    max_new_tokens: int = Field(default=128, ge=1, description="maximum tokens of one answer")
     max_context: int = Field(
-        4096,
+        default=4096,
         ge=16,
         description="maximum tokens of history and answer together; an episode that needs "
         "more is truncated",
     )
     precision: Precision = Field(
-        "auto", description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)"
+        default="auto",
+        description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)",
     )
     batch_size: Annotated[int, SPEED_ONLY] = Field(
-        64, ge=1, description="number of answers that are generated at a time"
+        default=64, ge=1, description="number of answers that are generated at a time"
     )
 
 

@@ -53,21 +53,21 @@ class CompareConfig(Config):
         description="run folders of select, all made from the same trajectories"
     )
     names: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="one name per selection, in the same order; if none, the names of the folders",
     )
     trajectories: Annotated[Path | None, BY_CONTENT] = Field(
-        None,
+        default=None,
         description="the run that the selections were made from; if none, the input of the "
         "first selection",
     )
     tokenizer: str | None = Field(
-        None,
+        default=None,
         description="a model whose tokenizer counts the supervised tokens; if none, "
         "characters are counted",
     )
-    plot: bool = Field(True, description="draw positions.svg (needs matplotlib)")
-    seed: int = Field(0, description="seed of the bootstrap")
+    plot: bool = Field(default=True, description="draw positions.svg (needs matplotlib)")
+    seed: int = Field(default=0, description="seed of the bootstrap")
 
     @field_validator("selections")
     @classmethod

@@ -14,56 +14,58 @@ class JudgeConfig(Config):
     """Which model is asked, how it is asked, and how much that may cost."""
 
     model: str = Field(
-        "openai/gpt-4o",
+        default="openai/gpt-4o",
         min_length=1,
         description="the model to ask: provider/model, or the name of the model at a server",
     )
-    endpoint: Endpoint = Field(Endpoint(), description="the server and how it is asked")
+    endpoint: Endpoint = Field(default=Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="sampling temperature; if none, the model's own default (some models "
         "accept no other value)",
     )
     max_tokens: int | None = Field(
-        None, ge=1, description="maximum tokens of one answer; if none, the model's own limit"
+        default=None,
+        ge=1,
+        description="maximum tokens of one answer; if none, the model's own limit",
     )
     structured: bool = Field(
-        True,
+        default=True,
         description="request answers that follow a JSON schema; if the server refuses the "
         "schema, ask without it",
     )
     max_prompt_chars: int = Field(
-        200_000,
+        default=200_000,
         ge=4_000,
         description="maximum characters of a question; observations are shortened in the "
         "middle to fit, responses never",
     )
     batch: Annotated[bool, SPEED_ONLY] = Field(
-        False,
+        default=False,
         description="ask through the provider's batch API, which is cheaper and takes up to a day",
     )
     batch_size: int = Field(
-        1_000,
+        default=1_000,
         ge=1,
         le=50_000,
         description="maximum number of questions in a batch, and in flight at a time",
     )
     batch_poll_seconds: Annotated[float, SPEED_ONLY] = Field(
-        30.0, gt=0, description="seconds between checks whether a batch is done"
+        default=30.0, gt=0, description="seconds between checks whether a batch is done"
     )
     cache: Annotated[bool, SPEED_ONLY] = Field(
-        False,
+        default=False,
         description="also keep answers outside the run folder, so that no run pays for the "
         "same question again",
     )
     prices: Annotated[str | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         description="a YAML or JSON file of prices in USD per million tokens: model: "
         "{input: …, output: …}",
     )
     max_cost_usd: Annotated[float | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         gt=0,
         description="cost limit of the run in USD; a question is not sent if its estimated "
         "cost could exceed the limit",

@@ -41,24 +41,26 @@ class SelectTrainConfig(Config):
     """How a selector is distilled from labels."""
 
     held_out: float = Field(
-        0.25,
+        default=0.25,
         gt=0,
         lt=1,
         description="share of the tasks that are not trained on, to measure the selector on them",
     )
     max_words: int = Field(
-        3_000,
+        default=3_000,
         ge=0,
         description="how many of the most frequent words are features; 0: use only "
         "position, lengths and errors",
     )
     encoder: Annotated[str | None, BY_CONTENT] = Field(
-        None,
+        default=None,
         description="a hub id, a model folder, or a run folder of train; its mean hidden "
         "states are added to the features, and it is not trained",
     )
-    precision: Precision = Field("auto", description=f"precision of the encoder: {PRECISIONS}")
-    seed: int = Field(0, description="seed for the choice of held-out tasks")
+    precision: Precision = Field(
+        default="auto", description=f"precision of the encoder: {PRECISIONS}"
+    )
+    seed: int = Field(default=0, description="seed for the choice of held-out tasks")
 
 
 def train_selector(

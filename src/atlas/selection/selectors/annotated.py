@@ -25,12 +25,12 @@ class AnnotatedConfig(Config):
     """Settings of `annotated`: whose labels are used."""
 
     labels: Annotated[str | None, BY_CONTENT] = Field(
-        None,
+        default=None,
         description="a file of people's labels (.jsonl or .csv); if none, the annotations "
         "in the source data are used",
     )
     annotator: str | None = Field(
-        None,
+        default=None,
         description="use only the labels of this annotator; if none, a step needs the "
         "majority of those who labeled its trajectory",
     )

@@ -39,12 +39,12 @@ class DiversityConfig(Config):
     """Settings of `diversity`: how steps are compared."""
 
     embedding_model: Annotated[str | None, BY_CONTENT] = Field(
-        None,
+        default=None,
         description="a hub id, a model folder, or a run folder of train; steps are compared"
         " by the mean hidden states of this model; if none, by TF-IDF",
     )
     precision: Precision = Field(
-        "auto", description=f"precision of the embedding model: {PRECISIONS}"
+        default="auto", description=f"precision of the embedding model: {PRECISIONS}"
     )
 
 

@@ -21,7 +21,7 @@ class EntropyConfig(LikelihoodConfig):
     """Settings of `entropy`: the model whose uncertainty is measured."""
 
     num_likeliest: int = Field(
-        20,
+        default=20,
         ge=1,
         description="how many of the most likely tokens a server reports per position; all "
         "other tokens are counted as one, and servers limit this number",

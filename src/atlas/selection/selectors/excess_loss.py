@@ -31,7 +31,7 @@ class ExcessLossConfig(LikelihoodConfig):
         min_length=1, description="the model whose loss is subtracted"
     )
     reference_endpoint: Annotated[Endpoint | None, SPEED_ONLY] = Field(
-        None,
+        default=None,
         description="a server that scores prompts with the reference model; if none, the "
         "same place as for `model`",
     )

@@ -30,12 +30,13 @@ class LearnedConfig(Config):
         min_length=1, description="a run folder of select-train"
     )
     allow_chance: bool = Field(
-        False,
+        default=False,
         description="use the selector even if it was not better than chance on held-out "
         "trajectories",
     )
     precision: Precision = Field(
-        "auto", description=f"precision of the selector's encoder, if it has one: {PRECISIONS}"
+        default="auto",
+        description=f"precision of the selector's encoder, if it has one: {PRECISIONS}",
     )
 
 

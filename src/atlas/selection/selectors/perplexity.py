@@ -29,7 +29,7 @@ class PerplexityConfig(LikelihoodConfig):
     """Settings of `perplexity`: the model, and which part of its ranking is taken."""
 
     band: Band = Field(
-        "high",
+        default="high",
         description="which steps are taken: high or low perplexity, or mid (closest to the "
         "trajectory's median)",
     )

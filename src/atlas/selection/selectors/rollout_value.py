@@ -39,13 +39,13 @@ class RolloutValueConfig(LocalPlayerConfig):
         min_length=1, description="a hub id, a model folder, or a run folder of train"
     )
     num_rollouts: int = Field(
-        5, ge=1, description="number of rollouts from the state after each step"
+        default=5, ge=1, description="number of rollouts from the state after each step"
     )
     temperature: float = Field(
-        1.0, ge=0, description="sampling temperature of the model in the rollouts"
+        default=1.0, ge=0, description="sampling temperature of the model in the rollouts"
     )
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
-        None,
+        default=None,
         description="the environment to play in, with the same settings as when the "
         "trajectories were made; if none, the environment that each "
         "trajectory's task names",

@@ -30,7 +30,7 @@ class VoteConfig(Config):
         description="the selection runs that vote, two or more"
     )
     voting: Literal["majority", "weighted"] = Field(
-        "majority",
+        default="majority",
         description="majority: take steps that more than half of the selections chose; "
         "weighted: a step that a selection ranks high counts more",
     )
