@@ -19,7 +19,8 @@ from atlas import Choice, SelectConfig, read_trajectories, select_steps
 
 reveal_type(atlas.select_steps)
 reveal_type(atlas.Choice)
-select_steps(SelectConfig(selector=Choice("rules"), ratio=0.2), Path("runs/trajectories"), Path("runs/rules"))
+config = SelectConfig(selector=Choice("rules"), ratio=0.2)
+select_steps(config, Path("runs/trajectories"), Path("runs/rules"))
 for trajectory in read_trajectories(Path("runs/trajectories")):
     reveal_type(trajectory.steps[0].response.content)
 atlas.select_steps(3)
