@@ -211,7 +211,7 @@ def test_trajectories_without_labels_are_left_out_and_said(tmp_path: Path) -> No
 
 
 def test_labels_that_teach_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="of 3 tasks"):
+    with pytest.raises(DataError, match="cover 3 tasks"):
         train(tmp_path / "few", [speaking(number) for number in range(3)])
     run = write_trajectories(
         tmp_path / "t", [trajectory for trajectory, _ in map(speaking, range(20))]
