@@ -20,7 +20,9 @@ TOO_MUCH = (429, 503, 529)
 SPENT = "insufficient_quota"
 # The reason for an answer that a filter stopped without a reason.
 FILTERED = "stopped by the endpoint's content filter"
-TOO_LATE = "{} did not answer in time. Raise timeout_seconds, or lower max_in_flight."
+TOO_LATE = (
+    "{} did not answer in time. Raise endpoint.timeout_seconds, or lower endpoint.max_in_flight."
+)
 # Maximum seconds of a Retry-After that is followed. After a longer one, the usual pause is used.
 LONGEST_WAIT = 120.0
 
