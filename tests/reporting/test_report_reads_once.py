@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from atlas.records import Trajectory
 from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
+from tests.parse_counts import count_parses
 from tests.reporting.synthetic_runs import RunFolders, read_built
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
@@ -37,16 +37,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.fixture
 def num_parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each trajectory was parsed, by id."""
-    counts: Counter[str] = Counter()
-    real = Trajectory.model_validate_json
-
-    def counting(*args: Any, **named: Any) -> Trajectory:
-        trajectory = real(*args, **named)
-        counts[trajectory.id] += 1
-        return trajectory
-
-    monkeypatch.setattr(Trajectory, "model_validate_json", counting)
-    return counts
+    return count_parses(monkeypatch)
 
 
 def test_a_report_of_arms_that_share_trajectories_reads_each_file_once(

@@ -80,7 +80,8 @@ def sum_chunked_divergence(
 def _chunked_sum(
     hidden: Tensor, loss_of: LossOfChunk, rows: int, parameters: Sequence[Tensor]
 ) -> Tensor:
-    return _ChunkedSum.apply(hidden, loss_of, max(16, rows), *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    apply: Callable[..., Tensor] = _ChunkedSum.apply
+    return apply(hidden, loss_of, max(16, rows), *parameters)
 
 
 def chunk_logits(device: str) -> int:
