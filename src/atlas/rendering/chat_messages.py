@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from atlas.records import Message
+from atlas.records import Message, ToolCall
 from atlas.rendering.openai_messages import decode_arguments, write_openai_message
 
 THINK, END_OF_THINKING = "<think>", "</think>"
 
 
-def write_chat_message(message: Message) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """The form in which a template takes calls.
+
+    Attributes:
+        text_arguments: whether arguments are JSON text (DeepSeek-V3), not an object.
+        omits_content: whether a message without words has no `content`, not an empty one.
+        short_ids: whether ids are cut to nine letters and digits (Mistral refuses others).
+    """
+
+    text_arguments: bool = False
+    omits_content: bool = False
+    short_ids: bool = False
+
+
+def write_chat_message(message: Message, form: CallForm = CallForm()) -> dict[str, Any]:
     """A message for a chat template: OpenAI's form, but call arguments are an object."""
     chat = write_openai_message(message)
     if message.tool_calls:
@@ -19,12 +36,51 @@ def write_chat_message(message: Message) -> dict[str, Any]:
         chat["tool_calls"] = [
             {
                 "type": "function",
-                "id": call.id,
-                "function": {"name": call.name, "arguments": decode_arguments(call.arguments)},
+                "id": _short_id(call.id) if form.short_ids else call.id,
+                "function": {
+                    "name": call.name,
+                    "arguments": call.arguments
+                    if form.text_arguments
+                    else decode_arguments(call.arguments),
+                },
             }
             for call in message.tool_calls
         ]
+        if form.omits_content and not message.content:
+            del chat["content"]
+    if form.short_ids and message.tool_call_id is not None:
+        chat["tool_call_id"] = _short_id(message.tool_call_id)
     return chat
+
+
+def choose_call_form(render: Callable[[Sequence[Message], CallForm], str]) -> CallForm:
+    """The first form in which a template writes a call with its name and arguments.
+
+    Args:
+        render: renders a conversation; it may raise any error.
+    """
+    question = Message(role="user", content="Which?")
+    call = ToolCall(id="call_Xyzzy_12", name="xyzzy", arguments='{"plugh": "Frotz"}')
+    answer = Message(role="assistant", tool_calls=(call,))
+    result = Message(role="tool", content="This.", tool_call_id=call.id, name=call.name)
+    for chat in ([question, answer, result], [question, answer]):
+        for short, omits, text in product((False, True), repeat=3):
+            form = CallForm(text_arguments=text, omits_content=omits, short_ids=short)
+            try:
+                written = render(chat, form)
+            except Exception:
+                # Templates raise jinja errors, TypeError, ValueError and more.
+                continue
+            # Python writes an object with quotes of its own, and text in text with escapes.
+            is_foreign = "'plugh'" in written or r"\"plugh" in written
+            if all(word in written for word in ("xyzzy", "plugh", "Frotz")) and not is_foreign:
+                return form
+    return CallForm()
+
+
+def _short_id(name: str | None) -> str:
+    """Nine letters or digits for an id: the last nine of it, filled up with zeros."""
+    return "".join(letter for letter in name or "" if letter.isalnum())[-9:].rjust(9, "0")
 
 
 def fold_system(messages: Sequence[Message]) -> list[Message]:

@@ -1,29 +1,42 @@
 """Renders conversations to tokens, each with the step that owns it. No other module does this.
 
-A trajectory is rendered once by the tokenizer's own chat template and tokenized once. The span of a
-response is the text that the template adds for this message. It is not found by a text search, so
-an observation that contains role headers cannot be mistaken for a response. The same comparison
-detects templates that rewrite history (for example, by stripping earlier thinking). Then there is
-one example per step, with the history as the model sees it at inference.
+A conversation is rendered by the tokenizer's own chat template. The span of a response is the text
+that the template adds for this message. It is not found by a text search, so an observation that
+contains role headers cannot be mistaken for a response. The same comparison detects templates that
+rewrite history (for example, by stripping earlier thinking). Then there are several examples, each
+with the history as the model sees it at inference.
 
 The generation prompt belongs to the context, even if it opens `<think>`, because at inference it is
 given to the model. The response is what follows: thinking, its closing tag, answer, tool calls and
-end of turn.
+end of turn. Prompts and responses are encoded separately, as the players do (piece_tokens.py).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from atlas.errors import ModelError
 from atlas.records import Message, Trajectory
-from atlas.rendering.chat_messages import fold_system, thinking_before, write_chat_message
-from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
+from atlas.rendering.chat_messages import (
+    END_OF_THINKING,
+    THINK,
+    CallForm,
+    choose_call_form,
+    fold_system,
+    thinking_before,
+    write_chat_message,
+)
+from atlas.rendering.conversation_turns import ConversationTurns, Writer
+from atlas.rendering.piece_tokens import PieceEncoder
+from atlas.rendering.template_clock import pin_day, refuse_random
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.truncation import Truncation, cut_observations
+from atlas.rendering.turn_examples import TurnExamples
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
 
 
@@ -33,14 +46,17 @@ class Renderer:
     Args:
         tokenizer: a fast Hugging Face tokenizer with a chat template.
         name: the name of the tokenizer in error messages.
+        day: the date that a template writes as today's; None: today.
 
     Raises:
-        ModelError: the tokenizer lacks a chat template or an offset mapping.
+        ModelError: the tokenizer lacks a chat template or an offset mapping, or the template writes
+            random text.
     """
 
-    def __init__(self, tokenizer: Any, name: str = "the model") -> None:
+    def __init__(self, tokenizer: Any, name: str = "the model", day: date | None = None) -> None:
         self.tokenizer = tokenizer
         self.name = name
+        self.day = day or date.today()
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(
                 f"{name} has no chat template, so no conversation can be written for it. "
@@ -51,6 +67,9 @@ class Renderer:
                 f"{name} has a slow tokenizer, which cannot say which characters a token covers. "
                 "Give one with a tokenizer.json."
             )
+        templates = tokenizer.chat_template
+        for template in templates.values() if isinstance(templates, dict) else [templates]:
+            refuse_random(template, name)
 
     def render(
         self,
@@ -109,14 +128,29 @@ class Renderer:
         except Exception:
             return True
 
+    @cached_property
+    def _call_form(self) -> CallForm:
+        return choose_call_form(lambda chat, form: self._apply(chat, False, (), form))
+
     def _apply(
-        self, messages: Sequence[Message], open_turn: bool, tools: Sequence[Mapping[str, Any]]
+        self,
+        messages: Sequence[Message],
+        open_turn: bool,
+        tools: Sequence[Mapping[str, Any]],
+        form: CallForm | None = None,
     ) -> str:
+        if form is None:
+            has_calls = any(message.tool_calls for message in messages)
+            form = self._call_form if has_calls else CallForm()
+        given = [dict(tool) for tool in tools] or None
+        template, variables = pin_day(self.tokenizer.get_chat_template(tools=given), self.day)
         text = self.tokenizer.apply_chat_template(
-            [write_chat_message(message) for message in messages],
-            tools=[dict(tool) for tool in tools] or None,
+            [write_chat_message(message, form) for message in messages],
+            tools=given,
+            chat_template=template,
             tokenize=False,
             add_generation_prompt=open_turn,
+            **variables,
         )
         return str(text)
 
@@ -152,23 +186,31 @@ class Renderer:
         wanted = sorted(matter.union(others))
         if not wanted:
             return []
-        owned = list(trajectory.owned_messages())
-        messages = [message for message, _ in owned]
-        position = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
-        tools = trajectory.tools
-        text = self.render(messages, tools=tools)
-        rendered = [self._span(messages, index, step, tools) for step, index in position.items()]
-        if all(text.startswith(prefix) for prefix, _ in rendered):
-            sources = [(text, [span for _, span in rendered], wanted)]
-        else:
-            sources = [(rendered[step][0], [rendered[step][1]], [step]) for step in wanted]
-        examples = [
-            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens) for source in sources
-        ]
+        examples = self._turn_examples(trajectory, max_tokens).build(wanted)
         if max_tokens is None or truncation == "drop_tail":
             return examples
-        cut = [self._with_cuts(trajectory, example, max_tokens, matter) for example in examples]
-        return list(chain.from_iterable(cut))
+        cut: list[TokenizedExample] = []
+        for number, example in enumerate(examples):
+            made = self._with_cuts(trajectory, example, max_tokens, matter)
+            cut += made
+            if matter.intersection(example.dropped_steps) and made[0] is example:
+                # Later steps are longer still.
+                return cut + examples[number + 1 :]
+        return cut
+
+    def _turn_examples(self, trajectory: Trajectory, max_tokens: int | None) -> TurnExamples:
+        owned = list(trajectory.owned_messages())
+        messages = [message for message, _ in owned]
+        positions = [index for index, (_, step) in enumerate(owned) if step != NO_STEP]
+        turns = ConversationTurns(self._writer, messages, positions, trajectory.tools)
+        return TurnExamples(
+            trajectory.id,
+            turns,
+            len(positions),
+            lambda: self.render(messages, tools=trajectory.tools),
+            self._encoder,
+            max_tokens,
+        )
 
     def _with_cuts(
         self,
@@ -185,16 +227,15 @@ class Renderer:
         if not matter.intersection(example.dropped_steps):
             return [example]
 
-        def tokens_through(shortened: Trajectory, step: int) -> int:
-            owned = list(shortened.owned_messages())
-            index = next(index for index, (_, owner) in enumerate(owned) if owner == step)
-            text, span = self._span([message for message, _ in owned], index, step, shortened.tools)
-            return len(self.encode(text[: span.end]))
+        def fits(shortened: Trajectory, step: int) -> bool:
+            upto = shortened.model_copy(update={"steps": shortened.steps[: step + 1]})
+            (made,) = self._turn_examples(upto, max_tokens).build([step])
+            return not made.dropped_steps
 
         wanted = {*example.steps, *example.dropped_steps}
         kept = sorted(wanted & matter)
-        sizes = tokens_through, lambda text: len(self.encode(text))
-        shortened, cut = cut_observations(trajectory, kept, max_tokens, *sizes)
+        sizes = fits, lambda text: len(self.encode(text))
+        shortened, cut = cut_observations(trajectory, kept, *sizes)
         if not cut:
             return [example]
         examples = self.tokenize_trajectory(shortened, max_tokens, wanted)
@@ -204,7 +245,7 @@ class Renderer:
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> list[int]:
         """The tokens of a conversation up to the model's answer."""
-        return self.encode(self.render(messages, open_turn=True, tools=tools))
+        return self._encoder.opening(self.render(messages, open_turn=True, tools=tools))
 
     def continuation_ids(
         self,
@@ -221,15 +262,15 @@ class Renderer:
             None if the whole conversation must be encoded again: the template rewrites history
             when messages are added, or it omitted some of what was said (thinking).
         """
-        if self._shape.thinking_opener:
-            # The opener was before the last response, but the template does not write it there any
-            # more.
+        opened = self.render(messages[:-1], open_turn=True, tools=tools)
+        try:
+            before, _ = self._answered(opened, messages, tools)
+        except ModelError:
             return None
-        before = self._render_closed(messages, tools)
         after = self.render([*messages, *new], open_turn=True, tools=tools)
         if not after.startswith(before) or messages[-1].content.strip() not in before:
             return None
-        return self.encode(self._shape.tail + after[len(before) :])
+        return self._encoder.after_response([after[len(before) :]])[0]
 
     @property
     def end_of_turn(self) -> tuple[int, ...]:
@@ -250,30 +291,49 @@ class Renderer:
             self.name,
         )
 
-    def _render_closed(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> str:
-        """The text up to the last of `messages`, without the text that ends a conversation."""
-        return self.render(messages, tools=tools).removesuffix(self._shape.finale)
+    @cached_property
+    def _encoder(self) -> PieceEncoder:
+        return PieceEncoder(self.tokenizer, self.end_of_turn[-1])
 
-    def _span(
-        self, messages: Sequence[Message], index: int, step: int, tools: Sequence[Mapping[str, Any]]
-    ) -> tuple[str, ResponseSpan]:
-        """The text up to the end of the response at `index`, and the response's span in it."""
-        opened = self.render(messages[:index], open_turn=True, tools=tools)
-        text = self._render_closed(messages[: index + 1], tools)
-        opener = self._shape.thinking_opener
-        header = opened.removesuffix(opener)
-        if opener and header != opened and not text.startswith(opened) and text.startswith(header):
-            # The template opens thinking for the model but does not write it.
-            written = text[len(header) :]
-            text = opened + thinking_before(messages[index], written) + written
+    @cached_property
+    def _writer(self) -> Writer:
+        return Writer(
+            lambda messages, tools: self.render(messages, open_turn=True, tools=tools),
+            self._answered,
+            lambda message, written: (message.reasoning or "").strip() not in written,
+        )
+
+    def _answered(
+        self, opened: str, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, str]:
+        """The text up to the end of the last of `messages`, a response, and what follows it.
+
+        Args:
+            opened: the text up to this response, which is kept as it is.
+        """
+        # What ends a whole conversation does not belong to a turn.
+        text = self.render(messages, tools=tools).removesuffix(self._shape.finale)
         if not text.startswith(opened):
-            raise ModelError(
-                f"the chat template of {self.name} rewrites what came before step {step}, so its "
-                "tokens cannot be located. Give a model whose template does not."
-            )
+            text = self._after_opener(opened, text, messages[-1])
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
-        lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
-        return text, ResponseSpan(step, len(opened), end, lacks_thinking)
+        return text[:end], text[end:]
+
+    def _after_opener(self, opened: str, text: str, message: Message) -> str:
+        """The written text of a response after a prompt whose end the template does not write."""
+        thinking = re.search(rf"{THINK}\s*\Z", opened)
+        opener = thinking.group() if thinking else self._shape.opener
+        header = opened.removesuffix(opener)
+        if not opener or header == opened or not text.startswith(header):
+            raise ModelError(
+                f"the chat template of {self.name} rewrites what came before a response, so its "
+                "tokens cannot be located. Give a model whose template does not."
+            )
+        written = text[len(header) :]
+        if not thinking:
+            return opened + written
+        # The template writes an empty block where the model has been given an open one.
+        empty = re.match(rf"{THINK}\s*{END_OF_THINKING}", written)
+        if empty:
+            return opened + END_OF_THINKING + written[empty.end() :]
+        return opened + thinking_before(message, written) + written

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,44 +35,45 @@ class TokenizedExample:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseSpan:
-    """The characters [start, end) with the response of `step` and its end of turn."""
+class Piece:
+    """Tokens that were encoded together: the response of `step`, or context (-1)."""
 
-    step: int
-    start: int
-    end: int
-    lacks_thinking: bool
+    token_ids: Sequence[int]
+    step: int = NO_STEP
+    lacks_thinking: bool = False
 
 
 def own_tokens(
-    tokenizer: Any,
     trajectory_id: str,
-    text: str,
-    spans: Sequence[ResponseSpan],
+    pieces: Sequence[Piece],
     wanted: Collection[int],
     max_tokens: int | None,
 ) -> TokenizedExample:
-    """Tokenize `text` once, and assign each token to the step whose span contains it.
+    """Join the pieces of a conversation, each with its owner.
 
     Args:
         wanted: the steps to report as kept or dropped.
-        max_tokens: the rest is cut off; a step that does not fit completely owns no token.
+        max_tokens: the rest is cut off; a step that does not fit completely owns no token. The
+            pieces may end where the limit is reached.
     """
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
-    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-    starts, ends = offsets[:, 0], offsets[:, 1]
-    owner = np.full(len(token_ids), NO_STEP, dtype=np.int32)
-    dropped = []
-    for span in spans:
-        # A token with characters of both header and response belongs to the header, because the
-        # model does not generate it.
-        inside = (starts >= span.start) & (ends <= span.end) & (ends > starts)
-        if max_tokens is None or not inside[max_tokens:].any():
-            owner[inside] = span.step
-        elif span.step in wanted:
-            dropped.append(span.step)
-    token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
-    kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
-    unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)
-    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), unwritten)
+    ids: list[int] = []
+    owners: list[NDArray[np.int32]] = []
+    kept, unwritten = [], []
+    for piece in pieces:
+        ids += piece.token_ids
+        is_owned = piece.step != NO_STEP and (max_tokens is None or len(ids) <= max_tokens)
+        owner = piece.step if is_owned else NO_STEP
+        owners.append(np.full(len(piece.token_ids), owner, dtype=np.int32))
+        if is_owned and piece.step in wanted and len(piece.token_ids):
+            kept.append(piece.step)
+            if piece.lacks_thinking:
+                unwritten.append(piece.step)
+    owned = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int32)
+    return TokenizedExample(
+        trajectory_id,
+        np.asarray(ids[:max_tokens], dtype=np.int32),
+        owned[:max_tokens],
+        tuple(kept),
+        tuple(sorted(set(wanted).difference(kept))),
+        tuple(unwritten),
+    )

@@ -7,7 +7,9 @@ history with gaps that an agent never sees at inference.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from typing import Literal
 
 from atlas.records import Message, Step, Trajectory
@@ -19,8 +21,7 @@ MARKER = "[observation left out]"
 def cut_observations(
     trajectory: Trajectory,
     wanted: Sequence[int],
-    max_tokens: int,
-    tokens_through: Callable[[Trajectory, int], int],
+    fits: Callable[[Trajectory, int], bool],
     tokens_of: Callable[[str], int],
 ) -> tuple[Trajectory, tuple[int, ...]]:
     """Replace as few observations as possible by MARKER, so that the last wanted step fits.
@@ -31,12 +32,17 @@ def cut_observations(
 
     Args:
         wanted: the steps to keep, ascending.
-        tokens_through: the tokens of a trajectory up to the end of a step's response.
+        fits: whether a trajectory up to the end of a step's response is short enough.
         tokens_of: the tokens of a text.
 
     Returns:
         The shortened trajectory, and the steps whose observations were cut.
     """
+    marker_tokens = tokens_of(MARKER)
+
+    @cache
+    def is_cut(message: Message) -> bool:
+        return message.role in ("user", "tool") and tokens_of(message.content) > marker_tokens
 
     def shortened(cut: Collection[int]) -> Trajectory:
         steps = tuple(
@@ -45,33 +51,47 @@ def cut_observations(
         )
         return trajectory.model_copy(update={"steps": steps})
 
-    def is_cut(message: Message) -> bool:
-        return message.role in ("user", "tool") and tokens_of(message.content) > marker_tokens
+    can_cut = [
+        index
+        for index in range(1, wanted[-1] + 1)
+        if any(map(is_cut, trajectory.steps[index].observation))
+    ]
+    shortest = shortened(frozenset(can_cut))
+    num_kept = _last_true(len(wanted), lambda number: fits(shortest, wanted[number - 1]))
+    if not num_kept or fits(trajectory, wanted[num_kept - 1]):
+        return trajectory, ()
+    order = _farthest_first(can_cut, wanted[:num_kept])
+    last = wanted[num_kept - 1]
+    num_whole = _last_true(
+        len(order) - 1,
+        lambda number: fits(shortened(frozenset(order[: len(order) - number])), last),
+    )
+    cut = order[: len(order) - num_whole]
+    return shortened(frozenset(cut)), tuple(sorted(cut))
 
-    marker_tokens = tokens_of(MARKER)
-    for number in range(len(wanted), 0, -1):
-        kept, last = wanted[:number], wanted[number - 1]
-        if tokens_through(trajectory, last) <= max_tokens:
-            return trajectory, ()
-        order = sorted(
-            (
-                index
-                for index in range(1, last + 1)
-                if any(map(is_cut, trajectory.steps[index].observation))
-            ),
-            key=lambda index: (index in kept, -min(abs(index - step) for step in kept), index),
-        )
-        if tokens_through(shortened(order), last) > max_tokens:
-            continue
-        too_few, enough = 0, len(order)
-        while enough - too_few > 1:
-            middle = (too_few + enough) // 2
-            if tokens_through(shortened(order[:middle]), last) <= max_tokens:
-                enough = middle
-            else:
-                too_few = middle
-        return shortened(order[:enough]), tuple(sorted(order[:enough]))
-    return trajectory, ()
+
+def _last_true(highest: int, holds: Callable[[int], bool]) -> int:
+    """The highest number from 1 for which a claim holds that holds for all lower ones; 0: none."""
+    low, high = 0, highest
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _farthest_first(steps: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """The steps up to the last kept one: first the others, far ones first; then the kept ones."""
+    chosen = frozenset(kept)
+
+    def order(step: int) -> tuple[bool, int, int]:
+        place = bisect_left(kept, step)
+        near = min(abs(step - other) for other in kept[max(0, place - 1) : place + 1])
+        return step in chosen, -near, step
+
+    return sorted((step for step in steps if step <= kept[-1]), key=order)
 
 
 def _without_observation(step: Step, is_cut: Callable[[Message], bool]) -> Step:

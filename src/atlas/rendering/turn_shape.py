@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +19,15 @@ class TurnShape:
     """The text and tokens that a template writes around a response.
 
     Attributes:
-        thinking_opener: the end of the generation prompt (`<think>` and a newline) that the
-            template omits when it writes the response, because it strips thinking. Empty if a
-            written response continues its generation prompt.
+        opener: the end of the generation prompt that the template omits when it writes a response:
+            `<think>` and a newline, or an empty block of thoughts. Empty if a written response
+            continues its generation prompt.
         end_of_turn: the tokens that close a response, for instance `<|im_end|>`.
         tail: the text between the end of turn and the next message (ChatML's newline).
         finale: the text after the last message of a conversation only (Phi-3's `<|endoftext|>`).
     """
 
-    thinking_opener: str
+    opener: str
     end_of_turn: tuple[int, ...]
     tail: str
     finale: str
@@ -49,8 +50,10 @@ def read_turn_shape(
     answer = Message(role="assistant", content=_ANSWER)
     opened, closed = render([question], True), render([question, answer], False)
     goes_on = render([question, answer, Message(role="user", content=_ASKED_AGAIN)], False)
-    opener = opened[_first_difference(opened, closed) :]
-    if _ANSWER not in closed or _ANSWER not in goes_on or (opener and opener.strip() != THINK):
+    opener = opened[_end_of_header(opened, closed) :]
+    asked = render([question], False)
+    is_lost = _ANSWER not in closed or _ANSWER not in goes_on
+    if is_lost or (opener and not opened.removesuffix(opener).startswith(asked)):
         raise ModelError(
             f"the chat template of {name} does not continue its own generation prompt with the "
             "response. Give a model whose template does, or fix the template."
@@ -59,11 +62,12 @@ def read_turn_shape(
     num_kept = len(closing)
     if not going_on.startswith(closing):
         num_kept = _num_common(tokenizer, closing, going_on)
+    if not _special_places(tokenizer, closing[:num_kept]):
+        # Only the last turn ends in this way (gpt-oss, OLMo-3). It is what a model generates.
+        num_kept = len(closing)
     finale, closing = closing[num_kept:], closing[:num_kept]
     encoded = _encode(tokenizer, closing)
-    added = tokenizer.added_tokens_decoder.items()
-    special_ids = {*tokenizer.all_special_ids, *(index for index, token in added if token.special)}
-    special = [place for place, token in enumerate(encoded["input_ids"]) if token in special_ids]
+    special = _special_places(tokenizer, closing)
     if not special:
         raise ModelError(
             f"the chat template of {name} closes a turn without a special token ({closing!r}), so "
@@ -77,6 +81,22 @@ def read_turn_shape(
         closing[encoded["offset_mapping"][end][1] :],
         finale,
     )
+
+
+def _end_of_header(opened: str, closed: str) -> int:
+    """Where the text that a response continues ends in its generation prompt."""
+    end = _first_difference(opened, closed)
+    thinking = re.search(rf"{THINK}\s*\Z", opened)
+    # The template may write an empty block of thinking where the prompt opens one.
+    return min(end, thinking.start()) if thinking and end < len(opened) else end
+
+
+def _special_places(tokenizer: Any, text: str) -> list[int]:
+    """The places of special tokens among the tokens of a text."""
+    added = tokenizer.added_tokens_decoder.items()
+    special_ids = {*tokenizer.all_special_ids, *(index for index, token in added if token.special)}
+    ids = _encode(tokenizer, text)["input_ids"]
+    return [place for place, token in enumerate(ids) if token in special_ids]
 
 
 def _first_difference(text: str, other: str) -> int:

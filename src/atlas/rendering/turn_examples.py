@@ -1,0 +1,183 @@
+"""Turns of a conversation -> token sequences, one if the template never rewrites a turn.
+
+A turn *continues* the one before it if its prompt begins with the text through that response. A
+template that strips earlier thinking, or that closes the last turn differently, rewrites the text,
+and the player then encodes its prompt again. So a conversation falls into runs of turns that
+continue each other. Each run is one sequence, whose prompt is what the model is given at inference.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from atlas.rendering.conversation_turns import ConversationTurns
+from atlas.rendering.piece_tokens import PieceEncoder
+from atlas.rendering.token_ownership import Piece, TokenizedExample, own_tokens
+
+# How many turns are encoded in one call, and about how many characters.
+_BATCH, _BATCH_LENGTH = 64, 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Turns that were encoded; `rewritten` is a step that does not continue them."""
+
+    text: str
+    ends: dict[int, int]
+    pieces: list[Piece]
+    num_tokens: int
+    tail: str
+    rewritten: int | None = None
+
+
+class TurnExamples:
+    """Makes the token sequences of one conversation.
+
+    Args:
+        whole: the text of the whole conversation.
+        max_tokens: nothing is rendered or encoded far beyond this limit.
+    """
+
+    def __init__(
+        self,
+        trajectory_id: str,
+        turns: ConversationTurns,
+        num_steps: int,
+        whole: Callable[[], str],
+        encoder: PieceEncoder,
+        max_tokens: int | None,
+    ) -> None:
+        self._id = trajectory_id
+        self._turns = turns
+        self._num_steps = num_steps
+        self._whole = whole
+        self._encoder = encoder
+        self._max_tokens = max_tokens
+
+    def build(self, wanted: Collection[int]) -> list[TokenizedExample]:
+        """The sequence of all turns, or one per run of turns with a wanted step.
+
+        Raises:
+            ModelError: the template places a response where it cannot be located.
+        """
+        one = self._one_sequence(wanted)
+        return self._sequences(sorted(wanted)) if one is None else [one]
+
+    def _one_sequence(self, wanted: Collection[int]) -> TokenizedExample | None:
+        """All turns as one sequence, or None if the template rewrites one of them."""
+        whole = self._whole()
+        while True:
+            run = self._encode(0, self._num_steps - 1)
+            if run.rewritten is not None:
+                if not self._turns.continues(run.rewritten):
+                    return None
+            elif self._turns.holds(0, run.text, run.ends):
+                if not whole.startswith(run.text):
+                    return None
+                rest = whole[len(run.text) :] if self._is_short(run) else ""
+                pieces = [*run.pieces, *(Piece(ids) for ids in self._after(rest))]
+                return own_tokens(self._id, pieces, wanted, self._max_tokens)
+            if not self._turns.widen():
+                return None
+
+    def _sequences(self, wanted: Sequence[int]) -> list[TokenizedExample]:
+        """One sequence per run of turns, up to its last wanted step."""
+        examples: list[TokenizedExample] = []
+        groups = list(self._runs_with(wanted).items())
+        for number, (start, steps) in enumerate(groups):
+            run = self._encode(start, steps[-1])
+            is_right = run.rewritten is None and (
+                len(run.ends) == 1 or self._turns.holds(start, run.text, run.ends)
+            )
+            if not is_right and self._turns.widen():
+                return self._sequences(wanted)
+            pieces = run.pieces
+            if self._is_short(run):
+                pieces = [*pieces, *(Piece(ids) for ids in self._after(run.tail))]
+            examples.append(own_tokens(self._id, pieces, steps, self._max_tokens))
+            later = groups[number + 1 :]
+            if later and self._exceeds(run) and self._share_what_is_cut(start, later[-1][0]):
+                return examples + [
+                    replace(
+                        examples[-1], steps=(), dropped_steps=tuple(steps), unwritten_thinking=()
+                    )
+                    for _, steps in later
+                ]
+        return examples
+
+    def _runs_with(self, wanted: Sequence[int]) -> dict[int, list[int]]:
+        """The wanted steps by the first step of their run."""
+        starts = [0]
+        for step in range(1, wanted[-1] + 1):
+            if self._turns.following(step) is None:
+                starts.append(step)
+        groups: dict[int, list[int]] = {}
+        place, known = 0, {0: 0}
+        for step in wanted:
+            while place + 1 < len(starts) and starts[place + 1] <= step:
+                place += 1
+            at = place
+            # A window can take a turn for rewritten that is not.
+            while starts[at] not in known and self._turns.continues(starts[at]):
+                at -= 1
+            known[starts[place]] = known.get(starts[at], starts[at])
+            groups.setdefault(known[starts[place]], []).append(step)
+        return groups
+
+    def _encode(self, start: int, last: int) -> _Run:
+        """The turns from `start` to `last`, up to the limit or to one that is rewritten."""
+        first = self._turns.first(start)
+        opening = self._encoder.opening(first.context, self._max_tokens)
+        pieces, num_tokens = [Piece(opening)], len(opening)
+        texts, ends, length = [first.context], {}, len(first.context)
+        # The context of the first turn is the opening.
+        turns, rewritten = [replace(first, context="")], None
+        while turns:
+            contexts = self._encoder.after_response([turn.context for turn in turns])
+            responses = self._encoder.responses([turn.response for turn in turns])
+            for turn, context, response in zip(turns, contexts, responses, strict=True):
+                pieces += [Piece(context), Piece(response, turn.step, turn.lacks_thinking)]
+                texts += [turn.context, turn.response]
+                length += len(turn.context) + len(turn.response)
+                ends[turn.step] = length
+                num_tokens += len(context) + len(response)
+            tail, step, turns = turns[-1].tail, turns[-1].step, []
+            if rewritten is not None or self._is_full(num_tokens):
+                break
+            size = 0
+            for following in range(step + 1, min(step + _BATCH, last) + 1):
+                found = self._turns.following(following)
+                if found is None:
+                    rewritten = following
+                    break
+                turns.append(found)
+                size += len(found.context) + len(found.response)
+                if size > _BATCH_LENGTH:
+                    break
+        return _Run("".join(texts), ends, pieces, num_tokens, tail, rewritten)
+
+    def _after(self, text: str) -> list[list[int]]:
+        return self._encoder.after_response([text]) if text else []
+
+    def _is_full(self, num_tokens: int) -> bool:
+        return self._max_tokens is not None and num_tokens >= self._max_tokens
+
+    def _is_short(self, run: _Run) -> bool:
+        return not self._is_full(run.num_tokens)
+
+    def _exceeds(self, run: _Run) -> bool:
+        """Whether the prompt of a run fills the limit."""
+        return self._is_full(len(run.pieces[0].token_ids))
+
+    def _share_what_is_cut(self, start: int, last: int) -> bool:
+        """Whether the runs at two steps have the same tokens up to the limit.
+
+        Then those between them have too: what the template writes in the same way at both is not
+        written differently between them.
+        """
+        assert self._max_tokens is not None
+        prompts = [self._turns.first(start).context, self._turns.first(last).context]
+        shared = os.path.commonprefix(prompts)  # noqa: RUF071
+        return self._encoder.num_shared(shared) >= self._max_tokens
