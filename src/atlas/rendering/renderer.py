@@ -13,6 +13,7 @@ end of turn. Prompts and responses are encoded separately, as the players do (pi
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from functools import cached_property
 from typing import Any
 
 from atlas.errors import ModelError
-from atlas.records import Message, Trajectory
+from atlas.records import Message, ToolCall, Trajectory
 from atlas.rendering.chat_messages import (
     END_OF_THINKING,
     THINK,
@@ -272,6 +273,16 @@ class Renderer:
             return None
         return self._encoder.after_response([after[len(before) :]])[0]
 
+    def with_opener(self, response: Message) -> Message:
+        """A generated response with the `<think>` that the prompt opened, if it closes it.
+
+        The template then reads thinking and answer as it does in a recorded response.
+        """
+        content = response.content
+        if END_OF_THINKING not in content or THINK in content:
+            return response
+        return response.model_copy(update={"content": self._shape.thinking + content})
+
     @property
     def end_of_turn(self) -> tuple[int, ...]:
         """The tokens that close a response, for instance `<|im_end|>`."""
@@ -280,8 +291,23 @@ class Renderer:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """The token ids at which generation stops."""
-        eos = self.tokenizer.eos_token_id
-        return frozenset(self.end_of_turn[-1:]) | (frozenset() if eos is None else {int(eos)})
+        ids = {self.end_of_turn[-1], self.tokenizer.eos_token_id, self._end_of_call}
+        return frozenset(int(index) for index in ids if index is not None)
+
+    @cached_property
+    def _end_of_call(self) -> int | None:
+        """The special token that ends a turn with a call: gpt-oss and Gemma-4 have their own."""
+        call = ToolCall(id="call_1", name="xyzzy", arguments='{"plugh": "Frotz"}')
+        question = Message(role="user", content="Which?")
+        chat = [question, Message(role="assistant", tool_calls=(call,))]
+        try:
+            opened = self.render([question], open_turn=True)
+            text, _ = self._answered(opened, chat, ())
+        except ModelError:
+            return None
+        last = self.encode(text)[-1]
+        token = self.tokenizer.added_tokens_decoder.get(last)
+        return last if call.name in text and token is not None and token.special else None
 
     @cached_property
     def _shape(self) -> TurnShape:
@@ -314,26 +340,53 @@ class Renderer:
         # What ends a whole conversation does not belong to a turn.
         text = self.render(messages, tools=tools).removesuffix(self._shape.finale)
         if not text.startswith(opened):
-            text = self._after_opener(opened, text, messages[-1])
+            text = self._after_prompt(opened, text, messages[-1])
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
         return text[:end], text[end:]
 
-    def _after_opener(self, opened: str, text: str, message: Message) -> str:
-        """The written text of a response after a prompt whose end the template does not write."""
-        thinking = re.search(rf"{THINK}\s*\Z", opened)
-        opener = thinking.group() if thinking else self._shape.opener
+    def _after_prompt(self, opened: str, text: str, message: Message) -> str:
+        """The prompt and the response where the template does not write the end of the prompt.
+
+        Raises:
+            ModelError: what is not written is not only the end of a generation prompt.
+        """
+        block = re.search(rf"{THINK}\s*({END_OF_THINKING}\s*)?\Z", opened)
+        opener = block.group() if block else self._shape.opener
         header = opened.removesuffix(opener)
-        if not opener or header == opened or not text.startswith(header):
-            raise ModelError(
-                f"the chat template of {self.name} rewrites what came before a response, so its "
-                "tokens cannot be located. Give a model whose template does not."
-            )
+        if not opener or not text.startswith(header):
+            return opened + self._after_closing_tokens(opened, text)
         written = text[len(header) :]
-        if not thinking:
+        if not block:
             return opened + written
+        if block.group(1):
+            # The model is given an empty block, and cannot think in it.
+            return opened + re.sub(rf"\A{THINK}.*?{END_OF_THINKING}\s*", "", written, flags=re.S)
         # The template writes an empty block where the model has been given an open one.
         empty = re.match(rf"{THINK}\s*{END_OF_THINKING}", written)
         if empty:
             return opened + END_OF_THINKING + written[empty.end() :]
         return opened + thinking_before(message, written) + written
+
+    def _after_closing_tokens(self, opened: str, text: str) -> str:
+        """The response after a prompt whose end is markup that the template does not write.
+
+        DeepSeek-V3 closes the results of tools only where no call follows, and Gemma-4 closes a
+        turn with a call and words only where nothing follows.
+        """
+        markup = "|".join(
+            re.escape(token.content) for token in self.tokenizer.added_tokens_decoder.values()
+        )
+        start = len(os.path.commonprefix([opened, text]))  # noqa: RUF071
+        # Both may begin with another token of the same first letters.
+        for side in (opened, text):
+            for found in re.finditer(markup, side[max(0, start - 100) : start + 100]):
+                place = max(0, start - 100)
+                if place + found.start() < start < place + found.end():
+                    start = place + found.start()
+        if not markup or not re.fullmatch(rf"(?:{markup}|\s)*", opened[start:]):
+            raise ModelError(
+                f"the chat template of {self.name} rewrites what came before a response, so its "
+                "tokens cannot be located. Give a model whose template does not."
+            )
+        return text[start:]

@@ -22,12 +22,14 @@ class TurnShape:
         opener: the end of the generation prompt that the template omits when it writes a response:
             `<think>` and a newline, or an empty block of thoughts. Empty if a written response
             continues its generation prompt.
+        thinking: the end of the generation prompt that opens thinking; empty if none is opened.
         end_of_turn: the tokens that close a response, for instance `<|im_end|>`.
         tail: the text between the end of turn and the next message (ChatML's newline).
         finale: the text after the last message of a conversation only (Phi-3's `<|endoftext|>`).
     """
 
     opener: str
+    thinking: str
     end_of_turn: tuple[int, ...]
     tail: str
     finale: str
@@ -50,7 +52,11 @@ def read_turn_shape(
     answer = Message(role="assistant", content=_ANSWER)
     opened, closed = render([question], True), render([question, answer], False)
     goes_on = render([question, answer, Message(role="user", content=_ASKED_AGAIN)], False)
-    opener = opened[_end_of_header(opened, closed) :]
+    found = re.search(rf"{THINK}\s*\Z", opened)
+    thinking = found.group() if found else ""
+    end = _first_difference(opened, closed)
+    # The template may write an empty block of thinking where the prompt opens one.
+    opener = opened[min(end, len(opened) - len(thinking)) :] if end < len(opened) else ""
     asked = render([question], False)
     is_lost = _ANSWER not in closed or _ANSWER not in goes_on
     if is_lost or (opener and not opened.removesuffix(opener).startswith(asked)):
@@ -77,18 +83,11 @@ def read_turn_shape(
     end = special[-1]
     return TurnShape(
         opener,
+        thinking,
         tuple(encoded["input_ids"][: end + 1]),
         closing[encoded["offset_mapping"][end][1] :],
         finale,
     )
-
-
-def _end_of_header(opened: str, closed: str) -> int:
-    """Where the text that a response continues ends in its generation prompt."""
-    end = _first_difference(opened, closed)
-    thinking = re.search(rf"{THINK}\s*\Z", opened)
-    # The template may write an empty block of thinking where the prompt opens one.
-    return min(end, thinking.start()) if thinking and end < len(opened) else end
 
 
 def _special_places(tokenizer: Any, text: str) -> list[int]:

@@ -207,7 +207,7 @@ def test_an_answer_cut_by_length_is_closed_before_the_next_turn(
     assert first.finish in ("length", "stop")
     conversation = batch._conversations["a"]
     if first.finish == "length":
-        assert conversation.pending[-len(renderer.end_of_turn) :] == list(renderer.end_of_turn)
+        assert conversation.ids[-len(renderer.end_of_turn) :] == list(renderer.end_of_turn)
     before = conversation.num_cached
     second = respond(batch, {"a": observe("two")})["a"]
     assert second.usage.input_tokens > before

@@ -37,17 +37,16 @@ class _Rows:
 
 @dataclass(slots=True)
 class _OpenConversation:
-    """An open conversation; `num_cached` of its tokens are in the cache.
+    """An open conversation; the first `num_cached` of its tokens `ids` are in the cache.
 
-    `pending` tokens were generated but are not in the cache yet. `place` says where its keys and
-    values are: the rows, and the index of its row.
+    `place` says where its keys and values are: the rows, and the index of its row.
     """
 
     messages: list[Message]
     tools: Sequence[Mapping[str, Any]]
     rng: np.random.Generator
+    ids: list[int] = field(default_factory=list)
     num_cached: int = 0
-    pending: list[int] = field(default_factory=list)
     place: tuple[_Rows, int] | None = None
 
 
@@ -125,16 +124,20 @@ class ChatBatch:
             self.close(name)
 
     def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
-        """The new tokens of a conversation in this round. Updates its history."""
+        """The tokens to feed for a conversation in this round. Updates its history."""
         tools, added = conversation.tools, None
-        if conversation.place is not None and self._keeps_cache:
+        if conversation.ids:
             added = self._renderer.continuation_ids(conversation.messages, messages, tools)
         conversation.messages += messages
-        # A new conversation, or one whose history the template rewrites, is encoded completely.
         if added is None:
-            conversation.place, conversation.num_cached, conversation.pending = None, 0, []
-            return self._renderer.opening_ids(conversation.messages, tools)
-        return conversation.pending + added
+            # A new conversation, or one whose history the template rewrites, is encoded completely.
+            conversation.ids = self._renderer.opening_ids(conversation.messages, tools)
+        else:
+            # What was generated stays as it is, because training has these tokens too.
+            conversation.ids += added
+        if added is None or not self._keeps_cache:
+            conversation.place, conversation.num_cached = None, 0
+        return conversation.ids[conversation.num_cached :]
 
     @torch.inference_mode()
     def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, PlayerAnswer]:
@@ -185,11 +188,10 @@ class ChatBatch:
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
         message = Message(role="assistant", content=text)
-        conversation.messages.append(message)
+        conversation.messages.append(self._renderer.with_opener(message))
         conversation.num_cached = num_cached
-        # The last token was generated but is not in the cache. An answer that was cut off still
-        # needs its end of turn.
-        conversation.pending = [said[-1], *(() if stopped else self._renderer.end_of_turn)]
+        # An answer that was cut off still needs its end of turn.
+        conversation.ids += [*said, *(() if stopped else self._renderer.end_of_turn)]
         usage = Usage(requests=1, input_tokens=num_prompt, output_tokens=len(said))
         return PlayerAnswer(message, "stop" if stopped else "length", usage=usage)
 
