@@ -107,15 +107,29 @@ def fold_system(messages: Sequence[Message]) -> list[Message]:
     return [*folded, Message(role="user", content="\n\n".join(waiting))] if waiting else folded
 
 
+def has_thinking_inside(message: Message) -> bool:
+    """Whether a response has its thinking in its text."""
+    is_inside = END_OF_THINKING in message.content and message.reasoning is None
+    return message.role == "assistant" and is_inside
+
+
+def take_thinking_apart(message: Message) -> Message:
+    """The message with thinking in its field; `<think>` may be missing from its text."""
+    if not has_thinking_inside(message):
+        return message
+    head, _, answer = message.content.rpartition(END_OF_THINKING)
+    reasoning = head.lstrip().removeprefix(THINK).strip("\n")
+    # The blank line is the one that `thinking_before` writes.
+    content = answer.removeprefix("\n\n")
+    return message.model_copy(update={"reasoning": reasoning, "content": content})
+
+
 def thinking_before(message: Message, written: str) -> str:
     """The thinking to insert before `written`, the response without it, after an open `<think>`.
 
-    It is taken from the field `reasoning`, or from the content, where it may lack the opening tag.
     Without thinking, the block is closed at once.
     """
     if END_OF_THINKING in written:
         return ""
-    if message.reasoning is None and END_OF_THINKING in message.content:
-        head, tag, _ = message.content.rpartition(END_OF_THINKING)
-        return head.lstrip().removeprefix(THINK).removeprefix("\n") + tag
-    return (message.reasoning or "").strip("\n") + f"\n{END_OF_THINKING}\n\n"
+    thinking = take_thinking_apart(message).reasoning or ""
+    return thinking.strip("\n") + f"\n{END_OF_THINKING}\n\n"

@@ -29,6 +29,8 @@ from atlas.rendering.chat_messages import (
     CallForm,
     choose_call_form,
     fold_system,
+    has_thinking_inside,
+    take_thinking_apart,
     thinking_before,
     write_chat_message,
 )
@@ -90,6 +92,8 @@ class Renderer:
         """
         if self.folds_system and any(message.role == "system" for message in messages):
             messages = fold_system(messages)
+        if any(map(has_thinking_inside, messages)) and self._takes_thinking_apart:
+            messages = [take_thinking_apart(message) for message in messages]
         try:
             return self._apply(messages, open_turn, tools)
         except Exception as error:
@@ -128,6 +132,24 @@ class Renderer:
             return system.content not in self._apply([system, *chat], False, ())
         except Exception:
             return True
+
+    @cached_property
+    def _takes_thinking_apart(self) -> bool:
+        """Whether thinking inside the text of a response is given to the template in its field.
+
+        The prompt of such a template opens thinking, and its history is without thinking. What a
+        model generates then has the history of a recorded response.
+        """
+        question = Message(role="user", content="Which?")
+        answer = Message(role="assistant", content=f"Xyzzy\n{END_OF_THINKING}\n\nThis.")
+        try:
+            opens = self._shape.thinking
+            return bool(opens) and "Xyzzy" not in self._apply(
+                [question, answer, question], False, ()
+            )
+        except Exception:
+            # `render` will report the reason.
+            return False
 
     @cached_property
     def _call_form(self) -> CallForm:
@@ -272,16 +294,6 @@ class Renderer:
         if not after.startswith(before) or messages[-1].content.strip() not in before:
             return None
         return self._encoder.after_response([after[len(before) :]])[0]
-
-    def with_opener(self, response: Message) -> Message:
-        """A generated response with the `<think>` that the prompt opened, if it closes it.
-
-        The template then reads thinking and answer as it does in a recorded response.
-        """
-        content = response.content
-        if END_OF_THINKING not in content or THINK in content:
-            return response
-        return response.model_copy(update={"content": self._shape.thinking + content})
 
     @property
     def end_of_turn(self) -> tuple[int, ...]:

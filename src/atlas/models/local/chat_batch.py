@@ -188,7 +188,7 @@ class ChatBatch:
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
         message = Message(role="assistant", content=text)
-        conversation.messages.append(self._renderer.with_opener(message))
+        conversation.messages.append(message)
         conversation.num_cached = num_cached
         # An answer that was cut off still needs its end of turn.
         conversation.ids += [*said, *(() if stopped else self._renderer.end_of_turn)]
