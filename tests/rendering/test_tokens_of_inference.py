@@ -73,6 +73,32 @@ def test_an_example_has_the_tokens_that_the_player_feeds(
         assert fed == [before for before, _ in parts]
 
 
+thoughts = st.builds(
+    lambda thought, gap, answer: f"<think>\n{thought}\n</think>{gap}{answer}",
+    words.map(str.strip),
+    st.sampled_from(["", "\n", "\n\n"]),
+    said,
+)
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.thinks])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_example_has_the_tokens_that_the_player_feeds_after_thinking(
+    name: str, data: st.DataObject
+) -> None:
+    renderer = renderer_of(name, "merging newlines")
+    answers = data.draw(st.lists(st.one_of(thoughts, said), min_size=1, max_size=4))
+    if FAMILIES[name].opener:
+        answers = [answer.removeprefix(FAMILIES[name].opener) for answer in answers]
+    trajectory = chat(["o"] * len(answers), answers)
+    examples = renderer.tokenize_trajectory(trajectory)
+    parts = [before_and_in(examples, step) for step in range(len(answers))]
+    for keeps_cache in (True, False):
+        fed = play_recorded(renderer, trajectory, [own for _, own in parts], keeps_cache)
+        assert fed == [before for before, _ in parts]
+
+
 @every_kind
 @every_template
 @settings(max_examples=12, deadline=None)

@@ -85,8 +85,17 @@ class TurnExamples:
     def _sequences(self, wanted: Sequence[int]) -> list[TokenizedExample]:
         """One sequence per run of turns, up to its last wanted step."""
         examples: list[TokenizedExample] = []
-        groups = list(self._runs_with(wanted).items())
-        for number, (start, steps) in enumerate(groups):
+        groups = self._by_window(wanted)
+        number, following = 0, self._true_start(groups[0][0], 0)
+        while number < len(groups):
+            start, steps = following, list(groups[number][1])
+            number += 1
+            while number < len(groups):
+                following = self._true_start(groups[number][0], start)
+                if following != start:
+                    break
+                steps += groups[number][1]
+                number += 1
             run = self._encode(start, steps[-1])
             is_right = run.rewritten is None and (
                 len(run.ends) == 1 or self._turns.holds(start, run.text, run.ends)
@@ -97,34 +106,42 @@ class TurnExamples:
             if self._is_short(run):
                 pieces = [*pieces, *(Piece(ids) for ids in self._after(run.tail))]
             examples.append(own_tokens(self._id, pieces, steps, self._max_tokens))
-            later = groups[number + 1 :]
-            if later and self._exceeds(run) and self._share_what_is_cut(start, later[-1][0]):
+            if (
+                number < len(groups)
+                and self._is_full(len(run.pieces[0].token_ids))
+                and self._share_what_is_cut(start, groups[-1][0])
+            ):
                 return examples + [
                     replace(
                         examples[-1], steps=(), dropped_steps=tuple(steps), unwritten_thinking=()
                     )
-                    for _, steps in later
+                    for _, steps in groups[number:]
                 ]
         return examples
 
-    def _runs_with(self, wanted: Sequence[int]) -> dict[int, list[int]]:
-        """The wanted steps by the first step of their run."""
-        starts = [0]
-        for step in range(1, wanted[-1] + 1):
-            if self._turns.following(step) is None:
-                starts.append(step)
-        groups: dict[int, list[int]] = {}
-        place, known = 0, {0: 0}
-        for step in wanted:
-            while place + 1 < len(starts) and starts[place + 1] <= step:
-                place += 1
-            at = place
-            # A window can take a turn for rewritten that is not.
-            while starts[at] not in known and self._turns.continues(starts[at]):
-                at -= 1
-            known[starts[place]] = known.get(starts[at], starts[at])
-            groups.setdefault(known[starts[place]], []).append(step)
+    def _by_window(self, wanted: Sequence[int]) -> list[tuple[int, list[int]]]:
+        """The wanted steps by the first step of their run, as far as windows show it."""
+        groups: list[tuple[int, list[int]]] = []
+        start, remaining = 0, iter(wanted)
+        following = next(remaining)
+        for step in range(wanted[-1] + 1):
+            if step and self._turns.following(step) is None:
+                start = step
+            if step == following:
+                if groups and groups[-1][0] == start:
+                    groups[-1][1].append(step)
+                else:
+                    groups.append((start, [step]))
+                following = next(remaining, -1)
         return groups
+
+    def _true_start(self, start: int, lowest: int) -> int:
+        """The first step of a run: a window may have taken a turn for rewritten that is not."""
+        while start > lowest and self._turns.continues(start):
+            start -= 1
+            while start > lowest and self._turns.following(start) is not None:
+                start -= 1
+        return start
 
     def _encode(self, start: int, last: int) -> _Run:
         """The turns from `start` to `last`, up to the limit or to one that is rewritten."""
@@ -166,10 +183,6 @@ class TurnExamples:
 
     def _is_short(self, run: _Run) -> bool:
         return not self._is_full(run.num_tokens)
-
-    def _exceeds(self, run: _Run) -> bool:
-        """Whether the prompt of a run fills the limit."""
-        return self._is_full(len(run.pieces[0].token_ids))
 
     def _share_what_is_cut(self, start: int, last: int) -> bool:
         """Whether the runs at two steps have the same tokens up to the limit.
