@@ -14,6 +14,7 @@ from typing import Any
 from atlas.errors import ModelError
 from atlas.records import Message
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.text_prefix import num_common
 
 # Private use characters: no template trims them, and no text begins or ends with them.
 _STAND_IN = "\ue000\ue001"
@@ -73,8 +74,8 @@ def _turn(
         [*messages[:index], Message(role="assistant", content=_STAND_IN), *messages[index + 1 :]],
         tools=tools,
     )
-    start = _num_common(text, other)
-    end = len(text) - _num_common(text[start:][::-1], other[start:][::-1])
+    start = num_common(text, other)
+    end = len(text) - num_common(text[start:][::-1], other[start:][::-1])
     if not header:
         # The text has no generation prompt, so the turn begins where the messages before it end.
         before = renderer.render(messages[:index], tools=tools) if index else ""
@@ -88,15 +89,3 @@ def _turn(
 def _generation_header(renderer: Renderer) -> str:
     question = [Message(role="user", content="a")]
     return renderer.render(question, open_turn=True).removeprefix(renderer.render(question))
-
-
-def _num_common(one: str, other: str) -> int:
-    """The length of the common beginning of two texts, by bisection because they are long."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one.startswith(other[:middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return low

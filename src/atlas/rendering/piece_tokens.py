@@ -19,6 +19,8 @@ _ANCHORS = ("\ue000", "x", ".", "\n", "0")
 _PROBES = ("x", " x", "\nx", "\n\nx", "x x")
 # A long text is encoded in slices of about this many characters, so that encoding can stop early.
 _SLICE = 1 << 15
+# As many tokens may differ where a text is cut.
+_MARGIN = 256
 
 
 class PieceEncoder:
@@ -42,23 +44,43 @@ class PieceEncoder:
         Tokenizers encode the text before and after a special token separately, so slices that begin
         with one have the tokens of the whole.
         """
+        if limit is None or len(text) <= _SLICE:
+            return self._encode([text])[0]
         ids: list[int] = []
-        for piece in [text] if limit is None else self._slices(text):
-            ids += self._encode([piece])[0]
-            if limit is not None and len(ids) >= limit:
+        for piece in self._slices(text):
+            ids += self._beginning(piece, limit - len(ids))
+            if len(ids) >= limit:
                 break
         return ids
 
-    def num_shared(self, text: str) -> int:
-        """At least how many tokens all prompts that begin with `text` have in common."""
-        end = text.rfind(self._end_text)
-        return len(self.opening(text[:end])) if end > 0 and self._can_slice else 0
+    def _beginning(self, text: str, limit: int) -> list[int]:
+        """The tokens of a text, or of so much of it that it surely has more than `limit`.
 
-    def after_response(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of texts that follow the end of a response."""
-        encoded = self._encode([self._end_text + text for text in texts])
+        Where a text is cut, its last tokens differ. They lie beyond the limit, or before it in a
+        text that does not fit, and so carry no loss.
+        """
+        length = _SLICE + 4 * limit
+        while length < len(text):
+            ids = self._encode([text[:length]])[0]
+            if len(ids) >= limit + _MARGIN:
+                return ids
+            length *= 2
+        return self._encode([text])[0]
+
+    def share(self, text: str, limit: int) -> bool:
+        """Whether all prompts that begin with `text` have the same first `limit` tokens."""
+        end = text.rfind(self._end_text)
+        return end > 0 and self._can_slice and len(self.opening(text[:end], limit)) >= limit
+
+    def after_response(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+        """The tokens of texts that follow a response; at least `limit` of longer ones."""
+        continued = [self._end_text + text for text in texts]
+        if any(len(text) > _SLICE for text in texts):
+            encoded = [self.opening(text, limit) for text in continued]
+        else:
+            encoded = self._encode(continued)
         return [
-            ids[1:] if ids[:1] == [self._end_id] else self._encode([text])[0]
+            ids[1:] if ids[:1] == [self._end_id] else self.opening(text, limit)
             for text, ids in zip(texts, encoded, strict=True)
         ]
 

@@ -13,7 +13,6 @@ end of turn. Prompts and responses are encoded separately, as the players do (pi
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -37,10 +36,14 @@ from atlas.rendering.chat_messages import (
 from atlas.rendering.conversation_turns import ConversationTurns, Writer
 from atlas.rendering.piece_tokens import PieceEncoder
 from atlas.rendering.template_clock import pin_day, refuse_random
+from atlas.rendering.text_prefix import num_common
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
-from atlas.rendering.truncation import Truncation, cut_observations
+from atlas.rendering.truncation import MARKER, Truncation, cut_observations
 from atlas.rendering.turn_examples import TurnExamples
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
+
+# As many characters are far more tokens than the marker of an observation that was cut.
+_GLANCE = 4096
 
 
 class Renderer:
@@ -252,17 +255,20 @@ class Renderer:
 
         def fits(shortened: Trajectory, step: int) -> bool:
             upto = shortened.model_copy(update={"steps": shortened.steps[: step + 1]})
-            (made,) = self._turn_examples(upto, max_tokens).build([step])
-            return not made.dropped_steps
+            return self._turn_examples(upto, max_tokens).fits(step)
 
         wanted = {*example.steps, *example.dropped_steps}
         kept = sorted(wanted & matter)
-        sizes = fits, lambda text: len(self.encode(text))
-        shortened, cut = cut_observations(trajectory, kept, *sizes)
+        shortened, cut = cut_observations(trajectory, kept, fits, self._is_longer_than_marker)
         if not cut:
             return [example]
         examples = self.tokenize_trajectory(shortened, max_tokens, wanted)
         return [replace(made, cut_observations=cut) for made in examples]
+
+    def _is_longer_than_marker(self, text: str) -> bool:
+        shortest = len(self.encode(MARKER))
+        # The beginning of a long text is enough to know.
+        return len(self.encode(text[:_GLANCE])) > 2 * shortest or len(self.encode(text)) > shortest
 
     def opening_ids(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -389,7 +395,7 @@ class Renderer:
         markup = "|".join(
             re.escape(token.content) for token in self.tokenizer.added_tokens_decoder.values()
         )
-        start = len(os.path.commonprefix([opened, text]))  # noqa: RUF071
+        start = num_common(opened, text)
         # Both may begin with another token of the same first letters.
         for side in (opened, text):
             for found in re.finditer(markup, side[max(0, start - 100) : start + 100]):

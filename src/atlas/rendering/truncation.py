@@ -22,7 +22,7 @@ def cut_observations(
     trajectory: Trajectory,
     wanted: Sequence[int],
     fits: Callable[[Trajectory, int], bool],
-    tokens_of: Callable[[str], int],
+    is_long: Callable[[str], bool],
 ) -> tuple[Trajectory, tuple[int, ...]]:
     """Replace as few observations as possible by MARKER, so that the last wanted step fits.
 
@@ -33,16 +33,15 @@ def cut_observations(
     Args:
         wanted: the steps to keep, ascending.
         fits: whether a trajectory up to the end of a step's response is short enough.
-        tokens_of: the tokens of a text.
+        is_long: whether a text has more tokens than MARKER.
 
     Returns:
         The shortened trajectory, and the steps whose observations were cut.
     """
-    marker_tokens = tokens_of(MARKER)
 
     @cache
     def is_cut(message: Message) -> bool:
-        return message.role in ("user", "tool") and tokens_of(message.content) > marker_tokens
+        return message.role in ("user", "tool") and is_long(message.content)
 
     def shortened(cut: Collection[int]) -> Trajectory:
         steps = tuple(

@@ -8,12 +8,12 @@ continue each other. Each run is one sequence, whose prompt is what the model is
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from atlas.rendering.conversation_turns import ConversationTurns
 from atlas.rendering.piece_tokens import PieceEncoder
+from atlas.rendering.text_prefix import num_common
 from atlas.rendering.token_ownership import Piece, TokenizedExample, own_tokens
 
 # How many turns are encoded in one call, and about how many characters.
@@ -55,6 +55,8 @@ class TurnExamples:
         self._whole = whole
         self._encoder = encoder
         self._max_tokens = max_tokens
+        # One token more shows that a text is too long.
+        self._limit = None if max_tokens is None else max_tokens + 1
 
     def build(self, wanted: Collection[int]) -> list[TokenizedExample]:
         """The sequence of all turns, or one per run of turns with a wanted step.
@@ -64,6 +66,17 @@ class TurnExamples:
         """
         one = self._one_sequence(wanted)
         return self._sequences(sorted(wanted)) if one is None else [one]
+
+    def fits(self, step: int) -> bool:
+        """Whether the tokens through the response at `step` stay within the limit."""
+        if step and self._turns.following(step) is None:
+            # Its run begins here, so its prompt is one text.
+            turn = self._turns.first(step)
+            prompt = self._encoder.opening(turn.context, self._limit)
+            (response,) = self._encoder.responses([turn.response])
+            return self._max_tokens is None or len(prompt) + len(response) <= self._max_tokens
+        (made,) = self.build([step])
+        return not made.dropped_steps
 
     def _one_sequence(self, wanted: Collection[int]) -> TokenizedExample | None:
         """All turns as one sequence, or None if the template rewrites one of them."""
@@ -146,13 +159,13 @@ class TurnExamples:
     def _encode(self, start: int, last: int) -> _Run:
         """The turns from `start` to `last`, up to the limit or to one that is rewritten."""
         first = self._turns.first(start)
-        opening = self._encoder.opening(first.context, self._max_tokens)
+        opening = self._encoder.opening(first.context, self._limit)
         pieces, num_tokens = [Piece(opening)], len(opening)
         texts, ends, length = [first.context], {}, len(first.context)
         # The context of the first turn is the opening.
         turns, rewritten = [replace(first, context="")], None
         while turns:
-            contexts = self._encoder.after_response([turn.context for turn in turns])
+            contexts = self._encoder.after_response([turn.context for turn in turns], self._limit)
             responses = self._encoder.responses([turn.response for turn in turns])
             for turn, context, response in zip(turns, contexts, responses, strict=True):
                 pieces += [Piece(context), Piece(response, turn.step, turn.lacks_thinking)]
@@ -176,7 +189,7 @@ class TurnExamples:
         return _Run("".join(texts), ends, pieces, num_tokens, tail, rewritten)
 
     def _after(self, text: str) -> list[list[int]]:
-        return self._encoder.after_response([text]) if text else []
+        return self._encoder.after_response([text], self._limit) if text else []
 
     def _is_full(self, num_tokens: int) -> bool:
         return self._max_tokens is not None and num_tokens >= self._max_tokens
@@ -191,6 +204,5 @@ class TurnExamples:
         written differently between them.
         """
         assert self._max_tokens is not None
-        prompts = [self._turns.first(start).context, self._turns.first(last).context]
-        shared = os.path.commonprefix(prompts)  # noqa: RUF071
-        return self._encoder.num_shared(shared) >= self._max_tokens
+        one, other = self._turns.first(start).context, self._turns.first(last).context
+        return self._encoder.share(one[: num_common(one, other)], self._max_tokens)
