@@ -355,3 +355,40 @@ def test_the_manifest_ties_the_checkpoint_to_its_inputs(
     assert manifest.summary["template_digest"] == hashlib.sha256(template.encode()).hexdigest()[:12]
     assert manifest.config["seed"] == 0
     assert manifest.versions.keys() >= {"code", "atlas-tuning", "torch", "transformers"}
+
+
+def test_a_template_that_writes_the_date_has_the_tokens_of_the_day_the_run_was_started(
+    runs: tuple[Path, Path],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datetime
+
+    from atlas.store import run_folders
+    from atlas.training import train_agent as module
+
+    class Yesterday(datetime.date):
+        @classmethod
+        def today(cls) -> Yesterday:
+            return cls(2024, 2, 28)
+
+    seen: list[object] = []
+    load = module.load_renderer
+
+    def watched(place: object, day: object) -> object:
+        seen.append(day)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return load(place, day)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "load_renderer", watched)
+    monkeypatch.setattr(run_folders, "date", Yesterday)
+    out = tmp_path / "dated"
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(quick(tiny_model_folder), *runs, out)
+    (out / "checkpoint-0").mkdir()
+    (out / "checkpoint-0" / "state").write_text("of the interrupted run")
+    monkeypatch.setattr(run_folders, "date", datetime.date)
+    train_agent(quick(tiny_model_folder), *runs, out)
+    assert seen == [datetime.date(2024, 2, 28)] * 2

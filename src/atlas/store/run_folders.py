@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 class Manifest(BaseModel):
     """How a run folder was made, and what is in it.
 
-    `result_settings` are the settings in `config` that affect the result, by dotted name.
+    `result_settings` are the settings in `config` that affect the result, by dotted name. `day` is
+    the date on which the run was started; it stays the same when the run is continued.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +66,7 @@ class Manifest(BaseModel):
     summary: dict[str, Any] = {}
     versions: dict[str, str] = {}
     wall_seconds: float = 0.0
+    day: date | None = None
 
     @property
     def digest(self) -> str:
@@ -276,6 +279,7 @@ def _new_manifest(command: str, config: Config, inputs: Inputs | None) -> Manife
         result_settings=result_settings(config),
         inputs={} if inputs is None or callable(inputs) else dict(inputs),
         versions=installed_versions(),
+        day=date.today(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -118,6 +119,11 @@ class TrainConfig(Config):
         description="drop_tail: cut off the end, so that each remaining step keeps its "
         "whole context; cut_observations: cut observations, so that more "
         "selected steps fit",
+    )
+    date: datetime.date | None = Field(
+        default=None,
+        description="the date that a chat template writes as today's (YYYY-MM-DD); none: the day "
+        "on which the run was started",
     )
     precision: Precision = Field(
         default="auto",

@@ -37,7 +37,7 @@ def print_training_plan(
 
     place = locate_model(config.model)
     settings = read_model_settings(place)
-    renderer = load_renderer(place)
+    renderer = load_renderer(place, config.date)
     built = build_examples(read_selected(selection, trajectories), renderer, config)
     for text in (*renderer.notes, *_describe(built, config)):
         line(text)

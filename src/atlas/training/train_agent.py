@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -98,7 +99,9 @@ def _train(
     """All of an unfinished run; only rank 0 holds `run`."""
     place = locate_model(config.model)
     settings = ranks.together(lambda: read_model_settings(place))
-    read = partial(_read_examples, config, place, trajectories, selection)
+    # A run that is continued on another day must have the same tokens.
+    day = config.date or manifest.day
+    read = partial(_read_examples, config, place, trajectories, selection, day)
     examples, renderer = ranks.together(read)
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
@@ -134,10 +137,14 @@ def _train(
 
 
 def _read_examples(
-    config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path
+    config: TrainConfig,
+    place: ModelPlace,
+    trajectories: Path,
+    selection: Path,
+    day: datetime.date | None,
 ) -> tuple[ExampleSet, Renderer]:
     selected = read_selected(selection, trajectories)
-    renderer = load_renderer(place)
+    renderer = load_renderer(place, day)
     total = read_manifest(selection).summary.get("trajectories")
     with show_progress("tokenizing", total) as bar:
         return build_examples(selected, renderer, config, bar.advance), renderer

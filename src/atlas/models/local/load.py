@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,13 +99,16 @@ def load_tokenizer(place: ModelPlace) -> Any:
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {reason}") from error
 
 
-def load_renderer(place: ModelPlace) -> Renderer:
+def load_renderer(place: ModelPlace, day: date | None = None) -> Renderer:
     """The renderer with the tokenizer of a model.
+
+    Args:
+        day: the date that a chat template writes as today's; None: today.
 
     Raises:
         ModelError: the tokenizer is unusable or has no chat template.
     """
-    return Renderer(load_tokenizer(place), place.name)
+    return Renderer(load_tokenizer(place), place.name, day)
 
 
 def load_renderer_named(name: str | None) -> Renderer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,11 @@ class LocalPlayerConfig(Config):
         description="maximum tokens of history and answer together; an episode that needs "
         "more is truncated",
     )
+    date: datetime.date | None = Field(
+        default=None,
+        description="the date that a chat template writes as today's (YYYY-MM-DD); none: the day "
+        "of the evaluation",
+    )
     precision: Precision = Field(
         default="auto",
         description="fp32, bf16, or auto (bf16 on a GPU that supports it, else fp32)",
@@ -53,7 +59,7 @@ class LocalPlayer:
 
     def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
         place = locate_model(model)
-        renderer = load_renderer(place)
+        renderer = load_renderer(place, config.date)
         loaded = load_model(place, dtype_name(config.precision))
         for note in renderer.notes:
             say(note)
