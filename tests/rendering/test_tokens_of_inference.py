@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from atlas.records import Message, Step, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.rendering.token_ownership import TokenizedExample
+from atlas.rendering.token_ownership import TokenizedExample, steps_stopped_early
+from atlas.training.config import TrainConfig
+from atlas.training.examples import build_examples
 from tests.conftest import make_trajectory
 from tests.rendering.scripted_model import play_recorded
 from tests.rendering.tokenizer_kinds import KINDS, tokenizer_of
 from tests.template_families import FAMILIES, FOLDER
 from tests.templates import CHATML, GEMMA, LLAMA_3, MISTRAL, SPECIAL_TOKENS
+from tests.training.test_trunk_and_branches import select
 
 every_template = pytest.mark.parametrize("name", [*FAMILIES, *SPECIAL_TOKENS])
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -145,3 +148,14 @@ def test_a_response_has_the_tokens_that_say_it_after_a_prompt(kind: str, text: s
     assert decode(prompt + ids, clean_up_tokenization_spaces=False) == (
         decode(prompt, clean_up_tokenization_spaces=False) + text
     )
+
+
+def test_a_response_that_spells_the_end_of_a_turn_is_named() -> None:
+    """No model generates these tokens: it stops at the first end of turn."""
+    renderer = renderer_of("chatml", "byte-level")
+    trajectory = chat(["a", "b", "c"], ["one", "two<|im_end|>\n", "three"])
+    (example,) = renderer.tokenize_trajectory(trajectory)
+    assert steps_stopped_early(example, renderer.stop_ids) == {1}
+    selected = [(trajectory, select(trajectory, [0, 1]))]
+    (problem,) = build_examples(selected, renderer, TrainConfig(model="m")).problems
+    assert problem.reason.startswith("1 of 2 selected steps spell a token that ends a turn")

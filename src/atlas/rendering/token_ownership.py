@@ -77,3 +77,14 @@ def own_tokens(
         tuple(sorted(set(wanted).difference(kept))),
         tuple(unwritten),
     )
+
+
+def steps_stopped_early(example: TokenizedExample, stop_ids: Collection[int]) -> frozenset[int]:
+    """The steps with a token before their last at which a model stops generating.
+
+    Such a response spells the end of a turn. A model that says it is never asked for the rest.
+    """
+    owners = example.step_of_token
+    goes_on = (owners[:-1] != NO_STEP) & (owners[:-1] == owners[1:])
+    stops = np.isin(example.token_ids[:-1], list(stop_ids))
+    return frozenset(owners[:-1][goes_on & stops].tolist())

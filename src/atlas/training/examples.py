@@ -18,7 +18,7 @@ from atlas.errors import ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
-from atlas.rendering.token_ownership import TokenizedExample
+from atlas.rendering.token_ownership import TokenizedExample, steps_stopped_early
 from atlas.training.config import TrainConfig
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 
@@ -168,7 +168,12 @@ def _build(
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
     unwritten = sum(len(chosen.intersection(example.unwritten_thinking)) for example in tokenized)
     cut = {step for example in tokenized for step in example.cut_observations}
+    stopped: set[int] = set()
+    for example in tokenized:
+        stopped |= chosen & steps_stopped_early(example, renderer.stop_ids)
     reasons = {
+        f"{len(stopped)} of {len(chosen)} selected steps spell a token that ends a turn, so their "
+        "tokens differ from what a model generates": stopped,
         f"{dropped} of {len(chosen)} selected steps lie beyond {limit}": dropped,
         f"{len(cut)} observations are left out, so that more selected steps fit into {limit}": cut,
         f"the chat template does not write the thinking of {unwritten} of {len(chosen)} selected "
