@@ -28,7 +28,7 @@ _LONG = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TurnText:
     """One step of a conversation as text.
 
     Attributes:
@@ -80,11 +80,11 @@ class ConversationTurns:
         self._messages = messages
         self._positions = positions
         self._tools = tools
-        self._windows: dict[int, Turn | None] = {}
+        self._windows: dict[int, TurnText | None] = {}
         # 0: the shortened beginning, 1: the true beginning, 2: all messages before.
         self._width = 0
 
-    def first(self, step: int) -> Turn:
+    def first(self, step: int) -> TurnText:
         """The turn at `step` with everything before it as its context, from all messages.
 
         Raises:
@@ -94,7 +94,7 @@ class ConversationTurns:
         opened = self._writer.opened(self._messages[:position], self._tools)
         return self._turn(step, opened, opened, self._messages[: position + 1], self._tools)
 
-    def following(self, step: int) -> Turn | None:
+    def following(self, step: int) -> TurnText | None:
         """The turn at `step` after the turn before it, or None if it rewrites what came before."""
         if step not in self._windows:
             self._windows[step] = self._in_window(step)
@@ -132,7 +132,7 @@ class ConversationTurns:
         opened = self._writer.opened(self._messages[:position], self._tools)
         return self._writer.answered(opened, self._messages[: position + 1], self._tools)[0]
 
-    def _in_window(self, step: int) -> Turn | None:
+    def _in_window(self, step: int) -> TurnText | None:
         before, position = self._positions[step - 1], self._positions[step]
         while True:
             head, tools = self._head(before)
@@ -172,8 +172,8 @@ class ConversationTurns:
         context: str,
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
-    ) -> Turn:
+    ) -> TurnText:
         text, tail = self._writer.answered(opened, messages, tools)
         response = text[len(opened) :]
         lacks = self._writer.lacks_thinking(messages[-1], response)
-        return Turn(step, context, response, tail, lacks)
+        return TurnText(step, context, response, tail, lacks)

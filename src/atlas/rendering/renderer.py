@@ -13,7 +13,6 @@ end of turn. Prompts and responses are encoded separately, as the players do (pi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -24,19 +23,17 @@ from atlas.errors import ModelError
 from atlas.records import Message, ToolCall, Trajectory
 from atlas.rendering.chat_messages import (
     END_OF_THINKING,
-    THINK,
     CallForm,
     choose_call_form,
     fold_system,
     has_thinking_inside,
     take_thinking_apart,
-    thinking_before,
     write_chat_message,
 )
 from atlas.rendering.conversation_turns import ConversationTurns, Writer
 from atlas.rendering.piece_tokens import PieceEncoder
+from atlas.rendering.prompt_ends import response_after
 from atlas.rendering.template_clock import pin_day, refuse_random
-from atlas.rendering.text_prefix import num_common
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.truncation import MARKER, Truncation, cut_observations
 from atlas.rendering.turn_examples import TurnExamples
@@ -347,6 +344,10 @@ class Renderer:
             lambda message, written: (message.reasoning or "").strip() not in written,
         )
 
+    @cached_property
+    def _markup(self) -> tuple[str, ...]:
+        return tuple(token.content for token in self.tokenizer.added_tokens_decoder.values())
+
     def _answered(
         self, opened: str, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
     ) -> tuple[str, str]:
@@ -358,53 +359,13 @@ class Renderer:
         # What ends a whole conversation does not belong to a turn.
         text = self.render(messages, tools=tools).removesuffix(self._shape.finale)
         if not text.startswith(opened):
-            text = self._after_prompt(opened, text, messages[-1])
+            written = response_after(opened, text, messages[-1], self._shape.opener, self._markup)
+            if written is None:
+                raise ModelError(
+                    f"the chat template of {self.name} rewrites what came before a response, so "
+                    "its tokens cannot be located. Give a model whose template does not."
+                )
+            text = opened + written
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
         return text[:end], text[end:]
-
-    def _after_prompt(self, opened: str, text: str, message: Message) -> str:
-        """The prompt and the response where the template does not write the end of the prompt.
-
-        Raises:
-            ModelError: what is not written is not only the end of a generation prompt.
-        """
-        block = re.search(rf"{THINK}\s*({END_OF_THINKING}\s*)?\Z", opened)
-        opener = block.group() if block else self._shape.opener
-        header = opened.removesuffix(opener)
-        if not opener or not text.startswith(header):
-            return opened + self._after_closing_tokens(opened, text)
-        written = text[len(header) :]
-        if not block:
-            return opened + written
-        if block.group(1):
-            # The model is given an empty block, and cannot think in it.
-            return opened + re.sub(rf"\A{THINK}.*?{END_OF_THINKING}\s*", "", written, flags=re.S)
-        # The template writes an empty block where the model has been given an open one.
-        empty = re.match(rf"{THINK}\s*{END_OF_THINKING}", written)
-        if empty:
-            return opened + END_OF_THINKING + written[empty.end() :]
-        return opened + thinking_before(message, written) + written
-
-    def _after_closing_tokens(self, opened: str, text: str) -> str:
-        """The response after a prompt whose end is markup that the template does not write.
-
-        DeepSeek-V3 closes the results of tools only where no call follows, and Gemma-4 closes a
-        turn with a call and words only where nothing follows.
-        """
-        markup = "|".join(
-            re.escape(token.content) for token in self.tokenizer.added_tokens_decoder.values()
-        )
-        start = num_common(opened, text)
-        # Both may begin with another token of the same first letters.
-        for side in (opened, text):
-            for found in re.finditer(markup, side[max(0, start - 100) : start + 100]):
-                place = max(0, start - 100)
-                if place + found.start() < start < place + found.end():
-                    start = place + found.start()
-        if not markup or not re.fullmatch(rf"(?:{markup}|\s)*", opened[start:]):
-            raise ModelError(
-                f"the chat template of {self.name} rewrites what came before a response, so its "
-                "tokens cannot be located. Give a model whose template does not."
-            )
-        return text[start:]
