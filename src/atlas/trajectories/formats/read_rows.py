@@ -56,18 +56,22 @@ def read_rows(file: BinaryIO, container: Container, name: str) -> Iterator[Sourc
 
 
 def holds_lines(file: BinaryIO, name: str) -> bool:
-    """Whether an open file that is not packed is JSON Lines; the file is at its start then."""
+    """Whether an open file that is not packed is JSON Lines; its position stays as it is."""
+    position = file.tell()
     file.seek(0)
     head = read_up_to(file, HEAD_BYTES)
-    file.seek(0)
+    file.seek(position)
     return _shape(head, name) == "lines"
 
 
 def line_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Whole lines of about `size` bytes, with the index of the first; for `rows_of_lines`.
+    """Whole lines of a file, about `size` bytes of them, with the index of the first line.
+
+    They are for `rows_of_lines`.
 
     A line that is too long to hold ends its chunk, cut where it is too long.
     """
+    file.seek(0)
     index = 0
     while chunk := file.read(size):
         start = chunk.rfind(b"\n") + 1
