@@ -18,14 +18,24 @@ from typing import Any
 
 from atlas.errors import MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
-from atlas.exporting.export_selection import ExportConfig, dialect_of, rows_of
+from atlas.exporting.export_selection import (
+    ExportConfig,
+    dialect_of,
+    read_with_tools,
+    rows_of,
+)
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
+from atlas.rendering.count_unwritten import (
+    UnwrittenCount,
+    advise,
+    count_unwritten,
+    name_step,
+)
 from atlas.rendering.loss_mask import IGNORED_LABEL, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
-from atlas.store.readers import read_selected
 
 # The position of a row in the file, and the row.
 PlacedRow = tuple[str, Any]
@@ -34,13 +44,19 @@ NUM_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """What was compared; `unrendered`: trajectories that the chat template refuses, and why."""
+    """What was compared.
+
+    Attributes:
+        unrendered: trajectories that the chat template refuses, and why.
+        notes: sentences on what the chat template does not write.
+    """
 
     num_trajectories: int
     num_rows: int
     num_steps: int
     num_supervised_tokens: int
     unrendered: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         refused = self.unrendered
@@ -68,8 +84,9 @@ def check_export(
     file_rows = read_rows(file)
     differences: list[str] = []
     unrendered: list[str] = []
+    unwritten = UnwrittenCount()
     num_trajectories = num_rows = num_steps = num_tokens = 0
-    for trajectory, chosen in read_selected(selection, trajectories):
+    for trajectory, chosen in read_with_tools(config, trajectories, selection):
         made = rows_of(dialect, trajectory, chosen)
         if isinstance(made, Problem):
             continue
@@ -86,6 +103,14 @@ def check_export(
             # There is nothing to compare, because training leaves this trajectory out too.
             unrendered.append(f"{trajectory.id} ({error})")
             continue
+        counted = count_unwritten(examples, renderer, chosen.indices)
+        unwritten += counted
+        if not config.allow_empty_steps:
+            differences += [
+                f"{name_step(place)}: critical, but only its end of turn is supervised. "
+                f"{advise(renderer, counted)} Or allow it with allow_empty_steps=true"
+                for place in counted.empty
+            ]
         expected = _expected_steps(examples)
         found = comparison.differences(rows, trajectory, chosen, examples, expected)
         differences += [f"trajectory {trajectory.id}{difference}" for difference in found]
@@ -108,7 +133,9 @@ def check_export(
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
         )
-    return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens, tuple(unrendered))
+    notes = tuple(unwritten.notes(renderer, "critical steps"))
+    counts = num_trajectories, num_rows, num_steps, num_tokens
+    return CheckedExport(*counts, tuple(unrendered), notes)
 
 
 def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, SupervisedTurn]:

@@ -25,6 +25,7 @@ from atlas.rendering.chat_messages import fold_system, thinking_before, write_ch
 from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
 from atlas.rendering.truncation import Truncation, cut_observations
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
+from atlas.rendering.unwritten import UnwrittenParts
 
 
 class Renderer:
@@ -163,12 +164,55 @@ class Renderer:
         else:
             sources = [(rendered[step][0], [rendered[step][1]], [step]) for step in wanted]
         examples = [
-            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens) for source in sources
+            self._with_unwritten(
+                own_tokens(self.tokenizer, trajectory.id, *source, max_tokens),
+                owned,
+                tools,
+                *source,
+            )
+            for source in sources
         ]
         if max_tokens is None or truncation == "drop_tail":
             return examples
         cut = [self._with_cuts(trajectory, example, max_tokens, matter) for example in examples]
         return list(chain.from_iterable(cut))
+
+    def _with_unwritten(
+        self,
+        example: TokenizedExample,
+        owned: Sequence[tuple[Message, int]],
+        tools: Sequence[Mapping[str, Any]],
+        text: str,
+        spans: Sequence[ResponseSpan],
+        wanted: Collection[int],
+    ) -> TokenizedExample:
+        """The example with what the template does not write of its messages."""
+        messages = [message for message, _ in owned]
+        place = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
+        shown = [span for span in spans if (example.step_of_token == span.step).any()]
+        unwritten = {}
+        for span in shown:
+            index, written = place[span.step], text[span.start : span.end]
+            unwritten[span.step] = self.parts.of_response(
+                messages[index], written, messages[:index], tools
+            )
+        if shown:
+            context = owned[: place[shown[-1].step]]
+            unwritten[NO_STEP] = self.parts.of_context(context, text, tools)
+        return replace(example, unwritten={step: lost for step, lost in unwritten.items() if lost})
+
+    @cached_property
+    def parts(self) -> UnwrittenParts:
+        """Tells which parts of a message the template leaves out."""
+
+        def write_response(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+            text, span = self._span(messages, len(messages) - 1, 0, tools)
+            return text[span.start : span.end]
+
+        return UnwrittenParts(
+            write_response,
+            lambda messages, tools: self.render(messages, open_turn=True, tools=tools),
+        )
 
     def _with_cuts(
         self,
@@ -275,5 +319,4 @@ class Renderer:
             )
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
-        lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
-        return text, ResponseSpan(step, len(opened), end, lacks_thinking)
+        return text, ResponseSpan(step, len(opened), end)
