@@ -29,9 +29,8 @@ from atlas.exporting.write_rows import read_rows
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.count_unwritten import (
     UnwrittenCount,
-    advise,
     count_unwritten,
-    name_step,
+    refuse_empty_steps,
 )
 from atlas.rendering.loss_mask import IGNORED_LABEL, loss_mask
 from atlas.rendering.renderer import Renderer
@@ -74,8 +73,8 @@ def check_export(
     """Compare `file` with the runs that it was made from.
 
     Raises:
-        MismatchError: a supervised token differs; the message names trajectory, step and tokens of
-            the first differences.
+        MismatchError: a supervised token differs (the message names trajectory, step and tokens of
+            the first differences), or nothing but the end of turn is supervised of a step.
         DataError: the file cannot be read at all.
         RunError: an input is not a finished run of its kind.
     """
@@ -103,14 +102,7 @@ def check_export(
             # There is nothing to compare, because training leaves this trajectory out too.
             unrendered.append(f"{trajectory.id} ({error})")
             continue
-        counted = count_unwritten(examples, renderer, chosen.indices)
-        unwritten += counted
-        if not config.allow_empty_steps:
-            differences += [
-                f"{name_step(place)}: critical, but only its end of turn is supervised. "
-                f"{advise(renderer, counted)} Or allow it with allow_empty_steps=true"
-                for place in counted.empty
-            ]
+        unwritten += count_unwritten(examples, renderer, chosen.indices)
         expected = _expected_steps(examples)
         found = comparison.differences(rows, trajectory, chosen, examples, expected)
         differences += [f"trajectory {trajectory.id}{difference}" for difference in found]
@@ -133,6 +125,8 @@ def check_export(
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
         )
+    if unwritten.empty and not config.allow_empty_steps:
+        raise MismatchError(f"{file}: {refuse_empty_steps(unwritten, renderer, 'critical steps')}")
     notes = tuple(unwritten.notes(renderer, "critical steps"))
     counts = num_trajectories, num_rows, num_steps, num_tokens
     return CheckedExport(*counts, tuple(unrendered), notes)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from atlas.rendering.chat_templates.stock import fitting_template
+from atlas.rendering.chat_templates.stock import STOCK, fitting_template
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.unwritten import WORDS, Part, name_parts, says_nothing
@@ -137,4 +137,13 @@ def advise(renderer: Renderer, unwritten: UnwrittenCount) -> str:
     if not unwritten.of_steps and not unwritten.of_contexts:
         return "The data hold nothing there."
     name = fitting_template(renderer.tokenizer)
-    return f"chat_template={name} writes this: set it, or a file (docs/chat-templates.md)."
+    lost = {*unwritten.of_steps, *unwritten.of_contexts}
+    if STOCK[name].wraps_own:
+        # It leaves thinking to the model's own template.
+        lost.discard("reasoning")
+    if not lost:
+        return "Set chat_template to a file that writes it (docs/chat-templates.md)."
+    return (
+        f"chat_template={name} writes {name_parts(lost)}: set it, or a file "
+        "(docs/chat-templates.md)."
+    )

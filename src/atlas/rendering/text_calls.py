@@ -53,4 +53,5 @@ def writes_text_calls(renderer: Renderer) -> bool:
     except ModelError:
         return False
     end_of_turn = str(renderer.tokenizer.decode(list(renderer.end_of_turn)))
-    return read_text_calls(text.removesuffix(end_of_turn)) == response
+    # Llama 2 and Mistral write a space before a response.
+    return read_text_calls(text.removesuffix(end_of_turn).strip()) == response
