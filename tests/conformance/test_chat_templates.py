@@ -136,6 +136,12 @@ def test_every_row_is_tried_and_every_file_is_a_row() -> None:
     assert files == {row.file for row in STOCK.values()} | {"calls.jinja"}
 
 
+def test_the_page_lists_every_row() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "chat-templates.md").read_text()
+    for name, row in STOCK.items():
+        assert f"| `{name}` | {row.families} |" in page
+
+
 @every_row
 @pytest.mark.parametrize("has_system", [True, False])
 def test_nothing_is_left_out(name: str, model: str, has_system: bool) -> None:

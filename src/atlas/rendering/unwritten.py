@@ -65,8 +65,8 @@ def says_nothing(text: str) -> bool:
 class UnwrittenParts:
     """What one chat template leaves out.
 
-    Each response is rendered once more, alone, so that the cost is linear in the text. Other
-    messages are rendered once for each sequence of roles.
+    Each response is rendered once more, without its history, so that the cost is linear in the
+    text. Other messages are rendered once for each sequence of roles.
 
     Args:
         write_response: renders messages and tools; returns the text of the last message.
