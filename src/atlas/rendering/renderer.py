@@ -25,7 +25,7 @@ from atlas.rendering.chat_messages import fold_system, thinking_before, write_ch
 from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
 from atlas.rendering.truncation import Truncation, cut_observations
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
-from atlas.rendering.unwritten import UnwrittenParts
+from atlas.rendering.unwritten import Part, UnwrittenParts
 
 
 class Renderer:
@@ -163,13 +163,9 @@ class Renderer:
             sources = [(text, [span for _, span in rendered], wanted)]
         else:
             sources = [(rendered[step][0], [rendered[step][1]], [step]) for step in wanted]
+        unwritten = self._unwritten(owned, tools, sources)
         examples = [
-            self._with_unwritten(
-                own_tokens(self.tokenizer, trajectory.id, *source, max_tokens),
-                owned,
-                tools,
-                *source,
-            )
+            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens, unwritten)
             for source in sources
         ]
         if max_tokens is None or truncation == "drop_tail":
@@ -177,29 +173,28 @@ class Renderer:
         cut = [self._with_cuts(trajectory, example, max_tokens, matter) for example in examples]
         return list(chain.from_iterable(cut))
 
-    def _with_unwritten(
+    def _unwritten(
         self,
-        example: TokenizedExample,
         owned: Sequence[tuple[Message, int]],
         tools: Sequence[Mapping[str, Any]],
-        text: str,
-        spans: Sequence[ResponseSpan],
-        wanted: Collection[int],
-    ) -> TokenizedExample:
-        """The example with what the template does not write of its messages."""
+        sources: Sequence[tuple[str, Sequence[ResponseSpan], Collection[int]]],
+    ) -> dict[int, tuple[Part, ...]]:
+        """What the template does not write of the steps in `sources`, and (-1) around them."""
         messages = [message for message, _ in owned]
         place = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
-        shown = [span for span in spans if (example.step_of_token == span.step).any()]
-        unwritten = {}
-        for span in shown:
-            index, written = place[span.step], text[span.start : span.end]
-            unwritten[span.step] = self.parts.of_response(
-                messages[index], written, messages[:index], tools
+        lost = {
+            span.step: self.parts.of_response(
+                messages[place[span.step]],
+                text[span.start : span.end],
+                tools,
+                lambda last=place[span.step]: messages[:last],  # type: ignore[misc]
             )
-        if shown:
-            context = owned[: place[shown[-1].step]]
-            unwritten[NO_STEP] = self.parts.of_context(context, text, tools)
-        return replace(example, unwritten={step: lost for step, lost in unwritten.items() if lost})
+            for text, spans, _ in sources
+            for span in spans
+        }
+        text, spans, _ = sources[-1]
+        lost[NO_STEP] = self.parts.of_context(owned[: place[spans[-1].step]], text, tools)
+        return {step: parts for step, parts in lost.items() if parts}
 
     @cached_property
     def parts(self) -> UnwrittenParts:

@@ -53,12 +53,14 @@ def own_tokens(
     spans: Sequence[ResponseSpan],
     wanted: Collection[int],
     max_tokens: int | None,
+    unwritten: Mapping[int, tuple[Part, ...]],
 ) -> TokenizedExample:
     """Tokenize `text` once, and assign each token to the step whose span contains it.
 
     Args:
         wanted: the steps to report as kept or dropped.
         max_tokens: the rest is cut off; a step that does not fit completely owns no token.
+        unwritten: as in the example, for all steps.
     """
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
@@ -76,4 +78,6 @@ def own_tokens(
             dropped.append(span.step)
     token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
     kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
-    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped))
+    shown = {NO_STEP, *np.unique(owner).tolist()}
+    lost = {step: parts for step, parts in unwritten.items() if step in shown}
+    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), (), lost)

@@ -83,14 +83,14 @@ class UnwrittenParts:
         self,
         message: Message,
         written: str,
-        history: Sequence[Message] = (),
         tools: Tools = (),
+        history: Callable[[], Sequence[Message]] = list,
     ) -> tuple[Part, ...]:
         """The parts of a response that its text `written` lacks.
 
         Args:
-            history: the messages before it, in case the template refuses it without them.
             tools: the tool schemas of its conversation.
+            history: makes the messages before it, in case the template refuses it without them.
         """
         kinds = {part for part, _ in _segments(message.content)}
         holds_text_only = not (message.reasoning or message.tool_calls or "reasoning" in kinds)
@@ -103,7 +103,7 @@ class UnwrittenParts:
             there = self.write_response([ASKED, marked], [EXAMPLE_TOOL] if tools else [])
         except ModelError:
             try:
-                there = self.write_response([*history, marked], tools)
+                there = self.write_response([*history(), marked], tools)
             except ModelError:
                 # The template refuses the markers, for example unknown names of tools.
                 return _not_found(message, written)
@@ -133,7 +133,7 @@ class UnwrittenParts:
             for message, step in run:
                 # A turn of the prompt, such as an example with a call.
                 if step < 0:
-                    missing.update(self.of_response(message, written or "", (), tools))
+                    missing.update(self.of_response(message, written or "", tools))
         if tools and self._loses_schemas(owned[0][0] if owned else ASKED, tools):
             missing.add("schemas")
         return _in_order(missing)
