@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas.errors import ModelError
 from atlas.records import Message, Step, ToolCall, Trajectory
 from atlas.rendering.chat_templates.stock import fitting_template
 from atlas.rendering.count_unwritten import count_unwritten
@@ -316,6 +317,13 @@ def test_a_call_in_an_example_of_the_prompt_is_part_of_the_context() -> None:
     made = conversation(Message(role="assistant", content="Yes."))
     (example,) = REAL["smollm2"][0].tokenize_trajectory(made.model_copy(update={"prompt": prompt}))
     assert example.unwritten == {NO_STEP: ("calls",)}
+
+
+def test_a_refused_conversation_with_tools_names_the_template_to_set() -> None:
+    strict = "{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+    refusing = SMOLLM2.replace("{% if loop", strict + "{% if loop", 1)
+    with pytest.raises(ModelError, match="no tools here.*=chatml-calls writes tool"):
+        renderer_of(refusing).tokenize_trajectory(with_result(RESULT))
 
 
 def test_a_template_that_refuses_markers_is_judged_by_its_text() -> None:

@@ -22,10 +22,15 @@ from typing import Any
 from atlas.errors import ModelError
 from atlas.records import Message, Trajectory
 from atlas.rendering.chat_messages import fold_system, thinking_before, write_chat_message
+from atlas.rendering.chat_templates.stock import fitting_template
 from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
 from atlas.rendering.truncation import Truncation, cut_observations
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
 from atlas.rendering.unwritten import Part, UnwrittenParts
+
+
+def _needs_tools(message: Message) -> bool:
+    return message.role == "tool" or bool(message.tool_calls)
 
 
 class Renderer:
@@ -79,7 +84,14 @@ class Renderer:
             roles += ", …" if messages[6:] else ""
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}): {error}"
+                + (self._advice if any(map(_needs_tools, messages)) else "")
             ) from error
+
+    @cached_property
+    def _advice(self) -> str:
+        """The end of the message where a conversation with tools is refused."""
+        name = fitting_template(self.tokenizer)
+        return f". chat_template={name} writes tool calls and results (docs/chat-templates.md)."
 
     @property
     def notes(self) -> tuple[str, ...]:
