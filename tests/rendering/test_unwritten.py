@@ -322,7 +322,7 @@ def test_a_call_in_an_example_of_the_prompt_is_part_of_the_context() -> None:
 def test_a_refused_conversation_with_tools_names_the_template_to_set() -> None:
     strict = "{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
     refusing = SMOLLM2.replace("{% if loop", strict + "{% if loop", 1)
-    with pytest.raises(ModelError, match="no tools here.*=chatml-calls writes tool"):
+    with pytest.raises(ModelError, match=r"no tools here.*=chatml-calls writes tool"):
         renderer_of(refusing).tokenize_trajectory(with_result(RESULT))
 
 
