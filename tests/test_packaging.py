@@ -105,6 +105,7 @@ def test_the_wheel_holds_types_templates_and_a_version(installed: Path) -> None:
     (package,) = installed.glob("venv/lib/python*/site-packages/atlas")
     assert (package / "py.typed").exists()
     assert list(package.rglob("*.j2"))
+    assert len(list(package.rglob("*-calls.jinja"))) == 5
     assert atlas(installed, "--version").stdout.strip() == f"atlas {__version__}"
 
 

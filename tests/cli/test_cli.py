@@ -62,7 +62,7 @@ def test_help_names_every_command() -> None:
 OPTIONS = {
     "collect": "--out --env",
     "import": "--out --format --tokenizer",
-    "show": "--trajectory --selection --tokens --tokenizer --max-tokens",
+    "show": "--trajectory --selection --tokens --tokenizer --max-tokens --chat-template --tools",
     "label": "--out --annotator --trajectory",
     "select": "--trajectories --out --selector --dry-run",
     "select-train": "--trajectories --selection --out",

@@ -104,18 +104,28 @@ def show(
     max_tokens: Annotated[
         int | None, typer.Option(help="For --tokens: cut the sequence there, as training would.")
     ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(help="For --tokens: a jinja file, or a name of the stock of templates."),
+    ] = None,
+    tools: Annotated[
+        str | None,
+        typer.Option(help="For --tokens: a JSON list of tool schemas, if the logs have none."),
+    ] = None,
 ) -> None:
     """Show a trajectory in the terminal, before training on it."""
     from atlas.models.local.load import load_renderer_named
     from atlas.viewing.terminal.show import show_trajectories, show_trajectory
 
+    if not tokens and (chat_template or tools):
+        raise ConfigError("--chat-template and --tools change tokens, so they need --tokens.")
     if tokens != (tokenizer is not None):
         raise ConfigError(
             "--tokens and --tokenizer NAME go together: the tokens are those of the model to train."
         )
     if trajectory is not None:
-        renderer = load_renderer_named(tokenizer)
-        show_trajectory(plain_console(), run, trajectory, selection, renderer, max_tokens)
+        renderer = load_renderer_named(tokenizer, chat_template)
+        show_trajectory(plain_console(), run, trajectory, selection, renderer, max_tokens, tools)
     elif tokens:
         raise ConfigError(
             "--tokens shows one trajectory, so it needs --trajectory ID. "

@@ -144,7 +144,7 @@ def export(
             "--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of "
             "the model to be trained."
         )
-    renderer = load_renderer_named(config.tokenizer)
+    renderer = load_renderer_named(config.tokenizer, config.chat_template)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         inputs = manifest.inputs.items()
@@ -157,3 +157,5 @@ def export(
         except MismatchError as error:
             fail(f"error: {error}", 1)
         say(f"checked:   {checked} under {config.tokenizer}")
+        for note in checked.notes:
+            say(f"note:      {note}")

@@ -19,6 +19,7 @@ from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
+from atlas.models.local.load import rendering_inputs
 from atlas.models.players import PLAYER, Player
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store.record_files import read_records, write_text
@@ -68,7 +69,8 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
     model = PLAYER.find(config.player.name).describe_model(config.model, out)
-    with start_run(out, "evaluate", config, {"model": model}) as run:
+    template = rendering_inputs(out, getattr(config.player.settings, "chat_template", None))
+    with start_run(out, "evaluate", config, {"model": model, **template}) as run:
         if run.finished:
             return run.manifest
         tasks = ask_world(

@@ -38,6 +38,7 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
         f"{summary['critical_steps']:,} of {summary['steps']:,} steps critical",
         f"left out:  {left_out}",
         *(f"changed:   {count:,} × {loss}" for loss, count in summary["losses"].items()),
+        *(f"note:      {note}" for note in summary.get("notes", ())),
     ]
     stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, Config, result_settings
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
@@ -25,8 +25,12 @@ from atlas.exporting.dialects.base import (
 )
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
+from atlas.models.local.load import rendering_inputs
 from atlas.records import Problem, Selection, Trajectory
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.count_unwritten import UnwrittenCount, refuse_empty_steps
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
@@ -47,6 +51,21 @@ class ExportConfig(Config):
         description="a hub id, a model folder, or a run folder of train; needed for the "
         "dialect `trl` and for --check",
     )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
+    allow_empty_steps: bool = Field(
+        default=False,
+        description="also write and accept critical steps of which the chat template writes only "
+        "the end of turn, instead of stopping",
+    )
+
+    @model_validator(mode="after")
+    def _template_has_a_tokenizer(self) -> ExportConfig:
+        if self.chat_template is not None and self.tokenizer is None:
+            raise ValueError("chat_template=… changes tokens, so it needs --tokenizer NAME")
+        return self
 
 
 def export_selection(
@@ -78,14 +97,15 @@ def export_selection(
         inputs={
             "trajectories": run_input(trajectories, out.parent, tuple(TRAJECTORY_FILES)),
             "selection": run_input(selection, out.parent, ("select",)),
+            **rendering_inputs(out.parent, config.chat_template, config.tools),
         },
         versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
     if earlier := _earlier(out, wanted):
         return earlier
-    selected = read_selected(selection, trajectories)
+    selected = read_with_tools(config, trajectories, selection)
     out.parent.mkdir(parents=True, exist_ok=True)
-    export = _Export(dialect)
+    export = _Export(dialect, renderer, config)
     num_rows = write_rows(out, export.rows(selected), dialect)
     if not num_rows:
         out.unlink()
@@ -108,6 +128,19 @@ def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
     return made
 
 
+def read_with_tools(
+    config: ExportConfig, trajectories: Path, selection: Path
+) -> Iterator[tuple[Trajectory, Selection]]:
+    """Each trajectory with its selection, and with the schemas of `config.tools` if it has none.
+
+    Raises:
+        RunError: an input is not a finished run of its kind.
+        ConfigError: `config.tools` is not a file of tool schemas.
+    """
+    tools, selected = read_tools(config.tools), read_selected(selection, trajectories)
+    return ((with_tools(trajectory, tools), chosen) for trajectory, chosen in selected)
+
+
 def rows_of(
     dialect: Dialect, trajectory: Trajectory, selection: Selection
 ) -> list[ExportRow] | Problem:
@@ -125,8 +158,11 @@ def rows_of(
 class _Export:
     """Makes rows, and counts the trajectories and steps in them."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, renderer: Renderer | None, config: ExportConfig) -> None:
         self._dialect = dialect
+        self._renderer = renderer
+        self._allows_empty_steps = config.allow_empty_steps
+        self._unwritten = UnwrittenCount()
         self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self.problems: list[Problem] = []
@@ -140,7 +176,15 @@ class _Export:
             num_critical = len(selection.critical_steps)
             self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
             self._losses.update(self._dialect.losses(trajectory))
+            self._unwritten += self._dialect.unwritten(trajectory, selection)
             yield from rows
+        self._check_empty_steps()
+
+    def _check_empty_steps(self) -> None:
+        """Refuse rows of tokens that would train a model to say nothing."""
+        empty = self._unwritten.empty
+        if empty and self._renderer is not None and not self._allows_empty_steps:
+            raise DataError(refuse_empty_steps(self._unwritten, self._renderer, "critical steps"))
 
     def summary(self, num_rows: int) -> dict[str, Any]:
         return {
@@ -151,7 +195,12 @@ class _Export:
             "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
             "losses": dict(self._losses.most_common()),
+            **({"notes": notes} if (notes := self._notes()) else {}),
         }
+
+    def _notes(self) -> list[str]:
+        renderer = self._renderer
+        return [] if renderer is None else self._unwritten.notes(renderer, "critical steps")
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
@@ -168,11 +217,19 @@ def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
         raise RunError(
             f"{out} was not written by 'atlas export' (no readable {manifest.name}). {advice}"
         ) from None
-    if earlier.config != wanted.config or _digests(earlier) != _digests(wanted):
+    if _settings(earlier) != _settings(wanted) or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
     if earlier.outputs.get(out.name) != file_digest(out):
         raise RunError(f"{out} was changed after 'atlas export' wrote it. {advice}")
     return earlier
+
+
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    """The settings in a manifest that affect the rows; one that was added later has its default."""
+    try:
+        return result_settings(ExportConfig.model_validate(manifest.config))
+    except (ConfigError, ValidationError):
+        return manifest.config
 
 
 def _digests(manifest: Manifest) -> dict[str, str | None]:

@@ -22,9 +22,15 @@ from typing import Any
 from atlas.errors import ModelError
 from atlas.records import Message, Trajectory
 from atlas.rendering.chat_messages import fold_system, thinking_before, write_chat_message
+from atlas.rendering.chat_templates.stock import fitting_template
 from atlas.rendering.token_ownership import NO_STEP, ResponseSpan, TokenizedExample, own_tokens
 from atlas.rendering.truncation import Truncation, cut_observations
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
+from atlas.rendering.unwritten import Part, UnwrittenParts
+
+
+def _needs_tools(message: Message) -> bool:
+    return message.role == "tool" or bool(message.tool_calls)
 
 
 class Renderer:
@@ -78,7 +84,14 @@ class Renderer:
             roles += ", …" if messages[6:] else ""
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}): {error}"
+                + (self._advice if any(map(_needs_tools, messages)) else "")
             ) from error
+
+    @cached_property
+    def _advice(self) -> str:
+        """The end of the message where a conversation with tools is refused."""
+        name = fitting_template(self.tokenizer)
+        return f". chat_template={name} writes tool calls and results (docs/chat-templates.md)."
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -162,13 +175,51 @@ class Renderer:
             sources = [(text, [span for _, span in rendered], wanted)]
         else:
             sources = [(rendered[step][0], [rendered[step][1]], [step]) for step in wanted]
+        unwritten = self._unwritten(owned, tools, sources)
         examples = [
-            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens) for source in sources
+            own_tokens(self.tokenizer, trajectory.id, *source, max_tokens, unwritten)
+            for source in sources
         ]
         if max_tokens is None or truncation == "drop_tail":
             return examples
         cut = [self._with_cuts(trajectory, example, max_tokens, matter) for example in examples]
         return list(chain.from_iterable(cut))
+
+    def _unwritten(
+        self,
+        owned: Sequence[tuple[Message, int]],
+        tools: Sequence[Mapping[str, Any]],
+        sources: Sequence[tuple[str, Sequence[ResponseSpan], Collection[int]]],
+    ) -> dict[int, tuple[Part, ...]]:
+        """What the template does not write of the steps in `sources`, and (-1) around them."""
+        messages = [message for message, _ in owned]
+        place = {step: index for index, (_, step) in enumerate(owned) if step != NO_STEP}
+        lost = {
+            span.step: self.parts.of_response(
+                messages[place[span.step]],
+                text[span.start : span.end],
+                tools,
+                lambda last=place[span.step]: messages[:last],  # type: ignore[misc]
+            )
+            for text, spans, _ in sources
+            for span in spans
+        }
+        text, spans, _ = sources[-1]
+        lost[NO_STEP] = self.parts.of_context(owned[: place[spans[-1].step]], text, tools)
+        return {step: parts for step, parts in lost.items() if parts}
+
+    @cached_property
+    def parts(self) -> UnwrittenParts:
+        """Tells which parts of a message the template leaves out."""
+
+        def write_response(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+            text, span = self._span(messages, len(messages) - 1, 0, tools)
+            return text[span.start : span.end]
+
+        return UnwrittenParts(
+            write_response,
+            lambda messages, tools: self.render(messages, open_turn=True, tools=tools),
+        )
 
     def _with_cuts(
         self,
@@ -275,5 +326,4 @@ class Renderer:
             )
         tail = self._shape.tail
         end = len(text) - len(tail) if text.endswith(tail) else len(text)
-        lacks_thinking = (messages[index].reasoning or "").strip() not in text[len(opened) : end]
-        return text, ResponseSpan(step, len(opened), end, lacks_thinking)
+        return text, ResponseSpan(step, len(opened), end)

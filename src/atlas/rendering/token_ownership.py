@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from atlas.rendering.unwritten import Part
 
 NO_STEP = -1
 
@@ -22,8 +24,8 @@ class TokenizedExample:
             contains the token, or -1.
         steps: the steps that own tokens here.
         dropped_steps: wanted steps that did not fit completely into the token limit.
-        unwritten_thinking: steps whose thinking the template does not write.
         cut_observations: steps whose observation was replaced by a marker.
+        unwritten: the parts that the template does not write, by step; -1: of other messages.
     """
 
     trajectory_id: str
@@ -31,8 +33,8 @@ class TokenizedExample:
     step_of_token: NDArray[np.int32]
     steps: tuple[int, ...]
     dropped_steps: tuple[int, ...] = ()
-    unwritten_thinking: tuple[int, ...] = ()
     cut_observations: tuple[int, ...] = ()
+    unwritten: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,6 @@ class ResponseSpan:
     step: int
     start: int
     end: int
-    lacks_thinking: bool
 
 
 def own_tokens(
@@ -52,12 +53,14 @@ def own_tokens(
     spans: Sequence[ResponseSpan],
     wanted: Collection[int],
     max_tokens: int | None,
+    unwritten: Mapping[int, tuple[Part, ...]],
 ) -> TokenizedExample:
     """Tokenize `text` once, and assign each token to the step whose span contains it.
 
     Args:
         wanted: the steps to report as kept or dropped.
         max_tokens: the rest is cut off; a step that does not fit completely owns no token.
+        unwritten: as in the example, for all steps.
     """
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     token_ids = np.asarray(encoded["input_ids"], dtype=np.int32)
@@ -75,5 +78,6 @@ def own_tokens(
             dropped.append(span.step)
     token_ids, owner = token_ids[:max_tokens], owner[:max_tokens]
     kept = tuple(sorted(set(owner[owner != NO_STEP].tolist()) & set(wanted)))
-    unwritten = tuple(span.step for span in spans if span.lacks_thinking and span.step in kept)
-    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), unwritten)
+    shown = {NO_STEP, *np.unique(owner).tolist()}
+    lost = {step: parts for step, parts in unwritten.items() if step in shown}
+    return TokenizedExample(trajectory_id, token_ids, owner, kept, tuple(dropped), (), lost)

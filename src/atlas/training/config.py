@@ -8,6 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.local.load import Precision
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.tool_schemas import TOOLS_HELP
 from atlas.rendering.truncation import Truncation
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
@@ -80,6 +82,15 @@ class TrainConfig(Config):
 
     model: Annotated[str, BY_CONTENT] = Field(
         description="a hub id, a model folder, or a run folder of train"
+    )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=f"{CHAT_TEMPLATE_HELP}; saved with the checkpoint"
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
+    allow_empty_steps: bool = Field(
+        default=False,
+        description="also train on selected steps of which the chat template writes only the "
+        "end of turn, instead of stopping",
     )
     epochs: float = Field(default=1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")

@@ -15,7 +15,7 @@ from atlas.terminal.visible_text import print_text, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
-from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
 from atlas.training.model_shape import measure_shape
 from atlas.training.schedule import schedule_examples
 
@@ -28,7 +28,8 @@ def print_training_plan(
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
             trajectories.
-        DataError: a selected step lacks the weight that the config names.
+        DataError: a selected step lacks the weight that the config names, or is rendered as an end
+            of turn only.
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
 
@@ -37,9 +38,10 @@ def print_training_plan(
 
     place = locate_model(config.model)
     settings = read_model_settings(place)
-    renderer = load_renderer(place)
+    renderer = load_renderer(place, config.chat_template)
     built = build_examples(read_selected(selection, trajectories), renderer, config)
-    for text in (*renderer.notes, *_describe(built, config)):
+    notes = built.unwritten.notes(renderer, "selected steps")
+    for text in (*renderer.notes, *_describe(built, config), *notes):
         line(text)
     if not built.examples:
         line(
@@ -48,6 +50,7 @@ def print_training_plan(
             f"--selection {selection}"
         )
         return
+    check_empty_steps(built, renderer, config)
     check_tokens(settings, built, config.model)
     schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = schedule.examples

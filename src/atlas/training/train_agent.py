@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError, DataError
-from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
+from atlas.models.local.load import (
+    ModelPlace,
+    load_renderer,
+    locate_model,
+    model_input,
+    rendering_inputs,
+)
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
@@ -19,7 +25,7 @@ from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
@@ -83,6 +89,7 @@ def _check(
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),
         "model": model_input(config.model, out),
+        **rendering_inputs(out, config.chat_template, config.tools),
     }
 
 
@@ -102,10 +109,11 @@ def _train(
     examples, renderer = ranks.together(read)
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
+    ranks.together(lambda: check_empty_steps(examples, renderer, config))
     order = config.epochs, config.batch_size, config.seed
     schedule = ranks.together(lambda: schedule_examples(examples.by_trajectory, *order))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
-    for note in renderer.notes:
+    for note in (*renderer.notes, *examples.unwritten.notes(renderer, "selected steps")):
         say(note)
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
@@ -137,7 +145,7 @@ def _read_examples(
     config: TrainConfig, place: ModelPlace, trajectories: Path, selection: Path
 ) -> tuple[ExampleSet, Renderer]:
     selected = read_selected(selection, trajectories)
-    renderer = load_renderer(place)
+    renderer = load_renderer(place, config.chat_template)
     total = read_manifest(selection).summary.get("trajectories")
     with show_progress("tokenizing", total) as bar:
         return build_examples(selected, renderer, config, bar.advance), renderer
@@ -171,6 +179,8 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
         "loss_normalizer": config.loss_normalizer,
         "step_weights": config.step_weights,
     }
+    if unwritten := examples.unwritten.as_summary():
+        summary["num_unwritten"] = unwritten
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
 
 ExportRow = dict[str, Any]
@@ -112,6 +113,10 @@ class Dialect:
             ValueError, KeyError, TypeError: the row is damaged.
         """
         raise NotImplementedError
+
+    def unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount:
+        """What a chat template does not write, in rows of tokens."""
+        return UnwrittenCount()
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         """The changes that apply to this trajectory."""

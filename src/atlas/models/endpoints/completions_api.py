@@ -23,10 +23,12 @@ from atlas.models.local.step_tokens import (
     Measured,
     ScoringPrompt,
     StepTokens,
+    count_unwritten_steps,
     scoring_prompts,
     tokens_by_step,
 )
 from atlas.records import Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
 
 # A log-probability may exceed 0 by this much because of rounding in half precision.
@@ -53,6 +55,7 @@ class CompletionsScorer:
         self._endpoint = JsonEndpoint("/completions", model, endpoint)
         self._num_likeliest = num_likeliest
         self._has_scored = False
+        self.unwritten = UnwrittenCount()
 
     async def read(self, trajectory: Trajectory) -> list[StepTokens]:
         """The tokens of each step, one entry a step.
@@ -63,6 +66,7 @@ class CompletionsScorer:
             ModelError: the server has no such model, refuses the key, or does not score prompts.
         """
         prompts = scoring_prompts(trajectory, self.renderer, None, self.name)
+        self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
         measured = [(prompt, await self._measure(prompt)) for prompt in prompts]
         return tokens_by_step(len(trajectory.steps), measured)
 

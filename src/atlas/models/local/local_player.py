@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.local.load import (
     Precision,
     dtype_name,
@@ -16,6 +16,7 @@ from atlas.models.local.load import (
     locate_model,
     model_input,
 )
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.store.run_folders import Input
 from atlas.terminal.progress import say
 
@@ -32,6 +33,9 @@ class LocalPlayerConfig(Config):
         ge=16,
         description="maximum tokens of history and answer together; an episode that needs "
         "more is truncated",
+    )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
     )
     precision: Precision = Field(
         default="auto",
@@ -53,7 +57,7 @@ class LocalPlayer:
 
     def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
         place = locate_model(model)
-        renderer = load_renderer(place)
+        renderer = load_renderer(place, config.chat_template)
         loaded = load_model(place, dtype_name(config.precision))
         for note in renderer.notes:
             say(note)

@@ -17,6 +17,7 @@ from rich.text import Text
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.tool_schemas import read_tools, with_tools
 from atlas.store.readers import read_selected, read_selections, read_trajectories
 from atlas.terminal.visible_text import one_line, print_text, print_whole, shortened, visible
 from atlas.viewing.terminal.show_tokens import print_tokens
@@ -61,16 +62,21 @@ def show_trajectory(
     selection: Path | None = None,
     renderer: Renderer | None = None,
     max_tokens: int | None = None,
+    tools: str | None = None,
 ) -> None:
     """One trajectory: header, prompt, and numbered steps with the critical ones highlighted.
 
     With a renderer, its tokens are shown too.
+
+    Args:
+        tools: a file of tool schemas, for a trajectory without any.
 
     Raises:
         DataError: no id begins with `id_prefix`, or several do.
         RunError: an input is not a finished run of its kind.
     """
     trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
+    trajectory = with_tools(trajectory, read_tools(tools))
     chosen = read_selections(selection, run)[trajectory.id] if selection else None
     print_trajectory(console, trajectory, chosen)
     if renderer is not None:
