@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from atlas.errors import ConfigError
@@ -20,6 +20,14 @@ from atlas.lookup import nearest
 
 # The type of a validator's PydanticCustomError whose message does not quote the value.
 SECRET = "secret"
+# Limits of a recipe. The largest of this project has 2 kB, 150 values and a depth of 4.
+MAX_RECIPE_BYTES = 1 << 20
+MAX_RECIPE_VALUES = 100_000
+MAX_RECIPE_DEPTH = 50
+# Of a message about a recipe: mistakes that are listed, and characters of a quoted value.
+MAX_MISTAKES = 10
+MAX_QUOTED = 80
+MAX_SAID = 400
 
 
 class Mark(Enum):
@@ -38,6 +46,15 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+    @model_validator(mode="after")
+    def _texts_are_not_empty(self) -> Config:
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            inner = value if isinstance(value, tuple | list) else (value,)
+            if any(one == "" for one in inner) and value != field.default:
+                raise ValueError(f"{name} holds an empty text. Give a value, or leave {name} out")
+        return self
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -112,7 +129,16 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost."""
+    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost.
+
+    Aliases are expanded only within the limits of a recipe.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _measure(node, {}, ())
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -123,15 +149,85 @@ class _RecipeLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
+def _construct_scalar(loader: _RecipeLoader, node: yaml.ScalarNode) -> Any:
+    """A text or an integer. No message could quote half of a surrogate pair or a huge integer."""
+    text = node.value
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        reason = "a text holds half of a surrogate pair"
+        raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+    if node.tag.endswith(":str"):
+        return text
+    if len(text) > MAX_QUOTED:
+        reason = f"an integer has more than {MAX_QUOTED} digits"
+        raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+    return loader.construct_yaml_int(node)
+
+
+for _tag in ("str", "int"):
+    _RecipeLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_scalar)
+
+
+def _measure(
+    node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], above: tuple[yaml.Node, ...]
+) -> tuple[int, int]:
+    """(values, depth) of a node with its aliases written out; refuses what exceeds the limits."""
+    if node in known:
+        return known[node]
+    if node in above:
+        raise yaml.constructor.ConstructorError(
+            None, None, "an alias stands inside of what it repeats", node.start_mark
+        )
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        inner = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    sizes = [_measure(part, known, (*above, node)) for part in inner]
+    size = 1 + sum(values for values, _ in sizes)
+    depth = 1 + max((depth for _, depth in sizes), default=0)
+    if size > MAX_RECIPE_VALUES or depth > MAX_RECIPE_DEPTH:
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, aliases written "
+            "out",
+            node.start_mark,
+        )
+    known[node] = size, depth
+    return known[node]
+
+
+def _parse(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ValueError: it is not YAML, or exceeds the limits of a recipe.
+    """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
+        return yaml.load(text, _RecipeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError(f"it has more than {MAX_RECIPE_DEPTH} levels") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or exceeds the limits of a recipe.
+    """
+    try:
+        with path.open("rb") as file:
+            written = file.read(MAX_RECIPE_BYTES + 1)
+        if len(written) > MAX_RECIPE_BYTES:
+            raise ValueError(f"it has more than {MAX_RECIPE_BYTES:,} bytes")
+        values = _parse(written.decode("utf-8"))
     except FileNotFoundError:
         advice = "Give the path of a YAML file, or only key=value settings."
         raise ConfigError(f"recipe {path} does not exist. {advice}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        # ValueError: not UTF-8, or a date that does not exist.
+    except (OSError, ValueError) as error:
+        # ValueError: also not UTF-8, or a date that does not exist.
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     if values is None:
         return {}
@@ -187,9 +283,10 @@ def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"'{override}' is not a setting, expected key=value.")
     try:
-        value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"setting '{override}': the value is not YAML: {error}") from error
+        value = _parse(text)
+    except ValueError as error:
+        shown = override if len(override) <= MAX_QUOTED else f"{override[:MAX_QUOTED]}…"
+        raise ConfigError(f"setting '{shown}': the value is not YAML: {error}") from error
     # YAML 1.1 reads 1e-4 as a string.
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         value = float(value)
@@ -225,14 +322,17 @@ def _explain(
     kind: type[BaseModel], values: Mapping[str, Any], error: ValidationError, where: str
 ) -> str:
     lines = []
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
+    problems = error.errors()
+    for problem in problems[:MAX_MISTAKES]:
+        path = [str(part)[:MAX_QUOTED] for part in problem["loc"]]
         name = ".".join(path)
         said = problem["msg"].removeprefix("Value error, ")
         said = said.replace("a valid tuple", "a list").rstrip(".")
+        # A message of a validator may quote a whole text.
+        said = said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]}…"
         given = problem.get("input")
         # The message does not quote a whole section.
-        quoted = "" if isinstance(given, dict | BaseModel) else f" is {given!r}"
+        quoted = "" if isinstance(given, dict | BaseModel) else f" is {_quoted(given)}"
         match problem["type"]:
             case "extra_forbidden":
                 line = f"unknown key '{name}'.{_advice(kind, values, path)}"
@@ -246,7 +346,15 @@ def _explain(
             case other:
                 line = f"'{name}'{'' if other == SECRET else f'{quoted}:'} {said}."
         lines.append(f"{where}: {line}")
+    if left := len(problems) - len(lines):
+        lines.append(f"{where}: … and {left} more mistakes.")
     return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    """The beginning of a value's text."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str]) -> str:
