@@ -70,8 +70,13 @@ HOSTILE = {
 }
 
 
-def sentences(error: AtlasError) -> list[str]:
-    return str(error).splitlines()
+def refusal_of(config: type[Config], recipe: Path) -> list[str]:
+    """The sentences in which a recipe is refused; none if it is read."""
+    try:
+        load_config(config, recipe)
+    except AtlasError as error:
+        return str(error).splitlines()
+    return []
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -124,11 +129,9 @@ def test_a_value_of_a_wrong_type_is_a_sentence_or_a_value(
     for wrong in WRONG:
         others = {name: value for name, value in required(config).items() if name != field}
         recipe.write_text(yaml.safe_dump(others) + f"{field}: {wrong}\n", encoding="utf-8")
-        try:
-            load_config(config, recipe)
-        except AtlasError as error:
-            assert 0 < len(sentences(error)) <= 11, wrong
-            assert all(len(line) < 600 for line in sentences(error)), (wrong, str(error))
+        lines = refusal_of(config, recipe)
+        assert len(lines) <= 11, wrong
+        assert all(0 < len(line) < 600 for line in lines), (wrong, lines)
 
 
 YAML_VALUES = st.recursive(
@@ -156,14 +159,7 @@ def test_any_recipe_is_a_config_or_an_atlas_error(
     with TemporaryDirectory() as folder:
         recipe = Path(folder) / "r.yaml"
         recipe.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
-        check(config, recipe)
-
-
-def check(config: type[Config], recipe: Path) -> None:
-    try:
-        load_config(config, recipe)
-    except AtlasError as error:
-        assert sentences(error)
+        assert all(refusal_of(config, recipe))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 
 from atlas.errors import AtlasError, ConfigError
 
-
 # Characters of a name in a message.
 MAX_NAME = 120
 

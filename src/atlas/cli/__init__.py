@@ -13,6 +13,7 @@ import sys
 from atlas.cli import data, running, selecting, tuning
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, DependencyError, RankError
+from atlas.terminal.output import tolerate_encodings
 
 __all__ = ["app", "data", "main", "running", "selecting", "tuning"]
 
@@ -40,6 +41,7 @@ def main() -> None:
     kept = "Finished work is kept; run the same command to resume."
     if sys.argv[1:2] == ["import"]:
         kept = "An interrupted import keeps nothing; run the same command to start again."
+    tolerate_encodings()
     try:
         app()
     except RankError:
