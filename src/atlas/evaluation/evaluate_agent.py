@@ -17,13 +17,14 @@ from atlas.environments.base import ENVIRONMENT
 from atlas.environments.checked import list_tasks
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds, ask_world
+from atlas.errors import ConfigError
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
 from atlas.models.players import PLAYER, Player
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store.record_files import read_records, write_text
 from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Manifest, start_run
+from atlas.store.run_folders import Input, Manifest, start_run
 from atlas.terminal.progress import show_progress
 
 EPISODES_FILE = "episodes.jsonl"
@@ -68,6 +69,11 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
     model = PLAYER.find(config.player.name).describe_model(config.model, out)
+    if not isinstance(model, Input):
+        raise ConfigError(
+            f"player '{config.player.name}': describe_model returned {model!r:.80}, expected an "
+            "atlas.store.run_folders.Input."
+        )
     with start_run(out, "evaluate", config, {"model": model}) as run:
         if run.finished:
             return run.manifest
@@ -108,15 +114,24 @@ def _play(
     source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
     openings = (Opening(task.id, task, source) for task in tasks)
     player: Player = PLAYER.make(config.player, config.model, config.seed)
-    num_success = 0
+    num_success = num_answers = 0
+
+    def note() -> str:
+        return f"{num_success:,} succeeded, {num_answers:,} answers"
+
+    def count_answer() -> None:
+        nonlocal num_answers
+        num_answers += 1
+        bar.tell(note())
+
     try:
         with (
             Worlds.of(config.environment, config.worlds, config.limits) as worlds,
             show_progress("playing", num_all, num_all - len(tasks)) as bar,
         ):
-            for _, episode in play_episodes(openings, worlds, player):
+            for _, episode in play_episodes(openings, worlds, player, count_answer):
                 log.append(episode.trajectory)
                 num_success += episode.trajectory.outcome.status == "success"
-                bar.advance(f"{num_success} succeeded")
+                bar.advance(note())
     finally:
         player.end()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.config import check_config
+from atlas.config import check_config, require_extras_of
 from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
@@ -38,8 +38,6 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe,
             section and key.
     """
-    # A missing base model is reported now, before other stages spend an hour.
-    locate_model(str(config.train["model"]))
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)
@@ -49,6 +47,10 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     )
     folders = [stage.out for stage in plan.stages]
     plan.add("report", out / "report", build_report, report, needs=folders)
+    # A missing package or base model is reported now, before other stages spend an hour.
+    for stage in plan.stages:
+        require_extras_of(stage.config)
+    locate_model(str(config.train["model"]))
     return plan.stages
 
 

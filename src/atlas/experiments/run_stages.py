@@ -18,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from atlas.config import Config
 from atlas.errors import RunError
 from atlas.store.run_folders import Manifest, read_manifest
 from atlas.terminal.progress import Shown, open_rows, report_to
@@ -42,6 +43,13 @@ class Stage:
     make: Callable[..., Manifest]
     arguments: tuple[Any, ...] = ()
     needs: tuple[Path, ...] = ()
+
+    @property
+    def config(self) -> Config:
+        """The settings of the stage, which are its first argument."""
+        config = self.arguments[0]
+        assert isinstance(config, Config)
+        return config
 
     def run(self) -> Manifest:
         """Make the run folder or resume it. A finished stage returns at once."""

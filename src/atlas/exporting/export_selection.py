@@ -48,6 +48,9 @@ class ExportConfig(Config):
         "dialect `trl` and for --check",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
+
 
 def export_selection(
     config: ExportConfig,

@@ -137,7 +137,7 @@ def _open_worker(
 
 
 def _play_chunk(config: CollectConfig, worlds: Worlds, tasks: Sequence[Task]) -> list[Trajectory]:
-    player, source = ExpertPlayer(), _source(config)
+    player, source = ExpertPlayer(worlds), _source(config)
     openings = []
     for task in tasks:
         take_seat = partial(player.seat, task.id, seed=episode_seed(task, config.seed))

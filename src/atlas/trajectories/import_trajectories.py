@@ -25,6 +25,7 @@ from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
 from atlas.records import Problem
+from atlas.shipped import FOLDER, shipped
 from atlas.store.record_files import RecordWriter, file_digest
 from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
@@ -99,6 +100,9 @@ class ImportConfig(Config):
         description="processes that convert a large JSON Lines file; none: one per CPU, at most 8",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
+
 
 def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
     """Read every file that `config.paths` stands for into the run folder `out`.
@@ -114,7 +118,8 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
     with TemporaryDirectory(prefix="atlas-import-") as folder:
         if STDIN in config.paths:
             spool_stdin(Path(folder))
-        given = find_files(config.paths, out, Path(folder))
+        paths = [str(shipped(Path(one))) if one.startswith(FOLDER) else one for one in config.paths]
+        given = find_files(paths, out, Path(folder))
         existed = out.exists()
         try:
             with start_run(

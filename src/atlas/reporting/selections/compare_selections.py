@@ -81,6 +81,9 @@ class CompareConfig(Config):
             raise ValueError("a selection run is named twice, expected each once")
         return selections
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("report",) * self.plot + ("train",) * (self.tokenizer is not None)
+
 
 def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.

@@ -62,6 +62,9 @@ class SelectTrainConfig(Config):
     )
     seed: int = Field(default=0, description="seed for the choice of held-out tasks")
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("select",) if self.encoder is None else ("select", "train")
+
 
 def train_selector(
     config: SelectTrainConfig, trajectories: Path, selection: Path, out: Path

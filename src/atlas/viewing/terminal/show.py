@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 from pathlib import Path
 
+from pydantic import Field
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
@@ -22,6 +24,23 @@ from atlas.terminal.visible_text import one_line, print_text, print_whole, short
 from atlas.viewing.terminal.show_tokens import print_tokens
 
 NUM_LISTED = 20
+
+
+class ShowConfig(Config):
+    """How the tokens of a trajectory are shown."""
+
+    tokenizer: str | None = Field(
+        default=None,
+        description="whose tokens are shown: a hub id, a model folder, or a run folder of train",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="cut the sequence there, as training would"
+    )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
+
+
 CRITICAL, PLAIN = "▶", " "
 
 
@@ -61,10 +80,12 @@ def show_trajectory(
     selection: Path | None = None,
     renderer: Renderer | None = None,
     max_tokens: int | None = None,
+    *,
+    whole: bool = False,
 ) -> None:
     """One trajectory: header, prompt, and numbered steps with the critical ones highlighted.
 
-    With a renderer, its tokens are shown too.
+    With a renderer, its tokens are shown too. Long texts are shortened, unless `whole`.
 
     Raises:
         DataError: no id begins with `id_prefix`, or several do.
@@ -72,7 +93,7 @@ def show_trajectory(
     """
     trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
     chosen = read_selections(selection, run)[trajectory.id] if selection else None
-    print_trajectory(console, trajectory, chosen)
+    print_trajectory(console, trajectory, chosen, whole=whole)
     if renderer is not None:
         print_tokens(console, trajectory, chosen, renderer, max_tokens)
 
@@ -101,23 +122,32 @@ def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) 
     return found[0]
 
 
-def print_trajectory(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
-    """A whole trajectory without its tokens."""
+def print_trajectory(
+    console: Console,
+    trajectory: Trajectory,
+    selection: Selection | None,
+    *,
+    whole: bool = False,
+) -> None:
+    """All steps of a trajectory without tokens. Long texts are shortened, unless `whole`."""
     for name, value in _header(trajectory, selection).items():
         if value:
-            line = Text.assemble((f"{name:11}", "bold"), one_line(value, 200))
+            line = Text.assemble((f"{name:11}", "bold"), one_line(value, None if whole else 200))
             console.print(line, soft_wrap=True)
     if trajectory.prompt:
         console.print(Text("prompt", style="bold"))
     for message in trajectory.prompt:
-        print_text(console, f"  {message.role}: {one_line(message.content, 160)}", "dim")
+        if whole:
+            _print_observation(console, message, whole)
+        else:
+            print_text(console, f"  {message.role}: {one_line(message.content, 160)}", "dim")
     critical_steps = selection.critical_steps if selection else ()
     chosen = {step.index: step for step in critical_steps}
     for index, step in enumerate(trajectory.steps):
-        print_step(console, index, step, chosen.get(index))
+        print_step(console, index, step, chosen.get(index), whole=whole)
     for message in trajectory.final_observation:
         console.print()
-        _print_observation(console, message, whole=False, before="at the end, ")
+        _print_observation(console, message, whole, before="at the end, ")
 
 
 def print_step(
