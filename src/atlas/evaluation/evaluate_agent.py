@@ -49,6 +49,12 @@ class EvaluateConfig(Config):
         default="held_in_test", description="which split of the environment's tasks to play"
     )
     episodes: int = Field(default=200, ge=1, description="number of tasks; each is played once")
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="play the first of these tasks only, at most this many; arms with the same "
+        "episodes and seed stay comparable task by task",
+    )
     seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=64,
@@ -81,7 +87,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
             config.limits,
-        )
+        )[: config.limit]
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             try:
@@ -102,7 +108,10 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
             for episode in episodes
             if not episode.outcome.is_valid
         )
-        return run.finish(metrics.model_dump(mode="json", exclude={"groups"}))
+        summary = metrics.model_dump(mode="json", exclude={"groups"})
+        if config.limit is not None:
+            summary["limit"] = f"the first {len(tasks):,} of {config.episodes:,} tasks"
+        return run.finish(summary)
 
 
 def _play(

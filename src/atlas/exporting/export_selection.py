@@ -27,7 +27,7 @@ from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
 from atlas.store.versions import installed_versions
@@ -99,6 +99,8 @@ def export_selection(
     if export.problems:
         write_records(problems, export.problems)
     outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
+    if limits := limits_of(selection, trajectories):
+        summary["limited"] = "; ".join(limits)
     done = {"status": "finished", "outputs": outputs, "summary": summary}
     manifest = wanted.model_copy(update=done)
     write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")

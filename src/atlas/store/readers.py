@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from atlas.errors import DataError, RunError
@@ -62,10 +62,36 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
     return selections
 
 
+def limit_of(run: Path) -> int | None:
+    """The number of items to which a finished run was limited (`limit=N`); None without a limit."""
+    limit = read_manifest(run).config.get("limit")
+    return limit if isinstance(limit, int) else None
+
+
+def describe_limit(run: Path) -> str | None:
+    """A sentence on a run that was limited, for every command that reads it."""
+    limit = limit_of(run)
+    if limit is None:
+        return None
+    what = {"import": "trajectories of its files", "evaluate": "of its tasks"}
+    command = read_manifest(run).command
+    return (
+        f"{run} holds the first {limit:,} {what.get(command, 'trajectories of its input')} only "
+        f"(limit={limit})"
+    )
+
+
+def limits_of(*runs: Path) -> list[str]:
+    """The sentences on those of the runs that were limited."""
+    return [said for run in runs if (said := describe_limit(run)) is not None]
+
+
 def read_selected(
     selection_run: Path, trajectories_run: Path
 ) -> Iterator[tuple[Trajectory, Selection]]:
     """Each trajectory with its selection, in one pass; the runs are checked at once.
+
+    If the selection was limited, only its trajectories are read.
 
     Raises:
         RunError: as `read_selections`; or (while iterating) the selections do not fit the
@@ -73,7 +99,7 @@ def read_selected(
         DataError: a run is empty, or a line is not such a record.
     """
     selections = read_selections(selection_run, trajectories_run)
-    trajectories = read_trajectories(trajectories_run)
+    trajectories = islice(read_trajectories(trajectories_run), limit_of(selection_run))
     return _pairs(selections, trajectories, selection_run, trajectories_run)
 
 

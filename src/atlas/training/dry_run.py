@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.store.readers import read_selected
+from atlas.store.readers import limits_of, read_selected
 from atlas.terminal.visible_text import print_text, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
@@ -39,7 +39,8 @@ def print_training_plan(
     settings = read_model_settings(place)
     renderer = load_renderer(place)
     built = build_examples(read_selected(selection, trajectories), renderer, config)
-    for text in (*renderer.notes, *_describe(built, config)):
+    limits = limits_of(selection, trajectories)
+    for text in (*renderer.notes, *limits, *_describe(built, config)):
         line(text)
     if not built.examples:
         line(

@@ -13,7 +13,7 @@ from typing import Any
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
 from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
@@ -105,7 +105,7 @@ def _train(
     order = config.epochs, config.batch_size, config.seed
     schedule = ranks.together(lambda: schedule_examples(examples.by_trajectory, *order))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
-    for note in renderer.notes:
+    for note in (*renderer.notes, *limits_of(selection, trajectories)):
         say(note)
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
@@ -121,6 +121,8 @@ def _train(
         **tuned.summary,
         "template_digest": _template_digest(renderer),
     }
+    if limits := limits_of(selection, trajectories):
+        summary["limited"] = "; ".join(limits)
 
     def save() -> Manifest:
         assert run is not None

@@ -108,6 +108,8 @@ def _left_out(summary: Mapping[str, Any], out: Path) -> str:
             "; …" if len(reasons) > 3 else ""
         )
         parts.append(f"{summary['problems']:,} ({listed}), see {out / 'problems.jsonl'}")
+    if "limit" in summary:
+        parts.append(f"kept {summary['limit']}")
     return "; ".join(parts) or "nothing"
 
 

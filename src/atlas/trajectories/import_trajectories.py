@@ -91,6 +91,12 @@ class ImportConfig(Config):
         default=False,
         description="keep trajectories that are equal word for word, under ids of their own",
     )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="keep the first trajectories only, at most this many; nothing is read after "
+        "them",
+    )
     tokenizer: str | None = Field(
         default=None, description="a model whose tokenizer counts the tokens of the summary"
     )
@@ -148,10 +154,15 @@ def _import(
         _rare_collections(),
     ):
         for file in _files_of(given):
+            if writer.is_full():
+                digests[file] = file_digest(file.path)
+                continue
             with SourceFile(file.path, file.name) as source:
                 name, items = _read(source, file, config.format, chosen, workers)
                 formats.append((file.name, name))
                 for item in items:
+                    if writer.is_full():
+                        break
                     writer.add(item, file.name, has_content_id=name != "atlas")
                 digests[file] = source.digest()
         writer.check_not_empty()
@@ -161,6 +172,11 @@ def _import(
         "format_of_file": dict(formats[:MAX_FILES_NAMED]),
     }
     summary = files_summary | writer.summary.as_dict()
+    if writer.is_full():
+        summary["limit"] = (
+            f"the first {config.limit:,} trajectories; {len(digests) - len(formats):,} more files "
+            "and the rest of the last one were not read"
+        )
     return run.finish(summary, inputs_of(given, run.path, digests), writer.digests())
 
 
@@ -203,6 +219,10 @@ class _Writer:
         ]
         self._trajectories, self._problems, self._notes = self._files
         self._bar = self._stack.enter_context(show_progress("importing rows"))
+
+    def is_full(self) -> bool:
+        """Whether the limit is reached, so that nothing more is kept."""
+        return self.summary.num_kept == self._config.limit
 
     def add(self, item: Item, file: str, has_content_id: bool) -> None:
         """One item of a file.

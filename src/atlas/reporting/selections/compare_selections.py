@@ -32,7 +32,7 @@ from atlas.reporting.selections.plot_positions import plot_selected_positions
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
 from atlas.statistics.bootstrap import CONFIDENCE
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import limits_of, read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (
     Manifest,
@@ -157,14 +157,14 @@ def _write(
     if plot is not None:
         write_text(run.path / f"{plot.name}.svg", for_file(plot.svg))
     run.write_problems(_problems(selections))
-    return run.finish(
-        {
-            "trajectories": comparison.num_trajectories,
-            "steps": comparison.num_steps,
-            "selections": len(profiles),
-            "pairs": len(pairs),
-        }
-    )
+    summary = {
+        "trajectories": comparison.num_trajectories,
+        "steps": comparison.num_steps,
+        "selections": len(profiles),
+        "pairs": len(pairs),
+    }
+    limits = limits_of(*config.selections, trajectories)
+    return run.finish(summary | ({"limited": "; ".join(limits)} if limits else {}))
 
 
 def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:

@@ -19,7 +19,13 @@ from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import read_selected, read_selections, read_trajectories
+from atlas.store.readers import (
+    describe_limit,
+    limits_of,
+    read_selected,
+    read_selections,
+    read_trajectories,
+)
 from atlas.terminal.visible_text import one_line, print_text, print_whole, shortened, visible
 from atlas.viewing.terminal.show_tokens import print_tokens
 
@@ -67,6 +73,8 @@ def show_trajectories(
             *([Text(one_line(_indices(chosen), 80))] if chosen else []),
         )
     print_whole(console, table)
+    for limited in limits_of(run, *([selection] if selection else [])):
+        print_text(console, visible(limited))
     if left := sum(1 for _ in pairs):
         console.print(
             Text(f"… and {left:,} more. Show one with --trajectory and the beginning of its id.")
@@ -92,7 +100,12 @@ def show_trajectory(
         RunError: an input is not a finished run of its kind.
     """
     trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
-    chosen = read_selections(selection, run)[trajectory.id] if selection else None
+    chosen = None
+    if selection is not None:
+        chosen = read_selections(selection, run).get(trajectory.id)
+        if chosen is None:
+            limited = describe_limit(selection) or f"{selection} does not hold it"
+            raise DataError(f"trajectory '{trajectory.id}' was not selected from: {limited}.")
     print_trajectory(console, trajectory, chosen, whole=whole)
     if renderer is not None:
         print_tokens(console, trajectory, chosen, renderer, max_tokens)
