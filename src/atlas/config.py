@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -60,6 +61,8 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+# What the functions of `import atlas` take for a path.
+StrPath = str | os.PathLike[str]
 
 
 @runtime_checkable
@@ -78,7 +81,7 @@ class Section(Protocol):
 
 def load_config(
     kind: type[ConfigT],
-    recipe: Path | None,
+    recipe: StrPath | None,
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> ConfigT:
@@ -95,7 +98,7 @@ def load_config(
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type.
     """
-    values = read_recipe(recipe) if recipe else {}
+    values = {} if recipe is None else read_recipe(Path(recipe))
     sections = sections_of(kind)
     for key, value in (base or {}).items():
         if value is None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.environments.base import ENVIRONMENT
 from atlas.environments.checked import list_tasks
 from atlas.environments.play import Opening, play_episodes
@@ -65,7 +65,7 @@ class EvaluateConfig(Config):
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
 
-def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
+def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
     """Play `config.episodes` tasks of a split with one model.
 
     The run folder `out` then holds episodes.jsonl and metrics.json.
@@ -74,6 +74,7 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         ConfigError: unknown environment, player or split, or more episodes than it has tasks.
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
+    out = Path(out)
     model = PLAYER.find(config.player.name).describe_model(config.model, out)
     if not isinstance(model, Input):
         raise ConfigError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.config import check_config, require_extras_of
+from atlas.config import StrPath, check_config, require_extras_of
 from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
@@ -28,7 +28,7 @@ from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 CRITICAL = "critical"
 
 
-def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
+def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[Stage]:
     """All stages in order, with checked configs. Their run folders will be in `out`.
 
     Args:
@@ -38,6 +38,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe,
             section and key.
     """
+    out = Path(out)
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from atlas.config import Config
+from atlas.config import Config, StrPath
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
@@ -25,6 +25,7 @@ from atlas.exporting.dialects.base import (
 )
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
+from atlas.models.local.load import load_renderer_named
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
@@ -54,21 +55,23 @@ class ExportConfig(Config):
 
 def export_selection(
     config: ExportConfig,
-    trajectories: Path,
-    selection: Path,
-    out: Path,
+    trajectories: StrPath,
+    selection: StrPath,
+    out: StrPath,
     renderer: Renderer | None = None,
 ) -> Manifest:
     """Write the trajectories to the file `out`, with the selected steps flagged.
 
     Args:
-        renderer: the renderer of `config.tokenizer`, if one is named.
+        renderer: the renderer of `config.tokenizer`; it is loaded if it is not given.
 
     Raises:
         ConfigError: the dialect is unknown, or is not written to files with this ending.
         RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
+    renderer = renderer or load_renderer_named(config.tokenizer)
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
         raise ConfigError(

@@ -17,6 +17,7 @@ from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 
+from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.answer_all import AnswerJob, answer_all
@@ -35,7 +36,7 @@ from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
 __all__ = ["SelectConfig", "select_steps"]
 
 
-def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifest:
+def select_steps(config: SelectConfig, trajectories: StrPath, out: StrPath) -> Manifest:
     """Select the critical steps of every trajectory in the run `trajectories`; write the run `out`.
 
     Raises:
@@ -47,6 +48,7 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         ModelError: the model cannot be used.
         DataError: nothing could be selected, or two trajectories have the same id.
     """
+    trajectories, out = map(Path, (trajectories, out))
     selector, inputs, kept = prepare_selection(config, trajectories, out)
     # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
 from atlas.rendering.renderer import Renderer
@@ -38,7 +39,9 @@ COUNTS = (
 )
 
 
-def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
+def train_agent(
+    config: TrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
+) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
     Under torchrun or accelerate launch every process calls it with the same arguments, and all get
@@ -51,6 +54,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         DataError: no token would be supervised, or a selected step lacks its weight.
         HubError: the run is finished, and the hub refused its checkpoint.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
     with meet_ranks() as ranks, ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
         run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))

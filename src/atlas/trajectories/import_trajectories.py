@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
 from atlas.records import Problem
@@ -110,7 +110,7 @@ class ImportConfig(Config):
         return () if self.tokenizer is None else ("train",)
 
 
-def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
+def import_trajectories(config: ImportConfig, out: StrPath) -> Manifest:
     """Read every file that `config.paths` stands for into the run folder `out`.
 
     Raises:
@@ -120,6 +120,7 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
         RunError: `out` belongs to another run.
         DependencyError: a file needs a package that is not installed.
     """
+    out = Path(out)
     filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
     with TemporaryDirectory(prefix="atlas-import-") as folder:
         if STDIN in config.paths:

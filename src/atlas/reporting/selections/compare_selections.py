@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
 from atlas.models.local.load import load_renderer, locate_model
 from atlas.presenting.svg import for_file, require_matplotlib
@@ -85,7 +85,7 @@ class CompareConfig(Config):
         return ("report",) * self.plot + ("train",) * (self.tokenizer is not None)
 
 
-def compare_selections(config: CompareConfig, out: Path) -> Manifest:
+def compare_selections(config: CompareConfig, out: StrPath) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
@@ -93,6 +93,7 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
         DataError: two runs have no common trajectory without a problem, or have the same name.
         DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
+    out = Path(out)
     if config.plot:
         require_matplotlib()
     trajectories = config.trajectories or _made_from(config.selections[0])
@@ -104,10 +105,10 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
 
-def read_comparison(run: Path) -> SelectionComparison:
+def read_comparison(run: StrPath) -> SelectionComparison:
     """The result of a finished run of compare-selections."""
     read_manifest(run, ("compare-selections",))
-    return SelectionComparison.model_validate_json((run / COMPARISON_FILE).read_bytes())
+    return SelectionComparison.model_validate_json((Path(run) / COMPARISON_FILE).read_bytes())
 
 
 def _made_from(selection: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
 from atlas.models.local.load import Precision, model_input
 from atlas.records import Problem, Selection, Trajectory
@@ -67,7 +67,7 @@ class SelectTrainConfig(Config):
 
 
 def train_selector(
-    config: SelectTrainConfig, trajectories: Path, selection: Path, out: Path
+    config: SelectTrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
 ) -> Manifest:
     """Train a selector on a selection run of `trajectories`, and write it to the run folder `out`.
 
@@ -78,6 +78,7 @@ def train_selector(
         ModelError: the encoder cannot be loaded.
         DataError: the labels choose nothing or everything, or come from too few tasks.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
     inputs = {
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),
