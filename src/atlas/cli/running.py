@@ -27,7 +27,7 @@ def run(
     from atlas.experiments.run_stages import run_stages
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
-    from atlas.terminal.visible_text import print_text, visible
+    from atlas.terminal.visible_text import print_text, print_whole, visible
 
     recipe, _ = split_settings(settings)
     if recipe is None:
@@ -57,6 +57,6 @@ def run(
     report = stages[-1].out
     console.print()
     written = (report / "report.json").read_bytes()
-    console.print(format_main_table(Report.model_validate_json(written)))
+    print_whole(console, format_main_table(Report.model_validate_json(written)))
     line(f"\nreport: {(report / 'report.html').resolve()}")
     exit_if_nothing_worked(done)

@@ -12,7 +12,7 @@ from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample
-from atlas.terminal.visible_text import print_text
+from atlas.terminal.visible_text import print_text, print_whole
 
 
 def print_tokens(
@@ -37,7 +37,7 @@ def print_tokens(
         tokens = color_tokens(renderer.tokenizer, example.token_ids, mask)
         console.print(tokens, soft_wrap=True)
     console.print()
-    console.print(_counts(trajectory, examples, chosen))
+    print_whole(console, _counts(trajectory, examples, chosen))
     for warning in _warnings(renderer, examples, chosen):
         print_text(console, f"warning: {warning}", "bold red")
 
