@@ -67,7 +67,7 @@ def test_trajectories_that_are_written_are_read_back(tmp_path: Path) -> None:
         atlas.write_trajectories(given[:1], tmp_path / "t")
     with pytest.raises(DataError, match="two trajectories have the id 'a'"):
         atlas.write_trajectories([given[0], given[0]], tmp_path / "u")
-    with pytest.raises(DataError, match="no trajectory to write"):
+    with pytest.raises(DataError, match="no trajectory was given"):
         atlas.write_trajectories([], tmp_path / "u")
 
 

@@ -43,7 +43,7 @@ def write_trajectories(trajectories: Iterable[Trajectory], out: StrPath) -> Mani
         digest.update(to_json(trajectory))
         summary.add(line_of(trajectory))
     if not written:
-        raise DataError("there is no trajectory to write. Give at least one.")
+        raise DataError("no trajectory was given, expected at least one.")
     config = WriteConfig(content=digest.hexdigest())
     with start_run(out, "import", config, keeps_unfinished=False) as run:
         if run.finished:
