@@ -176,7 +176,7 @@ ORACLE = "select --trajectories IN/import --selector oracle --out IN/o"
             "train",
         ),
         (
-            "train --trajectories IN/none --selection IN/rules --model no/such --out IN/o --dry-run",
+            "train --trajectories IN/none --selection IN/rules --model m --out IN/o --dry-run",
             "train",
         ),
         ("select --trajectories IN/import --selector perplexity --out IN/o", "train"),
