@@ -135,3 +135,19 @@ def test_texts_are_shortened_with_a_word_on_how_much_is_left_out() -> None:
     assert shortened("short", 2, 100) == "short"
     assert one_line("a\n b" * 50, 10) == "a ba ba b…"
     assert visible("tab\tstays\n") == "tab\tstays\n"
+
+
+def test_full_shows_every_text_to_its_end(tmp_path: Path) -> None:
+    long = "word " * 2_000 + "the end"
+    trajectory = make_trajectory(2, "long")
+    seen = trajectory.steps[0].observation[0].model_copy(update={"content": long})
+    step = trajectory.steps[0].model_copy(update={"observation": (seen,)})
+    prompt = trajectory.prompt[0].model_copy(update={"content": long})
+    changed = trajectory.model_copy(update={"steps": (step,), "prompt": (prompt,)})
+    run = write_trajectories(tmp_path / "t", [changed])
+    shown = {}
+    for whole in (False, True):
+        console = piped()
+        show_trajectory(console, run, "long", whole=whole)
+        shown[whole] = text_of(console).count("the end")
+    assert shown == {False: 0, True: 2}
