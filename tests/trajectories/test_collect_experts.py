@@ -158,6 +158,13 @@ class NoExpert:
 
     def __init__(self, config: NoConfig) -> None: ...
 
+    def tasks(self, split: str, num_tasks: int, seed: int) -> list[Task]:
+        return []
+
+    def reset(self, task: Task) -> None: ...
+
+    def step(self, response: object) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -32,7 +32,7 @@ def option(flag: str, description: str) -> Any:
     return typer.Option(flag, help=description, show_default=False)
 
 
-LISTED = "docs/settings.md lists all settings."
+LISTED = "`atlas settings` lists all settings."
 RECIPE_HELP = f"A recipe (YAML file), and key=value settings, which win over the recipe. {LISTED}"
 TRAJECTORIES_HELP = "A run folder of collect, import or evaluate."
 SELECTION_HELP = "A run folder of select, made from these trajectories."
@@ -43,7 +43,6 @@ Settings = Annotated[
 Out = Annotated[Path, option("--out", "The run folder to write. Run the command again to resume.")]
 Trajectories = Annotated[Path, option("--trajectories", TRAJECTORIES_HELP)]
 Selection = Annotated[Path, option("--selection", SELECTION_HELP)]
-RunToRead = Annotated[Path, typer.Argument(help=TRAJECTORIES_HELP, show_default=False)]
 OneTrajectory = Annotated[
     str | None, option("--trajectory", "Only this trajectory: its id or the beginning of it.")
 ]
@@ -80,12 +79,25 @@ def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
     return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
 
 
-def read_config(config_class: Any, settings: list[str] | None, **options: Any) -> Any:
-    """The config of a command from a recipe, settings and options."""
-    from atlas.config import load_config
+def read_config(
+    config_class: Any, settings: list[str] | None, *, is_run: bool = True, **options: Any
+) -> Any:
+    """The config of a command from a recipe, settings and options.
+
+    A missing package is reported before anything else, unless nothing is run.
+    """
+    from atlas.config import load_config, require_extras_of, require_extras_of_choices
 
     recipe, overrides = split_settings(settings)
-    return load_config(config_class, recipe, overrides, options)
+    try:
+        config = load_config(config_class, recipe, overrides, options)
+    except ConfigError:
+        if is_run:
+            require_extras_of_choices(config_class, recipe, options)
+        raise
+    if is_run:
+        require_extras_of(config)
+    return config
 
 
 def plain_console() -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def select(
     from atlas.selection.estimate_cost import estimate_cost
     from atlas.selection.select_steps import SelectConfig, select_steps
 
-    config = read_config(SelectConfig, settings, selector=selector)
+    config = read_config(SelectConfig, settings, is_run=not dry_run, selector=selector)
     if dry_run:
         tell_estimate(estimate_cost(config, trajectories, out), config.selector.settings)
     else:
@@ -93,7 +93,7 @@ def compare_selections(
     from atlas.reporting.selections.selection_tables import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
-    options = {
+    options: dict[str, Any] = {
         "selections": [given for given in runs if given not in settings],
         "tokenizer": tokenizer,
     }
@@ -130,7 +130,8 @@ def export(
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
     from atlas.models.local.load import load_renderer_named
 
-    config = read_config(ExportConfig, settings, dialect=to, tokenizer=tokenizer)
+    options: dict[str, Any] = {"dialect": to, "tokenizer": tokenizer}
+    config = read_config(ExportConfig, settings, is_run=not explain, **options)
     if explain:
         say(explain_dialect(config.dialect.name, out))
         return

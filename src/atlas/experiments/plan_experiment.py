@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.config import check_config
+from atlas.config import StrPath, check_config, require_extras_of
 from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
@@ -29,7 +29,7 @@ from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 CRITICAL = "critical"
 
 
-def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
+def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[Stage]:
     """All stages in order, with checked configs. Their run folders will be in `out`.
 
     Args:
@@ -39,8 +39,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe,
             section and key.
     """
-    # A missing base model is reported now, before other stages spend an hour.
-    locate_model(str(config.train["model"]))
+    out = Path(out)
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)
@@ -50,6 +49,10 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     )
     folders = [stage.out for stage in plan.stages]
     plan.add("report", out / "report", build_report, report, needs=folders)
+    # A missing package or base model is reported now, before other stages spend an hour.
+    for stage in plan.stages:
+        require_extras_of(stage.config)
+    locate_model(str(config.train["model"]))
     return plan.stages
 
 

@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import MismatchError, ModelError
+from atlas.config import StrPath
+from atlas.errors import ConfigError, MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
 from atlas.exporting.export_selection import (
     ExportConfig,
@@ -26,6 +27,7 @@ from atlas.exporting.export_selection import (
 )
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
+from atlas.models.local.load import load_renderer_named
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.count_unwritten import (
     UnwrittenCount,
@@ -68,7 +70,11 @@ class CheckedExport:
 
 
 def check_export(
-    config: ExportConfig, trajectories: Path, selection: Path, file: Path, renderer: Renderer
+    config: ExportConfig,
+    trajectories: StrPath,
+    selection: StrPath,
+    file: StrPath,
+    renderer: Renderer | None = None,
 ) -> CheckedExport:
     """Compare `file` with the runs that it was made from.
 
@@ -78,6 +84,10 @@ def check_export(
         DataError: the file cannot be read at all.
         RunError: an input is not a finished run of its kind.
     """
+    trajectories, selection, file = map(Path, (trajectories, selection, file))
+    renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
+    if renderer is None:
+        raise ConfigError("a check compares tokens, so it needs `tokenizer` in the config.")
     dialect = dialect_of(config, renderer)
     comparison = _Comparison(dialect, renderer)
     file_rows = read_rows(file)

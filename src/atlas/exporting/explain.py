@@ -37,6 +37,7 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
         f"out:       {out}: {summary['rows']:,} rows of {summary['exported']:,} trajectories, "
         f"{summary['critical_steps']:,} of {summary['steps']:,} steps critical",
         f"left out:  {left_out}",
+        *([f"limited:   {summary['limited']}"] if "limited" in summary else []),
         *(f"changed:   {count:,} × {loss}" for loss, count in summary["losses"].items()),
         *(f"note:      {note}" for note in summary.get("notes", ())),
     ]

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from atlas.config import BY_CONTENT, Config, result_settings
+from atlas.config import BY_CONTENT, Config, StrPath, result_settings
 from atlas.errors import ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
@@ -25,13 +25,13 @@ from atlas.exporting.dialects.base import (
 )
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
-from atlas.models.local.load import rendering_inputs
+from atlas.models.local.load import load_renderer_named, rendering_inputs
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.count_unwritten import UnwrittenCount, refuse_empty_steps
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.record_files import file_digest, write_records, write_text
 from atlas.store.run_folders import Manifest, run_input
 from atlas.store.versions import installed_versions
@@ -67,24 +67,29 @@ class ExportConfig(Config):
             raise ValueError("chat_template=… changes tokens, so it needs --tokenizer NAME")
         return self
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
+
 
 def export_selection(
     config: ExportConfig,
-    trajectories: Path,
-    selection: Path,
-    out: Path,
+    trajectories: StrPath,
+    selection: StrPath,
+    out: StrPath,
     renderer: Renderer | None = None,
 ) -> Manifest:
     """Write the trajectories to the file `out`, with the selected steps flagged.
 
     Args:
-        renderer: the renderer of `config.tokenizer`, if one is named.
+        renderer: the renderer of `config.tokenizer`; it is loaded if it is not given.
 
     Raises:
         ConfigError: the dialect is unknown, or is not written to files with this ending.
         RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
+    renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
         raise ConfigError(
@@ -116,6 +121,8 @@ def export_selection(
     if export.problems:
         write_records(problems, export.problems)
     outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
+    if limits := limits_of(selection, trajectories):
+        summary["limited"] = "; ".join(limits)
     done = {"status": "finished", "outputs": outputs, "summary": summary}
     manifest = wanted.model_copy(update=done)
     write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")

@@ -168,7 +168,7 @@ def _align_tasks(where: str, evaluation: Evaluation, expected: Evaluation) -> Ev
             f"{where}: {len(extra | missing)} tasks differ from those of {expected.folder.path} "
             f"({len(missing)} missing, {len(extra)} additional, such as "
             f"'{min(extra or missing)}'), so the arms cannot be compared task by task. Evaluate "
-            "all arms with the same split, number of tasks and seed."
+            "all arms with the same split, episodes, limit and seed."
         )
     episodes = {task: evaluation.episodes[task] for task in expected.episodes}
     return Evaluation(evaluation.folder, episodes)

@@ -7,10 +7,12 @@ selector processes the others concurrently.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -61,6 +63,7 @@ def answer_all(
     kept: Mapping[str, AnswerT],
     meter: CostMeter | None,
     accept_unanswered: bool,
+    limit: int | None = None,
 ) -> None:
     """Write the file of `job`, without asking about trajectories in it or in `kept`.
 
@@ -80,7 +83,7 @@ def answer_all(
         for id_ in kept.keys() - log.done:
             log.append(kept[id_])
         num_steps: dict[str, int] = {}
-        unanswered = _run(_answer_missing(job, trajectories, log, num_steps, meter))
+        unanswered = _run(_answer_missing(job, trajectories, log, num_steps, meter, limit))
         if unanswered and not accept_unanswered:
             run.write_problems(unanswered)
             raise EndpointError(
@@ -101,6 +104,7 @@ async def _answer_missing(
     log: RecordLog[AnswerT],
     num_steps: dict[str, int],
     meter: CostMeter | None,
+    limit: int | None,
 ) -> list[Problem]:
     """Ask about each trajectory without an answer. Returns a problem for each that still has none.
 
@@ -109,10 +113,11 @@ async def _answer_missing(
     done, selector = log.done, job.selector
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
     if isinstance(selector, HasForecast):
-        left = count_steps(trajectories, done)
+        left = count_steps(trajectories, done, limit)
         say(selector.forecast(len(left), sum(left)))
-    missing = _missing(trajectories, done, num_steps)
-    with show_progress("selecting", count_trajectories(trajectories), len(done)) as bar:
+    missing = _missing(trajectories, done, num_steps, limit)
+    total = min(count_trajectories(trajectories), limit or sys.maxsize)
+    with show_progress("selecting", total, len(done)) as bar:
 
         def keep(answer: AnswerT) -> None:
             log.append(answer)
@@ -128,9 +133,9 @@ async def _answer_missing(
 
 
 def _missing(
-    trajectories: Path, done: frozenset[str], num_steps: dict[str, int]
+    trajectories: Path, done: frozenset[str], num_steps: dict[str, int], limit: int | None
 ) -> Iterator[Trajectory]:
-    for trajectory in read_trajectories(trajectories):
+    for trajectory in islice(read_trajectories(trajectories), limit):
         if trajectory.id in num_steps:
             raise DataError(
                 f"{trajectories} has the trajectory id '{trajectory.id}' more than once; "

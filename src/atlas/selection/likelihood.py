@@ -72,6 +72,10 @@ class LikelihoodConfig(Config):
         default="auto", description=f"precision of a model on this machine: {PRECISIONS}"
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        # A server is given token ids, so the tokenizer is needed here, too.
+        return ("train",) if self.endpoint.base_url is None else ("endpoint", "train")
+
     @model_validator(mode="after")
     def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:
         if self.tokenizer is not None and self.endpoint.base_url is None:

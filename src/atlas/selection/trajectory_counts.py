@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 from pydantic_core import from_json
@@ -17,13 +18,17 @@ def count_trajectories(run: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
-def count_steps(run: Path, done: Collection[str]) -> list[int]:
-    """The number of steps of each trajectory whose id is not in `done`.
+def count_steps(run: Path, done: Collection[str], limit: int | None = None) -> list[int]:
+    """The number of steps of each of the first trajectories whose id is not in `done`.
 
     This parses the JSON of every line, so it is for selectors that take hours.
     """
     with _file(run).open("rb") as file:
-        return [len(one["steps"]) for one in map(from_json, file) if one["id"] not in done]
+        return [
+            len(one["steps"])
+            for one in map(from_json, islice(file, limit))
+            if one["id"] not in done
+        ]
 
 
 def _file(run: Path) -> Path:

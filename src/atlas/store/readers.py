@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
+from atlas.config import StrPath
 from atlas.errors import DataError, RunError
 from atlas.records import Selection, Trajectory
 from atlas.store.record_files import read_records
@@ -19,13 +20,14 @@ TRAJECTORY_FILES: dict[str, str] = {
 SELECTION_FILE = "selections.jsonl"
 
 
-def read_trajectories(run: Path) -> Iterator[Trajectory]:
+def read_trajectories(run: StrPath) -> Iterator[Trajectory]:
     """The trajectories of a finished run, in file order, one at a time; the run is checked at once.
 
     Raises:
         RunError: not a finished run of a command that writes trajectories.
         DataError: the run holds none, or (while iterating) a line is not a trajectory.
     """
+    run = Path(run)
     command = read_manifest(run, tuple(TRAJECTORY_FILES)).command
     trajectories = read_records(run / TRAJECTORY_FILES[command], Trajectory)
     first = next(trajectories, None)
@@ -37,7 +39,7 @@ def read_trajectories(run: Path) -> Iterator[Trajectory]:
     return chain([first], trajectories)
 
 
-def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
+def read_selections(selection_run: StrPath, trajectories_run: StrPath) -> dict[str, Selection]:
     """The selections of `selection_run` by trajectory id, in file order.
 
     No trajectory is read: a digest in the manifest proves that the selections were made from
@@ -47,6 +49,7 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
         RunError: a run is missing or unfinished, or the selection was made from other trajectories.
         DataError: the selection run is empty, or a line is not a selection.
     """
+    selection_run, trajectories_run = map(Path, (selection_run, trajectories_run))
     manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
     source = read_manifest(selection_run, ("select",)).inputs.get("trajectories")
     if source is None or source.digest != manifest.digest:
@@ -62,10 +65,36 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
     return selections
 
 
+def limit_of(run: Path) -> int | None:
+    """The number of items to which a finished run was limited (`limit=N`); None without a limit."""
+    limit = read_manifest(run).config.get("limit")
+    return limit if isinstance(limit, int) else None
+
+
+def describe_limit(run: Path) -> str | None:
+    """A sentence on a run that was limited, for every command that reads it."""
+    limit = limit_of(run)
+    if limit is None:
+        return None
+    what = {"import": "trajectories of its files", "evaluate": "of its tasks"}
+    command = read_manifest(run).command
+    return (
+        f"{run} holds the first {limit:,} {what.get(command, 'trajectories of its input')} only "
+        f"(limit={limit})"
+    )
+
+
+def limits_of(*runs: Path) -> list[str]:
+    """The sentences on those of the runs that were limited."""
+    return [said for run in runs if (said := describe_limit(run)) is not None]
+
+
 def read_selected(
     selection_run: Path, trajectories_run: Path
 ) -> Iterator[tuple[Trajectory, Selection]]:
     """Each trajectory with its selection, in one pass; the runs are checked at once.
+
+    If the selection was limited, only its trajectories are read.
 
     Raises:
         RunError: as `read_selections`; or (while iterating) the selections do not fit the
@@ -73,7 +102,7 @@ def read_selected(
         DataError: a run is empty, or a line is not such a record.
     """
     selections = read_selections(selection_run, trajectories_run)
-    trajectories = read_trajectories(trajectories_run)
+    trajectories = islice(read_trajectories(trajectories_run), limit_of(selection_run))
     return _pairs(selections, trajectories, selection_run, trajectories_run)
 
 

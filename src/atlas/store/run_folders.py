@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from atlas.config import Config, result_settings, write_yaml
+from atlas.config import Config, StrPath, result_settings, write_yaml
 from atlas.errors import AtlasError, RunError
 from atlas.records import Problem
 from atlas.store.locks import hold_lock
@@ -189,12 +189,13 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
     _earlier_run(path, _new_manifest(command, config, inputs), type(config), inputs, True)
 
 
-def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
+def read_manifest(path: StrPath, commands: Sequence[str] = ()) -> Manifest:
     """The manifest of a finished run folder made by one of `commands` (any, if empty).
 
     Raises:
         RunError: the folder is missing, unfinished or of another kind.
     """
+    path = Path(path)
     if not path.exists():
         maker = f"atlas {commands[0]}" if commands else "an atlas command"
         advice = f"Check the path, or make it first with {maker} … --out {path}"

@@ -46,6 +46,9 @@ class LoraConfig(Config):
         "2305.14314; needs the extra `qlora`)",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train", "lora") if self.quantize is None else ("train", "lora", "qlora")
+
 
 class EngineConfig(Config):
     """Optimizations of the loss. All are exact: loss and gradients differ by rounding only."""
@@ -222,3 +225,6 @@ class TrainConfig(Config):
         """How many tokens before each supervised token carry gradient; None: the whole context."""
         kind, _, number = self.context_gradient.partition(":")
         return None if kind == "full" else int(number or 0)
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)

@@ -10,8 +10,8 @@ from rich.table import Column, Table
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.store.readers import read_selected
-from atlas.terminal.visible_text import print_text, visible, visible_line
+from atlas.store.readers import limits_of, read_selected
+from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
@@ -40,8 +40,9 @@ def print_training_plan(
     settings = read_model_settings(place)
     renderer = load_renderer(place, config.chat_template)
     built = build_examples(read_selected(selection, trajectories), renderer, config)
+    limits = limits_of(selection, trajectories)
     notes = built.unwritten.notes(renderer, "selected steps")
-    for text in (*renderer.notes, *_describe(built, config), *notes):
+    for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
         line(text)
     if not built.examples:
         line(
@@ -64,7 +65,7 @@ def print_training_plan(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
         f"{shape.hidden:,}"
     )
-    console.print(_cost_table(count_costs(shape, config, steps), config.engine))
+    print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import (
     ModelPlace,
@@ -19,7 +20,7 @@ from atlas.models.local.load import (
     rendering_inputs,
 )
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
 from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
@@ -44,7 +45,9 @@ COUNTS = (
 )
 
 
-def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
+def train_agent(
+    config: TrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
+) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
     Under torchrun or accelerate launch every process calls it with the same arguments, and all get
@@ -57,6 +60,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         DataError: no token would be supervised, or a selected step lacks its weight.
         HubError: the run is finished, and the hub refused its checkpoint.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
     with meet_ranks() as ranks, ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
         run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
@@ -113,7 +117,9 @@ def _train(
     order = config.epochs, config.batch_size, config.seed
     schedule = ranks.together(lambda: schedule_examples(examples.by_trajectory, *order))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
-    for note in (*renderer.notes, *examples.unwritten.notes(renderer, "selected steps")):
+    limits = limits_of(selection, trajectories)
+    unwritten = examples.unwritten.notes(renderer, "selected steps")
+    for note in (*renderer.notes, *limits, *unwritten):
         say(note)
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
@@ -129,6 +135,8 @@ def _train(
         **tuned.summary,
         "template_digest": _template_digest(renderer),
     }
+    if limits := limits_of(selection, trajectories):
+        summary["limited"] = "; ".join(limits)
 
     def save() -> Manifest:
         assert run is not None

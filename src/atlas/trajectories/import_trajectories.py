@@ -21,10 +21,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
 from atlas.records import Problem
+from atlas.shipped import FOLDER, shipped
 from atlas.store.record_files import RecordWriter, file_digest
 from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
@@ -90,6 +91,12 @@ class ImportConfig(Config):
         default=False,
         description="keep trajectories that are equal word for word, under ids of their own",
     )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="keep the first trajectories only, at most this many; nothing is read after "
+        "them",
+    )
     tokenizer: str | None = Field(
         default=None, description="a model whose tokenizer counts the tokens of the summary"
     )
@@ -99,8 +106,11 @@ class ImportConfig(Config):
         description="processes that convert a large JSON Lines file; none: one per CPU, at most 8",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
 
-def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
+
+def import_trajectories(config: ImportConfig, out: StrPath) -> Manifest:
     """Read every file that `config.paths` stands for into the run folder `out`.
 
     Raises:
@@ -110,11 +120,13 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
         RunError: `out` belongs to another run.
         DependencyError: a file needs a package that is not installed.
     """
+    out = Path(out)
     filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
     with TemporaryDirectory(prefix="atlas-import-") as folder:
         if STDIN in config.paths:
             spool_stdin(Path(folder))
-        given = find_files(config.paths, out, Path(folder))
+        paths = [str(shipped(Path(one))) if one.startswith(FOLDER) else one for one in config.paths]
+        given = find_files(paths, out, Path(folder))
         existed = out.exists()
         try:
             with start_run(
@@ -143,10 +155,15 @@ def _import(
         _rare_collections(),
     ):
         for file in _files_of(given):
+            if writer.is_full():
+                digests[file] = file_digest(file.path)
+                continue
             with SourceFile(file.path, file.name) as source:
                 name, items = _read(source, file, config.format, chosen, workers)
                 formats.append((file.name, name))
                 for item in items:
+                    if writer.is_full():
+                        break
                     writer.add(item, file.name, has_content_id=name != "atlas")
                 digests[file] = source.digest()
         writer.check_not_empty()
@@ -156,6 +173,11 @@ def _import(
         "format_of_file": dict(formats[:MAX_FILES_NAMED]),
     }
     summary = files_summary | writer.summary.as_dict()
+    if writer.is_full():
+        summary["limit"] = (
+            f"the first {config.limit:,} trajectories; {len(digests) - len(formats):,} more files "
+            "and the rest of the last one were not read"
+        )
     return run.finish(summary, inputs_of(given, run.path, digests), writer.digests())
 
 
@@ -198,6 +220,10 @@ class _Writer:
         ]
         self._trajectories, self._problems, self._notes = self._files
         self._bar = self._stack.enter_context(show_progress("importing rows"))
+
+    def is_full(self) -> bool:
+        """Whether the limit is reached, so that nothing more is kept."""
+        return self.summary.num_kept == self._config.limit
 
     def add(self, item: Item, file: str, has_content_id: bool) -> None:
         """One item of a file.

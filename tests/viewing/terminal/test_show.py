@@ -153,3 +153,19 @@ def test_what_the_template_does_not_write_is_warned_of_with_the_template_to_set(
     tokenizer = tiny_tokenizer(CHATML)
     set_chat_template(tokenizer, "chatml-calls", "chatml")
     assert "warning" not in shown(Renderer(tokenizer, "chatml"))
+
+
+def test_full_shows_every_text_to_its_end(tmp_path: Path) -> None:
+    long = "word " * 2_000 + "the end"
+    trajectory = make_trajectory(2, "long")
+    seen = trajectory.steps[0].observation[0].model_copy(update={"content": long})
+    step = trajectory.steps[0].model_copy(update={"observation": (seen,)})
+    prompt = trajectory.prompt[0].model_copy(update={"content": long})
+    changed = trajectory.model_copy(update={"steps": (step,), "prompt": (prompt,)})
+    run = write_trajectories(tmp_path / "t", [changed])
+    shown = {}
+    for whole in (False, True):
+        console = piped()
+        show_trajectory(console, run, "long", whole=whole)
+        shown[whole] = text_of(console).count("the end")
+    assert shown == {False: 0, True: 2}

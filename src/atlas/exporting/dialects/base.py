@@ -35,11 +35,21 @@ DIALECTS: dict[str, str] = {
     "trl": "atlas.exporting.dialects.trl:TrlDialect",
     "verl": "atlas.exporting.dialects.parquet:VerlDialect",
 }
-DIALECT = Kind("dialect", DIALECTS)
 
 
 class CannotCarryError(Exception):
     """A dialect cannot express a trajectory. The message says why, and what to use instead."""
+
+
+DIALECT = Kind(
+    "dialect",
+    DIALECTS,
+    methods=("rows", "read"),
+    expected={
+        "rows": (CannotCarryError,),
+        "read": (ValueError, KeyError, TypeError, AttributeError, IndexError),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)

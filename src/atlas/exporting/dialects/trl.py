@@ -30,6 +30,9 @@ class TrlConfig(Config):
         description="longer sequences lose their end; steps that no longer fit are left out",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)
+
 
 class TrlDialect(Dialect):
     """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""

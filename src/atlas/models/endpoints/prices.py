@@ -17,8 +17,9 @@ from typing import Any
 
 from pydantic import Field
 
-from atlas.config import Config, check_config, read_recipe
+from atlas.config import Config, check_config
 from atlas.errors import ConfigError
+from atlas.recipe_file import read_recipe
 
 # A "/" in the model's name means a service of another company, which has its own prices.
 OWN_MODELS = ("openai", "anthropic", "google", "mistral")

@@ -17,6 +17,7 @@ from atlas.models.local.hub import is_only_cached
 from atlas.rendering.chat_templates.stock import STOCK, set_chat_template, template_digest
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import read_tools
+from atlas.shipped import shipped
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relative_path, run_input
 
@@ -51,7 +52,7 @@ def locate_model(name: str) -> ModelPlace:
         ModelError: the path does not hold a model.
         RunError: the training run is not finished.
     """
-    path = Path(name)
+    path = shipped(Path(name))
     if (path / MANIFEST_FILE).exists():
         read_manifest(path, ("train",))
         return ModelPlace(name, str((path / CHECKPOINT_FOLDER).resolve()))
@@ -73,7 +74,7 @@ def locate_model(name: str) -> ModelPlace:
 
 def model_input(name: str, out: Path) -> Input:
     """A model as an input of the run at `out`; a folder has the digest of its files."""
-    path = Path(name)
+    path = shipped(Path(name))
     if (path / MANIFEST_FILE).exists():
         return run_input(path, out, ("train",))
     if not locate_model(name).is_folder:
@@ -120,7 +121,7 @@ def load_renderer_named(name: str | None, chat_template: str | None = None) -> R
     """The renderer of a hub id, a training run or a folder, which may hold only a tokenizer."""
     if name is None:
         return None
-    folder = Path(name)
+    folder = shipped(Path(name))
     if (folder / "tokenizer.json").exists():
         return load_renderer(ModelPlace(name, str(folder.resolve())), chat_template)
     return load_renderer(locate_model(name), chat_template)

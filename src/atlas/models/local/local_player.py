@@ -45,6 +45,9 @@ class LocalPlayerConfig(Config):
         default=64, ge=1, description="number of answers that are generated at a time"
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)
+
 
 class LocalPlayer:
     """A model on this machine, given as a hub id, a model folder or a run folder of train.

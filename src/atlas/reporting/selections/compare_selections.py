@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
 from atlas.models.local.load import load_renderer, locate_model, rendering_inputs
 from atlas.presenting.svg import for_file, require_matplotlib
@@ -35,7 +35,7 @@ from atlas.reporting.selections.plot_positions import plot_selected_positions
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
 from atlas.statistics.bootstrap import CONFIDENCE
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import limits_of, read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (
     Manifest,
@@ -89,8 +89,11 @@ class CompareConfig(Config):
             raise ValueError("a selection run is named twice, expected each once")
         return selections
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("report",) * self.plot + ("train",) * (self.tokenizer is not None)
 
-def compare_selections(config: CompareConfig, out: Path) -> Manifest:
+
+def compare_selections(config: CompareConfig, out: StrPath) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
@@ -98,6 +101,7 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
         DataError: two runs have no common trajectory without a problem, or have the same name.
         DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
+    out = Path(out)
     if config.plot:
         require_matplotlib()
     trajectories = config.trajectories or _made_from(config.selections[0])
@@ -110,10 +114,10 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
 
-def read_comparison(run: Path) -> SelectionComparison:
+def read_comparison(run: StrPath) -> SelectionComparison:
     """The result of a finished run of compare-selections."""
     read_manifest(run, ("compare-selections",))
-    return SelectionComparison.model_validate_json((run / COMPARISON_FILE).read_bytes())
+    return SelectionComparison.model_validate_json((Path(run) / COMPARISON_FILE).read_bytes())
 
 
 def _made_from(selection: Path) -> Path:
@@ -169,14 +173,14 @@ def _write(
     if plot is not None:
         write_text(run.path / f"{plot.name}.svg", for_file(plot.svg))
     run.write_problems(_problems(selections))
-    return run.finish(
-        {
-            "trajectories": comparison.num_trajectories,
-            "steps": comparison.num_steps,
-            "selections": len(profiles),
-            "pairs": len(pairs),
-        }
-    )
+    summary = {
+        "trajectories": comparison.num_trajectories,
+        "steps": comparison.num_steps,
+        "selections": len(profiles),
+        "pairs": len(pairs),
+    }
+    limits = limits_of(*config.selections, trajectories)
+    return run.finish(summary | ({"limited": "; ".join(limits)} if limits else {}))
 
 
 def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:

@@ -39,10 +39,19 @@ PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
 _HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 
 
+class InspectConfig(Config):
+    """No settings, but a package of an extra."""
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("inspect",)
+
+
 class InspectFormat:
     """Reads the evaluation logs of Inspect."""
 
-    def __init__(self, config: Config) -> None:
+    Config = InspectConfig
+
+    def __init__(self, config: InspectConfig) -> None:
         self.config = config
 
     def matches(self, row: Any) -> bool:

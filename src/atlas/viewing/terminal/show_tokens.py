@@ -14,7 +14,7 @@ from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.unwritten import WORDS, name_parts
-from atlas.terminal.visible_text import print_text
+from atlas.terminal.visible_text import print_text, print_whole
 
 
 def print_tokens(
@@ -39,7 +39,7 @@ def print_tokens(
         tokens = color_tokens(renderer.tokenizer, example.token_ids, mask)
         console.print(tokens, soft_wrap=True)
     console.print()
-    console.print(_counts(trajectory, examples, chosen))
+    print_whole(console, _counts(trajectory, examples, chosen))
     for warning in _warnings(renderer, examples, chosen):
         print_text(console, f"warning: {warning}", "bold red")
 
