@@ -129,6 +129,7 @@ class _Export:
         self._dialect = dialect
         self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
     def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
@@ -140,6 +141,7 @@ class _Export:
             num_critical = len(selection.critical_steps)
             self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
             self._losses.update(self._dialect.losses(trajectory))
+            self._outcomes[trajectory.outcome.status] += num_critical
             yield from rows
 
     def summary(self, num_rows: int) -> dict[str, Any]:
@@ -150,6 +152,7 @@ class _Export:
             "steps": self._counts["steps"],
             "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
+            "selected_by_outcome": dict(sorted(self._outcomes.items())),
             "losses": dict(self._losses.most_common()),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic_core import from_json
@@ -22,8 +22,14 @@ def count_steps(run: Path, done: Collection[str]) -> list[int]:
 
     This parses the JSON of every line, so it is for selectors that take hours.
     """
+    return [num_steps for id_, num_steps in read_sizes(run) if id_ not in done]
+
+
+def read_sizes(run: Path) -> Iterator[tuple[str, int]]:
+    """The id and the number of steps of each trajectory."""
     with _file(run).open("rb") as file:
-        return [len(one["steps"]) for one in map(from_json, file) if one["id"] not in done]
+        for one in map(from_json, file):
+            yield one["id"], len(one["steps"])
 
 
 def _file(run: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
+from atlas.presenting.outcome_shares import failure_note
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
@@ -113,6 +114,9 @@ def _train(
         f"run, {examples.num_supervised_tokens:,} supervised ({share:.1%} of "
         f"{examples.num_tokens:,})"
     )
+    selected = read_manifest(selection).summary.get("selected_by_outcome") or {}
+    if failures := failure_note(selected, trajectories):
+        say(f"note: {failures}")
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, schedule, out, ranks)
@@ -120,6 +124,7 @@ def _train(
         **_describe(examples, config),
         **tuned.summary,
         "template_digest": _template_digest(renderer),
+        "selected_by_outcome": selected,
     }
 
     def save() -> Manifest:

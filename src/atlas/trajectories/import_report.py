@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from atlas.presenting.outcome_shares import describe_shares
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import visible_line
 
@@ -90,7 +91,7 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     formats = ", ".join(
         f"{name} {count:,}" if num_files > 1 else name for name, count in summary["formats"].items()
     )
-    statuses = ", ".join(f"{status} {count:,}" for status, count in summary["outcomes"].items())
+    statuses = describe_shares(summary["outcomes"])
     files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
     return {
         "in": f"{shown}: {files}, format {formats}",
