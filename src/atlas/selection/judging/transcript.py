@@ -40,7 +40,7 @@ SPECIAL_TOKEN = (
     rf"[<\uff1c\ufe64](?=[{_BAR}]|[^\s<>\uff1c\uff1e]{{1,100}}[>\uff1e\ufe65])"
     rf"|(?<=[{_BAR}])(?=[>\uff1e\ufe65])"
     # [INST], [/TOOL_CALLS], [gMASK], [UNUSED_TOKEN_1], [|user|], [unused3]: names with capitals.
-    rf"|[\[\uff3b](?=[{_BAR}]|/?\w{{0,40}}?[A-Z_]{{2}}[^\s\[\]]{{0,100}}[\]\uff3d]|unused)"
+    rf"|[\[\uff3b](?=[{_BAR}]|[^\s\[\]]{{0,40}}?[A-Z_]{{2}}[^\s\[\]]{{0,100}}[\]\uff3d]|unused)"
     rf"|(?<=[{_BAR}])(?=[\]\uff3d])"
     # ]~b], ]~!b[, [e~[, ]!p~[, ]<]image[>[
     r"|\](?=[~!<][!~\w\]])|(?<=[~>])(?=\[)"
