@@ -93,7 +93,9 @@ def test_where_estimates_are_exact_no_cent_goes_beyond_the_limit_and_nothing_tha
     assert Asking.most_under_way <= limit
     # The run is not finished in either case: it selected nothing.
     spent = folder / "out" / "spent.jsonl.partial"
-    assert [Payment(), *read_records(spent, Payment)][-1].input_tokens == 1_000 * sum(lengths[:fitting])
+    assert [Payment(), *read_records(spent, Payment)][-1].input_tokens == 1_000 * sum(
+        lengths[:fitting]
+    )
 
 
 def test_a_trajectory_without_an_answer_makes_room_for_the_next(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ def test_a_selection_says_how_the_trajectories_of_its_steps_ended(
     run = write_ended(Path("run"), "success", *["failure"] * 4, "unknown")
     manifest = select_steps(select_config(name), run, Path("out"))
     assert manifest.summary["outcomes"] == {"failure": 4, "success": 1, "unknown": 1}
-    assert sum(manifest.summary["selected_by_outcome"].values()) == (
-        manifest.summary["selected_steps"]
+    assert (
+        sum(manifest.summary["selected_by_outcome"].values())
+        == (manifest.summary["selected_steps"])
     )
     tell(manifest, Path("out"))
     said = capsys.readouterr().out

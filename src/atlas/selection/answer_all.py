@@ -81,9 +81,8 @@ def answer_all(
         if meter is not None:
             # The kept answers were paid for by another run.
             earlier = read_records(log.path, job.record) if log.sealed else log.records()
-            again = meter.take_over(
-                answer for answer in earlier if answer.trajectory_id not in kept
-            )
+            paid = (answer for answer in earlier if answer.trajectory_id not in kept)
+            again = meter.take_over(paid, count_trajectories(trajectories) - len(kept))
         if log.sealed:
             return {one.id: one.outcome.status for one in read_trajectories(trajectories)}
         for id_ in kept.keys() - log.done:

@@ -47,7 +47,7 @@ class CostMeter:
         self._has_usable = False
         self._num_unusable = 0
         self._last_problem = ""
-        # Whether an answer in this process came without credible token counts.
+        # Whether an answer of this process came without credible token counts.
         self._is_untold = False
         self._log: RecordLog[Payment] = run.log("spent", Payment, key=lambda _: TOTAL)
         sealed = self._log.sealed
@@ -66,11 +66,13 @@ class CostMeter:
         if isinstance(selector, HasUnusable):
             selector.report_unusable(self._unusable.append)
 
-    def take_over(self, answers: Iterable[Selection | StepScores]) -> frozenset[str]:
+    def take_over(
+        self, answers: Iterable[Selection | StepScores], num_trajectories: int
+    ) -> frozenset[str]:
         """Count what earlier processes of this run paid.
 
         If they did not record it, it is computed from their selections. Returns the trajectories to
-        ask about again: if the model gave no usable answer so far, all those that it answered.
+        ask about again: if the run was given up because no answer was usable, all of them.
         """
         usage = Usage()
         unusable = set()
@@ -82,7 +84,11 @@ class CostMeter:
                     unusable.add(answer.trajectory_id)
         if not self.paid.requests:
             self.pay(usage)
-        return frozenset() if self._has_usable else frozenset(unusable)
+        was_given_up = len(unusable) >= min(HOPELESS_AFTER, num_trajectories)
+        if was_given_up and not self._has_usable:
+            return frozenset(unusable)
+        self._num_unusable = len(unusable)
+        return frozenset()
 
     def count(self, answer: Selection | StepScores) -> None:
         """Count an answer that is written to disk.

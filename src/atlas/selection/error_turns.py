@@ -129,7 +129,7 @@ class ErrorConfig(Config):
             try:
                 compiled = re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
             if compiled.search(""):
                 raise ValueError(f"{pattern!r} matches an empty text, so every step would fail")
         return patterns

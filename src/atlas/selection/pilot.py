@@ -30,13 +30,13 @@ from atlas.store.run_folders import start_run
 
 # Resamples of the pilot's trajectories for an interval.
 NUM_DRAWS = 2_000
-# With fewer answers there is no interval.
+# Fewer answers give no interval.
 FEWEST_ANSWERS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A value with its 95 % interval, which is None with too few answers."""
+    """A value with its 95 % interval, if there are enough answers."""
 
     value: float
     interval: tuple[float, float] | None

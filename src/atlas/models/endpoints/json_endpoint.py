@@ -11,7 +11,6 @@ import aiohttp
 
 from atlas.errors import ModelError
 from atlas.models.endpoints.connections import (
-    LARGEST_ANSWER,
     Connections,
     HttpReply,
     TooLargeError,
@@ -42,7 +41,7 @@ class JsonEndpoint:
 
     Args:
         model: the model's name, only for error messages.
-        largest: maximum bytes of an answer; a larger one is not read.
+        largest: maximum bytes of an answer, if not LARGEST_ANSWER; a larger one is not read.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class JsonEndpoint:
         model: str,
         endpoint: Endpoint,
         transport: Transport | None = None,
-        largest: int = LARGEST_ANSWER,
+        largest: int | None = None,
     ) -> None:
         assert endpoint.base_url is not None
         self.url = endpoint.base_url.rstrip("/") + path
