@@ -19,7 +19,8 @@ TOKENS: dict[str, str] = {
     "Llama 2": "<s> </s> <unk> [INST] [/INST] <<SYS>> <</SYS>>",
     "Llama 3": "<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> "
     "<|python_tag|> <|reserved_special_token_0|> <|finetune_right_pad_id|>",
-    "Llama 4": "<|header_start|> <|header_end|> <|eot|> <|text_post_train_reserved_special_token_3|>",
+    "Llama 4": "<|header_start|> <|header_end|> <|eot|>"
+    " <|text_post_train_reserved_special_token_3|>",
     "Mistral": "[INST] [/INST] [TOOL_CALLS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] "
     "[/TOOL_RESULTS] [TOOL_CONTENT] [CALL_ID] [ARGS] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [THINK] "
     "[/THINK] [IMG] [IMG_BREAK] [PREFIX] [SUFFIX] <SPECIAL_20>",

@@ -150,7 +150,7 @@ def error_turns(trajectory: Trajectory, config: ErrorConfig = DEFAULT) -> list[s
     own = tuple(re.compile(pattern, re.MULTILINE) for pattern in config.patterns)
     observations = [step.observation for step in trajectory.steps[1:]]
     observations.append(trajectory.final_observation)
-    has_tools = _has_tools(trajectory)
+    has_tools = calls_tools(trajectory)
     found = [_error_in(seen, environment, own, has_tools) for seen in observations]
     return [
         error or (MARKED if step.is_invalid else None)
@@ -158,7 +158,8 @@ def error_turns(trajectory: Trajectory, config: ErrorConfig = DEFAULT) -> list[s
     ]
 
 
-def _has_tools(trajectory: Trajectory) -> bool:
+def calls_tools(trajectory: Trajectory) -> bool:
+    """Whether the agent has tools, so that the user is a person and not an environment."""
     return bool(trajectory.tools) or any(step.response.tool_calls for step in trajectory.steps)
 
 

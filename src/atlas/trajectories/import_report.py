@@ -95,8 +95,8 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
     return {
         "in": f"{shown}: {files}, format {formats}",
-        "out": f"{out}: trajectories {summary['trajectories']:,} ({statuses}), "
-        f"steps {summary['steps']:,}",
+        "out": f"{out}: trajectories {summary['trajectories']:,}, steps {summary['steps']:,}"
+        + (f"; outcomes {statuses}" if statuses else ""),
         "left out": _left_out(summary, out),
     }
 

@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 from atlas.kinds import NoConfig
 from atlas.records import CriticalKind, CriticalStep, Message, Selection, Step, Trajectory
-from atlas.selection.error_turns import error_turns
+from atlas.selection.error_turns import calls_tools, error_turns
 from atlas.selection.selectors.base import SelectorBase, take_best
 
 # An observation counts as new information from this share of new words.
@@ -52,6 +52,14 @@ _SUCCESS = _phrases(
 _RECONSIDER = _phrases(
     r"mistake\w*|instead|actually|reconsider|went wrong|was wrong|earlier|previous(ly)?|adjust"
     r"|correct (it|this|that)"
+)
+# The beginning of an observation that reports a failure, in an environment that is not known. The
+# first person is a user, who may say "I can't remember".
+_FAILURE = re.compile(
+    r"\W*(nothing happens|no known action"
+    r"|(?:(?!\b(?:i|we|my|our)\b)[^.\n]){0,80}\b(could not|couldn't|cannot|can't|unable|invalid"
+    r"|failed|failure|denied|not (recognized|valid|found|allowed|possible)))\b",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
 # Where a trajectory does not say its goal, the sentence that does.
@@ -111,7 +119,7 @@ class _Story:
     Attributes:
         seen: the observation before each step, and the final one.
         actions: what the agent did.
-        errors: the error that each step ended in.
+        is_error: whether each step ended in an error.
         novelties: the share of each observation's words that are new.
         is_known: whether another action was taken in the same situation before.
         is_repeated: whether the same action was taken in the same situation before.
@@ -121,7 +129,7 @@ class _Story:
     trajectory: Trajectory
     seen: tuple[str, ...]
     actions: tuple[object, ...]
-    errors: tuple[str | None, ...]
+    is_error: tuple[bool, ...]
     novelties: tuple[float, ...]
     is_known: tuple[bool, ...]
     is_repeated: tuple[bool, ...]
@@ -130,7 +138,7 @@ class _Story:
     def is_failed(self, index: int) -> bool:
         """Whether a step ended in an error, or nothing changed."""
         is_same = bool(self.seen[index]) and self.seen[index] == self.seen[index + 1]
-        return self.errors[index] is not None or is_same
+        return self.is_error[index] or is_same
 
     def is_in_vain(self, index: int) -> bool:
         """Whether a step failed, or repeats an action in the same situation."""
@@ -142,6 +150,7 @@ def _read(trajectory: Trajectory) -> _Story:
     observations = [*(step.observation for step in steps), trajectory.final_observation]
     seen = tuple(map(_text, observations))
     actions = tuple(map(_action, steps))
+    has_tools = calls_tools(trajectory)
     known: set[str] = set()
     novelties = []
     situations: dict[str, set[object]] = defaultdict(set)
@@ -158,7 +167,10 @@ def _read(trajectory: Trajectory) -> _Story:
         trajectory=trajectory,
         seen=seen,
         actions=actions,
-        errors=tuple(error_turns(trajectory)),
+        is_error=tuple(
+            error is not None or (not has_tools and bool(_FAILURE.match(after)))
+            for error, after in zip(error_turns(trajectory), seen[1:], strict=True)
+        ),
         novelties=tuple(novelties),
         is_known=tuple(is_known),
         is_repeated=tuple(is_repeated),
