@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from atlas.cli.closing_lines import tell
 from atlas.errors import DataError, ModelError
 from atlas.selection.judging.transcript import disarm_tokens
 from atlas.selection.payments import Payment, UnusableAnswer
@@ -129,6 +130,18 @@ def test_names_of_models_are_counted_and_their_number_is_bounded(tmp_path: Path)
     assert len(names) <= 21
     assert names["model 0"] == 5
     assert all(len(name) <= 100 and name.isprintable() for name in names)
+
+
+def test_the_closing_lines_name_the_model_that_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = write_numbered(tmp_path / "run", 3), tmp_path / "out"
+    usage = {"prompt_tokens": 10, "completion_tokens": 10}
+    with serve(lambda body, number: with_usage(good(body), usage)) as server:
+        tell(select_steps(oracle(server.url), run, out), out)
+    said = capsys.readouterr().out
+    assert "model:     judge, answered by judge-2026 (3 answers)" in said
+    assert said.count("judge-2026") == 1
 
 
 def test_a_refused_request_is_no_payment_that_must_be_estimated(tmp_path: Path) -> None:

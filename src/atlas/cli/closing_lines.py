@@ -28,7 +28,7 @@ def tell(manifest: Any, out: Path) -> None:
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
     came_in = came_in or [f"{key} {_name_of(config[key])}" for key in keys if key in config]
-    own_line = ("outcomes", "selected_by_outcome") if SELECTED in manifest.summary else ()
+    own_line = ("outcomes", SELECTED, "answered_by") if SELECTED in manifest.summary else ()
     short = {
         key.replace("_", " "): _short(value)
         for key, value in manifest.summary.items()
@@ -39,7 +39,12 @@ def tell(manifest: Any, out: Path) -> None:
     say(f"out:       {out}: {', '.join(went_out)}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
     _tell_outcomes(manifest, out)
-    if worth := manifest.summary.get("chosen_by", {}).get("worth"):
+    chosen = manifest.summary.get("chosen_by", {})
+    if chosen.get("asks_a_model"):
+        names = manifest.summary.get("answered_by", {}).items()
+        answered = ", ".join(f"{name} ({count:,} answers)" for name, count in names)
+        say(f"model:     {chosen['model']}" + (f", answered by {answered}" if answered else ""))
+    if worth := chosen.get("worth"):
         say(f"worth:     {worth}")
 
 
