@@ -63,7 +63,7 @@ OPTIONS = {
     "import": "--out --format --tokenizer",
     "show": "--trajectory --selection --full --tokens --tokenizer",
     "label": "--out --trajectory",
-    "select": "--trajectories --out --selector --dry-run",
+    "select": "--trajectories --out --selector --dry-run --pilot",
     "select-train": "--trajectories --selection --out",
     "compare-selections": "--out --tokenizer",
     "export": "--to --trajectories --selection --out --tokenizer --check --explain",

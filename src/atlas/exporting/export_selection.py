@@ -172,6 +172,7 @@ class _Export:
         self._unwritten = UnwrittenCount()
         self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
     def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
@@ -184,6 +185,7 @@ class _Export:
             self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
             self._losses.update(self._dialect.losses(trajectory))
             self._unwritten += self._dialect.unwritten(trajectory, selection)
+            self._outcomes[trajectory.outcome.status] += num_critical
             yield from rows
         self._check_empty_steps()
 
@@ -201,6 +203,7 @@ class _Export:
             "steps": self._counts["steps"],
             "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
+            "selected_by_outcome": dict(sorted(self._outcomes.items())),
             "losses": dict(self._losses.most_common()),
             **({"notes": notes} if (notes := self._notes()) else {}),
         }

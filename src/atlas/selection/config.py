@@ -51,6 +51,9 @@ class SelectConfig(Config):
         description="finish even if some trajectories got no answer; each of them is "
         "recorded as a problem",
     )
+    pilot_size: Annotated[int, SPEED_ONLY] = Field(
+        default=20, ge=1, description="number of trajectories that --pilot asks about"
+    )
     retry_problems_of: Annotated[str | None, BY_CONTENT] = Field(
         default=None,
         description="an earlier run of the same selector: keep its selections, and ask "

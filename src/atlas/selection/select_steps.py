@@ -105,21 +105,22 @@ def _write(
     selections = run.path / SELECTION_FILE
     how = (config.accept_unanswered, config.limit)
     if isinstance(selector, Selector) and config.scope == "trajectory":
-        selecting = _selecting(selector, config)
-        answer_all(run, selecting, trajectories, kept, meter, *how)
+        selecting = selection_job(selector, config)
+        outcomes = answer_all(run, selecting, trajectories, kept, meter, *how)
     else:
         assert isinstance(selector, Scorer)
         ask = partial(score_steps, selector)
         scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
-        answer_all(run, scoring, trajectories, {}, meter, *how)
+        outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
     problems: list[Problem] = []
     if isinstance(selector, HasChecks):
-        found = read_records(selections, Selection)
-        problems += selector.check({one.trajectory_id: one.num_steps for one in found})
-    summary = summarize_selections(read_records(selections, Selection), config, problems, meter)
+        read = read_records(selections, Selection)
+        problems += selector.check({one.trajectory_id: one.num_steps for one in read})
+    found = read_records(selections, Selection)
+    summary = summarize_selections(found, config, outcomes, problems, meter)
     if summary["steps"] and not summary["selected_steps"]:
         reason = "the budget is 0 everywhere, or every selection is empty"
         reason = problems[0].reason if problems else reason
@@ -142,7 +143,9 @@ def _limits(config: SelectConfig, trajectories: Path) -> dict[str, str]:
     return limits
 
 
-def _selecting(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]:
+def selection_job(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]:
+    """What a selector is asked about each trajectory, and how the answer is checked."""
+
     def fail(trajectory_id: str, num_steps: int, reason: str) -> Selection:
         return Selection(
             trajectory_id=trajectory_id,

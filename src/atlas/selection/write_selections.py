@@ -11,7 +11,7 @@ from pydantic import Field
 
 from atlas.config import Config, StrPath
 from atlas.errors import DataError
-from atlas.records import Problem, Selection
+from atlas.records import OutcomeStatus, Problem, Selection
 from atlas.selection.config import SelectConfig
 from atlas.selection.summary import summarize_selections
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, read_trajectories
@@ -41,7 +41,8 @@ def write_selections(
     """
     trajectories, out = Path(trajectories), Path(out)
     inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
-    ordered = _in_order({one.trajectory_id: one for one in selections}, trajectories)
+    outcomes: dict[str, OutcomeStatus] = {}
+    ordered = _in_order({one.trajectory_id: one for one in selections}, trajectories, outcomes)
     content = hashlib.sha256(b"".join(map(to_json, ordered))).hexdigest()
     config = WriteSelectionsConfig(sentence=sentence, content=content)
     with start_run(out, "select", config, inputs) as run:
@@ -49,7 +50,9 @@ def write_selections(
             return run.manifest
         write_records(out / SELECTION_FILE, ordered)
         problems: list[Problem] = []
-        summary: dict[str, Any] = summarize_selections(ordered, SelectConfig(), problems, None)
+        summary: dict[str, Any] = summarize_selections(
+            ordered, SelectConfig(), outcomes, problems, None
+        )
         run.write_problems(problems)
         names = sorted({one.selector for one in ordered})
         chosen_by = {
@@ -62,8 +65,13 @@ def write_selections(
         return run.finish(summary)
 
 
-def _in_order(selections: dict[str, Selection], trajectories: Path) -> list[Selection]:
-    """The selections in the order of the trajectories, checked against them."""
+def _in_order(
+    selections: dict[str, Selection], trajectories: Path, outcomes: dict[str, OutcomeStatus]
+) -> list[Selection]:
+    """The selections in the order of the trajectories, checked against them.
+
+    `outcomes` is filled with how each trajectory ended.
+    """
     ordered: list[Selection] = []
     for trajectory in read_trajectories(trajectories):
         found = selections.pop(trajectory.id, None)
@@ -74,6 +82,7 @@ def _in_order(selections: dict[str, Selection], trajectories: Path) -> list[Sele
                 f"{len(trajectory.steps)} steps, given {has}."
             )
         ordered.append(found)
+        outcomes[trajectory.id] = trajectory.outcome.status
     for left in selections:
         raise DataError(f"a selection is of trajectory '{left}', which is not in {trajectories}.")
     return ordered

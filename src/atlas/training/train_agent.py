@@ -19,6 +19,7 @@ from atlas.models.local.load import (
     model_input,
     rendering_inputs,
 )
+from atlas.presenting.outcome_shares import failure_note
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
@@ -127,6 +128,9 @@ def _train(
         f"run, {examples.num_supervised_tokens:,} supervised ({share:.1%} of "
         f"{examples.num_tokens:,})"
     )
+    selected = read_manifest(selection).summary.get("selected_by_outcome") or {}
+    if failures := failure_note(selected, trajectories):
+        say(f"note: {failures}")
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, schedule, out, ranks)
@@ -134,6 +138,7 @@ def _train(
         **_describe(examples, config),
         **tuned.summary,
         "template_digest": _template_digest(renderer),
+        "selected_by_outcome": selected,
     }
     if limits := limits_of(selection, trajectories):
         summary["limited"] = "; ".join(limits)

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from atlas.presenting.outcome_shares import describe_shares
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import print_whole, visible_line
 
@@ -93,12 +94,12 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     formats = ", ".join(
         f"{name} {count:,}" if num_files > 1 else name for name, count in summary["formats"].items()
     )
-    statuses = ", ".join(f"{status} {count:,}" for status, count in summary["outcomes"].items())
+    statuses = describe_shares(summary["outcomes"])
     files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
     return {
         "in": f"{shown}: {files}, format {formats}",
-        "out": f"{out}: trajectories {summary['trajectories']:,} ({statuses}), "
-        f"steps {summary['steps']:,}",
+        "out": f"{out}: trajectories {summary['trajectories']:,}, steps {summary['steps']:,}"
+        + (f"; outcomes {statuses}" if statuses else ""),
         "left out": _left_out(summary, out),
     }
 

@@ -16,6 +16,7 @@ from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.payments import UnusableAnswer
 from atlas.store.run_folders import Input
 
 SELECTORS: dict[str, str] = {
@@ -122,6 +123,14 @@ class HasSentence(Protocol):
 
 
 @runtime_checkable
+class HasWorth(Protocol):
+    """A selector that says at every use how far its choice can be trusted."""
+
+    @property
+    def worth(self) -> str: ...
+
+
+@runtime_checkable
 class HasInputs(Protocol):
     """A selector with further inputs besides trajectories and config: a prompt, a model, a run."""
 
@@ -154,7 +163,19 @@ class HasPayments(Protocol):
     """A selector with an estimate that reports each payment as it is made."""
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
-        """Call `pay` for every answer of the model. Called once, before anything is selected."""
+        """Call `pay` for every answer of the model. Called once, before anything is selected.
+
+        A `Payment` also says who answered, and whether the tokens were estimated.
+        """
+        ...
+
+
+@runtime_checkable
+class HasUnusable(Protocol):
+    """A selector that reports the answers that it cannot use, so that the run keeps them."""
+
+    def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
+        """Call `keep` for every unusable answer. Called once, before anything is selected."""
         ...
 
 
