@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,21 +17,41 @@ from atlas.errors import DataError
 
 # Bytes that a writer collects before it writes them.
 BUFFER_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp", re.DOTALL)
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `path` at the end of the block, or is deleted after an error."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Open a file that replaces `path` at the end of the block, or is deleted after an error.
+
+    Its name is its own, so that two processes that write `path` at once never mix their bytes.
+    """
+    # The beginning of the name says what the file is; all of it could be too long.
+    temporary = path.with_name(f".{path.name[:32]}.{uuid4().hex}.tmp")
     try:
-        with temporary.open("wb", buffering=BUFFER_BYTES) as file:
+        with temporary.open("xb", buffering=BUFFER_BYTES) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(file: Path) -> bool:
+    """Whether `written_whole` made the file, and a killed process left it."""
+    return _TEMPORARY.fullmatch(file.name) is not None
+
+
+def remove_temporary(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of this folder left, or those of its file `name`.
+
+    Only the holder of the lock may do this.
+    """
+    for file in folder.glob(".*.tmp"):
+        if is_temporary(file) and file.name.startswith(f".{name[:32]}"):
+            file.unlink(missing_ok=True)
 
 
 class RecordWriter:
