@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from atlas.config import Config
-from atlas.errors import ConfigError, DataError, ModelError, RunError
+from atlas.errors import AtlasError, ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
     CannotCarryError,
@@ -27,9 +27,16 @@ from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.renderer import Renderer
+from atlas.store.locks import locked_file
+from atlas.store.manifests import (
+    Manifest,
+    check_outputs,
+    parse_manifest,
+    run_input,
+    write_manifest,
+)
 from atlas.store.readers import TRAJECTORY_FILES, read_selected
-from atlas.store.record_files import file_digest, write_records, write_text
-from atlas.store.run_folders import Manifest, run_input
+from atlas.store.record_files import file_digest, remove_temporary, write_records
 from atlas.store.versions import installed_versions
 
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -81,25 +88,42 @@ def export_selection(
         },
         versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
-    if earlier := _earlier(out, wanted):
-        return earlier
-    selected = read_selected(selection, trajectories)
     out.parent.mkdir(parents=True, exist_ok=True)
+    with locked_file(out):
+        if earlier := _earlier(out, wanted):
+            return earlier
+        return _write(out, wanted, name, dialect, read_selected(selection, trajectories))
+
+
+def _write(
+    out: Path,
+    wanted: Manifest,
+    name: str,
+    dialect: Dialect,
+    selected: Iterable[tuple[Trajectory, Selection]],
+) -> Manifest:
+    """Write the rows, the problems, and the manifest last."""
+    remove_temporary(out.parent, out.name)
+    # An export that is killed before its end is known by this manifest, and starts over.
+    started = write_manifest(_manifest_path(out), wanted)
     export = _Export(dialect)
-    num_rows = write_rows(out, export.rows(selected), dialect)
-    if not num_rows:
-        out.unlink()
-        first = export.problems[0]
-        raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    try:
+        num_rows = write_rows(out, export.rows(selected), dialect)
+        if not num_rows:
+            first = export.problems[0]
+            raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    except AtlasError:
+        for file in (out, _manifest_path(out)):
+            file.unlink(missing_ok=True)
+        raise
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)
-    outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
-    done = {"status": "finished", "outputs": outputs, "summary": summary}
-    manifest = wanted.model_copy(update=done)
-    write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")
-    return manifest
+    written = [out, problems] if export.problems else [out]
+    manifest = started.with_outputs(out.parent, {file.name: file_digest(file) for file in written})
+    summary = {"summary": export.summary(num_rows)}
+    return write_manifest(_manifest_path(out), manifest.model_copy(update=summary))
 
 
 def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
@@ -155,23 +179,21 @@ class _Export:
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
-    """The manifest of an earlier, equal export; None if nothing was written yet."""
+    """The manifest of an earlier, equal export; None if there is none that was finished."""
     if not out.exists():
         return None
     advice = "Choose another --out, or remove it first."
     if out.is_dir():
         raise RunError(f"{out} is a folder, expected a file such as {out / 'train.jsonl'}.")
     manifest = _manifest_path(out)
-    try:
-        earlier = Manifest.model_validate_json(manifest.read_bytes())
-    except (OSError, ValidationError):
-        raise RunError(
-            f"{out} was not written by 'atlas export' (no readable {manifest.name}). {advice}"
-        ) from None
+    if not manifest.exists():
+        raise RunError(f"{out} was not written by 'atlas export' (no {manifest.name}). {advice}")
+    earlier = parse_manifest(manifest)
     if earlier.config != wanted.config or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
-    if earlier.outputs.get(out.name) != file_digest(out):
-        raise RunError(f"{out} was changed after 'atlas export' wrote it. {advice}")
+    if not earlier.finished:
+        return None
+    check_outputs(out.parent, earlier, out)
     return earlier
 
 

@@ -147,24 +147,27 @@ def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
     return manifest
 
 
-def check_outputs(folder: Path, manifest: Manifest) -> None:
-    """Compare the files of a finished run, or of an export into `folder`, with its manifest.
+def check_outputs(folder: Path, manifest: Manifest, made: Path | None = None) -> None:
+    """Compare the files that a finished manifest lists, all of them in `folder`, with it.
+
+    Args:
+        made: what the command made, where that is not the whole folder.
 
     Raises:
         RunError: a file is missing or was changed.
     """
-    where = f"'atlas {manifest.command}' wrote it"
-    advice = f"Restore it, or remove {folder} and make the run again."
+    made, command = made or folder, f"'atlas {manifest.command}'"
+    advice = f"Restore the file, or remove {made} and run {command} again."
     for name, digest in manifest.outputs.items():
-        file, parts = folder / name, PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts:
-            raise RunError(f"{folder / MANIFEST_FILE} names {name}, which is outside the run.")
+        file = folder / name
+        if name.startswith("/") or ".." in PurePosixPath(name).parts:
+            raise RunError(f"the manifest of {made} lists '{name}', which is outside of {folder}.")
         if not file.is_file():
-            raise RunError(f"{file} is missing from the finished run {folder}. {advice}")
+            raise RunError(f"{file} is missing, but the manifest of {made} lists it. {advice}")
         if content_digest(file, manifest.stamps.get(name), digest) != digest:
             raise RunError(
-                f"{file} was changed after {where}: its content is not the one that the manifest "
-                f"of {folder} names. {advice}"
+                f"{file} was changed after {command} wrote it: its content does not have the "
+                f"digest in the manifest of {made}. {advice}"
             )
 
 

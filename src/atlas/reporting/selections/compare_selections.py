@@ -96,7 +96,7 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
     runs = dict(zip(_names(config), config.selections, strict=True))
     inputs = {"trajectories": run_input(trajectories, out)}
     inputs |= {name: run_input(run, out, ("select",)) for name, run in runs.items()}
-    selections = {name: read_selections(run, trajectories) for name, run in runs.items()}
+    selections = {name: dict(read_selections(run, trajectories)) for name, run in runs.items()}
     with start_run(out, "compare-selections", _without_paths(config, out), inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
