@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from atlas.errors import ConfigError
@@ -38,6 +38,16 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """An empty text would be a name of nothing, or, as a path, the working directory."""
+        if value == "" or (isinstance(value, list | tuple) and "" in value):
+            raise ValueError("is empty, expected a name, a path or a text. Leave it out")
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("is not UTF-8, so a manifest cannot hold it")
+        return value
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

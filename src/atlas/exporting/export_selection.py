@@ -35,6 +35,7 @@ from atlas.store.manifests import (
     run_input,
     write_manifest,
 )
+from atlas.store.paths import check_path
 from atlas.store.readers import TRAJECTORY_FILES, read_selected
 from atlas.store.record_files import file_digest, remove_temporary, write_records
 from atlas.store.versions import installed_versions
@@ -73,6 +74,7 @@ def export_selection(
         RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
+    check_path(out, "--out")
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
         raise ConfigError(

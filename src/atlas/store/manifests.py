@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atlas.errors import RunError
+from atlas.store.paths import check_path, shown_path
 from atlas.store.record_files import file_digest, write_text
 
 MANIFEST_FILE = "manifest.json"
@@ -107,8 +108,10 @@ def parse_manifest(file: Path) -> Manifest:
         place = ".".join(map(str, first["loc"])) or "the file"
         reason = f"{place}: {first['msg']}"
         raise RunError(f"{file} cannot be read ({reason}). {advice}") from None
-    except OSError as error:
-        raise RunError(f"{file} cannot be read ({error.strerror}). {advice}") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise RunError(
+            f"{file} cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from None
     if manifest.finished and manifest.seal and manifest.seal != _seal(json.loads(content)):
         raise RunError(
             f"{file} was edited after 'atlas {manifest.command}' wrote it, so it does not say how "
@@ -123,6 +126,7 @@ def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
     Raises:
         RunError: the folder is missing, unfinished, of another kind, or was changed since.
     """
+    check_path(path, "the run folder")
     if not path.exists():
         maker = f"atlas {commands[0]}" if commands else "an atlas command"
         advice = f"Check the path, or make it first with {maker} … --out {path}"
@@ -192,7 +196,8 @@ def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
 
 def relative_path(path: Path, start: Path) -> str:
     """`path` relative to the folder `start`, so that run folders can be moved together."""
-    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+    check_path(start)
+    return shown_path(Path(os.path.relpath(path.resolve(), start.resolve())).as_posix())
 
 
 def _seal(content: Mapping[str, Any]) -> str:

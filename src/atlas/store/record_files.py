@@ -20,7 +20,7 @@ from atlas.errors import DataError
 
 # Bytes that a writer collects before it writes them.
 BUFFER_BYTES = 1 << 20
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r".+\.[0-9a-f]{32}\.tmp", re.DOTALL)
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
@@ -31,7 +31,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     Its name is its own, so that two processes that write `path` at once never mix their bytes.
     """
     # The beginning of the name says what the file is; all of it could be too long.
-    temporary = path.with_name(f".{path.name[:32]}.{uuid4().hex}.tmp")
+    temporary = path.with_name(f"{path.name[:32]}.{uuid4().hex}.tmp")
     try:
         with temporary.open("xb", buffering=BUFFER_BYTES) as file:
             yield file
@@ -52,8 +52,8 @@ def remove_temporary(folder: Path, name: str = "") -> None:
 
     Only the holder of the lock may do this.
     """
-    for file in folder.glob(".*.tmp"):
-        if is_temporary(file) and file.name.startswith(f".{name[:32]}"):
+    for file in folder.glob("*.tmp"):
+        if is_temporary(file) and file.name.startswith(name[:32]):
             file.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ and the same command continues it.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from atlas.store.manifests import (
     run_input,
     write_manifest,
 )
+from atlas.store.paths import check_path
 from atlas.store.record_files import (
     RecordT,
     file_digest,
@@ -60,6 +62,7 @@ __all__ = [
     "start_run",
 ]
 
+FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Files that start_run writes; all other files are output.
 OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")
 
@@ -69,7 +72,10 @@ Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 
 
 class Run:
-    """A run folder that is being written: holds the lock and opens record logs."""
+    """A run folder that is being written: holds the lock and opens record logs.
+
+    Its path is absolute, because an environment may change the working directory.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, lock: FileLock) -> None:
         self.path = path
@@ -164,15 +170,23 @@ def start_run(
     """
     manifest = _new_manifest(command, config, inputs)
     _refuse_foreign_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    lock = hold_lock(path / ".lock", path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = hold_lock(path / ".lock", path)
+    except OSError as error:
+        if error.errno not in FOLDER_ERRORS:
+            raise
+        raise RunError(
+            f"the run folder {path} cannot be written ({error.strerror}). Choose another --out, or "
+            "change its permissions."
+        ) from None
     try:
         remove_temporary(path)
         earlier = _earlier_run(path, manifest, type(config), inputs, keeps_unfinished)
         if earlier is not None:
-            return Run(path, earlier, lock)
+            return Run(path.absolute(), earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
-        return Run(path, write_manifest(path / MANIFEST_FILE, manifest), lock)
+        return Run(path.absolute(), write_manifest(path / MANIFEST_FILE, manifest), lock)
     except BaseException:
         lock.release()
         raise
@@ -204,7 +218,8 @@ def _remove_own_files(path: Path) -> None:
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    """Raise if the folder holds files that do not belong to a run."""
+    """Raise if the folder cannot be used, or holds files that do not belong to a run."""
+    check_path(path, "the run folder")
     if not path.exists() or (path / MANIFEST_FILE).exists():
         return
     if not path.is_dir():

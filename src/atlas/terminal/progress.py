@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,11 +17,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from atlas.terminal.console import SafeConsole
 from atlas.terminal.visible_text import visible
 
 SECONDS_PER_REFRESH = 0.2
 
-_console = Console(stderr=True)
+_console = SafeConsole(stderr=True)
 _report: Callable[[Shown | str], None] | None = None
 
 
