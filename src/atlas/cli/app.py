@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from atlas import __version__
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
+from atlas.terminal.visible_text import visible_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,8 @@ class _Group(TyperGroup):
         for place, argument in enumerate(args):
             option, _, value = argument.partition("=")
             is_option = option.startswith("--")
+            if is_option and option != visible_line(option):
+                raise ConfigError(f"no option is called {visible_line(option)}. See --help.")
             if not argument or (is_option and "=" in argument and not value):
                 named = option if is_option else args[place - 1] if place else ""
                 what = named if named.startswith("-") else f"argument {place + 1}"

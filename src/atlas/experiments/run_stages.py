@@ -19,11 +19,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from atlas.errors import RunError
 from atlas.store.run_folders import Manifest, read_manifest
+from atlas.terminal.console import SafeConsole
 from atlas.terminal.progress import Shown, columns, report_to
 from atlas.terminal.visible_text import visible
 from atlas.workers.processes import interrupts_held_back, leave_with_parent, stop, stop_when_told
@@ -106,7 +106,7 @@ class _Pool:
         self._size = size
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[Connection, _Worker] = {}
-        console = Console(stderr=True)
+        console = SafeConsole(stderr=True)
         self._progress = Progress(
             *columns(),
             console=console,

@@ -23,7 +23,7 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             # Control segments are rich's own, such as those that move a progress bar.
-            is_safe = segment.control or segment.text.isascii() and segment.text.isprintable()
+            is_safe = segment.control or (segment.text.isascii() and segment.text.isprintable())
             yield segment if is_safe else Segment(visible(segment.text), segment.style)
 
 

@@ -127,25 +127,27 @@ class _Links:
 
     def admits(self, path: Path, folder: Path, name: str) -> bool:
         """Whether a file or folder, found in `folder` under this name, is read."""
-        real = os.path.realpath(path)
-        is_inside = Path(real).is_relative_to(os.path.realpath(folder))
-        # A folder that is read through a link could be read for ever.
-        is_linked = path.is_symlink() or (path.is_dir() and real in self._seen)
-        if not is_linked and (is_inside or self.follow):
-            self._seen.add(real)
-            return True
-        if not path.exists():
+        real, real_folder = os.path.realpath(path), os.path.realpath(folder)
+        is_inside = Path(real).is_relative_to(real_folder)
+        is_linked = real != os.path.join(real_folder, path.relative_to(folder))  # noqa: PTH118
+        is_read_anyway = real in self._seen or Path(real_folder).is_relative_to(real)
+        if not is_linked:
+            reason = None
+        elif not path.exists():
             reason = "a link that leads nowhere"
-        elif real in self._seen or Path(os.path.realpath(folder)).is_relative_to(real):
+        elif is_read_anyway:
+            # A folder that leads back into itself would be read for ever.
             reason = "a link to what is read anyway"
         elif self.follow or (is_inside and path.is_file()):
-            self._seen.add(real)
-            return True
+            reason = None
         else:
-            where = "another folder of it" if is_inside else f"{visible_line(shown_path(real))}"
+            where = "another folder of it" if is_inside else visible_line(shown_path(real))
             reason = f"a link to {where}, not followed; follow_links=true follows all links"
-        self._left_out.append(Problem(where=name, reason=reason))
-        return False
+        if reason is not None:
+            self._left_out.append(Problem(where=name, reason=reason))
+            return False
+        self._seen.add(real)
+        return True
 
 
 def _expand(text: str, spool: Path, links: _Links) -> Iterator[FoundFile]:
@@ -162,11 +164,29 @@ def _expand(text: str, spool: Path, links: _Links) -> Iterator[FoundFile]:
     elif path.is_file():
         yield _file(path, shown_path(path.name))
     elif glob.has_magic(text):
-        folder = _folder_of(path)
-        # Path.glob takes no absolute pattern.
-        for match in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207
-            file, name = Path(match), shown_path(match)
-            if (file.is_file() or file.is_symlink()) and links.admits(file, folder, name):
+        yield from _matches(text, links)
+
+
+def _matches(pattern: str, links: _Links) -> Iterator[FoundFile]:
+    """The files that match. A link to a folder is named once, not with all that lies behind it."""
+    folder = _folder_of(Path(pattern))
+    refused: set[Path] = set()
+    admitted: set[Path] = set()
+    # Path.glob takes no absolute pattern.
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        file = Path(match)
+        between = [parent for parent in reversed(file.parents) if parent.is_relative_to(folder)]
+        for parent in between:
+            if parent.is_symlink() and parent != folder and parent not in admitted | refused:
+                is_read = refused.isdisjoint(parent.parents) and links.admits(
+                    parent, folder, shown_path(parent)
+                )
+                (admitted if is_read else refused).add(parent)
+        if (file.is_file() or (file.is_symlink() and not file.is_dir())) and refused.isdisjoint(
+            between
+        ):
+            name = shown_path(match)
+            if links.admits(file, folder, name):
                 yield _file(file, name)
 
 
