@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
@@ -45,7 +46,7 @@ class Config(BaseModel):
         """An empty text would be a name of nothing, or, as a path, the working directory."""
         if value == "" or (isinstance(value, list | tuple) and "" in value):
             raise ValueError("is empty, expected a name, a path or a text. Leave it out")
-        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        if isinstance(value, str) and _torn_text(value) is not None:
             raise ValueError("is not UTF-8, so a manifest cannot hold it")
         return value
 
@@ -107,6 +108,10 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     Raises:
         ConfigError: every mistake, each with its key, its value and what was expected.
     """
+    for key, value in values.items():
+        # Names of files in a list may hold any bytes: `atlas import` reads them all the same.
+        if (torn := _torn_text(key if isinstance(value, list) else {key: value})) is not None:
+            raise ConfigError(f"{where}: {key}: {torn!r} is not UTF-8. Write another text.")
     for name, owner in _chosen(kind, values).items():
         # A setting of an own class would never be reached: the key means the command's.
         for key in sorted(owner.model_fields.keys() & kind.model_fields.keys()):
@@ -119,6 +124,16 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
         raise ConfigError(f"{where}: {error}") from error.__cause__
     except ValidationError as error:
         raise ConfigError(_explain(kind, values, error, where)) from None
+
+
+def _torn_text(value: Any) -> str | None:
+    """The first text in nested values that is not UTF-8, keys included."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= character <= "\udfff" for character in value) else None
+    parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping):
+        parts = chain.from_iterable(value.items())
+    return next((torn for part in parts if (torn := _torn_text(part)) is not None), None)
 
 
 class _RecipeLoader(yaml.SafeLoader):

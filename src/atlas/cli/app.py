@@ -28,8 +28,9 @@ class _Group(TyperGroup):
         for place, argument in enumerate(args):
             option, _, value = argument.partition("=")
             is_option = option.startswith("--")
-            if is_option and option != visible_line(option):
-                raise ConfigError(f"no option is called {visible_line(option)}. See --help.")
+            # The library's own message would print it as it is.
+            if (is_option or not place) and option != visible_line(option):
+                raise ConfigError(f"no option or command is called '{option}'. See --help.")
             if not argument or (is_option and "=" in argument and not value):
                 named = option if is_option else args[place - 1] if place else ""
                 what = named if named.startswith("-") else f"argument {place + 1}"

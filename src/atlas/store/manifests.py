@@ -191,7 +191,8 @@ def content_digest(file: Path, stamp: Stamp | None = None, digest: str | None = 
 
 def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
     """A finished run folder as an input of the run at `out`."""
-    return Input(path=relative_path(path, out), digest=read_manifest(path, commands).digest)
+    digest = read_manifest(path, commands).digest
+    return Input(path=relative_path(path, out), digest=digest)
 
 
 def relative_path(path: Path, start: Path) -> str:
