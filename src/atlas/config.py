@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from atlas.errors import ConfigError
@@ -46,14 +47,15 @@ class Config(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
 
-    @model_validator(mode="after")
-    def _texts_are_not_empty(self) -> Config:
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            inner = value if isinstance(value, tuple | list) else (value,)
-            if any(one == "" for one in inner) and value != field.default:
-                raise ValueError(f"{name} holds an empty text. Give a value, or leave {name} out")
-        return self
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """An empty text would be a name of nothing, or, as a path, the working directory."""
+        if value == "" or (isinstance(value, list | tuple) and "" in value):
+            raise ValueError("is empty, expected a name, a path or a text. Leave it out")
+        if isinstance(value, str) and _torn_text(value) is not None:
+            raise ValueError("is not UTF-8, so a manifest cannot hold it")
+        return value
 
     def needed_extras(self) -> tuple[str, ...]:
         """The extras without which a run with these settings cannot start (see atlas.extras)."""
@@ -119,6 +121,10 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     Raises:
         ConfigError: every mistake, each with its key, its value and what was expected.
     """
+    for key, value in values.items():
+        # Names of files in a list may hold any bytes: `atlas import` reads them all the same.
+        if (torn := _torn_text(key if isinstance(value, list) else {key: value})) is not None:
+            raise ConfigError(f"{where}: {key}: {torn!r} is not UTF-8. Write another text.")
     for name, owner in _chosen(kind, values).items():
         # A setting of an own class would never be reached: the key means the command's.
         for key in sorted(owner.model_fields.keys() & kind.model_fields.keys()):
@@ -141,6 +147,16 @@ def require_extras_of(config: Config) -> None:
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if isinstance(inner, Config):
             require_extras_of(inner)
+
+
+def _torn_text(value: Any) -> str | None:
+    """The first text in nested values that is not UTF-8, keys included."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= character <= "\udfff" for character in value) else None
+    parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping):
+        parts = chain.from_iterable(value.items())
+    return next((torn for part in parts if (torn := _torn_text(part)) is not None), None)
 
 
 def require_extras_of_choices(

@@ -13,7 +13,7 @@ from atlas.exporting.check_export import check_export
 from atlas.exporting.explain import describe_export
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.models.local.load import load_renderer_named
-from atlas.store.run_folders import Manifest
+from atlas.store.manifests import parse_manifest, write_manifest
 from tests.tool_runs import call_runs, tools_file
 
 
@@ -95,11 +95,11 @@ def test_an_export_from_before_a_setting_existed_is_the_same_export(
     config = config_of(tiny_model_folder, "openai")
     export(config, runs, out)
     path = tmp_path / "rows.jsonl.manifest.json"
-    earlier = json.loads(path.read_text())
-    for name in ("chat_template", "tools", "allow_empty_steps"):
-        del earlier["config"][name]
-    path.write_text(json.dumps(earlier))
-    assert export(config, runs, out).inputs == Manifest.model_validate(earlier).inputs
+    earlier = parse_manifest(path)
+    added = ("chat_template", "tools", "allow_empty_steps")
+    settings = {name: value for name, value in earlier.config.items() if name not in added}
+    write_manifest(path, earlier.model_copy(update={"config": settings}))
+    assert export(config, runs, out).inputs == earlier.inputs
 
 
 def test_settings_that_are_not_known_are_refused() -> None:

@@ -20,7 +20,19 @@ __all__ = ["app", "data", "listing", "main", "running", "selecting", "tuning"]
 
 # The exit status that typer gives to Ctrl-C.
 INTERRUPTED = 130
-PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
+PATH_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
+OPEN_FILES_ERRORS = (errno.EMFILE, errno.ENFILE)
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,6 +65,8 @@ def _explain(error: ImportError | OSError, kept: str) -> str | None:
         return None if missing is None else str(missing)
     if error.errno in DISK_FULL_ERRORS:
         return f"the disk is full. Free some space. {kept}"
+    if error.errno in OPEN_FILES_ERRORS:
+        return f"too many files are open. Raise the limit (ulimit -n 4096). {kept}"
     if error.errno not in PATH_ERRORS:
         return None
     what = f"{error.filename} cannot be opened or created ({error.strerror})"

@@ -10,16 +10,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from atlas import __version__
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
+from atlas.terminal.visible_text import visible_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+class _Group(TyperGroup):
+    """Refuses empty arguments: as a path, one would be the working directory."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, argument in enumerate(args):
+            option, _, value = argument.partition("=")
+            is_option = option.startswith("--")
+            # The library's own message would print it as it is.
+            if (is_option or not place) and option != visible_line(option):
+                raise ConfigError(f"no option or command is called '{option}'. See --help.")
+            if not argument or (is_option and "=" in argument and not value):
+                named = option if is_option else args[place - 1] if place else ""
+                what = named if named.startswith("-") else f"argument {place + 1}"
+                raise ConfigError(f"{what} is empty, expected a value. Leave it out, or give one.")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="atlas",
+    cls=_Group,
     help="Tune language-model agents on the steps that matter (ATLaS, arXiv 2503.02197).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -101,10 +122,10 @@ def read_config(
 
 
 def plain_console() -> Console:
-    """The terminal, without colors that rich chooses for numbers and paths."""
-    from rich.console import Console
+    """The terminal; rich is imported when it is needed."""
+    from atlas.terminal.console import plain_console
 
-    return Console(highlight=False)
+    return plain_console()
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -19,14 +19,13 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment from a recipe: collect, select, train and evaluate each arm, report."""
-    from rich.console import Console
-
     from atlas.cli.exit_status import exit_if_nothing_worked
     from atlas.experiments.config import ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment
     from atlas.experiments.run_stages import run_stages
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
+    from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible
 
     recipe, _ = split_settings(settings)
@@ -37,7 +36,7 @@ def run(
     config = read_config(ExperimentConfig, settings)
     folder = out or Path("runs") / recipe.stem
     stages = plan_experiment(config, folder, str(recipe))
-    console = Console()
+    console = SafeConsole()
 
     def line(text: str) -> None:
         # Names of arms and splits come from the recipe.

@@ -7,10 +7,11 @@ class has `in_process = True`, it runs in the caller's thread, which is faster.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import chdir, suppress
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
@@ -301,7 +302,8 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
         ConfigError: the world cannot be made, or broke or hung in the job.
         AtlasError: what the world itself says about its settings.
     """
-    with Worlds.of(environment, 1, limits) as worlds:
+    # The paths of the caller stay valid, wherever the world goes.
+    with chdir(os.curdir), Worlds.of(environment, 1, limits) as worlds:
         worlds.begin("", job)
         [(_, result)] = worlds.results(None)
     if not isinstance(result, Exception):

@@ -6,7 +6,9 @@ one starts in its place.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +29,6 @@ from atlas.store.record_files import read_records, write_text
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Input, Manifest, start_run
 from atlas.terminal.progress import show_progress
-
-EPISODES_FILE = "episodes.jsonl"
 
 
 class EvaluateConfig(Config):
@@ -93,14 +93,17 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
         )[: config.limit]
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
+            left = [task for task in tasks if task.id not in log.done]
             try:
-                _play(config, [task for task in tasks if task.id not in log.done], len(tasks), log)
+                # A world may go to another directory; the caller's paths stay valid.
+                with chdir(os.curdir):
+                    _play(config, left, len(tasks), log)
                 log.seal([task.id for task in tasks])
             finally:
                 log.close()
-        episodes = list(read_records(out / EPISODES_FILE, Trajectory))
+        episodes = list(read_records(log.path, Trajectory))
         metrics = summarize_episodes(episodes, config.seed)
-        write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
             # Each problem says why an episode is left out of all rates and means.
             Problem(

@@ -8,14 +8,14 @@ FILE.problems.jsonl   trajectories left out, and why (only if there are any)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.config import BY_CONTENT, Config, StrPath, result_settings
-from atlas.errors import ConfigError, DataError, ModelError, RunError
+from atlas.errors import AtlasError, ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
     CannotCarryError,
@@ -31,9 +31,17 @@ from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.count_unwritten import UnwrittenCount, refuse_empty_steps
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
+from atlas.store.locks import locked_file
+from atlas.store.manifests import (
+    Manifest,
+    check_outputs,
+    parse_manifest,
+    run_input,
+    write_manifest,
+)
+from atlas.store.paths import check_path
 from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
-from atlas.store.record_files import file_digest, write_records, write_text
-from atlas.store.run_folders import Manifest, run_input
+from atlas.store.record_files import file_digest, remove_temporary, write_records
 from atlas.store.versions import installed_versions
 
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -89,6 +97,7 @@ def export_selection(
         DataError: no trajectory could be written.
     """
     trajectories, selection, out = map(Path, (trajectories, selection, out))
+    check_path(out, "--out")
     renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
@@ -106,27 +115,43 @@ def export_selection(
         },
         versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
-    if earlier := _earlier(out, wanted):
-        return earlier
-    selected = read_with_tools(config, trajectories, selection)
     out.parent.mkdir(parents=True, exist_ok=True)
-    export = _Export(dialect, renderer, config)
-    num_rows = write_rows(out, export.rows(selected), dialect)
-    if not num_rows:
-        out.unlink()
-        first = export.problems[0]
-        raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    with locked_file(out):
+        if earlier := _earlier(out, wanted):
+            return earlier
+        selected = read_with_tools(config, trajectories, selection)
+        export = _Export(dialect, renderer, config, limits_of(selection, trajectories))
+        return _write(out, wanted, export, selected)
+
+
+def _write(
+    out: Path,
+    wanted: Manifest,
+    export: _Export,
+    selected: Iterable[tuple[Trajectory, Selection]],
+) -> Manifest:
+    """Write the rows, the problems, and the manifest last."""
+    remove_temporary(out.parent, out.name)
+    # An export that is killed before its end is known by this manifest, and starts over.
+    started = write_manifest(_manifest_path(out), wanted)
+    try:
+        num_rows = write_rows(out, export.rows(selected), export.dialect)
+        if not num_rows:
+            first = export.problems[0]
+            name = wanted.config["dialect"]["name"]
+            raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    except AtlasError:
+        for file in (out, _manifest_path(out)):
+            file.unlink(missing_ok=True)
+        raise
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)
-    outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
-    if limits := limits_of(selection, trajectories):
-        summary["limited"] = "; ".join(limits)
-    done = {"status": "finished", "outputs": outputs, "summary": summary}
-    manifest = wanted.model_copy(update=done)
-    write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")
-    return manifest
+    written = [out, problems] if export.problems else [out]
+    manifest = started.with_outputs(out.parent, {file.name: file_digest(file) for file in written})
+    summary = {"summary": export.summary(num_rows)}
+    return write_manifest(_manifest_path(out), manifest.model_copy(update=summary))
 
 
 def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
@@ -165,9 +190,16 @@ def rows_of(
 class _Export:
     """Makes rows, and counts the trajectories and steps in them."""
 
-    def __init__(self, dialect: Dialect, renderer: Renderer | None, config: ExportConfig) -> None:
-        self._dialect = dialect
+    def __init__(
+        self,
+        dialect: Dialect,
+        renderer: Renderer | None,
+        config: ExportConfig,
+        limits: Sequence[str],
+    ) -> None:
+        self.dialect = dialect
         self._renderer = renderer
+        self._limits = limits
         self._allows_empty_steps = config.allow_empty_steps
         self._unwritten = UnwrittenCount()
         self._counts: Counter[str] = Counter()
@@ -177,14 +209,14 @@ class _Export:
 
     def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
         for trajectory, selection in selected:
-            rows = rows_of(self._dialect, trajectory, selection)
+            rows = rows_of(self.dialect, trajectory, selection)
             if isinstance(rows, Problem):
                 self.problems.append(rows)
                 continue
             num_critical = len(selection.critical_steps)
             self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
-            self._losses.update(self._dialect.losses(trajectory))
-            self._unwritten += self._dialect.unwritten(trajectory, selection)
+            self._losses.update(self.dialect.losses(trajectory))
+            self._unwritten += self.dialect.unwritten(trajectory, selection)
             self._outcomes[trajectory.outcome.status] += num_critical
             yield from rows
         self._check_empty_steps()
@@ -206,6 +238,7 @@ class _Export:
             "selected_by_outcome": dict(sorted(self._outcomes.items())),
             "losses": dict(self._losses.most_common()),
             **({"notes": notes} if (notes := self._notes()) else {}),
+            **({"limited": "; ".join(self._limits)} if self._limits else {}),
         }
 
     def _notes(self) -> list[str]:
@@ -214,23 +247,21 @@ class _Export:
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
-    """The manifest of an earlier, equal export; None if nothing was written yet."""
+    """The manifest of an earlier, equal export; None if there is none that was finished."""
     if not out.exists():
         return None
     advice = "Choose another --out, or remove it first."
     if out.is_dir():
         raise RunError(f"{out} is a folder, expected a file such as {out / 'train.jsonl'}.")
     manifest = _manifest_path(out)
-    try:
-        earlier = Manifest.model_validate_json(manifest.read_bytes())
-    except (OSError, ValidationError):
-        raise RunError(
-            f"{out} was not written by 'atlas export' (no readable {manifest.name}). {advice}"
-        ) from None
+    if not manifest.exists():
+        raise RunError(f"{out} was not written by 'atlas export' (no {manifest.name}). {advice}")
+    earlier = parse_manifest(manifest)
     if _settings(earlier) != _settings(wanted) or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
-    if earlier.outputs.get(out.name) != file_digest(out):
-        raise RunError(f"{out} was changed after 'atlas export' wrote it. {advice}")
+    if not earlier.finished:
+        return None
+    check_outputs(out.parent, earlier, out)
     return earlier
 
 

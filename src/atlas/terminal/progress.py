@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from atlas.terminal.console import SafeConsole
 from atlas.terminal.visible_text import one_line, visible
 
 SECONDS_PER_REFRESH = 0.2
@@ -33,7 +34,7 @@ SECONDS_PER_LINE = 60.0
 # Characters of a title or a note beside a bar.
 LONGEST_TITLE = 48
 
-_console = Console(stderr=True)
+_console = SafeConsole(stderr=True)
 _report: Callable[[Shown | str], None] | None = None
 
 

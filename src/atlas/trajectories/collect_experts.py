@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -84,7 +84,9 @@ def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
                 keyed = zip(order, tasks, strict=True)
                 missing = [task for key, task in keyed if key not in log.done]
                 if missing:
-                    _play_into(log, config, missing, num_done=len(tasks) - len(missing))
+                    # A world may go to another directory; the caller's paths stay valid.
+                    with chdir(os.curdir):
+                        _play_into(log, config, missing, num_done=len(tasks) - len(missing))
                 log.seal(order)
         summary, problems = summarize(read_records(log.path, Trajectory))
         run.write_problems(problems)

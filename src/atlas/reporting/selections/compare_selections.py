@@ -109,7 +109,7 @@ def compare_selections(config: CompareConfig, out: StrPath) -> Manifest:
     inputs = {"trajectories": run_input(trajectories, out)}
     inputs |= {name: run_input(run, out, ("select",)) for name, run in runs.items()}
     inputs |= rendering_inputs(out, config.chat_template, config.tools)
-    selections = {name: read_selections(run, trajectories) for name, run in runs.items()}
+    selections = {name: dict(read_selections(run, trajectories)) for name, run in runs.items()}
     with start_run(out, "compare-selections", _without_paths(config, out), inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
