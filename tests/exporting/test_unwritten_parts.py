@@ -13,7 +13,7 @@ from atlas.exporting.check_export import check_export
 from atlas.exporting.explain import describe_export
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.models.local.load import load_renderer_named
-from atlas.store.manifests import parse_manifest, write_manifest
+from atlas.store.manifests import Manifest, parse_manifest, write_manifest
 from tests.tool_runs import call_runs, tools_file
 
 
