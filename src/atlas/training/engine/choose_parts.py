@@ -207,9 +207,9 @@ class _Trial:
         self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
     ) -> str | None:
         """The reason why this model does not support these parts; None if it does."""
-        self.put_in(parts, flash, one_by_one)
         try:
-            with _without_window(self.engine, parts):
+            self.put_in(parts, flash, one_by_one)
+            with _without_window(self.engine):
                 problem = self._differs(self.plain)
                 with enlarged_weights(self.model) if self.enlarges else _own_weights():
                     problem = problem or self._differs(self.larger)
@@ -218,6 +218,7 @@ class _Trial:
             return problem or (self.engine.window is not None and self._differs(self.plain)) or None
         except Exception as error:
             # An architecture without support for a part may raise any error.
+            self.put_in((), False, one_by_one)
             return _first_line(error)
 
     def _differs(self, plain: Measured) -> str | None:
@@ -247,14 +248,13 @@ def _own_weights() -> Iterator[None]:
 
 
 @contextmanager
-def _without_window(engine: Engine, parts: Sequence[str]) -> Iterator[None]:
+def _without_window(engine: Engine) -> Iterator[None]:
     """Check the gradient of all tokens first: that of a window differs from plain training."""
     window, engine.window = engine.window, None
     try:
         yield
     finally:
         engine.window = window
-        engine.put_in(parts)
 
 
 def _try_flash(trial: _Trial, autocast: torch.dtype) -> str | None:

@@ -143,9 +143,15 @@ class Engine:
         return list(logits.split(counts))
 
     def put_in(self, parts: Sequence[str]) -> None:
-        """Give the model exactly these parts. With no parts, the model is unchanged."""
-        self.parts = tuple(part for part in PARTS if part in parts)
+        """Give the model exactly these parts. With no parts, the model is unchanged.
+
+        Raises:
+            ValueError: the model has no list of layers, which `last_layer` needs.
+        """
         layer = self._last_layer()
+        if "last_layer" in parts and layer is None:
+            raise ValueError("its decoder has no list of layers")
+        self.parts = tuple(part for part in PARTS if part in parts)
         if layer is not None:
             restore_layer(layer)
         self.model.__dict__.pop("forward", None)
@@ -160,8 +166,6 @@ class Engine:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
-            if layer is None:
-                raise ValueError("its decoder has no list of layers")
             prune_layer(layer)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.

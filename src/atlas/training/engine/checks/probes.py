@@ -67,7 +67,10 @@ def short_probes(config: Any) -> list[Probe]:
 
 
 def long_probes(config: Any, longest: int | None, row_tokens: int) -> list[TrainingExample]:
-    """Sequences beyond every length that the config names, and a short one; none if not needed.
+    """Sequences beyond every length that the config names, and shorter ones; none if not needed.
+
+    All but the longest are padded where a row is padded.
+
 
     Args:
         longest: tokens of the longest sequence of the training; None: of any length.
@@ -83,7 +86,7 @@ def long_probes(config: Any, longest: int | None, row_tokens: int) -> list[Train
     rng = np.random.default_rng(1)
     tokens = _common_tokens(config, rng)
     num = 1 if length == named else max(1, min(named, row_tokens) // length)
-    lengths = [*[length] * num, THIRD]
+    lengths = [*[length] * num, length - MARGIN // 2, THIRD]
     return [_probe(rng.choice(tokens, each), tokens, rng, 24).example for each in lengths]
 
 
