@@ -37,14 +37,14 @@ from atlas.training.engine.checks.influence import (
     influence_between,
     influence_of_future,
 )
-from atlas.training.engine.checks.probes import examples_of, long_probes, short_probes
+from atlas.training.engine.checks.probes import long_probes, short_probes
 from atlas.training.engine.checks.training_mode import (
     randomness_of_passes,
     refuse_auxiliary_losses,
 )
 from atlas.training.engine.checks.weights import enlarged_weights
 from atlas.training.engine.exact_engine import PARTS, Engine
-from atlas.training.engine.row_lengths import length_with_fixed_factors
+from atlas.training.engine.row_lengths import length_with_fixed_factors, longest_row
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 
@@ -97,48 +97,60 @@ def choose_parts(
 
 
 def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -> ChosenEngine:
-    engine = trial.engine
+    window = trial.engine.window
     wanted = [part for part in PARTS if getattr(config, part)]
-    if engine.window is not None and "last_layer" in wanted:
+    if window is not None and "last_layer" in wanted:
         wanted.remove("last_layer")
     rows_problem = trial.problem_of_rows()
-    left_out: dict[str, str] = {}
-    flash_problem: str | None = None
-    if rows_problem:
-        left_out = {part: rows_problem for part in wanted if part != "chunked_loss"}
-    can = [part for part in wanted if part not in left_out]
-    if "packing" in can:
-        flash_problem = trial.problem(can, flash=autocast is None)
-    if "packing" in can and not (flash_problem and trial.problem(can)):
-        chosen = can
-    else:
-        chosen = []
-        for part in can:
-            if part in NEEDS_PACKING and "packing" not in chosen:
-                left_out[part] = "it needs packing"
-            elif problem := trial.problem([*chosen, part], one_by_one=part == "chunked_loss"):
-                left_out[part] = problem
-            else:
-                chosen.append(part)
-        flash_problem = None
-        if "packing" in chosen:
-            flash_problem = trial.problem(chosen, flash=autocast is None)
-    if engine.window is not None and "packing" not in chosen:
+    packing_problem = rows_problem or trial.problem_of_long_rows(config.micro_batch_tokens)
+    can = [part for part in wanted if part == "chunked_loss" or not packing_problem]
+    chosen, problems, flash_problem = _try_parts(trial, can, flash=autocast is None)
+    left_out = {
+        part: problems.get(part, str(packing_problem)) for part in wanted if part not in chosen
+    }
+    if "packing" in chosen:
+        trial.put_in(chosen, flash=flash_problem is None)
+        if autocast is not None and (flash_problem := _try_flash(trial, autocast)):
+            trial.put_in(chosen)
+        if flash_problem is not None:
+            trial.engine.ways.clear()
+        return ChosenEngine(trial.engine, left_out, flash_problem)
+    if window is not None:
         reason = left_out.get("packing", "engine.packing is off")
         raise ModelError(
             "context_gradient needs packing, which this model does not support: "
             f"{reason}. Set context_gradient=full."
         )
-    if "packing" not in chosen:
-        one_by_one = rows_problem or trial.problem(chosen)
-        if one_by_one and (problem := trial.problem(chosen, one_by_one=True)):
-            raise ModelError(f"this model cannot be trained here: {problem}.")
-        trial.put_in(chosen, False, one_by_one is not None)
-        return ChosenEngine(engine, left_out, None, one_by_one)
-    trial.put_in(chosen, flash_problem is None, False)
-    if autocast is not None and (flash_problem := _try_flash(trial, autocast)):
-        trial.put_in(chosen, False, False)
-    return ChosenEngine(engine, left_out, flash_problem)
+    one_by_one = rows_problem or trial.problem(chosen)
+    if one_by_one and (problem := trial.problem(chosen, one_by_one=True)):
+        raise ModelError(
+            f"{type(trial.engine.model).__name__} cannot be trained here: {problem}. Use another "
+            "model."
+        )
+    trial.put_in(chosen, one_by_one=one_by_one is not None)
+    return ChosenEngine(trial.engine, left_out, None, one_by_one)
+
+
+def _try_parts(
+    trial: _Trial, can: Sequence[str], flash: bool
+) -> tuple[Sequence[str], dict[str, str], str | None]:
+    """The parts that hold, why others do not, and why the flash kernels do not."""
+    flash_problem = None
+    if "packing" in can:
+        flash_problem = trial.problem(can, flash=flash)
+        if not flash_problem or (flash and not trial.problem(can)):
+            return can, {}, flash_problem
+    chosen: list[str] = []
+    problems: dict[str, str] = {}
+    for part in can:
+        if part in NEEDS_PACKING and "packing" not in chosen:
+            problems[part] = "it needs packing"
+        elif problem := trial.problem([*chosen, part], one_by_one=part == "chunked_loss"):
+            problems[part] = problem
+        else:
+            chosen.append(part)
+    packs = "packing" in chosen
+    return chosen, problems, trial.problem(chosen, flash=True) if packs and flash else None
 
 
 class _Trial:
@@ -152,7 +164,7 @@ class _Trial:
         self.longest = longest
         text = engine.model.config.get_text_config()
         self.probes = short_probes(text)
-        self.examples = examples_of(self.probes)
+        self.examples = [one.example for one in self.probes]
         self.long = long_probes(text, longest, config.micro_batch_tokens)
         self.dtype = _compute_dtype(engine)
         engine.put_in(())
@@ -198,17 +210,27 @@ class _Trial:
             return "later tokens change its results by rounding"
         return randomness_of_passes(self.model, self.examples[0])
 
-    def put_in(self, parts: Sequence[str], flash: bool, one_by_one: bool) -> None:
+    def problem_of_long_rows(self, row_tokens: int) -> str | None:
+        """Why rows may not be as long as the training makes them, as far as it is known before."""
+        longest = longest_row(self.engine.model)
+        if longest is not None and row_tokens > longest:
+            return f"it holds a mask of {longest:,} × {longest:,} tokens, and rows may be longer"
+        return None
+
+    def put_in(
+        self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
+    ) -> None:
+        """Use exactly these parts in this way."""
         self.engine.uses_flash, self.engine.one_by_one = flash, one_by_one
         self.engine.put_in(parts)
-        self.engine.ways.clear()
 
     def problem(
         self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
     ) -> str | None:
         """The reason why this model does not support these parts; None if it does."""
         try:
-            self.put_in(parts, flash, one_by_one)
+            self.put_in(parts, flash=flash, one_by_one=one_by_one)
+            self.engine.ways.clear()
             with _without_window(self.engine):
                 problem = self._differs(self.plain)
                 with enlarged_weights(self.model) if self.enlarges else _own_weights():
@@ -218,7 +240,7 @@ class _Trial:
             return problem or (self.engine.window is not None and self._differs(self.plain)) or None
         except Exception as error:
             # An architecture without support for a part may raise any error.
-            self.put_in((), False, one_by_one)
+            self.put_in(())
             return _first_line(error)
 
     def _differs(self, plain: Measured) -> str | None:
@@ -236,10 +258,10 @@ class _Trial:
 
 def _compute_dtype(engine: Engine) -> torch.dtype:
     """The type with the most rounding. Quantized layers use their own."""
-    own = engine.model.dtype
+    own: torch.dtype = engine.model.dtype
     quantization = getattr(engine.model.config, "quantization_config", None)
-    of_layers = getattr(quantization, "bnb_4bit_compute_dtype", own)
-    return max(own, of_layers, key=lambda dtype: TOLERANCES[dtype])
+    of_layers: torch.dtype = getattr(quantization, "bnb_4bit_compute_dtype", None) or own
+    return max((own, of_layers), key=lambda dtype: TOLERANCES[dtype])
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
 from atlas.training.engine.last_layer import prune_layer, restore_layer
-from atlas.training.engine.model_head import ModelHead
+from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.engine.row_lengths import forget_lengths
@@ -94,7 +94,7 @@ class Engine:
         self._of_base = Engine(base.model) if base is not None and base.is_copy else self
         # PEFT wraps the model.
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder = self.model.get_decoder()
+        self._decoder = decoder_of(self.model)
         self._implementation = self.model.config._attn_implementation
         self._plain_forward = self.model.forward
         self._head = ModelHead(self.model)

@@ -17,6 +17,17 @@ from torch.distributed.fsdp import FSDPModule
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 
+def decoder_of(model: Any) -> Any:
+    """The model from token ids to hidden states.
+
+    A few families call their head the decoder, or the whole model.
+    """
+    head = model.get_output_embeddings()
+    candidates = (model.get_decoder(), model.base_model, getattr(model, "model", None))
+    fitting = (one for one in candidates if one is not None and one not in (model, head))
+    return next(fitting, candidates[0])
+
+
 class ModelHead:
     """What a causal LM does after its decoder.
 
@@ -28,7 +39,7 @@ class ModelHead:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._forward = model.forward
-        self._decoder = model.get_decoder()
+        self._decoder = decoder_of(model)
         self._embeddings = model.get_output_embeddings()
 
     @property
@@ -58,7 +69,7 @@ class ModelHead:
             return self.logits(hidden)
 
 
-class _Given(MoeModelOutputWithPast):  # type: ignore[misc]
+class _Given(MoeModelOutputWithPast):
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
             raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""Rotary embeddings whose factors follow from the longest sequence of a pass.
+"""What depends on how long a row is: tables of masks, and some rotary embeddings.
 
 Longrope takes one of two sets of factors. Dynamic NTK computes them, and keeps those of the longest
 sequence that it has seen. So the result of a sequence depends on its neighbors, and for dynamic NTK
@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+
+def longest_row(model: Any) -> int | None:
+    """How many tokens the tables of masks in this model hold; None: it has none."""
+    shapes = [buffer.shape for buffer in model.buffers() if buffer.dim() >= 2]
+    return min((shape[-1] for shape in shapes if shape[-1] == shape[-2] > 1), default=None)
 
 
 def length_with_fixed_factors(model: Any) -> int | None:

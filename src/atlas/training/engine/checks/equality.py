@@ -118,4 +118,4 @@ def _size(gradient: Tensor | None) -> float:
     """The root of the mean square."""
     if gradient is None or not gradient.numel():
         return 0.0
-    return float(gradient.float().norm()) / gradient.numel() ** 0.5
+    return float(gradient.float().square().mean().sqrt())

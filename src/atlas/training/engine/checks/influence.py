@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from atlas.training.engine.checks.equality import plain_logits
-from atlas.training.engine.checks.probes import Probe, examples_of
+from atlas.training.engine.checks.probes import Probe
 from atlas.training.engine.exact_engine import Engine
 
 # Where experts compute the tokens of a whole row together, their number changes the rounding.
@@ -28,7 +28,7 @@ MEANT = 1e-3
 def influence_between(engine: Engine, probes: Sequence[Probe]) -> str | None:
     """How a sequence would change with its neighbors in a row; None: it would not."""
     with watched_embeddings(engine.model) as watched:
-        logits = engine.logits(examples_of(probes))
+        logits = engine.logits([one.example for one in probes])
     for index, each in enumerate(logits):
         others = [probe.own for other, probe in enumerate(probes) if other != index]
         for ids, gradient in watched.gradients(_projection(each), index + 1 < len(probes)):
@@ -38,8 +38,8 @@ def influence_between(engine: Engine, probes: Sequence[Probe]) -> str | None:
     routes = routes_tokens(engine.model)
     for index, probe in enumerate(probes):
         changed = [*probes[:index], probe.varied(), *probes[index + 1 :]]
-        with torch.no_grad():
-            varied = engine.logits(examples_of(changed))
+        # Not without gradient: PyTorch may take another kernel then.
+        varied = engine.logits([one.example for one in changed])
         for other, (before, after) in enumerate(zip(logits, varied, strict=True)):
             if other != index and not _unchanged(before, after, routes):
                 return "a sequence would change with its neighbors in a row"
@@ -59,8 +59,7 @@ def influence_of_future(model: Any, probe: Probe) -> float:
     for ids, gradient in watched.gradients(_projection(logits), False):
         later = torch.arange(ids.shape[1], device=ids.device) > middle
         shares.append(float(gradient[:, later].norm() / gradient.norm()))
-    with torch.no_grad():
-        varied = plain_logits(model, replace(probe, example=example).varied().example)
+    varied = plain_logits(model, replace(probe, example=example).varied().example)
     if not _unchanged(logits, varied, routes_tokens(model)):
         shares.append(float((varied - logits).norm() / logits.norm()))
     return max(shares)
@@ -89,6 +88,7 @@ class Watched:
 
 @contextmanager
 def watched_embeddings(model: Any) -> Iterator[Watched]:
+    """Keep the input embeddings of every pass that is made meanwhile."""
     watched = Watched()
 
     def watch(_: Any, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ position belongs to whom.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS
+from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS, lexicographic_order
 from atlas.training.examples import TrainingExample
 
 # Tokens of the short probes: a common prompt, the rest of the two that share it, and the third.
@@ -23,11 +23,19 @@ PROMPT, TAILS, THIRD = MIN_SHARED_TOKENS + 1, (6, 9), 13
 # How far a long probe goes beyond a length that the config names.
 MARGIN = 24
 # Settings after which attention or a state may behave differently.
-_LENGTH = re.compile(r"window|chunk|block_size|topk|top_k|local|sparse|length|span|stride|segment")
-_NO_LENGTH = re.compile(
-    r"expert|dim$|_dim_|layers|heads|num_|prob|intermediate|hidden|loss|penalty|vocab|token|original"
-    r"|min_length|max_length|max_position"
+_LENGTH = re.compile(
+    r"window|chunk|block_size|topk|top_k|local|sparse|compress|length|span|stride|segment|distance"
+    r"|extent|mem_len|floor"
 )
+_NO_LENGTH = re.compile(
+    r"expert|moe|group|dim$|_dim_|layers|heads|num_|prob|intermediate|hidden|loss|penalty|vocab"
+    r"|token|original|inference|min_length|max_length|max_position"
+)
+# So many of them are attended to, and each of them is so long.
+_CHOSEN = re.compile(r"topk|top_k")
+_OF_CHOSEN = re.compile(r"block_size|compress")
+# Of the longest probe if nothing is known about the training.
+MOST_TOKENS = 8192 + MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,66 +79,71 @@ def long_probes(config: Any, longest: int | None, row_tokens: int) -> list[Train
 
     All but the longest are padded where a row is padded.
 
-
     Args:
-        longest: tokens of the longest sequence of the training; None: of any length.
+        longest: tokens of the longest sequence of the training; None: `MOST_TOKENS`.
         row_tokens: maximum tokens of a forward pass.
     """
     settings = config.to_dict()
     places = settings.get("max_position_embeddings")
-    limits = [limit for limit in (longest, places) if isinstance(limit, int) and limit > 0]
-    named = max(named_lengths(settings), default=0) + MARGIN
-    length = min([named, *limits])
+    most = longest or MOST_TOKENS
+    if isinstance(places, int) and places > 0:
+        most = min(most, places)
+    beyond = longest_named(settings) + MARGIN
+    length = min(beyond, most)
     if length <= PROMPT:
         return []
     rng = np.random.default_rng(1)
     tokens = _common_tokens(config, rng)
-    num = 1 if length == named else max(1, min(named, row_tokens) // length)
-    lengths = [*[length] * num, length - MARGIN // 2, THIRD]
-    return [_probe(rng.choice(tokens, each), tokens, rng, 24).example for each in lengths]
+    num = 1 if length == beyond else max(1, min(beyond, row_tokens) // length)
+    sequences = [rng.choice(tokens, each) for each in (*[length] * num, THIRD)]
+    # One more begins as the first does.
+    tail = rng.choice(tokens, MARGIN - MARGIN // 2)
+    sequences.append(np.concatenate([sequences[0][: length - MARGIN], tail]))
+    ordered = [sequences[index] for index in lexicographic_order(sequences)]
+    return [_probe(ids, tokens, rng, 24).example for ids in ordered]
 
 
-def named_lengths(settings: Any, name: str = "") -> Iterator[int]:
-    """Every number of tokens in a config after which a model may behave differently."""
+def longest_named(settings: dict[str, Any]) -> int:
+    """The most tokens after which a model of this config may behave differently."""
+    named: dict[str, int] = {}
+    for name, number in _numbers(settings):
+        if _LENGTH.search(name) and not _NO_LENGTH.search(name):
+            named[name] = max(number, named.get(name, 1))
+    chosen = [length for name, length in named.items() if _CHOSEN.search(name)]
+    of_chosen = [length for name, length in named.items() if _OF_CHOSEN.search(name)]
+    products = [max(chosen) * min(of_chosen)] if chosen and of_chosen else []
+    return max([*named.values(), *products], default=0)
+
+
+def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Each whole number of a config under the name of its setting."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            yield from named_lengths(value, str(key))
+            yield from _numbers(value, str(key))
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from named_lengths(value, name)
-    elif isinstance(settings, int) and not isinstance(settings, bool) and settings > 0:
-        if _LENGTH.search(name) and not _NO_LENGTH.search(name):
-            yield settings
+            yield from _numbers(value, name)
+    elif isinstance(settings, int) and not isinstance(settings, bool):
+        yield name, settings
 
 
 def _common_tokens(config: Any, rng: np.random.Generator) -> NDArray[np.int64]:
     """Tokens without a special meaning to the model, ascending."""
-    special = {0, *_special_tokens(config.to_dict())}
+    named = _numbers(config.to_dict())
+    special = {0, *(one for name, one in named if name.endswith(("token_id", "token_ids")))}
     tokens = np.setdiff1d(np.arange(int(config.vocab_size)), np.array(sorted(special)))
     return np.sort(rng.choice(tokens, min(len(tokens), 256), replace=False))
 
 
-def _special_tokens(settings: Any, name: str = "") -> Iterable[int]:
-    if isinstance(settings, dict):
-        for key, value in settings.items():
-            yield from _special_tokens(value, str(key))
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from _special_tokens(value, name)
-    elif isinstance(settings, int) and name.endswith(("token_id", "token_ids")):
-        yield settings
-
-
 def _probe(
-    ids: NDArray[np.int64], own: NDArray[np.int64], rng: np.random.Generator, most: int | None = None
+    ids: NDArray[np.int64],
+    own: NDArray[np.int64],
+    rng: np.random.Generator,
+    most: int | None = None,
 ) -> Probe:
-    """Two in five tokens are supervised, or about `most` of them, and the last."""
+    """Two in five tokens are supervised, or about `most` of them, and the last ones."""
     share = 0.4 if most is None else min(0.4, most / len(ids))
     labels = np.where(rng.random(len(ids)) < share, ids, IGNORED_LABEL)
-    labels[0], labels[-1] = IGNORED_LABEL, ids[-1]
+    labels[-2:], labels[0] = ids[-2:], IGNORED_LABEL
     example = TrainingExample("probe", ids.astype(np.int32), labels.astype(np.int64))
     return Probe(example, own)
-
-
-def examples_of(probes: Sequence[Probe]) -> list[TrainingExample]:
-    return [probe.example for probe in probes]
