@@ -37,7 +37,7 @@ from atlas.training.engine.checks.influence import (
     influence_between,
     influence_of_future,
 )
-from atlas.training.engine.checks.probes import long_probes, short_probes
+from atlas.training.engine.checks.probes import MOST_TOKENS, long_probes, short_probes
 from atlas.training.engine.checks.training_mode import (
     randomness_of_passes,
     refuse_auxiliary_losses,
@@ -201,7 +201,8 @@ class _Trial:
     def problem_of_rows(self) -> str | None:
         """Why several sequences may not share a forward pass, as far as it is known in advance."""
         fixed = length_with_fixed_factors(self.engine.model)
-        if fixed is not None and (self.longest is None or self.longest > fixed):
+        longest = max(self.longest or MOST_TOKENS, *(len(one.labels) for one in self.examples))
+        if fixed is not None and longest > fixed:
             return (
                 "its rotary embedding takes its factors from the longest sequence of a pass "
                 f"(beyond {fixed:,} tokens)"

@@ -61,7 +61,7 @@ def influence_of_future(model: Any, probe: Probe) -> float:
         shares.append(float(gradient[:, later].norm() / gradient.norm()))
     varied = plain_logits(model, replace(probe, example=example).varied().example)
     if not _unchanged(logits, varied, routes_tokens(model)):
-        shares.append(float((varied - logits).norm() / logits.norm()))
+        shares.append(float((varied - logits).detach().norm() / logits.detach().norm()))
     return max(shares)
 
 
