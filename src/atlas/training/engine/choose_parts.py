@@ -44,7 +44,7 @@ from atlas.training.engine.checks.training_mode import (
 )
 from atlas.training.engine.checks.weights import enlarged_weights
 from atlas.training.engine.exact_engine import PARTS, Engine
-from atlas.training.engine.row_lengths import length_with_fixed_factors, longest_row
+from atlas.training.engine.row_lengths import length_with_fixed_factors, tokens_of_mask_tables
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 
@@ -90,8 +90,11 @@ def choose_parts(
     was_training = model.training
     # The results are equal only without dropout.
     model.eval()
+    # Weights of less than float32 are checked in the types of training, others in their own.
+    computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
     try:
-        return _choose(_Trial(engine, model, config, longest), config, autocast)
+        with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
+            return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
         model.train(was_training)
 
@@ -102,11 +105,10 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
     if window is not None and "last_layer" in wanted:
         wanted.remove("last_layer")
     rows_problem = trial.problem_of_rows()
-    packing_problem = rows_problem or trial.problem_of_long_rows(config.micro_batch_tokens)
-    can = [part for part in wanted if part == "chunked_loss" or not packing_problem]
+    can = [part for part in wanted if part == "chunked_loss" or not rows_problem]
     chosen, problems, flash_problem = _try_parts(trial, can, flash=autocast is None)
     left_out = {
-        part: problems.get(part, str(packing_problem)) for part in wanted if part not in chosen
+        part: problems.get(part, str(rows_problem)) for part in wanted if part not in chosen
     }
     if "packing" in chosen:
         trial.put_in(chosen, flash=flash_problem is None)
@@ -165,7 +167,8 @@ class _Trial:
         text = engine.model.config.get_text_config()
         self.probes = short_probes(text)
         self.examples = [one.example for one in self.probes]
-        self.long = long_probes(text, longest, config.micro_batch_tokens)
+        table = tokens_of_mask_tables(engine.model)
+        self.long = long_probes(text, longest, config.micro_batch_tokens, table)
         self.dtype = _compute_dtype(engine)
         engine.put_in(())
         # With the model's own weights, and with larger ones if it can compute with these.
@@ -175,8 +178,7 @@ class _Trial:
             self.enlarges = larger.is_finite
             self.larger = larger if self.enlarges else self.plain
             self.of_future = self._influence_of_future()
-            with torch.no_grad():
-                self.plain_long = [plain_logits(model, one) for one in self.long]
+            self.plain_long = self._run_long()
 
     def _measure_plain(self) -> Measured:
         try:
@@ -187,6 +189,15 @@ class _Trial:
                 f"{type(self.engine.model).__name__} cannot be trained: its own forward pass on "
                 f"token ids fails ({_first_line(error)}). Use a model that computes text here."
             ) from error
+
+    def _run_long(self) -> list[Tensor]:
+        try:
+            with torch.no_grad():
+                return [plain_logits(self.model, one) for one in self.long]
+        except Exception:
+            # No training reaches lengths at which the model does not run.
+            self.long = []
+            return []
 
     def _influence_of_future(self) -> float:
         share = influence_of_future(self.model, self.probes[0])
@@ -210,13 +221,6 @@ class _Trial:
         if self.of_future:
             return "later tokens change its results by rounding"
         return randomness_of_passes(self.model, self.examples[0])
-
-    def problem_of_long_rows(self, row_tokens: int) -> str | None:
-        """Why rows may not be as long as the training makes them, as far as it is known before."""
-        longest = longest_row(self.engine.model)
-        if longest is not None and row_tokens > longest:
-            return f"it holds a mask of {longest:,} × {longest:,} tokens, and rows may be longer"
-        return None
 
     def put_in(
         self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False

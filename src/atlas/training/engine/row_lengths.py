@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def longest_row(model: Any) -> int | None:
-    """How many tokens the tables of masks in this model hold; None: it has none."""
+def tokens_of_mask_tables(model: Any) -> int:
+    """How many tokens the smallest table of masks in this model holds; 0: it has none."""
     shapes = [buffer.shape for buffer in model.buffers() if buffer.dim() >= 2]
-    return min((shape[-1] for shape in shapes if shape[-1] == shape[-2] > 1), default=None)
+    return min((shape[-1] for shape in shapes if shape[-1] == shape[-2] > 1), default=0)
 
 
 def length_with_fixed_factors(model: Any) -> int | None:

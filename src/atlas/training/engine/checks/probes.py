@@ -6,6 +6,7 @@ position belongs to whom.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,7 +75,9 @@ def short_probes(config: Any) -> list[Probe]:
     return [*probes, _probe(rng.choice(groups[3], THIRD), groups[3], rng)]
 
 
-def long_probes(config: Any, longest: int | None, row_tokens: int) -> list[TrainingExample]:
+def long_probes(
+    config: Any, longest: int | None, row_tokens: int, table: int = 0
+) -> list[TrainingExample]:
     """Sequences beyond every length that the config names, and shorter ones; none if not needed.
 
     All but the longest are padded where a row is padded.
@@ -82,19 +85,21 @@ def long_probes(config: Any, longest: int | None, row_tokens: int) -> list[Train
     Args:
         longest: tokens of the longest sequence of the training; None: `MOST_TOKENS`.
         row_tokens: maximum tokens of a forward pass.
+        table: tokens of the smallest table of masks in the model; 0: it has none.
     """
     settings = config.to_dict()
-    places = settings.get("max_position_embeddings")
+    # Some families give this setting another name.
+    places = getattr(config, "max_position_embeddings", None)
     most = longest or MOST_TOKENS
     if isinstance(places, int) and places > 0:
         most = min(most, places)
-    beyond = longest_named(settings) + MARGIN
+    beyond = max(longest_named(settings), table) + MARGIN
     length = min(beyond, most)
     if length <= PROMPT:
         return []
     rng = np.random.default_rng(1)
     tokens = _common_tokens(config, rng)
-    num = 1 if length == beyond else max(1, min(beyond, row_tokens) // length)
+    num = math.ceil(min(beyond, max(row_tokens, length)) / length)
     sequences = [rng.choice(tokens, each) for each in (*[length] * num, THIRD)]
     # One more begins as the first does.
     tail = rng.choice(tokens, MARGIN - MARGIN // 2)

@@ -38,6 +38,8 @@ def enlarged_weights(model: Any) -> Iterator[None]:
                 elif weight.dim() >= 2 and size and (power := _power(weight, size)) > 0:
                     weight *= 2.0**power
                     powers.append((weight, power))
+        # It holds casts of the weights.
+        torch.clear_autocast_cache()
         yield
     finally:
         with torch.no_grad():
@@ -45,6 +47,7 @@ def enlarged_weights(model: Any) -> Iterator[None]:
                 weight.copy_(before)
             for weight, power in powers:
                 weight *= 2.0**-power
+        torch.clear_autocast_cache()
 
 
 def _power(weight: Tensor, size: float) -> int:
