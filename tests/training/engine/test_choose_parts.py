@@ -196,7 +196,7 @@ def test_lengths_of_neighbors_change_nothing(config: Any) -> None:
                 num_attention_heads=4,
                 intermediate_size=48,
             ),
-            "is no causal model",
+            "is not a causal model",
         ),
         (
             transformers.MixtralConfig(

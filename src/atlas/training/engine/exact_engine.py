@@ -174,8 +174,10 @@ class Engine:
             self._of_base.put_in(parts)
 
     def _last_layer(self) -> Any:
-        layers = getattr(self._decoder, "layers", None)
-        return layers[self.model.config.get_text_config().num_hidden_layers - 1] if layers else None
+        layers = getattr(self._decoder, "layers", None) or ()
+        # A few families count otherwise, or have further layers behind the last one.
+        number = self.model.config.get_text_config().num_hidden_layers
+        return layers[number - 1] if number <= len(layers) else None
 
     def _forward(
         self,

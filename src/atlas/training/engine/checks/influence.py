@@ -1,6 +1,6 @@
 """No token influences another sequence of its row, or an earlier token of its own.
 
-It is no matter of size. The gradient between two sequences is exactly zero, and when the tokens of
+The size does not matter: the gradient between two sequences is exactly zero, and when the tokens of
 one are exchanged, every bit of the others stays.
 """
 
