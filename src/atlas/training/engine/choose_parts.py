@@ -203,9 +203,9 @@ class _Trial:
         share = influence_of_future(self.model, self.probes[0])
         if share > MEANT:
             raise ModelError(
-                f"{type(self.engine.model).__name__} is not a causal model here: later tokens change "
-                "what it predicts at earlier ones, as in an encoder. Use a causal model; some "
-                "become one with is_decoder=true in their config.json."
+                f"{type(self.engine.model).__name__} is not a causal model here: later tokens "
+                "change what it predicts at earlier ones, as in an encoder. Use a causal model; "
+                "some become one with is_decoder=true in their config.json."
             )
         return share
 
