@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from atlas.config import Config
 from atlas.records import Selection, Trajectory
+from atlas.store.manifests import MANIFEST_FILE, Manifest, write_manifest
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
-from atlas.store.record_files import read_records, write_records
+from atlas.store.record_files import file_digest, read_records, write_records
 from atlas.store.run_folders import run_input, start_run
 
 
@@ -23,6 +26,15 @@ def write_trajectories(
         write_records(path / TRAJECTORY_FILES[command], trajectories)
         run.finish({})
     return path
+
+
+def edit_manifest(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change a finished manifest as its command would have written it, with digests that fit."""
+    file = run / MANIFEST_FILE
+    content = json.loads(file.read_text())
+    edit(content)
+    content["outputs"] = {name: file_digest(run / name) for name in content["outputs"]}
+    write_manifest(file, Manifest.model_validate(content))
 
 
 def selections_in(run: Path) -> list[Selection]:

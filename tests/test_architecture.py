@@ -35,7 +35,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("terminal",),
     ("kinds",),
     ("config",),
-    ("lookup", "records"),
+    ("outside", "recipe_file"),
+    ("lookup", "records", "extras", "shipped"),
     ("errors",),
 )
 FLOOR_OF = {package: height for height, floor in enumerate(reversed(FLOORS)) for package in floor}

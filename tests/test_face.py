@@ -71,7 +71,7 @@ def test_a_type_checker_sees_the_signatures_in_a_users_script(tmp_path: Path) ->
     notes = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     signature, choice, content, *errors = notes
     assert 'Revealed type is "def (config: atlas.selection.config.SelectConfig' in signature
-    assert "trajectories: pathlib.Path, out: pathlib.Path)" in signature
+    assert "trajectories: str | os.PathLike[str], out: str | os.PathLike[str])" in signature
     assert "-> atlas.kinds.Choice" in choice
     assert '"str"' in content or '"builtins.str"' in content, content
     assert len(errors) == 3, done.stdout

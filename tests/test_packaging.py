@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from atlas import __version__
+from atlas.extras import EXTRAS as MODULES
+from atlas.extras import OPTIONAL, missing
+from atlas.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "recipes" / "demo" / "trajectories.jsonl"
@@ -51,6 +54,27 @@ def test_every_missing_package_is_named_with_an_extra_that_holds_it() -> None:
     for place, package, extra in found:
         assert extra in EXTRAS, f"{place}: no extra is called '{extra}'"
         assert package in packages_of(extra), f"{place}: extra '{extra}' has no '{package}'"
+
+
+def test_the_table_of_modules_fits_the_extras() -> None:
+    assert set(MODULES) | {"all"} == set(EXTRAS)
+    for extra, modules in (*MODULES.items(), *((extra, (one,)) for one, extra in OPTIONAL.items())):
+        for module in modules:
+            package = missing(module, extra).args[0]
+            # minigrid brings gymnasium, transformers brings tokenizers, scikit-learn brings scipy.
+            if module not in ("gymnasium", "tokenizers"):
+                assert package in packages_of(extra), f"{extra}: {module}"
+
+
+def test_what_the_docs_name_is_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    for source, target in included.items():
+        assert (ROOT / source).is_dir()
+        assert target == f"atlas/{source}"
+    for path in ("recipes/demo/babyai.yaml", "recipes/base/model", "recipes/demo/none.yaml"):
+        found = shipped(Path(path))
+        assert (found == Path(path)) == (Path(path).exists() or not (ROOT / path).exists())
 
 
 def test_a_server_with_an_address_needs_aiohttp_only() -> None:
@@ -105,7 +129,24 @@ def test_the_wheel_holds_types_templates_and_a_version(installed: Path) -> None:
     (package,) = installed.glob("venv/lib/python*/site-packages/atlas")
     assert (package / "py.typed").exists()
     assert list(package.rglob("*.j2"))
+    assert len(list(package.rglob("*-calls.jinja"))) == 5
     assert atlas(installed, "--version").stdout.strip() == f"atlas {__version__}"
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_the_docs_name(installed: Path, tmp_path: Path) -> None:
+    command = [installed / "venv" / "bin" / "atlas", "import", "recipes/demo/trajectories.jsonl"]
+    done = subprocess.run(
+        [*map(str, command), "--out", "runs/t"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"HOME": "/"},
+    )
+    assert done.returncode == 0, done.stderr
+    (package,) = installed.glob("venv/lib/python*/site-packages/atlas")
+    assert (package / "recipes" / "demo" / "babyai.yaml").exists()
+    assert (package / "recipes" / "base" / "model" / "model.safetensors").exists()
 
 
 @pytest.mark.slow
@@ -135,7 +176,13 @@ ORACLE = "select --trajectories IN/import --selector oracle --out IN/o"
             " --model recipes/base/model --out IN/o",
             "train",
         ),
+        (
+            "train --trajectories IN/none --selection IN/rules --model m --out IN/o --dry-run",
+            "train",
+        ),
+        ("select --trajectories IN/import --selector perplexity --out IN/o", "train"),
         ("evaluate --model recipes/base/model --env babyai --out IN/o", "babyai"),
+        ("run recipes/demo/babyai.yaml --out IN/o", "babyai"),
         (
             "export --trajectories IN/import --selection IN/rules --to verl --out IN/o.parquet",
             "import",

@@ -39,18 +39,23 @@ if TYPE_CHECKING:
     from atlas.reporting.selections.compare_selections import (
         compare_selections as compare_selections,
     )
+    from atlas.reporting.selections.compare_selections import read_comparison as read_comparison
     from atlas.selection.learned.train_selector import SelectTrainConfig as SelectTrainConfig
     from atlas.selection.learned.train_selector import train_selector as train_selector
     from atlas.selection.select_steps import SelectConfig as SelectConfig
     from atlas.selection.select_steps import select_steps as select_steps
+    from atlas.selection.write_selections import write_selections as write_selections
     from atlas.store.readers import read_selections as read_selections
     from atlas.store.readers import read_trajectories as read_trajectories
+    from atlas.store.run_folders import Manifest as Manifest
+    from atlas.store.run_folders import read_manifest as read_manifest
     from atlas.training.train_agent import TrainConfig as TrainConfig
     from atlas.training.train_agent import train_agent as train_agent
     from atlas.trajectories.collect_experts import CollectConfig as CollectConfig
     from atlas.trajectories.collect_experts import collect_experts as collect_experts
     from atlas.trajectories.import_trajectories import ImportConfig as ImportConfig
     from atlas.trajectories.import_trajectories import import_trajectories as import_trajectories
+    from atlas.trajectories.write_trajectories import write_trajectories as write_trajectories
 
 __version__ = "0.1.0"
 
@@ -72,13 +77,18 @@ _MODULE_OF = {
         ),
         "atlas.reporting.build_report": "build_report",
         "atlas.reporting.config": "ReportConfig",
-        "atlas.reporting.selections.compare_selections": "CompareConfig compare_selections",
+        "atlas.reporting.selections.compare_selections": (
+            "CompareConfig compare_selections read_comparison"
+        ),
         "atlas.selection.learned.train_selector": "SelectTrainConfig train_selector",
         "atlas.selection.select_steps": "SelectConfig select_steps",
+        "atlas.selection.write_selections": "write_selections",
         "atlas.store.readers": "read_selections read_trajectories",
+        "atlas.store.run_folders": "Manifest read_manifest",
         "atlas.training.train_agent": "TrainConfig train_agent",
         "atlas.trajectories.collect_experts": "CollectConfig collect_experts",
         "atlas.trajectories.import_trajectories": "ImportConfig import_trajectories",
+        "atlas.trajectories.write_trajectories": "write_trajectories",
     }.items()
     for name in names.split()
 }

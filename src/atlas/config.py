@@ -5,21 +5,29 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from atlas.errors import ConfigError
+from atlas.extras import require_extras
 from atlas.lookup import nearest
+from atlas.recipe_file import parse_yaml, read_recipe
 
 # The type of a validator's PydanticCustomError whose message does not quote the value.
 SECRET = "secret"
+# Of a message about a recipe: mistakes that are listed, and characters of a quoted value.
+MAX_MISTAKES = 10
+MAX_QUOTED = 80
+MAX_SAID = 400
 
 
 class Mark(Enum):
@@ -39,8 +47,24 @@ class Config(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """An empty text would be a name of nothing, or, as a path, the working directory."""
+        if value == "" or (isinstance(value, list | tuple) and "" in value):
+            raise ValueError("is empty, expected a name, a path or a text. Leave it out")
+        if isinstance(value, str) and _torn_text(value) is not None:
+            raise ValueError("is not UTF-8, so a manifest cannot hold it")
+        return value
+
+    def needed_extras(self) -> tuple[str, ...]:
+        """The extras without which a run with these settings cannot start (see atlas.extras)."""
+        return ()
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+# What the functions of `import atlas` take for a path.
+StrPath = str | os.PathLike[str]
 
 
 @runtime_checkable
@@ -59,7 +83,7 @@ class Section(Protocol):
 
 def load_config(
     kind: type[ConfigT],
-    recipe: Path | None,
+    recipe: StrPath | None,
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> ConfigT:
@@ -76,7 +100,7 @@ def load_config(
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type.
     """
-    values = read_recipe(recipe) if recipe else {}
+    values = {} if recipe is None else read_recipe(Path(recipe))
     sections = sections_of(kind)
     for key, value in (base or {}).items():
         if value is None:
@@ -97,6 +121,10 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     Raises:
         ConfigError: every mistake, each with its key, its value and what was expected.
     """
+    for key, value in values.items():
+        # Names of files in a list may hold any bytes: `atlas import` reads them all the same.
+        if (torn := _torn_text(key if isinstance(value, list) else {key: value})) is not None:
+            raise ConfigError(f"{where}: {key}: {torn!r} is not UTF-8. Write another text.")
     for name, owner in _chosen(kind, values).items():
         # A setting of an own class would never be reached: the key means the command's.
         for key in sorted(owner.model_fields.keys() & kind.model_fields.keys()):
@@ -111,34 +139,35 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
         raise ConfigError(_explain(kind, values, error, where)) from None
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({key for key in keys if keys.count(key) > 1 and key != "<<"}):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice[0]}' stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
+def require_extras_of(config: Config) -> None:
+    """Raise DependencyError if a config, its sections or its choices need a missing package."""
+    require_extras(config.needed_extras())
+    for name in type(config).model_fields:
+        value = getattr(config, name, None)
+        inner = value if isinstance(value, Config) else getattr(value, "settings", None)
+        if isinstance(inner, Config):
+            require_extras_of(inner)
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
-    except FileNotFoundError:
-        advice = "Give the path of a YAML file, or only key=value settings."
-        raise ConfigError(f"recipe {path} does not exist. {advice}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        # ValueError: not UTF-8, or a date that does not exist.
-        raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        given = type(values).__name__
-        raise ConfigError(f"recipe {path} holds a {given}, expected 'key: value' lines.")
-    return values
+def _torn_text(value: Any) -> str | None:
+    """The first text in nested values that is not UTF-8, keys included."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= character <= "\udfff" for character in value) else None
+    parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping):
+        parts = chain.from_iterable(value.items())
+    return next((torn for part in parts if (torn := _torn_text(part)) is not None), None)
+
+
+def require_extras_of_choices(
+    kind: type[Config], recipe: Path | None, base: Mapping[str, Any]
+) -> None:
+    """As `require_extras_of`, for settings that could not be read: with defaults in their place."""
+    values = (read_recipe(recipe) if recipe else {}) | {
+        key: value for key, value in base.items() if value is not None
+    }
+    for owner in (kind, *_chosen(kind, values).values()):
+        require_extras(owner.model_construct().needed_extras())
 
 
 def write_yaml(config: Config) -> str:
@@ -187,9 +216,10 @@ def _apply(kind: type[Config], values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"'{override}' is not a setting, expected key=value.")
     try:
-        value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"setting '{override}': the value is not YAML: {error}") from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        shown = override if len(override) <= MAX_QUOTED else f"{override[:MAX_QUOTED]}…"
+        raise ConfigError(f"setting '{shown}': the value is not YAML: {error}") from error
     # YAML 1.1 reads 1e-4 as a string.
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         value = float(value)
@@ -225,14 +255,17 @@ def _explain(
     kind: type[BaseModel], values: Mapping[str, Any], error: ValidationError, where: str
 ) -> str:
     lines = []
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
+    problems = error.errors()
+    for problem in problems[:MAX_MISTAKES]:
+        path = [str(part)[:MAX_QUOTED] for part in problem["loc"]]
         name = ".".join(path)
         said = problem["msg"].removeprefix("Value error, ")
         said = said.replace("a valid tuple", "a list").rstrip(".")
+        # A message of a validator may quote a whole text.
+        said = said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]}…"
         given = problem.get("input")
         # The message does not quote a whole section.
-        quoted = "" if isinstance(given, dict | BaseModel) else f" is {given!r}"
+        quoted = "" if isinstance(given, dict | BaseModel) else f" is {_quoted(given)}"
         match problem["type"]:
             case "extra_forbidden":
                 line = f"unknown key '{name}'.{_advice(kind, values, path)}"
@@ -246,7 +279,15 @@ def _explain(
             case other:
                 line = f"'{name}'{'' if other == SECRET else f'{quoted}:'} {said}."
         lines.append(f"{where}: {line}")
+    if left := len(problems) - len(lines):
+        lines.append(f"{where}: … and {left} more mistakes.")
     return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    """The beginning of a value's text."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def _advice(kind: type[BaseModel], values: Mapping[str, Any], path: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ class DataError(AtlasError):
 
 
 class MismatchError(DataError):
-    """An exported file that does not supervise exactly the tokens of the selected steps."""
+    """An exported file that does not supervise what the selected steps hold."""
 
 
 class RunError(AtlasError):

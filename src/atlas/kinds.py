@@ -28,6 +28,7 @@ from pydantic_core import CoreSchema, core_schema
 from atlas.config import Config
 from atlas.errors import AtlasError, ConfigError
 from atlas.lookup import look_up
+from atlas.outside import Expected, Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,31 @@ class NoConfig(Config):
 class Kind:
     """A table `name -> "module:Class"` of classes, each with its own settings.
 
-    `noun` is what a row is called in messages, such as "selector". A class that is not in the table
-    is named "package.module:Class".
+    A class that is not in the table is named "package.module:Class". Its calls are guarded: what it
+    raises becomes an error that names class, file and method (see atlas.outside).
+
+    Args:
+        noun: what a row is called in messages, such as "selector".
+        methods: which methods a class must have.
+        fault: the errors that stand for exceptions of outside classes.
+        expected: method -> its exceptions that the callers handle.
     """
 
-    def __init__(self, noun: str, table: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        noun: str,
+        table: Mapping[str, str],
+        *,
+        methods: tuple[str, ...] = (),
+        fault: type[AtlasError] = ConfigError,
+        expected: Expected | None = None,
+    ) -> None:
         self.noun = noun
         self.table = table
+        self._methods = methods
+        self._fault = fault
+        self._expected = expected or {}
+        self._outside: dict[str, tuple[Any, Any]] = {}
 
     def find(self, name: str) -> Any:
         """Import the class that `name` stands for.
@@ -65,9 +84,16 @@ class Kind:
                 used as a class with settings.
         """
         found = look_up(self.noun, name, self.table)
-        if name not in self.table and (fault := _fault(found)) is not None:
+        if name in self.table:
+            return found
+        if (fault := _fault(found, self._methods)) is not None:
             raise ConfigError(f"{self.noun} '{name}' cannot be used: {fault}.")
-        return found
+        known, guarded = self._outside.get(name, (None, None))
+        if known is not found:
+            guard = Guard(f"{self.noun} '{name}'", self._fault, self._expected)
+            guarded = guard.guarded(found)
+            self._outside[name] = found, guarded
+        return guarded
 
     def make(self, choice: Choice, *arguments: Any, **named: Any) -> Any:
         """Make an instance of the chosen class: `Class(settings, *arguments, **named)`.
@@ -119,7 +145,7 @@ class Kind:
         return Choice(name, config_class(self.find(name)).model_validate(settings))
 
 
-def _fault(found: Any) -> str | None:
+def _fault(found: Any, methods: tuple[str, ...]) -> str | None:
     """Why an outside object cannot be a class with settings."""
     if not callable(found):
         return f"it is {found!r:.80}, expected a class"
@@ -128,6 +154,9 @@ def _fault(found: Any) -> str | None:
         return f"its Config is {settings!r:.80}, expected a subclass of atlas.config.Config"
     if "name" in settings.model_fields:
         return "its Config has a field 'name', which names the class in a recipe. Rename the field"
+    lacking = [name for name in methods if not callable(getattr(found, name, None))]
+    if lacking and isinstance(found, type):
+        return f"it lacks the method {', '.join(lacking)}; docs/extending.md has an example"
     return None
 
 

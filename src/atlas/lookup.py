@@ -12,6 +12,9 @@ from typing import Any
 
 from atlas.errors import AtlasError, ConfigError
 
+# Characters of a name in a message.
+MAX_NAME = 120
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: suggests the closest known word, or lists all of them."""
@@ -30,6 +33,8 @@ def look_up(kind: str, name: str, table: Mapping[str, str]) -> Any:
         ConfigError: the name is neither a row nor an importable object.
     """
     target = table.get(name, name if ":" in name else None)
+    # A name may be a whole text by mistake.
+    name = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…"
     if target is None:
         advice = f"{nearest(name, table)} Name your own class as 'package.module:Object'."
         raise ConfigError(f"{kind} '{name}' is not known. {advice}")

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION: Literal[1] = 1
 
+# In `Source.details` of an episode: the indices of responses that reached the token limit.
+CUT_STEPS = "cut_steps"
+
 Role = Literal["system", "user", "assistant", "tool"]
 CriticalKind = Literal[
     "plan_creation", "critical_observation", "critical_action", "self_correction"

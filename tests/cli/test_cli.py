@@ -57,14 +57,13 @@ def test_help_names_every_command() -> None:
         assert command in done.stdout
 
 
-# Paths and kinds are options, actions are flags; everything else is a key=value setting. `show` and
-# `label` write no run folder, so they have no settings.
+# Paths and kinds are options, actions are flags; everything else is a key=value setting.
 OPTIONS = {
     "collect": "--out --env",
     "import": "--out --format --tokenizer",
-    "show": "--trajectory --selection --tokens --tokenizer --max-tokens",
-    "label": "--out --annotator --trajectory",
-    "select": "--trajectories --out --selector --dry-run",
+    "show": "--trajectory --selection --full --tokens --tokenizer",
+    "label": "--out --trajectory",
+    "select": "--trajectories --out --selector --dry-run --pilot",
     "select-train": "--trajectories --selection --out",
     "compare-selections": "--out --tokenizer",
     "export": "--to --trajectories --selection --out --tokenizer --check --explain",
@@ -72,6 +71,7 @@ OPTIONS = {
     "evaluate": "--out --model --player --env",
     "report": "--out",
     "run": "--out",
+    "settings": "",
 }
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -90,8 +90,8 @@ def test_a_command_has_exactly_these_options(command: str) -> None:
 def test_a_command_with_settings_says_where_they_are_listed(command: str) -> None:
     [argument] = [one for one in COMMANDS[command].params if one.param_type_name == "argument"]
     takes_settings = "KEY=VALUE" in (argument.metavar or "")
-    assert takes_settings == (command not in ("show", "label"))
-    assert takes_settings == ("docs/settings.md lists all settings." in argument.help)
+    assert takes_settings == (command != "settings")
+    assert takes_settings == ("`atlas settings` lists all settings." in argument.help)
 
 
 def test_select_ends_with_what_came_in_and_out(collected: Path, tmp_path: Path) -> None:

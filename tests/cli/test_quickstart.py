@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 SHOWN = (
-    "trajectories 4 (failure 1, success 3), steps 23",
+    "trajectories 4, steps 23; outcomes success 3 (75 %)",
     "selected steps 5, share 0.2174",
-    "▶ step 4  critical: self correction  score 0.8",
+    "▶ step 4  critical: self correction  score 0.914",
     "examples:    4 of 4 trajectories; 5 of 23 steps supervised, 0 dropped beyond 4,096 tokens",
-    "tokens:      1,142, of them 138 supervised (12.1%)",
+    "tokens:      1,142, of them 124 supervised (10.9%)",
 )
 
 

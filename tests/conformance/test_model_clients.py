@@ -72,6 +72,7 @@ def test_an_answer_comes_with_its_usage(ask: Ask) -> None:
             text="hi",
             usage=Usage(requests=1, input_tokens=100, output_tokens=7),
             finish_reason="stop",
+            model="test",
         )
     assert server.requests == [
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,15 +63,17 @@ class OddEnvironment(PushEnvironment):
         return self.turn
 
 
-def outcome(environment: OddEnvironment, player: Any = None) -> Outcome:
+def outcome(
+    environment: OddEnvironment, player: Any = None, limits: Limits | None = None
+) -> Outcome:
     """How the episode ended; it is a record that can be written."""
-    player = player or RoundPlayer()
     opening = Opening("push/0", TASK, Source(name="test"))
-    if isinstance(player, ExpertPlayer):
-        seat = player.seat
-        opening = replace(opening, on_start=lambda world: seat("push/0", world, 0))
     world: Any = environment
-    with Worlds(lambda: world, size=1) as worlds:
+    with Worlds(lambda: world, size=1, limits=limits) as worlds:
+        player = player(worlds) if player is ExpertPlayer else player or RoundPlayer()
+        if isinstance(player, ExpertPlayer):
+            seat = player.seat
+            opening = replace(opening, on_start=lambda world: seat("push/0", world, 0))
         [(_, episode)] = play_episodes([opening], worlds, player)
     episode.trajectory.model_dump_json()
     return episode.trajectory.outcome
@@ -142,9 +145,41 @@ def test_numbers_of_numpy_and_messages_as_mappings_are_taken() -> None:
     ],
 )
 def test_an_expert_that_breaks_costs_only_its_episode(turn: Any, said: str) -> None:
-    ended = outcome(OddEnvironment(turn=turn), ExpertPlayer())
+    ended = outcome(OddEnvironment(turn=turn), ExpertPlayer)
     assert ended.status == "error"
     assert said in str(ended.reason)
+
+
+class Hangs:
+    """An expert that never answers."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def respond(self) -> None:
+        self.released.wait(60)
+
+
+def test_an_expert_that_hangs_costs_only_its_episode() -> None:
+    expert = Hangs()
+
+    class World(OddEnvironment):
+        def expert(self, seed: int) -> Any:
+            return expert
+
+    start = time.monotonic()
+    ended = outcome(World(), ExpertPlayer, Limits(step_seconds=0.2))
+    assert time.monotonic() - start < 10
+    expert.released.set()
+    assert ended.status == "error"
+    assert ended.reason == "the expert did not answer in time (limits.step_seconds=0.2)"
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.01, 100])
+def test_a_score_outside_of_0_to_1_is_a_fault_of_the_world(score: float) -> None:
+    ended = outcome(OddEnvironment(lambda result: replace(result, score=score)))
+    assert ended.status == "error"
+    assert "step.score is" in str(ended.reason)
 
 
 def test_an_answer_that_cannot_be_recorded_is_an_error_of_its_episode() -> None:
@@ -204,7 +239,9 @@ class Hanging(PushEnvironment):
 
 def test_an_environment_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     config = CollectConfig(environment=Choice(f"{HERE}:Unmade"))
-    with pytest.raises(ConfigError, match=r"Unmade' broke before .*: OSError: the server is down"):
+    with pytest.raises(
+        ConfigError, match=r"Unmade' broke before .* __init__ raised OSError: the server"
+    ):
         collect_experts(config, tmp_path / "run")
 
 

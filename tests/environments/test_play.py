@@ -364,13 +364,14 @@ TOOL_PUSH = Choice("tests.environments.push:ToolPushEnvironment", {"strength": 3
 
 
 def test_native_tool_calls_reach_the_world_and_are_recorded_as_calls() -> None:
-    player = ExpertPlayer()
     task = Task(id="push/0", environment="tool-push", seed=2)
 
-    def seat(environment: Environment) -> None:
-        player.seat(task.id, environment, 0)
-
     with Worlds.of(TOOL_PUSH, 1) as worlds:
+        player = ExpertPlayer(worlds)
+
+        def seat(environment: Environment) -> None:
+            player.seat(task.id, environment, 0)
+
         opening = Opening(task.id, task, SOURCE, on_start=seat)
         [(_, episode)] = play_episodes([opening], worlds, player)
     trajectory = episode.trajectory
@@ -400,11 +401,11 @@ def test_an_expert_that_cannot_go_on_ends_its_episode_only() -> None:
         def expert(self, seed: int) -> Lost:  # type: ignore[override]
             return Lost()
 
-    player = ExpertPlayer()
-    opened = [
-        Opening(o.name, o.task, SOURCE, on_start=lambda e, name=o.name: player.seat(name, e, 0))
-        for o in openings(1, 2)
-    ]
     with Worlds(lambda: LostWorld(PushConfig()), size=1) as worlds:
+        player = ExpertPlayer(worlds)
+        opened = [
+            Opening(o.name, o.task, SOURCE, on_start=lambda e, name=o.name: player.seat(name, e, 0))
+            for o in openings(1, 2)
+        ]
         played = list(play_episodes(opened, worlds, player))
     assert [reason(episode) for _, episode in played] == ["lost its way"] * 2

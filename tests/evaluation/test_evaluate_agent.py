@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.config import load_config
-from atlas.errors import ConfigError, EpisodeError, ModelError
+from atlas.errors import ConfigError, EpisodeError, ModelError, RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.records import Message, Problem, Task, Trajectory
+from atlas.rendering.chat_templates.stock import stock_text
 from atlas.store.record_files import read_records
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
@@ -64,6 +66,20 @@ def test_a_model_without_a_system_turn_is_played_with_the_text_in_the_first_user
     assert manifest.summary["num_episodes"] == 2
     assert not (tmp_path / "run" / "problems.jsonl").read_text()
     assert "has no system turn" in capsys.readouterr().err
+
+
+def test_a_given_chat_template_is_an_input_by_content(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text(stock_text("chatml-calls"), encoding="utf-8")
+    config = quick(tiny_model_folder, {"chat_template": str(file)}, episodes=1)
+    manifest = evaluate_agent(config, tmp_path / "run")
+    digest = manifest.inputs["chat_template"].digest
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    file.write_text(stock_text("phi-3-calls"), encoding="utf-8")
+    with pytest.raises(RunError, match="input chat_template"):
+        evaluate_agent(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

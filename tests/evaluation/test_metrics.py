@@ -156,3 +156,28 @@ def test_same_episodes_and_seed_give_the_same_metrics() -> None:
         summarize_episodes(episodes, seed=4).mean_score
         != summarize_episodes(episodes, seed=5).mean_score
     )
+
+
+def test_turns_without_action_repeated_actions_and_cut_answers_are_figures() -> None:
+    def step(saw: str, action: str | None) -> Step:
+        return Step(
+            observation=(Message(role="user", content=saw),),
+            response=Message(role="assistant", content=action or "…"),
+            action=action,
+            is_invalid=action is None,
+        )
+
+    walk = [("hall", "go"), ("hall", "look"), ("hall", "go"), ("door", "go"), ("door", None)]
+    played = _episode(0, "failure").model_copy(
+        update={
+            "steps": tuple(step(*one) for one in walk),
+            "source": Source(name="evaluate", details={"cut_steps": [1, 4]}),
+        }
+    )
+    metrics = summarize_episodes([played, _episode(1, "failure"), _episode(2, "error")])
+    assert (metrics.num_actionless_steps, metrics.actionless_step_share) == (1, 0.2)
+    # "go" in the hall stands twice; "go" at the door is another situation.
+    assert (metrics.num_repeated_steps, metrics.repeated_step_share) == (1, 0.2)
+    assert (metrics.num_cut_steps, metrics.cut_step_share) == (2, 0.4)
+    unknown = summarize_episodes([_episode(1, "failure")])
+    assert (unknown.num_cut_steps, unknown.actionless_step_share) == (None, None)

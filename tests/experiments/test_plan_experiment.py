@@ -136,6 +136,27 @@ def test_arms_may_differ_in_their_training_and_then_share_their_selection(
     assert trainings[0][2] == trainings[1][2]
 
 
+def test_the_base_model_plays_under_the_template_that_the_arms_train_with(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    model = {"model": str(tiny_model_folder), "chat_template": "chatml-calls"}
+    stages = plan_experiment(tiny(tiny_model_folder, train=model), tmp_path / "demo", "test")
+    configs = {stage.title: stage.arguments[0] for stage in stages}
+    played = {
+        title: config.player.settings.chat_template
+        for title, config in configs.items()
+        if title.startswith("evaluate")
+    }
+    assert {title: given for title, given in played.items() if given} == {
+        title: "chatml-calls" for title in played if title.startswith("evaluate: base")
+    }
+    assert all(
+        config.chat_template == "chatml-calls"
+        for title, config in configs.items()
+        if title.startswith("train")
+    )
+
+
 def test_several_seeds_train_each_arm_once_per_seed(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:

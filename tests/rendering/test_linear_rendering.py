@@ -16,7 +16,8 @@ def test_template_calls_and_characters_are_linear_in_the_steps(row: str) -> None
     found = {steps: measure(name, kind, steps, None, "drop_tail") for steps in (20, 80, 320)}
     for steps, one in found.items():
         assert one["examples"] == 1
-        assert one["calls"] <= 4 * steps + 40
+        # A response with calls is rendered again, without its history, to see what is not written.
+        assert one["calls"] <= (6 if kind == "calls" else 4) * steps + 40
         assert one["characters"] <= 10
 
 

@@ -145,7 +145,7 @@ def test_each_step_owns_its_thinking_its_words_and_its_end_of_turn_and_nothing_e
     )
     trajectory = make_trajectory(0).model_copy(update={"steps": steps})
     for example in renderer.tokenize_trajectory(trajectory):
-        assert not example.unwritten_thinking
+        assert not example.unwritten
         for step in example.steps:
             owned = supervised_text(renderer, example, step)
             assert owned.endswith(end_of(renderer))
@@ -244,7 +244,7 @@ def test_thinking_that_the_template_does_not_write_is_named() -> None:
     (example,) = family_renderer("qwen2.5").tokenize_trajectory(
         with_thinking(make_trajectory(3)), steps=[0, 2]
     )
-    assert example.unwritten_thinking == (0, 2)
+    assert example.unwritten == dict.fromkeys(range(3), ("reasoning",))
 
 
 def test_what_closes_a_whole_conversation_is_not_part_of_a_turn() -> None:

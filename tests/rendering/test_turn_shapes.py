@@ -195,7 +195,10 @@ def test_a_prompt_with_an_empty_block_leaves_no_room_for_thinking() -> None:
     trajectory = make_trajectory(0).model_copy(update={"steps": (step, step)})
     assert owned(renderer, trajectory) == {0: "yes<|end|>", 1: "yes<|end|>"}
     examples = renderer.tokenize_trajectory(trajectory)
-    assert [example.unwritten_thinking for example in examples] == [(0,), (1,)]
+    assert [example.unwritten for example in examples] == [
+        {0: ("reasoning",)},
+        {1: ("reasoning",)},
+    ]
 
 
 def test_a_template_that_never_closes_a_turn_is_still_refused() -> None:

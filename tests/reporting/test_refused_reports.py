@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from atlas.errors import ConfigError, RunError
 from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from tests.reporting.synthetic_runs import RunFolders, make_run_folders
+from tests.run_folders import edit_manifest
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
 
@@ -80,10 +80,10 @@ def test_a_selection_that_changed_since_the_training_is_refused(
     make_runs: Callable[..., RunFolders], tmp_path: Path
 ) -> None:
     folders = make_runs(arms=("all", "critical"), num_tasks=8)
-    manifest = folders.paths["annotated"] / "manifest.json"
-    content = json.loads(manifest.read_text())
-    content["outputs"]["selections.jsonl"] = "0" * 64
-    manifest.write_text(json.dumps(content))
+    selection = folders.paths["annotated"]
+    with (selection / "selections.jsonl").open("a") as file:
+        file.write("\n")
+    edit_manifest(selection, lambda content: None)
     with pytest.raises(RunError, match="was made again"):
         build_report(folders.config, tmp_path / "out")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atlas.reporting.report import Report
 from tests.reporting.synthetic_runs import RunFolders, make_run_folders, read_built
+from tests.run_folders import edit_manifest
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
 
@@ -96,12 +97,13 @@ def test_a_setting_that_changes_only_speed_is_not_a_caution(
     make_runs: Callable[..., RunFolders],
 ) -> None:
     folders = make_runs(arms=("all", "critical"), num_tasks=8)
-    manifest = folders.root / "train-critical-0" / "manifest.json"
-    content = json.loads(manifest.read_text())
-    assert content["result_settings"] == content["config"]
-    # A marked setting is in the config and not among those that decide the result.
-    content["config"]["save_every"] = 7
-    manifest.write_text(json.dumps(content))
+
+    def edit(content: dict[str, Any]) -> None:
+        assert content["result_settings"] == content["config"]
+        # A marked setting is in the config and not among those that decide the result.
+        content["config"]["save_every"] = 7
+
+    edit_manifest(folders.root / "train-critical-0", edit)
     assert not any("same settings" in note.text for note in read_built(folders).notes)
 
 

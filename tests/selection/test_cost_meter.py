@@ -13,6 +13,7 @@ from atlas.errors import CostLimitError, DataError, EndpointError
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.payments import Payment
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import Concurrency, SelectorBase
 from atlas.store.record_files import read_records
@@ -90,8 +91,11 @@ def test_where_estimates_are_exact_no_cent_goes_beyond_the_limit_and_nothing_tha
         select_steps(asking(folder / "prices.yaml", limit, max_in_flight), run, folder / "out")
     assert isinstance(stopped.value, CostLimitError) is (fitting < len(lengths))
     assert Asking.most_under_way <= limit
-    spent = folder / "out" / ("spent.jsonl.partial" if fitting < len(lengths) else "spent.jsonl")
-    assert [Usage(), *read_records(spent, Usage)][-1].input_tokens == 1_000 * sum(lengths[:fitting])
+    # The run is not finished in either case: it selected nothing.
+    spent = folder / "out" / "spent.jsonl.partial"
+    assert [Payment(), *read_records(spent, Payment)][-1].input_tokens == 1_000 * sum(
+        lengths[:fitting]
+    )
 
 
 def test_a_trajectory_without_an_answer_makes_room_for_the_next(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from atlas.errors import ConfigError
 from atlas.records import Message, Trajectory
-from atlas.selection.error_turns import error_turns
+from atlas.selection.error_turns import MARKED, error_turns
 from tests.conftest import make_trajectory
 from tests.selection.configs import new_selector, select_config
 
@@ -99,3 +100,96 @@ def test_a_megabyte_of_observation_costs_little() -> None:
     start = time.perf_counter()
     assert not flagged("swe", "a b (" * 300_000, "tool")
     assert time.perf_counter() - start < 1.0
+
+
+TOOL_ERRORS = [
+    "Exit code 1\nfoo",
+    "exited with code 2",
+    "<returncode>2</returncode>",
+    "Command failed with exit code 3",
+    "Command timed out after 120 seconds",
+    "EXECUTION TIMED OUT",
+    "ls: cannot access 'x': No such file or directory",
+    "cat: /a/b: Permission denied",
+    "/bin/sh: 1: foo: not found",
+    "bash: line 3: foo: command not found",
+    "fatal: not a git repository",
+    "npm ERR! code E404",
+    "ModuleNotFoundError: No module named 'x'",
+    "404 Not Found",
+    "Request failed with status code 500",
+    "requests.exceptions.HTTPError: 404 Client Error",
+    "MCP error -32603: failed",
+    "The tool 'x' does not exist.",
+    "Tool foo not found",
+    "Unknown tool: foo",
+    "<tool_use_error>File does not exist.</tool_use_error>",
+    "No replacement was performed, old_str `x` did not appear verbatim",
+    "Your proposed edit has introduced new syntax error(s). Please read it",
+    '{"status": "error", "message": "x"}',
+    '{"ok": false}',
+    "{'success': False}",
+    '{"result": null, "error": "boom"}',
+    '{"content": "x", "isError": true}',
+    '{"exit_code": 127, "output": ""}',
+]
+NO_ERRORS = [
+    "I can't remember my order number, sorry.",
+    "42 files found",
+    "exit code 0",
+    '{"success": true, "error": null}',
+    '{"status": "ok", "errors": []}',
+    "404 rows",
+    "Errors are discussed in chapter 3",
+    "def f():\n    raise ValueError('x')",
+    "No errors found.",
+    "All 40 tests passed",
+    "Killed it!",
+]
+
+
+@pytest.mark.parametrize("text", TOOL_ERRORS)
+def test_rejections_of_common_tools_are_found(text: str) -> None:
+    assert flagged("anything", text, "tool")
+
+
+@pytest.mark.parametrize("text", NO_ERRORS)
+@pytest.mark.parametrize("role", ["user", "tool"])
+def test_results_that_are_no_rejections_are_none(text: str, role: str) -> None:
+    assert not flagged("anything", text, role)
+
+
+def test_where_the_agent_calls_tools_the_user_is_a_person() -> None:
+    said = Message(role="user", content="Error: you cannot be serious")
+    talking = seeing("shop", [said]).model_copy(update={"tools": ({"name": "find"},)})
+    assert error_turns(seeing("shop", [said])) != [None]
+    assert error_turns(talking) == [None]
+
+
+def test_what_the_source_marks_as_invalid_is_an_error() -> None:
+    trajectory = seeing("x", [Message(role="user", content="fine")] * 2)
+    steps = (trajectory.steps[0].model_copy(update={"is_invalid": True}), trajectory.steps[1])
+    assert error_turns(trajectory.model_copy(update={"steps": steps})) == [MARKED, None]
+
+
+def test_patterns_of_ones_own_are_added_or_are_all() -> None:
+    seen = [
+        Message(role="tool", content="state 7\nREJECTED by the robot"),
+        Message(role="tool", content="Error: no"),
+        Message(role="tool", content="fine"),
+    ]
+    trajectory = seeing("robot", seen)
+
+    def kept(**settings: object) -> list[int]:
+        selection = new_selector(select_config("errors", **settings)).select(trajectory, 1)
+        return sorted(selection.indices)
+
+    assert kept() == [0, 2]
+    assert kept(patterns=("^REJECTED",)) == [2]
+    assert kept(patterns=("^REJECTED",), known_patterns=False) == [1, 2]
+
+
+@pytest.mark.parametrize("pattern", ["(", "a*"])
+def test_a_pattern_that_cannot_be_used_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="patterns"):
+        select_config("errors", patterns=(pattern,))

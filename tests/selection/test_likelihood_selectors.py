@@ -24,6 +24,7 @@ from tests.models.local.other_model import other_model
 from tests.run_folders import write_trajectories
 from tests.selection.configs import new_selector, select_config
 from tests.templates import LLAMA_3, tiny_tokenizer
+from tests.tool_runs import call_runs, call_trajectory, tools_file
 
 TRAJECTORY = make_trajectory(6)
 
@@ -271,3 +272,33 @@ def test_the_cache_is_refused_where_problems_are_asked_about_again() -> None:
     config = select_config("oracle", cache=True, retry_problems_of="r")
     with pytest.raises(ConfigError, match="became problems"):
         new_selector(config)
+
+
+def test_what_the_template_does_not_write_is_counted_and_said(
+    tiny_model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = score(
+        select_config(selector="perplexity", model=str(tiny_model_folder), precision="fp32"),
+        call_trajectory(),
+    )
+    assert isinstance(result, list)
+    said = capfd.readouterr().err
+    assert "does not write the tool calls of 2 of 3 steps" in said
+    assert "1 of 3 steps are rendered as an end of turn only" in said
+    assert "chat_template=chatml-calls" in said
+
+
+def test_a_given_template_and_schemas_are_scored_and_are_inputs_by_content(
+    tiny_model_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = call_runs(tmp_path, 0)
+    config = select_config(
+        selector="perplexity",
+        model=str(tiny_model_folder),
+        precision="fp32",
+        chat_template="chatml-calls",
+        tools=tools_file(tmp_path),
+    )
+    manifest = select_steps(config, runs[0], tmp_path / "out")
+    assert {"chat_template", "tools"} <= manifest.inputs.keys()
+    assert "does not write" not in capfd.readouterr().err

@@ -69,7 +69,7 @@ def test_a_budget_of_nothing_asks_nothing() -> None:
             '{"critical_steps": [{"index": "0", "kind": "plan_creation"}]}',
             "index '0', expected a whole number",
         ),
-        (answer_of([0]) + answer_of([1]), "2 different JSON objects"),
+        (answer_of([0]) + answer_of([1]), "different JSON objects"),
     ],
 )
 def test_a_wrong_answer_is_sent_back_once_with_what_was_wrong(bad: str, complaint: str) -> None:

@@ -69,5 +69,5 @@ def test_a_wrong_setting_names_the_nearest_right_one() -> None:
 
 def test_the_help_of_select_says_where_the_settings_of_a_selector_are_listed() -> None:
     help_text = " ".join(CliRunner().invoke(app, ["select", "--help"]).output.split())
-    assert "docs/settings.md" in help_text
+    assert "atlas settings" in help_text
     assert "--ratio" not in help_text

@@ -376,11 +376,11 @@ def test_a_template_that_writes_the_date_has_the_tokens_of_the_day_the_run_was_s
     seen: list[object] = []
     load = module.load_renderer
 
-    def watched(place: object, day: object) -> object:
+    def watched(place: object, template: object, day: object) -> object:
         seen.append(day)
         if len(seen) == 1:
             raise KeyboardInterrupt
-        return load(place, day)  # type: ignore[arg-type]
+        return load(place, template, day)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "load_renderer", watched)
     monkeypatch.setattr(run_folders, "date", Yesterday)

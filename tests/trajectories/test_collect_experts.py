@@ -16,8 +16,9 @@ pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 from atlas.config import load_config
 from atlas.errors import ConfigError, RunError
 from atlas.kinds import Choice, NoConfig
-from atlas.records import Problem, Task, Trajectory
+from atlas.records import Message, Problem, Task, Trajectory
 from atlas.statistics.trajectory_summary import summarize
+from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from atlas.trajectories.collect_experts import (
@@ -25,6 +26,7 @@ from atlas.trajectories.collect_experts import (
     collect_experts,
     episode_seed,
 )
+from tests.environments.push import PushEnvironment
 
 FILE = "trajectories.jsonl"
 SCRIPT = """
@@ -158,6 +160,13 @@ class NoExpert:
 
     def __init__(self, config: NoConfig) -> None: ...
 
+    def tasks(self, split: str, num_tasks: int, seed: int) -> list[Task]:
+        return []
+
+    def reset(self, task: Task) -> None: ...
+
+    def step(self, response: object) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -165,6 +174,26 @@ def test_an_environment_without_an_expert_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no expert"):
         collect_experts(CollectConfig(environment=Choice(f"{__name__}:NoExpert")), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class Wanderer(PushEnvironment):
+    """An environment that changes the working directory."""
+
+    def reset(self, task: Task) -> tuple[Message, ...]:
+        os.chdir("/")
+        return super().reset(task)
+
+
+@pytest.mark.parametrize("worlds", [1, 3])
+def test_an_environment_may_go_to_another_directory(
+    worlds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanderer = Choice(f"{__name__}:Wanderer")
+    config = CollectConfig(environment=wanderer, episodes=4, workers=1, worlds=worlds)
+    collect_experts(config, Path("out"))
+    assert Path.cwd() == tmp_path
+    assert len(list(read_trajectories(tmp_path / "out"))) == 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -4,9 +4,9 @@ import bz2
 import gzip
 import json
 import lzma
-import resource
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,27 +58,125 @@ def test_what_came_before_a_tear_is_read_and_the_tear_is_a_problem(
         assert pack is zstd or cut == 9 or len(values) > 100
 
 
-@pytest.mark.parametrize("pack", PACKERS[:2])
-def test_a_bomb_costs_no_memory(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    path = tmp_path / "bomb"
-    part = pack(b" " * (32 << 20))
-    # 1.3 GB of white space.
-    path.write_bytes(part * 40)
+def read_apart(path: Path) -> tuple[str, float, int]:
+    """What a process of its own reads: the last problem, its seconds, and how much memory (KiB)."""
     script = (
         "import resource, sys; from pathlib import Path\n"
-        "from atlas.trajectories.formats import read_rows\n"
+        "from atlas.records import Problem\n"
         "from atlas.trajectories.formats.source_file import SourceFile\n"
-        "read_rows.MAX_ROW_BYTES = 1 << 24\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "[problem] = SourceFile(Path(sys.argv[1])).rows()\n"
-        "print(problem.reason, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "import inspect_ai.log, pyarrow.parquet\n"
+        "from atlas.kinds import Choice\n"
+        "from atlas.trajectories.formats.base import FORMAT\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "source = SourceFile(Path(sys.argv[1]))\n"
+        "is_log = sys.argv[1].endswith('.eval')\n"
+        "items = FORMAT.make(Choice('inspect')).read(source) if is_log else source.rows()\n"
+        "problem = None\n"
+        "for item in items:\n"
+        "    problem = item if isinstance(item, Problem) else problem\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(after.ru_utime - before.ru_utime, after.ru_maxrss - before.ru_maxrss)\n"
+        "print(problem and problem.reason)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures, reason = done.stdout.split("\n", 1)
+    seconds, memory = figures.split()
+    return reason, float(seconds), int(memory)
+
+
+# Their first rows are good. A small part, packed once and repeated, is what a bomb is made of.
+ROW = json.dumps(ROWS[0]).encode() + b"\n"
+FILLERS = {"newlines": b"\n", "spaces": b" ", "small values": b"[],", "depth": b"[", "text": b"x"}
+
+
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=list(FILLERS))
+@pytest.mark.parametrize("pack", [*PACKERS[:2], zstd])
+def test_a_bomb_is_refused_within_bounds_of_time_and_memory(
+    tmp_path: Path, pack: Callable[[bytes], bytes], filler: bytes
+) -> None:
+    path = tmp_path / "bomb"
+    part = pack(filler * ((4 << 20) // len(filler)))
+    # 8 GiB.
+    path.write_bytes(pack(ROW) + part * 2000)
+    reason, seconds, memory = read_apart(path)
+    assert "decompression bomb" in reason
+    assert seconds < 20
+    assert memory < 400_000
+
+
+@pytest.mark.parametrize("before", [b"", b"[\n"], ids=["lines", "list"])
+@pytest.mark.parametrize("filler", [b"[],", b'{"a":', b"["])
+def test_a_row_of_very_many_values_is_refused_and_the_next_is_read(
+    tmp_path: Path, before: bytes, filler: bytes
+) -> None:
+    path = tmp_path / "x"
+    many = b'{"messages":[' + filler * ((18 << 20) // len(filler)) + b"0]}"
+    rows = [ROW.strip(), many, ROW.strip()]
+    path.write_bytes(b"[\n" + b",\n".join(rows) + b"]" if before else b"\n".join(rows))
+    reason, seconds, memory = read_apart(path)
+    assert "more than 5,000,000 values" in reason or "nested too deeply" in reason
+    assert seconds < 10
+    assert memory < 400_000
+    assert [row.index for row in read_rows(path) if isinstance(row, SourceRow)] == [0, 2]
+
+
+def test_the_values_of_other_rows_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    # The window that holds the long text holds the many rows after it too.
+    small = [[0] * 60] * 100_000
+    path.write_text(json.dumps([{"text": "x" * (16 << 20)}, *small]))
+    rows = list(read_rows(path))
+    assert len(rows) == 100_001
+    assert all(isinstance(row, SourceRow) for row in rows)
+
+
+def test_commas_within_texts_are_no_values(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": '[{,"\\' * 2_000_000}]}))
+    assert isinstance(next(iter(read_rows(path))), SourceRow)
+
+
+@pytest.mark.parametrize("is_honest", [True, False])
+def test_an_archive_that_expands_too_far_is_refused(tmp_path: Path, is_honest: bool) -> None:
+    pytest.importorskip("inspect_ai", reason="the inspect extra is not installed")
+    path = tmp_path / "bomb.eval"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("header.json", "w") as file,
+    ):
+        for _ in range(100):
+            file.write(b" " * (1 << 20))
+    if not is_honest:
+        data = bytearray(path.read_bytes())
+        # The size in the header of the member and in the directory.
+        for place in (22, data.rindex(b"PK\x01\x02") + 24):
+            data[place : place + 4] = (100).to_bytes(4, "little")
+        path.write_bytes(data)
+    reason, seconds, memory = read_apart(path)
+    assert "decompression bomb" in reason
+    assert seconds < 10
+    assert memory < 300_000
+
+
+def test_parquet_that_expands_too_far_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the import extra is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(
+        pyarrow.table({"messages": pyarrow.nulls(50_000_000, pyarrow.string())}),
+        tmp_path / "nulls",
+        row_group_size=50_000_000,
     )
-    assert "longer than" in done.stdout
-    assert int(done.stdout.split()[-1]) < 200_000
-    assert resource.RUSAGE_SELF == 0
+    reason, seconds, memory = read_apart(tmp_path / "nulls")
+    assert "decompression bomb" in reason
+    text = pyarrow.array(["x" * (8 << 20)])
+    repeated = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 100, pyarrow.int32()), text)
+    parquet.write_table(pyarrow.table({"messages": repeated}), tmp_path / "repeated")
+    reason, seconds, memory = read_apart(tmp_path / "repeated")
+    assert seconds < 20
+    # One value stands for 100 rows of 8 MiB, of which few are in memory at once.
+    assert memory < 1_000_000
 
 
 def test_parquet_rows_read_as_their_json_does(tmp_path: Path) -> None:

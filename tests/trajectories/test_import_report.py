@@ -43,7 +43,8 @@ def test_the_report_says_what_was_found_and_what_was_left_out_and_why(tmp_path: 
     assert "steps per trajectory: min 1, median 1, 95 % up to 2, max 2" in lines
     assert "assistant 12" in lines
     assert lines[-3] == f"in: {tmp_path / 'x.jsonl'}: 1 file, format openai"
-    assert lines[-2] == f"out: {tmp_path / 'out'}: trajectories 2 (failure 1, success 1), steps 3"
+    outcomes = "outcomes failure 1 (50 %), success 1 (50 %)"
+    assert lines[-2] == f"out: {tmp_path / 'out'}: trajectories 2, steps 3; {outcomes}"
     assert lines[-1].startswith("left out: 1 by only success, failure; 2 (")
     assert "1 × the same as an earlier one" in lines[-1]
     assert "1 × not JSON" in lines[-1]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,41 @@ def test_any_number_of_processes_writes_the_same(tmp_path: Path, settings: dict[
     assert one["summary"]["reasons"]
     assert run(path, tmp_path / "2", 2, **settings) == one
     assert run(path, tmp_path / "3", 3, **settings) == one
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda rows: json.dumps(rows),
+        lambda rows: json.dumps(rows, indent=2),
+        lambda rows: "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]",
+        lambda rows: json.dumps(rows[0], indent=2),
+        lambda rows: json.dumps(rows[0]["messages"]),
+        lambda rows: "\n" * 50 + "\n\n".join(map(json.dumps, rows)),
+        lambda rows: "\n".join(json.dumps(row, indent=1) for row in rows),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"format": "openai"}])
+@pytest.mark.usefixtures("_small_chunks")
+def test_a_large_file_of_any_shape_reads_like_a_small_one(
+    tmp_path: Path,
+    write: Callable[[list[Any]], str],
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # More than one chunk of the list reader, and rows beyond those that the format is told from.
+    monkeypatch.setattr("atlas.trajectories.formats.json_array.CHUNK", 1 << 12)
+    path = tmp_path / "x.json"
+    path.write_text(write([json.loads(chat(f"{n} " + "x" * 900)) for n in range(60)]))
+
+    def result(out: Path, processes: int) -> Any:
+        try:
+            return run(path, out, processes, **settings)
+        except DataError as error:
+            return str(error)
+
+    small = result(tmp_path / "1", 1)
+    assert result(tmp_path / "2", 2) == small
 
 
 @pytest.mark.usefixtures("_small_chunks")

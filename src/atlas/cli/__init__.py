@@ -10,29 +10,30 @@ import errno
 import sys
 
 # Each of these modules adds its commands to `app`.
-from atlas.cli import data, running, selecting, tuning
+from atlas.cli import data, listing, running, selecting, tuning
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, DependencyError, RankError
+from atlas.extras import missing_module
+from atlas.terminal.output import tolerate_encodings
 
-__all__ = ["app", "data", "main", "running", "selecting", "tuning"]
+__all__ = ["app", "data", "listing", "main", "running", "selecting", "tuning"]
 
 # The exit status that typer gives to Ctrl-C.
 INTERRUPTED = 130
-PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
+PATH_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
+OPEN_FILES_ERRORS = (errno.EMFILE, errno.ENFILE)
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-# Packages of an extra that others import for us: module -> extra.
-EXTRA_OF = {
-    "accelerate": "train",
-    "gymnasium": "babyai",
-    "huggingface_hub": "train",
-    "minigrid": "babyai",
-    "safetensors": "train",
-    "scipy": "select",
-    "sklearn": "select",
-    "tokenizers": "train",
-    "torch": "train",
-    "transformers": "train",
-}
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     kept = "Finished work is kept; run the same command to resume."
     if sys.argv[1:2] == ["import"]:
         kept = "An interrupted import keeps nothing; run the same command to start again."
+    tolerate_encodings()
     try:
         app()
     except RankError:
@@ -63,6 +65,8 @@ def _explain(error: ImportError | OSError, kept: str) -> str | None:
         return None if missing is None else str(missing)
     if error.errno in DISK_FULL_ERRORS:
         return f"the disk is full. Free some space. {kept}"
+    if error.errno in OPEN_FILES_ERRORS:
+        return f"too many files are open. Raise the limit (ulimit -n 4096). {kept}"
     if error.errno not in PATH_ERRORS:
         return None
     what = f"{error.filename} cannot be opened or created ({error.strerror})"
@@ -72,8 +76,7 @@ def _explain(error: ImportError | OSError, kept: str) -> str | None:
 def _missing_package(error: BaseException | None) -> DependencyError | None:
     """The package of an extra whose absence led to `error`, if it is one."""
     while error is not None:
-        module = (getattr(error, "name", None) or "").partition(".")[0]
-        if isinstance(error, ModuleNotFoundError) and module in EXTRA_OF:
-            return DependencyError(module, EXTRA_OF[module])
+        if isinstance(error, ModuleNotFoundError) and (found := missing_module(error.name or "")):
+            return found
         error = error.__cause__ or error.__context__
     return None

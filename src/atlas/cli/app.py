@@ -10,16 +10,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from atlas import __version__
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
+from atlas.terminal.visible_text import visible_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+class _Group(TyperGroup):
+    """Refuses empty arguments: as a path, one would be the working directory."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, argument in enumerate(args):
+            option, _, value = argument.partition("=")
+            is_option = option.startswith("--")
+            # The library's own message would print it as it is.
+            if (is_option or not place) and option != visible_line(option):
+                raise ConfigError(f"no option or command is called '{option}'. See --help.")
+            if not argument or (is_option and "=" in argument and not value):
+                named = option if is_option else args[place - 1] if place else ""
+                what = named if named.startswith("-") else f"argument {place + 1}"
+                raise ConfigError(f"{what} is empty, expected a value. Leave it out, or give one.")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="atlas",
+    cls=_Group,
     help="Tune language-model agents on the steps that matter (ATLaS, arXiv 2503.02197).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -32,7 +53,7 @@ def option(flag: str, description: str) -> Any:
     return typer.Option(flag, help=description, show_default=False)
 
 
-LISTED = "docs/settings.md lists all settings."
+LISTED = "`atlas settings` lists all settings."
 RECIPE_HELP = f"A recipe (YAML file), and key=value settings, which win over the recipe. {LISTED}"
 TRAJECTORIES_HELP = "A run folder of collect, import or evaluate."
 SELECTION_HELP = "A run folder of select, made from these trajectories."
@@ -43,7 +64,6 @@ Settings = Annotated[
 Out = Annotated[Path, option("--out", "The run folder to write. Run the command again to resume.")]
 Trajectories = Annotated[Path, option("--trajectories", TRAJECTORIES_HELP)]
 Selection = Annotated[Path, option("--selection", SELECTION_HELP)]
-RunToRead = Annotated[Path, typer.Argument(help=TRAJECTORIES_HELP, show_default=False)]
 OneTrajectory = Annotated[
     str | None, option("--trajectory", "Only this trajectory: its id or the beginning of it.")
 ]
@@ -80,19 +100,32 @@ def split_settings(settings: list[str] | None) -> tuple[Path | None, list[str]]:
     return (Path(recipes[0]) if recipes else None), [setting for setting in given if "=" in setting]
 
 
-def read_config(config_class: Any, settings: list[str] | None, **options: Any) -> Any:
-    """The config of a command from a recipe, settings and options."""
-    from atlas.config import load_config
+def read_config(
+    config_class: Any, settings: list[str] | None, *, is_run: bool = True, **options: Any
+) -> Any:
+    """The config of a command from a recipe, settings and options.
+
+    A missing package is reported before anything else, unless nothing is run.
+    """
+    from atlas.config import load_config, require_extras_of, require_extras_of_choices
 
     recipe, overrides = split_settings(settings)
-    return load_config(config_class, recipe, overrides, options)
+    try:
+        config = load_config(config_class, recipe, overrides, options)
+    except ConfigError:
+        if is_run:
+            require_extras_of_choices(config_class, recipe, options)
+        raise
+    if is_run:
+        require_extras_of(config)
+    return config
 
 
 def plain_console() -> Console:
-    """The terminal, without colors that rich chooses for numbers and paths."""
-    from rich.console import Console
+    """The terminal; rich is imported when it is needed."""
+    from atlas.terminal.console import plain_console
 
-    return Console(highlight=False)
+    return plain_console()
 
 
 def fail(message: str, status: int) -> NoReturn:

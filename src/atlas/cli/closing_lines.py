@@ -10,7 +10,11 @@ from typing import Any
 
 import typer
 
+from atlas.presenting.outcome_shares import describe_shares, failure_note
 from atlas.terminal.visible_text import visible
+
+# The key of a summary for the selected steps by outcome of their trajectories.
+SELECTED = "selected_by_outcome"
 
 
 def say(text: str, *, is_error: bool = False) -> None:
@@ -24,11 +28,37 @@ def tell(manifest: Any, out: Path) -> None:
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
     came_in = came_in or [f"{key} {_name_of(config[key])}" for key in keys if key in config]
-    short = {key.replace("_", " "): _short(value) for key, value in manifest.summary.items()}
+    own_line = ("outcomes", SELECTED, "answered_by") if SELECTED in manifest.summary else ()
+    short = {
+        key.replace("_", " "): _short(value)
+        for key, value in manifest.summary.items()
+        if key not in own_line
+    }
     went_out = [f"{key} {text}" for key, text in short.items() if text]
     say(f"in:        {', '.join(came_in)}")
     say(f"out:       {out}: {', '.join(went_out)}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
+    _tell_outcomes(manifest, out)
+    chosen = manifest.summary.get("chosen_by", {})
+    if chosen.get("asks_a_model"):
+        names = manifest.summary.get("answered_by", {}).items()
+        answered = ", ".join(f"{name} ({count:,} answers)" for name, count in names)
+        say(f"model:     {chosen['model']}" + (f", answered by {answered}" if answered else ""))
+    if worth := chosen.get("worth"):
+        say(f"worth:     {worth}")
+
+
+def _tell_outcomes(manifest: Any, out: Path) -> None:
+    """Print how the trajectories of the selected steps ended."""
+    selected = manifest.summary.get(SELECTED)
+    if not selected:
+        return
+    trajectories = manifest.summary.get("outcomes")
+    ended = f"trajectories {describe_shares(trajectories)}; " if trajectories else ""
+    say(f"outcomes:  {ended}selected steps {describe_shares(selected)}")
+    given = manifest.inputs.get("trajectories")
+    if given is not None and (note := failure_note(selected, place_of(out, given))):
+        say(f"note:      {note}")
 
 
 def _name_of(value: Any) -> Any:
@@ -53,6 +83,33 @@ def tell_estimate(estimate: Any, config: Any) -> None:
     say(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {requests}")
     say(f"tokens:    {tokens} (4 characters a token)")
     say(f"price:     {price}. Nothing was sent.")
+
+
+def tell_pilot(pilot: Any, config: Any, command: str) -> None:
+    """Print what a pilot paid, and what the other trajectories will cost."""
+    cost = "" if pilot.paid_usd is None else f" ({pilot.paid_usd:,.4f} USD)"
+    answers = f"{pilot.num_answered:,} have an answer, {pilot.num_problems:,} of them unusable"
+    say(f"pilot:     asked {config.model} about {pilot.num_asked:,} trajectories; {answers}")
+    say(f"paid:      {pilot.paid.requests:,} requests, {_tokens(pilot.paid)} tokens{cost}")
+    left = [f"about {_forecast(pilot.tokens_left, ',.0f')} tokens"]
+    if pilot.usd_left is not None:
+        left.append(f"about {_forecast(pilot.usd_left, ',.2f')} USD")
+    if pilot.seconds_left is not None:
+        left.append(f"about {_forecast(pilot.seconds_left, ',.1f', 60)} minutes")
+    say(f"left:      {pilot.num_left:,} trajectories: {', '.join(left)} (95 % intervals)")
+    say(f"next:      {command} pays nothing again; it asks about the trajectories that are left.")
+
+
+def _tokens(usage: Any) -> str:
+    return f"{usage.input_tokens + usage.output_tokens:,}"
+
+
+def _forecast(forecast: Any, form: str, divisor: float = 1.0) -> str:
+    value = format(forecast.value / divisor, form)
+    if forecast.interval is None:
+        return f"{value} [too few answers for an interval]"
+    low, high = (format(limit / divisor, form) for limit in forecast.interval)
+    return f"{value} [{low}, {high}]"
 
 
 def place_of(out: Path, given: Any) -> str:

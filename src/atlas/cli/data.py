@@ -5,16 +5,16 @@ from __future__ import annotations
 import glob
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from atlas.cli.app import (
     LISTED,
+    TRAJECTORIES_HELP,
     Environment,
     OneTrajectory,
     Out,
-    RunToRead,
     Settings,
     app,
     option,
@@ -22,6 +22,7 @@ from atlas.cli.app import (
     read_config,
 )
 from atlas.cli.closing_lines import say, tell
+from atlas.cli.exit_status import exit_if_nothing_worked
 from atlas.errors import ConfigError
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
@@ -42,7 +43,9 @@ def collect(out: Out, settings: Settings = None, env: Environment = None) -> Non
     from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 
     config = read_config(CollectConfig, settings, environment=env)
-    tell(collect_experts(config, out), out)
+    manifest = collect_experts(config, out)
+    tell(manifest, out)
+    exit_if_nothing_worked([(manifest, out)])
 
 
 @app.command("import")
@@ -61,7 +64,7 @@ def import_(
     from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
     paths, settings = _paths_and_settings(given or [])
-    options = {"paths": paths or None, "format": format, "tokenizer": tokenizer}
+    options: dict[str, Any] = {"paths": paths or None, "format": format, "tokenizer": tokenizer}
     config = read_config(ImportConfig, settings, **options)
     print_import(import_trajectories(config, out), out, plain_console())
 
@@ -88,12 +91,22 @@ def _paths_and_settings(given: list[str]) -> tuple[list[str], list[str]]:
 
 @app.command()
 def show(
-    run: RunToRead,
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"{TRAJECTORIES_HELP} Then key=value settings. {LISTED}",
+            metavar="RUN [KEY=VALUE]…",
+            show_default=False,
+        ),
+    ],
     trajectory: OneTrajectory = None,
     selection: Annotated[
         Path | None,
         option("--selection", "A run folder of select, to highlight its critical steps."),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show long texts whole instead of their beginnings.")
+    ] = False,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Show every token, supervised or not, with counts.")
     ] = False,
@@ -101,40 +114,69 @@ def show(
         str | None,
         typer.Option(help="For --tokens: a hub id, a model folder, or a run folder of train."),
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="For --tokens: cut the sequence there, as training would.")
-    ] = None,
 ) -> None:
     """Show a trajectory in the terminal, before training on it."""
     from atlas.models.local.load import load_renderer_named
-    from atlas.viewing.terminal.show import show_trajectories, show_trajectory
+    from atlas.viewing.terminal.show import ShowConfig, show_trajectories, show_trajectory
 
-    if tokens != (tokenizer is not None):
+    run, settings = _run_and_settings(given)
+    config = read_config(ShowConfig, settings, tokenizer=tokenizer)
+    if not tokens and (config.chat_template or config.tools):
+        raise ConfigError("chat_template and tools change tokens, so they need --tokens.")
+    if tokens != (config.tokenizer is not None):
         raise ConfigError(
             "--tokens and --tokenizer NAME go together: the tokens are those of the model to train."
         )
     if trajectory is not None:
-        renderer = load_renderer_named(tokenizer)
-        show_trajectory(plain_console(), run, trajectory, selection, renderer, max_tokens)
-    elif tokens:
+        renderer = load_renderer_named(config.tokenizer, config.chat_template)
+        show_trajectory(
+            plain_console(),
+            run,
+            trajectory,
+            selection,
+            renderer,
+            config.max_tokens,
+            config.tools,
+            whole=full,
+        )
+    elif tokens or full:
+        flag = "--tokens" if tokens else "--full"
         raise ConfigError(
-            "--tokens shows one trajectory, so it needs --trajectory ID. "
+            f"{flag} shows one trajectory, so it needs --trajectory ID. "
             "Leave both out to see the ids."
         )
     else:
         show_trajectories(plain_console(), run, selection)
 
 
+def _run_and_settings(given: list[str]) -> tuple[Path, list[str]]:
+    """The run folder of a command, and its key=value settings."""
+    settings = [one for one in given if _SETTING.match(one) and not Path(one).exists()]
+    runs = [one for one in given if one not in settings]
+    if len(runs) != 1:
+        said = ", ".join(runs) or "none"
+        raise ConfigError(f"expected one run folder, given: {said}. Write settings as key=value.")
+    return Path(runs[0]), settings
+
+
 @app.command()
 def label(
-    run: RunToRead,
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"{TRAJECTORIES_HELP} Then key=value settings, such as annotator=ann. {LISTED}",
+            metavar="RUN [KEY=VALUE]…",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, option("--out", "The file of labels (.jsonl) to write or to continue.")],
-    annotator: Annotated[str, typer.Option(help="The name of the person who labels.")] = "unnamed",
     trajectory: OneTrajectory = None,
 ) -> None:
     """Mark critical steps by hand: read a trajectory, then press one key for each step."""
-    from atlas.viewing.terminal.label import label_trajectories
+    from atlas.viewing.terminal.label import LabelConfig, label_trajectories
 
+    run, settings = _run_and_settings(given)
+    annotator = read_config(LabelConfig, settings).annotator
     num_finished = label_trajectories(plain_console(), run, out, annotator, trajectory)
     use = "The file is written once a whole trajectory is labeled"
     if out.exists():

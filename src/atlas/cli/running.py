@@ -19,14 +19,14 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment from a recipe: collect, select, train and evaluate each arm, report."""
-    from rich.console import Console
-
+    from atlas.cli.exit_status import exit_if_nothing_worked
     from atlas.experiments.config import ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment
     from atlas.experiments.run_stages import run_stages
     from atlas.reporting.report import Report
     from atlas.reporting.tables import format_main_table
-    from atlas.terminal.visible_text import print_text, visible
+    from atlas.terminal.console import SafeConsole
+    from atlas.terminal.visible_text import print_text, print_whole, visible
 
     recipe, _ = split_settings(settings)
     if recipe is None:
@@ -36,7 +36,7 @@ def run(
     config = read_config(ExperimentConfig, settings)
     folder = out or Path("runs") / recipe.stem
     stages = plan_experiment(config, folder, str(recipe))
-    console = Console()
+    console = SafeConsole()
 
     def line(text: str) -> None:
         # Names of arms and splits come from the recipe.
@@ -48,11 +48,14 @@ def run(
         f"{recipe}: {len(stages)} stages ({parts}), {config.processes} at a time, into {folder}; "
         f"{sum(stage.is_finished for stage in stages)} are finished. Ctrl-C is safe."
     )
+    done = []
     for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
+        done.append((manifest, stage.out))
         seconds = f"{manifest.wall_seconds:7.1f} s"
         line(f"{number:3}/{len(stages)}  {stage.title:40} {seconds}  {stage.out}")
     report = stages[-1].out
     console.print()
     written = (report / "report.json").read_bytes()
-    console.print(format_main_table(Report.model_validate_json(written)))
+    print_whole(console, format_main_table(Report.model_validate_json(written)))
     line(f"\nreport: {(report / 'report.html').resolve()}")
+    exit_if_nothing_worked(done)

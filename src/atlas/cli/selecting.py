@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,12 +22,16 @@ from atlas.cli.app import (
     plain_console,
     read_config,
 )
-from atlas.cli.closing_lines import left_out, place_of, say, tell, tell_estimate
+from atlas.cli.closing_lines import left_out, place_of, say, tell, tell_estimate, tell_pilot
 from atlas.errors import ConfigError, MismatchError
 
 SELECTOR_HELP = (
     "A row of the table of selectors (docs/commands/select.md has the list), or "
     "package.module:Class."
+)
+PILOT_HELP = (
+    "Ask about a few trajectories (pilot_size), and print what the others will cost. The same "
+    "command without --pilot goes on."
 )
 DIALECT_HELP = (
     "The trainer's data format: openai, axolotl, ms-swift, llamafactory, trl, torchtune, tinker, "
@@ -46,6 +50,7 @@ def select(
     settings: Settings = None,
     selector: Annotated[str | None, option("--selector", SELECTOR_HELP)] = None,
     dry_run: DryRun = False,
+    pilot: Annotated[bool, typer.Option("--pilot", help=PILOT_HELP)] = False,
 ) -> None:
     """Find the critical steps of each trajectory, under a budget.
 
@@ -53,11 +58,15 @@ def select(
     `atlas select --selector oracle ratio=0.3 model=openai/gpt-4o max_cost_usd=5 …`.
     """
     from atlas.selection.estimate_cost import estimate_cost
+    from atlas.selection.pilot import run_pilot
     from atlas.selection.select_steps import SelectConfig, select_steps
 
-    config = read_config(SelectConfig, settings, selector=selector)
+    config = read_config(SelectConfig, settings, is_run=not dry_run, selector=selector)
     if dry_run:
         tell_estimate(estimate_cost(config, trajectories, out), config.selector.settings)
+    elif pilot:
+        found = run_pilot(config, trajectories, out)
+        tell_pilot(found, config.selector.settings, "the same command without --pilot")
     else:
         tell(select_steps(config, trajectories, out), out)
 
@@ -93,7 +102,7 @@ def compare_selections(
     from atlas.reporting.selections.selection_tables import print_comparison
 
     settings = [given for given in runs if "=" in given and not Path(given).exists()]
-    options = {
+    options: dict[str, Any] = {
         "selections": [given for given in runs if given not in settings],
         "tokenizer": tokenizer,
     }
@@ -130,7 +139,8 @@ def export(
     from atlas.exporting.export_selection import PROBLEMS_ENDING, ExportConfig, export_selection
     from atlas.models.local.load import load_renderer_named
 
-    config = read_config(ExportConfig, settings, dialect=to, tokenizer=tokenizer)
+    options: dict[str, Any] = {"dialect": to, "tokenizer": tokenizer}
+    config = read_config(ExportConfig, settings, is_run=not explain, **options)
     if explain:
         say(explain_dialect(config.dialect.name, out))
         return
@@ -144,7 +154,7 @@ def export(
             "--check compares tokens, so it needs a tokenizer. Give --tokenizer with the name of "
             "the model to be trained."
         )
-    renderer = load_renderer_named(config.tokenizer)
+    renderer = load_renderer_named(config.tokenizer, config.chat_template)
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         inputs = manifest.inputs.items()
@@ -157,3 +167,5 @@ def export(
         except MismatchError as error:
             fail(f"error: {error}", 1)
         say(f"checked:   {checked} under {config.tokenizer}")
+        for note in checked.notes:
+            say(f"note:      {note}")

@@ -18,6 +18,7 @@ from atlas.cli.app import (
     read_config,
 )
 from atlas.cli.closing_lines import say, tell
+from atlas.cli.exit_status import exit_if_nothing_worked
 
 
 @app.command()
@@ -61,11 +62,13 @@ def evaluate(
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 
     config = read_config(EvaluateConfig, settings, model=model, player=player, environment=env)
-    tell(evaluate_agent(config, out), out)
+    manifest = evaluate_agent(config, out)
+    tell(manifest, out)
+    exit_if_nothing_worked([(manifest, out)])
 
 
 @app.command()
-def report(out: Out, settings: Settings) -> None:
+def report(out: Out, settings: Settings = None) -> None:
     """Compare arms on one page with intervals. A recipe names their run folders."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig

@@ -11,13 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from atlas.errors import EpisodeError
 from atlas.kinds import Kind
 from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
 }
-ENVIRONMENT = Kind("environment", ENVIRONMENTS)
+# A fault of a world is one of its episode.
+ENVIRONMENT = Kind(
+    "environment",
+    ENVIRONMENTS,
+    methods=("tasks", "reset", "step", "close"),
+    fault=EpisodeError,
+)
 
 
 @dataclass(frozen=True, slots=True)

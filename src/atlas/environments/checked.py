@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from atlas.environments.base import Environment, HasTools, StepResult
@@ -25,7 +25,7 @@ class _Result(Record):
     terminated: Flag
     truncated: Flag
     success: Flag
-    score: FiniteFloat
+    score: Annotated[FiniteFloat, Field(ge=0, le=1)]
     action: str | None
     is_invalid: Flag
 

@@ -13,7 +13,9 @@ from typing import Any
 from atlas.environments.base import Environment, StepResult
 from atlas.environments.checked import begin_task, read_tools, take_step
 from atlas.errors import AtlasError, EpisodeError
+from atlas.models.players import PlayerAnswer
 from atlas.records import (
+    CUT_STEPS,
     Annotation,
     Message,
     Outcome,
@@ -36,6 +38,7 @@ class Episode:
         observation: what the player sees now.
         outcome: how the episode ended; None while it is running.
         is_broken: whether its world raised an error.
+        cut_steps: the steps whose response was cut off; None if that is not known.
     """
 
     task: Task
@@ -46,6 +49,7 @@ class Episode:
     observation: tuple[Message, ...] = ()
     outcome: Outcome | None = None
     is_broken: bool = False
+    cut_steps: list[int] | None = None
 
     @property
     def over(self) -> bool:
@@ -61,10 +65,16 @@ class Episode:
         return (*self.prompt, *answered, *self.observation)
 
     def add_step(
-        self, response: Message, result: StepResult, annotation: Annotation | None = None
+        self,
+        response: Message,
+        result: StepResult,
+        annotation: Annotation | None = None,
+        is_cut: bool | None = None,
     ) -> None:
-        """Record a response and its result."""
+        """Record a response, its result, and whether the response was cut off (None: unknown)."""
         assert self.outcome is None, "the episode is over"
+        if is_cut is not None:
+            self.cut_steps = [*(self.cut_steps or ()), *([len(self.steps)] if is_cut else ())]
         step = Step(
             observation=self.observation,
             response=response,
@@ -87,12 +97,14 @@ class Episode:
     def break_off(
         self,
         error: Exception,
-        response: Message | None = None,
-        annotation: Annotation | None = None,
+        last: PlayerAnswer | Message | None = None,
     ) -> None:
-        """End the episode because its world raised an error, `response` being its last input."""
+        """End the episode because its world raised an error, `last` being its last input."""
         self.is_broken = True
-        if response is not None:
+        if last is not None:
+            response, annotation = (
+                (last, None) if isinstance(last, Message) else (last.message, last.annotation)
+            )
             step = Step(observation=self.observation, response=response, annotation=annotation)
             self.steps.append(step)
             self.observation = ()
@@ -118,8 +130,15 @@ class Episode:
             steps=tuple(self.steps),
             final_observation=self.observation,
             outcome=self.outcome or Outcome(status="unknown"),
-            source=self.source,
+            source=self._source,
         )
+
+    @property
+    def _source(self) -> Source:
+        if self.cut_steps is None:
+            return self.source
+        details = {**self.source.details, CUT_STEPS: self.cut_steps}
+        return self.source.model_copy(update={"details": details})
 
 
 def start_episode(

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.environments.base import Environment, Expert, ExpertTurn, HasExpert
+from atlas.environments.worlds import Worlds
 from atlas.errors import AtlasError, EpisodeError
 from atlas.models.players import PlayerAnswer
 from atlas.records import Annotation, Message
 
 
 class ExpertPlayer:
-    """Answers each conversation with the expert that was assigned to it."""
+    """Answers each conversation with the expert that was assigned to it.
 
-    def __init__(self) -> None:
+    An expert runs in the thread of its world, with the time limit of a step.
+    """
+
+    def __init__(self, worlds: Worlds) -> None:
+        self._worlds = worlds
         self._experts: dict[str, Expert] = {}
         self._asked: list[str] = []
 
@@ -32,7 +37,7 @@ class ExpertPlayer:
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """One turn of each expert with a request."""
         asked, self._asked = self._asked, []
-        return {name: _answer(self._experts[name]) for name in asked}
+        return {name: self._answer(name) for name in asked}
 
     def close(self, name: str) -> None:
         """Forget the expert of a conversation."""
@@ -41,17 +46,17 @@ class ExpertPlayer:
     def end(self) -> None:
         """There is nothing to free."""
 
-
-def _answer(expert: Expert) -> PlayerAnswer:
-    try:
-        turn = expert.respond()
-        if not isinstance(turn, ExpertTurn) or not isinstance(turn.annotation, Annotation):
-            raise EpisodeError(f"the expert returned {turn!r:.80}, expected an ExpertTurn")
-    except EpisodeError as error:
-        return PlayerAnswer(Message(role="assistant"), "broken", str(error))
-    except AtlasError:
-        raise
-    except Exception as error:
-        reason = f"the expert broke: {type(error).__name__}: {error}"
-        return PlayerAnswer(Message(role="assistant"), "broken", reason)
-    return PlayerAnswer(turn.response, annotation=turn.annotation)
+    def _answer(self, name: str) -> PlayerAnswer:
+        expert = self._experts[name]
+        try:
+            turn = self._worlds.ask(name, lambda environment: expert.respond())
+            if not isinstance(turn, ExpertTurn) or not isinstance(turn.annotation, Annotation):
+                raise EpisodeError(f"the expert returned {turn!r:.80}, expected an ExpertTurn")
+        except EpisodeError as error:
+            return PlayerAnswer(Message(role="assistant"), "broken", str(error))
+        except AtlasError:
+            raise
+        except Exception as error:
+            reason = f"the expert broke: {type(error).__name__}: {error}"
+            return PlayerAnswer(Message(role="assistant"), "broken", reason)
+        return PlayerAnswer(turn.response, annotation=turn.annotation)

@@ -58,19 +58,23 @@ class Opening:
 
 
 def play_episodes(
-    openings: Iterable[Opening], worlds: Worlds, player: Player | None
+    openings: Iterable[Opening],
+    worlds: Worlds,
+    player: Player | None,
+    on_answer: Callable[[], None] | None = None,
 ) -> Iterator[tuple[str, Episode]]:
     """Play all openings, and yield each episode with its name as soon as it is over.
 
     Args:
         player: answers all conversations; None: the episodes end after the replay, still open.
+        on_answer: called after each answer of the player.
 
     Raises:
         AtlasError: the error affects the whole run, for example a missing package.
     """
     worlds.on_result = player.wake if isinstance(player, AnswersAsReady) else None
     try:
-        yield from _PlayLoop(openings, worlds, player).play()
+        yield from _PlayLoop(openings, worlds, player, on_answer).play()
     finally:
         worlds.on_result = None
 
@@ -86,8 +90,15 @@ class _Seat:
 
 
 class _PlayLoop:
-    def __init__(self, openings: Iterable[Opening], worlds: Worlds, player: Player | None) -> None:
+    def __init__(
+        self,
+        openings: Iterable[Opening],
+        worlds: Worlds,
+        player: Player | None,
+        on_answer: Callable[[], None] | None,
+    ) -> None:
         self._openings = iter(openings)
+        self._on_answer = on_answer
         self._again: deque[Opening] = deque()
         self._worlds = worlds
         self._player = player
@@ -140,9 +151,9 @@ class _PlayLoop:
                 raise result
             seat.episode.break_off(result)
         elif isinstance(result, Exception):
-            seat.episode.break_off(result, answer.message, answer.annotation)
+            seat.episode.break_off(result, answer)
         else:
-            seat.episode.add_step(answer.message, result, answer.annotation)
+            seat.episode.add_step(answer.message, result, answer.annotation, _is_cut(answer))
         if seat.episode.over or self._player is None:
             yield from self._end(name, seat)
             return
@@ -175,6 +186,8 @@ class _PlayLoop:
 
     def _hear(self, name: str, answer: PlayerAnswer) -> Iterator[tuple[str, Episode]]:
         self._num_asked -= 1
+        if self._on_answer is not None:
+            self._on_answer()
         seat = self._seats[name]
         if answer.finish in ("stop", "length"):
             if (fault := _fault(answer.message)) is not None:
@@ -206,6 +219,11 @@ class _PlayLoop:
         self._open_more()
         if is_final:
             yield name, seat.episode
+
+
+def _is_cut(answer: PlayerAnswer) -> bool | None:
+    """Whether an answer was cut off; None for experts, which have no maximum length."""
+    return answer.finish == "length" if answer.annotation is None else None
 
 
 def _fault(message: Message) -> str | None:

@@ -7,10 +7,11 @@ class has `in_process = True`, it runs in the caller's thread, which is faster.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import chdir, suppress
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
@@ -41,6 +42,20 @@ class Limits(Config):
     )
 
 
+class _Question:
+    """A job whose result is waited for, such as an expert's turn."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.results: SimpleQueue[Any] = SimpleQueue()
+
+    def answer(self, environment: Any) -> None:
+        try:
+            self.results.put(self.job(environment))
+        except BaseException as error:
+            self.results.put(error)
+
+
 class World:
     """One environment, created at its first job, and the episode in it.
 
@@ -60,7 +75,7 @@ class World:
         self._make = make
         self._report = report
         self._environment: Environment | None = None
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | _Question | None] = SimpleQueue()
         self.thread: threading.Thread | None = None
         if not in_process:
             # A daemon thread, so that a world that hangs does not keep the process alive.
@@ -74,6 +89,17 @@ class World:
         else:
             self._jobs.put(job)
 
+    def ask(self, job: Job, seconds: float | None) -> Any:
+        """The result of a job; `queue.Empty` if it takes longer. It may run no other job."""
+        if self.thread is None:
+            return job(self._environment)  # type: ignore[arg-type]
+        question = _Question(job)
+        self._jobs.put(question)
+        result = question.results.get(timeout=seconds)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
     def close(self) -> None:
         """Close the environment after the current job, if there is one."""
         if self.thread is None:
@@ -82,7 +108,10 @@ class World:
             self._jobs.put(None)
 
     def _drive(self) -> None:
-        for job in iter(self._jobs.get, None):
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, _Question):
+                job.answer(self._environment)
+                continue
             try:
                 self._do(job)
             except BaseException as error:
@@ -181,10 +210,28 @@ class Worlds:
     def end(self, name: str, *, is_broken: bool) -> None:
         """End an episode. Its world is reused, or closed if it is broken."""
         world = self._playing.pop(name)
-        if is_broken:
+        if is_broken or world.is_hung:
             world.close()
         else:
             self._idle.append(world)
+
+    def ask(self, name: str, job: Job) -> Any:
+        """The result of a short job in the world of an episode, within the limit of a step.
+
+        Raises:
+            EpisodeError: the time is over; the world is replaced at the end of its episode.
+        """
+        world, limits = self._playing[name], self._limits
+        for_episode = (limits.episode_seconds or math.inf) - world.seconds_used
+        seconds = min(limits.step_seconds or math.inf, max(0.0, for_episode))
+        started = time.monotonic()
+        try:
+            return world.ask(job, None if seconds == math.inf else seconds)
+        except Empty:
+            world.is_hung = True
+            raise self._lateness("the expert") from None
+        finally:
+            world.seconds_used += time.monotonic() - started
 
     def results(self, timeout: float | None) -> list[tuple[str, Any]]:
         """Pairs of episode and result (or exception) for the jobs that are done or timed out.
@@ -240,10 +287,12 @@ class Worlds:
         ]
         for world in late:
             world.is_busy, world.is_hung = False, True
-        limits = self._limits.model_dump(exclude_none=True).items() if late else ()
+        return [(world.episode, self._lateness("the world")) for world in late]
+
+    def _lateness(self, who: str) -> EpisodeError:
+        limits = self._limits.model_dump(exclude_none=True).items()
         stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
-        error = EpisodeError(f"the world did not answer in time ({stated})")
-        return [(world.episode, error) for world in late]
+        return EpisodeError(f"{who} did not answer in time ({stated})")
 
 
 def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> Any:
@@ -253,7 +302,8 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
         ConfigError: the world cannot be made, or broke or hung in the job.
         AtlasError: what the world itself says about its settings.
     """
-    with Worlds.of(environment, 1, limits) as worlds:
+    # The paths of the caller stay valid, wherever the world goes.
+    with chdir(os.curdir), Worlds.of(environment, 1, limits) as worlds:
         worlds.begin("", job)
         [(_, result)] = worlds.results(None)
     if not isinstance(result, Exception):

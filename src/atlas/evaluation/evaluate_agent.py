@@ -6,27 +6,31 @@ one starts in its place.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import chdir
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.environments.base import ENVIRONMENT
 from atlas.environments.checked import list_tasks
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds, ask_world
+from atlas.errors import ConfigError
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
+from atlas.models.local.load import rendering_inputs
+from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.players import PLAYER, Player
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store.record_files import read_records, write_text
 from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Manifest, start_run
+from atlas.store.run_folders import Input, Manifest, start_run
 from atlas.terminal.progress import show_progress
-
-EPISODES_FILE = "episodes.jsonl"
 
 
 class EvaluateConfig(Config):
@@ -48,6 +52,12 @@ class EvaluateConfig(Config):
         default="held_in_test", description="which split of the environment's tasks to play"
     )
     episodes: int = Field(default=200, ge=1, description="number of tasks; each is played once")
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="play the first of these tasks only, at most this many; arms with the same "
+        "episodes and seed stay comparable task by task",
+    )
     seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=64,
@@ -58,7 +68,7 @@ class EvaluateConfig(Config):
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
 
-def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
+def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
     """Play `config.episodes` tasks of a split with one model.
 
     The run folder `out` then holds episodes.jsonl and metrics.json.
@@ -67,25 +77,35 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
         ConfigError: unknown environment, player or split, or more episodes than it has tasks.
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
+    out = Path(out)
     model = PLAYER.find(config.player.name).describe_model(config.model, out)
-    with start_run(out, "evaluate", config, {"model": model}) as run:
+    if not isinstance(model, Input):
+        raise ConfigError(
+            f"player '{config.player.name}': describe_model returned {model!r:.80}, expected an "
+            "atlas.store.run_folders.Input."
+        )
+    template = rendering_inputs(out, getattr(config.player.settings, "chat_template", None))
+    with start_run(out, "evaluate", config, {"model": model, **template}) as run:
         if run.finished:
             return run.manifest
         tasks = ask_world(
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
             config.limits,
-        )
+        )[: config.limit]
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
+            left = [task for task in tasks if task.id not in log.done]
             try:
-                _play(config, [task for task in tasks if task.id not in log.done], len(tasks), log)
+                # A world may go to another directory; the caller's paths stay valid.
+                with chdir(os.curdir):
+                    _play(config, left, len(tasks), log, run.manifest.day)
                 log.seal([task.id for task in tasks])
             finally:
                 log.close()
-        episodes = list(read_records(out / EPISODES_FILE, Trajectory))
+        episodes = list(read_records(log.path, Trajectory))
         metrics = summarize_episodes(episodes, config.seed)
-        write_text(out / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
+        write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
             # Each problem says why an episode is left out of all rates and means.
             Problem(
@@ -96,27 +116,47 @@ def evaluate_agent(config: EvaluateConfig, out: Path) -> Manifest:
             for episode in episodes
             if not episode.outcome.is_valid
         )
-        return run.finish(metrics.model_dump(mode="json", exclude={"groups"}))
+        summary = metrics.model_dump(mode="json", exclude={"groups"})
+        if config.limit is not None:
+            summary["limit"] = f"the first {len(tasks):,} of {config.episodes:,} tasks"
+        return run.finish(summary)
 
 
 def _play(
-    config: EvaluateConfig, tasks: Sequence[Task], num_all: int, log: RecordLog[Trajectory]
+    config: EvaluateConfig,
+    tasks: Sequence[Task],
+    num_all: int,
+    log: RecordLog[Trajectory],
+    day: date | None,
 ) -> None:
     if not tasks:
         return
-    temperature = getattr(config.player.settings, "temperature", None)
+    settings = config.player.settings
+    if isinstance(settings, LocalPlayerConfig):
+        # An evaluation that is continued on another day must have the same prompts.
+        settings = settings.on_day(day)
+    temperature = getattr(settings, "temperature", None)
     source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
     openings = (Opening(task.id, task, source) for task in tasks)
-    player: Player = PLAYER.make(config.player, config.model, config.seed)
-    num_success = 0
+    player: Player = PLAYER.make(Choice(config.player.name, settings), config.model, config.seed)
+    num_success = num_answers = 0
+
+    def note() -> str:
+        return f"{num_success:,} succeeded, {num_answers:,} answers"
+
+    def count_answer() -> None:
+        nonlocal num_answers
+        num_answers += 1
+        bar.tell(note())
+
     try:
         with (
             Worlds.of(config.environment, config.worlds, config.limits) as worlds,
             show_progress("playing", num_all, num_all - len(tasks)) as bar,
         ):
-            for _, episode in play_episodes(openings, worlds, player):
+            for _, episode in play_episodes(openings, worlds, player, count_answer):
                 log.append(episode.trajectory)
                 num_success += episode.trajectory.outcome.status == "success"
-                bar.advance(f"{num_success} succeeded")
+                bar.advance(note())
     finally:
         player.end()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from atlas.records import Record, Trajectory
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval, wilson_interval
-from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories
+from atlas.statistics.trajectory_summary import TrajectoryFacts, TurnShares, count_trajectories
 
 
 class GroupMetrics(Record):
@@ -21,7 +21,9 @@ class GroupMetrics(Record):
     rates, means and counts of steps are over valid episodes. `success_rate` has a Wilson interval,
     the means have bootstrap intervals; `mean_score` ignores missing scores. An invalid step is one
     that the environment could not carry out. `invalid_step_share` is over the steps for which the
-    environment reported whether they were valid.
+    environment reported whether they were valid. Of these, an actionless step has no action at all,
+    and a repeated one has an action that was taken earlier in the episode after the same
+    observation. A cut step is a response that reached the token limit.
     """
 
     num_episodes: int
@@ -36,6 +38,12 @@ class GroupMetrics(Record):
     mean_steps: Estimate
     num_invalid_steps: int
     invalid_step_share: float | None
+    num_actionless_steps: int = 0
+    actionless_step_share: float | None = None
+    num_repeated_steps: int = 0
+    repeated_step_share: float | None = None
+    num_cut_steps: int | None = None
+    cut_step_share: float | None = None
 
 
 class EpisodeMetrics(GroupMetrics):
@@ -56,6 +64,7 @@ def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> Episode
 
 def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
     valid = [episode for episode in episodes if episode.is_valid]
+    turns = TurnShares.of(valid)
     counts, valid_counts = count_trajectories(episodes), count_trajectories(valid)
     scores = [episode.score for episode in valid if episode.score is not None]
     return GroupMetrics(
@@ -71,4 +80,10 @@ def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
         mean_steps=bootstrap_interval([episode.num_steps for episode in valid], seed),
         num_invalid_steps=valid_counts.num_invalid_steps,
         invalid_step_share=valid_counts.invalid_step_share,
+        num_actionless_steps=turns.num_actionless,
+        actionless_step_share=turns.actionless,
+        num_repeated_steps=turns.num_repeated,
+        repeated_step_share=turns.repeated,
+        num_cut_steps=turns.num_cut,
+        cut_step_share=turns.cut,
     )

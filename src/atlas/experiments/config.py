@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.lookup import nearest
+from atlas.store.paths import name_fault
 
 # The arm name of the untuned model.
 BASE_ARM = "base"
@@ -79,10 +80,9 @@ class ExperimentConfig(Config):
             )
         for what, names in (("arm", self.arms), ("split", self.splits)):
             for name in names:
-                if not name or name in (".", "..") or "/" in name or "\0" in name:
+                if fault := name_fault(name):
                     raise ValueError(
-                        f"the {what} '{name}' cannot be the name of a folder. Leave out '/', or "
-                        "rename it"
+                        f"the {what} '{name}' cannot be the name of a folder: {fault}, or rename it"
                     )
         if unknown := sorted(self.labels.keys() - self.arms.keys() - {BASE_ARM}):
             advice = nearest(unknown[0], self.arms)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.config import check_config
+from atlas.config import StrPath, check_config, require_extras_of
 from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
 from atlas.experiments.run_stages import Stage
 from atlas.lookup import nearest
 from atlas.models.local.load import locate_model
+from atlas.models.players import PLAYER
 from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.selection.select_steps import SelectConfig, select_steps
@@ -28,7 +29,7 @@ from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 CRITICAL = "critical"
 
 
-def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Stage]:
+def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[Stage]:
     """All stages in order, with checked configs. Their run folders will be in `out`.
 
     Args:
@@ -38,8 +39,7 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
         ConfigError: a section has an unknown key or a wrong value; the message names recipe,
             section and key.
     """
-    # A missing base model is reported now, before other stages spend an hour.
-    locate_model(str(config.train["model"]))
+    out = Path(out)
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)
@@ -49,6 +49,10 @@ def plan_experiment(config: ExperimentConfig, out: Path, where: str) -> list[Sta
     )
     folders = [stage.out for stage in plan.stages]
     plan.add("report", out / "report", build_report, report, needs=folders)
+    # A missing package or base model is reported now, before other stages spend an hour.
+    for stage in plan.stages:
+        require_extras_of(stage.config)
+    locate_model(str(config.train["model"]))
     return plan.stages
 
 
@@ -112,7 +116,8 @@ class _Plan:
         return {**selector, "of": runs if isinstance(given, list | tuple) else runs[0]}
 
     def add_base(self) -> ArmConfig:
-        evaluations = self._add_evaluations(self._config.train["model"], BASE_ARM)
+        player = self._base_player()
+        evaluations = self._add_evaluations(self._config.train["model"], BASE_ARM, player)
         label = self._config.labels.get(BASE_ARM, "base model")
         return ArmConfig(name=BASE_ARM, label=label, runs=(ArmRun(evaluations=evaluations),))
 
@@ -135,10 +140,21 @@ class _Plan:
             ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()
         ]
 
-    def _add_evaluations(self, model: Path | str, name: str) -> dict[str, Path]:
+    def _base_player(self) -> dict[str, Any]:
+        """The player of the base model: a local one has the template that the arms train with."""
+        template = self._config.train.get("chat_template")
+        player = PLAYER.written(self._config.evaluate.get("player", "local"))
+        if template is None or player.get("name") != "local":
+            return {}
+        return {"player": {"chat_template": template, **player}}
+
+    def _add_evaluations(
+        self, model: Path | str, name: str, changes: Mapping[str, Any] | None = None
+    ) -> dict[str, Path]:
         runs = {}
         for split in self._config.splits:
-            settings = {**self._config.evaluate, "model": str(model), "split": split}
+            settings = {**self._config.evaluate, **(changes or {})}
+            settings |= {"model": str(model), "split": split}
             evaluate = check_config(EvaluateConfig, settings, f"{self._where}: evaluate")
             folder = self._out / "evaluations" / name / split
             title = f"evaluate: {name} on {split}"

@@ -9,23 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress, TaskID
-
+from atlas.config import Config
 from atlas.errors import RunError
 from atlas.store.run_folders import Manifest, read_manifest
-from atlas.terminal.progress import Shown, columns, report_to
-from atlas.terminal.visible_text import visible
+from atlas.terminal.progress import Shown, open_rows, report_to
 from atlas.workers.processes import interrupts_held_back, leave_with_parent, stop, stop_when_told
 
 THREADS = "OMP_NUM_THREADS"
@@ -47,6 +43,13 @@ class Stage:
     make: Callable[..., Manifest]
     arguments: tuple[Any, ...] = ()
     needs: tuple[Path, ...] = ()
+
+    @property
+    def config(self) -> Config:
+        """The settings of the stage, which are its first argument."""
+        config = self.arguments[0]
+        assert isinstance(config, Config)
+        return config
 
     def run(self) -> Manifest:
         """Make the run folder or resume it. A finished stage returns at once."""
@@ -96,7 +99,6 @@ def run_stages(stages: Sequence[Stage], processes: int = 1) -> Iterator[tuple[St
 class _Worker:
     stage: Stage
     process: SpawnProcess
-    row: TaskID
 
 
 class _Pool:
@@ -106,23 +108,15 @@ class _Pool:
         self._size = size
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[Connection, _Worker] = {}
-        console = Console(stderr=True)
-        self._progress = Progress(
-            *columns(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            # If the output is a pipe, lines must still be written to it.
-            redirect_stdout=sys.stdout.isatty(),
-        )
+        self._stack = ExitStack()
 
     def __enter__(self) -> _Pool:
-        self._progress.start()
+        self._rows = self._stack.enter_context(open_rows())
         return self
 
     def __exit__(self, *_: object) -> None:
         stop([worker.process for worker in self._workers.values()])
-        self._progress.stop()
+        self._stack.close()
 
     @property
     def is_busy(self) -> bool:
@@ -138,8 +132,8 @@ class _Pool:
         with interrupts_held_back(), _threads_each(self._size):
             process.start()
         sender.close()
-        row = self._progress.add_task(stage.title, total=None, note="")
-        self._workers[receiver] = _Worker(stage, process, row)
+        self._rows.show(str(stage.out), Shown(stage.title, 0, None, ""))
+        self._workers[receiver] = _Worker(stage, process)
 
     def wait(self) -> Iterator[tuple[Stage, Manifest]]:
         """Wait until at least one running stage has ended, and yield those that have."""
@@ -150,20 +144,15 @@ class _Pool:
                 worker = self._workers[connection]
                 message = _receive(connection, worker)
                 if isinstance(message, Shown):
-                    self._progress.update(
-                        worker.row,
-                        description=f"{worker.stage.title}: {message.title}",
-                        completed=message.done,
-                        total=message.total,
-                        note=message.note,
-                    )
+                    title = f"{worker.stage.title}: {message.title}"
+                    self._rows.show(str(worker.stage.out), replace(message, title=title))
                 elif isinstance(message, str):
                     self._print(worker, message)
                 else:
                     del self._workers[connection]
                     connection.close()
                     worker.process.join()
-                    self._progress.remove_task(worker.row)
+                    self._rows.remove(str(worker.stage.out))
                     if isinstance(message, BaseException):
                         raise message
                     ended.append((worker.stage, message))
@@ -171,8 +160,7 @@ class _Pool:
 
     def _print(self, worker: _Worker, message: str) -> None:
         folder = str(worker.stage.out)
-        line = message if folder in message else f"{folder}: {message}"
-        self._progress.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+        self._rows.say(message if folder in message else f"{folder}: {message}")
 
 
 def _receive(connection: Connection, worker: _Worker) -> Shown | str | Manifest | BaseException:

@@ -16,16 +16,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import MismatchError, ModelError
+from atlas.config import StrPath
+from atlas.errors import ConfigError, MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
-from atlas.exporting.export_selection import ExportConfig, dialect_of, rows_of
+from atlas.exporting.export_selection import (
+    ExportConfig,
+    dialect_of,
+    read_with_tools,
+    rows_of,
+)
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
+from atlas.models.local.load import load_renderer_named
 from atlas.records import Problem, Selection, Trajectory
+from atlas.rendering.count_unwritten import (
+    UnwrittenCount,
+    count_unwritten,
+    refuse_empty_steps,
+)
 from atlas.rendering.loss_mask import IGNORED_LABEL, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
-from atlas.store.readers import read_selected
 
 # The position of a row in the file, and the row.
 PlacedRow = tuple[str, Any]
@@ -34,13 +45,19 @@ NUM_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """What was compared; `unrendered`: trajectories that the chat template refuses, and why."""
+    """What was compared.
+
+    Attributes:
+        unrendered: trajectories that the chat template refuses, and why.
+        notes: sentences on what the chat template does not write.
+    """
 
     num_trajectories: int
     num_rows: int
     num_steps: int
     num_supervised_tokens: int
     unrendered: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         refused = self.unrendered
@@ -53,23 +70,32 @@ class CheckedExport:
 
 
 def check_export(
-    config: ExportConfig, trajectories: Path, selection: Path, file: Path, renderer: Renderer
+    config: ExportConfig,
+    trajectories: StrPath,
+    selection: StrPath,
+    file: StrPath,
+    renderer: Renderer | None = None,
 ) -> CheckedExport:
     """Compare `file` with the runs that it was made from.
 
     Raises:
-        MismatchError: a supervised token differs; the message names trajectory, step and tokens of
-            the first differences.
+        MismatchError: a supervised token differs (the message names trajectory, step and tokens of
+            the first differences), or nothing but the end of turn is supervised of a step.
         DataError: the file cannot be read at all.
         RunError: an input is not a finished run of its kind.
     """
+    trajectories, selection, file = map(Path, (trajectories, selection, file))
+    renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
+    if renderer is None:
+        raise ConfigError("a check compares tokens, so it needs `tokenizer` in the config.")
     dialect = dialect_of(config, renderer)
     comparison = _Comparison(dialect, renderer)
     file_rows = read_rows(file)
     differences: list[str] = []
     unrendered: list[str] = []
+    unwritten = UnwrittenCount()
     num_trajectories = num_rows = num_steps = num_tokens = 0
-    for trajectory, chosen in read_selected(selection, trajectories):
+    for trajectory, chosen in read_with_tools(config, trajectories, selection):
         made = rows_of(dialect, trajectory, chosen)
         if isinstance(made, Problem):
             continue
@@ -86,6 +112,7 @@ def check_export(
             # There is nothing to compare, because training leaves this trajectory out too.
             unrendered.append(f"{trajectory.id} ({error})")
             continue
+        unwritten += count_unwritten(examples, renderer, chosen.indices)
         expected = _expected_steps(examples)
         found = comparison.differences(rows, trajectory, chosen, examples, expected)
         differences += [f"trajectory {trajectory.id}{difference}" for difference in found]
@@ -108,7 +135,11 @@ def check_export(
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
         )
-    return CheckedExport(num_trajectories, num_rows, num_steps, num_tokens, tuple(unrendered))
+    if unwritten.empty and not config.allow_empty_steps:
+        raise MismatchError(f"{file}: {refuse_empty_steps(unwritten, renderer, 'critical steps')}")
+    notes = tuple(unwritten.notes(renderer, "critical steps"))
+    counts = num_trajectories, num_rows, num_steps, num_tokens
+    return CheckedExport(*counts, tuple(unrendered), notes)
 
 
 def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, SupervisedTurn]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from atlas.exporting.dialects.base import DIALECT
+from atlas.presenting.outcome_shares import describe_shares, failure_note
 from atlas.store.run_folders import Manifest
 
 
@@ -37,7 +39,14 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
         f"out:       {out}: {summary['rows']:,} rows of {summary['exported']:,} trajectories, "
         f"{summary['critical_steps']:,} of {summary['steps']:,} steps critical",
         f"left out:  {left_out}",
+        *([f"limited:   {summary['limited']}"] if "limited" in summary else []),
         *(f"changed:   {count:,} × {loss}" for loss, count in summary["losses"].items()),
+        *(f"note:      {note}" for note in summary.get("notes", ())),
     ]
+    # An export that was made by an earlier version has no such counts.
+    selected = summary.get("selected_by_outcome", {})
+    place = out.parent / manifest.inputs["trajectories"].path
+    if note := failure_note(selected, os.path.relpath(place)):
+        lines += [f"outcomes:  selected steps {describe_shares(selected)}", f"note:      {note}"]
     stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")

@@ -8,14 +8,14 @@ FILE.problems.jsonl   trajectories left out, and why (only if there are any)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from atlas.config import Config
-from atlas.errors import ConfigError, DataError, ModelError, RunError
+from atlas.config import BY_CONTENT, Config, StrPath, result_settings
+from atlas.errors import AtlasError, ConfigError, DataError, ModelError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
     CannotCarryError,
@@ -25,11 +25,23 @@ from atlas.exporting.dialects.base import (
 )
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
+from atlas.models.local.load import load_renderer_named, rendering_inputs
 from atlas.records import Problem, Selection, Trajectory
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.count_unwritten import UnwrittenCount, refuse_empty_steps
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
-from atlas.store.record_files import file_digest, write_records, write_text
-from atlas.store.run_folders import Manifest, run_input
+from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
+from atlas.store.locks import locked_file
+from atlas.store.manifests import (
+    Manifest,
+    check_outputs,
+    parse_manifest,
+    run_input,
+    write_manifest,
+)
+from atlas.store.paths import check_path
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
+from atlas.store.record_files import file_digest, remove_temporary, write_records
 from atlas.store.versions import installed_versions
 
 PROBLEMS_ENDING = ".problems.jsonl"
@@ -47,25 +59,46 @@ class ExportConfig(Config):
         description="a hub id, a model folder, or a run folder of train; needed for the "
         "dialect `trl` and for --check",
     )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
+    allow_empty_steps: bool = Field(
+        default=False,
+        description="also write and accept critical steps of which the chat template writes only "
+        "the end of turn, instead of stopping",
+    )
+
+    @model_validator(mode="after")
+    def _template_has_a_tokenizer(self) -> ExportConfig:
+        if self.chat_template is not None and self.tokenizer is None:
+            raise ValueError("chat_template=… changes tokens, so it needs --tokenizer NAME")
+        return self
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
 
 
 def export_selection(
     config: ExportConfig,
-    trajectories: Path,
-    selection: Path,
-    out: Path,
+    trajectories: StrPath,
+    selection: StrPath,
+    out: StrPath,
     renderer: Renderer | None = None,
 ) -> Manifest:
     """Write the trajectories to the file `out`, with the selected steps flagged.
 
     Args:
-        renderer: the renderer of `config.tokenizer`, if one is named.
+        renderer: the renderer of `config.tokenizer`; it is loaded if it is not given.
 
     Raises:
         ConfigError: the dialect is unknown, or is not written to files with this ending.
         RunError: an input is not a finished run of its kind, or `out` holds something else.
         DataError: no trajectory could be written.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
+    check_path(out, "--out")
+    renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
         raise ConfigError(
@@ -78,34 +111,66 @@ def export_selection(
         inputs={
             "trajectories": run_input(trajectories, out.parent, tuple(TRAJECTORY_FILES)),
             "selection": run_input(selection, out.parent, ("select",)),
+            **rendering_inputs(out.parent, config.chat_template, config.tools),
         },
         versions={"atlas-tuning": installed_versions().get("atlas-tuning", "unknown")},
     )
-    if earlier := _earlier(out, wanted):
-        return earlier
-    selected = read_selected(selection, trajectories)
     out.parent.mkdir(parents=True, exist_ok=True)
-    export = _Export(dialect)
-    num_rows = write_rows(out, export.rows(selected), dialect)
-    if not num_rows:
-        out.unlink()
-        first = export.problems[0]
-        raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    with locked_file(out):
+        if earlier := _earlier(out, wanted):
+            return earlier
+        selected = read_with_tools(config, trajectories, selection)
+        export = _Export(dialect, renderer, config, limits_of(selection, trajectories))
+        return _write(out, wanted, export, selected)
+
+
+def _write(
+    out: Path,
+    wanted: Manifest,
+    export: _Export,
+    selected: Iterable[tuple[Trajectory, Selection]],
+) -> Manifest:
+    """Write the rows, the problems, and the manifest last."""
+    remove_temporary(out.parent, out.name)
+    # An export that is killed before its end is known by this manifest, and starts over.
+    started = write_manifest(_manifest_path(out), wanted)
+    try:
+        num_rows = write_rows(out, export.rows(selected), export.dialect)
+        if not num_rows:
+            first = export.problems[0]
+            name = wanted.config["dialect"]["name"]
+            raise DataError(f"nothing could be exported to {name}: {first.where}: {first.reason}.")
+    except AtlasError:
+        for file in (out, _manifest_path(out)):
+            file.unlink(missing_ok=True)
+        raise
     problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)
-    outputs, summary = {out.name: file_digest(out)}, export.summary(num_rows)
-    done = {"status": "finished", "outputs": outputs, "summary": summary}
-    manifest = wanted.model_copy(update=done)
-    write_text(_manifest_path(out), manifest.model_dump_json(indent=2) + "\n")
-    return manifest
+    written = [out, problems] if export.problems else [out]
+    manifest = started.with_outputs(out.parent, {file.name: file_digest(file) for file in written})
+    summary = {"summary": export.summary(num_rows)}
+    return write_manifest(_manifest_path(out), manifest.model_copy(update=summary))
 
 
 def dialect_of(config: ExportConfig, renderer: Renderer | None) -> Dialect:
     """Make the dialect that a config names."""
     made: Dialect = DIALECT.make(config.dialect, DialectContext(renderer))
     return made
+
+
+def read_with_tools(
+    config: ExportConfig, trajectories: Path, selection: Path
+) -> Iterator[tuple[Trajectory, Selection]]:
+    """Each trajectory with its selection, and with the schemas of `config.tools` if it has none.
+
+    Raises:
+        RunError: an input is not a finished run of its kind.
+        ConfigError: `config.tools` is not a file of tool schemas.
+    """
+    tools, selected = read_tools(config.tools), read_selected(selection, trajectories)
+    return ((with_tools(trajectory, tools), chosen) for trajectory, chosen in selected)
 
 
 def rows_of(
@@ -125,22 +190,42 @@ def rows_of(
 class _Export:
     """Makes rows, and counts the trajectories and steps in them."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(
+        self,
+        dialect: Dialect,
+        renderer: Renderer | None,
+        config: ExportConfig,
+        limits: Sequence[str],
+    ) -> None:
+        self.dialect = dialect
+        self._renderer = renderer
+        self._limits = limits
+        self._allows_empty_steps = config.allow_empty_steps
+        self._unwritten = UnwrittenCount()
         self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
     def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
         for trajectory, selection in selected:
-            rows = rows_of(self._dialect, trajectory, selection)
+            rows = rows_of(self.dialect, trajectory, selection)
             if isinstance(rows, Problem):
                 self.problems.append(rows)
                 continue
             num_critical = len(selection.critical_steps)
             self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
-            self._losses.update(self._dialect.losses(trajectory))
+            self._losses.update(self.dialect.losses(trajectory))
+            self._unwritten += self.dialect.unwritten(trajectory, selection)
+            self._outcomes[trajectory.outcome.status] += num_critical
             yield from rows
+        self._check_empty_steps()
+
+    def _check_empty_steps(self) -> None:
+        """Refuse rows of tokens that would train a model to say nothing."""
+        empty = self._unwritten.empty
+        if empty and self._renderer is not None and not self._allows_empty_steps:
+            raise DataError(refuse_empty_steps(self._unwritten, self._renderer, "critical steps"))
 
     def summary(self, num_rows: int) -> dict[str, Any]:
         return {
@@ -150,29 +235,42 @@ class _Export:
             "steps": self._counts["steps"],
             "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
+            "selected_by_outcome": dict(sorted(self._outcomes.items())),
             "losses": dict(self._losses.most_common()),
+            **({"notes": notes} if (notes := self._notes()) else {}),
+            **({"limited": "; ".join(self._limits)} if self._limits else {}),
         }
+
+    def _notes(self) -> list[str]:
+        renderer = self._renderer
+        return [] if renderer is None else self._unwritten.notes(renderer, "critical steps")
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:
-    """The manifest of an earlier, equal export; None if nothing was written yet."""
+    """The manifest of an earlier, equal export; None if there is none that was finished."""
     if not out.exists():
         return None
     advice = "Choose another --out, or remove it first."
     if out.is_dir():
         raise RunError(f"{out} is a folder, expected a file such as {out / 'train.jsonl'}.")
     manifest = _manifest_path(out)
-    try:
-        earlier = Manifest.model_validate_json(manifest.read_bytes())
-    except (OSError, ValidationError):
-        raise RunError(
-            f"{out} was not written by 'atlas export' (no readable {manifest.name}). {advice}"
-        ) from None
-    if earlier.config != wanted.config or _digests(earlier) != _digests(wanted):
+    if not manifest.exists():
+        raise RunError(f"{out} was not written by 'atlas export' (no {manifest.name}). {advice}")
+    earlier = parse_manifest(manifest)
+    if _settings(earlier) != _settings(wanted) or _digests(earlier) != _digests(wanted):
         raise RunError(f"{out} was exported with other settings or from other runs. {advice}")
-    if earlier.outputs.get(out.name) != file_digest(out):
-        raise RunError(f"{out} was changed after 'atlas export' wrote it. {advice}")
+    if not earlier.finished:
+        return None
+    check_outputs(out.parent, earlier, out)
     return earlier
+
+
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    """The settings in a manifest that affect the rows; one that was added later has its default."""
+    try:
+        return result_settings(ExportConfig.model_validate(manifest.config))
+    except (ConfigError, ValidationError):
+        return manifest.config
 
 
 def _digests(manifest: Manifest) -> dict[str, str | None]:

@@ -26,18 +26,31 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. If the model or the endpoint declined the request, `refusal` quotes it."""
+    """One answer. If the model or the endpoint declined the request, `refusal` quotes it.
+
+    Attributes:
+        model: the model that answered, as the endpoint names it.
+        is_counted: whether `usage` holds both token counts. If not, the endpoint did not report
+            them, or reported counts that cannot be true, and those are 0.
+    """
 
     text: str
     usage: Usage
     finish_reason: str
     refusal: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    model: str | None = None
+    is_counted: bool = True
 
     @classmethod
     def rejected(cls, words: str) -> Completion:
         """The completion for a request that the endpoint declined."""
         return cls("", Usage(requests=1), finish_reason="rejected", refusal=words)
+
+    @classmethod
+    def unread(cls, words: str) -> Completion:
+        """The completion for an answer that was paid for, but is too large to be read."""
+        return cls("", Usage(requests=1), "unread", refusal=words, is_counted=False)
 
 
 class ModelClient(Protocol):

@@ -39,6 +39,18 @@ def connect(
     return CachedClient(client, [model, endpoint.base_url]) if cache else client
 
 
+def extras_to_ask(model: str, endpoint: Endpoint) -> tuple[str, ...]:
+    """The extras that `connect` needs for a model.
+
+    >>> extras_to_ask("anthropic/claude", Endpoint())
+    ('providers', 'anthropic')
+    """
+    if endpoint.base_url is not None:
+        return ("endpoint",)
+    provider = model.partition("/")[0]
+    return ("providers", provider) if provider in ("anthropic", "google") else ("providers",)
+
+
 def name_at_server(model: str) -> str:
     """The model's name at its server.
 

@@ -17,7 +17,11 @@ PLAYERS: dict[str, str] = {
     "local": "atlas.models.local.local_player:LocalPlayer",
     "endpoint": "atlas.models.endpoints.endpoint_player:EndpointPlayer",
 }
-PLAYER = Kind("player", PLAYERS)
+PLAYER = Kind(
+    "player",
+    PLAYERS,
+    methods=("describe_model", "submit", "next_answers", "close", "end"),
+)
 
 NO_USAGE = Usage()
 

@@ -36,14 +36,12 @@ class TurnText:
             that the model answers.
         response: the response with its end of turn.
         tail: what the template writes after it if no message follows.
-        lacks_thinking: whether the template does not write the thinking of the response.
     """
 
     step: int
     context: str
     response: str
     tail: str
-    lacks_thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +52,10 @@ class Writer:
         opened: (messages, tools) -> the text up to the model's answer.
         answered: (opened text, messages, tools) -> the text up to the end of turn of the last of
             the messages, which begins with the opened text; and what is written after it.
-        lacks_thinking: (message, its response as text) -> whether its thinking is missing there.
     """
 
     opened: Callable[[Sequence[Message], Sequence[Mapping[str, Any]]], str]
     answered: Callable[[str, Sequence[Message], Sequence[Mapping[str, Any]]], tuple[str, str]]
-    lacks_thinking: Callable[[Message, str], bool]
 
 
 class ConversationTurns:
@@ -126,6 +122,13 @@ class ConversationTurns:
         self._windows.clear()
         return True
 
+    def before(self, step: int) -> Sequence[Message]:
+        """The messages at the beginning, and the turn before the response at `step`."""
+        first, position = self._positions[0], self._positions[step]
+        if not step:
+            return self._messages[:first]
+        return [*self._messages[:first], *self._messages[self._positions[step - 1] : position]]
+
     def _through(self, step: int) -> str:
         """The text through the response at `step`, from all messages."""
         position = self._positions[step]
@@ -174,6 +177,4 @@ class ConversationTurns:
         tools: Sequence[Mapping[str, Any]],
     ) -> TurnText:
         text, tail = self._writer.answered(opened, messages, tools)
-        response = text[len(opened) :]
-        lacks = self._writer.lacks_thinking(messages[-1], response)
-        return TurnText(step, context, response, tail, lacks)
+        return TurnText(step, context, text[len(opened) :], tail)

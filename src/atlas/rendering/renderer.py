@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
+
+import numpy as np
 
 from atlas.errors import ModelError
 from atlas.records import Message, ToolCall, Trajectory
@@ -30,6 +32,7 @@ from atlas.rendering.chat_messages import (
     take_thinking_apart,
     write_chat_message,
 )
+from atlas.rendering.chat_templates.stock import fitting_template
 from atlas.rendering.conversation_turns import ConversationTurns, Writer
 from atlas.rendering.piece_tokens import PieceEncoder
 from atlas.rendering.prompt_ends import response_after
@@ -38,6 +41,12 @@ from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.truncation import MARKER, Truncation, cut_observations
 from atlas.rendering.turn_examples import TurnExamples
 from atlas.rendering.turn_shape import TurnShape, read_turn_shape
+from atlas.rendering.unwritten import UnwrittenParts
+
+
+def _needs_tools(message: Message) -> bool:
+    return message.role == "tool" or bool(message.tool_calls)
+
 
 # As many characters are far more tokens than the marker of an observation that was cut.
 _GLANCE = 4096
@@ -102,7 +111,14 @@ class Renderer:
             roles += ", …" if messages[6:] else ""
             raise ModelError(
                 f"the chat template of {self.name} refuses a conversation ({roles}): {error}"
+                + (self._advice if any(map(_needs_tools, messages)) else "")
             ) from error
+
+    @cached_property
+    def _advice(self) -> str:
+        """The end of the message where a conversation with tools is refused."""
+        name = fitting_template(self.tokenizer)
+        return f". chat_template={name} writes tool calls and results (docs/chat-templates.md)."
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -209,7 +225,7 @@ class Renderer:
         wanted = sorted(matter.union(others))
         if not wanted:
             return []
-        examples = self._turn_examples(trajectory, max_tokens).build(wanted)
+        examples = self._build(trajectory, wanted, max_tokens)
         if max_tokens is None or truncation == "drop_tail":
             return examples
         cut: list[TokenizedExample] = []
@@ -221,19 +237,57 @@ class Renderer:
                 return cut + examples[number + 1 :]
         return cut
 
-    def _turn_examples(self, trajectory: Trajectory, max_tokens: int | None) -> TurnExamples:
+    def _build(
+        self, trajectory: Trajectory, wanted: Collection[int], max_tokens: int | None
+    ) -> list[TokenizedExample]:
+        turns = self._turns(trajectory)
+        made = self._turn_examples(trajectory, turns, max_tokens)
+        examples = made.build(wanted)
+        shown = [frozenset(np.unique(example.step_of_token).tolist()) for example in examples]
+        steps = sorted(frozenset[int]().union(*shown) - {NO_STEP})
+        tools, owned = trajectory.tools, list(trajectory.owned_messages())
+        place = {step: index for index, (_, step) in enumerate(owned)}
+        lost = {
+            step: self.parts.of_response(
+                owned[place[step]][0], made.responses[step], tools, partial(turns.before, step)
+            )
+            for step in steps
+        }
+        before = owned[: place[steps[-1] if steps else 0]]
+        lost[NO_STEP] = self.parts.of_context(before, made.text, tools)
+        return [
+            replace(example, unwritten={step: lost[step] for step in sorted(held) if lost[step]})
+            for example, held in zip(examples, (there | {NO_STEP} for there in shown), strict=True)
+        ]
+
+    def _turns(self, trajectory: Trajectory) -> ConversationTurns:
         owned = list(trajectory.owned_messages())
-        messages = [message for message, _ in owned]
         positions = [index for index, (_, step) in enumerate(owned) if step != NO_STEP]
-        turns = ConversationTurns(self._writer, messages, positions, trajectory.tools)
+        messages = [message for message, _ in owned]
+        return ConversationTurns(self._writer, messages, positions, trajectory.tools)
+
+    def _turn_examples(
+        self, trajectory: Trajectory, turns: ConversationTurns, max_tokens: int | None
+    ) -> TurnExamples:
         return TurnExamples(
             trajectory.id,
             turns,
-            len(positions),
-            lambda: self.render(messages, tools=trajectory.tools),
+            len(trajectory.steps),
+            lambda: self.render(trajectory.messages, tools=trajectory.tools),
             self._encoder,
             max_tokens,
         )
+
+    @cached_property
+    def parts(self) -> UnwrittenParts:
+        """Tells which parts of a message the template leaves out."""
+
+        def write_response(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+            opened = self._writer.opened(messages[:-1], tools)
+            text, _ = self._writer.answered(opened, messages, tools)
+            return text[len(opened) :]
+
+        return UnwrittenParts(write_response, self._writer.opened)
 
     def _with_cuts(
         self,
@@ -252,7 +306,7 @@ class Renderer:
 
         def fits(shortened: Trajectory, step: int) -> bool:
             upto = shortened.model_copy(update={"steps": shortened.steps[: step + 1]})
-            return self._turn_examples(upto, max_tokens).fits(step)
+            return self._turn_examples(upto, self._turns(upto), max_tokens).fits(step)
 
         wanted = {*example.steps, *example.dropped_steps}
         kept = sorted(wanted & matter)
@@ -303,6 +357,12 @@ class Renderer:
         """The tokens that close a response, for instance `<|im_end|>`."""
         return self._shape.end_of_turn
 
+    @property
+    def ends(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens that close a response, then those that close one with a call, if others."""
+        call = () if self._end_of_call is None else (self._end_of_call,)
+        return tuple(dict.fromkeys(end for end in (self.end_of_turn, call) if end))
+
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """The token ids at which generation stops."""
@@ -341,7 +401,6 @@ class Renderer:
         return Writer(
             lambda messages, tools: self.render(messages, open_turn=True, tools=tools),
             self._answered,
-            lambda message, written: (message.reasoning or "").strip() not in written,
         )
 
     @cached_property

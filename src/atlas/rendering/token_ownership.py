@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from atlas.rendering.unwritten import Part
 
 NO_STEP = -1
 
@@ -21,8 +23,8 @@ class TokenizedExample:
             contains the token, or -1.
         steps: the steps that own tokens here.
         dropped_steps: wanted steps that did not fit completely into the token limit.
-        unwritten_thinking: steps whose thinking the template does not write.
         cut_observations: steps whose observation was replaced by a marker.
+        unwritten: the parts that the template does not write, by step; -1: of other messages.
     """
 
     trajectory_id: str
@@ -30,8 +32,8 @@ class TokenizedExample:
     step_of_token: NDArray[np.int32]
     steps: tuple[int, ...]
     dropped_steps: tuple[int, ...] = ()
-    unwritten_thinking: tuple[int, ...] = ()
     cut_observations: tuple[int, ...] = ()
+    unwritten: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,6 @@ class Piece:
 
     token_ids: Sequence[int]
     step: int = NO_STEP
-    lacks_thinking: bool = False
 
 
 def own_tokens(
@@ -58,7 +59,7 @@ def own_tokens(
     """
     ids: list[int] = []
     owners: list[NDArray[np.int32]] = []
-    kept, unwritten = [], []
+    kept = []
     for piece in pieces:
         ids += piece.token_ids
         is_owned = piece.step != NO_STEP and (max_tokens is None or len(ids) <= max_tokens)
@@ -66,8 +67,6 @@ def own_tokens(
         owners.append(np.full(len(piece.token_ids), owner, dtype=np.int32))
         if is_owned and piece.step in wanted and len(piece.token_ids):
             kept.append(piece.step)
-            if piece.lacks_thinking:
-                unwritten.append(piece.step)
     owned = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int32)
     return TokenizedExample(
         trajectory_id,
@@ -75,7 +74,6 @@ def own_tokens(
         owned[:max_tokens],
         tuple(kept),
         tuple(sorted(set(wanted).difference(kept))),
-        tuple(unwritten),
     )
 
 

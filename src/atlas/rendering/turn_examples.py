@@ -38,6 +38,10 @@ class TurnExamples:
     Args:
         whole: the text of the whole conversation.
         max_tokens: nothing is rendered or encoded far beyond this limit.
+
+    Attributes:
+        responses: the text of each response that was encoded, as it stands in its sequence.
+        text: the text of the last sequence through its last response.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class TurnExamples:
         encoder: PieceEncoder,
         max_tokens: int | None,
     ) -> None:
+        self.responses: dict[int, str] = {}
+        self.text = ""
         self._id = trajectory_id
         self._turns = turns
         self._num_steps = num_steps
@@ -125,9 +131,7 @@ class TurnExamples:
                 and self._share_what_is_cut(start, groups[-1][0])
             ):
                 return examples + [
-                    replace(
-                        examples[-1], steps=(), dropped_steps=tuple(steps), unwritten_thinking=()
-                    )
+                    replace(examples[-1], steps=(), dropped_steps=tuple(steps))
                     for _, steps in groups[number:]
                 ]
         return examples
@@ -168,10 +172,11 @@ class TurnExamples:
             contexts = self._encoder.after_response([turn.context for turn in turns], self._limit)
             responses = self._encoder.responses([turn.response for turn in turns])
             for turn, context, response in zip(turns, contexts, responses, strict=True):
-                pieces += [Piece(context), Piece(response, turn.step, turn.lacks_thinking)]
+                pieces += [Piece(context), Piece(response, turn.step)]
                 texts += [turn.context, turn.response]
                 length += len(turn.context) + len(turn.response)
                 ends[turn.step] = length
+                self.responses[turn.step] = turn.response
                 num_tokens += len(context) + len(response)
             tail, step, turns = turns[-1].tail, turns[-1].step, []
             if rewritten is not None or self._is_full(num_tokens):
@@ -186,7 +191,8 @@ class TurnExamples:
                 size += len(found.context) + len(found.response)
                 if size > _BATCH_LENGTH:
                     break
-        return _Run("".join(texts), ends, pieces, num_tokens, tail, rewritten)
+        self.text = "".join(texts)
+        return _Run(self.text, ends, pieces, num_tokens, tail, rewritten)
 
     def _after(self, text: str) -> list[list[int]]:
         return self._encoder.after_response([text], self._limit) if text else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from atlas.config import StrPath
 from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
 from atlas.records import Problem
@@ -33,7 +34,7 @@ REPORT_FILE = "report.json"
 MAX_TITLE = 200
 
 
-def build_report(config: ReportConfig, out: Path) -> Manifest:
+def build_report(config: ReportConfig, out: StrPath) -> Manifest:
     """Compare the arms in `config` and write the report to the run folder `out`.
 
     Raises:
@@ -41,6 +42,7 @@ def build_report(config: ReportConfig, out: Path) -> Manifest:
         DataError: a file of a run cannot be read.
         DependencyError: matplotlib is not installed.
     """
+    out = Path(out)
     inputs = {name: run_input(path, out, (command,)) for name, path, command in config.named_runs()}
     with start_run(out, "report", config.relative_to(out), inputs) as run:
         if run.finished:

@@ -104,3 +104,6 @@ class ReportConfig(Config):
             for split, path in run["evaluations"].items():
                 run["evaluations"][split] = relative_path(path, folder)
         return ReportConfig(**values)
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("report",)

@@ -19,7 +19,7 @@ from atlas.reporting.plots import (
     plot_success,
 )
 from atlas.reporting.report import Report
-from atlas.reporting.tables import difference_tables, group_table, main_table
+from atlas.reporting.tables import difference_tables, group_table, main_table, turn_table
 from atlas.reporting.training_tables import (
     budget_table,
     kind_table,
@@ -132,7 +132,14 @@ def _sections(report: Report) -> Iterator[ReportSection]:
     )
     if has_several_seeds:
         lead += " Where an arm has several training seeds, each task counts once, by its mean."
-    yield _section("success", "Success", lead, [plot_success(report)], [main_table(report)])
+    turns = turn_table(report)
+    shown = [main_table(report), *(() if turns.is_empty else (turns,))]
+    if not turns.is_empty:
+        lead += (
+            " A repeated action was taken earlier in the episode after the same observation. An "
+            "answer is cut off when it reaches the token limit."
+        )
+    yield _section("success", "Success", lead, [plot_success(report)], shown)
 
     runs = ", and of the runs of an arm that has several" if has_several_seeds else ""
     lead = (

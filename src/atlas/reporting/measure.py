@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from atlas.records import CUT_STEPS
 from atlas.reporting.arms import Arm
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.report import EpisodeCounts, SourcedEstimate, SplitResult
 from atlas.statistics.bootstrap import Floats
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval, wilson_interval
-from atlas.statistics.trajectory_summary import TrajectoryFacts, count_trajectories
+from atlas.statistics.trajectory_summary import TrajectoryFacts, TurnShares, count_trajectories
 
 COUNT = "count"
 STEP_SHARE = "share of the steps of valid episodes for which it is known"
+CUT_SHARE = "share of the steps of valid episodes whose player says which answers were cut"
 WILSON = "Wilson score interval over tasks"
 ALL_EQUAL = "all values are equal, which leaves nothing to resample"
 OVER_TASKS = "bootstrap over tasks"
@@ -98,6 +100,11 @@ def _measure_episodes(
         estimate = _bootstrap(episode_values(runs, field), config)
         return sourced(estimate, method, episode_sources(arm, split, source + where))
 
+    def share(value: float | None, field: str, method: str = STEP_SHARE) -> SourcedEstimate:
+        sources = episode_sources(arm, split, field + where)
+        return SourcedEstimate(value=value, method=method, sources=sources)
+
+    turns = TurnShares.of(episodes)
     return EpisodeCounts(
         num_episodes=number(counts.num_trajectories),
         num_valid=number(counts.num_valid),
@@ -107,11 +114,10 @@ def _measure_episodes(
         success_rate=_success_rate(episode_values(runs, "success"), config, statuses),
         mean_score=mean("score", "outcome.score"),
         mean_steps=mean("num_steps", "steps"),
-        invalid_step_share=SourcedEstimate(
-            value=valid.invalid_step_share,
-            method=STEP_SHARE,
-            sources=episode_sources(arm, split, f"steps.is_invalid{where}"),
-        ),
+        invalid_step_share=share(valid.invalid_step_share, "steps.is_invalid"),
+        actionless_step_share=share(turns.actionless, "steps.action"),
+        repeated_step_share=share(turns.repeated, "steps.action"),
+        cut_step_share=share(turns.cut, f"source.details.{CUT_STEPS}", CUT_SHARE),
     )
 
 

@@ -25,6 +25,7 @@ def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
         *_single_seeds(arms),
         *_invalid_episodes(report.arms),
         *_trained_tasks(arms),
+        *_limits(arms),
         *_unequal_settings(arms),
         *_unconfirmed_models(arms),
         *_unequal_budgets(report.arms),
@@ -55,6 +56,23 @@ def _multiplicity(report: Report) -> Iterator[str]:
             "adjusted ones. Differences between task groups are not tested: they are for "
             "exploring, not for claims."
         )
+
+
+def _limits(arms: Sequence[Arm]) -> Iterator[str]:
+    """Limits (`limit=N`) of the evaluations, and of what the arms were trained on."""
+    played: set[str] = set()
+    for arm in arms:
+        for run in arm.runs:
+            played |= {
+                f"{split_label(split)}: {limit}"
+                for split, evaluation in run.evaluations.items()
+                if (limit := evaluation.folder.manifest.summary.get("limit"))
+            }
+            limited = run.training and run.training.folder.manifest.summary.get("limited")
+            if limited:
+                yield f"{arm.label} was trained on a part of its data: {one_line(limited)}."
+    if played:
+        yield f"Only a part of the tasks was played ({join_words(sorted(played))})."
 
 
 def _single_seeds(arms: Sequence[Arm]) -> Iterator[str]:

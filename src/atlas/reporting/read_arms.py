@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from atlas.errors import RunError
+from atlas.records import Selection
 from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.report import LossCurve
@@ -36,7 +37,7 @@ class _RunReader:
         self.manifest = cache(read_manifest)
         self.episodes = cache(_read_episodes)
         self.annotations = cache(_read_annotations)
-        self.selections = cache(read_selections)
+        self.selections = cache(_read_selections)
 
     def read_run(self, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
         training = self._read_training(name, run.training) if run.training else None
@@ -115,6 +116,11 @@ def _read_losses(training: RunFolder) -> LossCurve | None:
     return curve if rows else None
 
 
+def _read_selections(selection: Path, trajectories: Path) -> dict[str, Selection]:
+    """All selections in memory, because several tables go through them."""
+    return dict(read_selections(selection, trajectories))
+
+
 def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
     episodes: dict[str, TrajectoryFacts] = {}
     for trajectory in read_trajectories(path):
@@ -168,7 +174,7 @@ def _align_tasks(where: str, evaluation: Evaluation, expected: Evaluation) -> Ev
             f"{where}: {len(extra | missing)} tasks differ from those of {expected.folder.path} "
             f"({len(missing)} missing, {len(extra)} additional, such as "
             f"'{min(extra or missing)}'), so the arms cannot be compared task by task. Evaluate "
-            "all arms with the same split, number of tasks and seed."
+            "all arms with the same split, episodes, limit and seed."
         )
     episodes = {task: evaluation.episodes[task] for task in expected.episodes}
     return Evaluation(evaluation.folder, episodes)

@@ -39,6 +39,9 @@ class EpisodeCounts(Record):
     mean_score: SourcedEstimate
     mean_steps: SourcedEstimate
     invalid_step_share: SourcedEstimate
+    actionless_step_share: SourcedEstimate
+    repeated_step_share: SourcedEstimate
+    cut_step_share: SourcedEstimate
 
 
 class SplitResult(Record):

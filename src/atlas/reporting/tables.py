@@ -51,6 +51,29 @@ def main_table(report: Report) -> Table:
     )
 
 
+def turn_table(report: Report) -> Table:
+    """What went wrong in the turns of each arm; empty if no environment or player says it."""
+    totals = [result.total for arm in report.arms for result in arm.results]
+    shares = [(total.actionless_step_share, total.cut_step_share) for total in totals]
+    is_known = any(share.value is not None for pair in shares for share in pair)
+
+    def row(index: int, arm: ArmReport) -> tuple[Cell, ...]:
+        total = arm.results[index].total
+        return (
+            Cell(arm.label),
+            Cell(percent(total.actionless_step_share)),
+            Cell(percent(total.repeated_step_share)),
+            Cell(percent(total.cut_step_share)),
+        )
+
+    groups = tuple(
+        RowGroup(split_label(split), arm_rows(row(index, arm) for arm in report.arms))
+        for index, split in enumerate(report.splits)
+    )
+    columns = ("Arm", "No action", "Repeated action", "Answer cut off")
+    return Table("Turns of valid episodes", columns, groups if is_known else ())
+
+
 def arm_rows(cells_of_arms: Iterable[Iterable[Cell | str] | None]) -> tuple[TableRow, ...]:
     """A row for each arm of a report, with its mark; None leaves an arm out."""
     return tuple(

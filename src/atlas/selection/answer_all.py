@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError, EndpointError
-from atlas.records import Problem, Trajectory
+from atlas.records import OutcomeStatus, Problem, Trajectory
 from atlas.selection.answer_each import AnswerT, Ask, answer_each
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.selectors.base import (
@@ -26,7 +27,7 @@ from atlas.selection.selectors.base import (
     Scorer,
     Selector,
 )
-from atlas.selection.trajectory_counts import count_steps, count_trajectories
+from atlas.selection.trajectory_counts import count_steps, count_trajectories, read_sizes
 from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
@@ -61,8 +62,16 @@ def answer_all(
     kept: Mapping[str, AnswerT],
     meter: CostMeter | None,
     accept_unanswered: bool,
-) -> None:
+    limit: int | None = None,
+    only: frozenset[str] | None = None,
+) -> dict[str, OutcomeStatus]:
     """Write the file of `job`, without asking about trajectories in it or in `kept`.
+
+    Returns how each trajectory ended, by id.
+
+    Args:
+        limit: look only at the first trajectories, so many; None: all.
+        only: ask only about these trajectories; then the file stays unfinished.
 
     Raises:
         EndpointError: some trajectories got no answer, and `accept_unanswered` is false.
@@ -71,16 +80,28 @@ def answer_all(
     name = job.file.removesuffix(".jsonl")
     log = run.log(name, job.record, key=lambda answer: answer.trajectory_id)
     with closing(log):
+        again: frozenset[str] = frozenset()
         if meter is not None:
             # The kept answers were paid for by another run.
             earlier = read_records(log.path, job.record) if log.sealed else log.records()
-            meter.take_over(answer for answer in earlier if answer.trajectory_id not in kept)
+            paid = (answer for answer in earlier if answer.trajectory_id not in kept)
+            again = meter.take_over(paid, count_trajectories(trajectories, limit) - len(kept))
         if log.sealed:
-            return
+            asked_about = islice(read_trajectories(trajectories), limit)
+            return {one.id: one.outcome.status for one in asked_about}
         for id_ in kept.keys() - log.done:
             log.append(kept[id_])
         num_steps: dict[str, int] = {}
-        unanswered = _run(_answer_missing(job, trajectories, log, num_steps, meter))
+        outcomes: dict[str, OutcomeStatus] = {}
+        done = log.done - again
+        if only is not None:
+            ids = frozenset(id_ for id_, _ in read_sizes(trajectories))
+            done |= ids - only
+        asked = _answer_missing(job, trajectories, log, done, num_steps, outcomes, meter, limit)
+        unanswered = _run(asked)
+        if only is not None:
+            run.write_problems(unanswered)
+            return outcomes
         if unanswered and not accept_unanswered:
             run.write_problems(unanswered)
             raise EndpointError(
@@ -92,27 +113,34 @@ def answer_all(
         for problem in unanswered:
             id_ = str(problem.item)
             log.append(job.fail(id_, num_steps[id_], problem.reason))
+        if meter is not None:
+            meter.check_all(len(num_steps))
         log.seal(num_steps)
+    return outcomes
 
 
 async def _answer_missing(
     job: AnswerJob[AnswerT],
     trajectories: Path,
     log: RecordLog[AnswerT],
+    done: frozenset[str],
     num_steps: dict[str, int],
+    outcomes: dict[str, OutcomeStatus],
     meter: CostMeter | None,
+    limit: int | None,
 ) -> list[Problem]:
-    """Ask about each trajectory without an answer. Returns a problem for each that still has none.
+    """Ask about each trajectory not in `done`. Returns a problem for each that got no answer.
 
-    `num_steps` is filled with the number of steps of every trajectory, by id.
+    `num_steps` and `outcomes` are filled with those of every trajectory, by id.
     """
-    done, selector = log.done, job.selector
+    selector = job.selector
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
     if isinstance(selector, HasForecast):
-        left = count_steps(trajectories, done)
+        left = count_steps(trajectories, done, limit)
         say(selector.forecast(len(left), sum(left)))
-    missing = _missing(trajectories, done, num_steps)
-    with show_progress("selecting", count_trajectories(trajectories), len(done)) as bar:
+    missing = _missing(trajectories, done, num_steps, outcomes, limit)
+    total = count_trajectories(trajectories, limit)
+    with show_progress("selecting", total, len(done)) as bar:
 
         def keep(answer: AnswerT) -> None:
             log.append(answer)
@@ -128,15 +156,20 @@ async def _answer_missing(
 
 
 def _missing(
-    trajectories: Path, done: frozenset[str], num_steps: dict[str, int]
+    trajectories: Path,
+    done: frozenset[str],
+    num_steps: dict[str, int],
+    outcomes: dict[str, OutcomeStatus],
+    limit: int | None,
 ) -> Iterator[Trajectory]:
-    for trajectory in read_trajectories(trajectories):
+    for trajectory in islice(read_trajectories(trajectories), limit):
         if trajectory.id in num_steps:
             raise DataError(
                 f"{trajectories} has the trajectory id '{trajectory.id}' more than once; "
                 "selections refer to trajectories by id."
             )
         num_steps[trajectory.id] = len(trajectory.steps)
+        outcomes[trajectory.id] = trajectory.outcome.status
         if trajectory.id not in done:
             yield trajectory
 

@@ -41,10 +41,18 @@ class SelectConfig(Config):
         "scores)",
     )
     seed: int = Field(default=0, description="seed of the selectors that draw at random")
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="select from the first trajectories only, at most this many",
+    )
     accept_unanswered: Annotated[bool, SPEED_ONLY] = Field(
         default=False,
         description="finish even if some trajectories got no answer; each of them is "
         "recorded as a problem",
+    )
+    pilot_size: Annotated[int, SPEED_ONLY] = Field(
+        default=20, ge=1, description="number of trajectories that --pilot asks about"
     )
     retry_problems_of: Annotated[str | None, BY_CONTENT] = Field(
         default=None,

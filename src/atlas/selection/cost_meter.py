@@ -2,23 +2,25 @@
 
     OUT/spent.jsonl.partial    the total so far, a line after each payment
     OUT/spent.jsonl            the total, one line
+    OUT/unusable.jsonl         the answers that gave no selection, if there are any
 
 A payment counts even if it did not lead to a selection: an answer that breaks the rules, one window
 of a trajectory whose other window got no answer, or a request in flight when the run was killed. A
-run is stopped if all its first answers are unusable.
+run is stopped if all its first answers are unusable. If it is started again, they are asked again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.errors import CostLimitError, ModelError
+from atlas.errors import CostLimitError, DataError, ModelError
 from atlas.models.endpoints.prices import Price
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd
+from atlas.selection.payments import Payment, UnusableAnswer
 from atlas.selection.scores import StepScores
-from atlas.selection.selectors.base import HasEstimate, HasPayments
+from atlas.selection.selectors.base import HasEstimate, HasPayments, HasUnusable
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run
@@ -42,13 +44,18 @@ class CostMeter:
         self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
-        # Over all processes of the run.
         self._has_usable = False
         self._num_unusable = 0
-        self._log: RecordLog[Usage] = run.log("spent", Usage, key=lambda _: TOTAL)
+        self._last_problem = ""
+        # Whether an answer of this process came without credible token counts.
+        self._is_untold = False
+        self._log: RecordLog[Payment] = run.log("spent", Payment, key=lambda _: TOTAL)
         sealed = self._log.sealed
-        totals = read_records(self._log.path, Usage) if sealed else self._log.records()
-        self.paid = [Usage(), *totals][-1]
+        totals = read_records(self._log.path, Payment) if sealed else self._log.records()
+        self.paid = [Payment(), *totals][-1]
+        self._unusable: RecordLog[UnusableAnswer] = run.log(
+            "unusable", UnusableAnswer, key=lambda answer: answer.key
+        )
         # Trajectory id -> USD as estimated, and the sum of them.
         self._under_way: dict[str, float] = {}
         self._under_way_usd = 0.0
@@ -56,55 +63,90 @@ class CostMeter:
         self._answered_usd = self._estimated_usd = 0.0
         if isinstance(selector, HasPayments):
             selector.report_payments(self.pay)
+        if isinstance(selector, HasUnusable):
+            selector.report_unusable(self._unusable.append)
 
-    def take_over(self, answers: Iterable[Selection | StepScores]) -> None:
+    def take_over(
+        self, answers: Iterable[Selection | StepScores], num_trajectories: int
+    ) -> frozenset[str]:
         """Count what earlier processes of this run paid.
 
-        If they did not record it, it is computed from their selections.
-
-        Raises:
-            ModelError: the first 20 answers were all unusable, or there is a cost limit and the
-                server reports no token counts.
+        If they did not record it, it is computed from their selections. Returns the trajectories to
+        ask about again: if the run was given up because no answer was usable, all of them.
         """
         usage = Usage()
+        unusable = set()
         for answer in answers:
             if isinstance(answer, Selection):
                 usage += answer.usage
-                self._check(answer)
+                self._has_usable |= _is_usable(answer)
+                if _is_unusable(answer):
+                    unusable.add(answer.trajectory_id)
         if not self.paid.requests:
             self.pay(usage)
+        was_given_up = len(unusable) >= min(HOPELESS_AFTER, num_trajectories)
+        if was_given_up and not self._has_usable:
+            return frozenset(unusable)
+        self._num_unusable = len(unusable)
+        return frozenset()
 
     def count(self, answer: Selection | StepScores) -> None:
-        """Count an answer that is written to disk. Raises the same errors as `take_over`."""
-        if isinstance(answer, Selection):
-            if not isinstance(self._selector, HasPayments):
-                self.pay(answer.usage)
-            self._check(answer)
+        """Count an answer that is written to disk.
 
-    def _check(self, selection: Selection) -> None:
-        usage, limit_usd = selection.usage, self._limit_usd
-        if selection.problem is None:
-            # Without a digest and a request, no model was asked.
-            self._has_usable |= selection.prompt_digest is not None or usage.requests > 0
-            num_tokens = usage.input_tokens + usage.output_tokens
-            if limit_usd is not None and usage.requests and not num_tokens:
-                raise ModelError(
-                    "the endpoint does not report how many tokens an answer took, so "
-                    f"max_cost_usd={limit_usd:g} cannot be held. What was answered is kept. "
-                    "Leave max_cost_usd out, or ask a server that reports its usage."
-                )
-        elif usage.requests:
-            # A problem without a request is not caused by the model.
+        Raises:
+            ModelError: the first 20 answers were all unusable, or there is a cost limit and the
+                server does not report its token counts.
+        """
+        if not isinstance(answer, Selection):
+            return
+        usage = answer.usage
+        if not isinstance(self._selector, HasPayments):
+            self.pay(usage)
+            has_tokens = usage.input_tokens + usage.output_tokens > 0
+            self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
+        self._has_usable |= _is_usable(answer)
+        if _is_unusable(answer):
             self._num_unusable += 1
+            self._last_problem = str(answer.problem)
+        if self._limit_usd is not None and self._is_untold:
+            raise ModelError(
+                "the endpoint does not report how many tokens an answer took (prompt_tokens and "
+                "completion_tokens, as whole numbers), so "
+                f"max_cost_usd={self._limit_usd:g} cannot be held. What was answered is kept. "
+                "Leave max_cost_usd out, or ask a server that reports its usage."
+            )
         if not self._has_usable and self._num_unusable >= HOPELESS_AFTER:
             raise ModelError(
                 f"model '{self._selector.config.model}': the first {HOPELESS_AFTER} questions got "
-                f"no usable answer. The last: {selection.problem}. Choose another model or other "
-                "settings, and another --out."
+                f"no usable answer. The last: {self._last_problem}. {self._what_next()}"
             )
 
+    def check_all(self, num_trajectories: int) -> None:
+        """Check the answers before the run ends.
+
+        Raises:
+            DataError: the model answered, and no answer was usable.
+        """
+        if self._num_unusable and not self._has_usable:
+            raise DataError(
+                f"selector '{self._config.selector.name}' selected no step of {num_trajectories} "
+                f"trajectories, because no answer was usable. The last: {self._last_problem}. "
+                f"{self._what_next()}"
+            )
+
+    def _what_next(self) -> str:
+        place = f"{self._unusable.path}.partial has the answers. " if self._unusable.done else ""
+        return (
+            f"{place}The same command asks these questions again, for example after the server was "
+            "corrected. For another model or other settings, choose another --out."
+        )
+
     def pay(self, usage: Usage) -> None:
-        if usage.requests:
+        """Record a payment."""
+        # An answer from the cache has no request, but a model that gave it.
+        is_known = isinstance(usage, Payment) and usage.answered_by
+        self._is_untold |= isinstance(usage, Payment) and usage.estimated > 0
+        if usage.requests or is_known:
             self.paid += usage
             self._log.append(self.paid)
 
@@ -164,6 +206,24 @@ class CostMeter:
             # Nothing was asked.
             self._log.append(self.paid)
         self._log.seal([TOTAL])
+        if self._unusable.done:
+            self._unusable.seal(sorted(self._unusable.done))
+        elif not self._unusable.sealed:
+            # The run has no such file.
+            self._unusable.close()
+            self._unusable.path.with_name(self._unusable.path.name + ".partial").unlink()
 
     def close(self) -> None:
         self._log.close()
+        self._unusable.close()
+
+
+def _is_usable(selection: Selection) -> bool:
+    # Without a digest and a request, no model was asked.
+    was_asked = selection.prompt_digest is not None or selection.usage.requests > 0
+    return selection.problem is None and was_asked
+
+
+def _is_unusable(selection: Selection) -> bool:
+    # A problem without a request is not caused by the model.
+    return selection.problem is not None and selection.usage.requests > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from atlas.errors import ConfigError
@@ -52,7 +53,7 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     done = {selection.trajectory_id for selection in read_log(out / SELECTION_FILE, Selection)}
     done |= kept.keys()
     usage, count = Usage(), 0
-    for trajectory in read_trajectories(trajectories):
+    for trajectory in islice(read_trajectories(trajectories), config.limit):
         if trajectory.id not in done:
             count += 1
             usage += selector.estimate(trajectory, config.budget(len(trajectory.steps)))

@@ -6,18 +6,27 @@ makes the tokens.
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field, model_validator
 
-from atlas.config import Config
+from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError, DependencyError, ModelError
 from atlas.models.endpoints.endpoint import Endpoint
-from atlas.models.local.load import Precision, load_renderer, locate_model, model_input
+from atlas.models.local.load import (
+    Precision,
+    load_renderer,
+    locate_model,
+    model_input,
+    rendering_inputs,
+)
 from atlas.records import Problem, Trajectory
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.selection.selectors.base import (
     PRECISIONS,
     Concurrency,
@@ -27,6 +36,7 @@ from atlas.selection.selectors.base import (
     problem_with,
 )
 from atlas.store.run_folders import Input
+from atlas.terminal.progress import say
 
 if TYPE_CHECKING:
     from atlas.models.endpoints.completions_api import CompletionsScorer
@@ -55,9 +65,22 @@ class LikelihoodConfig(Config):
         description="for a model at endpoint.base_url: the hub id or folder of its "
         "tokenizer; if none, the model's name is used",
     )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
+    date: datetime.date | None = Field(
+        default=None,
+        description="the date that a chat template writes as today's (YYYY-MM-DD); none: the day "
+        "on which the run was started",
+    )
     precision: Precision = Field(
         default="auto", description=f"precision of a model on this machine: {PRECISIONS}"
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        # A server is given token ids, so the tokenizer is needed here, too.
+        return ("train",) if self.endpoint.base_url is None else ("endpoint", "train")
 
     @model_validator(mode="after")
     def _tokenizer_is_for_a_server(self) -> LikelihoodConfig:
@@ -79,6 +102,8 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         super().__init__(config, context)
         self._scorers: list[ModelScorer] = []
         self._clients: list[CompletionsScorer] = []
+        self._tools = read_tools(config.tools)
+        self._day = config.date
 
     @abstractmethod
     def rate(self, *read: list[StepTokens]) -> Scores:
@@ -93,9 +118,13 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
 
     def inputs(self, out: Path) -> dict[str, Input]:
         config = self.config
+        given = rendering_inputs(out, config.chat_template, config.tools)
         if config.endpoint.base_url is None:
-            return {"model": model_input(config.model, out)}
-        return {"tokenizer": model_input(config.tokenizer or config.model, out)}
+            return {"model": model_input(config.model, out), **given}
+        return {"tokenizer": model_input(config.tokenizer or config.model, out), **given}
+
+    def pin_day(self, day: datetime.date | None) -> None:
+        self._day = self.config.date or day
 
     def concurrency(self) -> Concurrency:
         return Concurrency(self.config.endpoint.max_in_flight)
@@ -110,12 +139,16 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         """
         if not self._scorers:
             self._scorers = self.load()
+        trajectory = with_tools(trajectory, self._tools)
         try:
             return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
         except DataError as error:
             return problem_with(trajectory.id, str(error))
 
     async def close(self) -> None:
+        for scorer in self._scorers[:1]:
+            for note in scorer.unwritten.notes(scorer.renderer):
+                say(note)
         for client in self._clients:
             await client.close()
         self._scorers, self._clients = [], []
@@ -130,7 +163,7 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
     def load_here(self, model: str) -> LocalScorer:
         from atlas.models.local.log_probabilities import load_scorer
 
-        return load_scorer(model, self.config.precision)
+        return load_scorer(model, self.config.precision, self.config.chat_template, self._day)
 
     def connect(self, model: str, endpoint: Endpoint, renderer: Renderer) -> CompletionsScorer:
         try:
@@ -144,7 +177,8 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
     def _load_tokenizer(self) -> Renderer:
         config = self.config
         try:
-            return load_renderer(locate_model(config.tokenizer or config.model))
+            place = locate_model(config.tokenizer or config.model)
+            return load_renderer(place, config.chat_template, self._day)
         except ModelError as error:
             if config.tokenizer is not None:
                 raise

@@ -11,7 +11,7 @@ from atlas.store.run_folders import Input, run_input
 
 
 class OtherSelection:
-    """The selections of a finished run, by trajectory.
+    """The selections of a finished run, by trajectory, read when they are asked for.
 
     Raises:
         RunError: `run` is not a finished selection run of `trajectories`.
@@ -20,11 +20,8 @@ class OtherSelection:
     def __init__(self, run: str, trajectories: Path) -> None:
         self._run = Path(run)
         self._selections = read_selections(self._run, trajectories)
-
-    @property
-    def selector(self) -> str:
-        """The name of the selector that made them."""
-        return next(iter(self._selections.values())).selector
+        # The name of the selector that made them.
+        self.selector = next((one.selector for one in self._selections.values()), "")
 
     def input(self, out: Path) -> Input:
         return run_input(self._run, out, ("select",))

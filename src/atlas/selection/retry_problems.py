@@ -6,12 +6,13 @@ longer answers.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from atlas.errors import ConfigError
 from atlas.records import Selection
 from atlas.selection.config import SelectConfig
-from atlas.store.readers import read_selections
+from atlas.store.readers import limit_of, read_selections
 from atlas.store.run_folders import read_manifest
 
 # If one of these were changed, a part of the new run would have another budget.
@@ -22,6 +23,8 @@ def read_kept_selections(
     earlier: Path, config: SelectConfig, trajectories: Path
 ) -> dict[str, Selection]:
     """The selections without a problem in the run `earlier`, by trajectory id.
+
+    If the earlier run was limited, a run without this limit asks about the rest.
 
     Raises:
         ConfigError: the earlier run has another selector or budget, or no problems.
@@ -39,7 +42,10 @@ def read_kept_selections(
         )
     selections = read_selections(earlier, trajectories)
     kept = {id_: selection for id_, selection in selections.items() if selection.problem is None}
-    if len(kept) == len(selections):
+    is_limited = limit_of(earlier) is not None and limit_of(earlier) != config.limit
+    if config.limit is not None:
+        kept = dict(islice(kept.items(), config.limit))
+    if len(kept) == len(selections) and not is_limited:
         raise ConfigError(
             f"retry_problems_of={earlier} has no problem among its {len(kept)} selections, so "
             "there is nothing to try again."

@@ -17,6 +17,7 @@ from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 
+from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.answer_all import AnswerJob, answer_all
@@ -25,16 +26,24 @@ from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import price_of
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
-from atlas.selection.selectors.base import HasChecks, HasEstimate, HasInputs, Scorer, Selector
+from atlas.selection.selectors.base import (
+    HasChecks,
+    HasDay,
+    HasEstimate,
+    HasInputs,
+    Scorer,
+    Selector,
+)
 from atlas.selection.summary import describe_choice, summarize_selections
-from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
+from atlas.selection.trajectory_counts import count_trajectories
+from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, describe_limit
 from atlas.store.record_files import read_records, write_records
 from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
 
 __all__ = ["SelectConfig", "select_steps"]
 
 
-def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifest:
+def select_steps(config: SelectConfig, trajectories: StrPath, out: StrPath) -> Manifest:
     """Select the critical steps of every trajectory in the run `trajectories`; write the run `out`.
 
     Raises:
@@ -46,12 +55,15 @@ def select_steps(config: SelectConfig, trajectories: Path, out: Path) -> Manifes
         ModelError: the model cannot be used.
         DataError: nothing could be selected, or two trajectories have the same id.
     """
+    trajectories, out = map(Path, (trajectories, out))
     selector, inputs, kept = prepare_selection(config, trajectories, out)
     # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
     with start_run(out, "select", config, inputs) as run:
         if run.finished:
             return run.manifest
+        if isinstance(selector, HasDay):
+            selector.pin_day(run.manifest.day)
         if not isinstance(selector, HasEstimate):
             return _write(run, selector, config, trajectories, kept, None)
         with closing(CostMeter(run, price, config, selector)) as meter:
@@ -100,22 +112,24 @@ def _write(
     meter: CostMeter | None,
 ) -> Manifest:
     selections = run.path / SELECTION_FILE
+    how = (config.accept_unanswered, config.limit)
     if isinstance(selector, Selector) and config.scope == "trajectory":
-        selecting = _selecting(selector, config)
-        answer_all(run, selecting, trajectories, kept, meter, config.accept_unanswered)
+        selecting = selection_job(selector, config)
+        outcomes = answer_all(run, selecting, trajectories, kept, meter, *how)
     else:
         assert isinstance(selector, Scorer)
         ask = partial(score_steps, selector)
         scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
-        answer_all(run, scoring, trajectories, {}, meter, config.accept_unanswered)
+        outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
     problems: list[Problem] = []
     if isinstance(selector, HasChecks):
-        found = read_records(selections, Selection)
-        problems += selector.check({one.trajectory_id: one.num_steps for one in found})
-    summary = summarize_selections(read_records(selections, Selection), config, problems, meter)
+        read = read_records(selections, Selection)
+        problems += selector.check({one.trajectory_id: one.num_steps for one in read})
+    found = read_records(selections, Selection)
+    summary = summarize_selections(found, config, outcomes, problems, meter)
     if summary["steps"] and not summary["selected_steps"]:
         reason = "the budget is 0 everywhere, or every selection is empty"
         reason = problems[0].reason if problems else reason
@@ -124,10 +138,23 @@ def _write(
             f"trajectories: {reason.rstrip('.')}. Use other settings and another --out."
         )
     run.write_problems(problems)
+    summary |= _limits(config, trajectories)
     return run.finish(summary | {"chosen_by": describe_choice(selector, config.selector)})
 
 
-def _selecting(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]:
+def _limits(config: SelectConfig, trajectories: Path) -> dict[str, str]:
+    """What the summary says about limits of this run and of its input."""
+    limits = {}
+    if config.limit is not None:
+        limits["limit"] = f"the first {config.limit:,} of {count_trajectories(trajectories):,}"
+    if (limited := describe_limit(trajectories)) is not None:
+        limits["input"] = limited
+    return limits
+
+
+def selection_job(selector: Selector, config: SelectConfig) -> AnswerJob[Selection]:
+    """What a selector is asked about each trajectory, and how the answer is checked."""
+
     def fail(trajectory_id: str, num_steps: int, reason: str) -> Selection:
         return Selection(
             trajectory_id=trajectory_id,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atlas.kinds import Choice
-from atlas.records import Problem, Selection, Usage
+from atlas.records import OutcomeStatus, Problem, Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.selectors.base import (
     SELECTOR,
     HasEstimate,
     HasSentence,
+    HasWorth,
     Scorer,
     Selector,
     problem_with,
@@ -32,19 +33,26 @@ def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, An
         "sentence": sentence,
         "asks_a_model": isinstance(selector, HasEstimate),
         "model": getattr(choice.settings, "model", None),
-    }
+    } | ({"worth": selector.worth} if isinstance(selector, HasWorth) else {})
 
 
 def summarize_selections(
     selections: Iterable[Selection],
     config: SelectConfig,
+    outcomes: Mapping[str, OutcomeStatus],
     problems: list[Problem],
     meter: CostMeter | None,
 ) -> dict[str, Any]:
-    """Counts over all selections. Their problems are added to `problems`."""
+    """Counts over all selections. Their problems are added to `problems`.
+
+    Args:
+        outcomes: how each trajectory ended, by id.
+    """
     num_trajectories = num_steps = num_selected = 0
     sets_own_budget = False
     kinds: Counter[str] = Counter()
+    num_by_outcome: Counter[str] = Counter()
+    selected_by_outcome: Counter[str] = Counter()
     usage = Usage()
     for selection in selections:
         num_trajectories += 1
@@ -53,6 +61,10 @@ def summarize_selections(
         sets_own_budget |= selection.budget != config.budget(selection.num_steps)
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
         usage += selection.usage
+        status = outcomes[selection.trajectory_id]
+        num_by_outcome[status] += 1
+        if selection.critical_steps:
+            selected_by_outcome[status] += len(selection.critical_steps)
         if selection.problem is not None:
             problems.append(problem_with(selection.trajectory_id, selection.problem))
     summary: dict[str, Any] = {
@@ -61,9 +73,17 @@ def summarize_selections(
         "selected_steps": num_selected,
         "share": round(num_selected / num_steps, 4) if num_steps else 0.0,
         "kinds": dict(sorted(kinds.items())),
+        "outcomes": dict(sorted(num_by_outcome.items())),
+        "selected_by_outcome": dict(sorted(selected_by_outcome.items())),
         "problems": len(problems),
-        "usage": (usage if meter is None else meter.paid).model_dump(),
+        "usage": (usage if meter is None else meter.paid.usage).model_dump(),
     }
+    if meter is not None and meter.paid.answered_by:
+        # Most answers first.
+        by_count = sorted(meter.paid.answered_by.items(), key=lambda item: (-item[1], item[0]))
+        summary["answered_by"] = dict(by_count)
+    if meter is not None and meter.paid.estimated:
+        summary["usage_estimated_for"] = meter.paid.estimated
     if meter is not None and meter.price is not None and meter.paid.requests:
         summary["cost_usd"] = round(meter.cost_usd, 6)
     ratio, rounding = config.ratio, config.rounding

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.records import OutcomeStatus, Problem, Trajectory
+from atlas.records import CUT_STEPS, OutcomeStatus, Problem, Trajectory
 
 VALID_STATUSES: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
 
@@ -19,7 +19,10 @@ VALID_STATUSES: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
 class TrajectoryFacts:
     """The facts about a trajectory that are counted, without its text.
 
-    `num_judged_steps` counts the steps for which the environment said whether they were valid.
+    `num_judged_steps` counts the steps for which the environment said whether they were valid. Of
+    these, `num_actionless_steps` had no action, and `num_repeated_steps` repeat an action that was
+    taken earlier in the episode after the same observation. `num_cut_steps` counts the responses
+    that reached the token limit; None if that is not known.
     """
 
     task_id: str
@@ -29,13 +32,32 @@ class TrajectoryFacts:
     num_steps: int
     num_judged_steps: int = 0
     num_invalid_steps: int = 0
+    num_actionless_steps: int = 0
+    num_repeated_steps: int = 0
+    num_cut_steps: int | None = None
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> TrajectoryFacts:
-        judged = [step.is_invalid for step in trajectory.steps if step.is_invalid is not None]
+        judged = [step for step in trajectory.steps if step.is_invalid is not None]
+        acts = [
+            (tuple(message.content for message in step.observation), step.action)
+            for step in judged
+            if step.action is not None
+        ]
+        cut = trajectory.source.details.get(CUT_STEPS)
         task, outcome = trajectory.task, trajectory.outcome
-        steps = (len(trajectory.steps), len(judged), sum(judged))
-        return cls(task.id, task.group, outcome.status, outcome.score, *steps)
+        return cls(
+            task.id,
+            task.group,
+            outcome.status,
+            outcome.score,
+            num_steps=len(trajectory.steps),
+            num_judged_steps=len(judged),
+            num_invalid_steps=sum(bool(step.is_invalid) for step in judged),
+            num_actionless_steps=len(judged) - len(acts),
+            num_repeated_steps=len(acts) - len(set(acts)),
+            num_cut_steps=len(cut) if isinstance(cut, list) else None,
+        )
 
     @property
     def is_valid(self) -> bool:
@@ -77,6 +99,43 @@ class TrajectoryCounts:
     def invalid_step_share(self) -> float | None:
         """Share of invalid steps among judged steps; None if no step was judged."""
         return self.num_invalid_steps / self.num_judged_steps if self.num_judged_steps else None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnShares:
+    """What happened in the turns of valid episodes; a share is None where nothing is known.
+
+    The first two are shares of the judged steps (see `TrajectoryFacts`), `cut` is one of the steps
+    of episodes for which cut answers are known.
+    """
+
+    num_actionless: int
+    num_repeated: int
+    num_cut: int | None
+    actionless: float | None
+    repeated: float | None
+    cut: float | None
+
+    @classmethod
+    def of(cls, episodes: Iterable[TrajectoryFacts]) -> TurnShares:
+        valid = [episode for episode in episodes if episode.is_valid]
+        judged = sum(episode.num_judged_steps for episode in valid)
+        known = [episode for episode in valid if episode.num_cut_steps is not None]
+        actionless = sum(episode.num_actionless_steps for episode in valid)
+        repeated = sum(episode.num_repeated_steps for episode in valid)
+        cut = sum(episode.num_cut_steps or 0 for episode in known)
+        return cls(
+            actionless,
+            repeated,
+            cut if known else None,
+            _share(actionless, judged),
+            _share(repeated, judged),
+            _share(cut, sum(episode.num_steps for episode in known)),
+        )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def count_trajectories(facts: Iterable[TrajectoryFacts]) -> TrajectoryCounts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,3 +29,20 @@ def hold_lock(lock: Path, path: Path) -> FileLock:
             f"{path} is being written by another process. Wait for it, or choose another --out."
         ) from None
     return held
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Let one process at a time write the file `path` and what lies beside it.
+
+    Raises:
+        RunError: another process is in such a block.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    held = hold_lock(lock, path)
+    try:
+        yield
+    finally:
+        # Before the release: a process that waits for this file notices that it is gone.
+        lock.unlink(missing_ok=True)
+        held.release()

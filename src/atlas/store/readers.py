@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
+from atlas.config import StrPath
 from atlas.errors import DataError, RunError
 from atlas.records import Selection, Trajectory
-from atlas.store.record_files import read_records
-from atlas.store.run_folders import read_manifest
+from atlas.store.manifests import read_manifest
+from atlas.store.record_files import RecordIndex, read_records
 
 TRAJECTORY_FILES: dict[str, str] = {
     "collect": "trajectories.jsonl",
@@ -19,13 +20,16 @@ TRAJECTORY_FILES: dict[str, str] = {
 SELECTION_FILE = "selections.jsonl"
 
 
-def read_trajectories(run: Path) -> Iterator[Trajectory]:
+def read_trajectories(run: StrPath) -> Iterator[Trajectory]:
     """The trajectories of a finished run, in file order, one at a time; the run is checked at once.
+
+    "Checked" means that its files have the digests in its manifest.
 
     Raises:
         RunError: not a finished run of a command that writes trajectories.
         DataError: the run holds none, or (while iterating) a line is not a trajectory.
     """
+    run = Path(run)
     command = read_manifest(run, tuple(TRAJECTORY_FILES)).command
     trajectories = read_records(run / TRAJECTORY_FILES[command], Trajectory)
     first = next(trajectories, None)
@@ -37,16 +41,72 @@ def read_trajectories(run: Path) -> Iterator[Trajectory]:
     return chain([first], trajectories)
 
 
-def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Selection]:
+def read_selections(selection_run: StrPath, trajectories_run: StrPath) -> Mapping[str, Selection]:
     """The selections of `selection_run` by trajectory id, in file order.
 
-    No trajectory is read: a digest in the manifest proves that the selections were made from
+    Each is read from the file whenever it is asked for; `dict(…)` of the result holds them all. No
+    trajectory is parsed: a digest in the manifest proves that the selections were made from
     `trajectories_run`.
 
     Raises:
-        RunError: a run is missing or unfinished, or the selection was made from other trajectories.
+        RunError: a run is missing, unfinished or changed, or the selection was made from other
+            trajectories.
         DataError: the selection run is empty, or a line is not a selection.
     """
+    selection_run, trajectories_run = map(Path, (selection_run, trajectories_run))
+    file = _selection_file(selection_run, trajectories_run)
+    selections = RecordIndex(file, Selection, "trajectory_id")
+    if not selections:
+        raise _no_selections(selection_run)
+    return selections
+
+
+def limit_of(run: Path) -> int | None:
+    """The number of items to which a finished run was limited (`limit=N`); None without a limit."""
+    limit = read_manifest(run).config.get("limit")
+    return limit if isinstance(limit, int) else None
+
+
+def describe_limit(run: Path) -> str | None:
+    """A sentence on a run that was limited, for every command that reads it."""
+    limit = limit_of(run)
+    if limit is None:
+        return None
+    what = {"import": "trajectories of its files", "evaluate": "of its tasks"}
+    command = read_manifest(run).command
+    return (
+        f"{run} holds the first {limit:,} {what.get(command, 'trajectories of its input')} only "
+        f"(limit={limit})"
+    )
+
+
+def limits_of(*runs: Path) -> list[str]:
+    """The sentences on those of the runs that were limited."""
+    return [said for run in runs if (said := describe_limit(run)) is not None]
+
+
+def read_selected(
+    selection_run: Path, trajectories_run: Path
+) -> Iterator[tuple[Trajectory, Selection]]:
+    """Each trajectory with its selection, in one pass; the runs are checked at once.
+
+    If the selection was limited, only its trajectories are read.
+
+    Raises:
+        RunError: as `read_selections`; or (while iterating) the selections do not fit the
+            trajectories one by one.
+        DataError: a run is empty, or a line is not such a record.
+    """
+    selections = read_records(_selection_file(selection_run, trajectories_run), Selection)
+    first = next(selections, None)
+    if first is None:
+        raise _no_selections(selection_run)
+    trajectories = islice(read_trajectories(trajectories_run), limit_of(selection_run))
+    return _pairs(chain([first], selections), trajectories, selection_run, trajectories_run)
+
+
+def _selection_file(selection_run: Path, trajectories_run: Path) -> Path:
+    """The file of selections, proved to be made from these trajectories."""
     manifest = read_manifest(trajectories_run, tuple(TRAJECTORY_FILES))
     source = read_manifest(selection_run, ("select",)).inputs.get("trajectories")
     if source is None or source.digest != manifest.digest:
@@ -55,37 +115,29 @@ def read_selections(selection_run: Path, trajectories_run: Path) -> dict[str, Se
             f"{selection_run} was made from other trajectories than those in {trajectories_run}. "
             f"Give the run that it was made from{made_from}, or select again."
         )
-    records = read_records(selection_run / SELECTION_FILE, Selection)
-    selections = {selection.trajectory_id: selection for selection in records}
-    if not selections:
-        raise DataError(f"{selection_run} holds no selections. Remove the folder and select again.")
-    return selections
+    return selection_run / SELECTION_FILE
 
 
-def read_selected(
-    selection_run: Path, trajectories_run: Path
-) -> Iterator[tuple[Trajectory, Selection]]:
-    """Each trajectory with its selection, in one pass; the runs are checked at once.
-
-    Raises:
-        RunError: as `read_selections`; or (while iterating) the selections do not fit the
-            trajectories one by one.
-        DataError: a run is empty, or a line is not such a record.
-    """
-    selections = read_selections(selection_run, trajectories_run)
-    trajectories = read_trajectories(trajectories_run)
-    return _pairs(selections, trajectories, selection_run, trajectories_run)
+def _no_selections(run: Path) -> DataError:
+    return DataError(f"{run} holds no selections. Remove the folder and select again.")
 
 
 def _pairs(
-    selections: dict[str, Selection],
+    selections: Iterator[Selection],
     trajectories: Iterator[Trajectory],
     selection_run: Path,
     trajectories_run: Path,
 ) -> Iterator[tuple[Trajectory, Selection]]:
     advice = "Remove the selection run and select again."
+    # A select command writes the order of the trajectories, so this stays empty.
+    passed: dict[str, Selection] = {}
     for trajectory in trajectories:
-        selection = selections.pop(trajectory.id, None)
+        selection = passed.pop(trajectory.id, None)
+        while selection is None and (read := next(selections, None)) is not None:
+            if read.trajectory_id == trajectory.id:
+                selection = read
+            else:
+                passed[read.trajectory_id] = read
         if selection is None:
             raise RunError(
                 f"{selection_run} has no selection for trajectory '{trajectory.id}' "
@@ -98,8 +150,8 @@ def _pairs(
                 f"{trajectories_run}. {advice}"
             )
         yield trajectory, selection
-    for left in selections:
+    for left in chain(passed.values(), selections):
         raise RunError(
-            f"{selection_run} selects from trajectory '{left}', "
+            f"{selection_run} selects from trajectory '{left.trajectory_id}', "
             f"which is not in {trajectories_run}. {advice}"
         )

@@ -4,32 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, TypeVar
+from uuid import uuid4
+from weakref import finalize
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from atlas.errors import DataError
 
 # Bytes that a writer collects before it writes them.
 BUFFER_BYTES = 1 << 20
+_TEMPORARY = re.compile(r".+\.[0-9a-f]{32}\.tmp", re.DOTALL)
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `path` at the end of the block, or is deleted after an error."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Open a file that replaces `path` at the end of the block, or is deleted after an error.
+
+    Its name is its own, so that two processes that write `path` at once never mix their bytes.
+    """
+    # The beginning of the name says what the file is; all of it could be too long.
+    temporary = path.with_name(f"{path.name[:32]}.{uuid4().hex}.tmp")
     try:
-        with temporary.open("wb", buffering=BUFFER_BYTES) as file:
+        with temporary.open("xb", buffering=BUFFER_BYTES) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(file: Path) -> bool:
+    """Whether `written_whole` made the file, and a killed process left it."""
+    return _TEMPORARY.fullmatch(file.name) is not None
+
+
+def remove_temporary(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of this folder left, or those of its file `name`.
+
+    Only the holder of the lock may do this.
+    """
+    for file in folder.glob("*.tmp"):
+        if is_temporary(file) and file.name.startswith(name[:32]):
+            file.unlink(missing_ok=True)
 
 
 class RecordWriter:
@@ -89,21 +114,76 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     Raises:
         DataError: the file is missing or a line is not such a record; the message names the line.
     """
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            yield _parse(line, kind, path, number)
+
+
+class RecordIndex(Mapping[str, RecordT]):
+    """The records of a JSONL file by one of their fields, in file order, read when asked for.
+
+    Memory holds the keys and the places of the lines. The file stays open while the index is in
+    use.
+
+    Raises:
+        DataError: the file is missing or a line has no such field; when a record is asked for: its
+            line is not such a record.
+    """
+
+    def __init__(self, path: Path, kind: type[RecordT], field: str) -> None:
+        self._path, self._kind = path, kind
+        self._file = _open(path)
+        finalize(self, self._file.close)
+        self._lock = Lock()
+        self._last: tuple[str, RecordT | None] = "", None
+        # Line number and offset by key.
+        self._places: dict[str, tuple[int, int]] = {}
+        offset = 0
+        for number, line in enumerate(self._file, start=1):
+            try:
+                key = from_json(line)[field]
+            except (ValueError, KeyError, TypeError):
+                # This names what is wrong.
+                key = getattr(_parse(line, kind, path, number), field)
+            self._places[key] = number, offset
+            offset += len(line)
+
+    def __getitem__(self, key: str) -> RecordT:
+        last, record = self._last
+        if record is not None and last == key:
+            return record
+        number, offset = self._places[key]
+        with self._lock:
+            self._file.seek(offset)
+            line = self._file.readline()
+        self._last = key, (record := _parse(line, self._kind, self._path, number))
+        return record
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _open(path: Path) -> BinaryIO:
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield kind.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    place = ".".join(str(part) for part in first["loc"]) or "the line"
-                    raise DataError(
-                        f"{path} line {number}: {place}: {first['msg']}, "
-                        f"expected a {kind.__name__}. Remove the folder, make the run again."
-                    ) from None
+        return path.open("rb")
     except FileNotFoundError:
         advice = "Remove the folder and make the run again."
         raise DataError(f"{path} is missing from a finished run folder. {advice}") from None
+
+
+def _parse(line: bytes, kind: type[RecordT], path: Path, number: int) -> RecordT:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise DataError(
+            f"{path} line {number}: {place}: {first['msg']}, "
+            f"expected a {kind.__name__}. Remove the folder, make the run again."
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

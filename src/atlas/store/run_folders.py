@@ -11,81 +11,83 @@ and the same command continues it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import errno
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from atlas.config import Config, result_settings, write_yaml
 from atlas.errors import AtlasError, RunError
 from atlas.records import Problem
 from atlas.store.locks import hold_lock
-from atlas.store.record_files import RecordT, file_digest, write_records, write_text
+from atlas.store.manifests import (
+    MANIFEST_FILE,
+    Input,
+    Manifest,
+    check_outputs,
+    parse_manifest,
+    read_manifest,
+    relative_path,
+    run_input,
+    write_manifest,
+)
+from atlas.store.paths import check_path
+from atlas.store.record_files import (
+    RecordT,
+    file_digest,
+    is_temporary,
+    remove_temporary,
+    write_records,
+    write_text,
+)
 from atlas.store.record_log import RecordLog
 from atlas.store.versions import installed_versions
 
-MANIFEST_FILE = "manifest.json"
+# What stages use of run folders, whichever file of this package holds it.
+__all__ = [
+    "MANIFEST_FILE",
+    "OWN_FILES",
+    "Input",
+    "Inputs",
+    "Manifest",
+    "Run",
+    "check_folder",
+    "read_manifest",
+    "relative_path",
+    "run_input",
+    "start_run",
+]
+
+FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Files that start_run writes; all other files are output.
 OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")
-
-
-class Input(BaseModel):
-    """An input of a run: a path relative to the run folder, or a hub id (without a digest)."""
-
-    model_config = ConfigDict(frozen=True)
-    path: str
-    digest: str | None = None
 
 
 # Inputs, or a function that reads them if that is expensive and only a comparison needs them.
 Inputs = Mapping[str, Input] | Callable[[], Mapping[str, Input]]
 
 
-class Manifest(BaseModel):
-    """How a run folder was made, and what is in it.
-
-    `result_settings` are the settings in `config` that affect the result, by dotted name. `day` is
-    the date on which the run was started; it stays the same when the run is continued.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    version: int = 1
-    command: str
-    status: str = "running"
-    config: dict[str, Any]
-    result_settings: dict[str, Any] = {}
-    inputs: dict[str, Input] = {}
-    outputs: dict[str, str] = {}
-    summary: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    wall_seconds: float = 0.0
-    day: date | None = None
-
-    @property
-    def digest(self) -> str:
-        """One hash over all outputs: a later run stores it to prove which data it was made from."""
-        return hashlib.sha256(json.dumps(self.outputs, sort_keys=True).encode()).hexdigest()
-
-
 class Run:
-    """A run folder that is being written: holds the lock and opens record logs."""
+    """A run folder that is being written: holds the lock and opens record logs.
+
+    Its path is absolute, because an environment may change the working directory.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, lock: FileLock) -> None:
         self.path = path
         self.manifest = manifest
         self._lock = lock
         self._started = time.monotonic()
+        self._is_discarded = False
 
     @property
     def finished(self) -> bool:
-        return self.manifest.status == "finished"
+        return self.manifest.finished
 
     def log(
         self, name: str, kind: type[RecordT], key: Callable[[RecordT], str]
@@ -114,27 +116,29 @@ class Run:
             if file.is_file() and _is_output(name):
                 known = (digests or {}).get(name.as_posix())
                 outputs[name.as_posix()] = known or file_digest(file)
-        self._write_manifest(
-            status="finished",
-            inputs=self.manifest.inputs if inputs is None else dict(inputs),
-            outputs=outputs,
-            summary=dict(summary),
-        )
+        done = {"summary": dict(summary)} | ({} if inputs is None else {"inputs": dict(inputs)})
+        self._write_manifest(self.manifest.with_outputs(self.path, outputs), **done)
         return self.manifest
+
+    def discard(self) -> None:
+        """Remove the run when it is closed, because it made nothing."""
+        self._is_discarded = True
 
     def close(self) -> None:
         try:
-            # Keep the time spent so far for the next attempt.
-            if not self.finished:
-                self._write_manifest()
+            if self._is_discarded:
+                _remove_own_files(self.path)
+            elif not self.finished:
+                # Keep the time spent so far for the next attempt.
+                self._write_manifest(self.manifest)
         finally:
             self._lock.release()
 
-    def _write_manifest(self, **update: Any) -> None:
+    def _write_manifest(self, manifest: Manifest, **update: Any) -> None:
         started, self._started = self._started, time.monotonic()
-        seconds = round(self.manifest.wall_seconds + self._started - started, 2)
-        self.manifest = self.manifest.model_copy(update={**update, "wall_seconds": seconds})
-        _write_manifest(self.path, self.manifest)
+        seconds = round(manifest.wall_seconds + self._started - started, 2)
+        manifest = manifest.model_copy(update={**update, "wall_seconds": seconds})
+        self.manifest = write_manifest(self.path / MANIFEST_FILE, manifest)
 
     def __enter__(self) -> Run:
         return self
@@ -167,15 +171,23 @@ def start_run(
     """
     manifest = _new_manifest(command, config, inputs)
     _refuse_foreign_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    lock = hold_lock(path / ".lock", path)
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = hold_lock(path / ".lock", path)
+    except OSError as error:
+        if error.errno not in FOLDER_ERRORS:
+            raise
+        raise RunError(
+            f"the run folder {path} cannot be written ({error.strerror}). Choose another --out, or "
+            "change its permissions."
+        ) from None
+    try:
+        remove_temporary(path)
         earlier = _earlier_run(path, manifest, type(config), inputs, keeps_unfinished)
         if earlier is not None:
-            return Run(path, earlier, lock)
+            return Run(path.absolute(), earlier, lock)
         write_text(path / "config.yaml", write_yaml(config))
-        _write_manifest(path, manifest)
-        return Run(path, manifest, lock)
+        return Run(path.absolute(), write_manifest(path / MANIFEST_FILE, manifest), lock)
     except BaseException:
         lock.release()
         raise
@@ -192,52 +204,23 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
     _earlier_run(path, _new_manifest(command, config, inputs), type(config), inputs, True)
 
 
-def read_manifest(path: Path, commands: Sequence[str] = ()) -> Manifest:
-    """The manifest of a finished run folder made by one of `commands` (any, if empty).
-
-    Raises:
-        RunError: the folder is missing, unfinished or of another kind.
-    """
-    if not path.exists():
-        maker = f"atlas {commands[0]}" if commands else "an atlas command"
-        advice = f"Check the path, or make it first with {maker} … --out {path}"
-        raise RunError(f"run folder {path} does not exist. {advice}")
-    if not (path / MANIFEST_FILE).exists():
-        raise RunError(
-            f"{path} is not a run folder: it has no {MANIFEST_FILE}. "
-            "Give a folder that an atlas command wrote."
-        )
-    manifest = _read_manifest(path)
-    if commands and manifest.command not in commands:
-        raise RunError(
-            f"{path} was written by 'atlas {manifest.command}', "
-            f"expected one of: {', '.join(commands)}."
-        )
-    if manifest.status != "finished":
-        raise RunError(
-            f"{path} is not finished. Run its 'atlas {manifest.command}' command again: "
-            "it continues where it stopped."
-        )
-    return manifest
-
-
-def run_input(path: Path, out: Path, commands: Sequence[str] = ()) -> Input:
-    """A finished run folder as an input of the run at `out`."""
-    return Input(path=relative_path(path, out), digest=read_manifest(path, commands).digest)
-
-
-def relative_path(path: Path, start: Path) -> str:
-    """`path` relative to the folder `start`, so that run folders can be moved together."""
-    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
-
-
 def _is_output(file: Path) -> bool:
     unfinished = any(part.endswith((".partial", ".tmp")) for part in file.parts)
     return not unfinished and file.as_posix() not in OWN_FILES
 
 
+def _remove_own_files(path: Path) -> None:
+    """Remove a run folder that holds only a run's own files."""
+    remove_temporary(path)
+    for name in OWN_FILES:
+        (path / name).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
+
+
 def _refuse_foreign_folder(path: Path) -> None:
-    """Raise if the folder holds files that do not belong to a run."""
+    """Raise if the folder cannot be used, or holds files that do not belong to a run."""
+    check_path(path, "the run folder")
     if not path.exists() or (path / MANIFEST_FILE).exists():
         return
     if not path.is_dir():
@@ -255,21 +238,11 @@ def _holds_work(path: Path) -> bool:
     """Whether a folder holds results, not only a run's own, unfinished or empty files."""
     own = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
     return any(
-        file.name not in own and not (file.is_file() and file.stat().st_size == 0)
+        file.name not in own
+        and not is_temporary(file)
+        and not (file.is_file() and file.stat().st_size == 0)
         for file in path.iterdir()
     )
-
-
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    write_text(path / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        advice = "Remove the folder and make the run again."
-        raise RunError(f"{path / MANIFEST_FILE} cannot be read: {error}. {advice}") from None
 
 
 def _new_manifest(command: str, config: Config, inputs: Inputs | None) -> Manifest:
@@ -289,11 +262,13 @@ def _earlier_run(
     """The same run, finished or to be continued; None where the folder holds no work to keep."""
     if not (path / MANIFEST_FILE).exists():
         return None
-    earlier = _read_manifest(path)
+    earlier = parse_manifest(path / MANIFEST_FILE)
     is_kept = keeps_unfinished or earlier.command != now.command
-    if earlier.status != "finished" and not (is_kept and _holds_work(path)):
+    if not earlier.finished and not (is_kept and _holds_work(path)):
         return None
     _check_same_run(path, earlier, now, kind, inputs)
+    if earlier.finished:
+        check_outputs(path, earlier)
     return earlier
 
 

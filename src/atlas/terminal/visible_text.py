@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
@@ -65,15 +68,63 @@ def print_text(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
 
 
-def print_whole(console: Console, table: Table) -> None:
-    """Print a table without cutting cells; on a narrow terminal its lines exceed the width."""
-    from rich.measure import Measurement
+def print_whole(console: Console, table: Table, num_names: int = 1) -> None:
+    """Print a table in parts that fit the width, without cutting a cell.
 
-    narrow = console.width
-    console.width = 100_000
-    console.width = max(narrow, Measurement.get(console, console.options, table).maximum)
-    console.print(table, soft_wrap=True)
-    console.width = narrow
+    Each part has the first `num_names` columns and as many others as fit. Where not even one fits,
+    each row becomes a list.
+    """
+    from dataclasses import replace
+
+    from rich.measure import Measurement
+    from rich.table import Table as RichTable
+
+    def part(indices: Sequence[int]) -> RichTable:
+        chosen = copy(table)
+        chosen.columns = [
+            replace(column, _index=place, overflow="fold", no_wrap=column.justify == "right")
+            for place, column in enumerate(table.columns[index] for index in indices)
+        ]
+        return chosen
+
+    def fits(indices: Sequence[int]) -> bool:
+        needed = Measurement.get(console, console.options.update(width=10**6), part(indices))
+        return needed.maximum <= console.width
+
+    names = list(range(min(num_names, len(table.columns))))
+    others = [index for index in range(len(table.columns)) if index not in names]
+    if not all(map(fits, [[*names, index] for index in others] or [names])):
+        _print_rows(console, table)
+        return
+    parts: list[list[int]] = [names]
+    for index in others:
+        if parts[-1] != names and not fits([*parts[-1], index]):
+            parts.append(list(names))
+        parts[-1] = [*parts[-1], index]
+    for number, indices in enumerate(parts):
+        shown = part(indices)
+        if number:
+            shown.title = None
+        console.print(shown)
+
+
+def _print_rows(console: Console, table: Table) -> None:
+    """Print each row of a table as a list of its cells; no line is wider than the console."""
+    from rich.text import Text
+
+    def text(cell: object) -> Text:
+        return cell if isinstance(cell, Text) else console.render_str(str(cell))
+
+    if table.title:
+        console.print(text(table.title))
+    columns = [(text(column.header), list(column.cells)) for column in table.columns]
+    for row in range(table.row_count):
+        for place, (heading, cells) in enumerate(columns):
+            line = text(cells[row])
+            if place and line.plain:
+                line = Text.assemble("  ", heading, ": ", line)
+            if line.plain:
+                console.print(line, overflow="fold")
 
 
 @lru_cache(maxsize=4096)

@@ -27,13 +27,6 @@ class BaseModel:
         self.is_copy = not hasattr(model, "get_base_model")
         self.model = copy.deepcopy(model).requires_grad_(False).eval() if self.is_copy else model
 
-    @property
-    def head(self) -> Any:
-        """The layer from hidden states to logits; usable outside `active`."""
-        head = self.model.get_output_embeddings()
-        # A head with adapters on it wraps the base's own.
-        return head.get_base_layer() if hasattr(head, "get_base_layer") else head
-
     @contextmanager
     def active(self) -> Iterator[Any]:
         """Run the base model without gradient and dropout. It uses no random numbers.

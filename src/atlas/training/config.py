@@ -9,6 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.local.load import Precision
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.tool_schemas import TOOLS_HELP
 from atlas.rendering.truncation import Truncation
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
@@ -44,6 +46,9 @@ class LoraConfig(Config):
         description="4bit: keep the frozen base model in four bits (QLoRA, arXiv "
         "2305.14314; needs the extra `qlora`)",
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train", "lora") if self.quantize is None else ("train", "lora", "qlora")
 
 
 class EngineConfig(Config):
@@ -81,6 +86,15 @@ class TrainConfig(Config):
 
     model: Annotated[str, BY_CONTENT] = Field(
         description="a hub id, a model folder, or a run folder of train"
+    )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=f"{CHAT_TEMPLATE_HELP}; saved with the checkpoint"
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
+    allow_empty_steps: bool = Field(
+        default=False,
+        description="also train on selected steps of which the chat template writes only the "
+        "end of turn, instead of stopping",
     )
     epochs: float = Field(default=1.0, gt=0, description="passes over the trajectories")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
@@ -217,3 +231,6 @@ class TrainConfig(Config):
         """How many tokens before each supervised token carry gradient; None: the whole context."""
         kind, _, number = self.context_gradient.partition(":")
         return None if kind == "full" else int(number or 0)
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)

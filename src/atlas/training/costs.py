@@ -105,13 +105,17 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Co
     return [Cost(name, setting, run.tokens, number) for name, setting, run, number in rows]
 
 
-def count_run_tokens(steps: Steps, config: TrainConfig, parts: Sequence[str]) -> int:
+def count_run_tokens(
+    steps: Steps, config: TrainConfig, parts: Sequence[str], one_by_one: bool = False
+) -> int:
     """Tokens that all forward passes run over with these parts of the engine, padding included.
 
     It is computed for one process. Several processes divide each step first, and share fewer
     prompts.
     """
     packs, shares = "packing" in parts, "shared_prompts" in parts
+    if one_by_one:
+        config = config.model_copy(update={"micro_batch_size": 1})
     batches = _cut(steps, config, packs, shares)
     return sum(_num_run_tokens(batch, packs, shares) for batch in batches)
 

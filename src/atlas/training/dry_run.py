@@ -10,12 +10,12 @@ from rich.table import Column, Table
 from atlas.models.local.load import load_renderer, locate_model, resolve_precision
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
-from atlas.store.readers import read_selected
-from atlas.terminal.visible_text import print_text, visible, visible_line
+from atlas.store.readers import limits_of, read_selected
+from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
-from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
 from atlas.training.model_shape import measure_shape
 from atlas.training.schedule import schedule_examples
 
@@ -28,7 +28,8 @@ def print_training_plan(
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
             trajectories.
-        DataError: a selected step lacks the weight that the config names.
+        DataError: a selected step lacks the weight that the config names, or is rendered as an end
+            of turn only.
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
 
@@ -37,9 +38,11 @@ def print_training_plan(
 
     place = locate_model(config.model)
     settings = read_model_settings(place)
-    renderer = load_renderer(place, config.date)
+    renderer = load_renderer(place, config.chat_template, config.date)
     built = build_examples(read_selected(selection, trajectories), renderer, config)
-    for text in (*renderer.notes, *_describe(built, config)):
+    limits = limits_of(selection, trajectories)
+    notes = built.unwritten.notes(renderer, "selected steps")
+    for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
         line(text)
     if not built.examples:
         line(
@@ -48,6 +51,7 @@ def print_training_plan(
             f"--selection {selection}"
         )
         return
+    check_empty_steps(built, renderer, config)
     check_tokens(settings, built, config.model)
     schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = schedule.examples
@@ -61,7 +65,7 @@ def print_training_plan(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
         f"{shape.hidden:,}"
     )
-    console.print(_cost_table(count_costs(shape, config, steps), config.engine))
+    print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import ModelError
+from atlas.errors import DataError, ModelError
 from atlas.records import Problem, Selection, Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten, refuse_empty_steps
 from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample, steps_stopped_early
+from atlas.rendering.tool_schemas import read_tools, with_tools
+from atlas.rendering.unwritten import WORDS, name_parts
 from atlas.training.config import TrainConfig
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
 
@@ -72,6 +75,7 @@ class ExampleSet:
     Attributes:
         num_tokens: all rendered tokens, including the tails that are left out.
         problems: trajectories that were left out, and why.
+        unwritten: what the chat template does not write, of the selected steps and around them.
         sources: number of trajectories per source.
     """
 
@@ -84,6 +88,7 @@ class ExampleSet:
     num_tokens: int = 0
     problems: tuple[Problem, ...] = ()
     sources: Counter[str] = field(default_factory=Counter)
+    unwritten: UnwrittenCount = field(default_factory=UnwrittenCount)
 
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
@@ -117,11 +122,13 @@ def build_examples(
 
     Raises:
         DataError: a selected step lacks the weight that `config.step_weights` names.
+        ConfigError: `config.tools` is not a file of tool schemas.
     """
+    tools = read_tools(config.tools)
     built = []
     for trajectory, selection in selected:
         advance()
-        built.append(_build(trajectory, selection, renderer, config))
+        built.append(_build(with_tools(trajectory, tools), selection, renderer, config))
     examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
@@ -135,7 +142,18 @@ def build_examples(
         sum(one.num_tokens for one in built),
         tuple(problem for one in built for problem in one.problems),
         sum((one.sources for one in built), Counter()),
+        sum((one.unwritten for one in built), UnwrittenCount()),
     )
+
+
+def check_empty_steps(examples: ExampleSet, renderer: Renderer, config: TrainConfig) -> None:
+    """Refuse selected steps that would only train the model to say nothing.
+
+    Raises:
+        DataError: there are some, and the config does not allow them.
+    """
+    if examples.unwritten.empty and not config.allow_empty_steps:
+        raise DataError(refuse_empty_steps(examples.unwritten, renderer, "selected steps"))
 
 
 def _build(
@@ -166,7 +184,7 @@ def _build(
         pairs = zip(examples, of_tokens, strict=True)
         examples = [_with_weights(example, of_token) for example, of_token in pairs]
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
-    unwritten = sum(len(chosen.intersection(example.unwritten_thinking)) for example in tokenized)
+    unwritten = count_unwritten(tokenized, renderer, chosen)
     cut = {step for example in tokenized for step in example.cut_observations}
     stopped: set[int] = set()
     for example in tokenized:
@@ -176,8 +194,16 @@ def _build(
         "tokens differ from what a model generates": stopped,
         f"{dropped} of {len(chosen)} selected steps lie beyond {limit}": dropped,
         f"{len(cut)} observations are left out, so that more selected steps fit into {limit}": cut,
-        f"the chat template does not write the thinking of {unwritten} of {len(chosen)} selected "
-        "steps": unwritten,
+        **{
+            f"the chat template does not write the {WORDS[part]} of {number} of {len(chosen)} "
+            "selected steps": number
+            for part, number in unwritten.of_steps.items()
+        },
+        "the chat template does not write all of the context: "
+        f"{name_parts(unwritten.of_contexts)} are missing": len(unwritten.of_contexts),
+        f"{len(unwritten.empty)} of {len(chosen)} selected steps are an end of turn only": len(
+            unwritten.empty
+        ),
     }
     return replace(
         nothing,
@@ -187,6 +213,7 @@ def _build(
         num_cut_observations=len(cut),
         num_tokens=sum(len(example.token_ids) for example in tokenized),
         problems=_problems(trajectory, *(reason for reason, applies in reasons.items() if applies)),
+        unwritten=unwritten,
     )
 
 

@@ -63,7 +63,8 @@ def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = N
     """Σ w · −log π and Σ KL of one micro-batch, shape [2], with gradient. No base model: KL is 0.
 
     Args:
-        model: a causal LM whose forward takes a boolean `logits_to_keep` of shape [B, T].
+        model: a causal LM. If its forward takes a boolean `logits_to_keep` of shape [B, T], it
+            computes no other logits.
         inputs: the result of `pad`.
     """
     supervised, anchors = predicting_places(inputs["labels"]), inputs["anchors"]
@@ -73,15 +74,22 @@ def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = N
         kept = supervised | anchors
         # Shape [M, V].
         with base.active() as before:
-            base_logits = before(logits_to_keep=anchors, **options).logits
+            base_logits = _logits_at(before, anchors, options)
     # Shape [K, V].
-    logits = model(logits_to_keep=kept, **options).logits
+    logits = _logits_at(model, kept, options)
     targets = inputs["labels"][:, 1:][supervised[:, :-1]]
     cross_entropy = sum_cross_entropy(logits[supervised[kept]], targets, inputs["weights"])
     divergence = torch.zeros_like(cross_entropy)
     if base is not None:
         divergence = sum_divergence(logits[anchors[kept]], base_logits)
     return torch.stack((cross_entropy, divergence))
+
+
+def _logits_at(model: Any, kept: Tensor, options: dict[str, Any]) -> Tensor:
+    """The logits at the positions `kept` (boolean, shape [B, T]), shape [K, V]."""
+    logits: Tensor = model(logits_to_keep=kept, **options).logits
+    # A model that does not know the option returns the logits of all positions.
+    return logits if logits.dim() == 2 else logits[kept]
 
 
 def sum_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -11,16 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
-from atlas.models.local.load import ModelPlace, load_renderer, locate_model, model_input
+from atlas.models.local.load import (
+    ModelPlace,
+    load_renderer,
+    locate_model,
+    model_input,
+    rendering_inputs,
+)
+from atlas.presenting.outcome_shares import failure_note
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import TRAJECTORY_FILES, read_selected
+from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
 from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples
+from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
@@ -39,7 +47,9 @@ COUNTS = (
 )
 
 
-def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: Path) -> Manifest:
+def train_agent(
+    config: TrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
+) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
     Under torchrun or accelerate launch every process calls it with the same arguments, and all get
@@ -52,6 +62,7 @@ def train_agent(config: TrainConfig, trajectories: Path, selection: Path, out: P
         DataError: no token would be supervised, or a selected step lacks its weight.
         HubError: the run is finished, and the hub refused its checkpoint.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
     with meet_ranks() as ranks, ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
         run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
@@ -84,6 +95,7 @@ def _check(
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),
         "model": model_input(config.model, out),
+        **rendering_inputs(out, config.chat_template, config.tools),
     }
 
 
@@ -105,10 +117,13 @@ def _train(
     examples, renderer = ranks.together(read)
     ranks.on_first(lambda: run.write_problems(examples.problems) if run else None)
     ranks.together(lambda: _check_supervision(examples, config, out))
+    ranks.together(lambda: check_empty_steps(examples, renderer, config))
     order = config.epochs, config.batch_size, config.seed
     schedule = ranks.together(lambda: schedule_examples(examples.by_trajectory, *order))
     ranks.together(lambda: check_tokens(settings, examples, config.model))
-    for note in renderer.notes:
+    limits = limits_of(selection, trajectories)
+    unwritten = examples.unwritten.notes(renderer, "selected steps")
+    for note in (*renderer.notes, *limits, *unwritten):
         say(note)
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
@@ -116,6 +131,9 @@ def _train(
         f"run, {examples.num_supervised_tokens:,} supervised ({share:.1%} of "
         f"{examples.num_tokens:,})"
     )
+    selected = read_manifest(selection).summary.get("selected_by_outcome") or {}
+    if failures := failure_note(selected, trajectories):
+        say(f"note: {failures}")
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, schedule, out, ranks)
@@ -123,7 +141,10 @@ def _train(
         **_describe(examples, config),
         **tuned.summary,
         "template_digest": _template_digest(renderer),
+        "selected_by_outcome": selected,
     }
+    if limits := limits_of(selection, trajectories):
+        summary["limited"] = "; ".join(limits)
 
     def save() -> Manifest:
         assert run is not None
@@ -144,7 +165,7 @@ def _read_examples(
     day: datetime.date | None,
 ) -> tuple[ExampleSet, Renderer]:
     selected = read_selected(selection, trajectories)
-    renderer = load_renderer(place, day)
+    renderer = load_renderer(place, config.chat_template, day)
     total = read_manifest(selection).summary.get("trajectories")
     with show_progress("tokenizing", total) as bar:
         return build_examples(selected, renderer, config, bar.advance), renderer
@@ -178,6 +199,8 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
         "loss_normalizer": config.loss_normalizer,
         "step_weights": config.step_weights,
     }
+    if unwritten := examples.unwritten.as_summary():
+        summary["num_unwritten"] = unwritten
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

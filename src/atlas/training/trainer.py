@@ -21,7 +21,6 @@ from atlas.errors import ModelError
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, sum_losses
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
@@ -129,7 +128,7 @@ class CriticalStepTrainer(Trainer):
         sharded model communicate in each pass.
         """
         tokens = [example.input_ids for example in examples]
-        limits = (self.max_tokens, self.max_examples)
+        limits = (self.max_tokens, 1 if self.engine.one_by_one else self.max_examples)
         ways = ("packing" not in self.engine.parts, "shared_prompts" in self.engine.parts)
         batches = cut_into_micro_batches(tokens, *limits, *ways)
         if self.accelerator.num_processes > 1:
@@ -148,12 +147,7 @@ class CriticalStepTrainer(Trainer):
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None
-        examples = inputs["examples"]
-        if self.engine.parts:
-            sums = self.engine.losses(model, examples)
-        else:
-            padded = {name: tensor.to(self.args.device) for name, tensor in pad(examples).items()}
-            sums = sum_losses(model, padded, self.engine.base)
+        sums = self.engine.losses(model, inputs["examples"])
         # Ranks average their gradients, so each scales by their number to make a sum over all of
         # them. A sum over nothing is 0.
         counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)

@@ -63,7 +63,8 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
     model = ranks.together(lambda: _load(config, precision))
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
     base = BaseModel(model) if config.kl_weight and has_anchors else None
-    engine = _make_engine(config, model, base, precision, ranks)
+    longest = max(len(example.input_ids) for step in steps for example in step)
+    engine = _make_engine(config, model, base, precision, longest, ranks)
     parts = engine.parts
     started = time.monotonic()
     with show_progress("training", num_steps) as bar:
@@ -103,7 +104,7 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         "precision": precision,
         "engine": " ".join(parts) or "plain",
         "attention": ", ".join(sorted(engine.ways)) or "the model's own",
-        "num_run_tokens": count_run_tokens(steps, config, parts),
+        "num_run_tokens": count_run_tokens(steps, config, parts, engine.one_by_one),
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
@@ -134,7 +135,9 @@ def _load(config: TrainConfig, precision: str) -> Any:
     return load_with_adapters(place, config.lora, precision)
 
 
-def _make_engine(config: TrainConfig, model: Any, base: Any, precision: str, ranks: Ranks) -> Any:
+def _make_engine(
+    config: TrainConfig, model: Any, base: Any, precision: str, longest: int, ranks: Ranks
+) -> Any:
     """Make the engine. Rank 0 tries its parts for all ranks.
 
     The models of all ranks must be equal, and with FSDP the other ranks may not have weights yet.
@@ -146,13 +149,16 @@ def _make_engine(config: TrainConfig, model: Any, base: Any, precision: str, ran
 
     autocast = torch.bfloat16 if precision == "bf16" else None
     chosen = ranks.on_first(
-        lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base)
+        lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base, longest)
     )
     engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
     engine.put_in(ranks.of_first(lambda: engine.parts))
     engine.uses_flash = ranks.of_first(lambda: engine.uses_flash)
+    engine.one_by_one = ranks.of_first(lambda: engine.one_by_one)
     if chosen and chosen.flash_problem:
         say(f"flash attention is not used: {chosen.flash_problem}")
+    if chosen and chosen.one_by_one:
+        say(f"each sequence has a forward pass of its own: {chosen.one_by_one}")
     for part, reason in (chosen.left_out if chosen else {}).items():
         say(f"engine.{part} is not used: {reason}")
     return engine

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import SPEED_ONLY, Config, StrPath
 from atlas.environments.base import ENVIRONMENT, Environment, HasExpert
 from atlas.environments.checked import list_tasks
 from atlas.environments.episode import trajectory_id
@@ -66,13 +66,14 @@ class CollectConfig(Config):
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
 
-def collect_experts(config: CollectConfig, out: Path) -> Manifest:
+def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
     """Play the experts' episodes into the run folder `out`; an interrupted run continues.
 
     Raises:
         ConfigError: the environment is unknown, has no such split or settings, or has no expert.
         RunError: the folder belongs to another run.
     """
+    out = Path(out)
     tasks = _tasks(config)
     with start_run(out, COMMAND, config) as run:
         if run.finished:
@@ -83,7 +84,9 @@ def collect_experts(config: CollectConfig, out: Path) -> Manifest:
                 keyed = zip(order, tasks, strict=True)
                 missing = [task for key, task in keyed if key not in log.done]
                 if missing:
-                    _play_into(log, config, missing, num_done=len(tasks) - len(missing))
+                    # A world may go to another directory; the caller's paths stay valid.
+                    with chdir(os.curdir):
+                        _play_into(log, config, missing, num_done=len(tasks) - len(missing))
                 log.seal(order)
         summary, problems = summarize(read_records(log.path, Trajectory))
         run.write_problems(problems)
@@ -137,7 +140,7 @@ def _open_worker(
 
 
 def _play_chunk(config: CollectConfig, worlds: Worlds, tasks: Sequence[Task]) -> list[Trajectory]:
-    player, source = ExpertPlayer(), _source(config)
+    player, source = ExpertPlayer(worlds), _source(config)
     openings = []
     for task in tasks:
         take_seat = partial(player.seat, task.id, seed=episode_seed(task, config.seed))

@@ -13,8 +13,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from atlas.presenting.outcome_shares import describe_shares
 from atlas.store.run_folders import Manifest
-from atlas.terminal.visible_text import visible_line
+from atlas.terminal.visible_text import print_whole, visible_line
 
 ROWS_SHOWN = 12
 BAR_WIDTH = 40
@@ -22,8 +23,11 @@ BAR_WIDTH = 40
 
 def print_import(manifest: Manifest, out: Path, console: Console) -> None:
     """The tables, and three closing lines: what came in, what went out, what was left out."""
-    for part in _tables(manifest.summary):
-        console.print(part)
+    for part in _tables(manifest.summary, min(BAR_WIDTH, console.width - 24)):
+        if isinstance(part, Table):
+            print_whole(console, part)
+        else:
+            console.print(part)
         console.print()
     for name, text in _closing(manifest, out).items():
         console.print(_plain(f"{name + ':':11}{text}"), soft_wrap=True)
@@ -34,14 +38,14 @@ def _plain(text: str) -> Text:
     return Text(visible_line(text))
 
 
-def _tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _tables(summary: Mapping[str, Any], bar_width: int) -> Iterator[RenderableType]:
     yield _group_table(summary["groups"])
     if spread := summary["steps_per_trajectory"]:
         yield Text(
             f"steps per trajectory: min {spread['min']}, median {spread['median']}, "
             f"95 % up to {spread['p95']}, max {spread['max']}"
         )
-        yield _bars(spread["histogram"])
+        yield _bars(spread["histogram"], max(4, bar_width))
     yield _size_table(summary["characters"], summary.get("tokens"))
     if summary["notes"]:
         notes = _table("kept, but odd", "steps")
@@ -63,12 +67,12 @@ def _group_table(groups: Mapping[str, Any]) -> Table:
     return table
 
 
-def _bars(histogram: list[list[int]]) -> Table:
+def _bars(histogram: list[list[int]], width: int) -> Table:
     bars = Table.grid(padding=(0, 1))
     most = max(count for _, _, count in histogram)
     for low, high, count in histogram:
         label = str(low) if low == high else f"{low}–{high}"
-        bar = "█" * (-(-BAR_WIDTH * count // most)) if count else ""
+        bar = "█" * (-(-width * count // most)) if count else ""
         bars.add_row(Text(label, justify="right"), Text(bar), f"{count:,}")
     return bars
 
@@ -90,12 +94,12 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
     formats = ", ".join(
         f"{name} {count:,}" if num_files > 1 else name for name, count in summary["formats"].items()
     )
-    statuses = ", ".join(f"{status} {count:,}" for status, count in summary["outcomes"].items())
+    statuses = describe_shares(summary["outcomes"])
     files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
     return {
         "in": f"{shown}: {files}, format {formats}",
-        "out": f"{out}: trajectories {summary['trajectories']:,} ({statuses}), "
-        f"steps {summary['steps']:,}",
+        "out": f"{out}: trajectories {summary['trajectories']:,}, steps {summary['steps']:,}"
+        + (f"; outcomes {statuses}" if statuses else ""),
         "left out": _left_out(summary, out),
     }
 
@@ -108,6 +112,8 @@ def _left_out(summary: Mapping[str, Any], out: Path) -> str:
             "; …" if len(reasons) > 3 else ""
         )
         parts.append(f"{summary['problems']:,} ({listed}), see {out / 'problems.jsonl'}")
+    if "limit" in summary:
+        parts.append(f"kept {summary['limit']}")
     return "; ".join(parts) or "nothing"
 
 

@@ -19,14 +19,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.errors import AtlasError, DataError
 from atlas.kinds import Choice
 from atlas.records import Problem
+from atlas.shipped import FOLDER, shipped
+from atlas.store.paths import check_path, shown_path
 from atlas.store.record_files import RecordWriter, file_digest
-from atlas.store.run_folders import OWN_FILES, Manifest, Run, start_run
+from atlas.store.run_folders import Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
 from atlas.trajectories.filters import Filter, dropped_by, make_filters
 from atlas.trajectories.find_files import (
@@ -47,10 +49,17 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
+# Stands for the digest of a file that cannot be read.
+UNREADABLE = "unreadable"
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _shown(paths: tuple[str, ...]) -> list[str]:
+    """The paths as a manifest can hold them."""
+    return [shown_path(path) for path in paths]
 
 
 # One text, or a list of them.
@@ -60,12 +69,16 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 class ImportConfig(Config):
     """What to read, how, and what to keep of it."""
 
-    paths: Annotated[Texts, BY_CONTENT] = Field(
+    paths: Annotated[Texts, BY_CONTENT, PlainSerializer(_shown, when_used="json")] = Field(
         min_length=1,
         description="files, folders, run folders or patterns to read, in this order; - is stdin",
     )
     format: Annotated[Choice, FORMAT] | None = Field(
         default=None, description="how all files are read; by default the content of each decides"
+    )
+    follow_links: bool = Field(
+        default=False,
+        description="follow links in a folder that lead out of it, or to another folder",
     )
     strict: bool = Field(
         default=False,
@@ -90,6 +103,12 @@ class ImportConfig(Config):
         default=False,
         description="keep trajectories that are equal word for word, under ids of their own",
     )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="keep the first trajectories only, at most this many; nothing is read after "
+        "them",
+    )
     tokenizer: str | None = Field(
         default=None, description="a model whose tokenizer counts the tokens of the summary"
     )
@@ -99,8 +118,11 @@ class ImportConfig(Config):
         description="processes that convert a large JSON Lines file; none: one per CPU, at most 8",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
 
-def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
+
+def import_trajectories(config: ImportConfig, out: StrPath) -> Manifest:
     """Read every file that `config.paths` stands for into the run folder `out`.
 
     Raises:
@@ -110,25 +132,28 @@ def import_trajectories(config: ImportConfig, out: Path) -> Manifest:
         RunError: `out` belongs to another run.
         DependencyError: a file needs a package that is not installed.
     """
+    out = Path(out)
+    check_path(out, "--out")
     filters = make_filters(config.only, config.min_steps, config.max_steps, config.where)
     with TemporaryDirectory(prefix="atlas-import-") as folder:
         if STDIN in config.paths:
             spool_stdin(Path(folder))
-        given = find_files(config.paths, out, Path(folder))
+        paths = [str(shipped(Path(one))) if one.startswith(FOLDER) else one for one in config.paths]
+        given = find_files(paths, out, Path(folder), config.follow_links)
         existed = out.exists()
-        try:
-            with start_run(
-                out,
-                "import",
-                config,
-                lambda: inputs_of(given, out, _digests(given)),
-                keeps_unfinished=False,
-            ) as run:
+        with start_run(
+            out,
+            "import",
+            config,
+            lambda: inputs_of(given, out, _digests(given)),
+            keeps_unfinished=False,
+        ) as run:
+            try:
                 return run.manifest if run.finished else _import(run, given, config, filters)
-        except AtlasError:
-            if not existed:
-                _remove(out)
-            raise
+            except AtlasError:
+                if not existed:
+                    run.discard()
+                raise
 
 
 def _import(
@@ -142,11 +167,25 @@ def _import(
         ImportWorkers(config.processes) as workers,
         _rare_collections(),
     ):
+        for link in (link for path in given for link in path.links):
+            writer.add(link, link.where, has_content_id=False)
         for file in _files_of(given):
-            with SourceFile(file.path, file.name) as source:
+            if writer.is_full():
+                digests[file] = file_digest(file.path)
+                continue
+            try:
+                opened = SourceFile(file.path, file.name)
+            except PermissionError as error:
+                reason = f"the file cannot be read ({error.strerror})"
+                writer.add(Problem(where=file.name, reason=reason), file.name, False)
+                digests[file] = UNREADABLE
+                continue
+            with opened as source:
                 name, items = _read(source, file, config.format, chosen, workers)
                 formats.append((file.name, name))
                 for item in items:
+                    if writer.is_full():
+                        break
                     writer.add(item, file.name, has_content_id=name != "atlas")
                 digests[file] = source.digest()
         writer.check_not_empty()
@@ -156,6 +195,11 @@ def _import(
         "format_of_file": dict(formats[:MAX_FILES_NAMED]),
     }
     summary = files_summary | writer.summary.as_dict()
+    if writer.is_full():
+        summary["limit"] = (
+            f"the first {config.limit:,} trajectories; {len(digests) - len(formats):,} more files "
+            "and the rest of the last one were not read"
+        )
     return run.finish(summary, inputs_of(given, run.path, digests), writer.digests())
 
 
@@ -198,6 +242,10 @@ class _Writer:
         ]
         self._trajectories, self._problems, self._notes = self._files
         self._bar = self._stack.enter_context(show_progress("importing rows"))
+
+    def is_full(self) -> bool:
+        """Whether the limit is reached, so that nothing more is kept."""
+        return self.summary.num_kept == self._config.limit
 
     def add(self, item: Item, file: str, has_content_id: bool) -> None:
         """One item of a file.
@@ -277,7 +325,14 @@ def _files_of(given: Sequence[GivenPath]) -> Iterator[FoundFile]:
 def _digests(given: Sequence[GivenPath]) -> dict[FoundFile, str]:
     """The digests of all files, for a comparison with an earlier import."""
     unknown = [path for path in given if path.digest is None]
-    return {file: file_digest(file.path) for file in _files_of(unknown)}
+    return {file: _digest(file.path) for file in _files_of(unknown)}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except PermissionError:
+        return UNREADABLE
 
 
 def _token_counter(name: str | None) -> Callable[[str], int] | None:
@@ -298,11 +353,3 @@ def _rare_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def _remove(out: Path) -> None:
-    """Remove a folder that this import made, if it holds only a run's own files."""
-    for name in OWN_FILES:
-        (out / name).unlink(missing_ok=True)
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()

@@ -133,7 +133,7 @@ def ask(
 
 def test_an_answer_comes_with_its_usage(provider: Provider) -> None:
     with serve(provider.always(completion("hi")), provider.path) as server:
-        assert ask(provider, server.url) == Completion(
+        assert replace(ask(provider, server.url), model=None) == Completion(
             text="hi",
             usage=Usage(requests=1, input_tokens=100, output_tokens=7),
             finish_reason="stop",

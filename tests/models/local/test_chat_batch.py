@@ -12,6 +12,7 @@ from atlas.models.local.load import load_model, load_renderer, locate_model
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message
 from atlas.rendering.renderer import Renderer
+from tests.tool_runs import SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +261,74 @@ def test_the_template_writes_the_tools_that_are_offered(tiny_model_folder: Path)
             answer = batch.next_answers()["a"]
         num_tokens.append(answer.usage.input_tokens)
     assert num_tokens[1] > num_tokens[0] + 5
+
+
+CALL = '<tool_call>\n{"name": "open", "arguments": {"door": 1}}\n</tool_call>'
+
+
+def say(batch: ChatBatch, text: str, tools: list[dict[str, Any]]) -> PlayerAnswer:
+    """The answer of a model that said `text`."""
+    renderer = batch._renderer
+    batch.submit("a", observe("Open it."), tools)
+    batch.next_answers()
+    conversation = batch._conversations["a"]
+    del conversation.messages[-1]
+    said = [*renderer.encode(text), *renderer.end_of_turn]
+    return batch._finish(conversation, said, 0, 0)
+
+
+def batch_under(tiny_model_folder: Path, chat_template: str | None) -> ChatBatch:
+    place = locate_model(str(tiny_model_folder))
+    model, renderer = load_model(place, "float32", "cpu"), load_renderer(place, chat_template)
+    return ChatBatch(model, renderer, temperature=0, max_tokens=2, max_context=2000)
+
+
+@pytest.mark.parametrize("template", ["chatml-calls", "text-calls"])
+def test_calls_as_text_are_read_under_a_template_that_writes_them_so(
+    tiny_model_folder: Path, template: str
+) -> None:
+    batch = batch_under(tiny_model_folder, template)
+    answer = say(batch, f"I do.\n{CALL}", [SCHEMA])
+    assert answer.message.content == "I do."
+    assert [(call.name, call.arguments) for call in answer.message.tool_calls] == [
+        ("open", '{"door": 1}')
+    ]
+    # The history holds what the model wrote, so that it is the same text again.
+    history = batch._conversations["a"].messages[-1]
+    assert history == Message(role="assistant", content=f"I do.\n{CALL}")
+    written = [message.model_copy(update={"tool_calls": ()}) for message in [history]]
+    asked = observe("Open it.")
+    assert batch._renderer.render([*asked, *written]) == batch._renderer.render(
+        [*asked, answer.message]
+    )
+
+
+def test_calls_as_text_stay_text_without_tools_or_under_other_templates(
+    tiny_model_folder: Path,
+) -> None:
+    for template, tools in (("chatml-calls", []), (None, [SCHEMA])):
+        answer = say(batch_under(tiny_model_folder, template), CALL, tools)
+        assert answer.message == Message(role="assistant", content=CALL)
+
+
+def test_ids_of_calls_differ_within_a_conversation(tiny_model_folder: Path) -> None:
+    batch = batch_under(tiny_model_folder, "chatml-calls")
+    first = say(batch, f"{CALL}\n{CALL}", [SCHEMA]).message
+    said = batch._renderer.encode(f"{CALL}\n{CALL}") + list(batch._renderer.end_of_turn)
+    second = batch._finish(batch._conversations["a"], said, 0, 0).message
+    assert len({call.id for call in (*first.tool_calls, *second.tool_calls)}) == 4
+
+
+@pytest.mark.parametrize("template", [None, "chatml-calls"])
+def test_schemas_that_a_template_drops_are_counted_and_said_at_the_end(
+    tiny_model_folder: Path, template: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch = batch_under(tiny_model_folder, template)
+    for name in ("a", "b"):
+        batch.submit(name, observe("Open it."), [SCHEMA])
+    batch.submit("c", observe("Open it."))
+    batch.next_answers()
+    batch.end()
+    said = capfd.readouterr().err
+    lost = "does not write the tool schemas in the context of 2 of 3 trajectories"
+    assert (lost in said) == (template is None)

@@ -184,10 +184,6 @@ def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and
     ("config", "left_out"),
     [
         (
-            transformers.GraniteConfig(**SHAPE, logits_scaling=3.0),
-            {"chunked_loss", "packing", "shared_prompts", "last_layer"},
-        ),
-        (
             transformers.GPT2Config(
                 vocab_size=VOCABULARY,
                 n_embd=32,
@@ -200,7 +196,7 @@ def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and
         ),
         (transformers.GPTNeoXConfig(**SHAPE), {"last_layer"}),
     ],
-    ids=["scaled logits", "layers elsewhere", "another cache"],
+    ids=["layers elsewhere", "another cache"],
 )
 def test_what_an_architecture_does_not_know_stays_out_and_is_named(
     config: Any, left_out: set[str]

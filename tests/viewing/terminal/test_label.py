@@ -184,7 +184,7 @@ def test_a_file_of_something_else_is_not_written_to(run: Path, tmp_path: Path) -
         LabelBook(tmp_path / "labels.csv", "ann")
     with pytest.raises(ConfigError, match="is not a folder"):
         LabelBook(tmp_path / "nowhere" / "labels.jsonl", "ann")
-    with pytest.raises(ConfigError, match="--annotator is empty"):
+    with pytest.raises(ConfigError, match="annotator is empty"):
         label(run, "n", annotator=" ")
 
 
@@ -217,8 +217,7 @@ def test_the_command_at_a_real_terminal(run: Path) -> None:
         str(run),
         "--out",
         str(run.parent / "labels.jsonl"),
-        "--annotator",
-        "ann",
+        "annotator=ann",
     ]
     for keys, status in ((b"p\x1b[Dw", 130), (b"ny" + b"q", 0)):
         screen, terminal = pty.openpty()

@@ -8,14 +8,17 @@ from rich.console import Console
 
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Selection, Trajectory
+from atlas.rendering.chat_templates.stock import set_chat_template
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
 from atlas.terminal.visible_text import one_line, shortened, visible
 from atlas.viewing.terminal.show import print_trajectory, show_trajectories, show_trajectory
+from atlas.viewing.terminal.show_tokens import print_tokens
 from tests.conftest import make_trajectory
 from tests.opened_files import opens_of
 from tests.run_folders import write_selections, write_trajectories
 from tests.templates import CHATML, tiny_tokenizer
+from tests.tool_runs import call_trajectory
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "show.txt"
 
@@ -135,3 +138,34 @@ def test_texts_are_shortened_with_a_word_on_how_much_is_left_out() -> None:
     assert shortened("short", 2, 100) == "short"
     assert one_line("a\n b" * 50, 10) == "a ba ba b…"
     assert visible("tab\tstays\n") == "tab\tstays\n"
+
+
+def test_what_the_template_does_not_write_is_warned_of_with_the_template_to_set() -> None:
+    def shown(renderer: Renderer) -> str:
+        console = Console(file=io.StringIO(), width=400, highlight=False)
+        print_tokens(console, call_trajectory(), None, renderer, None)
+        return text_of(console)
+
+    text = shown(Renderer(tiny_tokenizer(CHATML), "chatml"))
+    assert "warning: the chat template does not write the tool calls of steps 0, 1\n" in text
+    assert "warning: only the end of turn is written of steps 1: training would stop here" in text
+    assert "warning: chat_template=chatml-calls writes tool calls" in text
+    tokenizer = tiny_tokenizer(CHATML)
+    set_chat_template(tokenizer, "chatml-calls", "chatml")
+    assert "warning" not in shown(Renderer(tokenizer, "chatml"))
+
+
+def test_full_shows_every_text_to_its_end(tmp_path: Path) -> None:
+    long = "word " * 2_000 + "the end"
+    trajectory = make_trajectory(2, "long")
+    seen = trajectory.steps[0].observation[0].model_copy(update={"content": long})
+    step = trajectory.steps[0].model_copy(update={"observation": (seen,)})
+    prompt = trajectory.prompt[0].model_copy(update={"content": long})
+    changed = trajectory.model_copy(update={"steps": (step,), "prompt": (prompt,)})
+    run = write_trajectories(tmp_path / "t", [changed])
+    shown = {}
+    for whole in (False, True):
+        console = piped()
+        show_trajectory(console, run, "long", whole=whole)
+        shown[whole] = text_of(console).count("the end")
+    assert shown == {False: 0, True: 2}

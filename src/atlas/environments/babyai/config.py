@@ -27,3 +27,6 @@ class BabyAIConfig(Config):
     expert: BabyAIExpertConfig = Field(
         default=BabyAIExpertConfig(), description="how the expert plays"
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("babyai",)

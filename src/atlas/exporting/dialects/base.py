@@ -15,6 +15,7 @@ from typing import Any, Literal
 from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import Message, Selection, Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
 
 ExportRow = dict[str, Any]
@@ -34,11 +35,21 @@ DIALECTS: dict[str, str] = {
     "trl": "atlas.exporting.dialects.trl:TrlDialect",
     "verl": "atlas.exporting.dialects.parquet:VerlDialect",
 }
-DIALECT = Kind("dialect", DIALECTS)
 
 
 class CannotCarryError(Exception):
     """A dialect cannot express a trajectory. The message says why, and what to use instead."""
+
+
+DIALECT = Kind(
+    "dialect",
+    DIALECTS,
+    methods=("rows", "read"),
+    expected={
+        "rows": (CannotCarryError,),
+        "read": (ValueError, KeyError, TypeError, AttributeError, IndexError),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,10 @@ class Dialect:
             ValueError, KeyError, TypeError: the row is damaged.
         """
         raise NotImplementedError
+
+    def unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount:
+        """What a chat template does not write, in rows of tokens."""
+        return UnwrittenCount()
 
     def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
         """The changes that apply to this trajectory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from atlas.config import Config
 from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import Dialect, ExportRow, Suffix, SupervisedChat
 from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
@@ -12,8 +13,17 @@ from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
 
 
+class ParquetConfig(Config):
+    """No settings, but a package of an extra."""
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("import",)
+
+
 class ParquetDialect(Dialect):
     """One row per trajectory; `step`, `critical`, `kinds`, `reasons` and `scores` per message."""
+
+    Config = ParquetConfig
 
     notes = """\
 For your own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the
@@ -66,6 +76,8 @@ common columns. Absent fields of a message are null: drop them before you apply 
 
 class VerlDialect(Dialect):
     """`messages` with `loss_mask` 0 or 1 on each, and `tools` as JSON text."""
+
+    Config = ParquetConfig
 
     notes = """\
 Run with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module replaced by empty

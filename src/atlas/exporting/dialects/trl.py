@@ -16,7 +16,9 @@ from atlas.exporting.dialects.base import (
     SupervisedTokens,
 )
 from atlas.records import Selection, Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
 from atlas.rendering.loss_mask import labels, loss_mask
+from atlas.rendering.token_ownership import TokenizedExample
 
 
 class TrlConfig(Config):
@@ -27,6 +29,9 @@ class TrlConfig(Config):
         ge=1,
         description="longer sequences lose their end; steps that no longer fit are left out",
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)
 
 
 class TrlDialect(Dialect):
@@ -52,11 +57,11 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
             )
         self._renderer = context.renderer
         self.max_tokens = config.max_tokens
+        # Rows and their losses are asked for one after the other.
+        self._last: tuple[Trajectory, Selection, list[TokenizedExample]] | None = None
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
-        examples = self._renderer.tokenize_trajectory(
-            trajectory, self.max_tokens, selection.indices
-        )
+        examples = self._tokenize(trajectory, selection)
         masks = [(example, loss_mask(example, selection.indices)) for example in examples]
         masked = [(example, mask) for example, mask in masks if mask.any()]
         if not masked:
@@ -69,6 +74,19 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
                 "labels": labels(example, mask).tolist(),
                 "id": trajectory.id,
             }
+
+    def unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount:
+        examples = self._tokenize(trajectory, selection)
+        return count_unwritten(examples, self._renderer, selection.indices)
+
+    def _tokenize(self, trajectory: Trajectory, selection: Selection) -> list[TokenizedExample]:
+        last = self._last
+        if last is None or last[0] is not trajectory or last[1] is not selection:
+            made = self._renderer.tokenize_trajectory(
+                trajectory, self.max_tokens, selection.indices
+            )
+            self._last = last = trajectory, selection, made
+        return last[2]
 
     def read(self, row: ExportRow) -> SupervisedTokens:
         if len(row["input_ids"]) != len(row["labels"]):

@@ -84,14 +84,22 @@ class CachedClient:
             raise self._unusable(error) from None
         if row is None:
             return None
-        kept = json.loads(row[0])
-        calls = tuple(ToolCall.model_validate(call) for call in kept.pop("tool_calls"))
-        return Completion(usage=Usage(), tool_calls=calls, **kept)
+        try:
+            kept = json.loads(row[0])
+            calls = tuple(ToolCall.model_validate(call) for call in kept.pop("tool_calls"))
+            return Completion(usage=Usage(), tool_calls=calls, **kept)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._unusable(error) from None
 
     def _keep(self, question: str, answer: Completion) -> None:
         """Store an answer. If that fails, the answer is still used; the next question fails."""
         calls = [call.model_dump() for call in answer.tool_calls]
-        row = {"text": answer.text, "finish_reason": answer.finish_reason, "tool_calls": calls}
+        row = {
+            "text": answer.text,
+            "finish_reason": answer.finish_reason,
+            "tool_calls": calls,
+            "model": answer.model,
+        }
         insert = "insert or ignore into answers values (?, ?)"
         try:
             self._database.execute(insert, [question, json.dumps(row)])

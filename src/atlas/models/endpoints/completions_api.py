@@ -10,6 +10,7 @@ is computed as if all other tokens were one outcome, so it is a lower bound.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -18,19 +19,25 @@ from numpy.typing import NDArray
 
 from atlas.errors import DataError, EndpointError, ModelError
 from atlas.models.endpoints.endpoint import Endpoint
-from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
+from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, UnreadError
 from atlas.models.local.step_tokens import (
     Measured,
     ScoringPrompt,
     StepTokens,
+    count_unwritten_steps,
     scoring_prompts,
     tokens_by_step,
 )
 from atlas.records import Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
 
 # A log-probability may exceed 0 by this much because of rounding in half precision.
 ROUNDING = 1e-3
+# The lowest log-probability in any precision is far above this.
+LOWEST = -1e6
+# Maximum bytes of an answer, which has an entry for each likely token at each position.
+LARGEST_SCORES = 64 * 1024 * 1024
 EXPECTED = (
     "expected a server that scores prompts: /v1/completions with echo and logprobs, as in vLLM and "
     "SGLang. Ask such a server, or run the model on this machine (leave base_url out)."
@@ -50,9 +57,10 @@ class CompletionsScorer:
     ) -> None:
         self.name = model
         self.renderer = renderer
-        self._endpoint = JsonEndpoint("/completions", model, endpoint)
+        self._endpoint = JsonEndpoint("/completions", model, endpoint, largest=LARGEST_SCORES)
         self._num_likeliest = num_likeliest
         self._has_scored = False
+        self.unwritten = UnwrittenCount()
 
     async def read(self, trajectory: Trajectory) -> list[StepTokens]:
         """The tokens of each step, one entry a step.
@@ -63,6 +71,7 @@ class CompletionsScorer:
             ModelError: the server has no such model, refuses the key, or does not score prompts.
         """
         prompts = scoring_prompts(trajectory, self.renderer, None, self.name)
+        self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
         measured = [(prompt, await self._measure(prompt)) for prompt in prompts]
         return tokens_by_step(len(trajectory.steps), measured)
 
@@ -88,8 +97,13 @@ class CompletionsScorer:
             if not self._has_scored and ("echo" in said or "logprobs" in said):
                 raise ModelError(f"{url} refuses to score prompts: {said}; {EXPECTED}") from None
             raise DataError(f"refused: {said}") from None
+        except UnreadError as error:
+            raise DataError(f"the server sent {error}") from None
         try:
-            measured = read_log_probs(answer, prompt.owned, len(prompt.token_ids))
+            # It takes a second for a long prompt, so other answers would be held up.
+            measured = await asyncio.to_thread(
+                read_log_probs, answer, prompt.owned, len(prompt.token_ids)
+            )
         except ValueError as error:
             said = self._endpoint.censor.quote(error)
             message = f"{url} gave no log-probabilities of the prompt for model '{self.name}'"
@@ -157,7 +171,8 @@ def _least_entropy(top: Any, position: int) -> float:
 
 def _checked(log_prob: Any, position: int) -> float:
     is_number = isinstance(log_prob, int | float) and not isinstance(log_prob, bool)
-    if not is_number or not math.isfinite(log_prob) or log_prob > ROUNDING:
+    # A whole number may be too large for a float.
+    if not is_number or not LOWEST <= log_prob <= ROUNDING:
         found = f"position {position} has the log-probability {log_prob!r:.60}"
         raise ValueError(f"{found}, expected a finite number of at most 0")
     return min(float(log_prob), 0.0)

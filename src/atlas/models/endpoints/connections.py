@@ -12,8 +12,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-# Maximum bytes of an answer. Without it, a server that never stops sending would fill the memory.
-LARGEST_ANSWER = 64 * 1024 * 1024
+# Maximum bytes of an answer, after decompression. The longest output of today's models (128,000
+# tokens) has about 1 MB, and 3 MB if every character is escaped.
+LARGEST_ANSWER = 8 * 1024 * 1024
+# Maximum bytes of an error that are read.
+LARGEST_ERROR = 64 * 1024
+
+
+class TooLargeError(aiohttp.ClientPayloadError):
+    """A server sent a larger answer than is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Transport(Protocol):
         """Send one question.
 
         Raises:
+            TooLargeError: the answer is too large.
             OSError, aiohttp.ClientError: no response came; another try may succeed.
             ValueError: no try can succeed, because the address, a proxy or a certificate is
                 unusable.
@@ -74,8 +82,16 @@ class Connections:
         url: str,
         headers: Mapping[str, str],
         data: bytes | aiohttp.FormData | None = None,
+        largest: int | None = None,
     ) -> HttpReply:
-        """Send one request. Raises the same errors as `Transport.post`."""
+        """Send one request. Raises the same errors as `Transport.post`.
+
+        Of an error, only the beginning is read.
+
+        Args:
+            largest: maximum bytes of this answer, if it is less than that of all answers.
+        """
+        largest = self._largest if largest is None else min(largest, self._largest)
         body = io.BytesIO(data) if isinstance(data, bytes) else data
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -86,13 +102,17 @@ class Connections:
         async with self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy(url)
         ) as response:
+            is_error = response.status >= 400
+            largest = LARGEST_ERROR if is_error else largest
             answer = bytearray()
+            # The chunks are decompressed, and aiohttp limits the size of each of them.
             async for chunk in response.content.iter_any():
                 answer += chunk
-                if len(answer) > self._largest:
-                    message = f"an answer of more than {self._largest:,} bytes"
-                    raise aiohttp.ClientPayloadError(message)
-            return HttpReply(response.status, response.headers, bytes(answer))
+                if len(answer) > largest:
+                    if is_error:
+                        break
+                    raise TooLargeError(f"an answer of more than {largest:,} bytes")
+            return HttpReply(response.status, response.headers, bytes(answer[:largest]))
 
     async def close(self) -> None:
         if self._session is not None:

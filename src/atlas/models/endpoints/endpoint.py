@@ -31,6 +31,8 @@ KEYLESS = "no-key"
 SHORTEST_SECRET = 8
 # Maximum characters of a quote from an endpoint in a message.
 LONGEST_QUOTE = 300
+# Maximum characters of a text from an endpoint that are read for a quote.
+LONGEST_SAID = 10_000
 # Seconds before a retry, if the server does not specify a time.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 # Providers, and services of other companies for them, whose batches are supported.
@@ -162,7 +164,12 @@ class Censor:
 
     def quote(self, said: object) -> str:
         """Text from an endpoint as one short line for a message, without keys and proxy logins."""
-        text = visible(self.redact(str(said)))
+        text = str(said)
+        if len(text) > LONGEST_SAID:
+            # Half a key at the cut would not be recognized.
+            longest = max(map(len, self._keys), default=0)
+            text = self.redact(text[:LONGEST_SAID])[: LONGEST_SAID - longest]
+        text = visible(self.redact(text))
         for login in _proxy_logins():
             text = text.replace(login, "[login]@")
         for key in self._keys:

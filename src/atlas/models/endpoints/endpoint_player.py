@@ -45,6 +45,9 @@ class EndpointPlayerConfig(Config):
         description="maximum tokens of one answer; if none, the model's own limit",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("endpoint",) if self.endpoint.base_url is not None else ("providers",)
+
 
 class EndpointPlayer:
     """A remote model: of a provider (openai/gpt-4o), or on a server at endpoint.base_url.

@@ -25,6 +25,7 @@ from atlas.models.endpoints.http_error import (
     HttpError,
     retry_after_seconds,
 )
+from atlas.models.endpoints.reported import read_name, read_usage
 from atlas.models.endpoints.retries import Retries
 from atlas.records import Message, ToolCall, Usage
 
@@ -194,7 +195,10 @@ class InspectClient:
             ToolCall(id=call.id, name=call.function, arguments=redact(json.dumps(call.arguments)))
             for call in choice.message.tool_calls or ()
         )
-        return Completion(redact(text), _usage(output), finish_reason, refusal, calls)
+        usage, is_counted = _usage(output, text)
+        model = read_name(output.model)
+        model = model and redact(model)
+        return Completion(redact(text), usage, finish_reason, refusal, calls, model, is_counted)
 
 
 def _refuse_addresses_in_the_environment(name: str) -> None:
@@ -224,14 +228,10 @@ def _try_once(api: Any, google_options: dict[str, Any]) -> None:
         api._http_options = lambda *arguments: usual(*arguments).model_copy(update=update)
 
 
-def _usage(output: ModelOutput) -> Usage:
-    """The tokens that the server reports, cached ones included; some servers report none."""
+def _usage(output: ModelOutput, text: str) -> tuple[Usage, bool]:
+    """The tokens that the provider reports, cached ones included, and whether they are known."""
     used = output.usage
     if used is None:
-        return Usage(requests=1)
+        return read_usage(None, None, text)
     cached = (used.input_tokens_cache_read or 0) + (used.input_tokens_cache_write or 0)
-    return Usage(
-        requests=1,
-        input_tokens=max(0, used.input_tokens + cached),
-        output_tokens=max(0, used.output_tokens),
-    )
+    return read_usage(used.input_tokens + cached, used.output_tokens, text)

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
 
 from atlas.errors import ModelError
-from atlas.models.endpoints.connections import Connections, HttpReply, Transport
+from atlas.models.endpoints.connections import (
+    Connections,
+    HttpReply,
+    TooLargeError,
+    Transport,
+)
 from atlas.models.endpoints.endpoint import DEFAULT_VARIABLE, Censor, Endpoint, read_key
 from atlas.models.endpoints.http_error import TOO_LATE, error_of
 from atlas.models.endpoints.retries import BusyError, Retries
 
 ReadT = TypeVar("ReadT")
 
+# Answers up to this size are parsed in the event loop, larger ones in a thread.
+SMALL_ANSWER = 64 * 1024
+# A timer that rings later than this was held up by this process.
+LATE_SECONDS = 0.02
+
 
 class RejectedError(Exception):
     """The endpoint declined this request (too long, filtered); the message quotes it."""
+
+
+class UnreadError(Exception):
+    """The answer to this request is too large. It was paid for, and so would another one be."""
 
 
 class JsonEndpoint:
@@ -27,10 +41,16 @@ class JsonEndpoint:
 
     Args:
         model: the model's name, only for error messages.
+        largest: maximum bytes of an answer, if not LARGEST_ANSWER; a larger one is not read.
     """
 
     def __init__(
-        self, path: str, model: str, endpoint: Endpoint, transport: Transport | None = None
+        self,
+        path: str,
+        model: str,
+        endpoint: Endpoint,
+        transport: Transport | None = None,
+        largest: int | None = None,
     ) -> None:
         assert endpoint.base_url is not None
         self.url = endpoint.base_url.rstrip("/") + path
@@ -40,15 +60,18 @@ class JsonEndpoint:
         variable = endpoint.api_key_variable or DEFAULT_VARIABLE
         self._advice = f"Check base_url, model and the key in {variable}."
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._transport = transport or Connections()
+        self._transport = transport or Connections(largest=largest)
         self._timeout = None if self._transport.is_batched else endpoint.timeout_seconds
         self._retries = Retries(endpoint, self.url)
 
     async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
         """The result of `read` on the answer. If `read` raises ValueError, the request is repeated.
 
+        A large answer is parsed and read in a thread, so that other answers are not held up.
+
         Raises:
             RejectedError: this request was declined; another one may be accepted.
+            UnreadError: the answer is too large.
             EndpointError: no usable answer after all retries.
             ModelError: no request can succeed (no such model or path, key not accepted, no credit).
         """
@@ -62,6 +85,11 @@ class JsonEndpoint:
         reply = await self._post(data)
         if reply.status != 200:
             raise self._failure_of(reply)
+        if len(reply.body) <= SMALL_ANSWER:
+            return self._read(reply, read)
+        return await asyncio.to_thread(self._read, reply, read)
+
+    def _read(self, reply: HttpReply, read: Callable[[Any], ReadT]) -> ReadT:
         try:
             return read(json.loads(reply.body))
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
@@ -73,10 +101,11 @@ class JsonEndpoint:
 
     async def _post(self, data: bytes) -> HttpReply:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._transport.post(self.url, self._headers, data)
+            return await within(self._timeout, self._transport.post(self.url, self._headers, data))
         except TimeoutError:
             raise BusyError(TOO_LATE.format(self.url)) from None
+        except TooLargeError as error:
+            raise UnreadError(f"{error}, which is not read") from None
         except ValueError as error:
             said = f"{type(error).__name__}: {self.censor.quote(error)}".rstrip(". ")
             raise ModelError(
@@ -100,3 +129,31 @@ class JsonEndpoint:
 
     def _no_answer(self, why: str) -> str:
         return f"{self._failure}: {why.rstrip('. ')}. {self._advice}"
+
+
+async def within(seconds: float | None, work: Awaitable[ReadT]) -> ReadT:
+    """The result of `work`, if it comes in time; None: without a limit.
+
+    The time by which this process held up its own event loop does not count: bytes that arrived in
+    the meantime are read before the time is over.
+
+    Raises:
+        TimeoutError: the result did not come in time.
+    """
+    if seconds is None:
+        return await work
+    clock = asyncio.get_running_loop().time
+    task = asyncio.ensure_future(work)
+    try:
+        left = seconds
+        while left > LATE_SECONDS or left == seconds:
+            started = clock()
+            done, _ = await asyncio.wait([task], timeout=left)
+            if done:
+                return task.result()
+            left = clock() - started - left
+        raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

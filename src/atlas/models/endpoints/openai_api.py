@@ -15,8 +15,9 @@ from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.connections import Transport
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.http_error import FILTERED
-from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError
-from atlas.records import Message, ToolCall, Usage
+from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, UnreadError
+from atlas.models.endpoints.reported import read_name, read_usage
+from atlas.records import Message, ToolCall
 from atlas.rendering.openai_messages import write_openai_message
 
 
@@ -34,6 +35,8 @@ class ChatClient:
             return await self._endpoint.ask(body, self._read)
         except RejectedError as error:
             return Completion.rejected(str(error))
+        except UnreadError as error:
+            return Completion.unread(str(error))
 
     async def close(self) -> None:
         await self._endpoint.close()
@@ -46,7 +49,8 @@ class ChatClient:
             for call in read.tool_calls
         )
         refusal = None if read.refusal is None else censor.quote(read.refusal)
-        return replace(read, text=censor.redact(read.text), refusal=refusal, tool_calls=calls)
+        text, model = censor.redact(read.text), read.model and censor.redact(read.model)
+        return replace(read, text=text, refusal=refusal, tool_calls=calls, model=model)
 
 
 def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
@@ -92,8 +96,12 @@ def read_chat_answer(answer: Any) -> Completion:
     if refusal is None and finish_reason == "content_filter":
         refusal = content or FILTERED
     refusal = None if refusal is None else str(refusal)
-    usage, calls = _usage(answer.get("usage")), _tool_calls(message.get("tool_calls"))
-    return Completion(content or "", usage, finish_reason, refusal, calls)
+    calls, reported = _tool_calls(message.get("tool_calls")), answer.get("usage")
+    reported = reported if isinstance(reported, dict) else {}
+    counts = reported.get("prompt_tokens"), reported.get("completion_tokens")
+    usage, is_counted = read_usage(*counts, (content or "") + "".join(call.name for call in calls))
+    model = read_name(answer.get("model"))
+    return Completion(content or "", usage, finish_reason, refusal, calls, model, is_counted)
 
 
 def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
@@ -114,15 +122,6 @@ def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
 
 def _arguments(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-
-
-def _usage(reported: Any) -> Usage:
-    """The tokens that the server reports; some servers report none."""
-    if not isinstance(reported, dict):
-        return Usage(requests=1)
-    counts = [reported.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    read, written = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
-    return Usage(requests=1, input_tokens=read, output_tokens=written)
 
 
 def _wire_message(message: Message) -> dict[str, Any]:

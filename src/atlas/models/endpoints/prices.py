@@ -17,11 +17,15 @@ from typing import Any
 
 from pydantic import Field
 
-from atlas.config import Config, check_config, read_recipe
+from atlas.config import Config, check_config
 from atlas.errors import ConfigError
+from atlas.recipe_file import read_recipe
 
 # A "/" in the model's name means a service of another company, which has its own prices.
 OWN_MODELS = ("openai", "anthropic", "google", "mistral")
+
+# Maximum USD per million tokens in a table.
+MOST_USD = 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class Price:
 class PriceRow(Config):
     """One model's row in a table of prices."""
 
-    input: float = Field(ge=0, description="USD per million tokens sent")
-    output: float = Field(ge=0, description="USD per million tokens received")
+    input: float = Field(ge=0, le=MOST_USD, description="USD per million tokens sent")
+    output: float = Field(ge=0, le=MOST_USD, description="USD per million tokens received")
     batch: float | None = Field(
         default=None,
         gt=0,

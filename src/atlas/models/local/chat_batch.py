@@ -12,8 +12,10 @@ rounding.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import starmap
 from typing import Any
 
@@ -24,7 +26,11 @@ from transformers.cache_utils import Cache
 from atlas.models.local.growing_layer import GrowingLayer
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message, Usage
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.text_calls import read_text_calls, writes_text_calls
+from atlas.rendering.unwritten import Part
+from atlas.terminal.progress import say
 
 
 @dataclass(slots=True)
@@ -47,6 +53,7 @@ class _OpenConversation:
     rng: np.random.Generator
     ids: list[int] = field(default_factory=list)
     num_cached: int = 0
+    lost: set[Part] = field(default_factory=set)
     place: tuple[_Rows, int] | None = None
 
 
@@ -84,6 +91,8 @@ class ChatBatch:
         self._answers: dict[str, PlayerAnswer] = {}
         self._conversations: dict[str, _OpenConversation] = {}
         self._keeps_cache = _attends_to_everything(model)
+        self._num_opened = 0
+        self._lost: Counter[Part] = Counter()
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -92,6 +101,7 @@ class ChatBatch:
         if name not in self._conversations:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
             self._conversations[name] = _OpenConversation([], tools, rng)
+            self._num_opened += 1
         conversation = self._conversations[name]
         ids = self._take_in(conversation, new_messages)
         num_prompt = conversation.num_cached + len(ids)
@@ -122,10 +132,18 @@ class ChatBatch:
         """Forget all conversations."""
         for name in list(self._conversations):
             self.close(name)
+        lost = UnwrittenCount(self._num_opened, of_contexts=self._lost)
+        for note in lost.notes(self._renderer):
+            say(note)
+        self._num_opened, self._lost = 0, Counter()
 
     def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
         """The tokens to feed for a conversation in this round. Updates its history."""
         tools, added = conversation.tools, None
+        owned = [(message, 0) for message in (*conversation.messages[-1:], *messages)]
+        lost = {*self._renderer.parts.of_context(owned, None, tools)} - conversation.lost
+        conversation.lost |= lost
+        self._lost.update(lost)
         if conversation.ids:
             added = self._renderer.continuation_ids(conversation.messages, messages, tools)
         conversation.messages += messages
@@ -188,7 +206,10 @@ class ChatBatch:
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
         message = Message(role="assistant", content=text)
+        # The history has the calls as the text that the model wrote.
         conversation.messages.append(message)
+        if conversation.tools and self._reads_calls:
+            message = read_text_calls(text, 100 * len(conversation.messages))
         conversation.num_cached = num_cached
         # An answer that was cut off still needs its end of turn.
         conversation.ids += [*said, *(() if stopped else self._renderer.end_of_turn)]
@@ -271,6 +292,10 @@ class ChatBatch:
         for row, conversation in enumerate(conversations):
             conversation.place = (narrowed, row)
         return narrowed
+
+    @cached_property
+    def _reads_calls(self) -> bool:
+        return writes_text_calls(self._renderer)
 
     @property
     def _pad_id(self) -> int:

@@ -15,7 +15,10 @@ from typing import Any, Literal
 
 from atlas.errors import DependencyError, ModelError
 from atlas.models.local.hub import is_only_cached
+from atlas.rendering.chat_templates.stock import STOCK, set_chat_template, template_digest
 from atlas.rendering.renderer import Renderer
+from atlas.rendering.tool_schemas import read_tools
+from atlas.shipped import shipped
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relative_path, run_input
 
@@ -50,7 +53,7 @@ def locate_model(name: str) -> ModelPlace:
         ModelError: the path does not hold a model.
         RunError: the training run is not finished.
     """
-    path = Path(name)
+    path = shipped(Path(name))
     if (path / MANIFEST_FILE).exists():
         read_manifest(path, ("train",))
         return ModelPlace(name, str((path / CHECKPOINT_FOLDER).resolve()))
@@ -72,7 +75,7 @@ def locate_model(name: str) -> ModelPlace:
 
 def model_input(name: str, out: Path) -> Input:
     """A model as an input of the run at `out`; a folder has the digest of its files."""
-    path = Path(name)
+    path = shipped(Path(name))
     if (path / MANIFEST_FILE).exists():
         return run_input(path, out, ("train",))
     if not locate_model(name).is_folder:
@@ -99,26 +102,49 @@ def load_tokenizer(place: ModelPlace) -> Any:
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {reason}") from error
 
 
-def load_renderer(place: ModelPlace, day: date | None = None) -> Renderer:
+def load_renderer(
+    place: ModelPlace, chat_template: str | None = None, day: date | None = None
+) -> Renderer:
     """The renderer with the tokenizer of a model.
 
     Args:
+        chat_template: a file or a name of the stock, in place of the model's own template.
         day: the date that a chat template writes as today's; None: today.
 
     Raises:
         ModelError: the tokenizer is unusable or has no chat template.
+        ConfigError: the given template cannot be used.
     """
-    return Renderer(load_tokenizer(place), place.name, day)
+    tokenizer = load_tokenizer(place)
+    if chat_template is not None:
+        set_chat_template(tokenizer, chat_template, place.name)
+    return Renderer(tokenizer, place.name, day)
 
 
-def load_renderer_named(name: str | None) -> Renderer | None:
+def load_renderer_named(name: str | None, chat_template: str | None = None) -> Renderer | None:
     """The renderer of a hub id, a training run or a folder, which may hold only a tokenizer."""
     if name is None:
         return None
-    folder = Path(name)
+    folder = shipped(Path(name))
     if (folder / "tokenizer.json").exists():
-        return load_renderer(ModelPlace(name, str(folder.resolve())))
-    return load_renderer(locate_model(name))
+        return load_renderer(ModelPlace(name, str(folder.resolve())), chat_template)
+    return load_renderer(locate_model(name), chat_template)
+
+
+def rendering_inputs(
+    out: Path, chat_template: str | None = None, tools: str | None = None
+) -> dict[str, Input]:
+    """The settings `chat_template` and `tools`, as far as given, as inputs of the run at `out`."""
+    inputs = {}
+    if chat_template is not None:
+        path = chat_template if chat_template in STOCK else relative_path(Path(chat_template), out)
+        inputs["chat_template"] = Input(path=path, digest=template_digest(chat_template))
+    if tools is not None:
+        read_tools(tools)
+        inputs["tools"] = Input(
+            path=relative_path(Path(tools), out), digest=file_digest(Path(tools))
+        )
+    return inputs
 
 
 def load_model(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.local.load import (
     Precision,
     dtype_name,
@@ -17,6 +17,7 @@ from atlas.models.local.load import (
     locate_model,
     model_input,
 )
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.store.run_folders import Input
 from atlas.terminal.progress import say
 
@@ -34,10 +35,13 @@ class LocalPlayerConfig(Config):
         description="maximum tokens of history and answer together; an episode that needs "
         "more is truncated",
     )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
+    )
     date: datetime.date | None = Field(
         default=None,
         description="the date that a chat template writes as today's (YYYY-MM-DD); none: the day "
-        "of the evaluation",
+        "on which the run was started",
     )
     precision: Precision = Field(
         default="auto",
@@ -46,6 +50,13 @@ class LocalPlayerConfig(Config):
     batch_size: Annotated[int, SPEED_ONLY] = Field(
         default=64, ge=1, description="number of answers that are generated at a time"
     )
+
+    def on_day(self, day: datetime.date | None) -> Self:
+        """The same settings with a date: their own, or the day on which a run was started."""
+        return self if self.date is not None else self.model_copy(update={"date": day})
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("train",)
 
 
 class LocalPlayer:
@@ -59,7 +70,7 @@ class LocalPlayer:
 
     def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
         place = locate_model(model)
-        renderer = load_renderer(place, config.date)
+        renderer = load_renderer(place, config.chat_template, config.date)
         loaded = load_model(place, dtype_name(config.precision))
         for note in renderer.notes:
             say(note)

@@ -6,6 +6,7 @@ of a step.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import torch
@@ -21,10 +22,12 @@ from atlas.models.local.step_tokens import (
     Measured,
     ScoringPrompt,
     StepTokens,
+    count_unwritten_steps,
     scoring_prompts,
     tokens_by_step,
 )
 from atlas.records import Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount
 from atlas.rendering.renderer import Renderer
 
 # Number of positions whose logits over the whole vocabulary are in memory at a time, in float32.
@@ -39,6 +42,7 @@ class LocalScorer:
         self.renderer = renderer
         self.name = name
         self.max_tokens: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.unwritten = UnwrittenCount()
 
     def read(self, trajectory: Trajectory) -> list[StepTokens]:
         """The tokens of each step, one entry a step.
@@ -47,6 +51,7 @@ class LocalScorer:
             DataError: the template refuses the trajectory, or it is too long for the model.
         """
         prompts = scoring_prompts(trajectory, self.renderer, self.max_tokens, self.name)
+        self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
         measured = ((prompt, self._measure(prompt)) for prompt in prompts)
         return tokens_by_step(len(trajectory.steps), measured)
 
@@ -67,12 +72,20 @@ class LocalScorer:
         return found.numpy(), of_tokens.numpy()
 
 
-def load_scorer(name: str, precision: Precision = "auto") -> LocalScorer:
+def load_scorer(
+    name: str,
+    precision: Precision = "auto",
+    chat_template: str | None = None,
+    day: date | None = None,
+) -> LocalScorer:
     """The scorer of a hub id, a model folder or a training run.
+
+    Args:
+        day: the date that a chat template writes as today's; None: today.
 
     Raises:
         ModelError: the model cannot be loaded, or has no usable chat template.
     """
     place = locate_model(name)
-    renderer = load_renderer(place)
+    renderer = load_renderer(place, chat_template, day)
     return LocalScorer(load_model(place, dtype_name(precision)), renderer, name)

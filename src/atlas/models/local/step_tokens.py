@@ -7,7 +7,7 @@ positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import DataError, ModelError
 from atlas.records import Trajectory
+from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample
@@ -71,6 +72,14 @@ def scoring_prompts(
         if len(owned):
             prompts.append(ScoringPrompt(example, example.token_ids[: owned[-1] + 1], owned))
     return prompts
+
+
+def count_unwritten_steps(
+    prompts: Sequence[ScoringPrompt], renderer: Renderer, trajectory: Trajectory
+) -> UnwrittenCount:
+    """What the chat template does not write of a trajectory that is scored."""
+    examples = [prompt.example for prompt in prompts]
+    return count_unwritten(examples, renderer, range(len(trajectory.steps)))
 
 
 def tokens_by_step(

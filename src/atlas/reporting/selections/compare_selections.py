@@ -8,20 +8,23 @@ A person's labels count as one more selection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
-from atlas.models.local.load import load_renderer, locate_model
+from atlas.models.local.load import load_renderer, locate_model, rendering_inputs
 from atlas.presenting.svg import for_file, require_matplotlib
 from atlas.records import Message, Problem, Trajectory
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
 from atlas.rendering.loss_mask import loss_mask
-from atlas.rendering.renderer import Renderer
+from atlas.rendering.token_ownership import TokenizedExample
+from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.reporting.selections.measure_selections import (
     Lengths,
     Selections,
@@ -32,7 +35,7 @@ from atlas.reporting.selections.plot_positions import plot_selected_positions
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
 from atlas.statistics.bootstrap import CONFIDENCE
-from atlas.store.readers import read_selections, read_trajectories
+from atlas.store.readers import limits_of, read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (
     Manifest,
@@ -42,6 +45,7 @@ from atlas.store.run_folders import (
     run_input,
     start_run,
 )
+from atlas.terminal.progress import say
 
 COMPARISON_FILE = "comparison.json"
 
@@ -66,6 +70,10 @@ class CompareConfig(Config):
         description="a model whose tokenizer counts the supervised tokens; if none, "
         "characters are counted",
     )
+    chat_template: Annotated[str | None, BY_CONTENT] = Field(
+        default=None, description=CHAT_TEMPLATE_HELP
+    )
+    tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
     plot: bool = Field(default=True, description="draw positions.svg (needs matplotlib)")
     seed: int = Field(default=0, description="seed of the bootstrap")
 
@@ -81,8 +89,11 @@ class CompareConfig(Config):
             raise ValueError("a selection run is named twice, expected each once")
         return selections
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("report",) * self.plot + ("train",) * (self.tokenizer is not None)
 
-def compare_selections(config: CompareConfig, out: Path) -> Manifest:
+
+def compare_selections(config: CompareConfig, out: StrPath) -> Manifest:
     """Compare the selection runs of `config` into the run folder `out`.
 
     Raises:
@@ -90,21 +101,23 @@ def compare_selections(config: CompareConfig, out: Path) -> Manifest:
         DataError: two runs have no common trajectory without a problem, or have the same name.
         DependencyError: matplotlib (for the plot) or transformers (for the tokenizer) is missing.
     """
+    out = Path(out)
     if config.plot:
         require_matplotlib()
     trajectories = config.trajectories or _made_from(config.selections[0])
     runs = dict(zip(_names(config), config.selections, strict=True))
     inputs = {"trajectories": run_input(trajectories, out)}
     inputs |= {name: run_input(run, out, ("select",)) for name, run in runs.items()}
-    selections = {name: read_selections(run, trajectories) for name, run in runs.items()}
+    inputs |= rendering_inputs(out, config.chat_template, config.tools)
+    selections = {name: dict(read_selections(run, trajectories)) for name, run in runs.items()}
     with start_run(out, "compare-selections", _without_paths(config, out), inputs) as run:
         return run.manifest if run.finished else _write(run, config, trajectories, selections)
 
 
-def read_comparison(run: Path) -> SelectionComparison:
+def read_comparison(run: StrPath) -> SelectionComparison:
     """The result of a finished run of compare-selections."""
     read_manifest(run, ("compare-selections",))
-    return SelectionComparison.model_validate_json((run / COMPARISON_FILE).read_bytes())
+    return SelectionComparison.model_validate_json((Path(run) / COMPARISON_FILE).read_bytes())
 
 
 def _made_from(selection: Path) -> Path:
@@ -130,14 +143,20 @@ def _names(config: CompareConfig) -> list[str]:
 def _without_paths(config: CompareConfig, out: Path) -> CompareConfig:
     trajectories = config.trajectories and Path(relative_path(config.trajectories, out))
     selections = tuple(Path(relative_path(run, out)) for run in config.selections)
-    return config.model_copy(update={"selections": selections, "trajectories": trajectories})
+    given = rendering_inputs(out, config.chat_template, config.tools)
+    return config.model_copy(
+        update={
+            "selections": selections,
+            "trajectories": trajectories,
+            **{name: one.path for name, one in given.items()},
+        }
+    )
 
 
 def _write(
     run: Run, config: CompareConfig, trajectories: Path, selections: Mapping[str, Selections]
 ) -> Manifest:
-    measure = _measure(config.tokenizer)
-    lengths = {trajectory.id: measure(trajectory) for trajectory in read_trajectories(trajectories)}
+    lengths = _measure_all(config, read_trajectories(trajectories))
     profiles = [measure_selection(*each, lengths, config.seed) for each in selections.items()]
     pairs = [measure_pair(*pair, selections, config.seed) for pair in combinations(selections, 2)]
     comparison = SelectionComparison(
@@ -154,14 +173,14 @@ def _write(
     if plot is not None:
         write_text(run.path / f"{plot.name}.svg", for_file(plot.svg))
     run.write_problems(_problems(selections))
-    return run.finish(
-        {
-            "trajectories": comparison.num_trajectories,
-            "steps": comparison.num_steps,
-            "selections": len(profiles),
-            "pairs": len(pairs),
-        }
-    )
+    summary = {
+        "trajectories": comparison.num_trajectories,
+        "steps": comparison.num_steps,
+        "selections": len(profiles),
+        "pairs": len(pairs),
+    }
+    limits = limits_of(*config.selections, trajectories)
+    return run.finish(summary | ({"limited": "; ".join(limits)} if limits else {}))
 
 
 def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
@@ -172,11 +191,21 @@ def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
                 yield Problem(where=where, reason=selection.problem, item=id_)
 
 
-def _measure(tokenizer: str | None) -> Callable[[Trajectory], Lengths]:
-    if tokenizer is None:
-        return _count_characters
-    renderer = load_renderer(locate_model(tokenizer))
-    return lambda trajectory: _count_tokens(renderer, trajectory)
+def _measure_all(config: CompareConfig, trajectories: Iterable[Trajectory]) -> dict[str, Lengths]:
+    """The lengths of all trajectories by id. What the chat template does not write is said."""
+    if config.tokenizer is None:
+        return {trajectory.id: _count_characters(trajectory) for trajectory in trajectories}
+    renderer = load_renderer(locate_model(config.tokenizer), config.chat_template)
+    tools, unwritten = read_tools(config.tools), UnwrittenCount()
+    lengths: dict[str, Lengths] = {}
+    for trajectory in trajectories:
+        examples = renderer.tokenize_trajectory(with_tools(trajectory, tools))
+        num_steps = len(trajectory.steps)
+        lengths[trajectory.id] = _count_tokens(examples, num_steps)
+        unwritten += count_unwritten(examples, renderer, range(num_steps))
+    for note in unwritten.notes(renderer):
+        say(note)
+    return lengths
 
 
 def _count_characters(trajectory: Trajectory) -> Lengths:
@@ -187,10 +216,10 @@ def _count_characters(trajectory: Trajectory) -> Lengths:
     return tuple(measure(step.response) for step in trajectory.steps)
 
 
-def _count_tokens(renderer: Renderer, trajectory: Trajectory) -> Lengths:
+def _count_tokens(examples: Iterable[TokenizedExample], num_steps: int) -> Lengths:
     """The supervised tokens of each step, its end of turn included."""
-    counts = [0.0] * len(trajectory.steps)
-    for example in renderer.tokenize_trajectory(trajectory):
+    counts = [0.0] * num_steps
+    for example in examples:
         for step in example.steps:
             counts[step] = float(loss_mask(example, [step]).sum())
     return tuple(counts)

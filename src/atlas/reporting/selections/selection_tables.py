@@ -55,7 +55,7 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
 def print_comparison(console: Console, comparison: SelectionComparison) -> None:
     """Print all tables, and notes on how to read them."""
     for table in comparison_tables(comparison):
-        print_whole(console, terminal_table(table))
+        print_whole(console, terminal_table(table), num_names=2)
     console.print(Text(NOTES, style="dim"))
 
 

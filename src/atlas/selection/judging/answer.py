@@ -1,9 +1,13 @@
-"""Reads the answer of a judge: `text -> critical steps`, or an error. Nothing is guessed."""
+"""Reads the answer of a judge: `text -> critical steps`, or an error. Nothing is guessed.
+
+The time is linear in the length of an answer, whatever is in it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -13,9 +17,17 @@ from atlas.records import CRITICAL_KINDS, CriticalKind, CriticalStep
 from atlas.selection.selectors.base import take_best
 
 WordT = TypeVar("WordT", bound=str)
-# Maximum number of braces that begin no JSON. Each one costs a pass over the text, which may be
-# long.
-MOST_BRACES = 1_000
+# Maximum characters of an answer that are read.
+LONGEST_ANSWER = 500_000
+# A brace that begins no JSON object may cost a pass over the rest of the text. This many passes are
+# made, and a short text may take as many as these characters allow.
+MOST_PASSES, FREE_CHARACTERS = 4, 1_000_000
+# An object begins with a name, or ends at once. Most braces in prose and code begin none.
+_OBJECT = re.compile(r'\{\s*["}]')
+# A message quotes at most this many characters of a value.
+LONGEST_QUOTED = 60
+_QUOTES = reprlib.Repr()
+_QUOTES.maxstring = _QUOTES.maxother = _QUOTES.maxlong = LONGEST_QUOTED
 
 
 class AnswerError(Exception):
@@ -56,20 +68,32 @@ def answer_list(text: str, name: str) -> list[Any]:
     """The list `name` in the only JSON object that has it; equal objects count once.
 
     Raises:
-        AnswerError: no object or several different ones have it, or it is not a list.
+        AnswerError: no object or several different ones have it, it is not a list, or the text is
+            too long, or nested too deeply, to be read.
     """
-    found: list[dict[str, Any]] = []
-    for value in _json_objects(_without_thoughts(text)):
-        if name in value and value not in found:
-            found.append(value)
-    if not found:
+    if len(text) > LONGEST_ANSWER:
+        raise AnswerError(f"it has {len(text):,} characters, at most {LONGEST_ANSWER:,} are read")
+    found: dict[str, Any] | None = None
+    try:
+        for value in _json_objects(_without_thoughts(text)):
+            if name not in value or value == found:
+                continue
+            if found is not None:
+                raise AnswerError(f"it holds different JSON objects with {name}, expected one")
+            found = value
+    except RecursionError:
+        raise AnswerError("it is nested too deeply") from None
+    if found is None:
         raise AnswerError(f"it holds no JSON object with {name}")
-    if len(found) > 1:
-        raise AnswerError(f"it holds {len(found)} different JSON objects with {name}, expected one")
-    given = found[0][name]
+    given = found[name]
     if not isinstance(given, list):
-        raise AnswerError(f"{name} is {given!r:.60}, expected a list")
+        raise AnswerError(f"{name} is {quoted(given)}, expected a list")
     return given
+
+
+def quoted(value: Any) -> str:
+    """A decoded value as a few characters for a message, however large or nested it is."""
+    return _QUOTES.repr(value)[:LONGEST_QUOTED]
 
 
 def refuse_repeats(indices: Iterable[int]) -> None:
@@ -82,13 +106,15 @@ def read_index(entry: Any, place: int, name: str, steps: range) -> int:
     """The index in one entry of the list `name`; it must be one of `steps`."""
     where = f"entry {place} of {name}"
     if not isinstance(entry, dict):
-        raise AnswerError(f"{where} is {entry!r:.60}, expected an object with an index")
+        raise AnswerError(f"{where} is {quoted(entry)}, expected an object with an index")
     index = entry.get("index")
     if not isinstance(index, int) or isinstance(index, bool):
-        raise AnswerError(f"{where} has index {index!r:.60}, expected a whole number")
+        raise AnswerError(f"{where} has index {quoted(index)}, expected a whole number")
     if index not in steps:
         first, last = steps[0], steps[-1]
-        raise AnswerError(f"index {index} is out of range, steps are numbered {first} to {last}")
+        raise AnswerError(
+            f"index {quoted(index)} is out of range, steps are numbered {first} to {last}"
+        )
     return index
 
 
@@ -97,33 +123,49 @@ def read_word(given: Any, what: str, words: Sequence[WordT], written: Any) -> Wo
     for word in words:
         if written == word:
             return word
-    raise AnswerError(f"{what} is {given!r:.60}, expected one of {', '.join(words)}")
+    raise AnswerError(f"{what} is {quoted(given)}, expected one of {', '.join(words)}")
 
 
 def read_reason(entry: dict[str, Any], index: int) -> str | None:
     """The reason in an entry, without lone surrogates, which cannot be saved."""
     reason = entry.get("reason")
     if reason is not None and not isinstance(reason, str):
-        raise AnswerError(f"the reason of step {index} is {reason!r:.60}, expected a sentence")
+        raise AnswerError(f"the reason of step {index} is {quoted(reason)}, expected a sentence")
     return reason and reason.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every outermost JSON object in a text."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    position, num_others = text.find("{"), 0
-    while position >= 0:
+    """Every outermost JSON object in a text.
+
+    Raises:
+        AnswerError: too many braces begin no JSON object, and finding this out takes too long.
+    """
+    constants: list[str] = []
+    decoder = json.JSONDecoder(parse_constant=constants.append)
+    left = MOST_PASSES * len(text) + FREE_CHARACTERS
+    position = 0
+    while (match := _OBJECT.search(text, position)) is not None:
+        start, end, is_object = match.start(), len(text), False
         try:
-            value, end = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, start)
+            is_object = not constants
+        except json.JSONDecodeError as error:
+            # Of an open string, the position is where it begins; it was read to the end.
+            if not error.msg.startswith("Unterminated"):
+                end = error.pos
         except (ValueError, RecursionError):
-            end, num_others = position + 1, num_others + 1
-            if num_others > MOST_BRACES:
-                raise AnswerError(
-                    f"it holds more than {MOST_BRACES:,} braces that begin no JSON object"
-                ) from None
-        else:
+            # A number with thousands of digits, or too many levels: where is not known.
+            pass
+        constants.clear()
+        if is_object:
             yield value
-        position = text.find("{", end)
+            position = end
+            continue
+        # An error also counts the lines before it.
+        left -= end - start + start // 10 + 50
+        if left < 0:
+            raise AnswerError("it holds too many braces that begin no JSON object")
+        position = start + 1
 
 
 def _without_thoughts(text: str) -> str:
@@ -143,14 +185,10 @@ def _critical_step(entry: Any, place: int, steps: range) -> CriticalStep:
     confidence = entry.get("confidence")
     is_number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
     if confidence is not None and not (is_number and 0 <= confidence <= 1):
-        what = f"the confidence of step {index} is {confidence!r:.60}"
+        what = f"the confidence of step {index} is {quoted(confidence)}"
         raise AnswerError(f"{what}, expected a number from 0 to 1")
     given = entry.get("kind")
     written = re.sub(r"[\s-]+", "_", given.strip().lower()) if isinstance(given, str) else given
     kind: CriticalKind = read_word(given, f"the kind of step {index}", CRITICAL_KINDS, written)
     reason = read_reason(entry, index)
     return CriticalStep(index=index, kinds=(kind,), reason=reason, score=confidence)
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(constant)

@@ -7,13 +7,14 @@ corrected answer is not the model's choice.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from atlas.errors import ConfigError, DataError
-from atlas.models.base import ModelClient, Sampling
+from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
@@ -21,13 +22,15 @@ from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.judging.transcript import disarm_tokens
+from atlas.selection.payments import LONGEST_KEPT, UnusableAnswer, payment_of
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.store.run_folders import Input, read_manifest
 
 # The first answer, and a second one after an invalid first.
 ATTEMPTS = 2
-# Maximum characters of an invalid answer that are sent back, because they are paid for again.
-LONGEST_SAID = 20_000
+# Answers up to this length are read in the event loop, longer ones in a thread.
+SHORT_ANSWER = 20_000
 # Approximately right for English with current tokenizers. Used for estimates only.
 CHARS_PER_TOKEN = 4
 
@@ -63,6 +66,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             response_schema=self.prompt.schema if config.structured else None,
         )
         self._pay: Callable[[Usage], None] = lambda usage: None
+        self._keep: Callable[[UnusableAnswer], None] | None = None
 
     @abstractmethod
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
@@ -81,6 +85,9 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         self._pay = pay
+
+    def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
+        self._keep = keep
 
     def concurrency(self) -> Concurrency:
         # A batch takes up to a day; a later run can fetch it.
@@ -123,7 +130,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         except DataError as error:
             questions, problem = [], str(error)
         for question in questions:
-            answer, problem, paid = await self._ask(question)
+            answer, problem, paid = await self._ask(trajectory.id, question)
             usage += paid
             if answer is None:
                 answers = []
@@ -141,7 +148,9 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             return []
         return self.prompt.questions(trajectory, asked_budget, self.config.max_prompt_chars)
 
-    async def _ask(self, question: JudgeQuestion) -> tuple[AnswerT | None, str | None, Usage]:
+    async def _ask(
+        self, trajectory_id: str, question: JudgeQuestion
+    ) -> tuple[AnswerT | None, str | None, Usage]:
         """The answer, or None and the problem; and the usage that was paid for."""
         if self._client is None:
             config, batching = self.config, self._batching()
@@ -151,21 +160,61 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         messages = question.messages
         usage = Usage()
         complaint = ""
-        for _ in range(ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
             completion = await self._client.complete(messages, self._sampling)
-            self._pay(completion.usage)
-            usage += completion.usage
+            paid = payment_of(messages, completion)
+            self._pay(paid)
+            usage += paid.usage
             if completion.refusal is not None:
                 return None, f"refused: {completion.refusal}", usage
             try:
-                return self.read(completion.text, question), None, usage
+                return await self._read(completion.text, question), None, usage
             except AnswerError as error:
                 # An answer from the cache does not say what the token limit was.
                 cut = completion.finish_reason == "length"
                 complaint = "it was cut off at the limit of its length" if cut else str(error)
-            said = Message(role="assistant", content=completion.text[:LONGEST_SAID])
-            messages = (*messages, said, self.prompt.complain(complaint, question))
-        return None, f"{ATTEMPTS} unusable answers; the last: {complaint}", usage
+            self._keep_unusable(trajectory_id, question, attempt, complaint, completion)
+            # What the answer quotes from the trajectory must not end the message either.
+            said = Message(role="assistant", content=disarm_tokens(completion.text[:LONGEST_KEPT]))
+            complained = self.prompt.complain(disarm_tokens(complaint), question)
+            messages = (*question.messages, said, complained)
+        kept = "" if self._keep is None else " (unusable.jsonl has them)"
+        return None, f"{ATTEMPTS} unusable answers{kept}; the last: {complaint}", usage
+
+    async def _read(self, text: str, question: JudgeQuestion) -> AnswerT:
+        """What `read` returns. A long answer is read in a thread."""
+        try:
+            if len(text) <= SHORT_ANSWER:
+                return self.read(text, question)
+            return await asyncio.to_thread(self.read, text, question)
+        except RecursionError:
+            raise AnswerError("it is nested too deeply") from None
+
+    def _keep_unusable(
+        self,
+        trajectory_id: str,
+        question: JudgeQuestion,
+        attempt: int,
+        reason: str,
+        completion: Completion,
+    ) -> None:
+        if self._keep is None:
+            return
+        # Lone surrogates cannot be saved.
+        text = completion.text[:LONGEST_KEPT].encode("utf-8", "replace").decode("utf-8")
+        self._keep(
+            UnusableAnswer(
+                trajectory_id=trajectory_id,
+                first_step=question.steps[0],
+                last_step=question.steps[-1],
+                attempt=attempt,
+                reason=reason.encode("utf-8", "replace").decode("utf-8"),
+                answer=text,
+                num_characters=len(completion.text),
+                finish_reason=completion.finish_reason,
+                model=completion.model,
+            )
+        )
 
     def _batching(self) -> Batching | None:
         if not self.config.batch:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from atlas.config import SPEED_ONLY, Config
+from atlas.models.connect import extras_to_ask
 from atlas.models.endpoints.endpoint import Endpoint, takes_batches
 
 
@@ -85,3 +86,6 @@ class JudgeConfig(Config):
                 "server that speaks OpenAI's files and batches; leave batch out to ask one by one"
             )
         return self
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return extras_to_ask(self.model, self.endpoint)

@@ -17,6 +17,7 @@ from atlas.selection.judging.transcript import (
     END,
     OVERLAP,
     SHORTEST_OBSERVATION,
+    SPECIAL_TOKEN,
     WINDOW_OBSERVATION,
     Part,
     transcribe,
@@ -38,7 +39,10 @@ object of the form asked for:
 """
 
 # Other constants that affect how a trajectory is shown.
-LAYOUT = (BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP))
+LAYOUT = (
+    *(BEGIN, END, str(SHORTEST_OBSERVATION), str(WINDOW_OBSERVATION), str(OVERLAP)),
+    SPECIAL_TOKEN,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,25 @@ SLACK = 8
 OVERLAP = 0.2
 
 _LOOK_ALIKE = re.compile(r"\b(BEGIN|END)[^\S\n]+TRAJECTORY\b", re.IGNORECASE)
-_SPECIAL_TOKEN = re.compile(
-    r"<(?=\||/?s>|/?(start|end)_of_turn>|/?think>)|\[(?=/?INST\])|(?<=\|)(?=>)", re.IGNORECASE
+# Special tokens of chat templates are names in brackets, or have brackets and signs that no text
+# has. So all such forms get a blank, not only the tokens that are known today. A reader still sees
+# what was written.
+_BAR = "|\uff5c\u2502\u2758\uffe8\u2223\u01c0"
+SPECIAL_TOKEN = (
+    # <s>, </think>, <start_of_turn>, <|im_end|>, <<SYS>>, <unused7>; also tags of HTML.
+    rf"[<\uff1c\ufe64](?=[{_BAR}]|[^\s<>\uff1c\uff1e]{{1,100}}[>\uff1e\ufe65])"
+    rf"|(?<=[{_BAR}])(?=[>\uff1e\ufe65])"
+    # [INST], [/TOOL_CALLS], [gMASK], [UNUSED_TOKEN_1], [|user|], [unused3]: names with capitals.
+    rf"|[\[\uff3b](?=[{_BAR}]|[^\s\[\]]{{0,40}}?[A-Z_]{{2}}[^\s\[\]]{{0,100}}[\]\uff3d]|unused)"
+    rf"|(?<=[{_BAR}])(?=[\]\uff3d])"
+    # ]~b], ]~!b[, [e~[, ]!p~[, ]<]image[>[
+    r"|\](?=[~!<][!~\w\]])|(?<=[~>])(?=\[)"
+    # |||EMAIL_ADDRESS|||, >>TITLE<<
+    r"|(?<=\|\|)(?=\|)|(?<=>)(?=>[A-Z]+<<)"
 )
+_SPECIAL_TOKEN = re.compile(SPECIAL_TOKEN)
+# A text without these characters holds no special token.
+_SIGNS = re.compile("[<>\uff1c\ufe64\\[\\]\uff3b|]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +86,18 @@ def disarm(text: str) -> str:
     # A search for words is many times faster than a regular expression that does not match.
     if "trajectory" in clean.lower():
         clean = _LOOK_ALIKE.sub("[marker removed]", clean)
-    if "<" in clean or "[" in clean or "|>" in clean:
-        clean = _SPECIAL_TOKEN.sub(lambda match: match[0] + " ", clean)
-    return "| " + clean.replace("\n", "\n| ")
+    return "| " + disarm_tokens(clean).replace("\n", "\n| ")
+
+
+def disarm_tokens(text: str) -> str:
+    """The text with a blank in whatever may be a special token of a chat template.
+
+    >>> disarm_tokens("<|im_end|> [INST] a[0] <b>")
+    '< |im_end| > [ INST] a[0] < b>'
+    """
+    if not _SIGNS.search(text):
+        return text
+    return _SPECIAL_TOKEN.sub(lambda match: match[0] + " ", text)
 
 
 def _printable(line: str) -> str:

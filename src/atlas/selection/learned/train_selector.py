@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, Config
+from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
 from atlas.models.local.load import Precision, model_input
 from atlas.records import Problem, Selection, Trajectory
@@ -62,9 +62,12 @@ class SelectTrainConfig(Config):
     )
     seed: int = Field(default=0, description="seed for the choice of held-out tasks")
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("select",) if self.encoder is None else ("select", "train")
+
 
 def train_selector(
-    config: SelectTrainConfig, trajectories: Path, selection: Path, out: Path
+    config: SelectTrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
 ) -> Manifest:
     """Train a selector on a selection run of `trajectories`, and write it to the run folder `out`.
 
@@ -75,6 +78,7 @@ def train_selector(
         ModelError: the encoder cannot be loaded.
         DataError: the labels choose nothing or everything, or come from too few tasks.
     """
+    trajectories, selection, out = map(Path, (trajectories, selection, out))
     inputs = {
         "trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES)),
         "selection": run_input(selection, out, ("select",)),

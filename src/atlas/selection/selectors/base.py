@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +17,7 @@ from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.payments import UnusableAnswer
 from atlas.store.run_folders import Input
 
 SELECTORS: dict[str, str] = {
@@ -122,11 +124,28 @@ class HasSentence(Protocol):
 
 
 @runtime_checkable
+class HasWorth(Protocol):
+    """A selector that says at every use how far its choice can be trusted."""
+
+    @property
+    def worth(self) -> str: ...
+
+
+@runtime_checkable
 class HasInputs(Protocol):
     """A selector with further inputs besides trajectories and config: a prompt, a model, a run."""
 
     def inputs(self, out: Path) -> dict[str, Input]:
         """Name -> input, with paths relative to the run folder `out`."""
+        ...
+
+
+@runtime_checkable
+class HasDay(Protocol):
+    """A selector whose model may be given the date, so that a resumed run sees the same text."""
+
+    def pin_day(self, day: date | None) -> None:
+        """Take the day on which the run was started for today. Called before anything is scored."""
         ...
 
 
@@ -154,7 +173,19 @@ class HasPayments(Protocol):
     """A selector with an estimate that reports each payment as it is made."""
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
-        """Call `pay` for every answer of the model. Called once, before anything is selected."""
+        """Call `pay` for every answer of the model. Called once, before anything is selected.
+
+        A `Payment` also says who answered, and whether the tokens were estimated.
+        """
+        ...
+
+
+@runtime_checkable
+class HasUnusable(Protocol):
+    """A selector that reports the answers that it cannot use, so that the run keeps them."""
+
+    def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
+        """Call `keep` for every unusable answer. Called once, before anything is selected."""
         ...
 
 

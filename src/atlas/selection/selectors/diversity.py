@@ -47,6 +47,9 @@ class DiversityConfig(Config):
         default="auto", description=f"precision of the embedding model: {PRECISIONS}"
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("select",) if self.embedding_model is None else ("train",)
+
 
 class DiversitySelector(SelectorBase[DiversityConfig]):
     """Steps that are similar to the goal and different from each other, chosen one after another.

@@ -39,6 +39,9 @@ class LearnedConfig(Config):
         description=f"precision of the selector's encoder, if it has one: {PRECISIONS}",
     )
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("select",)
+
 
 class LearnedSelector:
     """The steps that a small model, distilled from labels, finds most likely critical.

@@ -11,6 +11,7 @@ an error says nothing about the model and is left out of V (ATLaS, Table 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Worlds
 from atlas.kinds import Choice
-from atlas.models.local.load import model_input
+from atlas.models.local.load import model_input, rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.players import PLAYER, Player
 from atlas.records import Message, Outcome, Problem, Source, Trajectory
@@ -77,7 +78,11 @@ class RolloutValueSelector:
         return f"the steps that raise the success of rollouts by {self._config.model} most"
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"model": model_input(self._config.model, out)}
+        template = rendering_inputs(out, self._config.chat_template)
+        return {"model": model_input(self._config.model, out), **template}
+
+    def pin_day(self, day: date | None) -> None:
+        self._config = self._config.on_day(day)
 
     def forecast(self, num_trajectories: int, num_steps: int) -> str:
         states = num_steps + num_trajectories

@@ -1,33 +1,52 @@
-"""Finds out which parts of the engine a model supports, by comparison with the plain forward pass.
+"""Finds out which parts of the engine a model supports, by comparison with plain training.
 
-If a part fails or gives another result, it is left out and reported, and training continues without
-it. The flash kernels of the device are tested in the same way against the general attention,
-forward and backward.
+Plain training is one sequence at a time with all logits. A part is used if every logit and gradient
+is the same (`checks/equality.py`), no token influences another sequence (`checks/influence.py`),
+and sequences longer than what the config names have the same logits. All of it is tried on the
+model's own weights and on larger ones (`checks/weights.py`). A part that fails is left out with the
+reason, and training continues without it.
+
+The cost is that of some ten short forward passes, and of four passes of a row beyond the lengths
+that the config names, if the training has such long sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.errors import ModelError
-from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
+from atlas.training.engine.checks.equality import (
+    TOLERANCES,
+    Measured,
+    difference,
+    differing_logits,
+    measure_engine,
+    measure_plain,
+    plain_logits,
+)
+from atlas.training.engine.checks.influence import (
+    MEANT,
+    influence_between,
+    influence_of_future,
+)
+from atlas.training.engine.checks.probes import MOST_TOKENS, long_probes, short_probes
+from atlas.training.engine.checks.training_mode import (
+    randomness_of_passes,
+    refuse_auxiliary_losses,
+)
+from atlas.training.engine.checks.weights import enlarged_weights
 from atlas.training.engine.exact_engine import PARTS, Engine
-from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS
-from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, sum_losses
+from atlas.training.engine.row_lengths import length_with_fixed_factors, tokens_of_mask_tables
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
-# Tolerances relative to the largest hidden state. Norms use float32 even in float64 models. A leak
-# between sequences or a wrong position changes hidden states much more.
-TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +56,13 @@ class ChosenEngine:
     Attributes:
         left_out: each requested part that is not used, and the reason.
         flash_problem: why flash attention is not used; None if it is.
+        one_by_one: why each sequence has a forward pass of its own; None if it has not.
     """
 
     engine: Engine
     left_out: dict[str, str] = field(default_factory=dict)
     flash_problem: str | None = None
+    one_by_one: str | None = None
 
 
 def choose_parts(
@@ -50,91 +71,232 @@ def choose_parts(
     window: int | None = None,
     autocast: torch.dtype | None = None,
     base: BaseModel | None = None,
+    longest: int | None = None,
 ) -> ChosenEngine:
     """Put every requested part that `model` supports into it, and into `base` if given.
 
     Args:
         window: tokens before each supervised one through which the gradient goes; None: all.
         autocast: the type in which training computes, if it differs from the model's.
+        longest: tokens of the longest sequence of the training; None: of any length.
 
     Raises:
-        ModelError: the gradient is limited to a window, which needs `packing`, and the model does
-            not support that.
+        ModelError: its forward pass fails, or later tokens influence earlier ones, or its config
+            asks for an auxiliary loss. Or the gradient is limited to a window, which needs
+            `packing`, and the model does not support that.
     """
     engine = Engine(model, window, base)
-    engine.uses_flash = False
-    chosen: list[str] = []
-    left_out: dict[str, str] = {}
-    flash_problem: str | None = None
+    refuse_auxiliary_losses(engine.model.config.get_text_config())
     was_training = model.training
     # The results are equal only without dropout.
     model.eval()
+    # Weights of less than float32 are checked in the types of training, others in their own.
+    computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
     try:
-        for part in PARTS:
-            if not getattr(config, part) or (part == "last_layer" and window is not None):
-                pass
-            elif part in NEEDS_PACKING and "packing" not in chosen:
-                left_out[part] = "it needs packing"
-            elif problem := _try_part(engine, model, [*chosen, part]):
-                left_out[part] = problem
-            else:
-                chosen.append(part)
-        if window is not None and "packing" not in chosen:
-            reason = left_out.get("packing", "engine.packing is off")
-            raise ModelError(
-                "context_gradient needs packing, which this model does not support: "
-                f"{reason}. Set context_gradient=full."
-            )
-        engine.put_in(chosen)
-        if "packing" in chosen:
-            flash_problem = _try_flash(engine, model, autocast)
-            if flash_problem is not None:
-                engine.uses_flash = False
-                engine.ways.clear()
+        with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
+            return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
         model.train(was_training)
-    return ChosenEngine(engine, left_out, flash_problem)
 
 
-@torch.no_grad()
-def _try_part(engine: Engine, model: Any, parts: Sequence[str]) -> str | None:
-    """The reason why this model does not support these parts; None if it does."""
-    probes = _probes(int(engine.model.config.get_text_config().vocab_size))
-    engine.put_in(())
-    padded = {name: tensor.to(engine.model.device) for name, tensor in pad(probes).items()}
-    plain_loss = sum_losses(model, padded)[0]
-    plain = engine.hidden_states(probes)
-    try:
-        engine.put_in(parts)
-        loss, hidden = engine.loss(model, probes), engine.hidden_states(probes)
-    except Exception as error:
-        # An architecture without support for a part may raise any error.
+def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -> ChosenEngine:
+    window = trial.engine.window
+    wanted = [part for part in PARTS if getattr(config, part)]
+    if window is not None and "last_layer" in wanted:
+        wanted.remove("last_layer")
+    rows_problem = trial.problem_of_rows()
+    can = [part for part in wanted if part == "chunked_loss" or not rows_problem]
+    chosen, problems, flash_problem = _try_parts(trial, can, flash=autocast is None)
+    left_out = {
+        part: problems.get(part, str(rows_problem)) for part in wanted if part not in chosen
+    }
+    if "packing" in chosen:
+        trial.put_in(chosen, flash=flash_problem is None)
+        if autocast is not None and (flash_problem := _try_flash(trial, autocast)):
+            trial.put_in(chosen)
+        if flash_problem is not None:
+            trial.engine.ways.clear()
+        return ChosenEngine(trial.engine, left_out, flash_problem)
+    if window is not None:
+        reason = left_out.get("packing", "engine.packing is off")
+        raise ModelError(
+            "context_gradient needs packing, which this model does not support: "
+            f"{reason}. Set context_gradient=full."
+        )
+    one_by_one = rows_problem or trial.problem(chosen)
+    if one_by_one and (problem := trial.problem(chosen, one_by_one=True)):
+        raise ModelError(
+            f"{type(trial.engine.model).__name__} cannot be trained here: {problem}. Use another "
+            "model."
+        )
+    trial.put_in(chosen, one_by_one=one_by_one is not None)
+    return ChosenEngine(trial.engine, left_out, None, one_by_one)
+
+
+def _try_parts(
+    trial: _Trial, can: Sequence[str], flash: bool
+) -> tuple[Sequence[str], dict[str, str], str | None]:
+    """The parts that hold, why others do not, and why the flash kernels do not."""
+    flash_problem = None
+    if "packing" in can:
+        flash_problem = trial.problem(can, flash=flash)
+        if not flash_problem or (flash and not trial.problem(can)):
+            return can, {}, flash_problem
+    chosen: list[str] = []
+    problems: dict[str, str] = {}
+    for part in can:
+        if part in NEEDS_PACKING and "packing" not in chosen:
+            problems[part] = "it needs packing"
+        elif problem := trial.problem([*chosen, part], one_by_one=part == "chunked_loss"):
+            problems[part] = problem
+        else:
+            chosen.append(part)
+    packs = "packing" in chosen
+    return chosen, problems, trial.problem(chosen, flash=True) if packs and flash else None
+
+
+class _Trial:
+    """A model, its probes, and what plain training gives on them."""
+
+    def __init__(
+        self, engine: Engine, model: Any, config: EngineConfig, longest: int | None
+    ) -> None:
+        self.engine = engine
+        self.model = model
+        self.longest = longest
+        text = engine.model.config.get_text_config()
+        self.probes = short_probes(text)
+        self.examples = [one.example for one in self.probes]
+        table = tokens_of_mask_tables(engine.model)
+        self.long = long_probes(text, longest, config.micro_batch_tokens, table)
+        self.dtype = _compute_dtype(engine)
         engine.put_in(())
-        return _first_line(error)
-    # Quantized layers use their own type.
+        # With the model's own weights, and with larger ones if it can compute with these.
+        self.plain = self._measure_plain()
+        with enlarged_weights(model):
+            larger = self._measure_plain()
+            self.enlarges = larger.is_finite
+            self.larger = larger if self.enlarges else self.plain
+            self.of_future = self._influence_of_future()
+            self.plain_long = self._run_long()
+
+    def _measure_plain(self) -> Measured:
+        try:
+            return measure_plain(self.model, self.examples)
+        except Exception as error:
+            # Remote causes are many: a missing kernel, an option of the config, a type of weights.
+            raise ModelError(
+                f"{type(self.engine.model).__name__} cannot be trained: its own forward pass on "
+                f"token ids fails ({_first_line(error)}). Use a model that computes text here."
+            ) from error
+
+    def _run_long(self) -> list[Tensor]:
+        try:
+            with torch.no_grad():
+                return [plain_logits(self.model, one) for one in self.long]
+        except Exception:
+            # No training reaches lengths at which the model does not run.
+            self.long = []
+            return []
+
+    def _influence_of_future(self) -> float:
+        share = influence_of_future(self.model, self.probes[0])
+        if share > MEANT:
+            raise ModelError(
+                f"{type(self.engine.model).__name__} is not a causal model here: later tokens "
+                "change what it predicts at earlier ones, as in an encoder. Use a causal model; "
+                "some become one with is_decoder=true in their config.json."
+            )
+        return share
+
+    def problem_of_rows(self) -> str | None:
+        """Why several sequences may not share a forward pass, as far as it is known in advance."""
+        fixed = length_with_fixed_factors(self.engine.model)
+        longest = max(self.longest or MOST_TOKENS, *(len(one.labels) for one in self.examples))
+        if fixed is not None and longest > fixed:
+            return (
+                "its rotary embedding takes its factors from the longest sequence of a pass "
+                f"(beyond {fixed:,} tokens)"
+            )
+        if self.of_future:
+            return "later tokens change its results by rounding"
+        return randomness_of_passes(self.model, self.examples[0])
+
+    def put_in(
+        self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
+    ) -> None:
+        """Use exactly these parts in this way."""
+        self.engine.uses_flash, self.engine.one_by_one = flash, one_by_one
+        self.engine.put_in(parts)
+
+    def problem(
+        self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
+    ) -> str | None:
+        """The reason why this model does not support these parts; None if it does."""
+        try:
+            self.put_in(parts, flash=flash, one_by_one=one_by_one)
+            self.engine.ways.clear()
+            with _without_window(self.engine):
+                problem = self._differs(self.plain)
+                with enlarged_weights(self.model) if self.enlarges else _own_weights():
+                    problem = problem or self._differs(self.larger)
+                    problem = problem or influence_between(self.engine, self.probes)
+                    problem = problem or self._differs_when_long()
+            return problem or (self.engine.window is not None and self._differs(self.plain)) or None
+        except Exception as error:
+            # An architecture without support for a part may raise any error.
+            self.put_in(())
+            return _first_line(error)
+
+    def _differs(self, plain: Measured) -> str | None:
+        return difference(plain, measure_engine(self.engine, self.model, self.examples), self.dtype)
+
+    def _differs_when_long(self) -> str | None:
+        if not self.long:
+            return None
+        with torch.no_grad():
+            found = self.engine.logits(self.long)
+        if problem := differing_logits(self.plain_long, found, self.dtype):
+            return f"{problem} in rows of {sum(len(one.labels) for one in self.long):,} tokens"
+        return None
+
+
+def _compute_dtype(engine: Engine) -> torch.dtype:
+    """The type with the most rounding. Quantized layers use their own."""
+    own: torch.dtype = engine.model.dtype
     quantization = getattr(engine.model.config, "quantization_config", None)
-    compute_dtype = getattr(quantization, "bnb_4bit_compute_dtype", plain.dtype)
-    tolerance = max(TOLERANCES[plain.dtype], TOLERANCES[compute_dtype])
-    if not (hidden - plain).abs().max() <= tolerance * plain.abs().max():
-        return "its hidden states would not be the same"
-    if not (loss - plain_loss).abs() <= tolerance * plain_loss.abs():
-        return "its loss would not be the same"
-    return None
+    of_layers: torch.dtype = getattr(quantization, "bnb_4bit_compute_dtype", None) or own
+    return max((own, of_layers), key=lambda dtype: TOLERANCES[dtype])
 
 
-def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str | None:
-    """The reason why the device's flash kernels cannot be used; None if they can.
+@contextmanager
+def _own_weights() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _without_window(engine: Engine) -> Iterator[None]:
+    """Check the gradient of all tokens first: that of a window differs from plain training."""
+    window, engine.window = engine.window, None
+    try:
+        yield
+    finally:
+        engine.window = window
+
+
+def _try_flash(trial: _Trial, autocast: torch.dtype) -> str | None:
+    """The reason why the device's flash kernels cannot be used in training; None if they can.
 
     Loss and gradient are compared under the precision of training.
     """
-    probes = _probes(int(engine.model.config.get_text_config().vocab_size))
+    engine, model = trial.engine, trial.model
     trained = [parameter for parameter in engine.model.parameters() if parameter.requires_grad]
     found: list[tuple[Tensor, Tensor]] = []
     for engine.uses_flash in (False, True):
         engine.ways.clear()
         try:
-            with torch.autocast(engine.model.device.type, autocast, enabled=autocast is not None):
-                loss = engine.loss(model, probes)
+            with torch.autocast(engine.model.device.type, autocast):
+                loss = engine.loss(model, trial.examples)
             # The first layers come first: this gradient has been through the attention of all.
             gradient = (
                 torch.autograd.grad(loss, min(trained[:16], key=Tensor.numel), allow_unused=True)[0]
@@ -148,7 +310,7 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
             return _first_line(error)
         none = torch.zeros((), device=loss.device)
         found.append((loss.detach(), none if gradient is None else gradient))
-    tolerance = TOLERANCES[autocast or engine.model.dtype]
+    tolerance = TOLERANCES[autocast]
     for name, (masked, flash), allowed in zip(
         ("loss", "gradient"), zip(*found, strict=True), (tolerance, 5 * tolerance), strict=True
     ):
@@ -159,18 +321,3 @@ def _try_flash(engine: Engine, model: Any, autocast: torch.dtype | None) -> str 
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
-
-
-def _probes(vocabulary: int) -> list[TrainingExample]:
-    """Three short sequences in lexicographic order, two of which begin alike."""
-    rng = np.random.default_rng(0)
-    prompt = rng.integers(0, vocabulary, MIN_SHARED_TOKENS + 8)
-    tails = [rng.integers(0, vocabulary, length) for length in (9, 14)]
-    together = [np.concatenate([prompt, tail]) for tail in tails]
-    sequences = [*together, rng.integers(0, vocabulary, 21)]
-    probes = []
-    for ids in sorted(sequences, key=lambda ids: tuple(ids.tolist())):
-        labels = np.where(rng.random(len(ids)) < 0.4, ids, IGNORED_LABEL)
-        labels[0], labels[-1] = IGNORED_LABEL, ids[-1]
-        probes.append(TrainingExample("probe", ids.astype(np.int32), labels.astype(np.int64)))
-    return probes

@@ -97,11 +97,8 @@ class _ChunkedSum(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
-        # Summed in float32 or better: a sum in bfloat16 would lose many small chunks.
-        of_parameters = [
-            torch.zeros_like(one, dtype=torch.promote_types(one.dtype, torch.float32))
-            for one in (parameters if wants_gradient else ())
-        ]
+        # None: no chunk has reached this parameter.
+        of_parameters: list[Tensor | None] = [None for _ in parameters if wants_gradient]
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             part = hidden[rows].detach().requires_grad_(wants_gradient)
@@ -109,15 +106,29 @@ class _ChunkedSum(torch.autograd.Function):
                 loss = loss_of(part, rows)
             total += loss.detach()
             if wants_gradient:
-                of_hidden[rows], *of_head = torch.autograd.grad(loss, [part, *parameters])
-                for gathered, gradient in zip(of_parameters, of_head, strict=True):
-                    gathered += gradient
+                wanted = [part, *parameters]
+                of_hidden[rows], *of_head = torch.autograd.grad(loss, wanted, allow_unused=True)
+                for index, gradient in enumerate(of_head):
+                    of_parameters[index] = _add(of_parameters[index], gradient)
         pairs = zip(of_parameters, parameters, strict=False)
-        ctx.save_for_backward(of_hidden, *(gathered.to(one.dtype) for gathered, one in pairs))
+        gradients = (None if one is None else one.to(whole.dtype) for one, whole in pairs)
+        ctx.save_for_backward(of_hidden, *gradients)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factor = gradients[0]
         of_hidden, *of_parameters = ctx.saved_tensors
-        return of_hidden * factor, None, None, *(gradient * factor for gradient in of_parameters)
+        scaled = (None if one is None else one * factor for one in of_parameters)
+        return of_hidden * factor, None, None, *scaled
+
+
+def _add(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    """Their sum in float32 or better: a sum in bfloat16 would lose many small chunks."""
+    if gradient is None:
+        return total
+    if total is None:
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        total = torch.zeros_like(gradient, dtype=wide)
+    total += gradient
+    return total

@@ -15,22 +15,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
 from atlas.training.base_model import BaseModel
-from atlas.training.engine.chunked_loss import (
-    Head,
-    sum_chunked_cross_entropy,
-    sum_chunked_divergence,
-)
+from atlas.training.engine.chunked_loss import sum_chunked_cross_entropy, sum_chunked_divergence
 from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
 from atlas.training.engine.last_layer import prune_layer, restore_layer
+from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import pad, predicting_places, sum_cross_entropy, sum_divergence
+from atlas.training.loss import (
+    pad,
+    predicting_places,
+    sum_cross_entropy,
+    sum_divergence,
+    sum_losses,
+)
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 
@@ -76,6 +79,8 @@ class Engine:
         window: tokens before each supervised one through which the gradient goes; None: all. It
             needs the part `packing` and replaces `last_layer`.
         uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
+        one_by_one: whether each sequence has a forward pass of its own, because in this model its
+            neighbors or their lengths would change its result.
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss has a KL to it.
     """
@@ -89,9 +94,11 @@ class Engine:
         self._of_base = Engine(base.model) if base is not None and base.is_copy else self
         # PEFT wraps the model.
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder = self.model.get_decoder()
+        self._decoder = decoder_of(self.model)
         self._implementation = self.model.config._attn_implementation
         self._plain_forward = self.model.forward
+        self._head = ModelHead(self.model)
+        self.one_by_one = False
         self.uses_flash = True
         self.ways: set[str] = set()
 
@@ -105,18 +112,46 @@ class Engine:
 
     def losses(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
         """Σ w · −log π and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
-        return model(**self._inputs(examples))  # type: ignore[no-any-return]
+        if self.one_by_one and len(examples) > 1:
+            return torch.stack([self.losses(model, [one]) for one in examples]).sum(0)
+        if self.one_by_one:
+            forget_lengths(self.model)
+        if self.parts:
+            return model(**self._inputs(examples))  # type: ignore[no-any-return]
+        padded = {name: self._put(tensor.numpy()) for name, tensor in pad(examples).items()}
+        return sum_losses(model, padded, self.base)
 
-    def hidden_states(self, examples: Sequence[TrainingExample]) -> Tensor:
-        """The last hidden states that predict supervised tokens, shape [N, H], as in `pack_row`."""
-        inputs = self._inputs(examples)
-        supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
-        return self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
+    def logits(self, examples: Sequence[TrainingExample]) -> list[Tensor]:
+        """The logits that predict each example's supervised tokens, shapes [N, V].
+
+        Examples with a common beginning must be neighbors in lexicographic order.
+        """
+        if self.one_by_one and len(examples) > 1:
+            return [self.logits([one])[0] for one in examples]
+        if self.one_by_one:
+            forget_lengths(self.model)
+        counts = [one.num_supervised_tokens for one in examples]
+        if not self.parts:
+            padded = {name: self._put(tensor.numpy()) for name, tensor in pad(examples).items()}
+            places = predicting_places(padded["labels"])
+            logits = self.model(input_ids=padded["input_ids"], use_cache=False).logits[places]
+        else:
+            inputs = self._inputs(examples)
+            supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
+            hidden = self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
+            logits = self._head.logits(hidden)
+        return list(logits.split(counts))
 
     def put_in(self, parts: Sequence[str]) -> None:
-        """Give the model exactly these parts. With no parts, the model is unchanged."""
-        self.parts = tuple(part for part in PARTS if part in parts)
+        """Give the model exactly these parts. With no parts, the model is unchanged.
+
+        Raises:
+            ValueError: the model has no list of layers, which `last_layer` needs.
+        """
         layer = self._last_layer()
+        if "last_layer" in parts and layer is None:
+            raise ValueError("its decoder has no list of layers")
+        self.parts = tuple(part for part in PARTS if part in parts)
         if layer is not None:
             restore_layer(layer)
         self.model.__dict__.pop("forward", None)
@@ -131,8 +166,6 @@ class Engine:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
-            if layer is None:
-                raise ValueError("its decoder has no list of layers")
             prune_layer(layer)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
@@ -141,8 +174,10 @@ class Engine:
             self._of_base.put_in(parts)
 
     def _last_layer(self) -> Any:
-        layers = getattr(self._decoder, "layers", None)
-        return layers[self.model.config.get_text_config().num_hidden_layers - 1] if layers else None
+        layers = getattr(self._decoder, "layers", None) or ()
+        # A few families count otherwise, or have further layers behind the last one.
+        number = self.model.config.get_text_config().num_hidden_layers
+        return layers[number - 1] if number <= len(layers) else None
 
     def _forward(
         self,
@@ -156,10 +191,8 @@ class Engine:
             return self._plain_forward(*arguments, **options)
         base_hidden = None if anchored is None else self._base_hidden(anchored)
         hidden = self._hidden(supervised.kept, **options)
-        head = self.model.get_output_embeddings()
-        logits_of = self._logits_of(head)
-        trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
-        of_head = trained, self.model.config.get_text_config().vocab_size
+        logits_of = self._head.logits
+        of_head = self._head.trained, self.model.config.get_text_config().vocab_size
         answers, chunks = hidden[supervised.kept_of_target], "chunked_loss" in self.parts
         wanted = supervised.targets, supervised.weights
         if chunks:
@@ -168,7 +201,7 @@ class Engine:
             cross_entropy = sum_cross_entropy(logits_of(answers), *wanted)
         if self.base is None or anchored is None or base_hidden is None:
             return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
-        held, base_logits_of = hidden[anchored.kept_of_anchor], self._logits_of(self.base.head)
+        held, base_logits_of = hidden[anchored.kept_of_anchor], self._of_base._head.base_logits
         if chunks:
             heads = logits_of, base_logits_of
             divergence = sum_chunked_divergence(held, base_hidden, *heads, *of_head)
@@ -177,18 +210,6 @@ class Engine:
                 base_logits = base_logits_of(base_hidden)
             divergence = sum_divergence(logits_of(held), base_logits)
         return torch.stack((cross_entropy, divergence))
-
-    def _logits_of(self, head: Any) -> Head:
-        softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        # Called as a module, FSDP would take the gradients of one chunk for the end of the
-        # backward pass.
-        run_head: Any = head.forward if isinstance(head, FSDPModule) else head  # type: ignore[attr-defined]
-
-        def logits_of(states: Tensor) -> Tensor:
-            logits: Tensor = run_head(states)
-            return logits if softcap is None else softcap * torch.tanh(logits / softcap)
-
-        return logits_of
 
     def _base_hidden(self, anchored: Anchored) -> Tensor:
         """The base model's hidden states that predict the anchored tokens, shape [M, H]."""
@@ -204,7 +225,8 @@ class Engine:
         if "live" in options:
             return run_live(self._decoder, **options)[0][places]
         hidden: Tensor = self._decoder(use_cache=False, **options).last_hidden_state
-        return hidden.flatten(0, 1) if "last_layer" in self.parts else hidden.flatten(0, 1)[places]
+        flat = hidden.flatten(0, 1)
+        return flat if "last_layer" in self.parts else flat[places]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """The arguments of `_forward`: tokens, positions and plans, and where the losses are."""

@@ -118,6 +118,11 @@ def attend(
             "attention over packed rows was called without a plan, expected one: this model does "
             "not pass it on."
         )
+    if attention_mask is not None:
+        raise RuntimeError(
+            f"{type(module).__name__} hands over a mask of its own, expected none: attention over "
+            "packed rows follows the rows."
+        )
     device, dtype = query.device.type, value.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)

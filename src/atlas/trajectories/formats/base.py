@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic import ValidationError
+
 from atlas.config import Config
 from atlas.errors import ConfigError, DataError
 from atlas.kinds import Choice, Kind
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.rows import Item, SourceRow, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
@@ -29,7 +31,14 @@ FORMATS: dict[str, str] = {
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
-FORMAT = Kind("format", FORMATS)
+# What is wrong with one row only.
+_OF_A_ROW = (BadRowError, RecursionError, ValidationError)
+FORMAT = Kind(
+    "format",
+    FORMATS,
+    methods=("read",),
+    expected={"read": _OF_A_ROW, "convert": _OF_A_ROW},
+)
 # Several rows are examined, because the first row may be unusual.
 ROWS_TO_DETECT_FROM = 20
 # Those that cannot be decoded included.

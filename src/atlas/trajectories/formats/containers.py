@@ -1,7 +1,7 @@
 """Recognizes compression and encoding of a file from its first bytes, not from its name.
 
-Streams are unpacked as they are read, so a small file that unpacks to terabytes costs time and no
-memory.
+Streams are unpacked as they are read, which costs no memory. A file that unpacks to far more than
+agent logs do is a decompression bomb, and reading it ends.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal
 
 from atlas.errors import DependencyError
 
@@ -31,13 +31,22 @@ MAGIC: dict[bytes, Container] = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+BUFFER_BYTES = 1 << 16
 # Compressed bytes per read; they unpack to at most 64 MiB.
 ZSTD_CHUNK = 2048
+# Text compresses 3 to 50 times, and logs that repeat their history up to about 200 times.
+MAX_EXPANSION = 500
+# So much may be unpacked from any file.
+FREE_BYTES = 64 << 20
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst", ".xz")
 
 
 class TornFileError(ValueError):
-    """A compressed file that ends early or is damaged; its text is the reason, for people."""
+    """A compressed file that cannot be read to its end; its text is the reason, for people."""
+
+    def __init__(self, reason: str, advice: str = "Get the file again.") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 def container_of(start: bytes) -> Container:
@@ -58,13 +67,15 @@ def unpack(file: BinaryIO, container: Container) -> BinaryIO:
     Raises:
         DependencyError: the file is zstd and the package for it is not installed.
     """
-    if container == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if container == "bzip2":
-        return cast(BinaryIO, bz2.BZ2File(file))
-    if container == "xz":
-        return cast(BinaryIO, lzma.LZMAFile(file))
-    return _unpack_zstd(file) if container == "zstd" else file
+    unpackers: dict[Container, Callable[[BinaryIO], Any]] = {
+        "gzip": lambda packed: gzip.GzipFile(fileobj=packed),
+        "bzip2": bz2.BZ2File,
+        "xz": lzma.LZMAFile,
+        "zstd": _unpack_zstd,
+    }
+    if container not in unpackers:
+        return file
+    return io.BufferedReader(_Bounded(file, unpackers[container](file), container), BUFFER_BYTES)
 
 
 @contextmanager
@@ -111,27 +122,11 @@ def _torn(container: Container, error: Exception) -> TornFileError:
     return TornFileError(f"the {container} data is damaged or ends early ({error})")
 
 
-def _unpack_zstd(file: BinaryIO) -> BinaryIO:
-    try:
-        import zstandard
-    except ImportError:
-        raise DependencyError("zstandard", "import") from None
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    return io.BufferedReader(_ZstdStream(file, decompressor), buffer_size=1 << 16)
+class _Bounded(io.RawIOBase):
+    """An unpacked stream that ends with TornFileError where it expands as a bomb does."""
 
-
-class _ZstdStream(io.RawIOBase):
-    """Frames one after the other; a frame that ends early is an error, as in the other formats."""
-
-    def __init__(self, file: BinaryIO, decompressor: Any) -> None:
-        self._file = file
-        self._decompressor = decompressor
-        self._start()
-
-    def _start(self) -> None:
-        self._frame: Any = None
-        self._packed = b""
-        self._plain = memoryview(b"")
+    def __init__(self, packed: BinaryIO, plain: Any, container: Container) -> None:
+        self._packed, self._plain, self._container = packed, plain, container
         self._position = 0
 
     def readable(self) -> bool:
@@ -146,11 +141,47 @@ class _ZstdStream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if offset or whence:
             raise io.UnsupportedOperation("only to the start")
-        self._file.seek(0)
-        self._start()
+        self._plain.seek(0)
+        self._position = 0
         return 0
 
     def readinto(self, buffer: Any) -> int:
+        size = self._plain.readinto1(buffer)
+        self._position += size
+        if self._position > FREE_BYTES:
+            packed = self._packed.tell()
+            if self._position > MAX_EXPANSION * packed:
+                raise TornFileError(
+                    f"the {self._container} data expands more than {MAX_EXPANSION} times "
+                    f"({packed:,} bytes to {self._position:,}), as a decompression bomb does",
+                    "If it is a real log, unpack it first.",
+                )
+        return int(size)
+
+
+def _unpack_zstd(file: BinaryIO) -> _ZstdStream:
+    try:
+        import zstandard
+    except ImportError:
+        raise DependencyError("zstandard", "import") from None
+    return _ZstdStream(file, zstandard.ZstdDecompressor(max_window_size=1 << 27))
+
+
+class _ZstdStream:
+    """Frames one after the other; a frame that ends early is an error, as in the other formats."""
+
+    def __init__(self, file: BinaryIO, decompressor: Any) -> None:
+        self._file = file
+        self._decompressor = decompressor
+        self.seek(0)
+
+    def seek(self, offset: int) -> None:
+        self._file.seek(offset)
+        self._frame: Any = None
+        self._packed = b""
+        self._plain = memoryview(b"")
+
+    def readinto1(self, buffer: Any) -> int:
         while not self._plain:
             self._packed = self._packed or self._file.read(ZSTD_CHUNK)
             if not self._packed:
@@ -164,5 +195,4 @@ class _ZstdStream(io.RawIOBase):
                 self._packed, self._frame = self._frame.unused_data, None
         size = min(len(buffer), len(self._plain))
         buffer[:size], self._plain = self._plain[:size], self._plain[size:]
-        self._position += size
         return size

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -26,6 +27,14 @@ NESTED_KEYS = (
 )
 
 
+# A value takes up to a hundred times the memory of its text, which may be two bytes.
+MAX_VALUES = 5_000_000
+_OPENING, _CLOSING, _COUNTED = {*"[{", *b"[{"}, {*"]}", *b"]}"}, {*"[{,", *b"[{,"}
+_MARKS = r'"(?:[^"\\]|\\.)*+"|[][{},]'
+_MARKS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
+_MARKS_OF_BYTES = re.compile(_MARKS.encode(), re.DOTALL)
+
+
 class Constant:
     """NaN or an infinity in place of a value: Python writes them, JSON does not have them."""
 
@@ -39,11 +48,37 @@ def decode(data: bytes) -> tuple[Any, str]:
     Raises:
         ValueError: the bytes are not JSON that a record can hold; its text is the reason.
     """
+    if len(data) > MAX_VALUES:
+        refuse_many_values(data)
     try:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         value = decode_text(data)
     return finish(value, data)
+
+
+def refuse_many_values(data: bytes | str, start: int = 0) -> None:
+    """Raise ValueError if the JSON value at `start` holds more than MAX_VALUES values.
+
+    Memory might not hold them. The rest of the text is not looked at.
+    """
+    marks: Iterator[re.Match[Any]]
+    if isinstance(data, str):
+        marks = _MARKS_OF_TEXT.finditer(data, start)
+    else:
+        # Some of these characters may stand in strings.
+        if sum(map(data.count, (b",", b"[", b"{"))) <= MAX_VALUES:
+            return
+        marks = _MARKS_OF_BYTES.finditer(data, start)
+    num_values = depth = 0
+    for match in marks:
+        mark = data[match.start()]
+        depth += (mark in _OPENING) - (mark in _CLOSING)
+        num_values += mark in _COUNTED
+        if num_values > MAX_VALUES:
+            raise ValueError(f"one row of more than {MAX_VALUES:,} values. Split it into rows.")
+        if not depth:
+            return
 
 
 def decode_text(data: bytes) -> Any:

@@ -24,8 +24,11 @@ from atlas.trajectories.formats.agent_logs import (
     hash_of_texts,
     problem_of,
 )
+from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
 from atlas.trajectories.formats.conventions import details_of_row, is_number
 from atlas.trajectories.formats.conversations import num_leading_system
+from atlas.trajectories.formats.decoding import MAX_VALUES, refuse_many_values
+from atlas.trajectories.formats.json_array import MAX_ROW_BYTES
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.formats.source_file import SourceFile
@@ -36,10 +39,19 @@ PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
 _HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 
 
+class InspectConfig(Config):
+    """No settings, but a package of an extra."""
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("inspect",)
+
+
 class InspectFormat:
     """Reads the evaluation logs of Inspect."""
 
-    def __init__(self, config: Config) -> None:
+    Config = InspectConfig
+
+    def __init__(self, config: InspectConfig) -> None:
         self.config = config
 
     def matches(self, row: Any) -> bool:
@@ -78,6 +90,7 @@ class InspectFormat:
         file, is_archive = str(source.path.resolve()), zipfile.is_zipfile(source.file)
         kind: Any = "eval" if is_archive else "json"
         try:
+            _refuse_bomb(source) if is_archive else _refuse_large(source)
             log = read_eval_log(file, header_only=is_archive, resolve_attachments=True, format=kind)
             summaries = read_eval_log_sample_summaries(file, format=kind) if is_archive else []
         except Exception as error:
@@ -96,6 +109,36 @@ class InspectFormat:
             except (BadRowError, ValidationError, UnicodeEncodeError, RecursionError) as error:
                 where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
                 yield problem_of(error, where, str(sample.id))
+
+
+def _refuse_bomb(source: SourceFile) -> None:
+    """Raise ValueError if the archive expands as a decompression bomb does."""
+    num_packed = num_plain = 0
+    with zipfile.ZipFile(source.file) as archive:
+        for member in archive.infolist():
+            num_packed += member.compress_size
+            end = num_plain + MAX_ROW_BYTES
+            # The directory of the archive may state other sizes than the true ones.
+            member.file_size, member.CRC = MAX_ROW_BYTES + 1, None  # type: ignore[assignment]
+            with archive.open(member) as content:
+                while chunk := content.read(FREE_BYTES):
+                    num_plain += len(chunk)
+                    if num_plain > end or num_plain > max(FREE_BYTES, MAX_EXPANSION * num_packed):
+                        raise ValueError(
+                            f"{num_packed:,} bytes up to {member.filename!r:.60} expand to "
+                            f"{num_plain:,} or more, as a decompression bomb does"
+                        )
+
+
+def _refuse_large(source: SourceFile) -> None:
+    """Raise ValueError if memory might not hold the log, which Inspect decodes at once."""
+    size = source.path.stat().st_size
+    if size > MAX_ROW_BYTES:
+        advice = "Convert it to a .eval log, with: inspect log convert"
+        raise ValueError(f"one JSON object of more than {MAX_ROW_BYTES >> 20} MiB. {advice}")
+    if size > MAX_VALUES:
+        source.file.seek(0)
+        refuse_many_values(source.file.read())
 
 
 def _whole_sample(file: str, summary: Any) -> Any:

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from atlas.trajectories.formats.containers import read_up_to
-from atlas.trajectories.formats.decoding import Constant, explain, finish
+from atlas.trajectories.formats.decoding import (
+    MAX_VALUES,
+    Constant,
+    explain,
+    finish,
+    refuse_many_values,
+)
 
 CHUNK = 1 << 20
 MAX_ROW_BYTES = 512 << 20
@@ -122,7 +128,7 @@ def _next_element(window: _Text, line: int) -> ListElement:
     """The element at the window's position; `endless` where its end is not known."""
     while True:
         try:
-            value, end = _decoder.raw_decode(window.text, window.position)
+            value, end = _decode_at(window.text, window.position)
             if end < len(window.text) or window.ended:
                 break
         except json.JSONDecodeError as error:
@@ -136,10 +142,8 @@ def _next_element(window: _Text, line: int) -> ListElement:
                 return ListElement(
                     line, reason=CUT_OFF if ends else explain(shown, start), endless=True
                 )
-        except ValueError:
-            return ListElement(
-                line, reason="not usable JSON: a number with thousands of digits", endless=True
-            )
+        except ValueError as error:
+            return ListElement(line, reason=str(error), endless=True)
         except RecursionError:
             return ListElement(line, reason="not usable JSON: nested too deeply", endless=True)
         if len(window.text) - window.position > MAX_ROW_BYTES:
@@ -157,6 +161,17 @@ def _next_element(window: _Text, line: int) -> ListElement:
     except ValueError as error:
         return ListElement(line, reason=str(error))
     return ListElement(line, value, content_hash)
+
+
+def _decode_at(text: str, position: int) -> tuple[Any, int]:
+    if len(text) - position > MAX_VALUES:
+        refuse_many_values(text, position)
+    try:
+        return _decoder.raw_decode(text, position)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("not usable JSON: a number with thousands of digits") from None
 
 
 def _indent(window: _Text) -> str | None:

@@ -10,12 +10,18 @@ import base64
 import datetime
 import decimal
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from atlas.errors import DependencyError
+from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
+from atlas.trajectories.formats.decoding import MAX_VALUES
 
 BATCH_ROWS = 64
+# Of the rows that are converted together; a row may hold all of its row group.
+BATCH_BYTES = 256 << 20
+# A run of nulls takes no bytes; a row of a log has text beside its nulls.
+MAX_VALUES_PER_BYTE = 20
 
 
 def read_parquet(file: BinaryIO) -> Iterator[Any]:
@@ -32,11 +38,31 @@ def read_parquet(file: BinaryIO) -> Iterator[Any]:
         raise DependencyError("pyarrow", "import") from None
     try:
         table = parquet.ParquetFile(file)
-        for batch in table.iter_batches(batch_size=BATCH_ROWS):
-            yield from map(_plain, batch.to_pylist())
+        groups = [table.metadata.row_group(index) for index in range(table.num_row_groups)]
+        _refuse_bomb(groups)
+        for index, group in enumerate(groups):
+            num_rows = BATCH_BYTES // max(1, group.total_byte_size)
+            size = min(max(1, num_rows), BATCH_ROWS)
+            for batch in table.iter_batches(batch_size=size, row_groups=[index]):
+                yield from map(_plain, batch.to_pylist())
     except (pyarrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the parquet data is damaged: {first}") from None
+
+
+def _refuse_bomb(groups: Sequence[Any]) -> None:
+    """Raise ValueError if the columns expand as a decompression bomb does."""
+    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    packed = sum(column.total_compressed_size for column in columns)
+    plain = sum(column.total_uncompressed_size for column in columns)
+    values = sum(column.num_values for column in columns)
+    if plain > max(FREE_BYTES, MAX_EXPANSION * packed) or values > max(
+        MAX_VALUES, MAX_VALUES_PER_BYTE * packed
+    ):
+        raise ValueError(
+            f"{packed:,} bytes of parquet data expand to {plain:,} bytes and {values:,} values, "
+            "as a decompression bomb does. If it is a real log, convert it to JSON Lines"
+        )
 
 
 def _plain(value: Any) -> Any:

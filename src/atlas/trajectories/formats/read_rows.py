@@ -9,6 +9,7 @@ that is one JSON object.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
@@ -51,23 +52,27 @@ def read_rows(file: BinaryIO, container: Container, name: str) -> Iterator[Sourc
                 yield last
     except TornFileError as error:
         after = f", after {last.where.removeprefix(f'{name} ')}" if last else ""
-        advice = f"{after}. What follows is lost." if last else ". Get the file again."
-        yield Problem(where=name, reason=f"{error}{advice}")
+        lost = "What follows is lost. " if last else ""
+        yield Problem(where=name, reason=f"{error}{after}. {lost}{error.advice}")
 
 
 def holds_lines(file: BinaryIO, name: str) -> bool:
-    """Whether an open file that is not packed is JSON Lines; the file is at its start then."""
+    """Whether an open file that is not packed is JSON Lines; its position stays as it is."""
+    position = file.tell()
     file.seek(0)
     head = read_up_to(file, HEAD_BYTES)
-    file.seek(0)
+    file.seek(position)
     return _shape(head, name) == "lines"
 
 
 def line_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Whole lines of about `size` bytes, with the index of the first; for `rows_of_lines`.
+    """Whole lines of a file, about `size` bytes of them, with the index of the first line.
+
+    They are for `rows_of_lines`.
 
     A line that is too long to hold ends its chunk, cut where it is too long.
     """
+    file.seek(0)
     index = 0
     while chunk := file.read(size):
         start = chunk.rfind(b"\n") + 1
@@ -85,14 +90,12 @@ def rows_of_lines(file: BinaryIO, name: str, first_index: int = 0) -> Iterator[S
     Args:
         first_index: of the first line, where the file is a part of one.
     """
-    for index, line in enumerate(_lines(file, is_start=not first_index), first_index):
+    for number, line in _lines(file, is_start=not first_index):
+        index = first_index + number
         where = f"{name} row {index} (line {index + 1})"
         if line is None:
             reason = f"a line longer than {MAX_ROW_BYTES >> 20} MiB"
             yield Problem(where=where, reason=reason)
-            continue
-        line = line.strip()
-        if not line:
             continue
         try:
             value, known_hash = decode(line)
@@ -251,16 +254,27 @@ def _is_whole(line: bytes) -> bool:
         return False
 
 
-def _lines(file: BinaryIO, is_start: bool) -> Iterator[bytes | None]:
-    """The lines of a file, None for one that is too long to hold."""
+def _lines(file: BinaryIO, is_start: bool) -> Iterator[tuple[int, bytes | None]]:
+    """The lines that are not blank, with their numbers, None for one that is too long to hold."""
     mark = codecs.BOM_UTF8 if is_start else b""
+    number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
             _skip_line(file)
-            yield None
+            yield number, None
+        elif line := line.removeprefix(mark).strip():
+            yield number, line
         else:
-            yield line.removeprefix(mark) if mark else line
+            number += _skip_blank_lines(file)
         mark = b""
+        number += 1
+
+
+def _skip_blank_lines(file: BinaryIO) -> int:
+    """Skip what is buffered of blank lines; their number. Each would cost as much as a row."""
+    ahead = file.peek() if isinstance(file, io.BufferedReader) else b""
+    end = ahead.rfind(b"\n", 0, len(ahead) - len(ahead.lstrip())) + 1
+    return file.read(end).count(b"\n")
 
 
 def _skip_line(file: BinaryIO) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+from pydantic import Field
 from rich.console import Console
 
+from atlas.config import Config
 from atlas.errors import ConfigError
 from atlas.records import Label, LabelType, Trajectory
 from atlas.store.readers import read_trajectories
@@ -37,6 +39,16 @@ CONFIRMATION = "[y]es, keep it  [b]ack  s[k]ip this trajectory  [q]uit"
 SKIP, QUIT = "k", ("q", END)
 
 
+class LabelConfig(Config):
+    """Who labels."""
+
+    annotator: str = Field(
+        default="unnamed",
+        description="the name of the person who labels; it distinguishes the labels of several "
+        "people",
+    )
+
+
 def label_trajectories(
     console: Console,
     run: Path,
@@ -58,7 +70,7 @@ def label_trajectories(
     """
     if not annotator.strip():
         raise ConfigError(
-            "--annotator is empty: it distinguishes the labels of several people. Give a name."
+            "annotator is empty: it distinguishes the labels of several people. Give a name."
         )
     asked = read_trajectories(run)
     if id_prefix is not None:

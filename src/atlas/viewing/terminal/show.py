@@ -10,18 +10,47 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 from pathlib import Path
 
+from pydantic import Field
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
+from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.renderer import Renderer
-from atlas.store.readers import read_selected, read_selections, read_trajectories
+from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
+from atlas.store.readers import (
+    describe_limit,
+    limits_of,
+    read_selected,
+    read_selections,
+    read_trajectories,
+)
 from atlas.terminal.visible_text import one_line, print_text, print_whole, shortened, visible
 from atlas.viewing.terminal.show_tokens import print_tokens
 
 NUM_LISTED = 20
+
+
+class ShowConfig(Config):
+    """How the tokens of a trajectory are shown."""
+
+    tokenizer: str | None = Field(
+        default=None,
+        description="whose tokens are shown: a hub id, a model folder, or a run folder of train",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="cut the sequence there, as training would"
+    )
+    chat_template: str | None = Field(default=None, description=CHAT_TEMPLATE_HELP)
+    tools: str | None = Field(default=None, description=TOOLS_HELP)
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return () if self.tokenizer is None else ("train",)
+
+
 CRITICAL, PLAIN = "▶", " "
 
 
@@ -48,6 +77,8 @@ def show_trajectories(
             *([Text(one_line(_indices(chosen), 80))] if chosen else []),
         )
     print_whole(console, table)
+    for limited in limits_of(run, *([selection] if selection else [])):
+        print_text(console, visible(limited))
     if left := sum(1 for _ in pairs):
         console.print(
             Text(f"… and {left:,} more. Show one with --trajectory and the beginning of its id.")
@@ -61,18 +92,30 @@ def show_trajectory(
     selection: Path | None = None,
     renderer: Renderer | None = None,
     max_tokens: int | None = None,
+    tools: str | None = None,
+    *,
+    whole: bool = False,
 ) -> None:
     """One trajectory: header, prompt, and numbered steps with the critical ones highlighted.
 
-    With a renderer, its tokens are shown too.
+    With a renderer, its tokens are shown too. Long texts are shortened, unless `whole`.
+
+    Args:
+        tools: a file of tool schemas, for a trajectory without any.
 
     Raises:
         DataError: no id begins with `id_prefix`, or several do.
         RunError: an input is not a finished run of its kind.
     """
     trajectory = find_trajectory(read_trajectories(run), id_prefix, run)
-    chosen = read_selections(selection, run)[trajectory.id] if selection else None
-    print_trajectory(console, trajectory, chosen)
+    trajectory = with_tools(trajectory, read_tools(tools))
+    chosen = None
+    if selection is not None:
+        chosen = read_selections(selection, run).get(trajectory.id)
+        if chosen is None:
+            limited = describe_limit(selection) or f"{selection} does not hold it"
+            raise DataError(f"trajectory '{trajectory.id}' was not selected from: {limited}.")
+    print_trajectory(console, trajectory, chosen, whole=whole)
     if renderer is not None:
         print_tokens(console, trajectory, chosen, renderer, max_tokens)
 
@@ -101,23 +144,32 @@ def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) 
     return found[0]
 
 
-def print_trajectory(console: Console, trajectory: Trajectory, selection: Selection | None) -> None:
-    """A whole trajectory without its tokens."""
+def print_trajectory(
+    console: Console,
+    trajectory: Trajectory,
+    selection: Selection | None,
+    *,
+    whole: bool = False,
+) -> None:
+    """All steps of a trajectory without tokens. Long texts are shortened, unless `whole`."""
     for name, value in _header(trajectory, selection).items():
         if value:
-            line = Text.assemble((f"{name:11}", "bold"), one_line(value, 200))
+            line = Text.assemble((f"{name:11}", "bold"), one_line(value, None if whole else 200))
             console.print(line, soft_wrap=True)
     if trajectory.prompt:
         console.print(Text("prompt", style="bold"))
     for message in trajectory.prompt:
-        print_text(console, f"  {message.role}: {one_line(message.content, 160)}", "dim")
+        if whole:
+            _print_observation(console, message, whole)
+        else:
+            print_text(console, f"  {message.role}: {one_line(message.content, 160)}", "dim")
     critical_steps = selection.critical_steps if selection else ()
     chosen = {step.index: step for step in critical_steps}
     for index, step in enumerate(trajectory.steps):
-        print_step(console, index, step, chosen.get(index))
+        print_step(console, index, step, chosen.get(index), whole=whole)
     for message in trajectory.final_observation:
         console.print()
-        _print_observation(console, message, whole=False, before="at the end, ")
+        _print_observation(console, message, whole, before="at the end, ")
 
 
 def print_step(

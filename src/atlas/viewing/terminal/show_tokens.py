@@ -9,10 +9,12 @@ from rich.table import Column, Table
 
 from atlas.records import Selection, Trajectory
 from atlas.rendering.colored_tokens import color_tokens
+from atlas.rendering.count_unwritten import advise, count_unwritten
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
-from atlas.rendering.token_ownership import TokenizedExample
-from atlas.terminal.visible_text import print_text
+from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
+from atlas.rendering.unwritten import WORDS, name_parts
+from atlas.terminal.visible_text import print_text, print_whole
 
 
 def print_tokens(
@@ -37,7 +39,7 @@ def print_tokens(
         tokens = color_tokens(renderer.tokenizer, example.token_ids, mask)
         console.print(tokens, soft_wrap=True)
     console.print()
-    console.print(_counts(trajectory, examples, chosen))
+    print_whole(console, _counts(trajectory, examples, chosen))
     for warning in _warnings(renderer, examples, chosen):
         print_text(console, f"warning: {warning}", "bold red")
 
@@ -54,10 +56,8 @@ def _warnings(
             "example per critical step"
         )
     yield from renderer.notes
+    yield from _losses(renderer, examples, chosen)
     for example in examples:
-        if example.unwritten_thinking:
-            steps = ", ".join(map(str, example.unwritten_thinking))
-            yield f"the chat template does not write the thinking of steps {steps}"
         if example.dropped_steps:
             steps = ", ".join(map(str, example.dropped_steps))
             kept = f"{len(example.token_ids):,} tokens are kept"
@@ -69,6 +69,26 @@ def _warnings(
                     f"step {step}: its end of turn is not supervised, so the model would not learn "
                     "to stop there"
                 )
+
+
+def _losses(
+    renderer: Renderer, examples: list[TokenizedExample], chosen: frozenset[int]
+) -> Iterator[str]:
+    """What the template does not write, by part; and steps of which only the end of turn is."""
+    lost = {step: parts for example in examples for step, parts in example.unwritten.items()}
+    of_context = lost.pop(NO_STEP, ())
+    template = "the chat template does not write"
+    for part, word in WORDS.items():
+        if found := sorted(step for step, parts in lost.items() if part in parts):
+            yield f"{template} the {word} of steps {', '.join(map(str, found))}"
+    if of_context:
+        yield f"{template} the {name_parts(of_context)} of the context"
+    unwritten = count_unwritten(examples, renderer, chosen)
+    if unwritten.empty:
+        steps = ", ".join(str(step) for _, step in unwritten.empty)
+        yield f"only the end of turn is written of steps {steps}: training would stop here"
+    if lost or of_context or unwritten.empty:
+        yield advise(renderer, unwritten)
 
 
 def _counts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -90,7 +91,7 @@ class AnthropicBatches:
             raise HttpError("its results are no longer kept", 404)
         num_promised = sum(state["request_counts"].values())
         texts = [await self._requests.fetch(f"{url}/results")]
-        return read_answers(texts, _read, "ended", num_promised)
+        return await asyncio.to_thread(read_answers, texts, _read, "ended", num_promised)
 
     async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
         url = f"{route.base}{PATH}/batches?limit={limit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from atlas.models.endpoints.retries import BusyError, Retries
 MOST_REDIRECTS = 5
 # Maximum bytes of a file of answers.
 LARGEST_FILE = 2**30
+# Maximum bytes of any other answer. Google sends the answers of a small batch inside of it.
+LARGEST_STATE = 2**26
 # The status for an error without a server's status, after which no question can succeed.
 UNUSABLE = 404
 
@@ -41,11 +44,13 @@ class BatchRequests:
         headers: Mapping[str, str] | None = None,
         *,
         has_key: bool = True,
+        largest: int = LARGEST_FILE,
     ) -> HttpReply:
         """The response to one request. GET follows redirects, without the key to another server.
 
         Args:
             has_key: whether to send the key; false for an address that comes from a response.
+            largest: maximum bytes of the response.
 
         Raises:
             HttpError: no response came, or it reports an error.
@@ -55,7 +60,7 @@ class BatchRequests:
             is_own = has_key and urlsplit(target)[:2] == urlsplit(url)[:2]
             sent = {**(self.headers if is_own else {}), **(headers or {})}
             try:
-                reply = await self._connections.send(method, target, sent, data)
+                reply = await self._connections.send(method, target, sent, data, largest)
             except ValueError as error:
                 raise HttpError(f"{type(error).__name__}: {error}", UNUSABLE) from None
             except (aiohttp.ClientError, OSError) as error:
@@ -77,7 +82,8 @@ class BatchRequests:
         """
         if row is not None:
             body = (json.dumps(row).encode(), {"Content-Type": "application/json"})
-        return read_object(await self.send(method, url, *body))
+        reply = await self.send(method, url, *body, largest=LARGEST_STATE)
+        return await asyncio.to_thread(read_object, reply)
 
     async def get(self, url: str) -> dict[str, Any]:
         """The JSON object at an address, with retries."""

@@ -6,6 +6,7 @@ or in another order (googleapis/python-genai 1909, 2008), and answers could be m
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ class GoogleBatches:
             counts = metadata.get("batchStats") or {}
             names = ("successfulRequestCount", "failedRequestCount")
             num_promised = sum(int(counts.get(name) or 0) for name in names)
-        return read_answers(texts, _read, how.lower(), num_promised)
+        return await asyncio.to_thread(read_answers, texts, _read, how.lower(), num_promised)
 
 
 def _title(file: str) -> str:

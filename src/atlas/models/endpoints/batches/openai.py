@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ class OpenAIBatches:
         urls = [_url(route, f"/files/{file}/content") for file in files]
         texts = [await self._requests.fetch(url) for url in urls]
         num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        return read_answers(texts, _read, how, num_promised)
+        return await asyncio.to_thread(read_answers, texts, _read, how, num_promised)
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:

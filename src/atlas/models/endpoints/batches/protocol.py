@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from atlas.models.endpoints.connections import LARGEST_ANSWER
+
 # The status of a question without an answer.
 UNANSWERED = 410
+# The status of a question whose answer cannot be used and would be paid for again.
+REFUSED_ANSWER = 422
 
 # Status and body, as the provider would have sent them to the question without a batch.
 BatchAnswer = tuple[int, Any]
@@ -106,11 +111,14 @@ def read_answers(
     """The batch with the answers in files of JSON lines.
 
     The batch is torn if a line cannot be read, or if there are fewer than `num_promised` answers.
+    This takes long for a large file: call it in a thread.
     """
     found: dict[str, BatchAnswer] = {}
     is_torn = False
-    for line in (line for text in texts for line in text.split(b"\n") if line.strip()):
+    for line in (line for text in texts for line in io.BytesIO(text) if line.strip()):
         try:
+            if len(line) > LARGEST_ANSWER:
+                raise ValueError("too large")
             key, (status, body) = read(json.loads(line))
             if not 100 <= status < 600:
                 raise ValueError(f"{status} is not a status")

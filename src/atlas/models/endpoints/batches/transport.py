@@ -22,6 +22,7 @@ from atlas.models.endpoints.batches.batch_maker import BatchMaker
 from atlas.models.endpoints.batches.batch_requests import UNUSABLE, BatchRequests
 from atlas.models.endpoints.batches.ledger import BatchLedger, NotedBatch, ledger_folder
 from atlas.models.endpoints.batches.protocol import (
+    REFUSED_ANSWER,
     UNANSWERED,
     BatchAnswer,
     BatchProtocol,
@@ -129,7 +130,11 @@ class BatchTransport:
             if not asked.num_callers:
                 asked.answer.cancel()
                 del self._asked[key]
-        content = json.dumps(answer).encode()
+        try:
+            content = json.dumps(answer).encode()
+        except RecursionError:
+            status, deep = no_answer("the answer is nested too deeply", REFUSED_ANSWER)
+            content = json.dumps(deep).encode()
         return HttpReply(status, {"Content-Type": "application/json"}, content)
 
     async def close(self) -> None:

@@ -1,0 +1,1 @@
+"""What must hold before a part of the engine is used on a model."""
