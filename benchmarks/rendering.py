@@ -61,17 +61,18 @@ def make_trajectory(num_steps: int, kind: str, thinks: bool) -> Trajectory:
 
 
 class CountedTemplate:
-    """Counts the calls of a renderer's template and the characters that they wrote."""
+    """Counts the calls of a renderer's template, their messages, and the characters written."""
 
     def __init__(self, renderer: Renderer) -> None:
-        self.calls = self.characters = 0
+        self.calls = self.messages = self.characters = 0
         self._renderer = renderer
         self._apply = renderer.tokenizer.apply_chat_template
 
     def __enter__(self) -> CountedTemplate:
         def counted(*given: Any, **options: Any) -> Any:
-            text = self._apply(*given, **options)
             self.calls += 1
+            self.messages += len(given[0])
+            text = self._apply(*given, **options)
             self.characters += len(text)
             return text
 

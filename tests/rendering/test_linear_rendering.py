@@ -68,3 +68,21 @@ def test_a_long_beginning_is_not_rendered_for_every_step() -> None:
     with CountedTemplate(renderer) as template:
         renderer.tokenize_trajectory(trajectory)
     assert template.characters <= 25 * length
+
+
+def test_a_template_that_knows_its_tools_is_rendered_in_linear_time() -> None:
+    # It refuses the markers in the copies of calls, with and without the messages before them.
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}"
+        "{% for call in m.tool_calls or [] %}{% if call.function.name not in ['open', 'xyzzy'] %}"
+        "{{ raise_exception('unknown tool') }}{% endif %}{{ call.function | tojson }}{% endfor %}"
+        "{{ '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    renderer = Renderer(make_tokenizer(template, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"))
+    given = {}
+    for steps in (40, 160):
+        with CountedTemplate(renderer) as template_calls:
+            renderer.tokenize_trajectory(make_trajectory(steps, "calls", thinks=False))
+        given[steps] = template_calls.messages
+    assert given[160] <= 4.5 * given[40]

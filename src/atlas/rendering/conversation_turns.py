@@ -57,6 +57,11 @@ class Writer:
     opened: Callable[[Sequence[Message], Sequence[Mapping[str, Any]]], str]
     answered: Callable[[str, Sequence[Message], Sequence[Mapping[str, Any]]], tuple[str, str]]
 
+    def response(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        """The text of the last of `messages`, a response, with its end of turn."""
+        opened = self.opened(messages[:-1], tools)
+        return self.answered(opened, messages, tools)[0][len(opened) :]
+
 
 class ConversationTurns:
     """The turns of one conversation.

@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from atlas.errors import ModelError
-from atlas.records import Message, ToolCall, Trajectory
+from atlas.records import Message, Trajectory
 from atlas.rendering.chat_messages import (
     END_OF_THINKING,
     CallForm,
@@ -40,8 +38,9 @@ from atlas.rendering.template_clock import pin_day, refuse_random
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.truncation import MARKER, Truncation, cut_observations
 from atlas.rendering.turn_examples import TurnExamples
-from atlas.rendering.turn_shape import TurnShape, read_turn_shape
+from atlas.rendering.turn_shape import TurnShape, read_end_of_call, read_turn_shape
 from atlas.rendering.unwritten import UnwrittenParts
+from atlas.rendering.unwritten_of_turns import add_unwritten
 
 
 def _needs_tools(message: Message) -> bool:
@@ -243,22 +242,7 @@ class Renderer:
         turns = self._turns(trajectory)
         made = self._turn_examples(trajectory, turns, max_tokens)
         examples = made.build(wanted)
-        shown = [frozenset(np.unique(example.step_of_token).tolist()) for example in examples]
-        steps = sorted(frozenset[int]().union(*shown) - {NO_STEP})
-        tools, owned = trajectory.tools, list(trajectory.owned_messages())
-        place = {step: index for index, (_, step) in enumerate(owned)}
-        lost = {
-            step: self.parts.of_response(
-                owned[place[step]][0], made.responses[step], tools, partial(turns.before, step)
-            )
-            for step in steps
-        }
-        before = owned[: place[steps[-1] if steps else 0]]
-        lost[NO_STEP] = self.parts.of_context(before, made.text, tools)
-        return [
-            replace(example, unwritten={step: lost[step] for step in sorted(held) if lost[step]})
-            for example, held in zip(examples, (there | {NO_STEP} for there in shown), strict=True)
-        ]
+        return add_unwritten(self.parts, trajectory, turns, made, examples)
 
     def _turns(self, trajectory: Trajectory) -> ConversationTurns:
         owned = list(trajectory.owned_messages())
@@ -281,13 +265,7 @@ class Renderer:
     @cached_property
     def parts(self) -> UnwrittenParts:
         """Tells which parts of a message the template leaves out."""
-
-        def write_response(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
-            opened = self._writer.opened(messages[:-1], tools)
-            text, _ = self._writer.answered(opened, messages, tools)
-            return text[len(opened) :]
-
-        return UnwrittenParts(write_response, self._writer.opened)
+        return UnwrittenParts(self._writer.response, self._writer.opened)
 
     def _with_cuts(
         self,
@@ -372,17 +350,7 @@ class Renderer:
     @cached_property
     def _end_of_call(self) -> int | None:
         """The special token that ends a turn with a call: gpt-oss and Gemma-4 have their own."""
-        call = ToolCall(id="call_1", name="xyzzy", arguments='{"plugh": "Frotz"}')
-        question = Message(role="user", content="Which?")
-        chat = [question, Message(role="assistant", tool_calls=(call,))]
-        try:
-            opened = self.render([question], open_turn=True)
-            text, _ = self._answered(opened, chat, ())
-        except ModelError:
-            return None
-        last = self.encode(text)[-1]
-        token = self.tokenizer.added_tokens_decoder.get(last)
-        return last if call.name in text and token is not None and token.special else None
+        return read_end_of_call(self._writer, self.tokenizer)
 
     @cached_property
     def _shape(self) -> TurnShape:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.errors import ModelError
-from atlas.records import Message
+from atlas.records import Message, ToolCall
 from atlas.rendering.chat_messages import THINK
+from atlas.rendering.conversation_turns import Writer
 
 _ASKED, _ANSWER, _ASKED_AGAIN = "Which?", "Xyzzy", "Why?"
 
@@ -88,6 +89,19 @@ def read_turn_shape(
         closing[encoded["offset_mapping"][end][1] :],
         finale,
     )
+
+
+def read_end_of_call(writer: Writer, tokenizer: Any) -> int | None:
+    """The special token that ends a turn with a call, or None if there is none."""
+    call = ToolCall(id="call_1", name="xyzzy", arguments='{"plugh": "Frotz"}')
+    chat = [Message(role="user", content=_ASKED), Message(role="assistant", tool_calls=(call,))]
+    try:
+        text = writer.response(chat, ())
+    except ModelError:
+        return None
+    last: int | None = next(iter(_encode(tokenizer, text)["input_ids"][::-1]), None)
+    token = tokenizer.added_tokens_decoder.get(last)
+    return last if call.name in text and token is not None and token.special else None
 
 
 def _special_places(tokenizer: Any, text: str) -> list[int]:
