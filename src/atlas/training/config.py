@@ -38,6 +38,15 @@ class LoraConfig(Config):
     target_modules: str | tuple[str, ...] = Field(
         default="all-linear", description="which layers get an adapter, as PEFT names them"
     )
+    target_parameters: tuple[str, ...] = Field(
+        default=(),
+        description="which weights that are not layers get an adapter, as PEFT names them: the "
+        "stacked experts of a mixture, such as mlp.experts.gate_up_proj (needs dropout=0)",
+    )
+    merge: bool = Field(
+        default=False,
+        description="save the sum of base model and adapters: the checkpoint is then a whole model",
+    )
     quantize: Literal["4bit"] | None = Field(
         default=None,
         description="4bit: keep the frozen base model in four bits (QLoRA, arXiv "

@@ -17,6 +17,7 @@ from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
 from atlas.training.examples import ExampleSet, build_examples
 from atlas.training.model_shape import measure_shape
+from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
 
 
@@ -60,6 +61,15 @@ def print_training_plan(
     line(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
         f"{shape.hidden:,}"
+    )
+    if config.lora is not None:
+        reach = f"; {shape.reach}" if shape.reach else ""
+        line(f"adapters:    {shape.adapter_weights:,} trained weights{reach}")
+    factor = rate_factors(config, len(steps))
+    at_first, at_last = (config.learning_rate * factor(step) for step in (0, len(steps) - 1))
+    line(
+        f"rate:        {at_first:.3g} in the first step, at most {config.learning_rate:g}, "
+        f"{at_last:.3g} in the last"
     )
     console.print(_cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)

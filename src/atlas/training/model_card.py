@@ -37,15 +37,16 @@ def write_card(
         sources: how many trajectories came from which source.
         made: the summary of the training.
     """
+    holds_adapters = config.lora is not None and not config.lora.merge
     front: dict[str, Any] = {
-        "library_name": "peft" if config.lora else "transformers",
+        "library_name": "peft" if holds_adapters else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["atlas", "agent", "critical-steps", *(["lora"] if config.lora else [])],
     }
     if not base.is_folder:
         front |= {
             "base_model": base.location,
-            "base_model_relation": "adapter" if config.lora else "finetune",
+            "base_model_relation": "adapter" if holds_adapters else "finetune",
         }
     digest = _short(run.inputs["model"].digest, made.get("base_model_commit"))
     share = made["num_supervised_tokens"] / max(1, made["num_tokens"])

@@ -127,7 +127,9 @@ def _train(
         inputs = read_manifest(trajectories), read_manifest(selection)
         card = write_card(config, place, manifest, *inputs, examples.sources, summary)
         with full_disk_is_an_os_error(out):
-            save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
+            merges = config.lora is not None and config.lora.merge
+            tokenizer = renderer.tokenizer
+            save_checkpoint(out, tuned.model, tuned.weights, tokenizer, card, place, merges)
         return run.finish(summary)
 
     return ranks.of_first(save)
