@@ -99,7 +99,9 @@ def test_a_state_is_refused_if_one_tensor_is_not_the_saved_one(
     named = json.loads(digests.read_text())
     named["a tensor that is lost"] = "0"
     digests.write_text(json.dumps(named))
-    with pytest.raises(RunError, match="1 of its .* are not the saved ones.*a tensor that is lost"):
+    with pytest.raises(
+        RunError, match=r"1 of its .* are not the saved ones.*a tensor that is lost"
+    ):
         train_agent(config, *runs, out)
 
 

@@ -64,14 +64,15 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
     # MPT has its own name for it.
     positions = getattr(text, "max_position_embeddings", getattr(text, "max_seq_len", None))
     vocabulary = int(text.vocab_size)
-    largest = max(int(example.input_ids.max()) for example in examples.examples)
+    run = (*examples.examples, *examples.held_out)
+    largest = max(int(example.input_ids.max()) for example in run)
     if largest >= vocabulary:
         raise ModelError(
             f"the tokenizer of {name} writes token {largest}, and its model has embeddings for "
             f"{vocabulary:,} tokens. Give the tokenizer that belongs to it, or add embeddings with "
             "model.resize_token_embeddings and save both."
         )
-    longest = max(len(example.input_ids) for example in examples.examples)
+    longest = max(len(example.input_ids) for example in run)
     if positions is None or longest <= positions:
         return
     if not hasattr(text, "rope_parameters"):

@@ -176,6 +176,19 @@ class TrainConfig(Config):
     log_every: int = Field(
         default=1, ge=1, description="optimizer steps between rows of metrics.jsonl"
     )
+    held_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the trajectories that are not trained on; the loss on their selected "
+        "steps is computed in between. Their ids decide which, so it is the same in every arm",
+    )
+    held_out_every: int = Field(
+        default=50,
+        ge=1,
+        description="optimizer steps between two computations of the held-out loss; it is also "
+        "computed before the first and after the last step",
+    )
     report_to: Annotated[tuple[str, ...], SPEED_ONLY] = Field(
         default=(),
         description="experiment trackers of Hugging Face's Trainer, such as trackio or wandb",

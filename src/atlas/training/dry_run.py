@@ -93,10 +93,12 @@ def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
     if config.kl_weight:
         tokens = f"{built.num_anchored_tokens:,} tokens"
         held = f"; KL to the base model at {tokens}, times {config.kl_weight:g}"
+    held_out = f"; {built.num_held_out:,} more held out" if config.held_out else ""
     return [
         f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; "
         f"{built.num_supervised_steps:,} of {built.num_steps:,} steps supervised, "
-        f"{built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens{cuts}",
+        f"{built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens{cuts}"
+        f"{held_out}",
         f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised "
         f"({built.num_supervised_tokens / max(1, built.num_tokens):.1%})",
         f"loss:        mean over {config.loss_normalizer}{weighted}{held}",

@@ -6,6 +6,7 @@ earlier logits, so leaving them out is exact.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -73,6 +74,8 @@ class ExampleSet:
         num_tokens: all rendered tokens, including the tails that are left out.
         problems: trajectories that were left out, and why.
         sources: number of trajectories per source.
+        held_out: examples that are not trained on; no other field counts them.
+        num_held_out: trajectories that are not trained on.
     """
 
     examples: tuple[TrainingExample, ...] = ()
@@ -84,6 +87,8 @@ class ExampleSet:
     num_tokens: int = 0
     problems: tuple[Problem, ...] = ()
     sources: Counter[str] = field(default_factory=Counter)
+    held_out: tuple[TrainingExample, ...] = ()
+    num_held_out: int = 0
 
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
@@ -113,15 +118,20 @@ def build_examples(
     """Tokenize every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
     A trajectory without a supervised token is left out with a problem. With a KL, the steps that
-    are not selected are marked too.
+    are not selected are marked too, except in held-out trajectories.
 
     Raises:
         DataError: a selected step lacks the weight that `config.step_weights` names.
     """
-    built = []
+    built: list[ExampleSet] = []
+    held: list[ExampleSet] = []
+    without_kl = config.model_copy(update={"kl_weight": 0.0})
     for trajectory, selection in selected:
         advance()
-        built.append(_build(trajectory, selection, renderer, config))
+        if is_held_out(trajectory.id, config.held_out):
+            held.append(_build(trajectory, selection, renderer, without_kl))
+        else:
+            built.append(_build(trajectory, selection, renderer, config))
     examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
@@ -133,9 +143,17 @@ def build_examples(
         sum(one.num_dropped_steps for one in built),
         sum(one.num_cut_observations for one in built),
         sum(one.num_tokens for one in built),
-        tuple(problem for one in built for problem in one.problems),
+        tuple(problem for one in (*built, *held) for problem in one.problems),
         sum((one.sources for one in built), Counter()),
+        tuple(example for one in held for example in one.examples),
+        len(held),
     )
+
+
+def is_held_out(trajectory_id: str, share: float) -> bool:
+    """Whether a trajectory is not trained on. Its id decides, whatever other trajectories do."""
+    digest = hashlib.sha256(trajectory_id.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def _build(

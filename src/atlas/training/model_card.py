@@ -64,6 +64,7 @@ def write_card(
         "optimizer steps": f"{made['optimizer_steps']:,}",
         "loss at the end": f"{made['final_loss']} nats per {_unit(config)} (mean of the last ten "
         "logged)",
+        **_held_out(made),
         "code": _listed(run.versions),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -84,6 +85,15 @@ agent does: evaluate it on tasks of the same kind and on others.
 A content is the beginning of a SHA-256; the run's manifest holds all of it. The owner sets the
 license: those of the base model and of the trajectories apply.
 """
+
+
+def _held_out(made: Mapping[str, Any]) -> dict[str, str]:
+    if "held_out_loss" not in made:
+        return {}
+    return {
+        "held-out loss": f"{made['held_out_loss']} after and {made['held_out_loss_before']} before "
+        f"the training, on {made['num_held_out']:,} other trajectories"
+    }
 
 
 def _unit(config: TrainConfig) -> str:

@@ -107,6 +107,11 @@ def _train(
     ranks.together(lambda: check_tokens(settings, examples, config.model))
     for note in renderer.notes:
         say(note)
+    if config.held_out:
+        say(
+            f"{out}: {examples.num_held_out:,} of "
+            f"{examples.num_held_out + examples.num_trajectories:,} trajectories are held out"
+        )
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
         f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to "
@@ -115,7 +120,7 @@ def _train(
     )
     from atlas.training.tune_model import tune_model
 
-    tuned = tune_model(config, schedule, out, ranks)
+    tuned = tune_model(config, schedule, examples.held_out, out, ranks)
     summary = {
         **_describe(examples, config),
         **tuned.summary,
@@ -160,6 +165,12 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
             f"first: {reason}), so training would learn nothing. {out}/problems.jsonl has the "
             f"reason of each; if it is length, raise max_tokens above {config.max_tokens}."
         )
+    if config.held_out and not examples.held_out:
+        raise DataError(
+            f"held_out={config.held_out:g} holds out {examples.num_held_out} of "
+            f"{examples.num_held_out + examples.num_trajectories} trajectories, none of them with "
+            "a supervised token, so there would be no held-out loss. Raise held_out, or remove it."
+        )
 
 
 def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
@@ -173,6 +184,8 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
         "loss_normalizer": config.loss_normalizer,
         "step_weights": config.step_weights,
     }
+    if config.held_out:
+        summary["num_held_out"] = examples.num_held_out
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

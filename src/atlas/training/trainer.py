@@ -24,10 +24,10 @@ from atlas.store.record_files import write_text
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
+from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.loss import pad, sum_losses
 from atlas.training.ranks import Ranks
 from atlas.training.states import check_state, digest_tensors, load_state, save_state
-
 
 # Sums of a state that the Trainer does not keep.
 SINCE_LOG_FILE = "since_log.json"
@@ -156,7 +156,7 @@ class CriticalStepTrainer(Trainer):
             if self.engine.base is not None:
                 logs["kl"] = divergence
             self._sums, self._num_summed = torch.zeros(2), 0
-        for name in ("loss", "grad_norm", "train_loss"):
+        for name in ("loss", "grad_norm", "train_loss", HELD_OUT_LOSS):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise ModelError(
                     f"training has diverged: {name} is {logs[name]} at optimizer step "
@@ -165,6 +165,33 @@ class CriticalStepTrainer(Trainer):
                     "another --out."
                 )
         super().log(logs, start_time)
+
+    def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
+        """Compute and log Σ w · (−log π) / Σ w over examples that are not trained on.
+
+        Args:
+            examples: this rank's share. It changes neither weights nor random numbers.
+        """
+        model = self.model_wrapped
+        weights = sum(float(example.target_weights.sum()) for example in examples)
+        here = torch.tensor([weights, 0.0], dtype=torch.float64, device=self.args.device)
+        counts = self.accelerator.reduce(here, reduction="sum")
+        total = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        model.eval()
+        try:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for batch in self.micro_batches(examples):
+                    losses = self._scaled_losses(model, batch or [self._spare], counts)
+                    if batch:
+                        total += losses[0]
+        finally:
+            model.train()
+            # RWKV scales its weights in evaluation mode, until its next pass in training mode.
+            decoder = self.engine.model.get_decoder()
+            if hasattr(decoder, "_rescale_layers"):
+                decoder._rescale_layers()
+        mean = self.accelerator.reduce(total, reduction="mean")
+        self.log({HELD_OUT_LOSS: float(mean)})
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
@@ -218,7 +245,14 @@ class CriticalStepTrainer(Trainer):
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None
-        examples = inputs["examples"]
+        scaled = self._scaled_losses(model, inputs["examples"], num_items_in_batch)
+        loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
+        return (loss, scaled[1].detach()) if return_outputs else loss
+
+    def _scaled_losses(
+        self, model: Any, examples: Sequence[TrainingExample], num_items: Tensor
+    ) -> Tensor:
+        """Both sums of a forward pass, each divided by its number of items, shape [2]."""
         if self.engine.parts:
             sums = self.engine.losses(model, examples)
         else:
@@ -226,8 +260,6 @@ class CriticalStepTrainer(Trainer):
             sums = sum_losses(model, padded, self.engine.base)
         # Ranks average their gradients, so each scales by their number to make a sum over all of
         # them. A sum over nothing is 0.
-        counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)
+        counts = torch.where(num_items > 0, num_items, 1).to(sums.dtype)
         num_ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        scaled = sums / counts * num_ranks
-        loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
-        return (loss, scaled[1].detach()) if return_outputs else loss
+        return sums / counts * num_ranks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
+from atlas.training.examples import TrainingExample
 from atlas.training.ranks import Ranks
-from atlas.training.schedule import Schedule
+from atlas.training.schedule import Schedule, share_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,17 @@ class TunedModel:
     summary: dict[str, Any]
 
 
-def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks) -> TunedModel:
+def tune_model(
+    config: TrainConfig,
+    schedule: Schedule,
+    held_out: Sequence[TrainingExample],
+    out: Path,
+    ranks: Ranks,
+) -> TunedModel:
     """Train from the newest state in the run folder `out` if there is one. All ranks call it.
+
+    Args:
+        held_out: examples whose loss is logged in between.
 
     Raises:
         ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or
@@ -53,7 +64,12 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
 
     from atlas.training.base_model import BaseModel
     from atlas.training.costs import count_run_tokens
-    from atlas.training.follower import LastStepLogger, RunFollower
+    from atlas.training.follower import (
+        HELD_OUT_LOSS,
+        HeldOutLogger,
+        LastStepLogger,
+        RunFollower,
+    )
     from atlas.training.rates import rate_factors
     from atlas.training.states import digest_tensors
     from atlas.training.trainer import CriticalStepTrainer, collate
@@ -86,6 +102,11 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
             kl_weight=config.kl_weight,
             rate_factor=rate_factors(config, num_steps),
         )
+        if held_out:
+            lengths = [len(example.input_ids) for example in held_out]
+            mine = [held_out[place] for place in share_out(lengths, ranks.size)[ranks.index]]
+            logger = HeldOutLogger(lambda: trainer.log_held_out(mine), config.held_out_every)
+            trainer.add_callback(logger)
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
@@ -110,6 +131,9 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
+    if held := [row[HELD_OUT_LOSS] for row in history if HELD_OUT_LOSS in row]:
+        summary["held_out_loss_before"] = round(held[0], 4)
+        summary["held_out_loss"] = round(held[-1], 4)
     if base is not None:
         summary["final_kl"] = _mean_of_last(history, "kl")
     # A model from the hub has a commit instead of a digest.
