@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atlas.errors import RunError
-from atlas.training.states import load_state, save_state, tensors_of
+from atlas.training.states import check_state, load_state, save_state, tensors_of
 from tests.training.renamed_families import RENAMED, tiny_renamed
 from tests.training.tiny_families import FAMILIES, shaken, tiny
 
@@ -78,3 +78,32 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
     save_state(tmp_path, tiny("llama"))
     with pytest.raises(RunError, match="are not the saved ones"):
         load_state(tmp_path, tiny("qwen2"))
+
+
+def test_of_a_sharded_model_the_gathered_tensors_are_proved(tmp_path: Path) -> None:
+    model = tiny("llama")
+    gathered = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_state(tmp_path, model, gathered)
+    assert not (tmp_path / "weights.safetensors").exists(), "its framework writes them"
+    check_state(tmp_path, gathered)
+    gathered["model.norm.weight"][0] += 1
+    with pytest.raises(RunError, match=r"among them model\.norm\.weight"):
+        check_state(tmp_path, gathered)
+    with pytest.raises(RunError, match="of its 0 tensors are not the saved ones"):
+        check_state(tmp_path, {})
+
+
+def test_the_trainer_proves_a_sharded_model_before_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.training.test_trainer import train_tiny
+
+    trainer, _ = train_tiny(tiny("llama").float(), None, 1, 100, str(tmp_path / "state"))
+    monkeypatch.setattr(trainer, "gathered_weights", trainer.model.state_dict)
+    trainer.save_model(str(tmp_path))
+    torch.save(trainer.optimizer.state_dict(), tmp_path / "optimizer.pt")
+    torch.save(trainer.lr_scheduler.state_dict(), tmp_path / "scheduler.pt")
+    trainer._load_optimizer_and_scheduler(str(tmp_path))
+    with_another_norm(trainer.model)
+    with pytest.raises(RunError, match=r"among them model\.norm\.weight"):
+        trainer._load_optimizer_and_scheduler(str(tmp_path))
