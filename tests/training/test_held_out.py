@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from atlas.errors import DataError
 from atlas.models.local.load import load_model, load_renderer, locate_model
-from atlas.store.readers import read_selected
-from atlas.training.examples import ExampleSet, build_examples, is_held_out
+from atlas.records import CriticalStep, Selection
+from atlas.store.readers import read_selected, read_selections
+from atlas.training.examples import ExampleSet, build_examples, choose_held_out
 from atlas.training.train_agent import train_agent
+from tests.run_folders import write_selections
 from tests.training.small_runs import make_runs, quick
 from tests.training.test_resume import interrupt
 
@@ -37,18 +39,19 @@ def build(model: Path, runs: tuple[Path, Path], **changes: object) -> ExampleSet
     return build_examples(read_selected(runs[1], runs[0]), renderer, quick(model, **changes))
 
 
-@given(name=st.text(), small=st.floats(0, 1), large=st.floats(0, 1))
-def test_a_larger_share_holds_out_what_a_smaller_one_does(
-    name: str, small: float, large: float
+@given(
+    ids=st.lists(st.text(), min_size=1, max_size=20, unique=True),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_a_larger_share_adds_to_a_smaller_one_and_the_order_does_not_matter(
+    ids: list[str], shares: tuple[float, float]
 ) -> None:
-    small, large = sorted((small, large))
-    assert is_held_out(name, large) or not is_held_out(name, small)
-    assert not is_held_out(name, 0.0)
-
-
-def test_the_share_of_many_ids_is_that_of_the_setting() -> None:
-    held = sum(is_held_out(f"trajectory {index}", SHARE) for index in range(10_000))
-    assert held == pytest.approx(SHARE * 10_000, rel=0.05)
+    small, large = sorted(shares)
+    held = choose_held_out(ids, small)
+    assert held <= choose_held_out(ids, large)
+    assert held == choose_held_out(ids[::-1], small)
+    assert choose_held_out(ids, 0.0) == frozenset()
+    assert len(held) == (max(1, round(small * len(ids))) if small else 0)
 
 
 @pytest.mark.parametrize("changes", [{}, {"kl_weight": 0.5}, {"context_gradient": "stop"}])
@@ -108,8 +111,18 @@ def test_computing_it_changes_no_weight_and_a_resume_has_the_same_rows(
     assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
 
 
-def test_a_share_that_holds_out_nothing_is_an_error(
+def test_held_out_trajectories_without_a_supervised_token_are_an_error(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="held_out=1e-09 holds out 0 of 12 trajectories"):
-        train_agent(quick(tiny_model_folder, held_out=1e-9), *runs, tmp_path / "run")
+    held = choose_held_out([f"t{index}" for index in range(12)], 0.1)
+    chosen = [
+        replace_steps(selection, ()) if selection.trajectory_id in held else selection
+        for selection in read_selections(runs[1], runs[0]).values()
+    ]
+    selection = write_selections(tmp_path / "selection", chosen, runs[0])
+    with pytest.raises(DataError, match=r"held_out=0.1 holds out 1 of 12 trajectories, and none"):
+        train_agent(quick(tiny_model_folder, held_out=0.1), runs[0], selection, tmp_path / "run")
+
+
+def replace_steps(selection: Selection, steps: tuple[CriticalStep, ...]) -> Selection:
+    return selection.model_copy(update={"critical_steps": steps})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -123,15 +123,13 @@ def build_examples(
     Raises:
         DataError: a selected step lacks the weight that `config.step_weights` names.
     """
-    built: list[ExampleSet] = []
-    held: list[ExampleSet] = []
-    without_kl = config.model_copy(update={"kl_weight": 0.0})
+    by_id = {}
     for trajectory, selection in selected:
         advance()
-        if is_held_out(trajectory.id, config.held_out):
-            held.append(_build(trajectory, selection, renderer, without_kl))
-        else:
-            built.append(_build(trajectory, selection, renderer, config))
+        by_id[trajectory.id] = _build(trajectory, selection, renderer, config)
+    held_ids = choose_held_out(by_id, config.held_out)
+    built = [one for name, one in by_id.items() if name not in held_ids]
+    held = [one for name, one in by_id.items() if name in held_ids]
     examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
@@ -143,17 +141,29 @@ def build_examples(
         sum(one.num_dropped_steps for one in built),
         sum(one.num_cut_observations for one in built),
         sum(one.num_tokens for one in built),
-        tuple(problem for one in (*built, *held) for problem in one.problems),
+        tuple(problem for one in by_id.values() for problem in one.problems),
         sum((one.sources for one in built), Counter()),
-        tuple(example for one in held for example in one.examples),
+        tuple(
+            replace(example, anchored=None)
+            for one in held
+            for example in one.examples
+            if example.num_supervised_tokens
+        ),
         len(held),
     )
 
 
-def is_held_out(trajectory_id: str, share: float) -> bool:
-    """Whether a trajectory is not trained on. Its id decides, whatever other trajectories do."""
-    digest = hashlib.sha256(trajectory_id.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
+def choose_held_out(ids: Collection[str], share: float) -> frozenset[str]:
+    """The trajectories that are not trained on: those whose ids have the smallest SHA-256.
+
+    Their selections and the seed do not matter. A share above 0 gives at least one.
+    """
+
+    def digest(name: str) -> bytes:
+        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+    number = max(1, round(share * len(ids))) if share else 0
+    return frozenset(sorted(ids, key=digest)[:number])
 
 
 def _build(

@@ -168,14 +168,14 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
     if config.held_out and not examples.held_out:
         raise DataError(
             f"held_out={config.held_out:g} holds out {examples.num_held_out} of "
-            f"{examples.num_held_out + examples.num_trajectories} trajectories, none of them with "
-            "a supervised token, so there would be no held-out loss. Raise held_out, or remove it."
+            f"{examples.num_held_out + examples.num_trajectories} trajectories, and none of these "
+            "has a supervised token to compute a loss on. Raise held_out, or remove it."
         )
 
 
 def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
     """The summary's counts and how the loss was computed."""
-    kept = {example.trajectory_id for example in examples.examples}
+    kept = {example.trajectory_id for example in (*examples.examples, *examples.held_out)}
     summary: dict[str, Any] = {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
