@@ -101,7 +101,7 @@ def sum_loss(model, token_ids, mask):
 
 
 def train(model, examples, epochs, batch_size, learning_rate, seed=0):
-    """AdamW with a linear warm-up and decay. The loss of an optimizer step is a mean over its tokens."""
+    """AdamW with a linear schedule. The loss of an optimizer step is a mean over its tokens."""
     batches = []
     for epoch in range(epochs):
         order = random.Random(seed + epoch).sample(examples, len(examples))
