@@ -44,7 +44,9 @@ row is made at the usual initialization and at larger weights, in float32 and in
 `tests/training/test_families.py` fails if a row changes.
 
 The engine tries its parts on each model before it trains, and does without those that are not
-exact there. A model without any part is trained plainly: same loss and gradients, at a higher cost.
+exact there. Where the result of a sequence depends on its neighbors in a row, each sequence has a
+forward pass of its own. A model that is not causal is refused, and so is a loss that plain training
+would add. The variants that draw at random are compared with the same seed, or by means over draws.
 
 {tables}
 ## Not built

@@ -52,8 +52,9 @@ OF_DRAWS = (("rescaled", "float32"),)
 # of the size of all gradients.
 TOLERATED = {
     "float32": (6.0, 2e-4, 3e-7),
-    "bf16": (4.0, 3e-2, 1e-4),
-    "bf16 weights": (4.0, 3e-2, 1e-4),
+    # In bf16 a token may go to another expert in a padded row.
+    "bf16": (4.0, 0.2, 1e-4),
+    "bf16 weights": (4.0, 0.2, 1e-4),
 }
 NUM_DRAWS = 24
 
@@ -189,7 +190,6 @@ class TrainedStep:
     """A model, the engine chosen for it, and the Trainer around both."""
 
     def __init__(self, model: Any, autocast: torch.dtype | None, folder: str) -> None:
-        self.model = model
         self.examples = samples()
         longest = max(len(one.input_ids) for one in self.examples)
         chosen = choose_parts(model, EngineConfig(), None, autocast, None, longest)
@@ -213,6 +213,8 @@ class TrainedStep:
             engine=chosen.engine,
             max_tokens=8192,
         )
+        # It computes under autocast from here on.
+        self.model = self.trainer.accelerator.prepare_model(model)
 
     def run(self, examples: Sequence[TrainingExample]) -> tuple[float, Gradients]:
         """Loss and gradients of an optimizer step over these samples."""
