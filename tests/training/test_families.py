@@ -106,9 +106,11 @@ VARIANTS = {
 GETS = {name: gets for gets, names in FAMILIES.items() for name in names.split()} | VARIANTS
 # Rows of each kind that take about a second, for the normal tier.
 FAST = ("llama", "bloom", "bert", "opt, LayerDrop", "phi3, longrope", "mixtral, router loss")
-# Rows that are not right yet, and why.
+# Rows whose numbers are right, but that get something else in one precision or at some weights.
+ROUNDS = "with bf16 weights one by one: padding rounds its logits by more than is allowed"
 UNFINISHED = {
-    "xlstm": "with bf16 weights padding changes its logits by more than rounding is taken to be",
+    **dict.fromkeys(("axk2", "granitemoehybrid", "minimax", "xlstm"), ROUNDS),
+    "prophetnet": "at the usual initialization its leak from later tokens is taken for rounding",
 }
 # The text models of these are saved under a type that AutoModelForCausalLM does not load.
 UNSAVED = ("emu3", "mllama")
