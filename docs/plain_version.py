@@ -107,10 +107,11 @@ def train(model, examples, epochs, batch_size, learning_rate, seed=0):
         order = random.Random(seed + epoch).sample(examples, len(examples))
         batches += [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    warmup = max(1, len(batches) // 10)
-    schedule = transformers.get_linear_schedule_with_warmup(optimizer, warmup, len(batches))
+    total, warmup = len(batches), len(batches) // 10
     model.train()
     for number, batch in enumerate(batches, start=1):
+        rate = min(number / (warmup + 1), (total - number + 1) / (total - warmup))
+        optimizer.param_groups[0]["lr"] = learning_rate * rate
         num_supervised = sum(sum(mask[1:]) for _, mask in batch)
         loss = 0.0
         for token_ids, mask in batch:
@@ -119,9 +120,8 @@ def train(model, examples, epochs, batch_size, learning_rate, seed=0):
             loss += part.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad()
-        print(f"step {number}/{len(batches)}: loss {loss:.4f}, {num_supervised} tokens")
+        print(f"step {number}/{total}: loss {loss:.4f}, {num_supervised} tokens")
 
 
 def main():

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from atlas.errors import RunError
 from atlas.training.checkpoint import newest_state
+from atlas.training.states import save_state
 
-FILES = ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
+FILES = (
+    "weights.safetensors",
+    "digests.json",
+    "optimizer.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+)
 
 
 def write_state(folder: Path) -> Path:
     """A state as the Trainer writes it, its last file last."""
-    folder.mkdir(parents=True)
-    save_file({"weight": torch.ones(50)}, folder / "model.safetensors")
+    save_state(folder, torch.nn.Linear(50, 1))
     torch.save({"step": torch.ones(50)}, folder / "optimizer.pt")
     torch.save({"cpu": torch.ones(50)}, folder / "rng_state.pth")
     (folder / "trainer_state.json").write_text('{"global_step": 10}')
@@ -40,3 +46,25 @@ def test_a_state_that_is_not_whole_gives_way_to_the_one_before(tmp_path: Path, f
     assert newest_state(tmp_path) == str(before)
     (before / "trainer_state.json").unlink()
     assert newest_state(tmp_path) is None
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt"])
+def test_a_state_with_one_changed_bit_gives_way_to_the_one_before(
+    tmp_path: Path, file: str
+) -> None:
+    before = write_state(tmp_path / "checkpoint-5")
+    spoilt = write_state(tmp_path / "checkpoint-10") / file
+    content = bytearray(spoilt.read_bytes())
+    # The ones of the optimizer's tensor, or the last weights.
+    place = content.find(b"\x00\x00\x80\x3f" * 8) if file == "optimizer.pt" else len(content) - 9
+    content[place + 1] ^= 1
+    spoilt.write_bytes(content)
+    assert newest_state(tmp_path) == str(before)
+
+
+def test_a_state_without_digests_is_refused(tmp_path: Path) -> None:
+    state = write_state(tmp_path / "checkpoint-10")
+    (state / "digests.json").unlink()
+    (state / "weights.safetensors").rename(state / "model.safetensors")
+    with pytest.raises(RunError, match="checkpoint-10 was written by an earlier version"):
+        newest_state(tmp_path)

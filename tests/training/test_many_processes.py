@@ -92,6 +92,24 @@ def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_onc
     assert all((one[name] - two[name]).abs().max() < 1e-4 for name in one)
 
 
+def test_two_processes_have_the_held_out_loss_of_one(inputs: list[str], tmp_path: Path) -> None:
+    settings = ("held_out=0.4", "held_out_every=2", "epochs=2")
+    alone = start(inputs, tmp_path / "one", 1, *settings)
+    together = start(inputs, tmp_path / "two", 2, *settings)
+    finish(alone)
+    finish(together)
+    one, two = (
+        [row for line in lines if "held_out_loss" in (row := json.loads(line))]
+        for lines in (
+            (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")
+        )
+    )
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    values = [row["held_out_loss"] for row in one]
+    assert values[-1] < values[0]
+    assert [row["held_out_loss"] for row in two] == pytest.approx(values, rel=1e-4)
+
+
 def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) -> None:
     process = start(inputs, tmp_path / "run", 2, "batch_size=1")
     output, errors = process.communicate(timeout=120)

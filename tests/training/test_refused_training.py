@@ -69,27 +69,6 @@ def test_a_tracker_that_cannot_be_used_is_named_before_the_model_is_loaded(
         train_agent(quick(tiny_model_folder, report_to=["nosuch"]), *runs, tmp_path / "run")
 
 
-def test_a_polynomial_schedule_without_a_step_after_the_warm_up_is_refused_before_loading(
-    runs: tuple[Path, Path],
-    tiny_model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    config = quick(
-        tiny_model_folder, lr_scheduler="polynomial", batch_size=12, epochs=1.0, warmup_ratio=0.1
-    )
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            "atlas.training.tune_model.load_model", lambda *_: pytest.fail("the model was loaded")
-        )
-        with pytest.raises(
-            ConfigError,
-            match=r"lr_scheduler=polynomial.*warmup_ratio=0.1 takes all of this run's 1",
-        ):
-            train_agent(config, *runs, tmp_path / "run")
-    train_agent(config.model_copy(update={"warmup_ratio": 0.0}), *runs, tmp_path / "without")
-
-
 def test_a_polynomial_schedule_that_would_not_go_down_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="'lr_scheduler' is 'polynomial': learning_rate=1e-07 is not above 1e-07"

@@ -27,7 +27,8 @@ class _LossRow(BaseModel):
     """The columns of a training's metrics.jsonl that a report shows."""
 
     step: int
-    loss: float
+    # A row of held-out loss has none.
+    loss: float = math.nan
 
 
 class _RunReader:

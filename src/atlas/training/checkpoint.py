@@ -7,12 +7,19 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atlas.models.local.load import CHECKPOINT_FOLDER
+from atlas.errors import ModelError, RunError
+from atlas.models.local.load import (
+    CHECKPOINT_FOLDER,
+    ModelPlace,
+    load_model,
+    processor_files,
+    quiet_peft,
+)
 
 RESUME_FOLDER = "resume.partial"
 # If a write fails with less free space (in bytes) than this, the disk is considered full.
@@ -23,29 +30,131 @@ def newest_state(folder: Path) -> str | None:
     """The newest complete state.
 
     The Trainer writes trainer_state.json last, but a disk may have damaged a file since.
+
+    Raises:
+        RunError: the only complete states have no digests to prove their weights.
     """
+    from atlas.training.states import DIGESTS_FILE, is_intact
+
     states = sorted(
         folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True
     )
-    return next((str(state) for state in states if _is_complete(state)), None)
+    whole = [state for state in states if _is_complete(state)]
+    if found := next((state for state in whole if is_intact(state)), None):
+        return str(found)
+    if old := next((state for state in whole if not (state / DIGESTS_FILE).exists()), None):
+        raise RunError(
+            f"{old} was written by an earlier version of atlas and cannot be resumed from: nothing "
+            f"proves that its weights are the trained ones. Remove {folder} to train from the "
+            "start, or finish the run with the version in its manifest."
+        )
+    return None
 
 
 def save_checkpoint(
-    folder: Path, model: Any, weights: dict[str, Any] | None, tokenizer: Any, card: str
+    folder: Path,
+    model: Any,
+    weights: dict[str, Any] | None,
+    tokenizer: Any,
+    card: str,
+    base: ModelPlace | None = None,
+    merges: bool = False,
 ) -> None:
     """Write model (safetensors), tokenizer and model card into `folder`, all or nothing.
 
+    What was written is loaded again and compared with the model, because `save_pretrained` writes
+    many families under other names than they have here.
+
     Args:
         weights: the gathered weights of a sharded model; None: the model's own.
+        base: the model that was tuned, whose image processor is copied.
+        merges: write the sum of base model and adapters as a whole model.
+
+    Raises:
+        ModelError: the saved model is not the tuned one.
     """
     temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary, **({} if weights is None else {"state_dict": weights}))
+    _save_proved(temporary, model, weights)
+    if merges:
+        # Base and adapters are added in float32, also if the base was trained on in four bits.
+        whole = load_model(ModelPlace(str(temporary), str(temporary)), "float32", "cpu")
+        _save_proved(temporary, whole.merge_and_unload(), None)
     tokenizer.save_pretrained(temporary)
+    if base is not None and (merges or not hasattr(model, "peft_config")):
+        for file in processor_files(base):
+            shutil.copyfile(file, temporary / file.name)
     # This overwrites the card that PEFT writes.
     (temporary / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     temporary.replace(final)
+
+
+def differing_tensors(
+    saved: Path, model: Any, weights: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Load the model or adapters saved in a folder, and name the tensors that are not `model`'s.
+
+    Args:
+        weights: the gathered weights of a sharded model; None: the model's own.
+    """
+    if hasattr(model, "peft_config"):
+        found, expected = _adapters(saved, model, weights)
+    else:
+        loaded = load_model(ModelPlace(str(saved), str(saved)), "float32", "cpu")
+        found, expected = loaded.state_dict(), dict(weights or model.state_dict())
+    return sorted(
+        name
+        for name in found.keys() | expected.keys()
+        if name not in found or name not in expected or not _same(found[name], expected[name])
+    )
+
+
+def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) -> None:
+    options = {} if weights is None else {"state_dict": weights}
+    is_whole = not hasattr(model, "peft_config")
+    wrong: list[str] = []
+    # The second form has the names of transformers, as the model has them in memory.
+    for form in ({}, {"save_original_format": False}) if is_whole else ({},):
+        shutil.rmtree(temporary, ignore_errors=True)
+        model.save_pretrained(temporary, **options, **form)
+        if not (wrong := differing_tensors(temporary, model, weights)):
+            return
+    raise ModelError(
+        f"the model saved in {temporary} is not the tuned one: loaded again, {len(wrong)} of its "
+        f"tensors differ, among them {', '.join(wrong[:3])}. This version of transformers cannot "
+        "save and load this architecture. Install another version, then run the same command: the "
+        "training goes on from its last state."
+    )
+
+
+def _adapters(
+    saved: Path, model: Any, weights: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The adapters in a folder as PEFT loads them, and those of the model, by name."""
+    import peft
+
+    if weights is not None:
+        expected = peft.get_peft_model_state_dict(model, state_dict=dict(weights))
+        return peft.load_peft_weights(str(saved), device="cpu"), expected
+    again = "saved"
+    with quiet_peft():
+        model.load_adapter(str(saved), again)
+    try:
+        named = dict(model.named_parameters())
+        found = {name: one for name, one in named.items() if again in name.split(".")}
+        names = {name: name.replace(f".{again}", f".{model.active_adapter}") for name in found}
+        expected = {name: named[names[name]] for name in found if names[name] in named}
+        trained = {name for name, one in named.items() if one.requires_grad} - found.keys()
+        missing = {name: named[name] for name in trained - set(names.values())}
+        return {name: one.detach().clone() for name, one in found.items()}, expected | missing
+    finally:
+        model.delete_adapter(again)
+
+
+def _same(one: Any, other: Any) -> bool:
+    import torch
+
+    return torch.equal(one.detach().cpu().to(other.dtype), other.detach().cpu())
 
 
 @contextmanager
@@ -62,15 +171,14 @@ def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
 
 
 def _is_complete(state: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
-
     try:
         json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
-        for weights in state.glob("*.safetensors"):
-            # Opening refuses a file whose length differs from what its header says.
-            with safe_open(weights, "pt"):
-                pass
-    except (OSError, ValueError, SafetensorError):
+        # The files of torch are zip archives, with a checksum of each part.
+        for suffix in ("pt", "pth", "bin"):
+            for file in state.glob(f"*.{suffix}"):
+                with zipfile.ZipFile(file) as archive:
+                    if archive.testzip() is not None:
+                        return False
+    except (OSError, ValueError, zipfile.BadZipFile):
         return False
-    # The files of torch are zip archives.
-    return all(zipfile.is_zipfile(file) for file in (*state.glob("*.pt"), *state.glob("*.pth")))
+    return True

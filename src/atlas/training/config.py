@@ -41,6 +41,15 @@ class LoraConfig(Config):
     target_modules: str | tuple[str, ...] = Field(
         default="all-linear", description="which layers get an adapter, as PEFT names them"
     )
+    target_parameters: tuple[str, ...] = Field(
+        default=(),
+        description="which weights that are not layers get an adapter, as PEFT names them: the "
+        "stacked experts of a mixture, such as mlp.experts.gate_up_proj (needs dropout=0)",
+    )
+    merge: bool = Field(
+        default=False,
+        description="save the sum of base model and adapters: the checkpoint is then a whole model",
+    )
     quantize: Literal["4bit"] | None = Field(
         default=None,
         description="4bit: keep the frozen base model in four bits (QLoRA, arXiv "
@@ -186,6 +195,19 @@ class TrainConfig(Config):
     )
     log_every: int = Field(
         default=1, ge=1, description="optimizer steps between rows of metrics.jsonl"
+    )
+    held_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the trajectories that are not trained on; the loss on their selected "
+        "steps is computed in between. Their ids decide which, so they are the same in every arm",
+    )
+    held_out_every: int = Field(
+        default=50,
+        ge=1,
+        description="optimizer steps between two computations of the held-out loss; it is also "
+        "computed before the first and after the last step",
     )
     report_to: Annotated[tuple[str, ...], SPEED_ONLY] = Field(
         default=(),

@@ -17,6 +17,7 @@ from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, count_costs, estimate_memory
 from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
 from atlas.training.model_shape import measure_shape
+from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
 
 
@@ -65,6 +66,15 @@ def print_training_plan(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
         f"{shape.hidden:,}"
     )
+    if config.lora is not None:
+        reach = f"; {shape.reach}" if shape.reach else ""
+        line(f"adapters:    {shape.adapter_weights:,} trained weights{reach}")
+    factor = rate_factors(config, len(steps))
+    at_first, at_last = (config.learning_rate * factor(step) for step in (0, len(steps) - 1))
+    line(
+        f"rate:        {at_first:.3g} in the first step, at most {config.learning_rate:g}, "
+        f"{at_last:.3g} in the last"
+    )
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
@@ -87,10 +97,12 @@ def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
     if config.kl_weight:
         tokens = f"{built.num_anchored_tokens:,} tokens"
         held = f"; KL to the base model at {tokens}, times {config.kl_weight:g}"
+    held_out = f"; {built.num_held_out:,} more held out" if config.held_out else ""
     return [
         f"examples:    {len(built.examples):,} of {built.num_trajectories:,} trajectories; "
         f"{built.num_supervised_steps:,} of {built.num_steps:,} steps supervised, "
-        f"{built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens{cuts}",
+        f"{built.num_dropped_steps:,} dropped beyond {config.max_tokens:,} tokens{cuts}"
+        f"{held_out}",
         f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised "
         f"({built.num_supervised_tokens / max(1, built.num_tokens):.1%})",
         f"loss:        mean over {config.loss_normalizer}{weighted}{held}",

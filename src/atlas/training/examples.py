@@ -6,9 +6,10 @@ earlier logits, so leaving them out is exact.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,6 +78,8 @@ class ExampleSet:
         problems: trajectories that were left out, and why.
         unwritten: what the chat template does not write, of the selected steps and around them.
         sources: number of trajectories per source.
+        held_out: examples that are not trained on; no other field counts them.
+        num_held_out: trajectories that are not trained on.
     """
 
     examples: tuple[TrainingExample, ...] = ()
@@ -89,6 +92,8 @@ class ExampleSet:
     problems: tuple[Problem, ...] = ()
     sources: Counter[str] = field(default_factory=Counter)
     unwritten: UnwrittenCount = field(default_factory=UnwrittenCount)
+    held_out: tuple[TrainingExample, ...] = ()
+    num_held_out: int = 0
 
     @property
     def by_trajectory(self) -> list[tuple[TrainingExample, ...]]:
@@ -118,17 +123,21 @@ def build_examples(
     """Tokenize every selected trajectory once and mask it by its selection (ATLaS §3.3).
 
     A trajectory without a supervised token is left out with a problem. With a KL, the steps that
-    are not selected are marked too.
+    are not selected are marked too, except in held-out trajectories.
 
     Raises:
         DataError: a selected step lacks the weight that `config.step_weights` names.
         ConfigError: `config.tools` is not a file of tool schemas.
     """
     tools = read_tools(config.tools)
-    built = []
+    by_id = {}
     for trajectory, selection in selected:
         advance()
-        built.append(_build(with_tools(trajectory, tools), selection, renderer, config))
+        shown = with_tools(trajectory, tools)
+        by_id[trajectory.id] = _build(shown, selection, renderer, config)
+    held_ids = choose_held_out(by_id, config.held_out)
+    built = [one for name, one in by_id.items() if name not in held_ids]
+    held = [one for name, one in by_id.items() if name in held_ids]
     examples = [example for one in built for example in one.examples]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
         examples = _with_largest_weight_1(examples)
@@ -140,10 +149,30 @@ def build_examples(
         sum(one.num_dropped_steps for one in built),
         sum(one.num_cut_observations for one in built),
         sum(one.num_tokens for one in built),
-        tuple(problem for one in built for problem in one.problems),
+        tuple(problem for one in by_id.values() for problem in one.problems),
         sum((one.sources for one in built), Counter()),
         sum((one.unwritten for one in built), UnwrittenCount()),
+        tuple(
+            replace(example, anchored=None)
+            for one in held
+            for example in one.examples
+            if example.num_supervised_tokens
+        ),
+        len(held),
     )
+
+
+def choose_held_out(ids: Collection[str], share: float) -> frozenset[str]:
+    """The trajectories that are not trained on: those whose ids have the smallest SHA-256.
+
+    Their selections and the seed do not matter. A share above 0 gives at least one.
+    """
+
+    def digest(name: str) -> bytes:
+        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+    number = max(1, round(share * len(ids))) if share else 0
+    return frozenset(sorted(ids, key=digest)[:number])
 
 
 def check_empty_steps(examples: ExampleSet, renderer: Renderer, config: TrainConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,34 @@ from transformers import TrainerCallback
 from atlas.store.record_files import write_text
 from atlas.terminal.progress import Bar
 
+HELD_OUT_LOSS = "held_out_loss"
+
 
 class LastStepLogger(TrainerCallback):
     """Logs the last optimizer step for any `log_every`. All ranks need it, to log together."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_log = control.should_log or state.global_step == state.max_steps
+
+
+class HeldOutLogger(TrainerCallback):
+    """Logs the loss on trajectories that are not trained on. All ranks need it.
+
+    Args:
+        log: computes and logs it.
+    """
+
+    def __init__(self, log: Callable[[], None], every: int) -> None:
+        self._log, self._every = log, every
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # A resumed run has it in its history.
+        if state.global_step == 0:
+            self._log()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
+            self._log()
 
 
 class RunFollower(TrainerCallback):
@@ -32,10 +55,12 @@ class RunFollower(TrainerCallback):
         rows = [
             {**row, "epoch": row["epoch"] * self._epochs}
             for row in state.log_history
-            if "loss" in row
+            if "loss" in row or HELD_OUT_LOSS in row
         ]
         # A state that was read back has its keys sorted.
         ordered = [{"step": row["step"], **dict(sorted(row.items()))} for row in rows]
         write_text(self._metrics, "".join(json.dumps(row) + "\n" for row in ordered))
-        if rows:
-            self._bar.update(state.global_step, f"loss {rows[-1]['loss']:.3f}")
+        names = {"loss": "loss", HELD_OUT_LOSS: "held out"}
+        newest = {name: row[name] for row in rows for name in names if name in row}
+        shown = (f"{names[name]} {value:.3f}" for name, value in newest.items())
+        self._bar.update(state.global_step, ", ".join(shown))

@@ -37,15 +37,16 @@ def write_card(
         sources: how many trajectories came from which source.
         made: the summary of the training.
     """
+    holds_adapters = config.lora is not None and not config.lora.merge
     front: dict[str, Any] = {
-        "library_name": "peft" if config.lora else "transformers",
+        "library_name": "peft" if holds_adapters else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["atlas", "agent", "critical-steps", *(["lora"] if config.lora else [])],
     }
     if not base.is_folder:
         front |= {
             "base_model": base.location,
-            "base_model_relation": "adapter" if config.lora else "finetune",
+            "base_model_relation": "adapter" if holds_adapters else "finetune",
         }
     digest = _short(run.inputs["model"].digest, made.get("base_model_commit"))
     share = made["num_supervised_tokens"] / max(1, made["num_tokens"])
@@ -63,6 +64,7 @@ def write_card(
         "optimizer steps": f"{made['optimizer_steps']:,}",
         "loss at the end": f"{made['final_loss']} nats per {_unit(config)} (mean of the last ten "
         "logged)",
+        **_held_out(made),
         "code": _listed(run.versions),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -83,6 +85,15 @@ agent does: evaluate it on tasks of the same kind and on others.
 A content is the beginning of a SHA-256; the run's manifest holds all of it. The owner sets the
 license: those of the base model and of the trajectories apply.
 """
+
+
+def _held_out(made: Mapping[str, Any]) -> dict[str, str]:
+    if "held_out_loss" not in made:
+        return {}
+    return {
+        "held-out loss": f"{made['held_out_loss']} after and {made['held_out_loss_before']} before "
+        f"the training, on {made['num_held_out']:,} other trajectories"
+    }
 
 
 def _unit(config: TrainConfig) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.models.local.hub import is_only_cached
+from atlas.models.local.load import read_config
+from atlas.training.adapters import attach_adapters, describe_reach
 from atlas.training.config import TrainConfig
 
 
@@ -19,6 +20,7 @@ class ModelShape:
         layer_weights: the same plus those of the experts that one token goes through.
         layer_outputs: entries per token that one layer keeps for its backward pass.
         adapter_weights: entries of all low-rank adapters; 0 without.
+        reach: which matrices have no adapter, as text; None: all have one, or there are none.
     """
 
     num_layers: int
@@ -31,51 +33,89 @@ class ModelShape:
     layer_outputs: int
     num_parameters: int
     adapter_weights: int = 0
+    reach: str | None = None
 
 
 def measure_shape(location: str, config: TrainConfig) -> ModelShape:
-    """The shape of the model at `location`."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    """The shape of the model at `location`, and of the adapters that `config` adds.
 
-    settings = AutoConfig.from_pretrained(location, local_files_only=is_only_cached(location))
+    Raises:
+        ConfigError: the model has no such layers for adapters.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    settings = read_config(location)
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(settings)
+        model: Any = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
     text = settings.get_text_config()
     num_layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
-    heads = int(text.num_attention_heads)
-    head_width = int(getattr(text, "head_dim", None) or hidden // heads)
+    # Models without attention (Mamba, RWKV) have no heads, or heads of a state.
+    heads = _size(text, "num_attention_heads")
+    head_width = _size(text, "head_dim") or hidden // max(1, heads)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    if layers := getattr(model.get_decoder(), "layers", None):
-        linear = [module for module in layers[0].modules() if isinstance(module, torch.nn.Linear)]
-        weights = sum(module.weight.numel() for module in linear)
-        outputs = sum(module.in_features + module.out_features for module in linear)
-        experts = list(_experts(layers[0], text))
+    if layers := _layers(model):
+        linear = [
+            module
+            for layer in layers
+            for module in layer.modules()
+            if isinstance(module, torch.nn.Linear)
+        ]
+        # Layers of one model may differ: the first without experts, some without attention.
+        weights = sum(module.weight.numel() for module in linear) // num_layers
+        outputs = sum(module.in_features + module.out_features for module in linear) // num_layers
+        experts = [one for layer in layers for one in _experts(layer, text)]
     else:
         # An architecture with other names: everything but the embedding counts as its layers.
         embedding = model.get_input_embeddings().weight.numel()
         weights = (num_parameters - embedding) // num_layers
         outputs = weights // hidden * 2
         experts = []
+    expert_weights = sum(size for size, _ in experts) // num_layers
+    expert_outputs = sum(active for _, active in experts) // num_layers
+    adapter_weights, reach = 0, None
+    if config.lora is not None:
+        adapted = attach_adapters(model, config.lora)
+        trained = (one for one in adapted.parameters() if one.requires_grad)
+        adapter_weights, reach = sum(one.numel() for one in trained), describe_reach(adapted)
     # Norms and residuals keep about four hidden states.
-    kept = outputs + sum(active for _, active in experts) + 4 * hidden
+    kept = outputs + expert_outputs + 4 * hidden
     return ModelShape(
         num_layers=num_layers,
         hidden=hidden,
         vocabulary=int(text.vocab_size),
         query_width=heads * head_width,
-        key_width=int(getattr(text, "num_key_value_heads", None) or heads) * head_width,
+        key_width=(_size(text, "num_key_value_heads") or heads) * head_width,
         linear_weights=weights,
-        layer_weights=weights + sum(size for size, _ in experts),
+        layer_weights=weights + expert_weights,
         layer_outputs=kept,
         num_parameters=num_parameters,
-        adapter_weights=config.lora.rank * outputs * num_layers if config.lora else 0,
+        adapter_weights=adapter_weights,
+        reach=reach,
     )
+
+
+def _size(text: Any, name: str) -> int:
+    """A size in the config; 0 if there is none, the mean if it differs by layer (Gemma-4)."""
+    try:
+        return int(getattr(text, name, None) or 0)
+    except RuntimeError:
+        # transformers raises it for a size that differs by layer.
+        sizes = [int(getattr(layer, name, None) or 0) for layer in text.per_layer_config]
+        return sum(sizes) // len(sizes)
+
+
+def _layers(model: Any) -> Any:
+    """The decoder's layers, or none if the architecture names them in a way of its own."""
+    try:
+        return getattr(model.get_decoder(), "layers", None)
+    except AttributeError:
+        return None
 
 
 def _experts(layer: Any, text: Any) -> Iterator[tuple[int, int]]:
     """(weights, outputs) of each expert matrix that a token goes through, shape [E, out, in]."""
-    routed = int(getattr(text, "num_experts_per_tok", None) or 1)
+    routed = _size(text, "num_experts_per_tok") or 1
     for parameter in layer.parameters():
         if parameter.dim() == 3:
             used = min(routed, parameter.shape[0])

@@ -53,7 +53,7 @@ class Ranks:
             value = act()
         except Exception as caught:
             error = caught
-        failed = self._gather(error is not None)
+        failed = self.gather(error is not None)
         if not any(failed):
             return value  # type: ignore[return-value]
         first = failed.index(True)
@@ -67,7 +67,7 @@ class Ranks:
 
     def of_first(self, act: Callable[[], T]) -> T:
         """Rank 0 calls `act` while the others wait; all get its result."""
-        value: T = self._gather(self.on_first(act))[0]  # type: ignore[assignment]
+        value: T = self.gather(self.on_first(act))[0]  # type: ignore[assignment]
         return value
 
     @contextmanager
@@ -86,7 +86,8 @@ class Ranks:
                 ) from error
             raise RankError(ended) from error
 
-    def _gather(self, value: T) -> list[T]:
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order."""
         if self.size == 1:
             return [value]
         import torch

@@ -125,6 +125,11 @@ def _train(
     unwritten = examples.unwritten.notes(renderer, "selected steps")
     for note in (*renderer.notes, *limits, *unwritten):
         say(note)
+    if config.held_out:
+        say(
+            f"{out}: {examples.num_held_out:,} of "
+            f"{examples.num_held_out + examples.num_trajectories:,} trajectories are held out"
+        )
     share = examples.num_supervised_tokens / max(1, examples.num_tokens)
     say(
         f"{out}: {len(examples.examples):,} examples, {examples.num_trained_tokens:,} tokens to "
@@ -136,7 +141,7 @@ def _train(
         say(f"note: {failures}")
     from atlas.training.tune_model import tune_model
 
-    tuned = tune_model(config, schedule, out, ranks)
+    tuned = tune_model(config, schedule, examples.held_out, out, ranks)
     summary = {
         **_describe(examples, config),
         **tuned.summary,
@@ -151,7 +156,9 @@ def _train(
         inputs = read_manifest(trajectories), read_manifest(selection)
         card = write_card(config, place, manifest, *inputs, examples.sources, summary)
         with full_disk_is_an_os_error(out):
-            save_checkpoint(out, tuned.model, tuned.weights, renderer.tokenizer, card)
+            merges = config.lora is not None and config.lora.merge
+            tokenizer = renderer.tokenizer
+            save_checkpoint(out, tuned.model, tuned.weights, tokenizer, card, place, merges)
         return run.finish(summary)
 
     return ranks.of_first(save)
@@ -186,11 +193,17 @@ def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> 
             f"first: {reason}), so training would learn nothing. {out}/problems.jsonl has the "
             f"reason of each; if it is length, raise max_tokens above {config.max_tokens}."
         )
+    if config.held_out and not examples.held_out:
+        raise DataError(
+            f"held_out={config.held_out:g} holds out {examples.num_held_out} of "
+            f"{examples.num_held_out + examples.num_trajectories} trajectories, and none of these "
+            "has a supervised token to compute a loss on. Raise held_out, or remove it."
+        )
 
 
 def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
     """The summary's counts and how the loss was computed."""
-    kept = {example.trajectory_id for example in examples.examples}
+    kept = {example.trajectory_id for example in (*examples.examples, *examples.held_out)}
     summary: dict[str, Any] = {
         "num_trajectories": examples.num_trajectories,
         "num_examples": len(examples.examples),
@@ -201,6 +214,8 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
     }
     if unwritten := examples.unwritten.as_summary():
         summary["num_unwritten"] = unwritten
+    if config.held_out:
+        summary["num_held_out"] = examples.num_held_out
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

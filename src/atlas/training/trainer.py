@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,16 @@ from torch import Tensor
 from transformers import Trainer
 
 from atlas.errors import ModelError
+from atlas.store.record_files import write_text
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
+from atlas.training.follower import HELD_OUT_LOSS
+from atlas.training.ranks import Ranks
+from atlas.training.states import check_state, digest_tensors, load_state, save_state
+
+# Sums of a state that the Trainer does not keep.
+SINCE_LOG_FILE = "since_log.json"
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
@@ -44,6 +53,8 @@ class CriticalStepTrainer(Trainer):
     Args:
         max_tokens: maximum tokens of a forward pass.
         max_examples: maximum examples of a forward pass; None: only `max_tokens` limits it.
+        rate_factor: the share of the peak learning rate in each optimizer step; None: the schedule
+            of the arguments.
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class CriticalStepTrainer(Trainer):
         max_tokens: int,
         max_examples: int | None = None,
         kl_weight: float = 0.0,
+        rate_factor: Callable[[int], float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -60,12 +72,63 @@ class CriticalStepTrainer(Trainer):
         self.max_tokens = max_tokens
         self.max_examples = max_examples
         self.kl_weight = kl_weight
+        self._rate_factor = rate_factor
+        self._ranks = Ranks(self.args.process_index, self.args.world_size)
+        # Of the frozen tensors, once they are known.
+        self._frozen: dict[str, str] = {}
         # A rank without an example for a pass runs the shortest example, with the weight 0.
         examples = itertools.chain.from_iterable(self.train_dataset)
         self._spare = min(examples, key=lambda example: len(example.input_ids))
-        # Of the optimizer steps since the last log.
-        self._divergences: list[Tensor] = []
+        # Loss and KL of the optimizer steps since the last log, on this rank.
+        self._sums, self._num_summed = torch.zeros(2), 0
         self.loss_is_scaled_for_ga = True
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        self.lr_scheduler: Any
+        if self.lr_scheduler is None and self._rate_factor is not None:
+            chosen = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, self._rate_factor)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def gathered_weights(self) -> dict[str, Tensor] | None:
+        """The whole weights of a sharded model, on the first rank; None: it is not sharded."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        return weights
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model's part of a state (states.py)."""
+        gathered = self.gathered_weights()
+        if self.args.should_save and output_dir is not None:
+            if not self._frozen and gathered is None:
+                named = self.model.named_parameters()
+                frozen = {name: one.detach() for name, one in named if not one.requires_grad}
+                self._frozen = digest_tensors(frozen)
+            save_state(Path(output_dir), self.model, gathered, self._frozen)
+        sums = self._ranks.gather(self._sums.tolist())
+        if self.args.should_save and output_dir is not None:
+            since = {"num_steps": self._num_summed, "sums": sums}
+            write_text(Path(output_dir) / SINCE_LOG_FILE, json.dumps(since) + "\n")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self._ranks.together(lambda: load_state(Path(resume_from_checkpoint), self.model))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # The Trainer has just loaded the weights of a sharded model.
+        if checkpoint is not None and (gathered := self.gathered_weights()) is not None:
+            self._ranks.on_first(lambda: check_state(Path(checkpoint), gathered))
+        if checkpoint is not None:
+            since = json.loads((Path(checkpoint) / SINCE_LOG_FILE).read_text(encoding="utf-8"))
+            # With another number of ranks, each begins with the mean.
+            sums = torch.tensor(since["sums"])
+            is_own = len(sums) == self._ranks.size
+            self._sums = sums[self._ranks.index] if is_own else sums.mean(0)
+            self._num_summed = since["num_steps"]
+        super()._load_optimizer_and_scheduler(checkpoint)
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
@@ -78,12 +141,21 @@ class CriticalStepTrainer(Trainer):
         return over_ranks
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the KL to the base model in its own column, averaged over the row's steps.
+        """Log loss and KL to the base model, averaged over the row's steps.
+
+        The Trainer forgets the steps between the last log and the state that it resumes from.
 
         Raises:
             ModelError: a loss or gradient is not a finite number, so training cannot recover.
         """
-        for name in ("loss", "grad_norm", "train_loss"):
+        if "loss" in logs:
+            sums = self._sums.to(self.args.device) / self._num_summed
+            loss, divergence = self.accelerator.reduce(sums, reduction="mean").tolist()
+            logs = {**logs, "loss": loss}
+            if self.engine.base is not None:
+                logs["kl"] = divergence
+            self._sums, self._num_summed = torch.zeros(2), 0
+        for name in ("loss", "grad_norm", "train_loss", HELD_OUT_LOSS):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise ModelError(
                     f"training has diverged: {name} is {logs[name]} at optimizer step "
@@ -91,11 +163,34 @@ class CriticalStepTrainer(Trainer):
                     "raise warmup_ratio, or check the weights of the model; then train into "
                     "another --out."
                 )
-        if self.engine.base is not None and "loss" in logs:
-            mean = torch.stack(self._divergences).mean()
-            logs = {**logs, "kl": float(self.accelerator.reduce(mean, reduction="mean"))}
-            self._divergences.clear()
         super().log(logs, start_time)
+
+    def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
+        """Compute and log Σ w · (−log π) / Σ w over examples that are not trained on.
+
+        Args:
+            examples: this rank's share. It changes neither weights nor random numbers.
+        """
+        model = self.model_wrapped
+        weights = sum(float(example.target_weights.sum()) for example in examples)
+        here = torch.tensor([weights, 0.0], dtype=torch.float64, device=self.args.device)
+        counts = self.accelerator.reduce(here, reduction="sum")
+        total = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        model.eval()
+        try:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for batch in self.micro_batches(examples):
+                    losses = self._scaled_losses(model, batch or [self._spare], counts)
+                    if batch:
+                        total += losses[0]
+        finally:
+            model.train()
+            # RWKV scales its weights in evaluation mode, until its next pass in training mode.
+            decoder = self.engine.model.get_decoder()
+            if hasattr(decoder, "_rescale_layers"):
+                decoder._rescale_layers()
+        mean = self.accelerator.reduce(total, reduction="mean")
+        self.log({HELD_OUT_LOSS: float(mean)})
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
@@ -117,9 +212,11 @@ class CriticalStepTrainer(Trainer):
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
             divergences.append(divergence)
-        if self.engine.base is not None:
-            self._divergences.append(torch.stack(divergences).sum())
-        return torch.stack(losses).sum()
+        loss = torch.stack(losses).sum()
+        sums = torch.stack((loss, torch.stack(divergences).sum())).float()
+        self._sums = self._sums.to(sums.device) + sums
+        self._num_summed += 1
+        return loss
 
     def micro_batches(self, examples: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
         """The examples of each forward pass.
@@ -147,11 +244,17 @@ class CriticalStepTrainer(Trainer):
     ) -> Any:
         """The loss of one forward pass; as its output the KL in it, without its weight."""
         assert num_items_in_batch is not None
-        sums = self.engine.losses(model, inputs["examples"])
-        # Ranks average their gradients, so each scales by their number to make a sum over all of
-        # them. A sum over nothing is 0.
-        counts = torch.where(num_items_in_batch > 0, num_items_in_batch, 1).to(sums.dtype)
-        num_ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        scaled = sums / counts * num_ranks
+        scaled = self._scaled_losses(model, inputs["examples"], num_items_in_batch)
         loss = scaled[0] if self.engine.base is None else scaled[0] + self.kl_weight * scaled[1]
         return (loss, scaled[1].detach()) if return_outputs else loss
+
+    def _scaled_losses(
+        self, model: Any, examples: Sequence[TrainingExample], num_items: Tensor
+    ) -> Tensor:
+        """Both sums of a forward pass, each divided by its number of items, shape [2]."""
+        sums = self.engine.losses(model, examples)
+        # Ranks average their gradients, so each scales by their number to make a sum over all of
+        # them. A sum over nothing is 0.
+        counts = torch.where(num_items > 0, num_items, 1).to(sums.dtype)
+        num_ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return sums / counts * num_ranks

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, ModelError
 from atlas.models.local.load import (
     default_device,
     import_transformers,
@@ -19,8 +20,9 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
+from atlas.training.examples import TrainingExample
 from atlas.training.ranks import Ranks
-from atlas.training.schedule import Schedule
+from atlas.training.schedule import Schedule, share_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,24 @@ class TunedModel:
     summary: dict[str, Any]
 
 
-def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks) -> TunedModel:
+def tune_model(
+    config: TrainConfig,
+    schedule: Schedule,
+    held_out: Sequence[TrainingExample],
+    out: Path,
+    ranks: Ranks,
+) -> TunedModel:
     """Train from the newest state in the run folder `out` if there is one. All ranks call it.
+
+    Args:
+        held_out: examples whose loss is logged in between.
 
     Raises:
         ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or
             a learning rate schedule that does not fit.
-        ModelError: the model cannot be loaded, or its loss is no longer a finite number.
+        ModelError: the model cannot be loaded, its loss is no longer a finite number, or no weight
+            has changed in the end.
+        RunError: the newest state cannot be proved to be the one that was saved.
     """
     # The Trainer forks, which is unsafe with the threads of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -51,7 +64,14 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
 
     from atlas.training.base_model import BaseModel
     from atlas.training.costs import count_run_tokens
-    from atlas.training.follower import LastStepLogger, RunFollower
+    from atlas.training.follower import (
+        HELD_OUT_LOSS,
+        HeldOutLogger,
+        LastStepLogger,
+        RunFollower,
+    )
+    from atlas.training.rates import rate_factors
+    from atlas.training.states import digest_tensors
     from atlas.training.trainer import CriticalStepTrainer, collate
 
     precision = resolve_precision(config.precision)
@@ -59,8 +79,8 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
     transformers.set_seed(config.seed)
     steps = schedule.examples
     num_steps = len(steps)
-    ranks.together(lambda: _check_warmup(config, arguments.get_warmup_steps(num_steps), num_steps))
     model = ranks.together(lambda: _load(config, precision))
+    before = ranks.on_first(lambda: digest_tensors(_trained(model)))
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
     base = BaseModel(model) if config.kl_weight and has_anchors else None
     longest = max(len(example.input_ids) for step in steps for example in step)
@@ -81,7 +101,13 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
             max_tokens=config.engine.micro_batch_tokens,
             max_examples=config.micro_batch_size,
             kl_weight=config.kl_weight,
+            rate_factor=rate_factors(config, num_steps),
         )
+        if held_out:
+            lengths = [len(example.input_ids) for example in held_out]
+            mine = [held_out[place] for place in share_out(lengths, ranks.size)[ranks.index]]
+            logger = HeldOutLogger(lambda: trainer.log_held_out(mine), config.held_out_every)
+            trainer.add_callback(logger)
         trainer.remove_callback(transformers.PrinterCallback)
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
@@ -90,11 +116,9 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
-            is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-            weights = None
-            if is_sharded:
-                weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            weights = trainer.gathered_weights()
     engine.put_in(())
+    ranks.on_first(lambda: _check_change(config, before or {}, weights or _trained(model)))
     history = trainer.state.log_history
     whole = trainer.accelerator.unwrap_model(trainer.model)
     summary = {
@@ -108,6 +132,9 @@ def tune_model(config: TrainConfig, schedule: Schedule, out: Path, ranks: Ranks)
         "num_parameters": whole.num_parameters(),
         "num_processes": ranks.size,
     }
+    if held := [row[HELD_OUT_LOSS] for row in history if HELD_OUT_LOSS in row]:
+        summary["held_out_loss_before"] = round(held[0], 4)
+        summary["held_out_loss"] = round(held[-1], 4)
     if base is not None:
         summary["final_kl"] = _mean_of_last(history, "kl")
     # A model from the hub has a commit instead of a digest.
@@ -130,9 +157,12 @@ def _load(config: TrainConfig, precision: str) -> Any:
     place = locate_model(config.model)
     if config.lora is None:
         return load_model(place, "float32")
-    from atlas.training.adapters import load_with_adapters
+    from atlas.training.adapters import describe_reach, load_with_adapters
 
-    return load_with_adapters(place, config.lora, precision)
+    model = load_with_adapters(place, config.lora, precision)
+    if reach := describe_reach(model):
+        say(reach)
+    return model
 
 
 def _make_engine(
@@ -164,13 +194,31 @@ def _make_engine(
     return engine
 
 
-def _check_warmup(config: TrainConfig, num_warmup_steps: int, num_steps: int) -> None:
-    # Transformers would divide by the number of steps that are left.
-    if config.lr_scheduler == "polynomial" and num_warmup_steps >= num_steps:
-        raise ConfigError(
-            "lr_scheduler=polynomial needs optimizer steps after the warm-up, and "
-            f"warmup_ratio={config.warmup_ratio:g} takes all of this run's {num_steps}. Set "
-            "warmup_ratio=0, a smaller batch_size, or another lr_scheduler."
+def _trained(model: Any) -> dict[str, Any]:
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+def _check_change(config: TrainConfig, before: dict[str, str], after: dict[str, Any]) -> None:
+    """Report trained tensors that are still those of the base model; all of them is an error.
+
+    Args:
+        before: the digests of the trained tensors before the training.
+    """
+    from atlas.training.states import digest_tensors, name_some
+
+    found = digest_tensors({name: after[name] for name in before})
+    same = [name for name, digest in before.items() if found[name] == digest]
+    if len(same) == len(before):
+        raise ModelError(
+            f"the training has changed none of the {len(before)} trained tensors, so its result "
+            f"would be the base model. learning_rate={config.learning_rate:g} is too small for "
+            "the precision of the weights, or the loss has no gradient: see grad_norm in "
+            "metrics.jsonl. Raise learning_rate, and train into another --out."
+        )
+    if same:
+        say(
+            f"{len(same)} of {len(before)} trained tensors have not changed, among them "
+            f"{name_some(same)}"
         )
 
 
@@ -193,6 +241,7 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
         # An item is a rank's share of an optimizer step. The Trainer subclass cuts it.
         per_device_train_batch_size=1,
         learning_rate=config.learning_rate,
+        # For trackers only: rates.py makes the schedule.
         lr_scheduler_type=config.lr_scheduler,
         warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
@@ -219,6 +268,12 @@ def _trainer_arguments(transformers: Any, config: TrainConfig, precision: str, o
             f"the launcher's mixed_precision is '{arguments.mixed_precision}', and this run "
             f"computes in {precision}. Set mixed_precision of the launcher to {expected}, or "
             "precision=… here to the other."
+        )
+    deepspeed = getattr(arguments, "deepspeed_plugin", None)
+    if deepspeed is not None and "scheduler" in deepspeed.deepspeed_config:
+        raise ConfigError(
+            "the DeepSpeed config of the launcher sets a scheduler, which would replace "
+            f"lr_scheduler={config.lr_scheduler} of this run. Remove 'scheduler' from it."
         )
     # DataParallel over all visible GPUs would silently multiply batch_size.
     arguments._n_gpu = min(arguments.n_gpu, 1)

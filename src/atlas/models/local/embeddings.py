@@ -98,10 +98,15 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
         # Adapters of a causal LM do not fit the bare model under it.
         model = load_model(place, dtype).merge_and_unload().base_model
     else:
-        load, is_cached = transformers.AutoModel.from_pretrained, is_only_cached(place.location)
+        is_cached = is_only_cached(place.location)
         # Damaged files raise errors of several libraries.
         try:
-            model = load(place.location, dtype=getattr(torch, dtype), local_files_only=is_cached)
+            model = transformers.AutoModel.from_pretrained(
+                place.location,
+                dtype=getattr(torch, dtype),
+                local_files_only=is_cached,
+                trust_remote_code=False,
+            )
         except Exception as error:
             reason = first_line(error)
             raise ModelError(f"model {name} cannot be loaded to embed texts: {reason}") from error

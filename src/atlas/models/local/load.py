@@ -7,7 +7,10 @@ part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import json
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -25,6 +28,13 @@ from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relativ
 Precision = Literal["auto", "fp32", "bf16"]
 
 CHECKPOINT_FOLDER = "checkpoint"
+# Of what prepares images for a vision model.
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+)
+ADAPTER_FILE = "adapter_config.json"
 # Of weights, settings and tokenizers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
@@ -43,7 +53,7 @@ class ModelPlace:
     @property
     def holds_adapters(self) -> bool:
         """Whether there are only low-rank adapters, which name their base model."""
-        return (Path(self.location) / "adapter_config.json").exists()
+        return (Path(self.location) / ADAPTER_FILE).exists()
 
 
 def locate_model(name: str) -> ModelPlace:
@@ -93,10 +103,11 @@ def load_tokenizer(place: ModelPlace) -> Any:
     """
     transformers = import_transformers()
     is_cached = is_only_cached(place.location)
-    load = transformers.AutoTokenizer.from_pretrained
     # A broken tokenizer.json raises a bare Exception.
     try:
-        return load(place.location, local_files_only=is_cached)
+        return transformers.AutoTokenizer.from_pretrained(
+            place.location, local_files_only=is_cached, trust_remote_code=False
+        )
     except Exception as error:
         reason = first_line(error)
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {reason}") from error
@@ -147,6 +158,55 @@ def rendering_inputs(
     return inputs
 
 
+def read_config(location: str) -> Any:
+    """The config.json at a location, as transformers reads it.
+
+    Raises:
+        ModelError: it is missing or unusable, or asks for code that transformers does not have.
+    """
+    transformers = import_transformers()
+    is_cached = is_only_cached(location)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            location, local_files_only=is_cached, trust_remote_code=False
+        )
+    except Exception as error:
+        # Possible causes: invalid JSON, an unknown architecture, or a hub that cannot be reached.
+        reason = first_line(error).rstrip(".")
+        raise ModelError(
+            f"the config.json of model {location} cannot be read: {reason}. Check the name, the "
+            "files and the connection."
+        ) from error
+    # A name with a slash is a repository of kernels, whose code would be fetched and run.
+    for part in (config, *parts_of(config)):
+        chosen = getattr(part, "_attn_implementation", None)
+        if "/" in str(chosen):
+            raise ModelError(
+                f"the config.json of model {location} asks for code of {chosen} "
+                "(attn_implementation), and atlas runs no code that a model names. Remove it."
+            )
+    return config
+
+
+def parts_of(config: Any) -> list[Any]:
+    """The configs of the parts of a model, such as text and vision; none for a text model."""
+    from transformers import PreTrainedConfig
+
+    return [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]
+
+
+def processor_files(place: ModelPlace) -> list[Path]:
+    """The files of a model that prepare images, which its text model does not need."""
+    import_transformers()
+    from transformers.utils import cached_file
+
+    found = [
+        cached_file(place.location, name, _raise_exceptions_for_missing_entries=False)
+        for name in PROCESSOR_FILES
+    ]
+    return [Path(file) for file in found if file is not None]
+
+
 def load_model(
     place: ModelPlace, dtype: str, device: str | None = None, quantization: Any = None
 ) -> Any:
@@ -165,7 +225,14 @@ def load_model(
 
     device = device or default_device()
     is_cached = is_only_cached(place.location)
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": is_cached}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "local_files_only": is_cached,
+        "trust_remote_code": False,
+    }
+    stored = _stored_quantization(place)
+    if stored is not None:
+        options["quantization_config"] = stored
     if quantization is not None:
         options |= {"quantization_config": quantization, "device_map": {"": device}}
     missing: Collection[str] = ()
@@ -176,7 +243,8 @@ def load_model(
                 from peft import AutoPeftModelForCausalLM
             except ImportError:
                 raise DependencyError("peft", "lora") from None
-            model = AutoPeftModelForCausalLM.from_pretrained(place.location, **options)
+            with quiet_peft():
+                model = AutoPeftModelForCausalLM.from_pretrained(place.location, **options)
         else:
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 place.location, output_loading_info=True, **options
@@ -192,7 +260,38 @@ def load_model(
             f"the weights of model {place.name} lack {len(missing)} of those in its config.json, "
             f"among them {min(missing)}. Get its files again, or fix its config.json."
         )
+    if stored is not None:
+        # transformers gives these weights in bfloat16.
+        model = model.to(getattr(torch, dtype))
     return (model if quantization else model.to(device)).eval()
+
+
+def _stored_quantization(place: ModelPlace) -> Any:
+    """How to read weights that are stored in few bits as plain ones; None: they are plain.
+
+    Their own kernels have no gradient and need certain GPUs.
+    """
+    location = place.location
+    if place.holds_adapters:
+        settings = json.loads((Path(location) / ADAPTER_FILE).read_text(encoding="utf-8"))
+        location = settings.get("base_model_name_or_path") or location
+    stored = getattr(read_config(location), "quantization_config", None)
+    if stored is None:
+        return None
+    transformers = import_transformers()
+    method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    kinds = {"fp8": transformers.FineGrainedFP8Config, "mxfp4": transformers.Mxfp4Config}
+    return kinds[method](dequantize=True) if method in kinds else None
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide warnings that PEFT 0.21 causes itself with transformers 5.23."""
+    with warnings.catch_warnings():
+        # It asks for an old name, and sets patterns for joined experts that it then does not find.
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is", FutureWarning)
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
+        yield
 
 
 def default_device() -> str:
@@ -228,5 +327,10 @@ def import_transformers() -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
+    """The first line of an error's message; of a model that asks for code of its own, that."""
+    if "trust_remote_code" in str(error):
+        return (
+            "it asks for code of its own files (auto_map), and atlas runs no code that a model "
+            "brings. Give a model whose architecture transformers has"
+        )
     return str(error).strip().split("\n", 1)[0]
