@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -292,3 +293,34 @@ def test_a_key_that_is_not_accepted_ends_the_run_and_an_interrupted_run_goes_on(
         evaluate_agent(remote(server.url), tmp_path / "run")
     assert len(server.requests) == 4 + 1 + 2 + 3 + 4
     assert len(episodes(tmp_path / "run")) == 8
+
+
+def test_a_continued_evaluation_has_the_date_of_its_first_day(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atlas.models.local import local_player
+    from atlas.store import run_folders
+
+    class FirstDay(datetime.date):
+        @classmethod
+        def today(cls) -> FirstDay:
+            return cls(2024, 2, 28)
+
+    days: list[object] = []
+    load = local_player.load_renderer
+
+    def watched(place: Any, template: Any, day: Any) -> Any:
+        days.append(day)
+        return load(place, template, day)
+
+    monkeypatch.setattr(local_player, "load_renderer", watched)
+    monkeypatch.setattr(run_folders, "date", FirstDay)
+    config = quick(tiny_model_folder, episodes=2)
+    evaluate_agent(config, tmp_path / "run")
+    manifest = tmp_path / "run" / "manifest.json"
+    unfinished = json.loads(manifest.read_text()) | {"status": "running"}
+    manifest.write_text(json.dumps(unfinished))
+    (tmp_path / "run" / "episodes.jsonl").rename(tmp_path / "run" / "kept.jsonl")
+    monkeypatch.setattr(run_folders, "date", datetime.date)
+    evaluate_agent(config, tmp_path / "run")
+    assert days == [datetime.date(2024, 2, 28)] * 2

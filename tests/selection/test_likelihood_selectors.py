@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,16 @@ def test_a_given_template_and_schemas_are_scored_and_are_inputs_by_content(
     manifest = select_steps(config, runs[0], tmp_path / "out")
     assert {"chat_template", "tools"} <= manifest.inputs.keys()
     assert "does not write" not in capfd.readouterr().err
+
+
+def test_a_selection_reads_with_the_date_of_its_first_day_unless_one_is_given(
+    tiny_model_folder: Path,
+) -> None:
+    for given, expected in ((None, date(2024, 2, 28)), (date(2020, 1, 1), date(2020, 1, 1))):
+        settings = {} if given is None else {"date": given}
+        selector: Any = new_selector(
+            select_config(selector="perplexity", model=str(tiny_model_folder), **settings)
+        )
+        selector.pin_day(date(2024, 2, 28))
+        (scorer,) = selector.load()
+        assert scorer.renderer.day == expected
