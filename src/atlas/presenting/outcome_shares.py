@@ -38,9 +38,8 @@ def failure_note(counts: Mapping[str, int], trajectories: str | Path) -> str | N
     total = sum(counts.values())
     return (
         f"{failed:,} of {total:,} selected steps ({share(failed, total)}) are from trajectories "
-        "that did not succeed, and training imitates them like the others. To leave these "
-        f"trajectories out: atlas import {trajectories} only=success --out {trajectories}-success, "
-        "then select from it."
+        "that did not succeed; training imitates them too. To select from successes only, first "
+        f"run: atlas import {trajectories} only=success --out {trajectories}-success"
     )
 
 

@@ -38,6 +38,11 @@ def shown_path(path: StrPath) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def short_path(path: StrPath) -> str:
+    """A path relative to the working directory, or absolute if that is shorter."""
+    return min(os.path.relpath(path), os.path.abspath(path), key=len)  # noqa: PTH100
+
+
 def name_fault(name: str) -> str | None:
     """Why a name of a recipe cannot be the name of a folder; None if it can."""
     if not name or name in (".", ".."):
