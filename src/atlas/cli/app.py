@@ -28,7 +28,7 @@ class _Group(TyperGroup):
         for place, argument in enumerate(args):
             option, _, value = argument.partition("=")
             is_option = option.startswith("--")
-            # The library's own message would print it as it is.
+            # The message of the library would print the characters as they are.
             if (is_option or not place) and option != visible_line(option):
                 raise ConfigError(f"no option or command is called '{option}'. See --help.")
             if not argument or (is_option and "=" in argument and not value):

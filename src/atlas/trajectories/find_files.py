@@ -136,7 +136,7 @@ class _Links:
         elif not path.exists():
             reason = "a link that leads nowhere"
         elif is_read_anyway:
-            # A folder that leads back into itself would be read for ever.
+            # A folder that leads back into itself would be read forever.
             reason = "a link to what is read anyway"
         elif self.follow or (is_inside and path.is_file()):
             reason = None

@@ -49,7 +49,7 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
-# Stands for the digest of a file that cannot be read.
+# Replaces the digest of a file that cannot be read.
 UNREADABLE = "unreadable"
 
 
