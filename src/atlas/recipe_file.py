@@ -62,7 +62,7 @@ for _tag in ("str", "int"):
 def _measure(
     node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], above: tuple[yaml.Node, ...]
 ) -> tuple[int, int]:
-    """(values, depth) of a node with its aliases written out; refuses what exceeds the limits."""
+    """The number of values and the depth of a node, aliases expanded. Refuses larger ones."""
     if node in known:
         return known[node]
     if node in above:
@@ -81,8 +81,8 @@ def _measure(
         raise yaml.constructor.ConstructorError(
             None,
             None,
-            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, aliases written "
-            "out",
+            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, with aliases "
+            "expanded",
             node.start_mark,
         )
     known[node] = size, depth
