@@ -178,7 +178,7 @@ def label(
     run, settings = _run_and_settings(given)
     annotator = read_config(LabelConfig, settings).annotator
     num_finished = label_trajectories(plain_console(), run, out, annotator, trajectory)
-    use = "The file is written when a whole trajectory is labeled"
+    use = "The file is written once a whole trajectory is labeled"
     if out.exists():
         select = f"atlas select --trajectories {run} --selector annotated labels={out} --out RUN"
         use = f"Use them: {select}"
