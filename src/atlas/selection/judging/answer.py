@@ -1,6 +1,6 @@
 """Reads the answer of a judge: `text -> critical steps`, or an error. Nothing is guessed.
 
-The time is linear in the length of an answer, whatever is in it.
+The time is linear in the length of the answer, for any content.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Watched:
 
 @contextmanager
 def watched_embeddings(model: Any) -> Iterator[Watched]:
-    """Keep the input embeddings of every pass that is made meanwhile."""
+    """Keep the input embeddings of every forward pass inside the block."""
     watched = Watched()
 
     def watch(_: Any, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
