@@ -116,7 +116,7 @@ def load_renderer(place: ModelPlace, chat_template: str | None = None) -> Render
     """The renderer with the tokenizer of a model.
 
     Args:
-        chat_template: a file or a built-in template, in place of the model's own.
+        chat_template: a file or a name of the stock, in place of the model's own template.
 
     Raises:
         ModelError: the tokenizer is unusable or has no chat template.
