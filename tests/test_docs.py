@@ -82,6 +82,15 @@ def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
             assert not word.startswith("--") or word in known, f"{page.name}: {name}: {word}"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_of_a_command_lists_its_options_and_no_others(name: str) -> None:
+    page = (ROOT / "docs" / "commands" / f"{name}.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`-.*?) \|", page.partition("## Options")[2], flags=re.MULTILINE)
+    listed = re.findall(r"`(--[a-z-]+)", " ".join(rows))
+    known = [one.opts[0] for one in COMMANDS[name].params if one.param_type_name == "option"]
+    assert sorted(set(listed)) == sorted(known)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_setting_of_a_command_in_the_docs_is_accepted(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,8 @@ from atlas.recipe_file import parse_yaml, read_recipe
 
 # The type of a validator's PydanticCustomError whose message does not quote the value.
 SECRET = "secret"
-# Of a message about a recipe: mistakes that are listed, and characters of a quoted value.
+# Limits of a message about a recipe: mistakes that are listed, characters of a quoted value, and
+# characters of a validator's message.
 MAX_MISTAKES = 10
 MAX_QUOTED = 80
 MAX_SAID = 400
@@ -50,10 +51,10 @@ class Config(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_text(cls, value: Any) -> Any:
-        """An empty text would be a name of nothing, or, as a path, the working directory."""
+        """Refuse text that is not UTF-8, and empty text (as a path, the working directory)."""
         if value == "" or (isinstance(value, list | tuple) and "" in value):
             raise ValueError("is empty, expected a name, a path or a text. Leave it out")
-        if isinstance(value, str) and _torn_text(value) is not None:
+        if isinstance(value, str) and _non_utf8_text(value) is not None:
             raise ValueError("is not UTF-8, so a manifest cannot hold it")
         return value
 
@@ -123,8 +124,8 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
     """
     for key, value in values.items():
         # Names of files in a list may hold any bytes: `atlas import` reads them all the same.
-        if (torn := _torn_text(key if isinstance(value, list) else {key: value})) is not None:
-            raise ConfigError(f"{where}: {key}: {torn!r} is not UTF-8. Write another text.")
+        if (found := _non_utf8_text(key if isinstance(value, list) else {key: value})) is not None:
+            raise ConfigError(f"{where}: {key}: {found!r} is not UTF-8. Write another text.")
     for name, owner in _chosen(kind, values).items():
         # A setting of an own class would never be reached: the key means the command's.
         for key in sorted(owner.model_fields.keys() & kind.model_fields.keys()):
@@ -149,14 +150,14 @@ def require_extras_of(config: Config) -> None:
             require_extras_of(inner)
 
 
-def _torn_text(value: Any) -> str | None:
+def _non_utf8_text(value: Any) -> str | None:
     """The first text in nested values that is not UTF-8, keys included."""
     if isinstance(value, str):
         return value if any("\ud800" <= character <= "\udfff" for character in value) else None
     parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
     if isinstance(value, Mapping):
         parts = chain.from_iterable(value.items())
-    return next((torn for part in parts if (torn := _torn_text(part)) is not None), None)
+    return next((found for part in parts if (found := _non_utf8_text(part)) is not None), None)
 
 
 def require_extras_of_choices(

@@ -1,7 +1,7 @@
 """Calls of classes from outside the package: each fault names class, file and method.
 
 `guarded(MyClass, …)` is a subclass whose methods raise an error of atlas where those of MyClass
-raise any other exception. Errors of atlas, and exceptions that a kind expects, pass through.
+raise any other exception. Errors of atlas and exceptions that a kind expects are not changed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ MAX_DIGITS = 80
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the earlier one, such as a whole arm, would be lost.
+    """Refuses a key that is given twice: the first value, such as a whole arm, would be lost.
 
     Aliases are expanded only within the limits of a recipe.
     """
@@ -42,7 +42,7 @@ class _RecipeLoader(yaml.SafeLoader):
 
 
 def _construct_scalar(loader: _RecipeLoader, node: yaml.ScalarNode) -> Any:
-    """A text or an integer. No message could quote half of a surrogate pair or a huge integer."""
+    """A string or an integer. Half of a surrogate pair and huge integers are refused."""
     text = node.value
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         reason = "a text holds half of a surrogate pair"
@@ -62,12 +62,12 @@ for _tag in ("str", "int"):
 def _measure(
     node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], above: tuple[yaml.Node, ...]
 ) -> tuple[int, int]:
-    """(values, depth) of a node with its aliases written out; refuses what exceeds the limits."""
+    """The number of values and the depth of a node, aliases expanded. Refuses larger ones."""
     if node in known:
         return known[node]
     if node in above:
         raise yaml.constructor.ConstructorError(
-            None, None, "an alias stands inside of what it repeats", node.start_mark
+            None, None, "an alias is inside the value that it repeats", node.start_mark
         )
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
@@ -81,8 +81,8 @@ def _measure(
         raise yaml.constructor.ConstructorError(
             None,
             None,
-            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, aliases written "
-            "out",
+            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, with aliases "
+            "expanded",
             node.start_mark,
         )
     known[node] = size, depth

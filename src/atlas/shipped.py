@@ -1,4 +1,4 @@
-"""The recipes, the demo's base model and its trajectories, which the package brings along.
+"""Finds the recipes, the demo's base model and its trajectories, which come with the package.
 
 A path that begins with `recipes/` and does not exist means the file of the package, so that the
 commands of the docs work in any folder.

@@ -116,6 +116,13 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(
     )
 
 
+@pytest.mark.parametrize("written", ["--episodes", "--episodes=3"])
+def test_a_setting_that_is_written_as_an_option_is_shown_as_it_is_written(
+    written: str, tmp_path: Path
+) -> None:
+    refused(atlas("collect", "--out", str(tmp_path / "c"), written, "3"), "write episodes=VALUE")
+
+
 def test_a_missing_run_folder_says_how_to_make_one(tmp_path: Path) -> None:
     refused(
         atlas("select", "--trajectories", str(tmp_path / "no"), "--out", str(tmp_path / "s")),

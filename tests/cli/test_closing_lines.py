@@ -1,4 +1,4 @@
-"""The three closing lines of a command."""
+"""The closing lines of a command."""
 
 from __future__ import annotations
 
@@ -6,8 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from atlas.cli.closing_lines import tell
-from atlas.store.run_folders import Manifest
+from atlas.cli.closing_lines import SHOWN, tell
+from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
+from atlas.records import Message, Outcome, OutcomeStatus, Source, Step, Task, Trajectory
+from atlas.store.run_folders import Input, Manifest
+
+
+def played(status: OutcomeStatus) -> Trajectory:
+    """An episode of four judged steps: two without an action, and one repeated."""
+    steps = tuple(
+        Step(
+            observation=(Message(role="user", content="A door."),),
+            response=Message(role="assistant", content="…"),
+            action=action,
+            is_invalid=False,
+        )
+        for action in ("open", "open", None, None)
+    )
+    return Trajectory(
+        id=status,
+        task=Task(id=status, environment="doors"),
+        steps=steps,
+        outcome=Outcome(status=status),
+        source=Source(name="test"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,3 +68,26 @@ def test_a_kind_with_settings_is_shown_by_its_name(
     config = {"environment": {"name": "babyai", "max_steps": 20}, "split": "train"}
     tell(Manifest(command="collect", config=config), tmp_path)
     assert "in:        environment babyai, split train" in capsys.readouterr().out
+
+
+def test_an_evaluation_ends_with_few_lines_and_its_success_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = summarize_episodes([played("success"), played("truncated")]).model_dump(mode="json")
+    model = Input(path="base/model")
+    config = {"environment": {"name": "babyai"}, "split": "held_in_test", "episodes": 2}
+    manifest = Manifest(command="evaluate", config=config, inputs={"model": model}, summary=summary)
+    tell(manifest, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("base/model, environment babyai, split held_in_test, episodes 2")
+    assert lines[1].startswith(f"out:       {tmp_path}: success rate 0.500 [")
+    assert lines[2:] == [
+        "episodes:  success 1, truncated 1",
+        "turns:     actionless 50.0 %, repeated 25.0 %",
+        "left out:  nothing",
+    ]
+
+
+def test_the_lines_of_an_evaluation_name_figures_that_it_has() -> None:
+    keys = {key for line in SHOWN["evaluate"].values() for key in line}
+    assert keys - {"limit", "limited"} <= EpisodeMetrics.model_fields.keys()

@@ -22,20 +22,35 @@ if TYPE_CHECKING:
 
 
 class _Group(TyperGroup):
-    """Refuses empty arguments: as a path, one would be the working directory."""
+    """Refuses empty arguments (as a path, the working directory) and settings with dashes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for place, argument in enumerate(args):
             option, _, value = argument.partition("=")
             is_option = option.startswith("--")
-            # The library's own message would print it as it is.
+            # The message of the library would print the characters as they are.
             if (is_option or not place) and option != visible_line(option):
                 raise ConfigError(f"no option or command is called '{option}'. See --help.")
             if not argument or (is_option and "=" in argument and not value):
                 named = option if is_option else args[place - 1] if place else ""
                 what = named if named.startswith("-") else f"argument {place + 1}"
                 raise ConfigError(f"{what} is empty, expected a value. Leave it out, or give one.")
+            if is_option:
+                self._refuse_setting(args[0], option)
         return super().parse_args(ctx, args)
+
+    def _refuse_setting(self, command: str, option: str) -> None:
+        known = self.commands.get(command)
+        if known is None or option in (
+            "--help",
+            *(name for one in known.params for name in one.opts),
+        ):
+            return
+        from atlas.cli.settings_list import CONFIG_OF
+
+        name = option.removeprefix("--").replace("-", "_")
+        if command in CONFIG_OF and name in CONFIG_OF[command].model_fields:
+            raise ConfigError(f"{option} is a setting, not an option: write {name}=VALUE.")
 
 
 app = typer.Typer(
@@ -69,7 +84,9 @@ OneTrajectory = Annotated[
 ]
 Model = Annotated[
     str | None,
-    option("--model", "A hub id, a model folder, or a run folder of train; at a server its name."),
+    option(
+        "--model", "A hub id, a model folder, a run folder of train, or a model's name at a server."
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and its cost; do nothing.")

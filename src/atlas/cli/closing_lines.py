@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,55 @@ from typing import Any
 import typer
 
 from atlas.presenting.outcome_shares import describe_shares, failure_note
+from atlas.store.paths import short_path
 from atlas.terminal.visible_text import visible
 
 # The key of a summary for the selected steps by outcome of their trajectories.
 SELECTED = "selected_by_outcome"
+# What a command's closing lines show of its summary: the keys of each line, the most wanted first.
+# manifest.json holds the whole summary. A command that is not listed shows all of it.
+SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "select": {
+        "out": ("trajectories", "steps", "selected_steps", "share"),
+        "kinds": ("kinds",),
+        "budget": ("budget",),
+        "limited": ("limit", "limited"),
+        "paid": ("usage", "usage_estimated_for", "cost_usd"),
+    },
+    "select-train": {
+        "out": ("trained_trajectories", "held_out_trajectories", "held_out_tasks"),
+        "measured": ("kappa", "chance_kappa", "precision", "chance_precision"),
+        "chance": ("beyond_chance", "better_than_chance"),
+        "scores": ("calibration_error",),
+    },
+    "compare-selections": {
+        "out": ("trajectories", "steps", "selections", "pairs"),
+        "limited": ("limited",),
+    },
+    "report": {
+        "out": ("arms", "evaluations", "episodes", "comparisons", "cautions"),
+        "headline": ("headline",),
+    },
+    "train": {
+        "out": ("num_supervised_steps", "num_steps", "num_supervised_tokens", "num_tokens"),
+        "loss": ("final_loss", "held_out_loss", "held_out_loss_before", "final_kl"),
+        "run": ("optimizer_steps", "train_seconds", "precision", "num_processes"),
+        "engine": ("engine", "attention"),
+        "limited": ("limited",),
+        "dropped": ("num_dropped_steps", "num_cut_observations", "num_held_out"),
+    },
+    "evaluate": {
+        "out": ("success_rate", "mean_steps", "mean_score"),
+        "episodes": ("num_success", "num_truncated", "num_errors", "num_unknown"),
+        "turns": (
+            "invalid_step_share",
+            "actionless_step_share",
+            "repeated_step_share",
+            "cut_step_share",
+        ),
+        "limited": ("limit", "limited"),
+    },
+}
 
 
 def say(text: str, *, is_error: bool = False) -> None:
@@ -27,16 +71,10 @@ def tell(manifest: Any, out: Path) -> None:
     config = manifest.config
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
-    came_in = came_in or [f"{key} {_name_of(config[key])}" for key in keys if key in config]
-    own_line = ("outcomes", SELECTED, "answered_by") if SELECTED in manifest.summary else ()
-    short = {
-        key.replace("_", " "): _short(value)
-        for key, value in manifest.summary.items()
-        if key not in own_line
-    }
-    went_out = [f"{key} {text}" for key, text in short.items() if text]
+    came_in += [f"{key} {_name_of(config[key])}" for key in keys if key in config]
     say(f"in:        {', '.join(came_in)}")
-    say(f"out:       {out}: {', '.join(went_out)}")
+    for label, text in _summary_lines(manifest).items():
+        say(f"{label + ':':11}{f'{out}: {text}'.removesuffix(': ') if label == 'out' else text}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
     _tell_outcomes(manifest, out)
     chosen = manifest.summary.get("chosen_by", {})
@@ -46,6 +84,42 @@ def tell(manifest: Any, out: Path) -> None:
         say(f"model:     {chosen['model']}" + (f", answered by {answered}" if answered else ""))
     if worth := chosen.get("worth"):
         say(f"worth:     {worth}")
+
+
+def _summary_lines(manifest: Any) -> dict[str, str]:
+    """The lines about a summary by their labels. Lines other than the first name no zeros."""
+    summary = manifest.summary
+    shown = SHOWN.get(manifest.command)
+    # A summary of another version of atlas may lack these keys.
+    if shown is None or not summary.keys() & set(shown["out"]):
+        shown = {"out": tuple(summary)}
+    lines = {}
+    for label, keys in shown.items():
+        texts = {
+            key: _short_share(summary[key]) if key.endswith("_share") else _short(summary[key])
+            for key in keys
+            if key in summary and (label == "out" or summary[key] not in (0, None))
+        }
+        names = {key: _name_of_figure(key, label) for key in texts}
+        parts = [
+            f"{names[key]} {text}" if names[key] else _without_brackets(text)
+            for key, text in texts.items()
+            if text
+        ]
+        if parts or label == "out":
+            lines[label] = ", ".join(parts)
+    return lines
+
+
+def _without_brackets(text: str) -> str:
+    return text[1:-1] if text.startswith("(") else text
+
+
+def _name_of_figure(key: str, label: str) -> str:
+    """The name of a figure in a line; empty where the label of the line says it."""
+    if key == label or (key, label) == ("limit", "limited"):
+        return ""
+    return key.removeprefix("num_").removesuffix("_step_share").replace("_", " ")
 
 
 def _tell_outcomes(manifest: Any, out: Path) -> None:
@@ -113,8 +187,11 @@ def _forecast(forecast: Any, form: str, divisor: float = 1.0) -> str:
 
 
 def place_of(out: Path, given: Any) -> str:
-    """An input's path relative to the working directory; a hub id or a digest stays as it is."""
-    return os.path.relpath(out / given.path) if (out / given.path).exists() else str(given.path)
+    """An input's path, absolute if that is shorter; a hub id or a digest stays as it is."""
+    path = out / given.path
+    if not path.exists():
+        return str(given.path)
+    return short_path(path)
 
 
 def left_out(problems: Path) -> str:
@@ -128,6 +205,10 @@ def left_out(problems: Path) -> str:
         return "nothing"
     common = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
     return f"{reasons.total()} ({common}{'; …' if len(reasons) > 3 else ''}), see {problems}"
+
+
+def _short_share(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def _short(value: Any) -> str:
@@ -147,8 +228,9 @@ def _short_table(table: dict[str, Any]) -> str:
             return "unknown"
         # Equal values have no interval.
         has_interval = low is not None and high is not None
-        interval = f"{low:.3f}, {high:.3f}" if has_interval else "no interval"
-        return f"{value:.3f} [{interval}]"
+        digits = 3 if abs(value) <= 1 else 1
+        interval = f"{low:.{digits}f}, {high:.{digits}f}" if has_interval else "no interval"
+        return f"{value:.{digits}f} [{interval}]"
     # The sentence on who chose the steps is too long for this line. A table of zeros is, for
     # example, the usage of a run that asked no model.
     if "sentence" in table or not any(table.values()):

@@ -182,4 +182,4 @@ def label(
     if out.exists():
         select = f"atlas select --trajectories {run} --selector annotated labels={out} --out RUN"
         use = f"Use them: {select}"
-    say(f"out:       {out}: {num_finished} trajectories more, by {annotator}. {use}")
+    say(f"out:       {out}: {num_finished} more trajectories, labeled by {annotator}. {use}")

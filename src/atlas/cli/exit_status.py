@@ -1,4 +1,4 @@
-"""Runs that are finished, but in which nothing worked: they end with a status other than 0."""
+"""The exit status of runs that are finished, but in which no episode can be scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that lists all settings."""
+"""The command `atlas settings`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _lines_of(part: SettingsOf | KindList, width: int) -> Iterator[str]:
 
 
 def _wrapped(heading: str, text: str, width: int) -> list[str]:
-    """A heading, and below it the text."""
+    """A heading, and the text on the lines below it."""
     inner = textwrap.wrap(text, max(20, width - 6))
     return [
         *textwrap.wrap(heading, width, subsequent_indent="      "),

@@ -31,7 +31,7 @@ SELECTOR_HELP = (
 )
 PILOT_HELP = (
     "Ask about a few trajectories (pilot_size), and print what the others will cost. The same "
-    "command without --pilot goes on."
+    "command without --pilot asks about the others."
 )
 DIALECT_HELP = (
     "The trainer's data format: openai, axolotl, ms-swift, llamafactory, trl, torchtune, tinker, "

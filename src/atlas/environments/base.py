@@ -18,7 +18,7 @@ from atlas.records import Annotation, Message, Task
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
 }
-# A fault of a world is one of its episode.
+# An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
     "environment",
     ENVIRONMENTS,

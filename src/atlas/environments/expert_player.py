@@ -57,6 +57,6 @@ class ExpertPlayer:
         except AtlasError:
             raise
         except Exception as error:
-            reason = f"the expert broke: {type(error).__name__}: {error}"
+            reason = f"the expert raised {type(error).__name__}: {error}"
             return PlayerAnswer(Message(role="assistant"), "broken", reason)
         return PlayerAnswer(turn.response, annotation=turn.annotation)

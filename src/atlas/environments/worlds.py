@@ -302,7 +302,7 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
         ConfigError: the world cannot be made, or broke or hung in the job.
         AtlasError: what the world itself says about its settings.
     """
-    # The paths of the caller stay valid, wherever the world goes.
+    # The world may change the directory; the paths of the caller stay valid.
     with chdir(os.curdir), Worlds.of(environment, 1, limits) as worlds:
         worlds.begin("", job)
         [(_, result)] = worlds.results(None)

@@ -46,7 +46,7 @@ class Stage:
 
     @property
     def config(self) -> Config:
-        """The settings of the stage, which are its first argument."""
+        """The settings of the stage: its first argument."""
         config = self.arguments[0]
         assert isinstance(config, Config)
         return config

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from atlas.exporting.dialects.base import DIALECT
 from atlas.presenting.outcome_shares import describe_shares, failure_note
+from atlas.store.paths import short_path
 from atlas.store.run_folders import Manifest
 
 
@@ -46,7 +46,7 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
     # An export that was made by an earlier version has no such counts.
     selected = summary.get("selected_by_outcome", {})
     place = out.parent / manifest.inputs["trajectories"].path
-    if note := failure_note(selected, os.path.relpath(place)):
+    if note := failure_note(selected, short_path(place)):
         lines += [f"outcomes:  selected steps {describe_shares(selected)}", f"note:      {note}"]
     stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")

@@ -22,7 +22,7 @@ def describe_shares(counts: Mapping[str, int]) -> str:
     """
     total = sum(counts.values())
     by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{status} {count:,} ({share(count, total)})" for status, count in by_count)
+    return ", ".join(f"{status} {count:,} ({_percent(count, total)})" for status, count in by_count)
 
 
 def failure_note(counts: Mapping[str, int], trajectories: str | Path) -> str | None:
@@ -37,17 +37,16 @@ def failure_note(counts: Mapping[str, int], trajectories: str | Path) -> str | N
         return None
     total = sum(counts.values())
     return (
-        f"{failed:,} of {total:,} selected steps ({share(failed, total)}) are from trajectories "
-        "that did not succeed, and training imitates them like the others. To leave these "
-        f"trajectories out: atlas import {trajectories} only=success --out {trajectories}-success, "
-        "then select from it."
+        f"{failed:,} of {total:,} selected steps ({_percent(failed, total)}) are from trajectories "
+        "that did not succeed; training imitates them too. To select from successes only, first "
+        f"run: atlas import {trajectories} only=success --out {trajectories}-success"
     )
 
 
-def share(count: int, total: int) -> str:
+def _percent(count: int, total: int) -> str:
     """A share in percent; a small or large one is not rounded to none or all.
 
-    >>> share(1, 1_000), share(999, 1_000), share(1, 3), share(0, 0)
+    >>> _percent(1, 1_000), _percent(999, 1_000), _percent(1, 3), _percent(0, 0)
     ('< 1 %', '> 99 %', '33 %', '0 %')
     """
     if 0 < 100 * count < total:

@@ -70,7 +70,7 @@ def answer_all(
     Returns how each trajectory ended, by id.
 
     Args:
-        limit: look only at the first trajectories, so many; None: all.
+        limit: the number of trajectories to look at, from the first one on; None: all.
         only: ask only about these trajectories; then the file stays unfinished.
 
     Raises:

@@ -143,7 +143,7 @@ class CostMeter:
 
     def pay(self, usage: Usage) -> None:
         """Record a payment."""
-        # An answer from the cache has no request, but a model that gave it.
+        # An answer from the cache has no request, but its model is known.
         is_known = isinstance(usage, Payment) and usage.answered_by
         self._is_untold |= isinstance(usage, Payment) and usage.estimated > 0
         if usage.requests or is_known:

@@ -20,7 +20,7 @@ class OtherSelection:
     def __init__(self, run: str, trajectories: Path) -> None:
         self._run = Path(run)
         self._selections = read_selections(self._run, trajectories)
-        # The name of the selector that made them.
+        # This is the name of the selector that made them.
         self.selector = next((one.selector for one in self._selections.values()), "")
 
     def input(self, out: Path) -> Input:

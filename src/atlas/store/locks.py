@@ -33,7 +33,7 @@ def hold_lock(lock: Path, path: Path) -> FileLock:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[None]:
-    """Let one process at a time write the file `path` and what lies beside it.
+    """Let one process at a time write the file `path` and the files that belong to it.
 
     Raises:
         RunError: another process is in such a block.
@@ -43,6 +43,6 @@ def locked_file(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the release: a process that waits for this file notices that it is gone.
+        # The file is removed before the release, so a process that has opened it notices.
         lock.unlink(missing_ok=True)
         held.release()

@@ -28,7 +28,8 @@ MANIFEST_FILE = "manifest.json"
 # Size, time of the last change of the content, and of the content or its attributes, in
 # nanoseconds. A program can set the second one, but not the third one.
 Stamp = tuple[int, int, int]
-# Kernels step the clock of files by up to 10 ms, so younger stamps could hide a later change.
+# The clock that file times come from may advance in steps of 10 ms. A change within the same step
+# would not change the stamp.
 CLOCK_STEP_NANOSECONDS = 12_000_000
 
 # The digests that this process knows: path -> (stamp, digest).

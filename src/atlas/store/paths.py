@@ -1,4 +1,4 @@
-"""Paths and names that a user gives, refused before they lead anywhere."""
+"""Checks paths and names that a user gives before they are used, and shows paths."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_path(path: StrPath, what: str = "the path") -> None:
         what: what the path is, for the message, such as `--out`.
 
     Raises:
-        ConfigError: it is empty, no text, too long, or a link that leads nowhere.
+        ConfigError: it is empty, not UTF-8, too long, or a link to nothing.
     """
     text = os.fspath(path)
     if reason := _fault(text):
@@ -38,14 +38,19 @@ def shown_path(path: StrPath) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def short_path(path: StrPath) -> str:
+    """A path relative to the working directory, or absolute if that is shorter."""
+    return min(os.path.relpath(path), os.path.abspath(path), key=len)  # noqa: PTH100
+
+
 def name_fault(name: str) -> str | None:
     """Why a name of a recipe cannot be the name of a folder; None if it can."""
     if not name or name in (".", ".."):
-        return "it is empty or a run of dots"
+        return "it is empty, a dot or two dots"
     if "/" in name or "\\" in name:
-        return "it holds a slash. Leave it out"
+        return "it contains a slash. Leave it out"
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
-        return "it holds characters that cannot be seen. Leave them out"
+        return "it contains invisible characters. Leave them out"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"it is longer than {MAX_NAME_BYTES} bytes. Shorten it"
     if name != name.strip() or name.startswith("-"):
@@ -57,12 +62,12 @@ def _fault(text: str) -> str | None:
     if not text:
         return "it is empty"
     if "\0" in text:
-        return "it holds a NUL character"
+        return "it contains a NUL character"
     try:
         text.encode()
     except UnicodeEncodeError:
         return "its name is not UTF-8, so no manifest can hold it"
-    # The parts from the top down, so that a faulty folder is found before what it should hold.
+    # Parents come first, so that the message names the first part that is wrong.
     for part in (*reversed(Path(text).parents), Path(text)):
         try:
             part.stat()

@@ -143,7 +143,7 @@ class RecordIndex(Mapping[str, RecordT]):
             try:
                 key = from_json(line)[field]
             except (ValueError, KeyError, TypeError):
-                # This names what is wrong.
+                # Parsing the whole record names the mistake.
                 key = getattr(_parse(line, kind, path, number), field)
             self._places[key] = number, offset
             offset += len(line)

@@ -48,7 +48,7 @@ from atlas.store.record_files import (
 from atlas.store.record_log import RecordLog
 from atlas.store.versions import installed_versions
 
-# What stages use of run folders, whichever file of this package holds it.
+# The names that stages import, whichever file of this package defines them.
 __all__ = [
     "MANIFEST_FILE",
     "OWN_FILES",
@@ -121,7 +121,7 @@ class Run:
         return self.manifest
 
     def discard(self) -> None:
-        """Remove the run when it is closed, because it made nothing."""
+        """Remove the run folder when the run is closed, because nothing was written."""
         self._is_discarded = True
 
     def close(self) -> None:

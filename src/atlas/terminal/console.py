@@ -1,7 +1,7 @@
-"""The terminal: whatever is printed there, no character of it is hidden or controls the terminal.
+"""A console that prints no hidden character and none that controls the terminal.
 
-Stages write strangers' text through `visible`, which also keeps tables aligned. This console is the
-last line: it escapes what was forgotten, after rich has laid it out.
+Stages pass text from files through `visible`, which also keeps tables aligned. The console escapes
+what they did not, after rich has laid it out.
 """
 
 from __future__ import annotations

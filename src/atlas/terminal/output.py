@@ -35,7 +35,7 @@ NEAREST = {
 
 
 def tolerate_encodings() -> None:
-    """From now on, no character ends a command because standard output cannot encode it."""
+    """Make both output streams replace characters that they cannot encode."""
     codecs.register_error(HANDLER, _nearest)
     for stream in (sys.stdout, sys.stderr):
         # A stream that a caller replaced may have no encoding.

@@ -27,9 +27,9 @@ from atlas.terminal.console import SafeConsole
 from atlas.terminal.visible_text import one_line, visible
 
 SECONDS_PER_REFRESH = 0.2
-# In a pipe: a line at each tenth of the work, but not more often than this, ...
+# In a pipe, a line is printed at each tenth of the work, but not more often than this.
 SECONDS_PER_TENTH = 5.0
-# ... and one at least this often, also if nothing was done.
+# A line is printed at least this often, even if nothing was done.
 SECONDS_PER_LINE = 60.0
 # Characters of a title or a note beside a bar.
 LONGEST_TITLE = 48
@@ -57,15 +57,15 @@ class Bar:
         self._last = time.monotonic()
 
     def advance(self, note: str | None = None) -> None:
-        """One more piece is done."""
+        """Report that one more item is done."""
         self.update(self._shown.done + 1, note)
 
     def tell(self, note: str) -> None:
-        """The work goes on, though no whole piece is done."""
+        """Report that the work continues, although no further item is done."""
         self.update(self._shown.done, note)
 
     def update(self, done: int, note: str | None = None) -> None:
-        """`done` pieces are done; a note stays until the next one."""
+        """Report that `done` items are done. A note stays until the next one."""
         note = self._shown.note if note is None else note
         is_last = done == self._shown.total and done != self._shown.done
         self._shown = replace(self._shown, done=done, note=note)
@@ -75,21 +75,21 @@ class Bar:
 
 
 class Rows(Protocol):
-    """A display of several pieces of work at a time, each by a name."""
+    """A display of several tasks at a time, each with a name."""
 
     def show(self, name: str, shown: Shown) -> None:
         """Show the state of some work; a new name opens a row."""
 
     def remove(self, name: str) -> None:
-        """The work of this name has ended."""
+        """Remove the row of work that has ended."""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on the screen."""
 
 
 @contextmanager
 def open_rows(console: Console | None = None) -> Iterator[Rows]:
-    """Bars on a terminal, which are removed at the end; else lines now and then."""
+    """Bars on a terminal, which are removed at the end; otherwise a line from time to time."""
     console = console or _console
     if console.is_terminal and not console.is_dumb_terminal:
         with _bars(console) as progress:
@@ -165,7 +165,7 @@ class _Field(ProgressColumn):
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        # It also moves while no piece of the work ends; its frames are ASCII.
+        # The spinner also moves while no item ends. Its frames are ASCII.
         SpinnerColumn("line"),
         _Field("title"),
         BarColumn(bar_width=20),
@@ -206,7 +206,7 @@ class _BarRows:
 
 @dataclass(slots=True)
 class _Line:
-    """What was last known, and when and where it was last printed."""
+    """The last known progress, and when and where it was last printed."""
 
     shown: Shown
     started: float

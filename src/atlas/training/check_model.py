@@ -14,8 +14,8 @@ def read_model_settings(place: ModelPlace) -> Any:
     """The model's config.json, as transformers reads it.
 
     Raises:
-        ModelError: the config is missing, there are only adapters, or the model is none that can be
-            trained as a causal LM.
+        ModelError: the config is missing, there are only adapters, or the model cannot be trained
+            as a causal LM.
     """
     if place.holds_adapters:
         raise ModelError(
@@ -61,7 +61,7 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
             sequence is longer than the model's position embeddings (as in GPT-2).
     """
     text = settings.get_text_config()
-    # MPT has its own name for it.
+    # MPT has another name for this setting.
     positions = getattr(text, "max_position_embeddings", getattr(text, "max_seq_len", None))
     vocabulary = int(text.vocab_size)
     run = (*examples.examples, *examples.held_out)
@@ -77,7 +77,7 @@ def check_tokens(settings: Any, examples: ExampleSet, name: str) -> None:
         return
     if not hasattr(text, "rope_parameters"):
         if not hasattr(text, "max_seq_len") and not _embeds_positions(settings, positions):
-            # Its states (Mamba) or distances (ALiBi) carry the order, and nothing is bound to it.
+            # The order is in the states (Mamba) or distances (ALiBi), so the length is not limited.
             return
         raise ModelError(
             f"the longest sequence has {longest:,} tokens, and {name} has embeddings for "

@@ -29,7 +29,7 @@ FULL_DISK_BYTES = 2**20
 def newest_state(folder: Path) -> str | None:
     """The newest complete state.
 
-    The Trainer writes trainer_state.json last, but a disk may have damaged a file since.
+    The Trainer writes trainer_state.json last, but the disk may damage a file later.
 
     Raises:
         RunError: the only complete states have no digests to prove their weights.
@@ -123,7 +123,7 @@ def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) ->
         f"the model saved in {temporary} is not the tuned one: loaded again, {len(wrong)} of its "
         f"tensors differ, among them {', '.join(wrong[:3])}. This version of transformers cannot "
         "save and load this architecture. Install another version, then run the same command: the "
-        "training goes on from its last state."
+        "training resumes from its last state."
     )
 
 

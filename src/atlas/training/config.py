@@ -201,7 +201,7 @@ class TrainConfig(Config):
         ge=0,
         lt=1,
         description="share of the trajectories that are not trained on; the loss on their selected "
-        "steps is computed in between. Their ids decide which, so they are the same in every arm",
+        "steps is logged. They are chosen by their ids, so they are the same in every arm",
     )
     held_out_every: int = Field(
         default=50,

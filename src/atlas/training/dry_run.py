@@ -59,8 +59,8 @@ def print_training_plan(
     precision = resolve_precision(config.precision)
     shape = measure_shape(place.location, config)
     line(
-        f"steps:       {len(steps):,} optimizer steps of up to {config.batch_size} trajectories, "
-        f"{precision}"
+        f"steps:       {len(steps):,} optimizer step{'s' if len(steps) > 1 else ''} of up to "
+        f"{config.batch_size} trajectories, {precision}"
     )
     line(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
@@ -70,11 +70,11 @@ def print_training_plan(
         reach = f"; {shape.reach}" if shape.reach else ""
         line(f"adapters:    {shape.adapter_weights:,} trained weights{reach}")
     factor = rate_factors(config, len(steps))
-    at_first, at_last = (config.learning_rate * factor(step) for step in (0, len(steps) - 1))
-    line(
-        f"rate:        {at_first:.3g} in the first step, at most {config.learning_rate:g}, "
-        f"{at_last:.3g} in the last"
+    at_first, at_last = (
+        f"{config.learning_rate * factor(step):.3g}" for step in (0, len(steps) - 1)
     )
+    rates = f"{at_first} in the first step, at most {config.learning_rate:g}, {at_last} in the last"
+    line(f"rate:        {rates if len(steps) > 1 else f'{at_first} in the only step'}")
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())

@@ -176,7 +176,7 @@ def choose_held_out(ids: Collection[str], share: float) -> frozenset[str]:
 
 
 def check_empty_steps(examples: ExampleSet, renderer: Renderer, config: TrainConfig) -> None:
-    """Refuse selected steps that would only train the model to say nothing.
+    """Refuse selected steps of which only the end of turn is written.
 
     Raises:
         DataError: there are some, and the config does not allow them.

@@ -26,14 +26,14 @@ class HeldOutLogger(TrainerCallback):
     """Logs the loss on trajectories that are not trained on. All ranks need it.
 
     Args:
-        log: computes and logs it.
+        log: computes and logs the loss.
     """
 
     def __init__(self, log: Callable[[], None], every: int) -> None:
         self._log, self._every = log, every
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # A resumed run has it in its history.
+        # The history of a resumed run already has this loss.
         if state.global_step == 0:
             self._log()
 

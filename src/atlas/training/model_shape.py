@@ -50,7 +50,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         model: Any = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
     text = settings.get_text_config()
     num_layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
-    # Models without attention (Mamba, RWKV) have no heads, or heads of a state.
+    # Models without attention (Mamba, RWKV) have no attention heads.
     heads = _size(text, "num_attention_heads")
     head_width = _size(text, "head_dim") or hidden // max(1, heads)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -1,8 +1,8 @@
 """The model's part of a state to resume from: its own tensors, each proved by a digest.
 
 The Trainer resumes from the form of `save_pretrained`, which renames and splits tensors for the hub
-(experts of MoE models, vision models, Nemotron-H). `load_state_dict` then skips every renamed one,
-and the training goes on from the base model's (huggingface/transformers#48805). Here every tensor
+(experts of MoE models, vision models, Nemotron-H). `load_state_dict` then skips every renamed
+tensor, which keeps its value in the base model (huggingface/transformers#48805). Here every tensor
 keeps the name that it has in the model.
 
 | file | what it holds |
@@ -77,7 +77,7 @@ def check_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Compare tensors with those of the state.
 
     Raises:
-        RunError: a tensor is another one, or absent on either side.
+        RunError: a tensor differs, or is missing on one side.
     """
     saved, found = read_digests(folder), digest_tensors(tensors)
     wrong = sorted(
@@ -92,7 +92,7 @@ def check_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the files of a state hold what was saved, as far as they show it."""
+    """Whether the files of a state are complete, as far as the files themselves show it."""
     try:
         digests = read_digests(folder)
         weights = folder / WEIGHTS_FILE
@@ -144,7 +144,7 @@ def _put(model: Any, parameter: Tensor | None, name: str, tensor: Tensor) -> Non
     try:
         buffers = model.get_submodule(path)._buffers
     except AttributeError:
-        # The check of all tensors names it.
+        # The check of all tensors reports it by name.
         return
     if leaf in buffers:
         # A buffer may grow with the sequences seen, and two modules may begin with the same one.
@@ -153,7 +153,7 @@ def _put(model: Any, parameter: Tensor | None, name: str, tensor: Tensor) -> Non
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, none sharing memory with another, as safetensors wants it."""
+    """The tensors on the CPU without shared memory, as safetensors requires."""
     seen: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():

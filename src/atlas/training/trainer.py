@@ -28,7 +28,7 @@ from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.ranks import Ranks
 from atlas.training.states import check_state, digest_tensors, load_state, save_state
 
-# Sums of a state that the Trainer does not keep.
+# A state's sums of loss and KL since the last log. The Trainer does not keep them.
 SINCE_LOG_FILE = "since_log.json"
 
 
@@ -74,7 +74,7 @@ class CriticalStepTrainer(Trainer):
         self.kl_weight = kl_weight
         self._rate_factor = rate_factor
         self._ranks = Ranks(self.args.process_index, self.args.world_size)
-        # Of the frozen tensors, once they are known.
+        # Digests of the frozen tensors; they are computed with the first state.
         self._frozen: dict[str, str] = {}
         # A rank without an example for a pass runs the shortest example, with the weight 0.
         examples = itertools.chain.from_iterable(self.train_dataset)

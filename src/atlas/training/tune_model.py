@@ -49,7 +49,7 @@ def tune_model(
     """Train from the newest state in the run folder `out` if there is one. All ranks call it.
 
     Args:
-        held_out: examples whose loss is logged in between.
+        held_out: examples that are not trained on; their loss is logged.
 
     Raises:
         ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or

@@ -2,7 +2,7 @@
 
 Each given path is one input of the run, with a digest over all its files. A link in a folder may
 lead anywhere on the disk, so one that leads out of the folder is only followed if that is asked
-for. A path that is given is followed, whatever it is.
+for. A link that is given as a path is always followed.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Links:
         elif not path.exists():
             reason = "a link that leads nowhere"
         elif is_read_anyway:
-            # A folder that leads back into itself would be read for ever.
+            # A folder that leads back into itself would be read forever.
             reason = "a link to what is read anyway"
         elif self.follow or (is_inside and path.is_file()):
             reason = None

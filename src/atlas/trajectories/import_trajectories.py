@@ -49,7 +49,7 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
-# Stands for the digest of a file that cannot be read.
+# Replaces the digest of a file that cannot be read.
 UNREADABLE = "unreadable"
 
 
@@ -196,9 +196,11 @@ def _import(
     }
     summary = files_summary | writer.summary.as_dict()
     if writer.is_full():
+        num_unread = len(digests) - len(formats)
+        files = "file" if num_unread == 1 else "files"
+        more = f", and {num_unread:,} more {files}" if num_unread else ""
         summary["limit"] = (
-            f"the first {config.limit:,} trajectories; {len(digests) - len(formats):,} more files "
-            "and the rest of the last one were not read"
+            f"the first {config.limit:,} trajectories; not read: the rest of the last file{more}"
         )
     return run.finish(summary, inputs_of(given, run.path, digests), writer.digests())
 

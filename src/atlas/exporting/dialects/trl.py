@@ -57,7 +57,7 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
             )
         self._renderer = context.renderer
         self.max_tokens = config.max_tokens
-        # Rows and their losses are asked for one after the other.
+        # The exporter asks for the rows of a trajectory, then for what is not written.
         self._last: tuple[Trajectory, Selection, list[TokenizedExample]] | None = None
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

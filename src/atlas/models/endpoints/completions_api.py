@@ -100,7 +100,7 @@ class CompletionsScorer:
         except UnreadError as error:
             raise DataError(f"the server sent {error}") from None
         try:
-            # It takes a second for a long prompt, so other answers would be held up.
+            # This takes a second for a long prompt; in the event loop, other answers would wait.
             measured = await asyncio.to_thread(
                 read_log_probs, answer, prompt.owned, len(prompt.token_ids)
             )

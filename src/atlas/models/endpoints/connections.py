@@ -86,7 +86,7 @@ class Connections:
     ) -> HttpReply:
         """Send one request. Raises the same errors as `Transport.post`.
 
-        Of an error, only the beginning is read.
+        Only the beginning of an error response is read.
 
         Args:
             largest: maximum bytes of this answer, if it is less than that of all answers.

@@ -24,7 +24,7 @@ ReadT = TypeVar("ReadT")
 
 # Answers up to this size are parsed in the event loop, larger ones in a thread.
 SMALL_ANSWER = 64 * 1024
-# A timer that rings later than this was held up by this process.
+# If a timer fires later than this, this process was busy.
 LATE_SECONDS = 0.02
 
 
@@ -67,7 +67,7 @@ class JsonEndpoint:
     async def ask(self, body: Mapping[str, Any], read: Callable[[Any], ReadT]) -> ReadT:
         """The result of `read` on the answer. If `read` raises ValueError, the request is repeated.
 
-        A large answer is parsed and read in a thread, so that other answers are not held up.
+        A large answer is parsed and read in a thread, so that other answers do not wait for it.
 
         Raises:
             RejectedError: this request was declined; another one may be accepted.
@@ -134,8 +134,8 @@ class JsonEndpoint:
 async def within(seconds: float | None, work: Awaitable[ReadT]) -> ReadT:
     """The result of `work`, if it comes in time; None: without a limit.
 
-    The time by which this process held up its own event loop does not count: bytes that arrived in
-    the meantime are read before the time is over.
+    Time in which this process blocked its own event loop does not count: bytes that arrived in
+    that time are still read.
 
     Raises:
         TimeoutError: the result did not come in time.

@@ -24,7 +24,7 @@ def read_usage(sent: Any, received: Any, text: str) -> tuple[Usage, bool]:
     (Usage(requests=1, input_tokens=100, output_tokens=0), False)
     """
     counts = _count(sent), _count(received)
-    # Every question has a token, and so has every text.
+    # Every question has at least one token, and so has every answer with text.
     is_known = bool(counts[0]) and (counts[1] is not None if not text else bool(counts[1]))
     usage = Usage(requests=1, input_tokens=counts[0] or 0, output_tokens=counts[1] or 0)
     return usage, is_known

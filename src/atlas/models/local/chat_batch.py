@@ -206,7 +206,7 @@ class ChatBatch:
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
         message = Message(role="assistant", content=text)
-        # The history has the calls as the text that the model wrote.
+        # The history keeps the calls as text, as the model wrote them.
         conversation.messages.append(message)
         if conversation.tools and self._reads_calls:
             message = read_text_calls(text, 100 * len(conversation.messages))

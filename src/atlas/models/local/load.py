@@ -28,14 +28,14 @@ from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relativ
 Precision = Literal["auto", "fp32", "bf16"]
 
 CHECKPOINT_FOLDER = "checkpoint"
-# Of what prepares images for a vision model.
+# The files of the processor that prepares images for a vision model.
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
 )
 ADAPTER_FILE = "adapter_config.json"
-# Of weights, settings and tokenizers.
+# Endings of the files that hold weights, settings and tokenizers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
 
@@ -288,7 +288,7 @@ def _stored_quantization(place: ModelPlace) -> Any:
 def quiet_peft() -> Iterator[None]:
     """Hide warnings that PEFT 0.21 causes itself with transformers 5.23."""
     with warnings.catch_warnings():
-        # It asks for an old name, and sets patterns for joined experts that it then does not find.
+        # PEFT uses an old name, and sets patterns for joined experts that it does not find later.
         warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is", FutureWarning)
         warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
         yield
@@ -327,7 +327,7 @@ def import_transformers() -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; of a model that asks for code of its own, that."""
+    """The first line of an error, or that the model asks for code of its own."""
     if "trust_remote_code" in str(error):
         return (
             "it asks for code of its own files (auto_map), and atlas runs no code that a model "

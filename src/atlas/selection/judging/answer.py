@@ -1,6 +1,6 @@
 """Reads the answer of a judge: `text -> critical steps`, or an error. Nothing is guessed.
 
-The time is linear in the length of an answer, whatever is in it.
+The time is linear in the length of the answer, for any content.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONGEST_ANSWER = 500_000
 # A brace that begins no JSON object may cost a pass over the rest of the text. This many passes are
 # made, and a short text may take as many as these characters allow.
 MOST_PASSES, FREE_CHARACTERS = 4, 1_000_000
-# An object begins with a name, or ends at once. Most braces in prose and code begin none.
+# An object begins with a name, or ends at once. Most braces in prose and code are not objects.
 _OBJECT = re.compile(r'\{\s*["}]')
 # A message quotes at most this many characters of a value.
 LONGEST_QUOTED = 60
@@ -150,11 +150,12 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
             value, end = decoder.raw_decode(text, start)
             is_object = not constants
         except json.JSONDecodeError as error:
-            # Of an open string, the position is where it begins; it was read to the end.
+            # The error of an open string has the position where the string begins.
             if not error.msg.startswith("Unterminated"):
                 end = error.pos
         except (ValueError, RecursionError):
-            # A number with thousands of digits, or too many levels: where is not known.
+            # A number has thousands of digits, or there are too many levels. The position is
+            # unknown.
             pass
         constants.clear()
         if is_object:

@@ -11,9 +11,9 @@ kinds of ATLaS §3.1:
     self_correction       another action right after an error, or in a situation seen before; words
                           of reconsidering
 
-A step that ended in an error or changed nothing is never taken, nor is one that repeats an earlier
-action in the same situation. Later steps count a little more. The rules are for English text. A
-plan without typical planning words is not found.
+A step that ended in an error or changed nothing is never selected, nor is one that repeats an
+earlier action in the same situation. Later steps count a little more. The rules are for English
+text. A plan without typical planning words is not found.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ and sequences longer than what the config names have the same logits. All of it 
 model's own weights and on larger ones (`checks/weights.py`). A part that fails is left out with the
 reason, and training continues without it.
 
-The cost is that of some ten short forward passes, and of four passes of a row beyond the lengths
-that the config names, if the training has such long sequences.
+The cost is that of about ten short forward and backward passes. If the training has sequences
+longer than a length that the config names, there are four more forward passes of such a length.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ChosenEngine:
     Attributes:
         left_out: each requested part that is not used, and the reason.
         flash_problem: why flash attention is not used; None if it is.
-        one_by_one: why each sequence has a forward pass of its own; None if it has not.
+        one_by_one: why each sequence has a forward pass of its own; None if rows are shared.
     """
 
     engine: Engine
@@ -90,7 +90,7 @@ def choose_parts(
     was_training = model.training
     # The results are equal only without dropout.
     model.eval()
-    # Weights of less than float32 are checked in the types of training, others in their own.
+    # Weights of lower precision than float32 are checked under the autocast of training.
     computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
     try:
         with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
@@ -136,7 +136,7 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
 def _try_parts(
     trial: _Trial, can: Sequence[str], flash: bool
 ) -> tuple[Sequence[str], dict[str, str], str | None]:
-    """The parts that hold, why others do not, and why the flash kernels do not."""
+    """The parts that are exact, why others are not, and why the flash kernels are not."""
     flash_problem = None
     if "packing" in can:
         flash_problem = trial.problem(can, flash=flash)
@@ -171,7 +171,7 @@ class _Trial:
         self.long = long_probes(text, longest, config.micro_batch_tokens, table)
         self.dtype = _compute_dtype(engine)
         engine.put_in(())
-        # With the model's own weights, and with larger ones if it can compute with these.
+        # Larger weights are used only if the model computes finite numbers with them.
         self.plain = self._measure_plain()
         with enlarged_weights(model):
             larger = self._measure_plain()
@@ -184,7 +184,7 @@ class _Trial:
         try:
             return measure_plain(self.model, self.examples)
         except Exception as error:
-            # Remote causes are many: a missing kernel, an option of the config, a type of weights.
+            # Possible causes: a missing kernel, an option of the config, a data type.
             raise ModelError(
                 f"{type(self.engine.model).__name__} cannot be trained: its own forward pass on "
                 f"token ids fails ({_first_line(error)}). Use a model that computes text here."
@@ -225,7 +225,7 @@ class _Trial:
     def put_in(
         self, parts: Sequence[str], *, flash: bool = False, one_by_one: bool = False
     ) -> None:
-        """Use exactly these parts in this way."""
+        """Switch on exactly these parts."""
         self.engine.uses_flash, self.engine.one_by_one = flash, one_by_one
         self.engine.put_in(parts)
 
@@ -262,7 +262,7 @@ class _Trial:
 
 
 def _compute_dtype(engine: Engine) -> torch.dtype:
-    """The type with the most rounding. Quantized layers use their own."""
+    """The data type with the most rounding. Quantized layers have a type of their own."""
     own: torch.dtype = engine.model.dtype
     quantization = getattr(engine.model.config, "quantization_config", None)
     of_layers: torch.dtype = getattr(quantization, "bnb_4bit_compute_dtype", None) or own

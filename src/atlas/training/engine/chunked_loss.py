@@ -97,7 +97,7 @@ class _ChunkedSum(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         wants_gradient = any(ctx.needs_input_grad)
         of_hidden = torch.empty_like(hidden) if wants_gradient else hidden
-        # None: no chunk has reached this parameter.
+        # A None says that no chunk has reached this parameter.
         of_parameters: list[Tensor | None] = [None for _ in parameters if wants_gradient]
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)

@@ -175,7 +175,7 @@ class Engine:
 
     def _last_layer(self) -> Any:
         layers = getattr(self._decoder, "layers", None) or ()
-        # A few families count otherwise, or have further layers behind the last one.
+        # A few families count their layers differently, or have more layers after the last one.
         number = self.model.config.get_text_config().num_hidden_layers
         return layers[number - 1] if number <= len(layers) else None
 

@@ -1,7 +1,7 @@
-"""From hidden states to logits, by the model's own forward pass.
+"""Computes logits from hidden states with the model's own forward pass.
 
-Between its decoder and its logits a model may scale, cap, add a bias or run more layers. Nothing of
-it is repeated here: the model's own forward pass runs while its decoder returns given states.
+Between its decoder and its logits a model may scale, cap, add a bias or run more layers. This file
+copies none of that code: the model's forward pass runs, and its decoder returns the given states.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _in_place_of(module: Any, forward: Any) -> Iterator[None]:
 def _as_function(module: Any) -> Iterator[None]:
     """Call a module without the hooks of FSDP.
 
-    They would take the gradients of one chunk for the end of the backward pass.
+    They would treat the gradients of one chunk as the end of the backward pass.
     """
     if not isinstance(module, FSDPModule):
         yield

@@ -120,7 +120,7 @@ def attend(
         )
     if attention_mask is not None:
         raise RuntimeError(
-            f"{type(module).__name__} hands over a mask of its own, expected none: attention over "
+            f"{type(module).__name__} passes a mask of its own, expected none: attention over "
             "packed rows follows the rows."
         )
     device, dtype = query.device.type, value.dtype

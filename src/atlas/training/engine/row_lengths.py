@@ -1,8 +1,8 @@
-"""What depends on how long a row is: tables of masks, and some rotary embeddings.
+"""Finds what depends on the length of a row: tables of masks, and some rotary embeddings.
 
-Longrope takes one of two sets of factors. Dynamic NTK computes them, and keeps those of the longest
-sequence that it has seen. So the result of a sequence depends on its neighbors, and for dynamic NTK
-on earlier passes.
+Longrope chooses between two sets of factors by the length of the row. Dynamic NTK computes its
+factors from the longest sequence that it has seen. So the result of a sequence depends on its
+neighbors, and under dynamic NTK also on earlier passes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def tokens_of_mask_tables(model: Any) -> int:
-    """How many tokens the smallest table of masks in this model holds; 0: it has none."""
+    """The number of tokens of the smallest table of masks in the model; 0: it has none."""
     shapes = [buffer.shape for buffer in model.buffers() if buffer.dim() >= 2]
     return min((shape[-1] for shape in shapes if shape[-1] == shape[-2] > 1), default=0)
 
 
 def length_with_fixed_factors(model: Any) -> int | None:
-    """Up to how many tokens the factors are always the same; None: of any number."""
+    """The number of tokens up to which the factors do not change; None: they never change."""
     lengths = []
     for module, prefix in _dynamic_rotaries(model):
         given = module.config.rope_parameters
@@ -29,7 +29,7 @@ def length_with_fixed_factors(model: Any) -> int | None:
 
 
 def forget_lengths(model: Any) -> None:
-    """Let dynamic NTK take its factors from the next pass only, whatever it has seen before."""
+    """Reset dynamic NTK, so that its factors depend on the next pass only."""
     for module, prefix in _dynamic_rotaries(model):
         cached = f"{prefix}max_seq_len_cached"
         seen = getattr(module, cached, None)

@@ -31,7 +31,7 @@ FORMATS: dict[str, str] = {
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
-# What is wrong with one row only.
+# Exceptions that concern one row only.
 _OF_A_ROW = (BadRowError, RecursionError, ValidationError)
 FORMAT = Kind(
     "format",

@@ -36,7 +36,7 @@ BUFFER_BYTES = 1 << 16
 ZSTD_CHUNK = 2048
 # Text compresses 3 to 50 times, and logs that repeat their history up to about 200 times.
 MAX_EXPANSION = 500
-# So much may be unpacked from any file.
+# Every file may unpack to this size, whatever its expansion.
 FREE_BYTES = 64 << 20
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst", ".xz")
 
@@ -123,7 +123,7 @@ def _torn(container: Container, error: Exception) -> TornFileError:
 
 
 class _Bounded(io.RawIOBase):
-    """An unpacked stream that ends with TornFileError where it expands as a bomb does."""
+    """An unpacked stream that raises TornFileError when it expands as a decompression bomb does."""
 
     def __init__(self, packed: BinaryIO, plain: Any, container: Container) -> None:
         self._packed, self._plain, self._container = packed, plain, container

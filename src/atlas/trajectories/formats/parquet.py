@@ -18,9 +18,9 @@ from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
 from atlas.trajectories.formats.decoding import MAX_VALUES
 
 BATCH_ROWS = 64
-# Of the rows that are converted together; a row may hold all of its row group.
+# Maximum bytes of the rows that are converted together. One row may be a whole row group.
 BATCH_BYTES = 256 << 20
-# A run of nulls takes no bytes; a row of a log has text beside its nulls.
+# Many nulls in a row take no bytes. Rows of real logs have text beside their nulls.
 MAX_VALUES_PER_BYTE = 20
 
 

@@ -271,7 +271,7 @@ def _lines(file: BinaryIO, is_start: bool) -> Iterator[tuple[int, bytes | None]]
 
 
 def _skip_blank_lines(file: BinaryIO) -> int:
-    """Skip what is buffered of blank lines; their number. Each would cost as much as a row."""
+    """Skip the buffered blank lines, which would cost as much as rows; returns their number."""
     ahead = file.peek() if isinstance(file, io.BufferedReader) else b""
     end = ahead.rfind(b"\n", 0, len(ahead) - len(ahead.lstrip())) + 1
     return file.read(end).count(b"\n")

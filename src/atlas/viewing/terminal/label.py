@@ -31,9 +31,9 @@ TYPES: dict[str, LabelType] = {
     "n": "none",
 }
 QUESTION = (
-    "[p]lan creation  critical [o]bservation  critical [a]ction  [s]elf correction  "
-    "[c]ritical, another kind  [n]ot critical\n"
-    "[w]rite a note first  [v]iew the whole step  [b]ack  s[k]ip this trajectory  [q]uit"
+    "[p]lan creation  critical [o]bservation  critical [a]ction  [s]elf correction\n"
+    "[c]ritical, another kind  [n]ot critical  [w]rite a note first\n"
+    "[v]iew the whole step  [b]ack  s[k]ip this trajectory  [q]uit"
 )
 CONFIRMATION = "[y]es, keep it  [b]ack  s[k]ip this trajectory  [q]uit"
 SKIP, QUIT = "k", ("q", END)

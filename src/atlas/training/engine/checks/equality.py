@@ -16,17 +16,17 @@ from atlas.training.examples import TrainingExample
 from atlas.training.loss import sum_cross_entropy
 
 # Allowed differences, relative to the size of the tensor that is compared. Norms use float32 even
-# in float64 models. Gradients of a whole tensor gather more rounding.
+# in float64 models. The gradient of a whole tensor collects more rounding: this many times as much.
 TOLERANCES = {torch.float64: 2e-5, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 OF_GRADIENTS = 10.0
-# A gradient below this share of the largest one may be rounding only: that of a bias of keys, for
-# one, which softmax does not see.
+# A gradient below this share of the largest one may be only rounding. An example is the gradient of
+# the bias of the keys, which cancels in the softmax.
 NOISE = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a way of training gives on the probes.
+    """Logits, loss and gradients of one way of training on the probes.
 
     Attributes:
         logits: for each probe those that predict its supervised tokens, shape [N, V].
@@ -52,7 +52,7 @@ def plain_logits(model: Any, example: TrainingExample) -> Tensor:
 
 
 def measure_plain(model: Any, examples: Sequence[TrainingExample]) -> Measured:
-    """Plain training, one sequence at a time. The engine must have no part in."""
+    """Measure plain training, one sequence at a time. All parts must be switched off."""
     logits = [plain_logits(model, one) for one in examples]
     loss = torch.zeros((), device=logits[0].device)
     for each, one in zip(logits, examples, strict=True):
@@ -63,7 +63,7 @@ def measure_plain(model: Any, examples: Sequence[TrainingExample]) -> Measured:
 
 
 def measure_engine(engine: Engine, model: Any, examples: Sequence[TrainingExample]) -> Measured:
-    """The same by the engine with the parts that are in."""
+    """Measure the engine with the parts that are switched on."""
     with torch.no_grad():
         logits = engine.logits(examples)
     loss = engine.loss(model, examples)
@@ -72,7 +72,7 @@ def measure_engine(engine: Engine, model: Any, examples: Sequence[TrainingExampl
 
 
 def difference(plain: Measured, found: Measured, dtype: torch.dtype) -> str | None:
-    """What differs between the two; None: nothing but rounding."""
+    """What differs between the two by more than rounding; None if nothing does."""
     allowed = TOLERANCES[dtype]
     if problem := differing_logits(plain.logits, found.logits, dtype):
         return problem

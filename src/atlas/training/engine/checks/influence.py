@@ -19,9 +19,11 @@ from atlas.training.engine.checks.equality import plain_logits
 from atlas.training.engine.checks.probes import Probe
 from atlas.training.engine.exact_engine import Engine
 
-# Where experts compute the tokens of a whole row together, their number changes the rounding.
+# The rounding that is allowed where experts compute the tokens of a whole row together: the number
+# of tokens that an expert gets changes its rounding.
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-# Above this share of its own size an influence of later tokens is meant.
+# If later tokens change a logit by more than this share of its size, it is not rounding: the model
+# attends to later tokens.
 MEANT = 1e-3
 
 
@@ -38,7 +40,7 @@ def influence_between(engine: Engine, probes: Sequence[Probe]) -> str | None:
     routes = routes_tokens(engine.model)
     for index, probe in enumerate(probes):
         changed = [*probes[:index], probe.varied(), *probes[index + 1 :]]
-        # Not without gradient: PyTorch may take another kernel then.
+        # Gradients stay on, because without them PyTorch may use another kernel.
         varied = engine.logits([one.example for one in changed])
         for other, (before, after) in enumerate(zip(logits, varied, strict=True)):
             if other != index and not _unchanged(before, after, routes):
@@ -47,10 +49,10 @@ def influence_between(engine: Engine, probes: Sequence[Probe]) -> str | None:
 
 
 def influence_of_future(model: Any, probe: Probe) -> float:
-    """How much later tokens change earlier logits of one sequence, relative to these; 0: not."""
+    """The share of its size by which later tokens change an earlier logit; 0: they do not."""
     whole = probe.example
     middle = len(whole.input_ids) - int(np.isin(whole.input_ids, probe.own).sum())
-    # What is predicted up to the last token of the prompt.
+    # Only the predictions up to the last token of the prompt are looked at.
     labels = np.where(np.arange(len(whole.labels)) <= middle, whole.input_ids, -100)
     example = replace(whole, labels=labels.astype(np.int64))
     with watched_embeddings(model) as watched:
@@ -88,7 +90,7 @@ class Watched:
 
 @contextmanager
 def watched_embeddings(model: Any) -> Iterator[Watched]:
-    """Keep the input embeddings of every pass that is made meanwhile."""
+    """Keep the input embeddings of every forward pass inside the block."""
     watched = Watched()
 
     def watch(_: Any, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:

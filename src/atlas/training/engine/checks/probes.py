@@ -1,7 +1,7 @@
 """The sequences on which the engine and plain training are compared.
 
-The tokens of each part of a probe are its own, so in any row of several probes it is known which
-position belongs to whom.
+No two probes use the same tokens after their common prompt. So the tokens of a row show which
+position belongs to which probe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.engine.packed_rows import MIN_SHARED_TOKENS, lexicographic_order
 from atlas.training.examples import TrainingExample
 
-# Tokens of the short probes: a common prompt, the rest of the two that share it, and the third.
+# Numbers of tokens of the short probes: the prompt that two of them share, the rest of these two,
+# and the third probe.
 PROMPT, TAILS, THIRD = MIN_SHARED_TOKENS + 1, (6, 9), 13
 # How far a long probe goes beyond a length that the config names.
 MARGIN = 24
-# Settings after which attention or a state may behave differently.
+# Names of settings that hold a length beyond which attention or a state may behave differently, and
+# names that look like them but hold something else.
 _LENGTH = re.compile(
     r"window|chunk|block_size|topk|top_k|local|sparse|compress|length|span|stride|segment|distance"
     r"|extent|mem_len|floor"
@@ -32,10 +34,10 @@ _NO_LENGTH = re.compile(
     r"expert|moe|group|dim$|_dim_|layers|heads|num_|prob|intermediate|hidden|loss|penalty|vocab"
     r"|token|original|inference|min_length|max_length|max_position"
 )
-# So many of them are attended to, and each of them is so long.
+# Names of settings for how many blocks are attended to, and for the length of a block.
 _CHOSEN = re.compile(r"topk|top_k")
 _OF_CHOSEN = re.compile(r"block_size|compress")
-# Of the longest probe if nothing is known about the training.
+# Maximum tokens of a probe if the length of the training sequences is not known.
 MOST_TOKENS = 8192 + MARGIN
 
 
@@ -52,7 +54,7 @@ class Probe:
     own: NDArray[np.int64]
 
     def varied(self) -> Probe:
-        """The same with other tokens of its own, except for the first of them."""
+        """The probe with its own tokens exchanged for each other, except for the first of them."""
         ids = self.example.input_ids.copy()
         places = np.flatnonzero(np.isin(ids, self.own))[1:]
         following = np.searchsorted(self.own, ids[places]) + 1

@@ -1,7 +1,8 @@
-"""What a model does in training only: dropout is exact in a row of sequences, other things are not.
+"""Finds what a model does only in training mode, and what a row of several sequences changes of it.
 
-Dropout is drawn for each token on its own, so a row has the same distribution as its sequences one
-by one. A layer that is skipped for a whole pass, or noise in the choice of experts, has not.
+Dropout is drawn for each token separately, so its distribution in a row is that of the sequences
+one by one. This does not hold for layers that are skipped for a whole pass, or for noise in the
+choice of experts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _LAYER_DROP = re.compile(r"layer_?drop|drop_?path")
 
 
 def refuse_auxiliary_losses(config: Any) -> None:
-    """Stop if the config asks for a loss of routers, which this training does not add.
+    """Stop if the config asks for an auxiliary loss of the routers: this training adds none.
 
     Raises:
         ModelError: it does.
@@ -40,7 +41,7 @@ def refuse_auxiliary_losses(config: Any) -> None:
 
 
 def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
-    """What a pass in training draws for all of its sequences together; None: nothing."""
+    """What a training pass draws at random for all of its sequences together; None: nothing."""
     for owner in _owners(model):
         for name, value in vars(owner).items():
             if _LAYER_DROP.search(name) and isinstance(value, float) and value > 0:
@@ -54,7 +55,8 @@ def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
             expected = plain_logits(model, example)
             model.train()
             found, other, again = (_drawn(model, example, seed) for seed in (0, 1, 0))
-            # Not if two passes differ in any case, as with sums in no fixed order.
+            # Two passes with the same seed may differ too, for example by the order of sums.
+            # Then the difference proves nothing.
             if torch.equal(found, again) and not torch.equal(found, other):
                 return "in training it draws random numbers other than dropout"
             if not (found - expected).norm() <= TOLERANCES[expected.dtype] * expected.norm():
@@ -73,7 +75,7 @@ def _drawn(model: Any, example: TrainingExample, seed: int) -> Tensor:
 
 
 def _owners(model: Any) -> Iterator[Any]:
-    """All modules, and their configs once each."""
+    """All modules, and each of their configs once."""
     seen: set[int] = set()
     for module in model.modules():
         yield module

@@ -1,4 +1,4 @@
-"""Larger weights for a check: small ones would hide what a part does wrong behind rounding.
+"""Enlarges weights for a check, because with small weights a fault of a part looks like rounding.
 
 Freshly initialized weights of 0.02 make the attention of a model a small addition to its residual
 stream. Weights are enlarged in place by powers of two, which is undone without rounding.
@@ -22,7 +22,7 @@ _NOISE = 0.25
 
 @contextmanager
 def enlarged_weights(model: Any) -> Iterator[None]:
-    """Let every layer of `model` give back about the size that it is given; nothing is zero."""
+    """Scale weights so that each layer of `model` keeps the size of its input; none is zero."""
     weights = [one for one in model.parameters() if one.dtype in _SCALABLE and one.numel()]
     kept: list[tuple[Tensor, Tensor]] = []
     powers: list[tuple[Tensor, int]] = []
@@ -38,7 +38,7 @@ def enlarged_weights(model: Any) -> Iterator[None]:
                 elif weight.dim() >= 2 and size and (power := _power(weight, size)) > 0:
                     weight *= 2.0**power
                     powers.append((weight, power))
-        # It holds casts of the weights.
+        # The cache holds casts of the weights.
         torch.clear_autocast_cache()
         yield
     finally:
