@@ -337,7 +337,7 @@ class Renderer:
 
     @property
     def ends(self) -> tuple[tuple[int, ...], ...]:
-        """The tokens that close a response, then those that close one with a call if they differ."""
+        """The tokens that close a response, then those after a call, if they differ."""
         call = () if self._end_of_call is None else (self._end_of_call,)
         return tuple(dict.fromkeys(end for end in (self.end_of_turn, call) if end))
 
