@@ -1,4 +1,4 @@
-"""Every row of the stock of chat templates: calls come back, and history is never rewritten."""
+"""Every built-in chat template: calls come back, and history is never rewritten."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def choose_call_form(render: Callable[[Sequence[Message], CallForm], str]) -> Ca
             except Exception:
                 # Templates raise jinja errors, TypeError, ValueError and more.
                 continue
-            # Python writes an object with quotes of its own, and text in text with escapes.
+            # Python writes an object with its own quotes, and text inside text with escapes.
             is_foreign = "'plugh'" in written or r"\"plugh" in written
             if all(word in written for word in ("xyzzy", "plugh", "Frotz")) and not is_foreign:
                 return form

@@ -5,12 +5,13 @@ step k is the difference of two renderings. Rendering all messages before it wou
 grows with the square of the steps. So a turn is rendered in a *window*: the messages before the
 first response, the previous response, the observation and the response.
 
-A window may mislead: a template can look at any message. So a run of turns counts only if their
-joined text equals the template's own rendering of all messages up to its last turn, and up to the
-turns at a half, a quarter, … of it. The joined text has each response as it stands when it is the
-last message; the rendering has it as it stands in the past. If both are equal, no response was
-rewritten on the way, unless the template would undo the change later. Where they differ, the window
-grows: first the true beginning of the conversation, then all messages before the turn.
+A template can look at any message, so the text from a window may be wrong. A run of turns is
+accepted only if their joined text equals the template's own rendering of all messages up to the
+last turn of the run, and up to the turns at a half, a quarter, … of it. The joined text has each
+response as the template writes it in the last message; the rendering has it as an earlier message.
+If both are equal, no response was rewritten, unless the template would undo the change later. If
+they differ, the window grows: first to the true beginning of the conversation, then to all messages
+before the turn.
 """
 
 from __future__ import annotations

@@ -112,11 +112,6 @@ def renders_empty(example: TokenizedExample, step: int, renderer: Renderer) -> b
     return says_nothing(str(renderer.tokenizer.decode(said)))
 
 
-def describe_step(example: TokenizedExample, step: int) -> str:
-    """What is not written of a step, in words; empty if all of it is written."""
-    return name_parts(example.unwritten.get(step, ()))
-
-
 def name_step(place: tuple[str, int]) -> str:
     """A step of a trajectory, for messages."""
     return f"step {place[1]} of trajectory {place[0]}"

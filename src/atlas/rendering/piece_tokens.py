@@ -19,7 +19,7 @@ _ANCHORS = ("\ue000", "x", ".", "\n", "0")
 _PROBES = ("x", " x", "\nx", "\n\nx", "x x")
 # A long text is encoded in slices of about this many characters, so that encoding can stop early.
 _SLICE = 1 << 15
-# As many tokens may differ where a text is cut.
+# Maximum number of tokens at the cut of a text that may differ from those of the whole text.
 _MARGIN = 256
 
 
@@ -54,10 +54,10 @@ class PieceEncoder:
         return ids
 
     def _beginning(self, text: str, limit: int) -> list[int]:
-        """The tokens of a text, or of so much of it that it surely has more than `limit`.
+        """The tokens of a text; of a long text, those of a beginning with more than `limit` tokens.
 
-        Where a text is cut, its last tokens differ. They lie beyond the limit, or before it in a
-        text that does not fit, and so carry no loss.
+        The last tokens before a cut may differ from those of the whole text. They are beyond the
+        limit, or in a text that does not fit, so they carry no loss.
         """
         length = _SLICE + 4 * limit
         while length < len(text):

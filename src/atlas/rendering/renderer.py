@@ -47,7 +47,7 @@ def _needs_tools(message: Message) -> bool:
     return message.role == "tool" or bool(message.tool_calls)
 
 
-# As many characters are far more tokens than the marker of an observation that was cut.
+# A text of this many characters has far more tokens than the marker of a cut observation.
 _GLANCE = 4096
 
 
@@ -296,7 +296,7 @@ class Renderer:
 
     def _is_longer_than_marker(self, text: str) -> bool:
         shortest = len(self.encode(MARKER))
-        # The beginning of a long text is enough to know.
+        # For a long text, its beginning shows this.
         return len(self.encode(text[:_GLANCE])) > 2 * shortest or len(self.encode(text)) > shortest
 
     def opening_ids(
@@ -337,7 +337,7 @@ class Renderer:
 
     @property
     def ends(self) -> tuple[tuple[int, ...], ...]:
-        """The tokens that close a response, then those that close one with a call, if others."""
+        """The tokens that close a response, then those after a call, if they differ."""
         call = () if self._end_of_call is None else (self._end_of_call,)
         return tuple(dict.fromkeys(end for end in (self.end_of_turn, call) if end))
 

@@ -21,12 +21,12 @@ _MACRO = (
     "{%- set pinned.text = pinned.text | replace(directive, value) -%}{%- endfor -%}"
     "{{- pinned.text -}}{%- endmacro -%}"
 )
-# Everything that strftime knows and that is the same all day or is set to midnight.
+# All directives of strftime. Those of the time of day are written for midnight.
 _DIRECTIVES = [
     *(f"%{letter}" for letter in "aAbBcdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"),
     *(f"%-{letter}" for letter in "dHIjmMSy"),
 ]
-# What else gives another text each time.
+# Functions and filters of Jinja that write another text each time.
 _RANDOM = {"random", "lipsum"}
 
 
@@ -57,5 +57,5 @@ def refuse_random(template: str, name: str) -> None:
         if kind == "name" and word in _RANDOM and is_used:
             raise ModelError(
                 f"the chat template of {name} writes random text ({word}), so the tokens of a "
-                "training could not be made again. Use a template without it."
+                "training could not be reproduced. Use a template without it."
             )

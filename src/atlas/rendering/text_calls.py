@@ -1,4 +1,4 @@
-"""Reads tool calls that a model wrote as text, in the form of the stock of chat templates."""
+"""Reads tool calls that a model wrote as text, in the form of the built-in chat templates."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def own_tokens(
 
 
 def steps_stopped_early(example: TokenizedExample, stop_ids: Collection[int]) -> frozenset[int]:
-    """The steps with a token before their last at which a model stops generating.
+    """The steps whose response has a stop token before its last token.
 
-    Such a response spells the end of a turn. A model that says it is never asked for the rest.
+    A model that generates this token stops there, so it never generates the rest.
     """
     owners = example.step_of_token
     goes_on = (owners[:-1] != NO_STEP) & (owners[:-1] == owners[1:])

@@ -70,7 +70,10 @@ def cut_observations(
 
 
 def _last_true(highest: int, holds: Callable[[int], bool]) -> int:
-    """The highest number from 1 for which a claim holds that holds for all lower ones; 0: none."""
+    """The largest number of 1 to `highest` for which `holds` is true; 0: none.
+
+    It must be true for all smaller numbers too.
+    """
     low, high = 0, highest
     while low < high:
         middle = (low + high + 1) // 2
@@ -82,7 +85,7 @@ def _last_true(highest: int, holds: Callable[[int], bool]) -> int:
 
 
 def _farthest_first(steps: Sequence[int], kept: Sequence[int]) -> list[int]:
-    """The steps up to the last kept one: first the others, far ones first; then the kept ones."""
+    """The steps up to the last kept one: those not kept, farthest first, then the kept ones."""
     chosen = frozenset(kept)
 
     def order(step: int) -> tuple[bool, int, int]:

@@ -61,7 +61,7 @@ class TurnExamples:
         self._whole = whole
         self._encoder = encoder
         self._max_tokens = max_tokens
-        # One token more shows that a text is too long.
+        # One more token is enough to see that a text is too long.
         self._limit = None if max_tokens is None else max_tokens + 1
 
     def build(self, wanted: Collection[int]) -> list[TokenizedExample]:
@@ -153,7 +153,7 @@ class TurnExamples:
         return groups
 
     def _true_start(self, start: int, lowest: int) -> int:
-        """The first step of a run: a window may have taken a turn for rewritten that is not."""
+        """The first step of a run. A window may show a turn as rewritten that is not."""
         while start > lowest and self._turns.continues(start):
             start -= 1
             while start > lowest and self._turns.following(start) is not None:
@@ -206,8 +206,8 @@ class TurnExamples:
     def _share_what_is_cut(self, start: int, last: int) -> bool:
         """Whether the runs at two steps have the same tokens up to the limit.
 
-        Then those between them have too: what the template writes in the same way at both is not
-        written differently between them.
+        Then the runs between them have the same tokens too, because a template writes nothing
+        differently between two steps at which it writes the same.
         """
         assert self._max_tokens is not None
         one, other = self._turns.first(start).context, self._turns.first(last).context

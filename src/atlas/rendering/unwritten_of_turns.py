@@ -22,9 +22,10 @@ def add_unwritten(
     made: TurnExamples,
     examples: Sequence[TokenizedExample],
 ) -> list[TokenizedExample]:
-    """The examples with what is not written of the steps that own tokens, and (-1) around them.
+    """The examples with the parts that are not written: by step, and (-1) of the other messages.
 
-    Each step is looked at once, and what stands around the steps once, up to the last of them.
+    Only steps that own tokens are looked at, each once. The other messages are looked at once, up
+    to the last of these steps.
 
     Args:
         made: the texts of the examples.

@@ -50,7 +50,7 @@ class Manifest(BaseModel):
     `result_settings` are the settings in `config` that affect the result, by dotted name. `stamps`
     are the sizes and times of the outputs. `day` is the date on which the run was started; it stays
     the same when the run is continued. `seal` is a digest of all other fields. Manifests of earlier
-    versions have neither of both.
+    versions have neither.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -119,7 +119,7 @@ def load_renderer(
     """The renderer with the tokenizer of a model.
 
     Args:
-        chat_template: a file or a name of the stock, in place of the model's own template.
+        chat_template: a file or a built-in template, in place of the model's own.
         day: the date that a chat template writes as today's; None: today.
 
     Raises:

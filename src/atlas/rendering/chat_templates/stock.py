@@ -1,4 +1,4 @@
-"""The stock of chat templates with tool calls, and templates from files.
+"""The built-in chat templates with tool calls (the stock), and templates from files.
 
 All of them write calls in the same form, which docs/chat-templates.md describes and
 `text_calls.py` reads back. They never rewrite history. The file calls.jinja, which holds this form,
@@ -19,20 +19,20 @@ FOLDER = Path(__file__).resolve().parent
 FORM = "calls.jinja"
 THINKS_IN_WORDS = "{%- set thinks_in_words = true -%}"
 CHAT_TEMPLATE_HELP = (
-    "a jinja file, or a name of the stock of chat templates with tool calls (docs/chat-templates.md"
-    " lists them), in place of the model's own template"
+    "a jinja file, or the name of a built-in chat template with tool calls (docs/chat-templates.md "
+    "lists them), in place of the model's own template"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StockTemplate:
-    """A row of the stock.
+    """A built-in chat template.
 
     Attributes:
         file: its name in this folder.
         families: the models that it is for.
-        wraps_own: whether it stands before the model's own template, which it prepares messages
-            for. Otherwise it replaces it.
+        wraps_own: whether it is put before the model's own template and prepares the messages for
+            it. Otherwise it replaces the model's own template.
     """
 
     file: str
@@ -56,10 +56,10 @@ _CHAT = [
 
 
 def stock_text(name: str, own: tuple[str, str] = ("", "")) -> str:
-    """The template of a row of the stock.
+    """The text of a built-in template.
 
     Args:
-        own: for rows that wrap it, the model's own template, and what to set before all.
+        own: for templates that wrap the model's own: the text to put first, and the own template.
     """
     row = STOCK[name]
     files = ((FOLDER / file).read_text(encoding="utf-8").strip() for file in (FORM, row.file))
@@ -71,7 +71,7 @@ def template_digest(name: str) -> str:
     """The SHA-256 of the template that a setting `chat_template` names, without a model's own.
 
     Raises:
-        ConfigError: it is neither in the stock nor a readable file.
+        ConfigError: it is neither the name of a built-in template nor a readable file.
     """
     text = stock_text(name) if name in STOCK else _read_file(name)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -81,8 +81,8 @@ def set_chat_template(tokenizer: Any, name: str, model: str) -> None:
     """Give a tokenizer the template that a setting `chat_template` names.
 
     Raises:
-        ConfigError: it is neither in the stock nor a readable template, or it needs the model's
-            own template and there is none.
+        ConfigError: it is neither the name of a built-in template nor a readable one, or it needs
+            the model's own template and there is none.
     """
     if name not in STOCK:
         tokenizer.chat_template = _read_file(name)
@@ -91,7 +91,7 @@ def set_chat_template(tokenizer: Any, name: str, model: str) -> None:
     elif not tokenizer.chat_template:
         others = ", ".join(other for other, row in STOCK.items() if not row.wraps_own)
         raise ConfigError(
-            f"chat_template={name} stands before a model's own template, and {model} has none. "
+            f"chat_template={name} is put before a model's own template, and {model} has none. "
             f"Use {others} or a file."
         )
     elif isinstance(tokenizer.chat_template, dict):
@@ -106,7 +106,7 @@ def set_chat_template(tokenizer: Any, name: str, model: str) -> None:
 
 
 def fitting_template(tokenizer: Any) -> str:
-    """The row of the stock that writes a chat without tools as the model's own template does."""
+    """The built-in template that writes a chat without tools as the model's own template does."""
     # Some templates refuse system turns.
     for chat in (_CHAT, _CHAT[1:]):
         if (own := _write(tokenizer, chat)) is None:
@@ -118,7 +118,7 @@ def fitting_template(tokenizer: Any) -> str:
 
 
 def _with_thinking(tokenizer: Any, own: str) -> tuple[str, str]:
-    """What to set before a template that writes thinking only as words, and the template."""
+    """The text to put first if a template writes only thinking in the content; the template."""
     marker = "zqthought"
     field = {"role": "assistant", "content": "This.", "reasoning_content": marker}
     words = {"role": "assistant", "content": f"<think>\n{marker}\n</think>\n\nThis."}
@@ -133,7 +133,7 @@ def _read_file(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"chat_template '{name}' is neither a file nor in the stock. {nearest(name, STOCK)}"
+            f"chat_template '{name}' is neither a file nor built in. {nearest(name, STOCK)}"
         ) from None
     except (OSError, ValueError) as error:
         # ValueError: it is not UTF-8, or the name holds a null character.
@@ -150,12 +150,12 @@ def _check_syntax(tokenizer: Any, name: str) -> None:
             f"chat_template {name} line {error.lineno}: {error.message}. Fix the template."
         ) from None
     except Exception:
-        # It may refuse this chat and accept others.
+        # The template may refuse this chat and accept others.
         return
 
 
 def _write(tokenizer: Any, chat: list[dict[str, str]], template: str | None = None) -> str | None:
-    """A chat under a template (None: its own); None: it refuses the chat."""
+    """A chat as a template writes it (None: the model's own); None if it refuses the chat."""
     try:
         return str(
             tokenizer.apply_chat_template(

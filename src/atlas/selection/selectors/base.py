@@ -145,7 +145,7 @@ class HasDay(Protocol):
     """A selector whose model may be given the date, so that a resumed run sees the same text."""
 
     def pin_day(self, day: date | None) -> None:
-        """Take the day on which the run was started for today. Called before anything is scored."""
+        """Use this day, when the run was started, as today. Called before anything is scored."""
         ...
 
 

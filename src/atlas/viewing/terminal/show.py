@@ -42,7 +42,7 @@ class ShowConfig(Config):
         description="whose tokens are shown: a hub id, a model folder, or a run folder of train",
     )
     max_tokens: int | None = Field(
-        default=None, ge=1, description="cut the sequence there, as training would"
+        default=None, ge=1, description="cut the sequence at this many tokens, as training would"
     )
     chat_template: str | None = Field(default=None, description=CHAT_TEMPLATE_HELP)
     tools: str | None = Field(default=None, description=TOOLS_HELP)
