@@ -136,8 +136,11 @@ class CostMeter:
 
     def _what_next(self) -> str:
         place = f"{self._unusable.path}.partial has the answers. " if self._unusable.done else ""
+        same = "The same command"
+        if getattr(self._selector.config, "cache", False):
+            same += " with cache=false (the cache keeps these answers)"
         return (
-            f"{place}The same command asks these questions again, for example after the server was "
+            f"{place}{same} asks these questions again, for example after the server was "
             "corrected. For another model or other settings, choose another --out."
         )
 

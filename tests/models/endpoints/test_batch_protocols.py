@@ -318,7 +318,8 @@ def test_an_error_code_of_google_is_read_as_grpc_has_it(
 
 def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
     def read(row: Any) -> tuple[str, tuple[int, Any]]:
-        return row["key"], (row["status"], row)
+        status = row["status"]
+        return row["key"], (int(status) if isinstance(status, float) else status, row)
 
     whole = b'{"key": "a", "status": 200}'
     unreadable = [
@@ -327,9 +328,14 @@ def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
         b'{"status": 200}',
         b'{"key": "b", "status": 0}',
         b'{"key": "c", "status": "200"}',
+        b'{"key": "d", "status": Infinity}',
+        b'{"key": "e", "status": NaN}',
+        b'{"key": "f", "status": ' + b"9" * 5_000 + b"}",
     ]
     for line in unreadable:
-        batch = read_answers([whole + b"\n\n" + line], read, "ended", 1)
+        batch = read_answers([whole + b"\n\n" + line], read, "ended", [1])
         assert (list(batch.answers), batch.is_torn) == (["a"], True)
-    assert not read_answers([whole + b"\n\n"], read, "ended", 1).is_torn
-    assert read_answers([whole], read, "ended", 2).is_torn
+    assert not read_answers([whole + b"\n\n"], read, "ended", [1]).is_torn
+    assert read_answers([whole], read, "ended", [1, 1]).is_torn
+    for odd in (None, "x", float("inf"), 10**400, [3], {}, -1, True):
+        assert not read_answers([whole], read, "ended", [odd, 1]).is_torn

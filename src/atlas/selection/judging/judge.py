@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from atlas.errors import ConfigError, DataError
+from atlas.errors import ConfigError, DataError, EndpointError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
@@ -161,7 +161,12 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         usage = Usage()
         complaint = ""
         for attempt in range(1, ATTEMPTS + 1):
-            completion = await self._client.complete(messages, self._sampling)
+            try:
+                completion = await self._client.complete(messages, self._sampling)
+            except EndpointError as error:
+                if error.paid is not None:
+                    self._pay(error.paid)
+                raise
             paid = payment_of(messages, completion)
             self._pay(paid)
             usage += paid.usage

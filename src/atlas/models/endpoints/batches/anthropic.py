@@ -89,9 +89,10 @@ class AnthropicBatches:
             return None
         if not state.get("results_url"):
             raise HttpError("its results are no longer kept", 404)
-        num_promised = sum(state["request_counts"].values())
+        counts = state.get("request_counts")
+        promised = list(counts.values()) if isinstance(counts, dict) else []
         texts = [await self._requests.fetch(f"{url}/results")]
-        return await asyncio.to_thread(read_answers, texts, _read, "ended", num_promised)
+        return await asyncio.to_thread(read_answers, texts, _read, "ended", promised)
 
     async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
         url = f"{route.base}{PATH}/batches?limit={limit}"

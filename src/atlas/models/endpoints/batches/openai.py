@@ -89,8 +89,9 @@ class OpenAIBatches:
         files = filter(None, (state.get("output_file_id"), state.get("error_file_id")))
         urls = [_url(route, f"/files/{file}/content") for file in files]
         texts = [await self._requests.fetch(url) for url in urls]
-        num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        return await asyncio.to_thread(read_answers, texts, _read, how, num_promised)
+        counts = state.get("request_counts")
+        promised = [counts.get("completed")] if isinstance(counts, dict) else []
+        return await asyncio.to_thread(read_answers, texts, _read, how, promised)
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from atlas.models.endpoints.connections import LARGEST_ANSWER
+from atlas.models.endpoints.connections import LARGEST_ANSWER, decode_json
+from atlas.models.endpoints.reported import read_count
 
 # The status of a question without an answer.
 UNANSWERED = 410
@@ -106,12 +106,13 @@ def read_answers(
     texts: Iterable[bytes],
     read: Callable[[Any], tuple[str, BatchAnswer]],
     how: str,
-    num_promised: int,
+    promised: Iterable[Any],
 ) -> EndedBatch:
     """The batch with the answers in files of JSON lines.
 
-    The batch is torn if a line cannot be read, or if there are fewer than `num_promised` answers.
-    This takes long for a large file: call it in a thread.
+    The batch is torn if a line cannot be read, or if there are fewer answers than `promised` (the
+    counts that the server states; what is no count is ignored). This takes long for a large file:
+    call it in a thread.
     """
     found: dict[str, BatchAnswer] = {}
     is_torn = False
@@ -119,12 +120,13 @@ def read_answers(
         try:
             if len(line) > LARGEST_ANSWER:
                 raise ValueError("too large")
-            key, (status, body) = read(json.loads(line))
+            key, (status, body) = read(decode_json(line))
             if not 100 <= status < 600:
                 raise ValueError(f"{status} is not a status")
             found[key] = (status, body)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             is_torn = True
+    num_promised = sum(filter(None, map(read_count, promised)))
     return EndedBatch(found, how, is_torn or len(found) < num_promised)
 
 
