@@ -12,12 +12,15 @@ import pytest
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
+from atlas.cli.closing_lines import tell
 from atlas.config import load_config
 from atlas.errors import ConfigError, EpisodeError, ModelError, RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+from atlas.models.payments import Payment
 from atlas.records import Message, Problem, Task, Trajectory
 from atlas.rendering.chat_templates.stock import stock_text
 from atlas.store.record_files import read_records
+from atlas.store.record_log import read_log
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
 
@@ -292,3 +295,38 @@ def test_a_key_that_is_not_accepted_ends_the_run_and_an_interrupted_run_goes_on(
         evaluate_agent(remote(server.url), tmp_path / "run")
     assert len(server.requests) == 4 + 1 + 2 + 3 + 4
     assert len(episodes(tmp_path / "run")) == 8
+
+
+def test_what_a_served_model_used_and_its_name_are_recorded_also_after_a_break(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, fails_from = tmp_path / "run", 6
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        if number >= fails_from:
+            return failure(401, "no such key")
+        usage = {"prompt_tokens": 10, "completion_tokens": 3} if number else {"prompt_tokens": -1}
+        body = json.loads(completion("push").body) | {"model": "\x1b[2Jm-2026", "usage": usage}
+        return Reply(json.dumps(body))
+
+    with serve(answer) as server, pytest.raises(ModelError, match="no such key"):
+        evaluate_agent(remote(server.url, worlds=1), out)
+    [*_, paid] = read_log(out / "spent.jsonl", Payment)
+    assert (paid.requests, paid.estimated) == (6, 1)
+    fails_from = 1_000
+    with serve(answer) as server:
+        manifest = evaluate_agent(remote(server.url), out)
+        num_answers = 6 + len(server.requests)
+    summary = manifest.summary
+    assert summary["answered_by"] == {"\\x1b[2Jm-2026": num_answers}
+    assert (summary["usage"]["requests"], summary["usage_estimated_for"]) == (num_answers, 2)
+    assert summary["usage"]["output_tokens"] == 3 * (num_answers - 2) + 2 * 2
+    assert list(read_records(out / "spent.jsonl", Payment))[0].answered_by == summary["answered_by"]
+    tell(manifest, out)
+    assert f"lab/m, answered by \\x1b[2Jm-2026 ({num_answers} answers)" in capsys.readouterr().out
+
+
+def test_a_local_model_is_not_paid(tiny_model_folder: Path, tmp_path: Path) -> None:
+    manifest = evaluate_agent(quick(tiny_model_folder, episodes=1), tmp_path / "run")
+    assert "usage" not in manifest.summary
+    assert not list((tmp_path / "run").glob("spent*"))

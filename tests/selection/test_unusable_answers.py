@@ -11,10 +11,11 @@ import pytest
 
 from atlas.cli.closing_lines import tell
 from atlas.errors import DataError, ModelError
+from atlas.models.payments import Payment
 from atlas.records import Usage
 from atlas.selection.judging.transcript import disarm_tokens
-from atlas.selection.payments import Payment, UnusableAnswer
 from atlas.selection.select_steps import select_steps
+from atlas.selection.unusable_answers import UnusableAnswer
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve

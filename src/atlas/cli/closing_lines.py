@@ -28,7 +28,9 @@ def tell(manifest: Any, out: Path) -> None:
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
     came_in = came_in or [f"{key} {_name_of(config[key])}" for key in keys if key in config]
-    own_line = ("outcomes", SELECTED, "answered_by") if SELECTED in manifest.summary else ()
+    own_line = ["answered_by"]
+    if SELECTED in manifest.summary:
+        own_line += ["outcomes", SELECTED]
     short = {
         key.replace("_", " "): _short(value)
         for key, value in manifest.summary.items()
@@ -40,10 +42,11 @@ def tell(manifest: Any, out: Path) -> None:
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
     _tell_outcomes(manifest, out)
     chosen = manifest.summary.get("chosen_by", {})
-    if chosen.get("asks_a_model"):
-        names = manifest.summary.get("answered_by", {}).items()
+    names = manifest.summary.get("answered_by", {}).items()
+    if names or chosen.get("asks_a_model"):
         answered = ", ".join(f"{name} ({count:,} answers)" for name, count in names)
-        say(f"model:     {chosen['model']}" + (f", answered by {answered}" if answered else ""))
+        asked = chosen.get("model") or config.get("model")
+        say(f"model:     {asked}" + (f", answered by {answered}" if answered else ""))
     if worth := chosen.get("worth"):
         say(f"worth:     {worth}")
 

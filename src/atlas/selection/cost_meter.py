@@ -15,12 +15,13 @@ from collections.abc import Iterable
 
 from atlas.errors import CostLimitError, DataError, ModelError
 from atlas.models.endpoints.prices import Price
+from atlas.models.payments import Payment
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd
-from atlas.selection.payments import Payment, UnusableAnswer
 from atlas.selection.scores import StepScores
 from atlas.selection.selectors.base import HasEstimate, HasPayments, HasUnusable
+from atlas.selection.unusable_answers import UnusableAnswer
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run

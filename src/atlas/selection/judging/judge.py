@@ -18,13 +18,14 @@ from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
+from atlas.models.payments import payment_of
 from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
 from atlas.selection.judging.transcript import disarm_tokens
-from atlas.selection.payments import LONGEST_KEPT, UnusableAnswer, payment_of
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
+from atlas.selection.unusable_answers import LONGEST_KEPT, UnusableAnswer
 from atlas.store.run_folders import Input, read_manifest
 
 # The first answer, and a second one after an invalid first.
