@@ -321,7 +321,9 @@ def test_what_a_served_model_used_and_its_name_are_recorded_also_after_a_break(
     assert summary["answered_by"] == {"\\x1b[2Jm-2026": num_answers}
     assert (summary["usage"]["requests"], summary["usage_estimated_for"]) == (num_answers, 2)
     assert summary["usage"]["output_tokens"] == 3 * (num_answers - 2) + 2 * 2
-    assert list(read_records(out / "spent.jsonl", Payment))[0].answered_by == summary["answered_by"]
+    assert (
+        next(iter(read_records(out / "spent.jsonl", Payment))).answered_by == summary["answered_by"]
+    )
     tell(manifest, out)
     assert f"lab/m, answered by \\x1b[2Jm-2026 ({num_answers} answers)" in capsys.readouterr().out
 
