@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.errors import DataError, RunError
+from atlas.errors import ConfigError, DataError, RunError
 from atlas.records import Trajectory
 from atlas.trajectories import import_workers
 from atlas.trajectories.formats import read_rows
@@ -206,7 +206,7 @@ def test_a_file_is_opened_once(tmp_path: Path) -> None:
 def test_an_error_of_a_format_is_raised_in_the_parent(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(DIRTY)
-    with pytest.raises(ZeroDivisionError, match="row 0"):
+    with pytest.raises(ConfigError, match="ZeroDivisionError: row 0"):
         run(path, tmp_path / "out", 2, format=f"{__name__}:BrokenFormat")
 
 
