@@ -17,8 +17,9 @@ from atlas.models.endpoints.batches.anthropic import AnthropicBatches
 from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.google import GoogleBatches
 from atlas.models.endpoints.batches.openai import OpenAIBatches
-from atlas.models.endpoints.batches.protocol import read_answers
+from atlas.models.endpoints.batches.protocol import read_answers, read_status
 from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.http_error import HttpError
 from tests.models.endpoints.batch_asking import ask, echo, interrupt, serve_batches, texts
 from tests.models.endpoints.batch_dialects import (
     ANTHROPIC,
@@ -339,3 +340,9 @@ def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
     assert read_answers([whole], read, "ended", [1, 1]).is_torn
     for odd in (None, "x", float("inf"), 10**400, [3], {}, -1, True):
         assert not read_answers([whole], read, "ended", [odd, 1]).is_torn
+
+
+@pytest.mark.parametrize("state", [{}, {"status": None}, {"status": 5}, {"status": ["ended"]}])
+def test_a_batch_without_a_status_is_not_waited_for(state: dict[str, Any]) -> None:
+    with pytest.raises(HttpError, match="expected a word"):
+        read_status(state, "status")

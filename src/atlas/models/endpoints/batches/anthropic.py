@@ -17,6 +17,7 @@ from atlas.models.endpoints.batches.protocol import (
     no_answer,
     not_batched,
     read_answers,
+    read_status,
 )
 from atlas.models.endpoints.http_error import HttpError
 
@@ -85,7 +86,7 @@ class AnthropicBatches:
     async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         url = f"{route.base}{PATH}/batches/{id_}"
         state = await self._requests.get(url)
-        if state["processing_status"] != "ended":
+        if read_status(state, "processing_status") != "ended":
             return None
         if not state.get("results_url"):
             raise HttpError("its results are no longer kept", 404)

@@ -20,6 +20,7 @@ from atlas.models.endpoints.batches.protocol import (
     no_answer,
     not_batched,
     read_answers,
+    read_status,
 )
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -79,7 +80,7 @@ class OpenAIBatches:
 
     async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         state = await self._requests.get(_url(route, f"/batches/{id_}"))
-        how = str(state["status"]).lower()
+        how = read_status(state, "status")
         if how == "failed":
             errors = (state.get("errors") or {}).get("data") or []
             reasons = "; ".join(str(error.get("message")) for error in errors)

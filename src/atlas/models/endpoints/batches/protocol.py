@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from atlas.models.endpoints.connections import LARGEST_ANSWER, decode_json
+from atlas.models.endpoints.http_error import HttpError
 from atlas.models.endpoints.reported import read_count
 
 # The status of a question without an answer.
@@ -95,6 +96,18 @@ def not_batched(path: str, expected: str) -> ValueError:
     return ValueError(
         f"{path} does not take batches, expected an address that ends with {expected}"
     )
+
+
+def read_status(state: dict[str, Any], name: str) -> str:
+    """The status of a batch; without one, waiting for its end would never end.
+
+    Raises:
+        HttpError: there is none.
+    """
+    status = state.get(name)
+    if not isinstance(status, str):
+        raise HttpError(f"{name} is {status!r:.60}, expected a word")
+    return status.lower()
 
 
 def no_answer(message: str, status: int = UNANSWERED) -> BatchAnswer:
