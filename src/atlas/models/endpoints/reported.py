@@ -31,7 +31,7 @@ def read_usage(sent: Any, received: Any, text: str) -> tuple[Usage, bool]:
 
 
 def read_name(given: Any) -> str | None:
-    """A name, such as that of the model, as one short line; None if it is no text."""
+    """A name, such as that of the model, as one short line; None if it is not text."""
     if not isinstance(given, str):
         return None
     return one_line(given[: 10 * LONGEST_NAME], LONGEST_NAME) or None

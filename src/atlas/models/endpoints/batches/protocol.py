@@ -124,7 +124,7 @@ def read_answers(
     """The batch with the answers in files of JSON lines.
 
     The batch is torn if a line cannot be read, or if there are fewer answers than `promised` (the
-    counts that the server states; what is no count is ignored). This takes long for a large file:
+    counts that the server states; others are ignored). This takes long for a large file:
     call it in a thread.
     """
     found: dict[str, BatchAnswer] = {}
