@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
 from tests.templates import CHATML, tiny_tokenizer
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("atlas", deadline=None)
+settings.load_profile("atlas")
 
 # A suite that a shell started in the background ignores Ctrl-C, and passes that on to the commands
 # that its tests start.

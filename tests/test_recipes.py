@@ -83,10 +83,10 @@ def refusal_of(config: type[Config], recipe: Path) -> list[str]:
 def test_a_hostile_recipe_is_refused_quickly(name: str, tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_bytes(HOSTILE[name].encode("utf-8", "surrogateescape"))
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ConfigError) as caught:
         load_config(atlas.SelectConfig, recipe)
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
     assert str(caught.value).startswith(f"recipe {recipe} cannot be read: ")
     assert len(str(caught.value)) < 1_000
 

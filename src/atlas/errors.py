@@ -19,6 +19,8 @@ it without a traceback and exits with status 2.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AtlasError(Exception):
     """Base of all errors that a user's input, files or machine can cause."""
@@ -49,7 +51,12 @@ class ModelError(AtlasError):
 
 
 class EndpointError(ModelError):
-    """A remote model that gave no usable answer after all retries."""
+    """A remote model that gave no usable answer after all retries.
+
+    `paid` is the usage of its answers that could not be read, if it reported any.
+    """
+
+    paid: Any = None
 
 
 class HubError(AtlasError):

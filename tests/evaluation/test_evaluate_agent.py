@@ -13,12 +13,15 @@ import pytest
 
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
+from atlas.cli.closing_lines import tell
 from atlas.config import load_config
 from atlas.errors import ConfigError, EpisodeError, ModelError, RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+from atlas.models.payments import Payment
 from atlas.records import Message, Problem, Task, Trajectory
 from atlas.rendering.chat_templates.stock import stock_text
 from atlas.store.record_files import read_records
+from atlas.store.record_log import read_log
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 
 
@@ -324,3 +327,40 @@ def test_a_continued_evaluation_has_the_date_of_its_first_day(
     monkeypatch.setattr(run_folders, "date", datetime.date)
     evaluate_agent(config, tmp_path / "run")
     assert days == [datetime.date(2024, 2, 28)] * 2
+
+
+def test_what_a_served_model_used_and_its_name_are_recorded_also_after_a_break(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, fails_from = tmp_path / "run", 6
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        if number >= fails_from:
+            return failure(401, "no such key")
+        usage = {"prompt_tokens": 10, "completion_tokens": 3} if number else {"prompt_tokens": -1}
+        body = json.loads(completion("push").body) | {"model": "\x1b[2Jm-2026", "usage": usage}
+        return Reply(json.dumps(body))
+
+    with serve(answer) as server, pytest.raises(ModelError, match="no such key"):
+        evaluate_agent(remote(server.url, worlds=1), out)
+    [*_, paid] = read_log(out / "spent.jsonl", Payment)
+    assert (paid.requests, paid.estimated) == (6, 1)
+    fails_from = 1_000
+    with serve(answer) as server:
+        manifest = evaluate_agent(remote(server.url), out)
+        num_answers = 6 + len(server.requests)
+    summary = manifest.summary
+    assert summary["answered_by"] == {"\\x1b[2Jm-2026": num_answers}
+    assert (summary["usage"]["requests"], summary["usage_estimated_for"]) == (num_answers, 2)
+    assert summary["usage"]["output_tokens"] == 3 * (num_answers - 2) + 2 * 2
+    assert (
+        next(iter(read_records(out / "spent.jsonl", Payment))).answered_by == summary["answered_by"]
+    )
+    tell(manifest, out)
+    assert f"lab/m, answered by \\x1b[2Jm-2026 ({num_answers} answers)" in capsys.readouterr().out
+
+
+def test_a_local_model_is_not_paid(tiny_model_folder: Path, tmp_path: Path) -> None:
+    manifest = evaluate_agent(quick(tiny_model_folder, episodes=1), tmp_path / "run")
+    assert "usage" not in manifest.summary
+    assert not list((tmp_path / "run").glob("spent*"))

@@ -158,16 +158,19 @@ def test_same_episodes_and_seed_give_the_same_metrics() -> None:
     )
 
 
-def test_turns_without_action_repeated_actions_and_cut_answers_are_figures() -> None:
+@pytest.mark.parametrize("nothing", [None, "", " \n"])
+def test_turns_without_action_repeated_actions_and_cut_answers_are_figures(
+    nothing: str | None,
+) -> None:
     def step(saw: str, action: str | None) -> Step:
         return Step(
             observation=(Message(role="user", content=saw),),
             response=Message(role="assistant", content=action or "…"),
             action=action,
-            is_invalid=action is None,
+            is_invalid=not action,
         )
 
-    walk = [("hall", "go"), ("hall", "look"), ("hall", "go"), ("door", "go"), ("door", None)]
+    walk = [("hall", "go"), ("hall", "look"), ("hall", "go"), ("door", "go"), ("door", nothing)]
     played = _episode(0, "failure").model_copy(
         update={
             "steps": tuple(step(*one) for one in walk),

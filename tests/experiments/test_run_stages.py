@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -101,12 +102,11 @@ def test_each_process_has_its_share_of_the_cores_unless_the_user_has_said_how_ma
         assert os.environ.get("OMP_NUM_THREADS") == given
 
 
-def test_finished_stages_start_no_process(tmp_path: Path) -> None:
+def test_finished_stages_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = [Stage(str(number), tmp_path / str(number), make, (0.0,)) for number in range(4)]
     before = [manifest for _, manifest in run_stages(stages, 1)]
-    started = time.monotonic()
+    monkeypatch.setattr(SpawnProcess, "start", lambda process: pytest.fail("a process started"))
     assert [manifest for _, manifest in run_stages(stages, 2)] == before
-    assert time.monotonic() - started < 0.3
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,11 @@ def test_what_a_stage_raises_reaches_the_caller_and_stops_the_others(
     tmp_path: Path, kind: str, expected: type[Exception], words: str
 ) -> None:
     stages = [
-        Stage("long", tmp_path / "long", make, (60.0,)),
+        Stage("long", tmp_path / "long", make, (600.0,)),
         Stage("bad", tmp_path / "bad", fail, (kind,)),
     ]
-    started = time.monotonic()
     with pytest.raises(expected, match=words):
         list(run_stages(stages, 2))
-    assert time.monotonic() - started < 30
     assert not (tmp_path / "long" / "times.txt").exists()
     assert (
         next(run_stages([Stage("long", tmp_path / "long", make, (0.1,))]))[1].status == "finished"

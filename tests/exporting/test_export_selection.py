@@ -10,9 +10,17 @@ import pytest
 from atlas.cli import app
 from atlas.errors import ConfigError, DataError, RunError
 from atlas.exporting.dialects.base import DIALECT, DialectContext
+from atlas.exporting.explain import describe_export
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.kinds import Choice
-from atlas.records import CriticalStep, Message, Selection, Trajectory
+from atlas.records import (
+    CriticalStep,
+    Message,
+    Outcome,
+    OutcomeStatus,
+    Selection,
+    Trajectory,
+)
 from tests.conftest import make_trajectory
 from tests.parse_counts import count_parses
 from tests.run_folders import write_selections, write_trajectories
@@ -186,3 +194,15 @@ def test_each_trajectory_is_parsed_once(tmp_path: Path, monkeypatch: pytest.Monk
     parsed = count_parses(monkeypatch)
     export_selection(ExportConfig(dialect=Choice("openai")), *runs, tmp_path / "x.jsonl")
     assert parsed == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize(("status", "has_note"), [("success", False), ("failure", True)])
+def test_the_closing_lines_say_how_the_trajectories_of_the_selected_steps_ended(
+    status: OutcomeStatus, has_note: bool, tmp_path: Path
+) -> None:
+    trajectory = make_trajectory(4).model_copy(update={"outcome": Outcome(status=status)})
+    runs, out = write_runs(tmp_path, [trajectory], 1, 2), tmp_path / "rows.jsonl"
+    manifest = export_selection(ExportConfig(dialect=Choice("openai")), *runs, out)
+    said = describe_export(manifest, out, [], "nothing")
+    assert f"outcomes:  selected steps {status} 2 (100 %)" in said
+    assert ("note:" in said) is has_note

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import CostLimitError, DataError, EndpointError
+from atlas.models.payments import Payment
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.judging.judge_config import JudgeConfig
-from atlas.selection.payments import Payment
 from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.base import Concurrency, SelectorBase
 from atlas.store.record_files import read_records

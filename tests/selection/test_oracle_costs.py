@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, EndpointError, ModelError, RunError
 from atlas.models.endpoints.prices import Price
+from atlas.models.payments import Payment
 from atlas.records import Problem, Usage
 from atlas.selection.costs import cost_usd, price_of
 from atlas.selection.estimate_cost import estimate_cost
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
-from atlas.selection.payments import Payment
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.oracle import OracleSelector
 from atlas.store.record_files import read_records

@@ -23,7 +23,9 @@ TOKENS: dict[str, str] = {
     " <|text_post_train_reserved_special_token_3|>",
     "Mistral": "[INST] [/INST] [TOOL_CALLS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] "
     "[/TOOL_RESULTS] [TOOL_CONTENT] [CALL_ID] [ARGS] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [THINK] "
-    "[/THINK] [IMG] [IMG_BREAK] [PREFIX] [SUFFIX] <SPECIAL_20>",
+    "[/THINK] [IMG] [IMG_BREAK] [PREFIX] [SUFFIX] <SPECIAL_20> "
+    "[control_8] [control_768]",
+    "Moonlight": "[start_header_id] [end_header_id]",
     "Gemma": "<bos> <eos> <pad> <start_of_turn> <end_of_turn> <start_of_image> <unused7> <|turn> "
     '<turn|> <|tool_call> <tool_call|> <|channel> <|"|> <|think|>',
     "DeepSeek": " ".join(

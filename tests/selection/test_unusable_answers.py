@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from atlas.cli.closing_lines import tell
 from atlas.errors import DataError, ModelError
+from atlas.models.payments import Payment
+from atlas.records import Usage
 from atlas.selection.judging.transcript import disarm_tokens
-from atlas.selection.payments import Payment, UnusableAnswer
 from atlas.selection.select_steps import select_steps
+from atlas.selection.unusable_answers import UnusableAnswer
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import read_manifest
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
@@ -22,7 +25,7 @@ from tests.selection.oracle_answers import good, number_in, write_numbered
 
 
 def oracle(url: str, **settings: Any) -> Any:
-    return select_config("oracle", model="judge", base_url=url, max_retries=0, **settings)
+    return select_config("oracle", model="judge", base_url=url, **{"max_retries": 0, **settings})
 
 
 def with_usage(reply: Reply, usage: Any, model: Any = "judge-2026") -> Reply:
@@ -113,6 +116,45 @@ def test_usage_that_nobody_can_believe_is_estimated_high_and_said(
             select_steps(
                 oracle(server.url, prices=prices, max_cost_usd=5e9), run, tmp_path / "other"
             )
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_answers_that_cannot_be_read_are_paid_for_as_the_server_says(
+    is_mended: bool, tmp_path: Path
+) -> None:
+    run, out = write_numbered(tmp_path / "run", 2), tmp_path / "out"
+    seen: Counter[int] = Counter()
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        seen[number_in(body)] += 1
+        reply = with_usage(good(body), {"prompt_tokens": 10, "completion_tokens": 3})
+        if number_in(body) == 0 and (seen[0] < 3 or not is_mended):
+            return Reply(json.dumps(json.loads(reply.body) | {"choices": []}))
+        return reply
+
+    with serve(answer) as server:
+        config = oracle(server.url, max_retries=2, accept_unanswered=True)
+        manifest = select_steps(config, run, out)
+    # Two unreadable answers and a good one, or three unreadable ones.
+    assert (
+        manifest.summary["usage"]
+        == Usage(requests=4, input_tokens=40, output_tokens=12).model_dump()
+    )
+    assert manifest.summary["problems"] == (0 if is_mended else 1)
+    assert len(server.requests) == 4
+
+
+def test_with_a_cache_the_next_step_after_unusable_answers_is_to_leave_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run, out = write_numbered(tmp_path / "run", 3), tmp_path / "out"
+    with serve(lambda body, number: completion("no")) as server:
+        url = server.url
+        with pytest.raises(DataError, match="cache=false"):
+            select_steps(oracle(url, cache=True), run, out)
+    with serve(good) as server:
+        assert select_steps(oracle(server.url), run, out).summary["problems"] == 0
 
 
 def test_names_of_models_are_counted_and_their_number_is_bounded(tmp_path: Path) -> None:

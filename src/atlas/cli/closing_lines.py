@@ -78,10 +78,11 @@ def tell(manifest: Any, out: Path) -> None:
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
     _tell_outcomes(manifest, out)
     chosen = manifest.summary.get("chosen_by", {})
-    if chosen.get("asks_a_model"):
-        names = manifest.summary.get("answered_by", {}).items()
+    names = manifest.summary.get("answered_by", {}).items()
+    if names or chosen.get("asks_a_model"):
         answered = ", ".join(f"{name} ({count:,} answers)" for name, count in names)
-        say(f"model:     {chosen['model']}" + (f", answered by {answered}" if answered else ""))
+        asked = chosen.get("model") or config.get("model")
+        say(f"model:     {asked}" + (f", answered by {answered}" if answered else ""))
     if worth := chosen.get("worth"):
         say(f"worth:     {worth}")
 

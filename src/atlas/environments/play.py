@@ -61,13 +61,13 @@ def play_episodes(
     openings: Iterable[Opening],
     worlds: Worlds,
     player: Player | None,
-    on_answer: Callable[[], None] | None = None,
+    on_answer: Callable[[PlayerAnswer], None] | None = None,
 ) -> Iterator[tuple[str, Episode]]:
     """Play all openings, and yield each episode with its name as soon as it is over.
 
     Args:
         player: answers all conversations; None: the episodes end after the replay, still open.
-        on_answer: called after each answer of the player.
+        on_answer: called with each answer of the player.
 
     Raises:
         AtlasError: the error affects the whole run, for example a missing package.
@@ -95,7 +95,7 @@ class _PlayLoop:
         openings: Iterable[Opening],
         worlds: Worlds,
         player: Player | None,
-        on_answer: Callable[[], None] | None,
+        on_answer: Callable[[PlayerAnswer], None] | None,
     ) -> None:
         self._openings = iter(openings)
         self._on_answer = on_answer
@@ -187,7 +187,7 @@ class _PlayLoop:
     def _hear(self, name: str, answer: PlayerAnswer) -> Iterator[tuple[str, Episode]]:
         self._num_asked -= 1
         if self._on_answer is not None:
-            self._on_answer()
+            self._on_answer(answer)
         seat = self._seats[name]
         if answer.finish in ("stop", "length"):
             if (fault := _fault(answer.message)) is not None:

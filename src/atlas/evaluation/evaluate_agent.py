@@ -25,11 +25,12 @@ from atlas.evaluation.metrics import summarize_episodes
 from atlas.kinds import Choice
 from atlas.models.local.load import rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
-from atlas.models.players import PLAYER, Player
+from atlas.models.payments import Payment
+from atlas.models.players import PLAYER, Player, PlayerAnswer
 from atlas.records import Problem, Source, Task, Trajectory
 from atlas.store.record_files import read_records, write_text
-from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Input, Manifest, start_run
+from atlas.store.record_log import RecordLog, read_log
+from atlas.store.run_folders import Input, Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
 
 
@@ -93,16 +94,19 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
             config.limits,
         )[: config.limit]
+        spent = _Spent(run)
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             left = [task for task in tasks if task.id not in log.done]
             try:
                 # A world may go to another directory; the caller's paths stay valid.
                 with chdir(os.curdir):
-                    _play(config, left, len(tasks), log, run.manifest.day)
+                    _play(config, left, len(tasks), log, spent, run.manifest.day)
                 log.seal([task.id for task in tasks])
             finally:
                 log.close()
+                spent.close()
+        paid = spent.seal()
         episodes = list(read_records(log.path, Trajectory))
         metrics = summarize_episodes(episodes, config.seed)
         write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
@@ -117,9 +121,42 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
             if not episode.outcome.is_valid
         )
         summary = metrics.model_dump(mode="json", exclude={"groups"})
+        if paid is not None:
+            summary |= paid.summary()
         if config.limit is not None:
             summary["limit"] = f"the first {len(tasks):,} of {config.episodes:,} tasks"
         return run.finish(summary)
+
+
+class _Spent:
+    """What a remote model was paid in the run so far, also before a kill. Others have no file.
+
+    OUT/spent.jsonl.partial    the total so far, a line after each answer
+    OUT/spent.jsonl            the total, one line
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._log: RecordLog[Payment] | None = None
+        earlier = list(read_log(run.path / "spent.jsonl", Payment))
+        self._paid = earlier[-1] if earlier else None
+
+    def pay(self, payment: Payment) -> None:
+        self._paid = (self._paid or Payment()) + payment
+        if self._log is None:
+            self._log = self._run.log("spent", Payment, key=lambda _: "total")
+        self._log.append(self._paid)
+
+    def seal(self) -> Payment | None:
+        """Keep only the total, and return it; None if nothing was paid."""
+        if self._paid is not None:
+            log = self._run.log("spent", Payment, key=lambda _: "total")
+            log.seal(["total"])
+        return self._paid
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
 
 
 def _play(
@@ -127,6 +164,7 @@ def _play(
     tasks: Sequence[Task],
     num_all: int,
     log: RecordLog[Trajectory],
+    spent: _Spent,
     day: date | None,
 ) -> None:
     if not tasks:
@@ -144,9 +182,11 @@ def _play(
     def note() -> str:
         return f"{num_success:,} succeeded, {num_answers:,} answers"
 
-    def count_answer() -> None:
+    def count_answer(answer: PlayerAnswer) -> None:
         nonlocal num_answers
         num_answers += 1
+        if isinstance(answer.usage, Payment):
+            spent.pay(answer.usage)
         bar.tell(note())
 
     try:

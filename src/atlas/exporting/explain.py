@@ -46,7 +46,9 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
     # An export that was made by an earlier version has no such counts.
     selected = summary.get("selected_by_outcome", {})
     place = out.parent / manifest.inputs["trajectories"].path
+    if selected:
+        lines.append(f"outcomes:  selected steps {describe_shares(selected)}")
     if note := failure_note(selected, short_path(place)):
-        lines += [f"outcomes:  selected steps {describe_shares(selected)}", f"note:      {note}"]
+        lines.append(f"note:      {note}")
     stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")

@@ -38,6 +38,7 @@ class PlayerAnswer:
             the request) or "broken" (no answer came).
         reason: why a usable message is missing.
         annotation: an expert's annotation of this step.
+        usage: what it took; of a remote model a Payment, which the run records.
     """
 
     message: Message

@@ -15,12 +15,13 @@ from collections.abc import Iterable
 
 from atlas.errors import CostLimitError, DataError, ModelError
 from atlas.models.endpoints.prices import Price
+from atlas.models.payments import Payment
 from atlas.records import Selection, Trajectory, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd
-from atlas.selection.payments import Payment, UnusableAnswer
 from atlas.selection.scores import StepScores
 from atlas.selection.selectors.base import HasEstimate, HasPayments, HasUnusable
+from atlas.selection.unusable_answers import UnusableAnswer
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run
@@ -136,8 +137,11 @@ class CostMeter:
 
     def _what_next(self) -> str:
         place = f"{self._unusable.path}.partial has the answers. " if self._unusable.done else ""
+        same = "The same command"
+        if getattr(self._selector.config, "cache", False):
+            same += " with cache=false (the cache keeps these answers)"
         return (
-            f"{place}The same command asks these questions again, for example after the server was "
+            f"{place}{same} asks these questions again, for example after the server was "
             "corrected. For another model or other settings, choose another --out."
         )
 

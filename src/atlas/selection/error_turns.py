@@ -36,7 +36,7 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"|Method Not Allowed|Conflict|Gone|Unprocessable|Too Many|Internal|Bad Gateway"
             r"|Service Unavail|Gateway))",
             # AgentGym's servers and most web interfaces.
-            r'\{\s*"(error|detail)"\s*:(?!\s*(null|""|false|\{\}))',
+            r'\{\s*"(error|detail)"\s*:(?!\s*(null|None|""|false|\{\}|\[\]|0\b))',
             r"(?m)^Traceback \(most recent call last\):",
             r"(ERROR|Error|error)\s*[:|]",
             # A shell, and the programs that are started from it.
@@ -45,7 +45,14 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"|not found$)",
             r"(?m)^[\w.+-]+: [^\n]{0,300}(No such file or directory|Permission denied"
             r"|Is a directory|Not a directory|Operation not permitted|command not found)\s*$",
-            r"(?m)^(fatal|npm ERR!|make: \*\*\*|error\[E\d+\]|E: )[: ]",
+            r"(?m)^(fatal|npm ERR!|make: \*\*\*|error\[E\d+\]|E:|panic:|curl: \(\d+\)"
+            r"|permission denied)[: ]",
+            r"(?m)^(thread '[^'\n]{1,100}' panicked at "
+            r"|[^\s:]{1,200}:\d+:(\d+:)? (fatal )?error: )",
+            r"[\w.+-]{1,50}: (fatal )?error: ",
+            # The last line of a traceback that was cut; mini-SWE-agent's status of a command.
+            r"[A-Za-z_][\w.]{0,80}(Error|Exception)(: |\n)",
+            r"<returncode>-?[1-9]",
             r"(Segmentation fault\b|Killed\s*$|Terminated\s*$|EXECUTION TIMED OUT\b|MCP error\b)",
             r"(?i)(the )?(command|tool|execution|request|operation|action)( call)?"
             r"( (['\"`][^'\"`\n]*['\"`]|[\w./-]+))? "
@@ -63,7 +70,7 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"Invalid Action\.",
         ),
         TOOLS: (
-            r"(Error|error|ERROR|Failed|failed|Failure|Exception)\b",
+            r"(Error|error|ERROR|Failed|failed|Failure|Exception)\b(?!( tests?)?:? 0\b)",
             r"(Invalid|Unknown|Unauthorized|Forbidden|Unable to|Could not|Couldn't|Cannot|Can't"
             r"|No such|Not (found|allowed|authorized|permitted|supported)|Permission denied"
             r"|Access denied|Missing required|Timed? ?out)\b",
@@ -100,9 +107,9 @@ ERROR_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "webshop": (r"Invalid (action|Action)\b",),
     }
 )
-# The prefix that AgentGym's data and clients put before an observation, and mini-SWE-agent's and
-# SWE-agent's before the output of a command.
-_LABEL = re.compile(r"\s*((Instruction|Observation|OBSERVATION|<output>):?\s*)?")
+# Colors, and the prefix that AgentGym's data and clients put before an observation, and
+# mini-SWE-agent's and SWE-agent's before the output of a command.
+_LABEL = re.compile(r"(\s|\x1b\[[\d;]*m)*((Instruction|Observation|OBSERVATION|<output>):?\s*)?")
 _COMPILED = {
     group: tuple(re.compile(pattern) for pattern in patterns)
     for group, patterns in ERROR_PATTERNS.items()

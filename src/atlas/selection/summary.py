@@ -76,14 +76,10 @@ def summarize_selections(
         "outcomes": dict(sorted(num_by_outcome.items())),
         "selected_by_outcome": dict(sorted(selected_by_outcome.items())),
         "problems": len(problems),
-        "usage": (usage if meter is None else meter.paid.usage).model_dump(),
+        "usage": usage.model_dump(),
     }
-    if meter is not None and meter.paid.answered_by:
-        # Most answers first.
-        by_count = sorted(meter.paid.answered_by.items(), key=lambda item: (-item[1], item[0]))
-        summary["answered_by"] = dict(by_count)
-    if meter is not None and meter.paid.estimated:
-        summary["usage_estimated_for"] = meter.paid.estimated
+    if meter is not None:
+        summary |= meter.paid.summary()
     if meter is not None and meter.price is not None and meter.paid.requests:
         summary["cost_usd"] = round(meter.cost_usd, 6)
     ratio, rounding = config.ratio, config.rounding

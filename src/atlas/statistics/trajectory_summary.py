@@ -42,7 +42,7 @@ class TrajectoryFacts:
         acts = [
             (tuple(message.content for message in step.observation), step.action)
             for step in judged
-            if step.action is not None
+            if step.action is not None and step.action.strip()
         ]
         cut = trajectory.source.details.get(CUT_STEPS)
         task, outcome = trajectory.task, trajectory.outcome

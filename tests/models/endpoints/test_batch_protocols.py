@@ -17,8 +17,9 @@ from atlas.models.endpoints.batches.anthropic import AnthropicBatches
 from atlas.models.endpoints.batches.batch_requests import BatchRequests
 from atlas.models.endpoints.batches.google import GoogleBatches
 from atlas.models.endpoints.batches.openai import OpenAIBatches
-from atlas.models.endpoints.batches.protocol import read_answers
+from atlas.models.endpoints.batches.protocol import read_answers, read_status
 from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.endpoints.http_error import HttpError
 from tests.models.endpoints.batch_asking import ask, echo, interrupt, serve_batches, texts
 from tests.models.endpoints.batch_dialects import (
     ANTHROPIC,
@@ -318,7 +319,8 @@ def test_an_error_code_of_google_is_read_as_grpc_has_it(
 
 def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
     def read(row: Any) -> tuple[str, tuple[int, Any]]:
-        return row["key"], (row["status"], row)
+        status = row["status"]
+        return row["key"], (int(status) if isinstance(status, float) else status, row)
 
     whole = b'{"key": "a", "status": 200}'
     unreadable = [
@@ -327,9 +329,20 @@ def test_unreadable_lines_in_a_file_of_answers_tear_the_batch() -> None:
         b'{"status": 200}',
         b'{"key": "b", "status": 0}',
         b'{"key": "c", "status": "200"}',
+        b'{"key": "d", "status": Infinity}',
+        b'{"key": "e", "status": NaN}',
+        b'{"key": "f", "status": ' + b"9" * 5_000 + b"}",
     ]
     for line in unreadable:
-        batch = read_answers([whole + b"\n\n" + line], read, "ended", 1)
+        batch = read_answers([whole + b"\n\n" + line], read, "ended", [1])
         assert (list(batch.answers), batch.is_torn) == (["a"], True)
-    assert not read_answers([whole + b"\n\n"], read, "ended", 1).is_torn
-    assert read_answers([whole], read, "ended", 2).is_torn
+    assert not read_answers([whole + b"\n\n"], read, "ended", [1]).is_torn
+    assert read_answers([whole], read, "ended", [1, 1]).is_torn
+    for odd in (None, "x", float("inf"), 10**400, [3], {}, -1, True):
+        assert not read_answers([whole], read, "ended", [odd, 1]).is_torn
+
+
+@pytest.mark.parametrize("state", [{}, {"status": None}, {"status": 5}, {"status": ["ended"]}])
+def test_a_batch_without_a_status_is_not_waited_for(state: dict[str, Any]) -> None:
+    with pytest.raises(HttpError, match="expected a word"):
+        read_status(state, "status")

@@ -99,10 +99,20 @@ def test_a_fault_that_concerns_every_request_is_raised() -> None:
 
 
 def test_ending_does_not_wait_for_answers_under_way() -> None:
-    with serve(lambda body, _: completion("late", delay=2.0)) as server:
+    asked, ended, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        asked.set()
+        # The server does not answer before the player has ended.
+        assert ended.wait(60)
+        answered.set()
+        return completion("late")
+
+    with serve(answer) as server:
         player = make(server.url)
         player.submit("a", [Message(role="user", content="one")])
-        time.sleep(0.1)
-        started = time.monotonic()
+        assert asked.wait(60)
         player.end()
-        assert time.monotonic() - started < 1.0
+        assert not answered.is_set()
+        assert not player._thread.is_alive()
+        ended.set()

@@ -160,7 +160,7 @@ def test_tool_calls_that_are_not_calls_are_not_an_answer(calls: Any) -> None:
         serve(lambda body, number: answering("hi", tool_calls=calls)) as server,
         pytest.raises(EndpointError, match="expected function calls"),
     ):
-        ask(server.url)
+        ask(server.url, sampling=Sampling(tools=({"type": "function", "function": {}},)))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,28 +15,37 @@ from typing import Any
 import pytest
 
 NOWHERE = "http://127.0.0.1:1"
+# It prints for how long the client paused, whatever else the machine does.
 LOAD = """
-import sys
+import sys, time
+pauses = []
+time.sleep = pauses.append
 from atlas.errors import ModelError
 from atlas.models.local.load import load_renderer, locate_model
 try:
     print(load_renderer(locate_model(sys.argv[1])).tokenizer.__class__.__name__)
 except ModelError as error:
     print(error)
+print(f"paused for {sum(pauses)} s")
 """
 
 
 def load(name: str, endpoint: str, home: Path) -> str:
-    """What loading the tokenizer of a hub id prints."""
+    """What loading the tokenizer of a hub id prints, without long pauses between tries."""
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    return subprocess.run(
+    said = subprocess.run(
         [sys.executable, "-c", LOAD, name],
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+    # The hub's own client pauses for 46 s, and again for each file that a model need not have.
+    paused = re.search(r"^paused for ([\d.]+) s$", said, re.MULTILINE)
+    assert paused is not None
+    assert float(paused[1]) < 10
+    return said
 
 
 @pytest.fixture
@@ -64,12 +73,10 @@ def empty_hub() -> Iterator[str]:
 def test_without_a_network_an_unknown_name_is_reported_in_seconds(
     tmp_path: Path,
 ) -> None:
-    began = time.monotonic()
     assert (
         f"nobody/nothing is not a folder here and not in the cache, and {NOWHERE} cannot be reached"
         in load("nobody/nothing", NOWHERE, tmp_path)
     )
-    assert time.monotonic() - began < 30, "the hub's client pauses for 46 s"
 
 
 def test_a_hub_that_answers_reports_what_is_wrong(empty_hub: str, tmp_path: Path) -> None:
@@ -86,8 +93,4 @@ def test_what_is_in_the_cache_is_loaded_without_a_network(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("0" * 40)
     (cached / "snapshots" / ("0" * 40)).symlink_to(tiny_model_folder)
-    began = time.monotonic()
     assert "Tokenizer" in load("somebody/tiny", NOWHERE, tmp_path)
-    assert time.monotonic() - began < 30, (
-        "files that a model need not have are not looked for over and over"
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -134,3 +135,19 @@ class Connections:
                 raise ValueError(f"the proxy {proxy} is not supported, expected http://…")
             self._proxies[server] = proxy
         return self._proxies[server]
+
+
+def decode_json(body: bytes) -> Any:
+    """The JSON in an answer. A number with thousands of digits becomes infinite.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:
+        # Python refuses to make such a number a whole one.
+        return json.loads(body, parse_int=float)

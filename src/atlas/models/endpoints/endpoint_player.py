@@ -19,8 +19,9 @@ from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.endpoint import Endpoint
+from atlas.models.payments import Payment, payment_of
 from atlas.models.players import Finish, PlayerAnswer
-from atlas.records import Message
+from atlas.records import Message, Usage
 from atlas.store.run_folders import Input
 
 # Phrases of servers for a request that is too long.
@@ -126,9 +127,10 @@ class EndpointPlayer:
         try:
             async with self._places:
                 answer = await self._client.complete(messages, sampling)
-            self._answers.put((name, _read(answer)))
+            self._answers.put((name, _read(answer, payment_of(messages, answer))))
         except EndpointError as error:
-            broken = PlayerAnswer(Message(role="assistant"), "broken", str(error))
+            paid = Payment() + (error.paid or Usage())
+            broken = PlayerAnswer(Message(role="assistant"), "broken", str(error), usage=paid)
             self._answers.put((name, broken))
         except Exception as error:
             # An error that affects every request (unknown model, refused key) ends the run.
@@ -144,7 +146,7 @@ class EndpointPlayer:
         self._loop.stop()
 
 
-def _read(answer: Completion) -> PlayerAnswer:
+def _read(answer: Completion, paid: Payment) -> PlayerAnswer:
     message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
     finish: Finish = "length" if answer.finish_reason == "length" else "stop"
     reason = None
@@ -152,4 +154,4 @@ def _read(answer: Completion) -> PlayerAnswer:
         is_too_long = answer.finish_reason == "rejected" and TOO_LONG.search(answer.refusal)
         finish = "no_room" if is_too_long else "refused"
         reason = f"the endpoint declined to answer: {answer.refusal}"
-    return PlayerAnswer(message, finish, reason, usage=answer.usage)
+    return PlayerAnswer(message, finish, reason, usage=paid)

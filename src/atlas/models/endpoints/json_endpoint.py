@@ -15,6 +15,7 @@ from atlas.models.endpoints.connections import (
     HttpReply,
     TooLargeError,
     Transport,
+    decode_json,
 )
 from atlas.models.endpoints.endpoint import DEFAULT_VARIABLE, Censor, Endpoint, read_key
 from atlas.models.endpoints.http_error import TOO_LATE, error_of
@@ -91,7 +92,7 @@ class JsonEndpoint:
 
     def _read(self, reply: HttpReply, read: Callable[[Any], ReadT]) -> ReadT:
         try:
-            return read(json.loads(reply.body))
+            return read(decode_json(reply.body))
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             why = "not JSON"
         except ValueError as error:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.endpoints.connections import Transport
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.http_error import FILTERED
 from atlas.models.endpoints.json_endpoint import JsonEndpoint, RejectedError, UnreadError
 from atlas.models.endpoints.reported import read_name, read_usage
-from atlas.records import Message, ToolCall
+from atlas.records import Message, ToolCall, Usage
 from atlas.rendering.openai_messages import write_openai_message
 
 
@@ -31,18 +32,34 @@ class ChatClient:
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer. A request that the server declines gives a Completion with a `refusal`."""
         body = chat_request(self._model, messages, sampling)
+        # What was paid for answers that cannot be read, so that the question was asked again.
+        wasted = Usage()
+
+        def read(answer: Any) -> Completion:
+            nonlocal wasted
+            try:
+                return self._read(answer, bool(sampling.tools))
+            except ValueError:
+                usage, is_counted = _usage_in(answer)
+                wasted += usage if is_counted else Usage()
+                raise
+
         try:
-            return await self._endpoint.ask(body, self._read)
+            completion = await self._endpoint.ask(body, read)
         except RejectedError as error:
-            return Completion.rejected(str(error))
+            completion = Completion.rejected(str(error))
         except UnreadError as error:
-            return Completion.unread(str(error))
+            completion = Completion.unread(str(error))
+        except EndpointError as error:
+            error.paid = wasted
+            raise
+        return replace(completion, usage=completion.usage + wasted)
 
     async def close(self) -> None:
         await self._endpoint.close()
 
-    def _read(self, answer: Any) -> Completion:
-        read = read_chat_answer(answer)
+    def _read(self, answer: Any, has_tools: bool) -> Completion:
+        read = read_chat_answer(answer, has_tools)
         censor = self._endpoint.censor
         calls = tuple(
             call.model_copy(update={"arguments": censor.redact(call.arguments)})
@@ -70,8 +87,11 @@ def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) ->
     return body
 
 
-def read_chat_answer(answer: Any) -> Completion:
+def read_chat_answer(answer: Any, has_tools: bool = True) -> Completion:
     """The completion in a decoded chat completions answer.
+
+    Args:
+        has_tools: whether tools were offered; otherwise unreadable tool calls are left out.
 
     Raises:
         ValueError: the answer holds no completion.
@@ -84,7 +104,7 @@ def read_chat_answer(answer: Any) -> Completion:
         refusal = message.get("refusal") or next(
             (part["refusal"] for part in parts if part.get("refusal")), None
         )
-        finish_reason = str(choice.get("finish_reason") or "stop")
+        finish_reason = read_name(choice.get("finish_reason")) or "stop"
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("the answer holds no choices[0].message") from None
     if isinstance(content, list):
@@ -96,15 +116,20 @@ def read_chat_answer(answer: Any) -> Completion:
     if refusal is None and finish_reason == "content_filter":
         refusal = content or FILTERED
     refusal = None if refusal is None else str(refusal)
-    calls, reported = _tool_calls(message.get("tool_calls")), answer.get("usage")
-    reported = reported if isinstance(reported, dict) else {}
-    counts = reported.get("prompt_tokens"), reported.get("completion_tokens")
-    usage, is_counted = read_usage(*counts, (content or "") + "".join(call.name for call in calls))
+    calls = _tool_calls(message.get("tool_calls"), has_tools)
+    usage, is_counted = _usage_in(answer, (content or "") + "".join(call.name for call in calls))
     model = read_name(answer.get("model"))
     return Completion(content or "", usage, finish_reason, refusal, calls, model, is_counted)
 
 
-def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
+def _usage_in(answer: Any, text: str = "") -> tuple[Usage, bool]:
+    """The usage in a decoded answer whose text is `text`, and whether both counts are known."""
+    reported = answer.get("usage") if isinstance(answer, dict) else None
+    reported = reported if isinstance(reported, dict) else {}
+    return read_usage(reported.get("prompt_tokens"), reported.get("completion_tokens"), text)
+
+
+def _tool_calls(given: Any, has_tools: bool) -> tuple[ToolCall, ...]:
     """The tool calls of an answer, with arguments as text; some servers send them decoded."""
     try:
         return tuple(
@@ -116,6 +141,8 @@ def _tool_calls(given: Any) -> tuple[ToolCall, ...]:
             for call in given or ()
         )
     except (KeyError, TypeError, AttributeError):
+        if not has_tools:
+            return ()
         found = f"choices[0].message.tool_calls is {given!r:.60}"
         raise ValueError(f"{found}, expected function calls") from None
 

@@ -13,18 +13,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from atlas.errors import ConfigError, DataError
+from atlas.errors import ConfigError, DataError, EndpointError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.connect import connect
 from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
+from atlas.models.payments import payment_of
 from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
 from atlas.selection.judging.transcript import disarm_tokens
-from atlas.selection.payments import LONGEST_KEPT, UnusableAnswer, payment_of
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
+from atlas.selection.unusable_answers import LONGEST_KEPT, UnusableAnswer
 from atlas.store.run_folders import Input, read_manifest
 
 # The first answer, and a second one after an invalid first.
@@ -161,7 +162,12 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         usage = Usage()
         complaint = ""
         for attempt in range(1, ATTEMPTS + 1):
-            completion = await self._client.complete(messages, self._sampling)
+            try:
+                completion = await self._client.complete(messages, self._sampling)
+            except EndpointError as error:
+                if error.paid is not None:
+                    self._pay(error.paid)
+                raise
             paid = payment_of(messages, completion)
             self._pay(paid)
             usage += paid.usage

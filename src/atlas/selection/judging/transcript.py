@@ -42,6 +42,8 @@ SPECIAL_TOKEN = (
     # [INST], [/TOOL_CALLS], [gMASK], [UNUSED_TOKEN_1], [|user|], [unused3]: names with capitals.
     rf"|[\[\uff3b](?=[{_BAR}]|[^\s\[\]]{{0,40}}?[A-Z_]{{2}}[^\s\[\]]{{0,100}}[\]\uff3d]|unused)"
     rf"|(?<=[{_BAR}])(?=[\]\uff3d])"
+    # [start_header_id], [control_8]: names with an underscore.
+    r"|[\[\uff3b](?=[a-z]{1,40}_[a-z0-9_]{1,60}[\]\uff3d])"
     # ]~b], ]~!b[, [e~[, ]!p~[, ]<]image[>[
     r"|\](?=[~!<][!~\w\]])|(?<=[~>])(?=\[)"
     # |||EMAIL_ADDRESS|||, >>TITLE<<

@@ -17,7 +17,7 @@ from atlas.config import Config
 from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
-from atlas.selection.payments import UnusableAnswer
+from atlas.selection.unusable_answers import UnusableAnswer
 from atlas.store.run_folders import Input
 
 SELECTORS: dict[str, str] = {

@@ -17,6 +17,7 @@ from atlas.models.endpoints.batches.protocol import (
     no_answer,
     not_batched,
     read_answers,
+    read_status,
 )
 from atlas.models.endpoints.http_error import HttpError
 
@@ -85,13 +86,14 @@ class AnthropicBatches:
     async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         url = f"{route.base}{PATH}/batches/{id_}"
         state = await self._requests.get(url)
-        if state["processing_status"] != "ended":
+        if read_status(state, "processing_status") != "ended":
             return None
         if not state.get("results_url"):
             raise HttpError("its results are no longer kept", 404)
-        num_promised = sum(state["request_counts"].values())
+        counts = state.get("request_counts")
+        promised = list(counts.values()) if isinstance(counts, dict) else []
         texts = [await self._requests.fetch(f"{url}/results")]
-        return await asyncio.to_thread(read_answers, texts, _read, "ended", num_promised)
+        return await asyncio.to_thread(read_answers, texts, _read, "ended", promised)
 
     async def _list(self, route: BatchRoute, limit: int) -> list[dict[str, Any]]:
         url = f"{route.base}{PATH}/batches?limit={limit}"

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from atlas.models.endpoints.connections import Connections, HttpReply
+from atlas.models.endpoints.connections import Connections, HttpReply, decode_json
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.http_error import HttpError, error_of
 from atlas.models.endpoints.retries import BusyError, Retries
@@ -121,7 +121,7 @@ def read_object(reply: HttpReply) -> dict[str, Any]:
         HttpError: the response holds no JSON object; another try may succeed.
     """
     try:
-        row = json.loads(reply.body)
+        row = decode_json(reply.body)
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):

@@ -110,13 +110,17 @@ class GoogleBatches:
         if output.get("responsesFile"):
             url = f"{route.base}/{output['responsesFile']}:download?alt=media"
             texts.append(await self._requests.fetch(url))
-        num_promised = 0
+        promised: list[Any] = []
         # Questions that were not answered in time have no file.
         if texts or "SUCCEEDED" in how:
-            counts = metadata.get("batchStats") or {}
-            names = ("successfulRequestCount", "failedRequestCount")
-            num_promised = sum(int(counts.get(name) or 0) for name in names)
-        return await asyncio.to_thread(read_answers, texts, _read, how.lower(), num_promised)
+            counts = metadata.get("batchStats")
+            counts = counts if isinstance(counts, dict) else {}
+            # Google writes these counts as text.
+            found = (counts.get(name) for name in ("successfulRequestCount", "failedRequestCount"))
+            promised = [
+                int(str(one)) if str(one).isdecimal() and len(str(one)) < 12 else 0 for one in found
+            ]
+        return await asyncio.to_thread(read_answers, texts, _read, how.lower(), promised)
 
 
 def _title(file: str) -> str:

@@ -20,6 +20,7 @@ from atlas.models.endpoints.batches.protocol import (
     no_answer,
     not_batched,
     read_answers,
+    read_status,
 )
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -79,7 +80,7 @@ class OpenAIBatches:
 
     async def look(self, route: BatchRoute, id_: str) -> EndedBatch | None:
         state = await self._requests.get(_url(route, f"/batches/{id_}"))
-        how = str(state["status"]).lower()
+        how = read_status(state, "status")
         if how == "failed":
             errors = (state.get("errors") or {}).get("data") or []
             reasons = "; ".join(str(error.get("message")) for error in errors)
@@ -89,8 +90,9 @@ class OpenAIBatches:
         files = filter(None, (state.get("output_file_id"), state.get("error_file_id")))
         urls = [_url(route, f"/files/{file}/content") for file in files]
         texts = [await self._requests.fetch(url) for url in urls]
-        num_promised = (state.get("request_counts") or {}).get("completed") or 0
-        return await asyncio.to_thread(read_answers, texts, _read, how, num_promised)
+        counts = state.get("request_counts")
+        promised = [counts.get("completed")] if isinstance(counts, dict) else []
+        return await asyncio.to_thread(read_answers, texts, _read, how, promised)
 
 
 def _read(row: Any) -> tuple[str, BatchAnswer]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from atlas.models.endpoints.connections import LARGEST_ANSWER
+from atlas.models.endpoints.connections import LARGEST_ANSWER, decode_json
+from atlas.models.endpoints.http_error import HttpError
+from atlas.models.endpoints.reported import read_count
 
 # The status of a question without an answer.
 UNANSWERED = 410
@@ -97,6 +98,18 @@ def not_batched(path: str, expected: str) -> ValueError:
     )
 
 
+def read_status(state: dict[str, Any], name: str) -> str:
+    """The status of a batch; without one, waiting for its end would never end.
+
+    Raises:
+        HttpError: there is none.
+    """
+    status = state.get(name)
+    if not isinstance(status, str):
+        raise HttpError(f"{name} is {status!r:.60}, expected a word")
+    return status.lower()
+
+
 def no_answer(message: str, status: int = UNANSWERED) -> BatchAnswer:
     """An error answer written by atlas. The message is where all SDKs look for it."""
     return status, {"error": {"message": message, "type": "batch", "param": None, "code": None}}
@@ -106,12 +119,13 @@ def read_answers(
     texts: Iterable[bytes],
     read: Callable[[Any], tuple[str, BatchAnswer]],
     how: str,
-    num_promised: int,
+    promised: Iterable[Any],
 ) -> EndedBatch:
     """The batch with the answers in files of JSON lines.
 
-    The batch is torn if a line cannot be read, or if there are fewer than `num_promised` answers.
-    This takes long for a large file: call it in a thread.
+    The batch is torn if a line cannot be read, or if there are fewer answers than `promised` (the
+    counts that the server states; others are ignored). This takes long for a large file:
+    call it in a thread.
     """
     found: dict[str, BatchAnswer] = {}
     is_torn = False
@@ -119,12 +133,13 @@ def read_answers(
         try:
             if len(line) > LARGEST_ANSWER:
                 raise ValueError("too large")
-            key, (status, body) = read(json.loads(line))
+            key, (status, body) = read(decode_json(line))
             if not 100 <= status < 600:
                 raise ValueError(f"{status} is not a status")
             found[key] = (status, body)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             is_torn = True
+    num_promised = sum(filter(None, map(read_count, promised)))
     return EndedBatch(found, how, is_torn or len(found) < num_promised)
 
 

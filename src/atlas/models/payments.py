@@ -1,11 +1,14 @@
-"""What a model's answers cost and what was wrong with them: records that a run keeps."""
+"""What the answers of a remote model cost, and who gave them: a record that a run keeps."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import Field
 
 from atlas.models.base import Completion
-from atlas.records import Message, Record, Usage
+from atlas.records import Message, Usage
 
 # Token counts that an endpoint does not report are estimated high: about half of the usual number
 # of characters a token.
@@ -13,8 +16,6 @@ FEWEST_CHARS_PER_TOKEN = 2
 # Maximum number of different models' names of a run.
 MOST_NAMES = 20
 OTHERS = "(others)"
-# Maximum characters of an unusable answer that are kept, and that are sent back to the model.
-LONGEST_KEPT = 20_000
 
 
 class Payment(Usage):
@@ -39,13 +40,23 @@ class Payment(Usage):
                 names[known] = names.get(known, 0) + count
         return Payment(**usage.model_dump(), answered_by=names, estimated=estimated)
 
+    def summary(self) -> dict[str, Any]:
+        """What a manifest says about it: usage, names (most answers first), what is estimated."""
+        told: dict[str, Any] = {"usage": self.usage.model_dump()}
+        if self.answered_by:
+            by_count = sorted(self.answered_by.items(), key=lambda item: (-item[1], item[0]))
+            told["answered_by"] = dict(by_count)
+        if self.estimated:
+            told["usage_estimated_for"] = self.estimated
+        return told
+
     @property
     def usage(self) -> Usage:
         """The requests and tokens only."""
         return Usage(**{name: getattr(self, name) for name in Usage.model_fields})
 
 
-def payment_of(messages: tuple[Message, ...], completion: Completion) -> Payment:
+def payment_of(messages: Sequence[Message], completion: Completion) -> Payment:
     """The payment for an answer to `messages`; counts that were not reported are estimated."""
     usage = completion.usage
     if not completion.is_counted:
@@ -61,28 +72,3 @@ def payment_of(messages: tuple[Message, ...], completion: Completion) -> Payment
     names = {} if completion.model is None else {completion.model: 1}
     estimated = int(not completion.is_counted)
     return Payment(**usage.model_dump(), answered_by=names, estimated=estimated)
-
-
-class UnusableAnswer(Record):
-    """An answer that broke a rule, so that it gave no selection.
-
-    Attributes:
-        first_step, last_step: the steps that the question was about.
-        attempt: 1, or 2 for the answer after a complaint.
-        answer: the beginning of the answer.
-    """
-
-    trajectory_id: str
-    first_step: int
-    last_step: int
-    attempt: int
-    reason: str
-    answer: str
-    num_characters: int
-    finish_reason: str
-    model: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Unique in a run."""
-        return f"{self.trajectory_id} {self.first_step} {self.attempt}"
