@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from atlas.config import Config
 from atlas.errors import DependencyError
@@ -155,6 +155,7 @@ def _whole_sample(file: str, summary: Any) -> Any:
 
 
 def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory:
+    _refuse_large_sample(sample.messages)
     messages = [message.model_dump(mode="json") for message in sample.messages]
     turns: list[Turn] = []
     start = 0
@@ -179,6 +180,26 @@ def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory
         source=Source(name="inspect", path=file_name, row=index, details=details),
         tools=_tools(sample),
     )
+
+
+def _refuse_large_sample(messages: Sequence[Any]) -> None:
+    """Raise BadRowError if memory might not hold the messages as records.
+
+    A text that many messages refer to is stored once, and is one object until it is written out.
+    """
+    size, waiting = 0, [*messages]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                size += len(text)
+            case BaseModel() as model:
+                waiting += vars(model).values()
+            case dict() as table:
+                waiting += table.values()
+            case list() as parts:
+                waiting += parts
+    if size > MAX_ROW_BYTES:
+        raise BadRowError(f"messages of {size:,} characters, more than {MAX_ROW_BYTES >> 20} MiB")
 
 
 def _fields(message: Mapping[str, Any]) -> dict[str, Any]:
