@@ -36,7 +36,7 @@ class _RecipeLoader(yaml.SafeLoader):
         self._num_values += 1
         self._depth += 1
         if self._num_values > MAX_RECIPE_VALUES or self._depth > MAX_RECIPE_DEPTH:
-            raise _too_large(self.peek_event().start_mark)
+            raise _too_large(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
