@@ -23,7 +23,7 @@ selector, environment, format, dialect or player are written beside its name in 
 A setting marked **speed** changes how fast or how safely a run is made, never its result: it may
 differ when a run resumes. A setting marked **content** names an input that is compared by content.
 
-A recipe has at most 1 MiB, 50 levels and 100,000 values. An alias counts as the value that it
+A recipe has at most 1 MiB, 50 levels and 10,000 values. An alias counts as the value that it
 repeats.
 """
 

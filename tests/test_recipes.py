@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlas
-from atlas.config import Config, load_config
+from atlas.config import Config, check_config, load_config
 from atlas.errors import AtlasError, ConfigError
 
 CONFIGS: tuple[type[Config], ...] = tuple(
@@ -60,6 +61,9 @@ HOSTILE = {
     + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
     "merge bomb": "a0: &a0 {k: x, l: x, m: x, n: x}\n"
     + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)),
+    "many keys": "".join(f"k{n}: 1\n" for n in range(60_000)),
+    "many anchors": "".join(f"k{n}: &a{n} x\n" for n in range(50_000)),
+    "many values": f"a: [{'x, ' * 200_000}]",
     "alias of itself": "a: &a [*a]",
     "50 MB": "a: " + "x" * 50_000_000,
     "huge integer": f"a: 0x{'f' * 100_000}",
@@ -176,3 +180,27 @@ def test_an_empty_text_is_no_name(config: type[Config], field: str) -> None:
     for empty in ("''", "['']"):
         with pytest.raises(ConfigError):
             load_config(config, None, [f"{field}={empty}"], required(config))
+
+
+@pytest.mark.parametrize(
+    ("config", "field"), FIELDS, ids=[f"{config.__name__}.{name}" for config, name in FIELDS]
+)
+@pytest.mark.parametrize("number", [2**63, -(2**63), 10**70])
+def test_no_setting_holds_an_integer_that_a_run_cannot(
+    config: type[Config], field: str, number: int
+) -> None:
+    values = required(config) | {field: number}
+    with contextlib.suppress(AtlasError):
+        kept = getattr(check_config(config, values, "recipe"), field)
+        assert kept != number or isinstance(kept, float)
+
+
+def test_the_largest_limit_is_a_limit(tmp_path: Path) -> None:
+    log = tmp_path / "x.jsonl"
+    log.write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    )
+    huge = load_config(atlas.ImportConfig, None, [f"limit={2**63 - 1}"], {"paths": [str(log)]})
+    atlas.import_trajectories(huge, tmp_path / "t")
+    config = load_config(atlas.SelectConfig, None, [f"limit={2**63 - 1}"], {"selector": "random"})
+    assert atlas.select_steps(config, tmp_path / "t", tmp_path / "s").summary["trajectories"] == 1

@@ -29,6 +29,8 @@ SECRET = "secret"
 MAX_MISTAKES = 10
 MAX_QUOTED = 80
 MAX_SAID = 400
+# What counters, random generators and the files of a run can hold.
+MAX_INTEGER = 2**63 - 1
 
 
 class Mark(Enum):
@@ -56,6 +58,13 @@ class Config(BaseModel):
             raise ValueError("is empty, expected a name, a path or a text. Leave it out")
         if isinstance(value, str) and _non_utf8_text(value) is not None:
             raise ValueError("is not UTF-8, so a manifest cannot hold it")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _is_countable(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise ValueError(f"is beyond {MAX_INTEGER:,}. Give a smaller number")
         return value
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Recipes may come from strangers: depth, size and aliases are bounded before anyt
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from atlas.shipped import shipped
 
 # Limits of a recipe. The largest of this project has 2 kB, 150 values and a depth of 4.
 MAX_RECIPE_BYTES = 1 << 20
-MAX_RECIPE_VALUES = 100_000
+MAX_RECIPE_VALUES = 10_000
 MAX_RECIPE_DEPTH = 50
 MAX_DIGITS = 80
 
@@ -26,6 +27,20 @@ class _RecipeLoader(yaml.SafeLoader):
     Aliases are expanded only within the limits of a recipe.
     """
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._num_values = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse what is too large or too deep before the rest is read."""
+        self._num_values += 1
+        self._depth += 1
+        if self._num_values > MAX_RECIPE_VALUES or self._depth > MAX_RECIPE_DEPTH:
+            raise _too_large(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
@@ -34,7 +49,7 @@ class _RecipeLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({key for key in keys if keys.count(key) > 1 and key != "<<"}):
+        if twice := sorted(key for key, n in Counter(keys).items() if n > 1 and key != "<<"):
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key '{twice[0]}' stands twice", node.start_mark
             )
@@ -78,15 +93,15 @@ def _measure(
     size = 1 + sum(values for values, _ in sizes)
     depth = 1 + max((depth for _, depth in sizes), default=0)
     if size > MAX_RECIPE_VALUES or depth > MAX_RECIPE_DEPTH:
-        raise yaml.constructor.ConstructorError(
-            None,
-            None,
-            f"more than {MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels, with aliases "
-            "expanded",
-            node.start_mark,
-        )
+        raise _too_large(node.start_mark)
     known[node] = size, depth
     return known[node]
+
+
+def _too_large(mark: yaml.Mark) -> yaml.YAMLError:
+    limits = f"{MAX_RECIPE_VALUES:,} values or {MAX_RECIPE_DEPTH} levels"
+    reason = f"more than {limits}, aliases written out"
+    return yaml.constructor.ConstructorError(None, None, reason, mark)
 
 
 def parse_yaml(text: str) -> Any:

@@ -156,7 +156,7 @@ def test_an_input_that_leads_nowhere_is_refused_in_one_sentence(
         assert is_one_sentence(done := atlas(arguments)), (bad, done)
 
 
-@pytest.mark.parametrize("errno", ["ENOSPC", "EROFS", "EACCES", "EMFILE", "EIO"])
+@pytest.mark.parametrize("errno", ["ENOSPC", "EFBIG", "EROFS", "EACCES", "EMFILE", "EIO"])
 @pytest.mark.parametrize("command", ["import", "select", "export", "compare-selections"])
 def test_a_disk_or_system_that_refuses_is_said_in_one_sentence(
     command: str,
@@ -175,3 +175,13 @@ def test_a_disk_or_system_that_refuses_is_said_in_one_sentence(
     monkeypatch.setattr("atlas.store.record_files.os.fsync", refuse)
     done = atlas([*filled(command, places), "--out", str(tmp_path / "out.jsonl")])
     assert is_one_sentence(done), done
+
+
+@pytest.mark.parametrize("width", ["0", "1", "-5", "x", "99999999"])
+@pytest.mark.parametrize("command", ["settings", "show"])
+def test_a_terminal_of_any_width_gets_its_lines(
+    command: str, width: str, places: dict[str, str], atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    done = atlas(["settings"] if command == "settings" else ["show", places["run"]])
+    assert done[0] == 0, done

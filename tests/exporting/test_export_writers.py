@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from atlas.errors import RunError
+from atlas.errors import ConfigError, RunError
 from atlas.exporting import export_selection as exporting
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.kinds import Choice
-from atlas.store.record_files import written_whole
+from atlas.store.record_files import is_temporary, remove_temporary, written_whole
 from tests.conftest import make_trajectory
 from tests.opened_files import opens_of
 from tests.run_folders import write_selections, write_trajectories
@@ -131,3 +131,44 @@ def test_an_export_reads_each_run_once_and_holds_one_selection_at_a_time(tmp_pat
     opened = [opens_of(runs[0] / "trajectories.jsonl"), opens_of(runs[1] / "selections.jsonl")]
     export_selection(OPENAI, *runs, tmp_path / "x.jsonl")
     assert [count() for count in opened] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("m.jsonl", "m.jsonl.jsonl"),
+        ("m.jsonl", "m.jsonl.parquet"),
+        (f"{'x' * 40}a.jsonl", f"{'x' * 40}b.jsonl"),
+    ],
+)
+def test_a_writer_clears_away_only_what_was_left_of_its_own_file(
+    mine: str, others: str, tmp_path: Path
+) -> None:
+    runs = write_runs(tmp_path / "runs", 2, 0)
+    with written_whole(tmp_path / others) as file:
+        export_selection(OPENAI, *runs, tmp_path / mine)
+        file.write(b"whole")
+    assert (tmp_path / others).read_bytes() == b"whole"
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    kept = {}
+    for name in ("a.jsonl", "a.jsonl.manifest.json", "b.jsonl"):
+        with written_whole(tmp_path / name):
+            (made,) = (file for file in tmp_path.iterdir() if is_temporary(file))
+            kept[name] = made.name
+    for name in kept.values():
+        (tmp_path / name).touch()
+    remove_temporary(tmp_path, "a.jsonl", "a.jsonl.manifest.json")
+    assert [file.name for file in tmp_path.iterdir() if is_temporary(file)] == [kept["b.jsonl"]]
+
+
+@pytest.mark.parametrize("length", [256, 255, 249, 245, 241])
+def test_a_name_without_room_for_the_files_beside_it_is_refused(
+    length: int, tmp_path: Path
+) -> None:
+    runs = write_runs(tmp_path / "runs", 2, 0)
+    out = tmp_path / ("x" * (length - 6) + ".jsonl")
+    with pytest.raises(ConfigError, match=r"--out .* longer than the file system allows"):
+        export_selection(OPENAI, *runs, out)
+    export_selection(OPENAI, *runs, tmp_path / ("x" * 234 + ".jsonl"))

@@ -6,6 +6,7 @@ import json
 import lzma
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,48 @@ def test_parquet_rows_read_as_their_json_does(tmp_path: Path) -> None:
     [problem] = read_rows(tmp_path / "torn")
     assert isinstance(problem, Problem)
     assert "the parquet data is damaged" in problem.reason
+
+
+@pytest.mark.parametrize("place", ["column", "list"])
+def test_a_parquet_text_that_stands_once_and_is_repeated_is_bounded(
+    place: str, tmp_path: Path
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    num_texts = 400
+    texts = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * num_texts, pyarrow.int32()), pyarrow.array(["x" * (50 << 20)])
+    )
+    if place == "list":
+        ends = pyarrow.array([0, num_texts], pyarrow.int32())
+        texts = pyarrow.ListArray.from_arrays(
+            ends, pyarrow.StructArray.from_arrays([texts], ["content"])
+        )
+    parquet.write_table(
+        pyarrow.table({"messages": texts}),
+        tmp_path / "x.parquet",
+        compression="zstd",
+        dictionary_pagesize_limit=1 << 30,
+    )
+    assert (tmp_path / "x.parquet").stat().st_size < 5_000
+    started = time.process_time()
+    *_, problem = read_rows(tmp_path / "x.parquet")
+    assert time.process_time() - started < 10
+    assert isinstance(problem, Problem)
+    assert "decompression bomb" in problem.reason or "more than 512 MiB" in problem.reason
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 200])
+def test_parquet_texts_that_repeat_read_as_they_are(num_rows: int, tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [
+        {"messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": None}]}
+        for _ in range(num_rows)
+    ] + [{"messages": [{"role": "user", "content": f"{n}"} for n in range(9)], "system": "s"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
+    read = [row.value for row in read_rows(tmp_path / "x.parquet") if isinstance(row, SourceRow)]
+    assert [len(row["messages"]) for row in read] == [2] * num_rows + [9]
+    assert read[0] == {"messages": [{"role": "user", "content": "go"}, {"role": "assistant"}]}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,27 @@ def test_without_inspect_a_log_is_known_and_the_missing_package_named(
     assert detect_format(path) == "inspect"
     with pytest.raises(DependencyError, match=r"atlas-tuning\[inspect\]"):
         read_file("inspect", path)
+
+
+def test_a_text_that_many_messages_refer_to_is_bounded(tmp_path: Path) -> None:
+    path = write(tmp_path / "whole.eval", sample(), sample(id="two"))
+    name = "attachment://" + "a" * 32
+    with (
+        zipfile.ZipFile(path) as whole,
+        zipfile.ZipFile(tmp_path / "x.eval", "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for member in whole.namelist():
+            content = whole.read(member)
+            if member.startswith("samples/one"):
+                fields = json.loads(content)
+                fields["attachments"] = {"a" * 32: "y" * (20 << 20)}
+                fields["messages"] = [USER, *[DONE | {"content": name}] * 2_000]
+                content = json.dumps(fields).encode()
+            archive.writestr(member, content)
+    assert (tmp_path / "x.eval").stat().st_size < 100_000
+    started = time.process_time()
+    refused, kept = read_file("inspect", tmp_path / "x.eval")
+    assert time.process_time() - started < 20
+    assert isinstance(refused, Problem)
+    assert "a sample of 41," in refused.reason
+    assert isinstance(kept, Trajectory)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from atlas.errors import DataError
+from atlas.errors import DataError, RunError
 from atlas.records import Problem
 from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
+from atlas.store.run_folders import start_run
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
 
@@ -122,3 +123,34 @@ def test_a_file_that_may_not_be_read_costs_that_file(
         texts, problems = read(tmp_path / "out", tmp_path / "logs")
         assert texts == ["mine"]
         assert problems == {"b.jsonl": "the file cannot be read (Permission denied)"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"[" * 1000, b"{}"])
+@pytest.mark.parametrize("given", ["run", "", "*/*.jsonl", "run/trajectories.jsonl"])
+def test_a_run_with_a_damaged_manifest_is_not_read_as_a_strangers_folder(
+    damage: bytes, given: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    log = write(tmp_path / "x.jsonl", "mine")
+    read(folder / "run", log)
+    (folder / "run" / "manifest.json").write_bytes(damage)
+    with pytest.raises(RunError, match=r"manifest\.json cannot be read"):
+        read(tmp_path / "out", folder / given)
+
+
+def test_a_manifest_of_another_program_is_a_file_like_others(tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.jsonl", "mine")
+    (tmp_path / "logs" / "manifest.json").write_text("{")
+    texts, problems = read(tmp_path / "out", tmp_path / "logs")
+    assert texts == ["mine"]
+    assert [*problems] == ["manifest.json"]
+
+
+def test_an_unfinished_run_in_a_folder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.jsonl", "mine")
+    config = ImportConfig(paths=("x",))
+    start_run(tmp_path / "logs" / "run", "collect", config).close()
+    start_run(tmp_path / "logs" / "other", "select", config).close()
+    texts, problems = read(tmp_path / "out", tmp_path / "logs")
+    assert texts == ["mine"]
+    assert problems == {"run": "an unfinished run; finish it first"}

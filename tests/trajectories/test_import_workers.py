@@ -270,3 +270,13 @@ def test_chunks_hold_the_rows_of_the_file(lines: list[bytes], size: int, ends: b
         ]
     assert parts == whole
     assert all(len(chunk) <= size + 13 for _, chunk in chunks)
+
+
+def test_blank_lines_of_a_large_file_cost_little(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n \n" * 8_000_000 + chat("a"))
+    assert path.stat().st_size > import_workers.LARGE_FILE_BYTES
+    started = time.process_time()
+    made = run(path, tmp_path / "out", 1)
+    assert time.process_time() - started < 4
+    assert run(path, tmp_path / "two", 2)["trajectories.jsonl"] == made["trajectories.jsonl"]

@@ -65,6 +65,8 @@ def _explain(error: ImportError | OSError, kept: str) -> str | None:
         return None if missing is None else str(missing)
     if error.errno in DISK_FULL_ERRORS:
         return f"the disk is full. Free some space. {kept}"
+    if error.errno == errno.EFBIG:
+        return f"a file grew beyond the limit of the system. Raise it (ulimit -f). {kept}"
     if error.errno in OPEN_FILES_ERRORS:
         return f"too many files are open. Raise the limit (ulimit -n 4096). {kept}"
     if error.errno not in PATH_ERRORS:

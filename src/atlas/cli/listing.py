@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas.cli.settings_list import KindList, SettingsOf
 
 WIDEST = 100
+NARROWEST = 20
 
 
 @app.command()
@@ -35,7 +36,7 @@ def settings(
         raise ConfigError(
             f"'{command}' is not a command with settings. {nearest(command, CONFIG_OF)}"
         )
-    width = min(Console().width, WIDEST)
+    width = max(NARROWEST, min(Console().width, WIDEST))
     for part in list_settings(tuple(CONFIG_OF) if command is None else (command,)):
         say("\n".join(_lines_of(part, width)) + "\n")
 
@@ -57,7 +58,7 @@ def _lines_of(part: SettingsOf | KindList, width: int) -> Iterator[str]:
 
 def _wrapped(heading: str, text: str, width: int) -> list[str]:
     """A heading, and the text on the lines below it."""
-    inner = textwrap.wrap(text, max(20, width - 6))
+    inner = textwrap.wrap(text, max(NARROWEST, width - 6))
     return [
         *textwrap.wrap(heading, width, subsequent_indent="      "),
         *(f"      {line}" for line in inner),

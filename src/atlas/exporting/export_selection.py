@@ -97,7 +97,7 @@ def export_selection(
         DataError: no trajectory could be written.
     """
     trajectories, selection, out = map(Path, (trajectories, selection, out))
-    check_path(out, "--out")
+    check_path(out, "--out", longest_ending=PROBLEMS_ENDING)
     renderer = renderer or load_renderer_named(config.tokenizer, config.chat_template)
     dialect, name = dialect_of(config, renderer), config.dialect.name
     if out.suffix not in dialect.suffixes:
@@ -131,7 +131,8 @@ def _write(
     selected: Iterable[tuple[Trajectory, Selection]],
 ) -> Manifest:
     """Write the rows, the problems, and the manifest last."""
-    remove_temporary(out.parent, out.name)
+    problems = out.with_name(out.name + PROBLEMS_ENDING)
+    remove_temporary(out.parent, out.name, problems.name, _manifest_path(out).name)
     # An export that is killed before its end is known by this manifest, and starts over.
     started = write_manifest(_manifest_path(out), wanted)
     try:
@@ -144,7 +145,6 @@ def _write(
         for file in (out, _manifest_path(out)):
             file.unlink(missing_ok=True)
         raise
-    problems = out.with_name(out.name + PROBLEMS_ENDING)
     problems.unlink(missing_ok=True)
     if export.problems:
         write_records(problems, export.problems)

@@ -25,6 +25,9 @@ def hold_lock(lock: Path, path: Path) -> FileLock:
     try:
         held.acquire(blocking=False)
     except Timeout:
+        if not lock.exists():
+            # Where no file can be created, the library waits for a removed lock to come back.
+            raise RunError(f"no file can be created at {lock}. Choose another --out.") from None
         raise RunError(
             f"{path} is being written by another process. Wait for it, or choose another --out."
         ) from None

@@ -18,17 +18,18 @@ FAULTS = {
 }
 
 
-def check_path(path: StrPath, what: str = "the path") -> None:
+def check_path(path: StrPath, what: str = "the path", longest_ending: str = "") -> None:
     """Refuse a path that can neither be read nor written.
 
     Args:
         what: what the path is, for the message, such as `--out`.
+        longest_ending: of the names of files that are written beside it.
 
     Raises:
         ConfigError: it is empty, not UTF-8, too long, or a link to nothing.
     """
     text = os.fspath(path)
-    if reason := _fault(text):
+    if reason := _fault(text) or (longest_ending and _fault(text + longest_ending)):
         advice = "Give another path."
         raise ConfigError(f"{what} '{text}' cannot be used: {reason}. {advice}")
 

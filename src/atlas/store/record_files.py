@@ -30,8 +30,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
     Its name is its own, so that two processes that write `path` at once never mix their bytes.
     """
-    # The beginning of the name says what the file is; all of it could be too long.
-    temporary = path.with_name(f"{path.name[:32]}.{uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_start_of_temporary(path.name)}{uuid4().hex[:16]}.tmp")
     try:
         with temporary.open("xb", buffering=BUFFER_BYTES) as file:
             yield file
@@ -47,14 +46,23 @@ def is_temporary(file: Path) -> bool:
     return _TEMPORARY.fullmatch(file.name) is not None
 
 
-def remove_temporary(folder: Path, name: str = "") -> None:
-    """Remove what killed writers of this folder left, or those of its file `name`.
+def remove_temporary(folder: Path, *names: str) -> None:
+    """Remove what killed writers of this folder left, or only those of its files `names`.
 
     Only the holder of the lock may do this.
     """
+    starts = tuple(map(_start_of_temporary, names)) or ("",)
     for file in folder.glob("*.tmp"):
-        if is_temporary(file) and file.name.startswith(name[:32]):
+        if is_temporary(file) and file.name.startswith(starts):
             file.unlink(missing_ok=True)
+
+
+def _start_of_temporary(name: str) -> str:
+    """What the names of all temporary files of one file begin with, and those of no other file.
+
+    The beginning of the name says what the file is; all of it could be too long.
+    """
+    return f"{name[:32]}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
 
 
 class RecordWriter:

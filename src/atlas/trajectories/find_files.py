@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from atlas.errors import DataError
 from atlas.records import Problem
+from atlas.store.manifests import parse_manifest
 from atlas.store.paths import shown_path
 from atlas.store.readers import TRAJECTORY_FILES
 from atlas.store.run_folders import MANIFEST_FILE, Input, Manifest, read_manifest, relative_path
@@ -40,7 +41,7 @@ class FoundFile:
 class GivenPath:
     """A given path and its files. For a run folder, `digest` comes from its manifest.
 
-    `links` are those that were not followed.
+    `links` are those that were not followed, and runs that are not finished.
     """
 
     text: str
@@ -118,12 +119,15 @@ def spool_stdin(spool: Path, stdin: BinaryIO | None = None) -> None:
 
 
 class _Links:
-    """Decides which links are followed, and records the others."""
+    """Decides which links are followed, and records what is left out."""
 
     def __init__(self, follow: bool, left_out: list[Problem]) -> None:
         self.follow = follow
         self._left_out = left_out
         self._seen: set[str] = set()
+
+    def leave_out(self, name: str, reason: str) -> None:
+        self._left_out.append(Problem(where=name, reason=reason))
 
     def admits(self, path: Path, folder: Path, name: str) -> bool:
         """Whether a file or folder, found in `folder` under this name, is read."""
@@ -144,7 +148,7 @@ class _Links:
             where = "another folder of it" if is_inside else visible_line(shown_path(real))
             reason = f"a link to {where}, not followed; follow_links=true follows all links"
         if reason is not None:
-            self._left_out.append(Problem(where=name, reason=reason))
+            self.leave_out(name, reason)
             return False
         self._seen.add(real)
         return True
@@ -209,7 +213,10 @@ def _files_in(folder: Path, links: _Links) -> Iterator[FoundFile]:
         manifest = None if here == folder else _manifest_of(here)
         if manifest is not None:
             folders.clear()
-            if manifest.finished and manifest.command in TRAJECTORY_FILES:
+            if manifest.command in TRAJECTORY_FILES:
+                if not manifest.finished:
+                    links.leave_out(_name_in(folder, here), "an unfinished run; finish it first")
+                    continue
                 read_manifest(here)
                 file = here / TRAJECTORY_FILES[manifest.command]
                 yield FoundFile(file, _name_in(folder, file), is_run=True)
@@ -237,9 +244,19 @@ def _is_run(path: Path) -> bool:
 
 
 def _manifest_of(path: Path) -> Manifest | None:
+    """The manifest of a run folder. Other programs, too, write files of this name."""
+    file = path / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
-    except (OSError, ValueError):
+        return Manifest.model_validate_json(file.read_bytes())
+    except ValueError:
+        # What lies in a damaged run folder must not be read as if nobody knew its digests.
+        is_run = (path / "config.yaml").exists() and any(
+            (path / name).exists() for name in TRAJECTORY_FILES.values()
+        )
+        if is_run:
+            parse_manifest(file)
+        return None
+    except OSError:
         return None
 
 

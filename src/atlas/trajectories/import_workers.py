@@ -205,7 +205,7 @@ def serve() -> None:
 
 
 def _convert(chunk: _Chunk) -> Iterator[Item]:
-    rows = rows_of_lines(io.BytesIO(chunk.lines), chunk.file, chunk.first_index)
+    rows = rows_of_lines(io.BufferedReader(io.BytesIO(chunk.lines)), chunk.file, chunk.first_index)
     return convert_rows(rows, FORMAT.make(chunk.format).convert)
 
 

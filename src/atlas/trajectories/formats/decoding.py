@@ -30,7 +30,8 @@ NESTED_KEYS = (
 # A value takes up to a hundred times the memory of its text, which may be two bytes.
 MAX_VALUES = 5_000_000
 _OPENING, _CLOSING, _COUNTED = {*"[{", *b"[{"}, {*"]}", *b"]}"}, {*"[{,", *b"[{,"}
-_MARKS = r'"(?:[^"\\]|\\.)*+"|[][{},]'
+# A string without an end is one match, too: each of its quotes would look for the end again.
+_MARKS = r'"(?:[^"\\]|\\.)*+"?|[][{},]'
 _MARKS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
 _MARKS_OF_BYTES = re.compile(_MARKS.encode(), re.DOTALL)
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from atlas.config import Config
 from atlas.errors import DependencyError
@@ -36,6 +36,9 @@ from atlas.trajectories.formats.source_file import SourceFile
 # Correct, incorrect, no answer.
 VERDICTS = {"C": True, "I": False, "N": False}
 PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
+# Of a sample with its attachments written out.
+MAX_SAMPLE_CHARS = MAX_ROW_BYTES
+_ATTACHMENT = re.compile(r"attachment://([a-f0-9]{32})")
 _HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 
 
@@ -91,7 +94,11 @@ class InspectFormat:
         kind: Any = "eval" if is_archive else "json"
         try:
             _refuse_bomb(source) if is_archive else _refuse_large(source)
-            log = read_eval_log(file, header_only=is_archive, resolve_attachments=True, format=kind)
+            log = read_eval_log(file, header_only=is_archive, format=kind)
+            if any(sample.attachments for sample in log.samples or ()):
+                for sample in log.samples or ():
+                    _refuse_large_sample(sample)
+                log = read_eval_log(file, resolve_attachments=True, format=kind)
             summaries = read_eval_log_sample_summaries(file, format=kind) if is_archive else []
         except Exception as error:
             # Whatever the reader meets in a damaged log.
@@ -144,10 +151,15 @@ def _refuse_large(source: SourceFile) -> None:
 def _whole_sample(file: str, summary: Any) -> Any:
     from inspect_ai.log import read_eval_log_sample
 
+    which = {"id": summary.id, "epoch": summary.epoch, "format": "eval"}
     try:
-        return read_eval_log_sample(
-            file, id=summary.id, epoch=summary.epoch, resolve_attachments=True, format="eval"
-        )
+        sample = read_eval_log_sample(file, **which)
+        if sample.attachments:
+            _refuse_large_sample(sample)
+            sample = read_eval_log_sample(file, **which, resolve_attachments=True)
+        return sample
+    except BadRowError:
+        raise
     except Exception as error:
         # Whatever the reader meets in a damaged log.
         reason = f"not a sample that Inspect can read: {_first_line(error)}"
@@ -179,6 +191,28 @@ def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory
         source=Source(name="inspect", path=file_name, row=index, details=details),
         tools=_tools(sample),
     )
+
+
+def _refuse_large_sample(sample: Any) -> None:
+    """Raise BadRowError if memory might not hold a sample with its attachments written out.
+
+    A long text is stored once as an attachment; each place that refers to it gets a copy.
+    """
+    lengths = {name: len(text) for name, text in sample.attachments.items()}
+    size, waiting = 0, [value for name, value in vars(sample).items() if name != "attachments"]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                size += len(text)
+                size += sum(lengths.get(name, 0) for name in _ATTACHMENT.findall(text))
+            case BaseModel() as model:
+                waiting += vars(model).values()
+            case dict() as table:
+                waiting += table.values()
+            case list() as parts:
+                waiting += parts
+    if size > MAX_SAMPLE_CHARS:
+        raise BadRowError(f"a sample of {size:,} characters, more than {MAX_SAMPLE_CHARS:,}")
 
 
 def _fields(message: Mapping[str, Any]) -> dict[str, Any]:

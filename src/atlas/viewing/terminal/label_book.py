@@ -16,6 +16,7 @@ from atlas.errors import ConfigError, DataError
 from atlas.records import Label, LabelType
 from atlas.store.labels import read_labels
 from atlas.store.locks import hold_lock
+from atlas.store.paths import check_path
 from atlas.store.record_files import to_json, write_records, write_text
 
 
@@ -34,6 +35,7 @@ class LabelBook:
                 f"{path} does not end in .jsonl: labels are written as JSON Lines. "
                 "Choose another --out."
             )
+        check_path(path, "--out", longest_ending=".partial")
         if not path.parent.is_dir():
             raise ConfigError(
                 f"{path.parent} is not a folder, so {path.name} cannot be written there. "
