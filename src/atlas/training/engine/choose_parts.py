@@ -24,6 +24,7 @@ from atlas.errors import ModelError
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
 from atlas.training.engine.checks.equality import (
+    OF_PADDED,
     TOLERANCES,
     Measured,
     difference,
@@ -173,12 +174,14 @@ class _Trial:
         engine.put_in(())
         # With the model's own weights, and with larger ones if it can compute with these.
         self.plain = self._measure_plain()
+        own_share = self._influence_of_future()
         with enlarged_weights(model):
             larger = self._measure_plain()
             self.enlarges = larger.is_finite
             self.larger = larger if self.enlarges else self.plain
-            self.of_future = self._influence_of_future()
+            larger_share = self._influence_of_future() if self.enlarges else 0.0
             self.plain_long = self._run_long()
+        self.of_future = max(own_share, larger_share)
 
     def _measure_plain(self) -> Measured:
         try:
@@ -256,7 +259,8 @@ class _Trial:
             return None
         with torch.no_grad():
             found = self.engine.logits(self.long)
-        if problem := differing_logits(self.plain_long, found, self.dtype):
+        factor = 1.0 if "packing" in self.engine.parts else OF_PADDED.get(self.dtype, 1.0)
+        if problem := differing_logits(self.plain_long, found, self.dtype, factor):
             return f"{problem} in rows of {sum(len(one.labels) for one in self.long):,} tokens"
         return None
 
