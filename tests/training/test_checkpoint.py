@@ -15,7 +15,9 @@ FILES = (
     "weights.safetensors",
     "digests.json",
     "optimizer.pt",
+    "scheduler.pt",
     "rng_state.pth",
+    "since_log.json",
     "trainer_state.json",
 )
 
@@ -24,7 +26,9 @@ def write_state(folder: Path) -> Path:
     """A state as the Trainer writes it, its last file last."""
     save_state(folder, torch.nn.Linear(50, 1))
     torch.save({"step": torch.ones(50)}, folder / "optimizer.pt")
+    torch.save({"last_epoch": torch.ones(50)}, folder / "scheduler.pt")
     torch.save({"cpu": torch.ones(50)}, folder / "rng_state.pth")
+    (folder / "since_log.json").write_text('{"num_steps": 0, "sums": [[0.0, 0.0]]}')
     (folder / "trainer_state.json").write_text('{"global_step": 10}')
     return folder
 
@@ -46,6 +50,13 @@ def test_a_state_that_is_not_whole_gives_way_to_the_one_before(tmp_path: Path, f
     assert newest_state(tmp_path) == str(before)
     (before / "trainer_state.json").unlink()
     assert newest_state(tmp_path) is None
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "digests.json"])
+def test_a_state_that_lacks_a_file_gives_way_to_the_one_before(tmp_path: Path, file: str) -> None:
+    before = write_state(tmp_path / "checkpoint-5")
+    (write_state(tmp_path / "checkpoint-10") / file).unlink()
+    assert newest_state(tmp_path) == str(before)
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt"])

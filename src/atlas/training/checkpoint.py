@@ -22,6 +22,8 @@ from atlas.models.local.load import (
 )
 
 RESUME_FOLDER = "resume.partial"
+# Sums of a state that the Trainer does not keep.
+SINCE_LOG_FILE = "since_log.json"
 # If a write fails with less free space (in bytes) than this, the disk is considered full.
 FULL_DISK_BYTES = 2**20
 
@@ -171,8 +173,20 @@ def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
 
 
 def _is_complete(state: Path) -> bool:
+    from atlas.training.states import DIGESTS_FILE, WEIGHTS_FILE
+
+    # The Trainer begins anew with what is absent. The other names are those of sharded models.
+    needed = {WEIGHTS_FILE: ("pytorch_model_fsdp*", "global_step*")}
+    needed |= {"optimizer.pt": ("optimizer.bin", "optimizer_*", "global_step*")}
+    needed |= {"scheduler.pt": (), "rng_state*.pth": (), SINCE_LOG_FILE: ()}
     try:
         json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
+        # An earlier version wrote a state without digests, and less of it.
+        for name, others in needed.items() if (state / DIGESTS_FILE).exists() else ():
+            if not any(any(state.glob(pattern)) for pattern in (name, *others)):
+                return False
+        if (since := state / SINCE_LOG_FILE).exists():
+            json.loads(since.read_text(encoding="utf-8"))
         # The files of torch are zip archives, with a checksum of each part.
         for suffix in ("pt", "pth", "bin"):
             for file in state.glob(f"*.{suffix}"):

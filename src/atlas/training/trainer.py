@@ -21,15 +21,13 @@ from transformers import Trainer
 
 from atlas.errors import ModelError
 from atlas.store.record_files import write_text
+from atlas.training.checkpoint import SINCE_LOG_FILE
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.ranks import Ranks
 from atlas.training.states import check_state, digest_tensors, load_state, save_state
-
-# Sums of a state that the Trainer does not keep.
-SINCE_LOG_FILE = "since_log.json"
 
 
 def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
