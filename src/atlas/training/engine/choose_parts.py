@@ -45,7 +45,11 @@ from atlas.training.engine.checks.training_mode import (
 )
 from atlas.training.engine.checks.weights import enlarged_weights
 from atlas.training.engine.exact_engine import PARTS, Engine
-from atlas.training.engine.row_lengths import length_with_fixed_factors, tokens_of_mask_tables
+from atlas.training.engine.row_lengths import (
+    length_with_fixed_factors,
+    problem_of_lengths,
+    tokens_of_mask_tables,
+)
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 
@@ -216,11 +220,8 @@ class _Trial:
         """Why several sequences may not share a forward pass, as far as it is known in advance."""
         fixed = length_with_fixed_factors(self.engine.model)
         longest = max(self.longest or MOST_TOKENS, *(len(one.labels) for one in self.examples))
-        if fixed is not None and longest > fixed:
-            return (
-                "its rotary embedding takes its factors from the longest sequence of a pass "
-                f"(beyond {fixed:,} tokens)"
-            )
+        if problem := problem_of_lengths(fixed, longest):
+            return problem
         if self.of_future:
             return "later tokens change its results by rounding"
         return randomness_of_passes(self.model, self.examples[0])

@@ -39,12 +39,19 @@ def refuse_auxiliary_losses(config: Any) -> None:
         )
 
 
-def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
-    """What a pass in training draws for all of its sequences together; None: nothing."""
+def skipped_layers(model: Any) -> str | None:
+    """Which setting skips layers at random in training; None: none does."""
     for owner in _owners(model):
         for name, value in vars(owner).items():
             if _LAYER_DROP.search(name) and isinstance(value, float) and value > 0:
                 return f"it skips layers at random in training ({name}={value:g})"
+    return None
+
+
+def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
+    """What a pass in training draws for all of its sequences together; None: nothing."""
+    if problem := skipped_layers(model):
+        return problem
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
