@@ -26,6 +26,8 @@ RESUME_FOLDER = "resume.partial"
 SINCE_LOG_FILE = "since_log.json"
 # If a write fails with less free space (in bytes) than this, the disk is considered full.
 FULL_DISK_BYTES = 2**20
+# Tokens on which merged adapters are compared, and the share of the logits that is rounding.
+PROVING_TOKENS, MERGING_ROUNDS = 16, 1e-3
 
 
 def newest_state(folder: Path) -> str | None:
@@ -73,14 +75,14 @@ def save_checkpoint(
         merges: write the sum of base model and adapters as a whole model.
 
     Raises:
-        ModelError: the saved model is not the tuned one.
+        ModelError: the saved model is not the tuned one, or the sum computes something else.
     """
     temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
     _save_proved(temporary, model, weights)
     if merges:
         # Base and adapters are added in float32, also if the base was trained on in four bits.
         whole = load_model(ModelPlace(str(temporary), str(temporary)), "float32", "cpu")
-        _save_proved(temporary, whole.merge_and_unload(), None)
+        _save_proved(temporary, _merged(whole), None)
     tokenizer.save_pretrained(temporary)
     if base is not None and (merges or not hasattr(model, "peft_config")):
         for file in processor_files(base):
@@ -118,7 +120,8 @@ def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) ->
     # The second form has the names of transformers, as the model has them in memory.
     for form in ({}, {"save_original_format": False}) if is_whole else ({},):
         shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary, **options, **form)
+        with quiet_peft():
+            model.save_pretrained(temporary, **options, **form)
         if not (wrong := differing_tensors(temporary, model, weights)):
             return
     raise ModelError(
@@ -127,6 +130,48 @@ def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) ->
         "save and load this architecture. Install another version, then run the same command: the "
         "training goes on from its last state."
     )
+
+
+def _merged(adapted: Any) -> Any:
+    """The sum of a base model and its adapters, proved by its logits.
+
+    Raises:
+        ModelError: the sum computes something else.
+    """
+    import torch
+
+    adapted.eval()
+    ids = torch.arange(adapted.get_input_embeddings().weight.shape[0])[None, -PROVING_TOKENS:]
+    with torch.no_grad():
+        expected = adapted(input_ids=ids, use_cache=False).logits
+        _untie_adapted(adapted.get_base_model())
+        with quiet_peft():
+            whole = adapted.merge_and_unload()
+        found = whole(input_ids=ids, use_cache=False).logits
+    if not (found - expected).norm() <= MERGING_ROUNDS * expected.norm():
+        raise ModelError(
+            "the sum of base model and adapters computes other logits than both do together, so "
+            "it was not saved. Set lora.merge=false in another --out, or adapt other layers "
+            "(lora.target_modules)."
+        )
+    return whole
+
+
+def _untie_adapted(base: Any) -> None:
+    """Give the head a weight of its own if it shares one with the embedding and either is adapted.
+
+    The adapter of one would be added to both.
+    """
+    import torch
+
+    ends = base.get_input_embeddings(), base.get_output_embeddings()
+    if not any(hasattr(end, "get_base_layer") for end in ends):
+        return
+    inner = [end.get_base_layer() if hasattr(end, "get_base_layer") else end for end in ends]
+    if inner[1] is not None and inner[0].weight is inner[1].weight:
+        inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone())
+        for config in (base.config, base.config.get_text_config()):
+            config.tie_word_embeddings = False
 
 
 def _adapters(
@@ -176,9 +221,11 @@ def _is_complete(state: Path) -> bool:
     from atlas.training.states import DIGESTS_FILE, WEIGHTS_FILE
 
     # The Trainer begins anew with what is absent. The other names are those of sharded models.
-    needed = {WEIGHTS_FILE: ("pytorch_model_fsdp*", "global_step*")}
-    needed |= {"optimizer.pt": ("optimizer.bin", "optimizer_*", "global_step*")}
-    needed |= {"scheduler.pt": (), "rng_state*.pth": (), SINCE_LOG_FILE: ()}
+    needed: dict[str, tuple[str, ...]] = {
+        WEIGHTS_FILE: ("pytorch_model_fsdp*", "global_step*"),
+        "optimizer.pt": ("optimizer.bin", "optimizer_*", "global_step*"),
+        **dict.fromkeys(("scheduler.pt", "rng_state*.pth", SINCE_LOG_FILE), ()),
+    }
     try:
         json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
         # An earlier version wrote a state without digests, and less of it.
