@@ -15,7 +15,12 @@ from atlas.terminal.visible_text import print_text, print_whole, visible, visibl
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, Steps, count_costs, estimate_memory
-from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
+from atlas.training.examples import (
+    ExampleSet,
+    build_examples,
+    check_empty_steps,
+    problem_of_held_out,
+)
 from atlas.training.model_shape import ModelShape, measure_shape
 from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
@@ -45,6 +50,9 @@ def print_training_plan(
     notes = built.unwritten.notes(renderer, "selected steps")
     for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
         line(text)
+    if problem := problem_of_held_out(built, config):
+        line(f"training would stop here: {problem}")
+        return
     if not built.examples:
         line(
             "no token would be supervised: training would stop here. Raise max_tokens "
