@@ -260,6 +260,25 @@ def test_layers_that_are_skipped_at_random_are_skipped_for_one_sequence_at_a_tim
     assert chosen.one_by_one == "it skips layers at random in training (layerdrop=0.5)"
 
 
+def test_what_passes_of_training_leave_behind_is_seen() -> None:
+    model = tiny("llama").float()
+    layer = model.model.layers[0]
+    layer.register_buffer("seen", torch.zeros(32))
+
+    def keep(_: Any, __: Any, output: Tensor) -> Tensor:
+        if not layer.training:
+            return output
+        mixed = output + 1e-2 * layer.seen
+        layer.seen = 0.9 * layer.seen + 0.1 * output.detach().mean((0, 1))
+        return mixed
+
+    layer.register_forward_hook(keep)
+    chosen = choose_parts(model, EngineConfig())
+    assert set(chosen.left_out) == ROWS
+    assert chosen.one_by_one == "in training a pass changes the results of later ones"
+    assert not layer.seen.any(), "the check leaves nothing behind"
+
+
 def test_packed_attention_has_the_dropout_of_the_config() -> None:
     model = model_of(transformers.LlamaConfig(**SHAPE, attention_dropout=0.5))
     chosen, examples = choose_parts(model, EngineConfig()), nested_examples()

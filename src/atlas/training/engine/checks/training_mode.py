@@ -16,6 +16,7 @@ from torch import Tensor
 
 from atlas.errors import ModelError
 from atlas.training.engine.checks.equality import TOLERANCES, plain_logits
+from atlas.training.engine.checks.influence import ROUNDING
 from atlas.training.examples import TrainingExample
 
 _DROPOUT = re.compile(r"drop")
@@ -64,6 +65,8 @@ def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
             # Not if two passes differ in any case, as with sums in no fixed order.
             if torch.equal(found, again) and not torch.equal(found, other):
                 return "in training it draws random numbers other than dropout"
+            if not (again - found).norm() <= ROUNDING[found.dtype] * found.norm():
+                return "in training a pass changes the results of later ones"
             if not (found - expected).norm() <= TOLERANCES[expected.dtype] * expected.norm():
                 return "in training it computes something else, and it is not dropout"
     finally:
