@@ -14,6 +14,7 @@ from atlas.models.local.load import load_model, locate_model
 from atlas.store.run_folders import Manifest
 from atlas.training.checkpoint import differing_tensors
 from atlas.training.follower import RunFollower
+from atlas.training.states import seal_state
 from atlas.training.train_agent import train_agent
 from tests.training.renamed_families import RENAMED, tiny_renamed, write_renamed
 from tests.training.small_runs import make_runs, quick
@@ -99,6 +100,8 @@ def test_a_state_is_refused_if_one_tensor_is_not_the_saved_one(
     named = json.loads(digests.read_text())
     named["a tensor that is lost"] = "0"
     digests.write_text(json.dumps(named))
+    # As after a save that wrote the wrong tensors.
+    seal_state(out / IN_RESUME)
     with pytest.raises(
         RunError, match=r"1 of its .* are not the saved ones.*a tensor that is lost"
     ):

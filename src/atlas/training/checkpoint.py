@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +20,6 @@ from atlas.models.local.load import (
 )
 
 RESUME_FOLDER = "resume.partial"
-# Sums of a state that the Trainer does not keep.
-SINCE_LOG_FILE = "since_log.json"
 # If a write fails with less free space (in bytes) than this, the disk is considered full.
 FULL_DISK_BYTES = 2**20
 # Tokens on which merged adapters are compared, and the share of the logits that is rounding.
@@ -31,22 +27,21 @@ PROVING_TOKENS, MERGING_ROUNDS = 16, 1e-3
 
 
 def newest_state(folder: Path) -> str | None:
-    """The newest complete state.
-
-    The Trainer writes trainer_state.json last, but a disk may have damaged a file since.
+    """The newest complete state. A disk may have damaged one since it was sealed.
 
     Raises:
         RunError: the only complete states have no digests to prove their weights.
     """
-    from atlas.training.states import DIGESTS_FILE, is_intact
+    from atlas.training.states import DIGESTS_FILE, SEAL_FILE, is_intact
 
-    states = sorted(
-        folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True
-    )
-    whole = [state for state in states if _is_complete(state)]
-    if found := next((state for state in whole if is_intact(state)), None):
+    steps = ((state.name.removeprefix("checkpoint-"), state) for state in folder.glob("*-*"))
+    numbered = sorted((int(step), state) for step, state in steps if step.isdecimal())
+    states = [state for _, state in reversed(numbered) if (state / "trainer_state.json").is_file()]
+    if found := next((state for state in states if is_intact(state)), None):
         return str(found)
-    if old := next((state for state in whole if not (state / DIGESTS_FILE).exists()), None):
+    proofs = DIGESTS_FILE, SEAL_FILE
+    old = next((one for one in states if not any((one / name).exists() for name in proofs)), None)
+    if old is not None:
         raise RunError(
             f"{old} was written by an earlier version of atlas and cannot be resumed from: nothing "
             f"proves that its weights are the trained ones. Remove {folder} to train from the "
@@ -215,31 +210,3 @@ def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
         if "No space left" in str(error) or shutil.disk_usage(folder).free < FULL_DISK_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
-
-
-def _is_complete(state: Path) -> bool:
-    from atlas.training.states import DIGESTS_FILE, WEIGHTS_FILE
-
-    # The Trainer begins anew with what is absent. The other names are those of sharded models.
-    needed: dict[str, tuple[str, ...]] = {
-        WEIGHTS_FILE: ("pytorch_model_fsdp*", "global_step*"),
-        "optimizer.pt": ("optimizer.bin", "optimizer_*", "global_step*"),
-        **dict.fromkeys(("scheduler.pt", "rng_state*.pth", SINCE_LOG_FILE), ()),
-    }
-    try:
-        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
-        # An earlier version wrote a state without digests, and less of it.
-        for name, others in needed.items() if (state / DIGESTS_FILE).exists() else ():
-            if not any(any(state.glob(pattern)) for pattern in (name, *others)):
-                return False
-        if (since := state / SINCE_LOG_FILE).exists():
-            json.loads(since.read_text(encoding="utf-8"))
-        # The files of torch are zip archives, with a checksum of each part.
-        for suffix in ("pt", "pth", "bin"):
-            for file in state.glob(f"*.{suffix}"):
-                with zipfile.ZipFile(file) as archive:
-                    if archive.testzip() is not None:
-                        return False
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
-    return True
