@@ -127,14 +127,13 @@ def train(model, examples, epochs, batch_size, learning_rate, seed=0):
 def main():
     """The command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("chats", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--labels", type=Path)
+    for name in ("chats", "model", "out", "--labels"):
+        parser.add_argument(name, type=Path)
     parser.add_argument("--epochs", type=int, default=1)
     arguments = parser.parse_args()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.model)
-    model = transformers.AutoModelForCausalLM.from_pretrained(arguments.model)
+    options = {"trust_remote_code": False}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.model, **options)
+    model = transformers.AutoModelForCausalLM.from_pretrained(arguments.model, **options)
     labels = read_labels(arguments.labels) if arguments.labels else None
     examples = []
     for name, messages in read_chats(arguments.chats):

@@ -116,6 +116,17 @@ def test_a_vision_model_of_which_only_the_text_would_be_kept_is_refused(tmp_path
         read_model_settings(ModelPlace("m", str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["Emu3", "Mllama"])
+def test_a_text_model_that_could_not_be_loaded_again_is_refused_before_training(
+    name: str, tmp_path: Path
+) -> None:
+    config = getattr(transformers, f"{name}Config")()
+    config.architectures = [f"{name}ForCausalLM"]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"text model .{name}ForCausalLM. transformers saves in"):
+        read_model_settings(ModelPlace("m", str(tmp_path)))
+
+
 @pytest.mark.parametrize("family", ["jamba", "nemotron_h"])
 def test_a_length_that_binds_nothing_is_no_limit(family: str) -> None:
     config = RENAMED[family]()

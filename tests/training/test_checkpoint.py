@@ -9,14 +9,17 @@ import torch
 
 from atlas.errors import RunError
 from atlas.training.checkpoint import newest_state
-from atlas.training.states import save_state
+from atlas.training.states import save_state, seal_state
 
 FILES = (
     "weights.safetensors",
     "digests.json",
     "optimizer.pt",
+    "scheduler.pt",
     "rng_state.pth",
+    "since_log.json",
     "trainer_state.json",
+    "files.json",
 )
 
 
@@ -24,8 +27,11 @@ def write_state(folder: Path) -> Path:
     """A state as the Trainer writes it, its last file last."""
     save_state(folder, torch.nn.Linear(50, 1))
     torch.save({"step": torch.ones(50)}, folder / "optimizer.pt")
+    torch.save({"last_epoch": torch.ones(50)}, folder / "scheduler.pt")
     torch.save({"cpu": torch.ones(50)}, folder / "rng_state.pth")
+    (folder / "since_log.json").write_text('{"num_steps": 0, "sums": [[0.0, 0.0]]}')
     (folder / "trainer_state.json").write_text('{"global_step": 10}')
+    seal_state(folder)
     return folder
 
 
@@ -48,6 +54,28 @@ def test_a_state_that_is_not_whole_gives_way_to_the_one_before(tmp_path: Path, f
     assert newest_state(tmp_path) is None
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_state_that_lacks_a_file_gives_way_to_the_one_before(tmp_path: Path, file: str) -> None:
+    before = write_state(tmp_path / "checkpoint-5")
+    (write_state(tmp_path / "checkpoint-10") / file).unlink()
+    assert newest_state(tmp_path) == str(before)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".json")])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"global_step": 9}', '{"num_steps": "x"}'])
+def test_a_state_with_another_file_in_it_gives_way_to_the_one_before(
+    tmp_path: Path, file: str, content: str
+) -> None:
+    before = write_state(tmp_path / "checkpoint-5")
+    state = write_state(tmp_path / "checkpoint-10")
+    (state / file).write_text(content)
+    assert newest_state(tmp_path) == str(before)
+    (tmp_path / "checkpoint-x").mkdir()
+    other = write_state(tmp_path / "checkpoint-12")
+    torch.save({"step": torch.zeros(50)}, other / "optimizer.pt")
+    assert newest_state(tmp_path) == str(before)
+
+
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt"])
 def test_a_state_with_one_changed_bit_gives_way_to_the_one_before(
     tmp_path: Path, file: str
@@ -65,6 +93,7 @@ def test_a_state_with_one_changed_bit_gives_way_to_the_one_before(
 def test_a_state_without_digests_is_refused(tmp_path: Path) -> None:
     state = write_state(tmp_path / "checkpoint-10")
     (state / "digests.json").unlink()
+    (state / "files.json").unlink()
     (state / "weights.safetensors").rename(state / "model.safetensors")
     with pytest.raises(RunError, match="checkpoint-10 was written by an earlier version"):
         newest_state(tmp_path)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -83,6 +84,50 @@ def test_of_a_mixture_the_experts_that_a_token_goes_through_are_counted(tmp_path
     assert 2 * (32 * 32 + 16 * 32) <= shape.linear_weights <= 2 * (32 * 32 + 16 * 32) + 4 * 32, (
         "attention, and perhaps the router"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        (
+            "Llama",
+            {
+                "max_position_embeddings": 64,
+                "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
+            },
+            "takes its factors from the longest sequence of a pass (beyond 64 tokens)",
+        ),
+        ("OPT", {"layerdrop": 0.2, "word_embed_proj_dim": 32, "ffn_dim": 64}, "skips layers"),
+    ],
+)
+def test_a_dry_run_says_what_the_config_shows_about_passes(
+    kind: str,
+    changes: dict[str, object],
+    reason: str,
+    runs: tuple[Path, Path],
+    tokenizer: Any,
+    tmp_path: Path,
+) -> None:
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            **changes,
+        }
+    )
+    config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_training_plan(console, TrainConfig(model=str(tmp_path)), *runs)
+    text = console.export_text()
+    assert "each sequence has a forward pass of its own: " in text
+    assert reason in text
+    assert "+ no padding (off)" in text
 
 
 def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:

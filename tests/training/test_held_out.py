@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from atlas.errors import DataError
 from atlas.models.local.load import load_model, load_renderer, locate_model
 from atlas.records import CriticalStep, Selection
 from atlas.store.readers import read_selected, read_selections
+from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import ExampleSet, build_examples, choose_held_out
 from atlas.training.train_agent import train_agent
 from tests.run_folders import write_selections
@@ -122,6 +125,17 @@ def test_held_out_trajectories_without_a_supervised_token_are_an_error(
     selection = write_selections(tmp_path / "selection", chosen, runs[0])
     with pytest.raises(DataError, match=r"held_out=0.1 holds out 1 of 12 trajectories, and none"):
         train_agent(quick(tiny_model_folder, held_out=0.1), runs[0], selection, tmp_path / "run")
+
+
+def test_holding_out_all_trajectories_is_named_as_the_cause(
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    config = quick(tiny_model_folder, held_out=0.99)
+    with pytest.raises(DataError, match="holds out all 12 trajectories, so none is left to train"):
+        train_agent(config, *runs, tmp_path / "run")
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_training_plan(console, config, *runs)
+    assert "training would stop here: held_out=0.99 holds out all 12" in console.export_text()
 
 
 def replace_steps(selection: Selection, steps: tuple[CriticalStep, ...]) -> Selection:

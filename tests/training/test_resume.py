@@ -14,6 +14,7 @@ from atlas.models.local.load import load_model, locate_model
 from atlas.store.run_folders import Manifest
 from atlas.training.checkpoint import differing_tensors
 from atlas.training.follower import RunFollower
+from atlas.training.states import seal_state
 from atlas.training.train_agent import train_agent
 from tests.training.renamed_families import RENAMED, tiny_renamed, write_renamed
 from tests.training.small_runs import make_runs, quick
@@ -99,6 +100,8 @@ def test_a_state_is_refused_if_one_tensor_is_not_the_saved_one(
     named = json.loads(digests.read_text())
     named["a tensor that is lost"] = "0"
     digests.write_text(json.dumps(named))
+    # As after a save that wrote the wrong tensors.
+    seal_state(out / IN_RESUME)
     with pytest.raises(
         RunError, match=r"1 of its .* are not the saved ones.*a tensor that is lost"
     ):
@@ -181,3 +184,38 @@ def test_merged_adapters_are_a_whole_model_with_the_same_logits(
     with torch.no_grad():
         torch.testing.assert_close(whole(ids).logits, apart(ids).logits, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(whole(ids).logits, base(ids).logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("targets", [["lm_head", "q_proj"], ["embed_tokens"]])
+def test_merged_adapters_of_a_tied_embedding_or_head_change_only_theirs(
+    targets: list[str], runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft", reason="the lora extra is not installed")
+    for name, merge in (("apart", False), ("merged", True)):
+        lora = {"rank": 4, "merge": merge, "target_modules": targets}
+        train_agent(
+            quick(tiny_model_folder, lora=lora, learning_rate=1e-2, epochs=1),
+            *runs,
+            tmp_path / name,
+        )
+    apart, whole = (
+        load_model(locate_model(str(tmp_path / name)), "float32", "cpu")
+        for name in ("apart", "merged")
+    )
+    ids = torch.arange(30)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(whole(ids).logits, apart(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sum_that_computes_something_else_is_not_saved(
+    runs: tuple[Path, Path],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+    monkeypatch.setattr(peft.PeftModel, "merge_and_unload", lambda self: self.unload(), False)
+    config = quick(tiny_model_folder, lora={"rank": 4, "merge": True}, learning_rate=1e-2)
+    with pytest.raises(ModelError, match="computes other logits than both do together"):
+        train_agent(config, *runs, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()

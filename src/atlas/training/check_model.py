@@ -42,6 +42,11 @@ def _check_architecture(settings: Any, name: str) -> None:
             f"{name} is a {settings.architectures[0]}, of which only the text model ({loaded}) "
             "would be trained and saved, without its other parts. Save its text model and give it."
         )
+    if MODEL_FOR_CAUSAL_LM_MAPPING[type(settings)].config_class not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{name} is of type {settings.model_type}, whose text model ({loaded}) transformers "
+            "saves in a form that it does not load again. Use another model."
+        )
     stored = getattr(settings, "quantization_config", None) or {}
     method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
     if method is not None and method not in ("fp8", "mxfp4"):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,25 +22,26 @@ from atlas.models.local.load import (
 RESUME_FOLDER = "resume.partial"
 # If a write fails with less free space (in bytes) than this, the disk is considered full.
 FULL_DISK_BYTES = 2**20
+# Tokens on which merged adapters are compared, and the share of the logits that is rounding.
+PROVING_TOKENS, MERGING_ROUNDS = 16, 1e-3
 
 
 def newest_state(folder: Path) -> str | None:
-    """The newest complete state.
-
-    The Trainer writes trainer_state.json last, but the disk may damage a file later.
+    """The newest complete state. A disk may have damaged one since it was sealed.
 
     Raises:
         RunError: the only complete states have no digests to prove their weights.
     """
-    from atlas.training.states import DIGESTS_FILE, is_intact
+    from atlas.training.states import DIGESTS_FILE, SEAL_FILE, is_intact
 
-    states = sorted(
-        folder.glob("checkpoint-*"), key=lambda state: int(state.name.split("-")[1]), reverse=True
-    )
-    whole = [state for state in states if _is_complete(state)]
-    if found := next((state for state in whole if is_intact(state)), None):
+    steps = ((state.name.removeprefix("checkpoint-"), state) for state in folder.glob("*-*"))
+    numbered = sorted((int(step), state) for step, state in steps if step.isdecimal())
+    states = [state for _, state in reversed(numbered) if (state / "trainer_state.json").is_file()]
+    if found := next((state for state in states if is_intact(state)), None):
         return str(found)
-    if old := next((state for state in whole if not (state / DIGESTS_FILE).exists()), None):
+    proofs = DIGESTS_FILE, SEAL_FILE
+    old = next((one for one in states if not any((one / name).exists() for name in proofs)), None)
+    if old is not None:
         raise RunError(
             f"{old} was written by an earlier version of atlas and cannot be resumed from: nothing "
             f"proves that its weights are the trained ones. Remove {folder} to train from the "
@@ -71,14 +70,14 @@ def save_checkpoint(
         merges: write the sum of base model and adapters as a whole model.
 
     Raises:
-        ModelError: the saved model is not the tuned one.
+        ModelError: the saved model is not the tuned one, or the sum computes something else.
     """
     temporary, final = folder / f"{CHECKPOINT_FOLDER}.partial", folder / CHECKPOINT_FOLDER
     _save_proved(temporary, model, weights)
     if merges:
         # Base and adapters are added in float32, also if the base was trained on in four bits.
         whole = load_model(ModelPlace(str(temporary), str(temporary)), "float32", "cpu")
-        _save_proved(temporary, whole.merge_and_unload(), None)
+        _save_proved(temporary, _merged(whole), None)
     tokenizer.save_pretrained(temporary)
     if base is not None and (merges or not hasattr(model, "peft_config")):
         for file in processor_files(base):
@@ -116,7 +115,8 @@ def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) ->
     # The second form has the names of transformers, as the model has them in memory.
     for form in ({}, {"save_original_format": False}) if is_whole else ({},):
         shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary, **options, **form)
+        with quiet_peft():
+            model.save_pretrained(temporary, **options, **form)
         if not (wrong := differing_tensors(temporary, model, weights)):
             return
     raise ModelError(
@@ -125,6 +125,48 @@ def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) ->
         "save and load this architecture. Install another version, then run the same command: the "
         "training resumes from its last state."
     )
+
+
+def _merged(adapted: Any) -> Any:
+    """The sum of a base model and its adapters, proved by its logits.
+
+    Raises:
+        ModelError: the sum computes something else.
+    """
+    import torch
+
+    adapted.eval()
+    ids = torch.arange(adapted.get_input_embeddings().weight.shape[0])[None, -PROVING_TOKENS:]
+    with torch.no_grad():
+        expected = adapted(input_ids=ids, use_cache=False).logits
+        _untie_adapted(adapted.get_base_model())
+        with quiet_peft():
+            whole = adapted.merge_and_unload()
+        found = whole(input_ids=ids, use_cache=False).logits
+    if not (found - expected).norm() <= MERGING_ROUNDS * expected.norm():
+        raise ModelError(
+            "the sum of base model and adapters computes other logits than both do together, so "
+            "it was not saved. Set lora.merge=false in another --out, or adapt other layers "
+            "(lora.target_modules)."
+        )
+    return whole
+
+
+def _untie_adapted(base: Any) -> None:
+    """Give the head a weight of its own if it shares one with the embedding and either is adapted.
+
+    The adapter of one would be added to both.
+    """
+    import torch
+
+    ends = base.get_input_embeddings(), base.get_output_embeddings()
+    if not any(hasattr(end, "get_base_layer") for end in ends):
+        return
+    inner = [end.get_base_layer() if hasattr(end, "get_base_layer") else end for end in ends]
+    if inner[1] is not None and inner[0].weight is inner[1].weight:
+        inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone())
+        for config in (base.config, base.config.get_text_config()):
+            config.tie_word_embeddings = False
 
 
 def _adapters(
@@ -168,17 +210,3 @@ def full_disk_is_an_os_error(folder: Path) -> Iterator[None]:
         if "No space left" in str(error) or shutil.disk_usage(folder).free < FULL_DISK_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
-
-
-def _is_complete(state: Path) -> bool:
-    try:
-        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
-        # The files of torch are zip archives, with a checksum of each part.
-        for suffix in ("pt", "pth", "bin"):
-            for file in state.glob(f"*.{suffix}"):
-                with zipfile.ZipFile(file) as archive:
-                    if archive.testzip() is not None:
-                        return False
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
-    return True

@@ -14,9 +14,14 @@ from atlas.store.readers import limits_of, read_selected
 from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.config import EngineConfig, TrainConfig
-from atlas.training.costs import Cost, count_costs, estimate_memory
-from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
-from atlas.training.model_shape import measure_shape
+from atlas.training.costs import Cost, Steps, count_costs, estimate_memory
+from atlas.training.examples import (
+    ExampleSet,
+    build_examples,
+    check_empty_steps,
+    problem_of_held_out,
+)
+from atlas.training.model_shape import ModelShape, measure_shape
 from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
 
@@ -45,6 +50,9 @@ def print_training_plan(
     notes = built.unwritten.notes(renderer, "selected steps")
     for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
         line(text)
+    if problem := problem_of_held_out(built, config):
+        line(f"training would stop here: {problem}")
+        return
     if not built.examples:
         line(
             "no token would be supervised: training would stop here. Raise max_tokens "
@@ -75,6 +83,11 @@ def print_training_plan(
     )
     rates = f"{at_first} in the first step, at most {config.learning_rate:g}, {at_last} in the last"
     line(f"rate:        {rates if len(steps) > 1 else f'{at_first} in the only step'}")
+    if alone := _own_passes(shape, steps):
+        line(f"passes:      each sequence has a forward pass of its own: {alone}")
+        off = dict.fromkeys(("packing", "shared_prompts", "last_layer"), False)
+        engine = config.engine.model_copy(update=off)
+        config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
@@ -85,6 +98,14 @@ def print_training_plan(
     console.print(tokens, soft_wrap=True)
     if first.num_tail_tokens:
         line(f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)")
+
+
+def _own_passes(shape: ModelShape, steps: Steps) -> str | None:
+    """Why no sequences share a pass, as far as the config shows it."""
+    from atlas.training.engine.row_lengths import problem_of_lengths
+
+    longest = max(len(one.input_ids) for step in steps for one in step)
+    return problem_of_lengths(shape.fixed_length, longest) or shape.skipped_layers
 
 
 def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:

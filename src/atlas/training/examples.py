@@ -175,6 +175,23 @@ def choose_held_out(ids: Collection[str], share: float) -> frozenset[str]:
     return frozenset(sorted(ids, key=digest)[:number])
 
 
+def problem_of_held_out(examples: ExampleSet, config: TrainConfig) -> str | None:
+    """Why `config.held_out` cannot be used on these trajectories; None: it can, or is off."""
+    given = f"held_out={config.held_out:g} holds out"
+    total = examples.num_held_out + examples.num_trajectories
+    if config.held_out and total and not examples.num_trajectories:
+        return (
+            f"{given} all {total} trajectories, so none is left to train on. Lower held_out, or "
+            "remove it."
+        )
+    if config.held_out and not examples.held_out:
+        return (
+            f"{given} {examples.num_held_out} of {total} trajectories, and none of these has a "
+            "supervised token to compute a loss on. Raise held_out, or remove it."
+        )
+    return None
+
+
 def check_empty_steps(examples: ExampleSet, renderer: Renderer, config: TrainConfig) -> None:
     """Refuse selected steps of which only the end of turn is written.
 

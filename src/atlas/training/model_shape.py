@@ -21,6 +21,8 @@ class ModelShape:
         layer_outputs: entries per token that one layer keeps for its backward pass.
         adapter_weights: entries of all low-rank adapters; 0 without.
         reach: which matrices have no adapter, as text; None: all have one, or there are none.
+        fixed_length: up to how many tokens the rotary embedding has the same factors; None: always.
+        skipped_layers: which setting skips layers at random in training; None: none does.
     """
 
     num_layers: int
@@ -34,6 +36,8 @@ class ModelShape:
     num_parameters: int
     adapter_weights: int = 0
     reach: str | None = None
+    fixed_length: int | None = None
+    skipped_layers: str | None = None
 
 
 def measure_shape(location: str, config: TrainConfig) -> ModelShape:
@@ -44,6 +48,9 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     """
     import torch
     from transformers import AutoModelForCausalLM
+
+    from atlas.training.engine.checks.training_mode import skipped_layers
+    from atlas.training.engine.row_lengths import length_with_fixed_factors
 
     settings = read_config(location)
     with torch.device("meta"):
@@ -92,6 +99,8 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         num_parameters=num_parameters,
         adapter_weights=adapter_weights,
         reach=reach,
+        fixed_length=length_with_fixed_factors(model),
+        skipped_layers=skipped_layers(model),
     )
 
 

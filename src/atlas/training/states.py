@@ -9,6 +9,7 @@ keeps the name that it has in the model.
 |---|---|
 | weights.safetensors | trained parameters and all buffers; absent for a sharded model |
 | digests.json | the SHA-256 of every tensor, also of frozen ones; name -> digest |
+| files.json | what proves every other file, written last; a state without it is incomplete |
 
 FSDP and DeepSpeed write the weights of a sharded model in a form of their own.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,9 +31,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from atlas.errors import RunError
-from atlas.store.record_files import write_text
+from atlas.store.record_files import file_digest, write_text
 
-WEIGHTS_FILE, DIGESTS_FILE = "weights.safetensors", "digests.json"
+WEIGHTS_FILE, DIGESTS_FILE, SEAL_FILE = "weights.safetensors", "digests.json", "files.json"
+# Zip archives, with a checksum of each part.
+TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 MAX_NAMES = 3
 
 
@@ -91,15 +95,42 @@ def check_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
+def seal_state(folder: Path) -> None:
+    """Write what proves the files of a state, when all of them are there."""
+    write_text(folder / SEAL_FILE, json.dumps(_proofs(folder), indent=0, sort_keys=True) + "\n")
+
+
 def is_intact(folder: Path) -> bool:
-    """Whether the files of a state are complete, as far as the files themselves show it."""
+    """Whether a state was sealed and its files hold what was saved."""
     try:
+        if _proofs(folder) != json.loads((folder / SEAL_FILE).read_text(encoding="utf-8")):
+            return False
         digests = read_digests(folder)
         weights = folder / WEIGHTS_FILE
         found = digest_tensors(load_file(weights)) if weights.exists() else {}
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
         return False
     return all(digests.get(name) == digest for name, digest in found.items())
+
+
+def _proofs(folder: Path) -> dict[str, object]:
+    """What proves each file: digests, and the size alone of tensors in a form of their own."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): _proof(path)
+        for path in files
+        if path != folder / SEAL_FILE
+    }
+
+
+def _proof(file: Path) -> object:
+    if file.suffix in TORCH_SUFFIXES and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} is damaged")
+            return [[part.filename, part.CRC, part.file_size] for part in archive.infolist()]
+    size = file.stat().st_size
+    return file_digest(file) if file.suffix == ".json" else size
 
 
 def read_digests(folder: Path) -> dict[str, str]:

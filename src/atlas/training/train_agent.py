@@ -28,7 +28,12 @@ from atlas.terminal.progress import quiet_unless, say, show_progress
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, save_checkpoint
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.examples import ExampleSet, build_examples, check_empty_steps
+from atlas.training.examples import (
+    ExampleSet,
+    build_examples,
+    check_empty_steps,
+    problem_of_held_out,
+)
 from atlas.training.model_card import write_card
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
@@ -186,18 +191,14 @@ def _template_digest(renderer: Renderer) -> str:
 
 
 def _check_supervision(examples: ExampleSet, config: TrainConfig, out: Path) -> None:
+    if problem := problem_of_held_out(examples, config):
+        raise DataError(problem)
     if not examples.examples:
         reason = examples.problems[0].reason if examples.problems else "no step is selected"
         raise DataError(
             f"no token would be supervised in any of {examples.num_trajectories} trajectories (the "
             f"first: {reason}), so training would learn nothing. {out}/problems.jsonl has the "
             f"reason of each; if it is length, raise max_tokens above {config.max_tokens}."
-        )
-    if config.held_out and not examples.held_out:
-        raise DataError(
-            f"held_out={config.held_out:g} holds out {examples.num_held_out} of "
-            f"{examples.num_held_out + examples.num_trajectories} trajectories, and none of these "
-            "has a supervised token to compute a loss on. Raise held_out, or remove it."
         )
 
 

@@ -26,7 +26,13 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.ranks import Ranks
-from atlas.training.states import check_state, digest_tensors, load_state, save_state
+from atlas.training.states import (
+    check_state,
+    digest_tensors,
+    load_state,
+    save_state,
+    seal_state,
+)
 
 # A state's sums of loss and KL since the last log. The Trainer does not keep them.
 SINCE_LOG_FILE = "since_log.json"
@@ -110,6 +116,13 @@ class CriticalStepTrainer(Trainer):
         if self.args.should_save and output_dir is not None:
             since = {"num_steps": self._num_summed, "sums": sums}
             write_text(Path(output_dir) / SINCE_LOG_FILE, json.dumps(since) + "\n")
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        # Every rank has written its part by now.
+        self._ranks.gather(None)
+        if self.args.should_save:
+            seal_state(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:

@@ -212,6 +212,31 @@ def test_what_would_not_be_plain_training_is_refused(config: Any, problem: str) 
         choose_parts(model_of(config), EngineConfig())
 
 
+@pytest.mark.parametrize("size", [1e-1, 1e-4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("overflows", [False, True])
+def test_however_little_later_tokens_change_the_model_is_not_causal(
+    size: float, dtype: torch.dtype, overflows: bool
+) -> None:
+    model = tiny("llama").to(dtype)
+
+    def look_ahead(_: Any, __: Any, output: Tensor) -> Tensor:
+        return output + size * output.flip(1).cumsum(1).flip(1)
+
+    def overflow(_: Any, __: Any, output: Tensor) -> Tensor:
+        return torch.where(output.norm(dim=-1, keepdim=True) > largest, torch.inf, output)
+
+    layer = model.model.layers[0]
+    layer.register_forward_hook(look_ahead)
+    if overflows:
+        # A model that cannot compute with the enlarged weights of the check.
+        states = torch.randn(1, 50, 32, dtype=dtype)
+        largest = 4 * layer.mlp(states).norm(dim=-1).max().item()
+        layer.mlp.register_forward_hook(overflow)
+    with pytest.raises(ModelError, match="is not a causal model"):
+        choose_parts(model, EngineConfig())
+
+
 def test_a_model_whose_forward_pass_fails_is_refused_in_a_sentence() -> None:
     model = tiny("llama")
     model.model.layers[0].register_forward_hook(lambda *_: 1 / 0)
@@ -233,6 +258,25 @@ def test_layers_that_are_skipped_at_random_are_skipped_for_one_sequence_at_a_tim
     chosen = choose_parts(model_of(config), EngineConfig())
     assert set(chosen.left_out) == ROWS
     assert chosen.one_by_one == "it skips layers at random in training (layerdrop=0.5)"
+
+
+def test_what_passes_of_training_leave_behind_is_seen() -> None:
+    model = tiny("llama").float()
+    layer = model.model.layers[0]
+    layer.register_buffer("seen", torch.zeros(32))
+
+    def keep(_: Any, __: Any, output: Tensor) -> Tensor:
+        if not layer.training:
+            return output
+        mixed = output + 1e-2 * layer.seen
+        layer.seen = 0.9 * layer.seen + 0.1 * output.detach().mean((0, 1))
+        return mixed
+
+    layer.register_forward_hook(keep)
+    chosen = choose_parts(model, EngineConfig())
+    assert set(chosen.left_out) == ROWS
+    assert chosen.one_by_one == "in training a pass changes the results of later ones"
+    assert not layer.seen.any(), "the check leaves nothing behind"
 
 
 def test_packed_attention_has_the_dropout_of_the_config() -> None:

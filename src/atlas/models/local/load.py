@@ -291,6 +291,9 @@ def quiet_peft() -> Iterator[None]:
         # PEFT uses an old name, and sets patterns for joined experts that it does not find later.
         warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is", FutureWarning)
         warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
+        # A merge gives the head a weight of its own.
+        warnings.filterwarnings("ignore", "Model has .tie_word_embeddings=True", UserWarning)
+        warnings.filterwarnings("ignore", "Setting .save_embedding_layers. to", UserWarning)
         yield
 
 

@@ -24,6 +24,7 @@ from atlas.errors import ModelError
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
 from atlas.training.engine.checks.equality import (
+    OF_PADDED,
     TOLERANCES,
     Measured,
     difference,
@@ -44,7 +45,11 @@ from atlas.training.engine.checks.training_mode import (
 )
 from atlas.training.engine.checks.weights import enlarged_weights
 from atlas.training.engine.exact_engine import PARTS, Engine
-from atlas.training.engine.row_lengths import length_with_fixed_factors, tokens_of_mask_tables
+from atlas.training.engine.row_lengths import (
+    length_with_fixed_factors,
+    problem_of_lengths,
+    tokens_of_mask_tables,
+)
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 
@@ -173,12 +178,14 @@ class _Trial:
         engine.put_in(())
         # Larger weights are used only if the model computes finite numbers with them.
         self.plain = self._measure_plain()
+        own_share = self._influence_of_future()
         with enlarged_weights(model):
             larger = self._measure_plain()
             self.enlarges = larger.is_finite
             self.larger = larger if self.enlarges else self.plain
-            self.of_future = self._influence_of_future()
+            larger_share = self._influence_of_future() if self.enlarges else 0.0
             self.plain_long = self._run_long()
+        self.of_future = max(own_share, larger_share)
 
     def _measure_plain(self) -> Measured:
         try:
@@ -213,11 +220,8 @@ class _Trial:
         """Why several sequences may not share a forward pass, as far as it is known in advance."""
         fixed = length_with_fixed_factors(self.engine.model)
         longest = max(self.longest or MOST_TOKENS, *(len(one.labels) for one in self.examples))
-        if fixed is not None and longest > fixed:
-            return (
-                "its rotary embedding takes its factors from the longest sequence of a pass "
-                f"(beyond {fixed:,} tokens)"
-            )
+        if problem := problem_of_lengths(fixed, longest):
+            return problem
         if self.of_future:
             return "later tokens change its results by rounding"
         return randomness_of_passes(self.model, self.examples[0])
@@ -256,7 +260,8 @@ class _Trial:
             return None
         with torch.no_grad():
             found = self.engine.logits(self.long)
-        if problem := differing_logits(self.plain_long, found, self.dtype):
+        factor = 1.0 if "packing" in self.engine.parts else OF_PADDED.get(self.dtype, 1.0)
+        if problem := differing_logits(self.plain_long, found, self.dtype, factor):
             return f"{problem} in rows of {sum(len(one.labels) for one in self.long):,} tokens"
         return None
 

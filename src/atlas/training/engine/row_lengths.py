@@ -28,6 +28,20 @@ def length_with_fixed_factors(model: Any) -> int | None:
     return min(lengths, default=None)
 
 
+def problem_of_lengths(fixed: int | None, longest: int) -> str | None:
+    """Why sequences of up to `longest` tokens may not share a pass; None: they may.
+
+    Args:
+        fixed: what `length_with_fixed_factors` gives.
+    """
+    if fixed is None or longest <= fixed:
+        return None
+    return (
+        "its rotary embedding takes its factors from the longest sequence of a pass "
+        f"(beyond {fixed:,} tokens)"
+    )
+
+
 def forget_lengths(model: Any) -> None:
     """Reset dynamic NTK, so that its factors depend on the next pass only."""
     for module, prefix in _dynamic_rotaries(model):

@@ -19,6 +19,9 @@ from atlas.training.loss import sum_cross_entropy
 # in float64 models. The gradient of a whole tensor collects more rounding: this many times as much.
 TOLERANCES = {torch.float64: 2e-5, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 OF_GRADIENTS = 10.0
+# Of long sequences in padded rows, where the model makes its own masks. Enlarged weights enlarge
+# rounding too: in bf16 such logits are 3 to 10 % off those in float32, however they are computed.
+OF_PADDED = {torch.bfloat16: 3.0, torch.float16: 3.0}
 # A gradient below this share of the largest one may be only rounding. An example is the gradient of
 # the bias of the keys, which cancels in the softmax.
 NOISE = 1e-2
@@ -97,11 +100,12 @@ def difference(plain: Measured, found: Measured, dtype: torch.dtype) -> str | No
 
 
 def differing_logits(
-    plain: Sequence[Tensor], found: Sequence[Tensor], dtype: torch.dtype
+    plain: Sequence[Tensor], found: Sequence[Tensor], dtype: torch.dtype, factor: float = 1.0
 ) -> str | None:
     """Whether the logits of a sequence differ by more than rounding."""
+    allowed = factor * TOLERANCES[dtype]
     for expected, logits in zip(plain, found, strict=True):
-        if not (logits - expected).norm() <= TOLERANCES[dtype] * expected.norm():
+        if not (logits - expected).norm() <= allowed * expected.norm():
             return "its logits would not be the same"
     return None
 

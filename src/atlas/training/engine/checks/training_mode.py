@@ -17,6 +17,7 @@ from torch import Tensor
 
 from atlas.errors import ModelError
 from atlas.training.engine.checks.equality import TOLERANCES, plain_logits
+from atlas.training.engine.checks.influence import ROUNDING
 from atlas.training.examples import TrainingExample
 
 _DROPOUT = re.compile(r"drop")
@@ -40,12 +41,19 @@ def refuse_auxiliary_losses(config: Any) -> None:
         )
 
 
-def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
-    """What a training pass draws at random for all of its sequences together; None: nothing."""
+def skipped_layers(model: Any) -> str | None:
+    """Which setting skips layers at random in training; None: none does."""
     for owner in _owners(model):
         for name, value in vars(owner).items():
             if _LAYER_DROP.search(name) and isinstance(value, float) and value > 0:
                 return f"it skips layers at random in training ({name}={value:g})"
+    return None
+
+
+def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
+    """What a pass in training draws for all of its sequences together; None: nothing."""
+    if problem := skipped_layers(model):
+        return problem
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
@@ -59,6 +67,8 @@ def randomness_of_passes(model: Any, example: TrainingExample) -> str | None:
             # Then the difference proves nothing.
             if torch.equal(found, again) and not torch.equal(found, other):
                 return "in training it draws random numbers other than dropout"
+            if not (again - found).norm() <= ROUNDING[found.dtype] * found.norm():
+                return "in training a pass changes the results of later ones"
             if not (found - expected).norm() <= TOLERANCES[expected.dtype] * expected.norm():
                 return "in training it computes something else, and it is not dropout"
     finally:
