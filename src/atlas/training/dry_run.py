@@ -83,8 +83,8 @@ def print_training_plan(
         f"rate:        {at_first:.3g} in the first step, at most {config.learning_rate:g}, "
         f"{at_last:.3g} in the last"
     )
-    if alone := _own_passes(shape, steps):
-        line(f"passes:      each sequence has a forward pass of its own: {alone}")
+    if own_pass := _own_passes(shape, steps):
+        line(f"passes:      each sequence has a forward pass of its own: {own_pass}")
         off = dict.fromkeys(("packing", "shared_prompts", "last_layer"), False)
         engine = config.engine.model_copy(update=off)
         config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})
