@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import ConfigError, ModelError
@@ -22,6 +22,8 @@ KINDS = get_args(Scheduler)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+# The first call imports transformers.
+@settings(deadline=None)
 @given(ratio=st.floats(0, 1, exclude_max=True), num_steps=st.integers(1, 300))
 def test_every_step_has_a_rate_above_0_and_one_has_the_peak(
     kind: str, ratio: float, num_steps: int

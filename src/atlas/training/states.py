@@ -114,7 +114,7 @@ def is_intact(folder: Path) -> bool:
 
 
 def _proofs(folder: Path) -> dict[str, object]:
-    """What proves each file: digests, and the size alone of tensors in a form of their own."""
+    """What proves each file: digests, and only the size of tensors in a form of their own."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): _proof(path)
