@@ -74,8 +74,10 @@ def says_nothing(text: str) -> bool:
 class UnwrittenParts:
     """What one chat template leaves out.
 
-    Each response is rendered once more, without its history, so that the cost is linear in the
-    text. Other messages are rendered once for each sequence of roles.
+    Each response is rendered once more in a short conversation, so that the cost is linear in the
+    text; and once after the turn before it, if its text is not that of the short conversation.
+    Other messages are rendered once for each sequence of roles, and again if the text of the
+    conversation lacks them as they are.
 
     Args:
         write_response: renders messages and tools; returns the text of the last message.
