@@ -433,3 +433,13 @@ def test_a_text_that_spells_a_marker_hides_no_loss(number: int) -> None:
     said = after_result(Message(role="assistant", content="Done."), marker)
     phi = REAL["phi-3"][0]
     assert "results" in phi.tokenize_trajectory(said)[0].unwritten[NO_STEP]
+
+
+@pytest.mark.parametrize("nothing", ["\n" * 99, " \t" * 50, "<think>" + "\n" * 99 + "</think>"])
+def test_a_long_response_of_white_space_says_nothing(nothing: str) -> None:
+    renderer = renderer_of(PLAIN)
+    made = conversation(
+        Message(role="assistant", content=nothing), Message(role="assistant", content="< yes" * 9)
+    )
+    examples = renderer.tokenize_trajectory(made)
+    assert count_unwritten(examples, renderer, {0, 1}).empty == ((made.id, 0),)
