@@ -137,7 +137,7 @@ def test_numbers_of_numpy_and_messages_as_mappings_are_taken() -> None:
 @pytest.mark.parametrize(
     ("turn", "said"),
     [
-        (ValueError("lost"), "the expert broke: ValueError: lost"),
+        (ValueError("lost"), "the expert raised ValueError: lost"),
         (None, "the expert returned None"),
         (ExpertTurn(assistant("push"), "critical"), "expected an ExpertTurn"),  # type: ignore[arg-type]
         (ExpertTurn(user("push")[0], Annotation()), "its role is 'user'"),

@@ -12,6 +12,7 @@ from atlas.rendering.renderer import Renderer
 from tests.templates import CHATML, tiny_tokenizer
 
 DAY = date(2024, 2, 29)
+FORMS = ("%%Y is %Y%%", "%Y%%d", "%f", "%_d %-e", "%^a, %^B", "%Ey %Od", "%-Y", "%G-W%V-%u", "%c")
 
 
 def renderer_with(template: str, day: date | None = None) -> Renderer:
@@ -21,7 +22,7 @@ def renderer_with(template: str, day: date | None = None) -> Renderer:
 
 
 def test_a_template_writes_the_day_of_the_renderer_in_every_format() -> None:
-    for form in ("%d %b %Y", "%B %d, %Y", "%Y-%m-%d", "%A %-d. %m. %y, %H:%M:%S"):
+    for form in ("%d %b %Y", "%B %d, %Y", "%Y-%m-%d", "%A %-d. %m. %y, %H:%M:%S", *FORMS):
         direct = renderer_with(f"{{{{ strftime_now('{form}') }}}}|" + CHATML, DAY)
         held = renderer_with(
             "{%- macro today() -%}{%- if strftime_now is defined -%}"
@@ -42,7 +43,14 @@ def test_without_a_day_the_template_writes_today() -> None:
 
 
 @pytest.mark.parametrize(
-    "drawn", ["{{ ['a', 'b'] | random }}", "{{ lipsum(n=1) }}", "{% set a = [1] |random %}"]
+    "drawn",
+    [
+        "{{ ['a', 'b'] | random }}",
+        "{{ lipsum(n=1) }}",
+        "{% set a = [1] |random %}",
+        "{{ [[1, 2]] | map('random') | first }}",
+        "{% set l = lipsum %}{{ l(n=1) }}",
+    ],
 )
 def test_a_template_that_draws_its_text_is_refused(drawn: str) -> None:
     with pytest.raises(ModelError, match="random text"):
@@ -51,3 +59,10 @@ def test_a_template_that_draws_its_text_is_refused(drawn: str) -> None:
 
 def test_a_word_that_looks_like_it_is_not_refused() -> None:
     renderer_with("{# random #}a random lipsum(1) {{ 'x|random' }}" + CHATML)
+
+
+def test_a_date_in_a_form_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ModelError, match="a date in the unknown form %10Y"):
+        renderer_with("{{ strftime_now('%10Y') }}" + CHATML).render(
+            [Message(role="user", content="hi")]
+        )

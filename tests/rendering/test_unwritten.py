@@ -356,3 +356,90 @@ def test_the_number_of_extra_renderings_grows_with_the_steps_only(num_steps: int
     renderer.tokenize_trajectory(conversation(*responses, tools=(SCHEMA,)))
     assert len(rendered) <= num_steps + 4
     assert max(rendered) <= 3
+
+
+def after_result(response: Message, seen: str = "1") -> Trajectory:
+    """A first step with a call, then its result and a response."""
+    made = with_result(RESULT.model_copy(update={"content": seen}))
+    last = made.steps[1].model_copy(update={"response": response})
+    return made.model_copy(update={"steps": (made.steps[0], last)})
+
+
+FOLLOWS_RESULT = "messages[loop.index0 - 1].role == 'tool'"
+NO_ARGUMENTS = CALL.model_copy(update={"arguments": "{}"})
+LONG = RESULT.content + " " + "You see a door.\n" * 9
+
+
+@pytest.mark.parametrize("call", [CALL, NO_ARGUMENTS])
+@pytest.mark.parametrize("is_dropped", [FOLLOWS_RESULT, "loop.index0 >= 3"])
+def test_a_loss_that_depends_on_what_comes_before_is_found(call: ToolCall, is_dropped: str) -> None:
+    response = Message(role="assistant", content="Look at it.", tool_calls=(call,))
+    whole = template_of("json", True, True)
+    without_call = whole.replace(
+        "m.tool_calls or []", f"([] if {is_dropped} else m.tool_calls or [])"
+    )
+    without_text = whole.replace(
+        "{{ m.content }}", f"{{{{ '' if m.tool_calls and {is_dropped} else m.content }}}}"
+    )
+    for template, lost in ((whole, None), (without_call, "calls"), (without_text, "text")):
+        renderer = renderer_of(template)
+        examples = renderer.tokenize_trajectory(after_result(response))
+        found = {part for example in examples for part in example.unwritten.get(1, ())}
+        assert found == ({lost} if lost else set())
+
+
+@pytest.mark.parametrize(
+    "value", ["'' if value is boolean else value", "value or ''", "value if value is string"]
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_truth_values_that_are_left_out_are_a_loss(value: str, given: bool) -> None:
+    call = CALL.model_copy(update={"arguments": json.dumps({"door": given})})
+    written = SPELLINGS["python"][0].replace("~ value ~", f"~ ({value}) ~")
+    for expected, spelling in ((set(), SPELLINGS["python"][0]), ({"calls"}, written)):
+        template = template_of("nothing", True, True).replace(
+            "m.tool_calls or [] %}", "m.tool_calls or [] %}" + spelling
+        )
+        found = lost_of(renderer_of(template), Message(role="assistant", tool_calls=(call,)))
+        # `value or ''` writes one of the two, and it can be told apart.
+        assert found == (set() if " or " in value else expected)
+
+
+@pytest.mark.parametrize(
+    ("cut", "is_lost"),
+    [
+        ("m.content[:30]", True),
+        ("m.content.split('\\n')[0]", True),
+        ("m.content[-30:]", True),
+        ("m.content | tojson", False),
+        ("m.content | replace('\\n', ' ')", False),
+        ("m.content | trim", False),
+    ],
+)
+def test_a_piece_of_an_observation_that_is_not_written_is_a_loss(cut: str, is_lost: bool) -> None:
+    template = template_of("json", True, True).replace(
+        "{{ m.content }}", "{{ m.content if m.role == 'assistant' else " + cut + " }}"
+    )
+    trajectory = after_result(Message(role="assistant", content="Done."), LONG)
+    (example,) = renderer_of(template).tokenize_trajectory(trajectory)
+    assert ("results" in example.unwritten[NO_STEP]) == is_lost
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_text_that_spells_a_marker_hides_no_loss(number: int) -> None:
+    marker = f"zqmark{number:04}kx"
+    response = Message(role="assistant", content=f"{marker} is a word.", tool_calls=(CALL,))
+    assert lost_of(renderer_of(template_of("nothing", True, True)), response) == {"calls"}
+    assert not lost_of(renderer_of(template_of("json", True, True)), response)
+    said = after_result(Message(role="assistant", content="Done."), marker)
+    phi = REAL["phi-3"][0]
+    assert "results" in phi.tokenize_trajectory(said)[0].unwritten[NO_STEP]
+
+
+@pytest.mark.parametrize("nothing", ["\n" * 99, " \t" * 50, "<think>" + "\n" * 99 + "</think>"])
+def test_a_long_response_of_white_space_says_nothing(nothing: str) -> None:
+    renderer = renderer_of(PLAIN)
+    made = conversation(
+        Message(role="assistant", content=nothing), Message(role="assistant", content="< yes" * 9)
+    )
+    examples = renderer.tokenize_trajectory(made)
+    assert count_unwritten(examples, renderer, {0, 1}).empty == ((made.id, 0),)

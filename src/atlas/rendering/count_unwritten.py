@@ -11,8 +11,8 @@ from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 from atlas.rendering.unwritten import WORDS, Part, name_parts, says_nothing
 
-# A response with more tokens than this before its end of turn says something.
-MAX_TOKENS_OF_NOTHING = 16
+# As many tokens show of most responses that they say something.
+NUM_FIRST_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ def renders_empty(example: TokenizedExample, step: int, renderer: Renderer) -> b
     said = tuple(example.token_ids[example.step_of_token == step].tolist())
     end = next((end for end in renderer.ends if said[-len(end) :] == end), ())
     said = said[: len(said) - len(end)]
-    if len(said) > MAX_TOKENS_OF_NOTHING:
+    beginning = str(renderer.tokenizer.decode(said[:NUM_FIRST_TOKENS])).lstrip()
+    if beginning and not beginning.startswith("<"):
+        # It is neither white space nor a think tag, so a long text need not be decoded.
         return False
     return says_nothing(str(renderer.tokenizer.decode(said)))
 

@@ -15,16 +15,20 @@ import jinja2
 from atlas.errors import ModelError
 
 _CLOCK = "strftime_now"
+# `%%` is a percent sign, so what stands between two of them is written on its own.
 _MACRO = (
-    "{%- macro strftime_now(format) -%}{%- set pinned = namespace(text=format) -%}"
-    "{%- for directive, value in pinned_day.items() -%}"
+    "{%- macro strftime_now(format) -%}{%- for piece in format.split('%%') -%}"
+    "{%- set pinned = namespace(text=piece) -%}"
+    "{%- for directive, value in pinned_day.items() if directive in piece -%}"
     "{%- set pinned.text = pinned.text | replace(directive, value) -%}{%- endfor -%}"
-    "{{- pinned.text -}}{%- endmacro -%}"
+    "{%- if '%' in pinned.text -%}"
+    "{{- raise_exception('a date in the unknown form ' ~ format) -}}{%- endif -%}"
+    "{{- '' if loop.first else '%' -}}{{- pinned.text -}}{%- endfor -%}{%- endmacro -%}"
 )
-# All directives of strftime. Those of the time of day are written for midnight.
+# All directives of strftime that are the same all day or are set to midnight.
+_LETTERS = "aAbBcdDeFfgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"
 _DIRECTIVES = [
-    *(f"%{letter}" for letter in "aAbBcdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"),
-    *(f"%-{letter}" for letter in "dHIjmMSy"),
+    f"%{flag}{letter}" for flag in ("", *"-_0^#EO") for letter in _LETTERS if flag != letter
 ]
 # Functions and filters of Jinja that write another text each time.
 _RANDOM = {"random", "lipsum"}
@@ -53,8 +57,13 @@ def refuse_random(template: str, name: str) -> None:
         return
     words = [(kind, text) for _, kind, text in tokens if kind != "whitespace"]
     for (_, before), (kind, word), (_, after) in zip(words, words[1:], words[2:], strict=False):
-        is_used = (before == "|" and word == "random") or (word == "lipsum" and after == "(")
-        if kind == "name" and word in _RANDOM and is_used:
+        if kind == "string" and before == "(":
+            # `map('random')` calls a filter by its name.
+            word, is_used = word[1:-1], word[1:-1] == "random"
+        else:
+            is_used = kind == "name" and (before == "|" or word == "lipsum")
+            is_used &= before != "." and after != "="
+        if word in _RANDOM and is_used:
             raise ModelError(
                 f"the chat template of {name} writes random text ({word}), so the tokens of a "
                 "training could not be reproduced. Use a template without it."

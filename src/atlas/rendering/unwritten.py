@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, groupby
 from typing import Any, Literal, get_args
 
 from atlas.errors import ModelError
 from atlas.records import Message, Role, ToolCall
+from atlas.rendering.call_arguments import argument_keys, argument_values, change_truth
 from atlas.rendering.chat_messages import END_OF_THINKING, THINK
+from atlas.rendering.markers import (
+    MARKER,
+    NUMBER_MARKER,
+    WORD_MARKER,
+    PlaceInText,
+    agrees,
+    mark_schema,
+    squeeze,
+)
 from atlas.rendering.openai_messages import decode_arguments, encode_arguments
 
 # Parts of a response, then parts of what stands before it.
@@ -45,10 +54,9 @@ EXAMPLE_TOOL = {
         "parameters": {"type": "object", "properties": {}},
     },
 }
+# The text of a message whose own does not matter.
+_STAND_IN = "x"
 _TAG = re.compile(f"({THINK}|{END_OF_THINKING})")
-# In numbers, a marker is a number.
-_MARKER = re.compile(r"zqmark\d+kx|8190\d{6}")
-WORD_MARKER, NUMBER_MARKER = "zqmark{:04}kx", "8190{:06}"
 
 
 def name_parts(parts: Iterable[Part]) -> str:
@@ -66,8 +74,10 @@ def says_nothing(text: str) -> bool:
 class UnwrittenParts:
     """What one chat template leaves out.
 
-    Each response is rendered once more, without its history, so that the cost is linear in the
-    text. Other messages are rendered once for each sequence of roles.
+    Each response is rendered once more in a short conversation, so that the cost is linear in the
+    text; and once after the turn before it, if its text is not that of the short conversation.
+    Other messages are rendered once for each sequence of roles, and again if the text of the
+    conversation lacks them as they are.
 
     Args:
         write_response: renders messages and tools; returns the text of the last message.
@@ -86,33 +96,54 @@ class UnwrittenParts:
         written: str,
         tools: Tools = (),
         history: Callable[[], Sequence[Message]] = list,
+        is_exact: bool = True,
     ) -> tuple[Part, ...]:
         """The parts of a response that its text `written` lacks.
 
         Args:
             tools: the tool schemas of its conversation.
-            history: makes the messages before it, in case the template refuses it without them.
+            history: makes the messages before it, in case the template refuses it without them, or
+                writes it in another way.
+            is_exact: whether `written` is its text only, not that of a conversation with it.
         """
         kinds = {part for part, _ in _segments(message.content)}
         holds_text_only = not (message.reasoning or message.tool_calls or "reasoning" in kinds)
         if holds_text_only and _holds(written, message.content):
             # Nothing else in this text could be equal.
             return ()
-        marks = _Marks()
+        marks = _Marks(message)
         marked = marks.mark(message)
-        try:
-            there = self.write_response([ASKED, marked], [EXAMPLE_TOOL] if tools else [])
-        except ModelError:
-            try:
-                there = self.write_response([*history(), marked], tools)
-            except ModelError:
-                # The template refuses the markers, for example unknown names of tools.
-                return _not_found(message, written)
-        found = set(_MARKER.findall(there))
+        example: Tools = [EXAMPLE_TOOL] if tools else []
+        before: tuple[Sequence[Message], Tools] = ([ASKED], example)
+        there = self._try_response(marked, *before)
+        is_same = there is not None and agrees(there, written, is_exact)
+        if not is_same and (earlier := history()):
+            # The template refuses it there, or what it writes depends on what comes before.
+            before = (earlier, tools)
+            there = self._try_response(marked, *before) or there
+            is_same = there is not None and agrees(there, written, is_exact)
+        if there is None:
+            # The template refuses the markers, for example unknown names of tools.
+            return _not_found(message, written)
+        found = set(MARKER.findall(there))
         missing = {part for part, marker in marks.given if marker not in found}
-        if not all(_is_in(key, written) for key in _keys(message)):
+        if not all(_is_in(key, written) for key in argument_keys(message)):
+            missing.add("calls")
+        if not is_same:
+            missing.update(_not_found(message, written))
+        # Truth values cannot be marked, but they can be changed.
+        changed = change_truth(marked)
+        if changed != marked and self._try_response(changed, *before) == there:
             missing.add("calls")
         return _in_order(missing)
+
+    def _try_response(
+        self, message: Message, before: Sequence[Message], tools: Tools
+    ) -> str | None:
+        try:
+            return self.write_response([*before, message], tools)
+        except ModelError:
+            return None
 
     def of_context(
         self, owned: Sequence[tuple[Message, int]], written: str | None, tools: Tools = ()
@@ -125,7 +156,7 @@ class UnwrittenParts:
         """
         missing: set[Part] = set()
         before: Message | None = None
-        there = None if written is None else cache(lambda: _squeeze(written))
+        there = None if written is None else PlaceInText(written)
         for is_response, group in groupby(owned, lambda pair: pair[0].role == "assistant"):
             run = list(group)
             if not is_response:
@@ -135,18 +166,18 @@ class UnwrittenParts:
             for message, step in run:
                 # A turn of the prompt, such as an example with a call.
                 if step < 0:
-                    missing.update(self.of_response(message, written or "", tools))
+                    missing.update(self.of_response(message, written or "", tools, is_exact=False))
         if tools and self._loses_schemas(owned[0][0] if owned else ASKED, tools):
             missing.add("schemas")
         return _in_order(missing)
 
     def _of_run(
-        self, run: Sequence[Message], before: Message | None, there: Callable[[], str] | None
+        self, run: Sequence[Message], before: Message | None, there: PlaceInText | None
     ) -> set[Part]:
         """What is lost of neighboring messages that follow the response `before`.
 
         Args:
-            there: makes the text of the conversation, without white space.
+            there: the place in the text of the conversation.
         """
         num_calls = None if before is None else len(before.tool_calls)
         shape = (num_calls, *((message.role, bool(message.content.strip())) for message in run))
@@ -157,12 +188,25 @@ class UnwrittenParts:
                 if there is None:
                     return set()
                 # This depends on the texts, so it is not kept.
-                lost = [message for message in run if _squeeze(message.content) not in there()]
+                lost = [message for message in run if not there.holds(message.content)]
                 return {PART_OF_ROLE[message.role] for message in lost}
-        return set(self._of_runs[shape])
+        contents = [message.content for message in run]
+        if there is None or there.passes(contents):
+            return set(self._of_runs[shape])
+        # It is written in other letters, or a piece of it is not.
+        try:
+            return set(self._of_runs[shape] | self._probe_run(run, num_calls, in_lines=True))
+        except ModelError:
+            return set(self._of_runs[shape])
 
-    def _probe_run(self, run: Sequence[Message], num_calls: int | None) -> frozenset[Part]:
-        markers = [WORD_MARKER.format(number) for number in range(len(run))]
+    def _probe_run(
+        self, run: Sequence[Message], num_calls: int | None, in_lines: bool = False
+    ) -> frozenset[Part]:
+        """What a template does not write of these messages in a short conversation.
+
+        Args:
+            in_lines: whether each line gets markers; otherwise one stands for the whole text.
+        """
         lead: list[Message] = []
         if num_calls is not None:
             calls = [
@@ -170,31 +214,32 @@ class UnwrittenParts:
             ]
             lead = [ASKED, Message(role="assistant", content="" if calls else "This.")]
             lead[1] = lead[1].model_copy(update={"tool_calls": tuple(calls)})
-        ids = count()
+        ids, marks = count(), _Marks(*run)
         marked = []
-        for message, marker in zip(run, markers, strict=True):
-            update = {"content": marker if message.content.strip() else message.content}
+        for message in run:
+            part = PART_OF_ROLE[message.role]
+            text = message.content
+            if text.strip():
+                text = marks.mark_text(part, text if in_lines else _STAND_IN)
+            update = {"content": text}
             if message.role == "tool":
                 update |= {"tool_call_id": CALL_ID.format(next(ids)), "name": "look"}
             marked.append(message.model_copy(update=update))
         there = self.write_context([*lead, *marked], [EXAMPLE_TOOL] if num_calls else [])
-        return frozenset(
-            PART_OF_ROLE[message.role]
-            for message, marker in zip(run, markers, strict=True)
-            if message.content.strip() and marker not in there
-        )
+        found = set(MARKER.findall(there))
+        return frozenset(part for part, marker in marks.given if marker not in found)
 
     def _loses_schemas(self, first: Message, tools: Tools) -> bool:
         known, loses = self._schemas
         if list(known) == list(tools):
             return loses
         numbers = count()
-        marked = [_mark_schema(tool, numbers) for tool in tools]
+        marked = [mark_schema(tool, numbers) for tool in tools]
         markers = [WORD_MARKER.format(number) for number in range(next(numbers))]
         opening = [ASKED]
         if first.role == "system":
             opening = [Message(role="system", content="Answer."), ASKED]
-        found = set(_MARKER.findall(self.write_context(opening, marked)))
+        found = set(MARKER.findall(self.write_context(opening, marked)))
         loses = not found.issuperset(markers)
         self._schemas = (tools, loses)
         return loses
@@ -204,13 +249,8 @@ def _in_order(parts: set[Part]) -> tuple[Part, ...]:
     return tuple(part for part in get_args(Part) if part in parts)
 
 
-def _squeeze(text: str) -> str:
-    """The text without white space: templates strip it and add some."""
-    return "".join(text.split())
-
-
 def _holds(written: str, content: str) -> bool:
-    return content in written or _squeeze(content) in _squeeze(written)
+    return content in written or squeeze(content) in squeeze(written)
 
 
 def _segments(content: str) -> list[tuple[Part, str]]:
@@ -227,26 +267,33 @@ def _segments(content: str) -> list[tuple[Part, str]]:
 class _Marks:
     """Puts markers into the parts of a message, and knows which marker is in which part."""
 
-    def __init__(self) -> None:
+    def __init__(self, *messages: Message) -> None:
         self.given: list[tuple[Part, str]] = []
+        self._number = count()
+        # A text may spell a marker.
+        spelled = (one.model_dump_json() for one in messages)
+        self._taken = {found for text in spelled for found in MARKER.findall(text)}
 
     def mark(self, message: Message) -> Message:
         """A copy of a response with markers in all of its parts."""
         pieces = _TAG.split(message.content)
         for place, tag in zip(range(0, len(pieces), 2), [*pieces[1::2], ""], strict=True):
             part: Part = "reasoning" if tag == END_OF_THINKING else "text"
-            pieces[place] = self._mark_text(part, pieces[place])
+            pieces[place] = self.mark_text(part, pieces[place])
         update: dict[str, Any] = {"content": "".join(pieces)}
         if message.reasoning:
-            update["reasoning"] = self._mark_text("reasoning", message.reasoning)
+            update["reasoning"] = self.mark_text("reasoning", message.reasoning)
         update["tool_calls"] = tuple(map(self._mark_call, message.tool_calls))
         return message.model_copy(update=update)
 
     def _new(self, part: Part, form: str = WORD_MARKER) -> str:
-        self.given.append((part, form.format(len(self.given))))
-        return self.given[-1][1]
+        marker = next(
+            marker for number in self._number if (marker := form.format(number)) not in self._taken
+        )
+        self.given.append((part, marker))
+        return marker
 
-    def _mark_text(self, part: Part, text: str) -> str:
+    def mark_text(self, part: Part, text: str) -> str:
         """Mark the middle and the end of each line."""
         lines = []
         for line in text.split("\n"):
@@ -275,45 +322,14 @@ class _Marks:
         return number if isinstance(value, int) else number + 0.5
 
 
-def _mark_schema(schema: Any, numbers: Iterator[int]) -> Any:
-    """A copy of a tool schema with markers in all names of tools and of their parameters."""
-    if isinstance(schema, list | tuple):
-        return [_mark_schema(inner, numbers) for inner in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    marked: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "name" and isinstance(value, str):
-            marked[key] = value + WORD_MARKER.format(next(numbers))
-        elif key == "properties" and isinstance(value, Mapping):
-            marked[key] = {
-                name + WORD_MARKER.format(next(numbers)): _mark_schema(inner, numbers)
-                for name, inner in value.items()
-            }
-        else:
-            marked[key] = _mark_schema(value, numbers)
-    return marked
-
-
-def _keys(message: Message) -> Iterator[str]:
-    """The keys in the arguments of all calls. They are not marked: a template may know some."""
-    waiting = [decode_arguments(call.arguments) for call in message.tool_calls]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            yield from value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
 def _not_found(message: Message, written: str) -> tuple[Part, ...]:
     """The parts that are not in the text as they are, up to white space."""
-    there = _squeeze(written)
+    there = squeeze(written)
     held = [*_segments(message.content), ("reasoning", message.reasoning or "")]
-    missing: set[Part] = {part for part, text in held if _squeeze(text) not in there}
+    missing: set[Part] = {part for part, text in held if squeeze(text) not in there}
     names = [call.name for call in message.tool_calls]
-    if not all(_is_in(name, written) for name in [*names, *_keys(message)]):
+    words = [*names, *argument_keys(message), *argument_values(message)]
+    if not all(squeeze(word) in there or _is_in(word, written) for word in words):
         missing.add("calls")
     return _in_order(missing)
 
