@@ -93,8 +93,14 @@ def test_a_pattern_takes_linear_time(pattern: re.Pattern[Any]) -> None:
         subject: Any = text[-length:] if is_text else text[-length:].encode("latin-1")
         for method in methods:
             arguments = ("" if is_text else b"", subject) if method == "sub" else (subject,)
-            started = time.process_time()
-            found = getattr(pattern, method)(*arguments)
-            if method == "finditer":
-                list(found)
-            assert time.process_time() - started < MAX_SECONDS, (method, text[:40])
+            # A collection of garbage may fall into one attempt.
+            is_fast = any(_seconds(pattern, method, arguments) < MAX_SECONDS for _ in range(3))
+            assert is_fast, (method, text[:40])
+
+
+def _seconds(pattern: re.Pattern[Any], method: str, arguments: tuple[Any, ...]) -> float:
+    started = time.process_time()
+    found = getattr(pattern, method)(*arguments)
+    if method == "finditer":
+        list(found)
+    return time.process_time() - started
