@@ -178,8 +178,9 @@ def _rows_of_document(
             raise ValueError(
                 f"one JSON object of more than {MAX_ROW_BYTES >> 20} MiB. Split it into rows."
             )
-        # Reading to the end detects a truncated file.
-        read_up_to(file, 1)
+        # Reading to the end detects a truncated file, also if some bytes of it are buffered.
+        while read_up_to(file, HEAD_BYTES):
+            pass
         value, known_hash = decode(data.removeprefix(codecs.BOM_UTF8).strip())
     except ValueError as error:
         if may_be_lines:
