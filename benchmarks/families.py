@@ -45,7 +45,7 @@ row is made at the usual initialization and at larger weights, in float32 and in
 
 The engine tries its parts on each model before it trains, and does without those that are not
 exact there. Where the result of a sequence depends on its neighbors in a row, each sequence has a
-forward pass of its own. A model that is not causal is refused, and so is a loss that plain training
+separate forward pass. A model that is not causal is refused, and so is a loss that plain training
 would add. The variants that draw at random are compared with the same seed, or by means over draws.
 
 {tables}
@@ -132,7 +132,7 @@ def _title(gets: str) -> str:
         return gets
     parts, alone, _ = gets.partition(", one by one")
     names = {ALL_PARTS: "all parts", "plain": "none"}.get(parts, parts.replace(" ", ", "))
-    return f"{names}; each sequence in a pass of its own" if alone else names
+    return f"{names}; each sequence in a separate pass" if alone else names
 
 
 def main() -> None:

@@ -197,7 +197,7 @@ COMPOSITES = {
 
 NOT_BUILT = {
     "blt": "its tables of hashed bytes have 4.6 billion parameters, whatever the sizes",
-    "cpmant": "it puts a prompt of its own before each sequence",
+    "cpmant": "it puts a learned prompt before each sequence",
     "dots3_note": "a language model with vision and sound; see dots3_note_text",
     "gemma3n": "it needs the package timm; see gemma3n_text",
     "gemma4_assistant": "it drafts tokens from the states of another model",

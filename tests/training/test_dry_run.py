@@ -125,7 +125,7 @@ def test_a_dry_run_says_what_the_config_shows_about_passes(
     console = Console(record=True, width=200, file=io.StringIO())
     print_training_plan(console, TrainConfig(model=str(tmp_path)), *runs)
     text = console.export_text()
-    assert "each sequence has a forward pass of its own: " in text
+    assert "each sequence has a separate forward pass: " in text
     assert reason in text
     assert "+ no padding (off)" in text
 

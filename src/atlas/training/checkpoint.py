@@ -153,7 +153,7 @@ def _merged(adapted: Any) -> Any:
 
 
 def _untie_adapted(base: Any) -> None:
-    """Give the head a weight of its own if it shares one with the embedding and either is adapted.
+    """Give the head a separate weight if it shares one with the embedding and either is adapted.
 
     The adapter of one would be added to both.
     """

@@ -84,7 +84,7 @@ def print_training_plan(
     rates = f"{at_first} in the first step, at most {config.learning_rate:g}, {at_last} in the last"
     line(f"rate:        {rates if len(steps) > 1 else f'{at_first} in the only step'}")
     if own_pass := _own_passes(shape, steps):
-        line(f"passes:      each sequence has a forward pass of its own: {own_pass}")
+        line(f"passes:      each sequence has a separate forward pass: {own_pass}")
         off = dict.fromkeys(("packing", "shared_prompts", "last_layer"), False)
         engine = config.engine.model_copy(update=off)
         config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})

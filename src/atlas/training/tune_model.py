@@ -188,7 +188,7 @@ def _make_engine(
     if chosen and chosen.flash_problem:
         say(f"flash attention is not used: {chosen.flash_problem}")
     if chosen and chosen.one_by_one:
-        say(f"each sequence has a forward pass of its own: {chosen.one_by_one}")
+        say(f"each sequence has a separate forward pass: {chosen.one_by_one}")
     for part, reason in (chosen.left_out if chosen else {}).items():
         say(f"engine.{part} is not used: {reason}")
     return engine

@@ -61,7 +61,7 @@ class ChosenEngine:
     Attributes:
         left_out: each requested part that is not used, and the reason.
         flash_problem: why flash attention is not used; None if it is.
-        one_by_one: why each sequence has a forward pass of its own; None if rows are shared.
+        one_by_one: why each sequence has a separate forward pass; None if rows are shared.
     """
 
     engine: Engine

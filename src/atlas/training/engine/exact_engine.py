@@ -79,7 +79,7 @@ class Engine:
         window: tokens before each supervised one through which the gradient goes; None: all. It
             needs the part `packing` and replaces `last_layer`.
         uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
-        one_by_one: whether each sequence has a forward pass of its own, because in this model its
+        one_by_one: whether each sequence has a separate forward pass, because in this model its
             neighbors or their lengths would change its result.
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss has a KL to it.
