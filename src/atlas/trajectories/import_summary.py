@@ -38,6 +38,7 @@ class ImportSummary:
         self._reasons: Counter[str] = Counter()
         self._remarks: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
+        self._first_unread: dict[str, str] = {}
 
     def add(self, trajectory: TrajectoryLine) -> None:
         """Count a trajectory that is kept."""
@@ -54,8 +55,6 @@ class ImportSummary:
         group.add(status, num_steps)
         for role, number in trajectory.characters.items():
             self._characters[role] += number
-        for path in trajectory.unread:
-            _count(self._unread, path)
         if self._count_tokens is not None:
             record = Trajectory.model_validate_json(trajectory.line)
             for message in (*record.messages, *record.final_observation):
@@ -75,6 +74,19 @@ class ImportSummary:
     def add_remark(self, remark: str) -> None:
         """Count an oddity of a step that is kept."""
         _count(self._remarks, remark)
+
+    def add_unread(self, path: str, place: str) -> None:
+        """Count a path of which a leaf was not read, and keep its first place."""
+        _count(self._unread, path)
+        if path in self._unread:
+            self._first_unread.setdefault(path, place)
+
+    def unread(self) -> list[tuple[str, int, str]]:
+        """Paths that were not read, in how many trajectories, and the place of the first."""
+        return [
+            (path, count, self._first_unread.get(path, ""))
+            for path, count in self._unread.most_common()
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """All counts, in the order in which people want to read them."""

@@ -194,6 +194,7 @@ def _import(
                     writer.add(item, file.name, has_content_id=name != "atlas")
                 digests[file] = source.digest()
         writer.check_not_empty()
+        writer.note_unread()
     files_summary = {
         "files": len(formats),
         "formats": dict(sorted(Counter(name for _, name in formats).items())),
@@ -275,6 +276,12 @@ class _Writer:
         place = f"{file} row {trajectory.row}" if is_row else f"{file}: {trajectory.id}"
         self._keep(trajectory, content, place)
 
+    def note_unread(self) -> None:
+        """Write one note for each path that was not read."""
+        for path, count, first in self.summary.unread():
+            reason = f"not read: {path} (trajectories: {count:,}; this is the first)"
+            self._notes.write(Problem(where=first, reason=reason))
+
     def check_not_empty(self) -> None:
         """Raise DataError if no trajectory was kept."""
         if self.summary.num_kept:
@@ -308,9 +315,8 @@ class _Writer:
             where = place if index < 0 else f"{place}, step {index}"
             self._notes.write(Problem(where=where, reason=remark, item=id_))
             self.summary.add_remark(remark)
-        if trajectory.unread:
-            reason = f"not read: {', '.join(trajectory.unread)}"
-            self._notes.write(Problem(where=place, reason=reason, item=id_))
+        for path in trajectory.unread:
+            self.summary.add_unread(path, place)
 
     def _refuse(self, problem: Problem) -> None:
         if self._config.strict:

@@ -1,10 +1,11 @@
 """What became of every leaf of a source: `rows, trajectories -> lines and problems`.
 
 A leaf is a text, a number or a boolean. It is carried over if it stands in what the model saw or
-wrote (messages, calls, schemas), or, outside content, in the other fields of the trajectory. It is
-metadata if its path says so. Otherwise it is unread: counted by its path. An unread leaf where
-content is expected makes the trajectories of the rows a problem. So a new or misspelled field is
-reported by every format, also by one that does not know it.
+wrote (messages, calls, schemas), or, outside content, in the task or the outcome. It is metadata
+if its path says so. Otherwise it is unread: counted by its path, and so is what looks like
+content within metadata. An unread leaf where content is expected makes the trajectories of the rows
+a problem. So a new or misspelled field is reported by every format, also by one that does not know
+it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
-from atlas.trajectories.formats.conventions import is_number
+from atlas.trajectories.formats.conventions import USERS_CALL
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
+    CALL_KEYS,
     CERTAIN_CONTENT_KEYS,
     CONTENT_KEYS,
     GENERIC_METADATA,
     NEUTRAL_KEYS,
+    OPAQUE_KEYS,
     RESULT_KEYS,
     SPEAKERS,
 )
@@ -52,34 +55,41 @@ class Rules:
     """What a format says about paths. Lists do not count as a level of a path.
 
     Attributes:
-        rooted: whole paths of metadata; everything below them is metadata too.
-        anywhere: ends of such paths, by their last key.
+        metadata: paths of metadata; everything below them is metadata too.
+        ignored: paths that the user leaves out, with everything below them.
         parsed: whole paths of texts that the format takes apart.
     """
 
-    rooted: frozenset[str]
-    anywhere: dict[str, tuple[str, ...]]
-    parsed: frozenset[str] = frozenset()
+    metadata: _Patterns
+    ignored: _Patterns
+    parsed: frozenset[str]
 
-    def ends_in_metadata(self, path: str, key: str) -> bool:
-        ends = self.anywhere.get(key)
-        return ends is not None and any(path == end or path.endswith(f".{end}") for end in ends)
+
+class _Patterns:
+    """Paths from the root of a row, or `*.` and the end of a path."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._rooted = frozenset(one for one in patterns if not one.startswith("*."))
+        self._ends: dict[str, tuple[str, ...]] = {}
+        for pattern in patterns:
+            if pattern.startswith("*."):
+                key = pattern.rpartition(".")[2]
+                self._ends[key] = (*self._ends.get(key, ()), pattern.removeprefix("*"))
+
+    def match(self, path: str, key: str) -> bool:
+        """Whether a path, which ends in `key`, is one of them."""
+        if path in self._rooted:
+            return True
+        ends = self._ends.get(key)
+        return ends is not None and f".{path}".endswith(ends)
 
 
 @lru_cache(maxsize=256)
 def rules_of(
     metadata: tuple[str, ...], ignored: tuple[str, ...] = (), parsed: tuple[str, ...] = ()
 ) -> Rules:
-    """The rules of a format; a pattern is a path from the root of a row, or `*.` and its end."""
-    patterns = (*metadata, *ignored)
-    anywhere: dict[str, tuple[str, ...]] = {}
-    for pattern in patterns:
-        if pattern.startswith("*."):
-            end = pattern.removeprefix("*.")
-            key = end.rpartition(".")[2]
-            anywhere[key] = (*anywhere.get(key, ()), end)
-    rooted = frozenset(pattern for pattern in patterns if not pattern.startswith("*."))
-    return Rules(rooted, anywhere, frozenset(parsed))
+    """The rules of a format."""
+    return Rules(_Patterns(metadata), _Patterns(ignored), frozenset(parsed))
 
 
 def settle(
@@ -133,11 +143,15 @@ class Carried:
     Args:
         content: texts that a model sees or writes.
         values: numbers and booleans within calls and schemas.
-        others: leaves of the other fields of the trajectory.
+        others: leaves of task, outcome and annotations.
+        calls: the names of the calls.
     """
 
-    def __init__(self, content: set[str], values: set[Any], others: set[Any]) -> None:
+    def __init__(
+        self, content: set[str], values: set[Any], others: set[Any], calls: set[str]
+    ) -> None:
         self._content = content
+        self._calls = calls
         self._values = values
         self._others = others
         self._whole: str | None = None
@@ -150,17 +164,18 @@ class Carried:
         content: dict[str, None] = {}
         values: set[Any] = set()
         others: set[Any] = set()
+        calls: set[str] = set()
         for trajectory in trajectories:
             for message in (*trajectory.messages, *trajectory.final_observation):
                 for text in _texts_of(message):
                     content[text] = None
                 for call in message.tool_calls:
                     _add_leaves(decode_nested(call.arguments), content, values)
+                    calls.add(call.name)
             _add_leaves(list(trajectory.tools), content, values)
-            task, outcome, source = trajectory.task, trajectory.outcome, trajectory.source
-            plain = task.model_dump(), outcome.model_dump(), source.details
+            plain = [trajectory.task.model_dump(), trajectory.outcome.model_dump()]
             texts: dict[str, None] = {}
-            _add_leaves(list(plain), texts, others)
+            _add_leaves(plain, texts, others)
             others.update(texts)
             for step in trajectory.steps:
                 others.add(step.reward)
@@ -168,7 +183,11 @@ class Carried:
                     content[step.action] = None
                 if step.annotation is not None:
                     others.update((step.annotation.score, *step.annotation.kinds))
-        return cls(set(content), values, others)
+        return cls(set(content), values, others, calls)
+
+    def has_call(self, name: str) -> bool:
+        """Whether a call was carried over, as a call or as a user's call in a text."""
+        return name in self._calls or self._is_within(f"{USERS_CALL} {name} ")
 
     def has_text(self, text: str, is_content: bool) -> bool:
         """Whether a text was carried over, for content also within a longer text."""
@@ -216,11 +235,15 @@ class Carried:
         return self._whole
 
 
-_NOTHING = Carried(set(), set(), set())
+_NOTHING = Carried(set(), set(), set(), set())
 
 
 class _Place(NamedTuple):
-    """A value within a row, and what is expected there: "root", "content", "values", "neutral"."""
+    """A value within a row.
+
+    What is expected there: "root", "content", "values" of a call, "neutral" data, "metadata", or
+    within metadata a "copy" of content.
+    """
 
     value: Any
     place: str
@@ -243,6 +266,8 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
     while stack and len(lost) < MAX_CONTENT_LEAVES:
         at = stack.pop()
         if isinstance(at.value, dict):
+            if _is_lost_call(at, carried):
+                lost.append(Lost(at.place or "the row", at.path or "the row"))
             stack += reversed([*_fields(at, rules)])
         elif isinstance(at.value, list):
             stack += [
@@ -261,35 +286,42 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
 
 
 def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
-    """The fields of an object that are not metadata."""
+    """The fields of an object that may have to be carried over."""
     for name, child in at.value.items():
         if child is None or child == "":
             continue
         key = _key(name)
         path = f"{at.path}.{key}" if at.path else key
-        if path in rules.rooted:
+        if rules.ignored.match(path, key):
             continue
-        is_argument = at.expected == "values"
-        if not is_argument and (name in GENERIC_METADATA or rules.ends_in_metadata(path, key)):
+        expected = _expected(name, child, at)
+        if at.expected != "values" and (
+            name in GENERIC_METADATA or rules.metadata.match(path, key)
+        ):
+            expected = "metadata"
+        if expected == "metadata" and (name in OPAQUE_KEYS or not isinstance(child, dict | list)):
             continue
-        place = f"{at.place}.{key}" if at.place else key
-        yield _Place(child, place, path, key, _expected(name, child, at))
+        yield _Place(child, f"{at.place}.{key}" if at.place else key, path, key, expected)
+
+
+def _is_lost_call(at: _Place, carried: Carried) -> bool:
+    """Whether an object is a call that was not carried over, though its words may occur."""
+    if at.expected != "content" or at.value.keys().isdisjoint(CALL_KEYS):
+        return False
+    name = at.value.get("name")
+    return isinstance(name, str) and bool(name) and not carried.has_call(name)
 
 
 def unread_fields(
     fields: Mapping[str, Any], used: Collection[str], metadata: tuple[str, ...]
 ) -> tuple[str, ...] | None:
-    """The unread paths of a row whose fields in `used` are carried over, and its plain fields too.
+    """The unread paths of a row of which only the fields in `used` are carried over.
 
-    None if one of them may be content, which `settle` has to look at.
+    None if another field may be content, which `settle` has to look at.
     """
     unread: list[str] = []
     for key, value in fields.items():
-        if key in used:
-            continue
-        if isinstance(value, str | bool) or is_number(value):
-            if key in CONTENT_KEYS and value != "":
-                return None
+        if key in used or key in GENERIC_METADATA:
             continue
         lost, others = unread_leaves({key: value}, _NOTHING, rules_of(metadata))
         if lost:
@@ -300,6 +332,8 @@ def unread_fields(
 
 def _expected(name: Any, child: Any, at: _Place) -> str:
     """What is expected below a key of the object at a place."""
+    if at.expected in ("metadata", "copy"):
+        return "copy" if name in CERTAIN_CONTENT_KEYS else at.expected
     if at.expected == "values" or (at.expected == "content" and name in ARGUMENT_KEYS):
         return "values"
     if at.expected == "content" and name == "input" and isinstance(child, dict):
@@ -317,7 +351,9 @@ def _is_content(at: _Place) -> bool:
 
 
 def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
-    value, is_content = at.value, _is_content(at)
+    value, is_content = at.value, _is_content(at) or at.expected == "copy"
+    if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
+        return True
     if not isinstance(value, str):
         return carried.has_value(value, is_content)
     if at.path in rules.parsed:

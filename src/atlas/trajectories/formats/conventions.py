@@ -10,6 +10,8 @@ from typing import Any
 from atlas.records import Outcome, Task
 from atlas.trajectories.formats.rows import BadRowError
 
+# Begins the line of a user's own tool call, which the agent sees as text.
+USERS_CALL = "[tool call]"
 UNKNOWN_ENVIRONMENT = "unknown"
 # They name a task, its environment first: babyai_0.
 ITEM_KEYS = ("item_id", "task_id")

@@ -34,6 +34,8 @@ CONTENT_KEYS = CERTAIN_CONTENT_KEYS | _keys(
 ARGUMENT_KEYS = _keys(
     "arguments args params parameters kwargs toolInput tool_input function_args function_arguments"
 )
+# An object with a name and one of these is a call.
+CALL_KEYS = _keys("arguments args input params kwargs")
 # A number or boolean directly under one of these is a result.
 RESULT_KEYS = _keys("content result results output outputs response observation value text")
 # Below these keys stands data about a conversation, until a key of certain content follows.
@@ -49,7 +51,7 @@ GENERIC_METADATA = _keys(
     id ids uuid parentUuid sessionId session_id conversation_id thread_id trace_id traceId
     span_id spanId request_id requestId run_id message_id messageId response_id parent_id
     tool_call_id toolCallId call_id tool_use_id toolUseId instance_id traj_id trajectory_id
-    item_id task_id example_id
+    item_id task_id task_name environment example_id
     type role from index object kind
     timestamp timestamps created created_at createdAt updated_at updatedAt start_time end_time
     startTime endTime started_at finished_at time ts date duration duration_ms latency
@@ -63,6 +65,8 @@ GENERIC_METADATA = _keys(
     inlineData inline_data is_error status
     """
 )
+# Metadata in which the keys of content mean something else.
+OPAQUE_KEYS = _keys("logprobs prompt_logprobs token_ids annotations cache_control")
 # Words that a text format writes about who speaks.
 SPEAKERS = _keys(
     """

@@ -17,7 +17,13 @@ from typing import Any
 from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
 from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
+from atlas.trajectories.formats.conventions import (
+    USERS_CALL,
+    details_of_row,
+    is_id,
+    is_number,
+    is_simulation,
+)
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -193,7 +199,7 @@ def _as_chat(message: Any, index: int) -> list[Any]:
         return [{"role": "tool", "content": content, "tool_call_id": message.get("id")}]
     if role == "user" and isinstance(calls, list):
         made = (read_tool_call(call, index) for call in calls)
-        lines = [f"[tool call] {call.name} {call.arguments}" for call in made]
+        lines = [f"{USERS_CALL} {call.name} {call.arguments}" for call in made]
         text = "\n".join([str(content), *lines] if content else lines)
         return [{"role": "user", "content": text}]
     return [{"role": role, "content": content, "tool_calls": calls}]
