@@ -1,8 +1,8 @@
 """What became of every leaf of a source: `rows, trajectories -> lines and problems`.
 
 A leaf is a text, a number or a boolean. It is carried over if it stands in what the model saw or
-wrote (messages, calls, schemas), or, outside content, in the task or the outcome. It is metadata
-if its path says so. Otherwise it is unread: counted by its path, and so is what looks like
+wrote (messages, calls, schemas). It is metadata if its path says so, as are fields that name the
+task or the outcome. Otherwise it is unread: counted by its path, and so is what looks like
 content within metadata. An unread leaf where content is expected makes the trajectories of the rows
 a problem. So a new or misspelled field is reported by every format, also by one that does not know
 it.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -143,17 +143,15 @@ class Carried:
     Args:
         content: texts that a model sees or writes.
         values: numbers and booleans within calls and schemas.
-        others: leaves of task, outcome and annotations.
         calls: the names of the calls.
     """
 
     def __init__(
-        self, content: set[str], values: set[Any], others: set[Any], calls: set[str]
+        self, content: Collection[str], values: set[Any] | None = None, calls: Collection[str] = ()
     ) -> None:
         self._content = content
+        self._values = values or set()
         self._calls = calls
-        self._values = values
-        self._others = others
         self._whole: str | None = None
         self._words: set[str] | None = None
         self._place = 0
@@ -161,9 +159,9 @@ class Carried:
 
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory]) -> Carried:
+        # In the order of the trajectories, without a second one of each.
         content: dict[str, None] = {}
         values: set[Any] = set()
-        others: set[Any] = set()
         calls: set[str] = set()
         for trajectory in trajectories:
             for message in (*trajectory.messages, *trajectory.final_observation):
@@ -172,18 +170,11 @@ class Carried:
                 for call in message.tool_calls:
                     _add_leaves(decode_nested(call.arguments), content, values)
                     calls.add(call.name)
-            _add_leaves(list(trajectory.tools), content, values)
-            plain = [trajectory.task.model_dump(), trajectory.outcome.model_dump()]
-            texts: dict[str, None] = {}
-            _add_leaves(plain, texts, others)
-            others.update(texts)
             for step in trajectory.steps:
-                others.add(step.reward)
                 if step.action is not None:
                     content[step.action] = None
-                if step.annotation is not None:
-                    others.update((step.annotation.score, *step.annotation.kinds))
-        return cls(set(content), values, others, calls)
+            _add_leaves(list(trajectory.tools), content, values)
+        return cls(content, values, calls)
 
     def has_call(self, name: str) -> bool:
         """Whether a call was carried over, as a call or as a user's call in a text."""
@@ -191,18 +182,16 @@ class Carried:
 
     def has_text(self, text: str, is_content: bool) -> bool:
         """Whether a text was carried over, for content also within a longer text."""
-        if text in self._content or (not is_content and text in self._others):
+        if text in self._content:
             return True
         if not is_content:
             return False
         stripped = text.strip()
-        if not stripped or stripped in self._content:
-            return True
-        return any(map(self._is_within, _spellings(stripped)))
+        return stripped in self._content or any(map(self._is_within, _spellings(stripped)))
 
     def has_value(self, value: Any, is_content: bool) -> bool:
         """Whether a number or boolean was carried over."""
-        if value in self._values or (not is_content and value in self._others):
+        if value in self._values:
             return True
         return is_content and any(map(self._is_within, {json.dumps(value), str(value)}))
 
@@ -233,9 +222,6 @@ class Carried:
         if self._whole is None:
             self._whole = "\0".join(self._content)
         return self._whole
-
-
-_NOTHING = Carried(set(), set(), set(), set())
 
 
 class _Place(NamedTuple):
@@ -313,21 +299,27 @@ def _is_lost_call(at: _Place, carried: Carried) -> bool:
 
 
 def unread_fields(
-    fields: Mapping[str, Any], used: Collection[str], metadata: tuple[str, ...]
+    fields: Mapping[str, Any],
+    used: Collection[str],
+    metadata: tuple[str, ...],
+    texts: Callable[[], Collection[str]],
 ) -> tuple[str, ...] | None:
     """The unread paths of a row of which only the fields in `used` are carried over.
 
     None if another field may be content, which `settle` has to look at.
+
+    Args:
+        texts: gives the texts that are carried over, if they are needed.
     """
-    unread: list[str] = []
-    for key, value in fields.items():
-        if key in used or key in GENERIC_METADATA:
-            continue
-        lost, others = unread_leaves({key: value}, _NOTHING, rules_of(metadata))
-        if lost:
-            return None
-        unread += others
-    return tuple(unread)
+    rest = {
+        key: value
+        for key, value in fields.items()
+        if key not in used and key not in GENERIC_METADATA
+    }
+    if not rest:
+        return ()
+    lost, unread = unread_leaves(rest, Carried(texts()), rules_of(metadata))
+    return None if lost else tuple(unread)
 
 
 def _expected(name: Any, child: Any, at: _Place) -> str:

@@ -101,8 +101,7 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     system = _system_of(row)
     if isinstance(system, str) and system and roles[0] != "system":
         roles, texts = ["system", *roles], [system, *texts]
-    unread = _unread_beside_messages(row, texts, form)
-    if unread is None or "assistant" not in roles:
+    if "assistant" not in roles or not _is_plain_beside_messages(row, texts, form):
         return None
     first = roles.index("assistant")
     if roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first]):
@@ -137,6 +136,12 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
         }
         for begin, end, each in zip([start, *(end + 1 for end in ends)], ends, pieces, strict=False)
     ]
+    given = row.value if isinstance(row.value, dict) else {}
+    unread = unread_fields(
+        given, form.used, form.metadata, lambda: {*texts, *(step["action"] for step in steps)}
+    )
+    if unread is None:
+        return None
     task, outcome = fields["task"], fields["outcome"]
     record = {
         "version": SCHEMA_VERSION,
@@ -174,19 +179,15 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     )
 
 
-def _unread_beside_messages(
-    row: SourceRow, texts: Sequence[str], form: ChatForm
-) -> tuple[str, ...] | None:
-    """The unread paths of a plain chat; None if other fields may hold content too."""
+def _is_plain_beside_messages(row: SourceRow, texts: Sequence[str], form: ChatForm) -> bool:
+    """Whether the row has no schemas, no second list of messages, and no other system prompt."""
     fields = row.value if isinstance(row.value, dict) else {}
+    if len(fields.keys() & (form.used - CHAT_KEYS)) > 1:
+        return False
     system = fields.get("system")
     if system is not None and not (isinstance(system, str) and (not system or system in texts)):
-        return None
-    if len(fields.keys() & (form.used - CHAT_KEYS)) > 1 or any(
-        fields.get(key) not in (None, "", [], {}) for key in TOOLS_KEYS
-    ):
-        return None
-    return unread_fields(fields, form.used, form.metadata)
+        return False
+    return all(fields.get(key) in (None, "", [], {}) for key in TOOLS_KEYS)
 
 
 def _system_of(row: SourceRow) -> Any:
