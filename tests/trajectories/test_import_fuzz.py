@@ -1,6 +1,6 @@
 """Whatever a file holds, import gives trajectories and problems, and keeps undamaged rows.
 
-At least 20,000 inputs: damaged bytes, values and archives of every format's example, and values of
+At least 60,000 inputs: damaged bytes, values and archives of every format's example, and values of
 no format.
 """
 
