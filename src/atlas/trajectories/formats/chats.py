@@ -138,7 +138,7 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     ]
     given = row.value if isinstance(row.value, dict) else {}
     unread = unread_fields(
-        given, form.used, form.metadata, lambda: {*texts, *(step["action"] for step in steps)}
+        given, form.used, form.metadata, lambda: {*texts, *(step["action"] or "" for step in steps)}
     )
     if unread is None:
         return None
