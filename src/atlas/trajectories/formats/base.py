@@ -31,6 +31,7 @@ FORMATS: dict[str, str] = {
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "codex": "atlas.trajectories.formats.codex:CodexFormat",
     "responses": "atlas.trajectories.formats.responses:ResponsesFormat",
+    "nemo_gym": "atlas.trajectories.formats.nemo_gym:NeMoGymFormat",
     "opencode": "atlas.trajectories.formats.opencode:OpencodeFormat",
     "goose": "atlas.trajectories.formats.goose:GooseFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",

@@ -25,8 +25,7 @@ from atlas.trajectories.formats.codex_lines import (
 )
 from atlas.trajectories.formats.codex_session import read_session
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.item_types import is_item, is_item_message
-from atlas.trajectories.formats.response_items import ITEM_METADATA
+from atlas.trajectories.formats.item_types import ITEM_METADATA, is_item, is_item_message
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
@@ -36,7 +35,12 @@ NO_CONVERSATION = "the session holds no step of its own, expected items that a m
 class CodexFormat:
     """Reads the sessions that Codex keeps, and what `codex exec --json` prints."""
 
-    metadata: ClassVar[tuple[str, ...]] = (*ITEM_METADATA, "payload.result", "ordinal")
+    metadata: ClassVar[tuple[str, ...]] = (
+        *ITEM_METADATA,
+        *("ordinal", "payload.result", "payload.metadata", "payload.trigger_turn"),
+        *("payload.window_number", "payload.window_id", "payload.first_window_id"),
+        *("payload.previous_window_id", "*.deferLoading", "*.defer_loading"),
+    )
 
     def __init__(self, config: Config) -> None:
         self.config = config

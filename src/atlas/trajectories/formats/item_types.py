@@ -61,6 +61,30 @@ SILENT = ("ghost_snapshot", "mcp_approval_request", "mcp_approval_response", "co
 # Types that only this API has: a list with one of them is a list of items.
 ITEM_TYPES = frozenset((*CALLS, *SERVED, *RESULTS, *COMPACTIONS)) - {"program"}
 
+# What stands in items although no model saw or wrote it, at any place.
+ITEM_METADATA = (
+    "*.internal_chat_message_metadata_passthrough",
+    "*.phase",
+    "*.namespace",
+    "*.server_label",
+    "*.execution",
+    "*.ghost_commit",
+    "*.fingerprint",
+    "*.caller",
+    "*.author",
+    "*.recipient",
+    "*.call_id",
+    "*.pending_safety_checks",
+    "*.acknowledged_safety_checks",
+    "*.container_id",
+    "*.generation_token_ids",
+    "*.generation_log_probs",
+    "*.routed_experts",
+    "*.incomplete_details",
+    "*.detail",
+    "*.summary.text",
+)
+
 
 def is_item(value: Any) -> bool:
     """Whether a value is an item that is not a plain message."""

@@ -32,26 +32,6 @@ from atlas.trajectories.formats.item_types import (
 from atlas.trajectories.formats.messages import ROLES, Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
 
-# What stands in items although no model saw or wrote it, at any place.
-ITEM_METADATA = (
-    "*.internal_chat_message_metadata_passthrough",
-    "*.phase",
-    "*.namespace",
-    "*.server_label",
-    "*.execution",
-    "*.ghost_commit",
-    "*.fingerprint",
-    "*.caller",
-    "*.author",
-    "*.recipient",
-    "*.call_id",
-    "*.pending_safety_checks",
-    "*.acknowledged_safety_checks",
-    "*.container_id",
-    "*.generation_token_ids",
-    "*.generation_log_probs",
-    "*.routed_experts",
-)
 # Types of items that are remarks.
 LEFT_OUT = {
     **dict.fromkeys(COMPACTIONS, "the summary of a compaction is encrypted and not carried over"),
