@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "command_execution": (("command",), ("aggregated_output", "exit_code")),
     "file_change": (("changes",), ("status", "error")),
     "mcp_tool_call": (("arguments",), ("result", "error")),
-    "collab_tool_call": (("prompt", "receiver_thread_ids"), ("agents_states",)),
+    "collab_tool_call": (("prompt", "receiver_thread_ids"), ("agents_states", "error")),
     "web_search": (("query", "action"), ()),
     "todo_list": (("items",), ()),
 }
@@ -172,4 +172,14 @@ def _last_of_each(rows: Sequence[SourceRow]) -> list[SourceRow]:
         is_list = item.get("type") == "todo_list"
         key = f"{item.get('id')} {row.index if is_list or item.get('id') is None else ''}"
         last[json.dumps(key)] = row
-    return list(last.values())
+    return [_without_results(row) for row in last.values()]
+
+
+def _without_results(row: SourceRow) -> SourceRow:
+    """The row without the fields that were carried over as one JSON text."""
+    item = row.value["item"]
+    _, keys = CALLS.get(str(item.get("type")), ((), ()))
+    if row.value["type"] != "item.completed" or len(keys) < 2 or "result" in keys:
+        return row
+    kept = {key: value for key, value in item.items() if key not in keys}
+    return row.part({**row.value, "item": kept})
