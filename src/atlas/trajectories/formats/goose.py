@@ -125,7 +125,7 @@ class GooseFormat:
         if not readings:
             yield Problem(where=rows[0].where, reason=NOTHING, item=name)
             return
-        parts = [row.part(_seen(row.value)) for row in rows]
+        parts = _rows_read(rows, messages)
         yield from settle(parts, readings, self.metadata, source.ignored)
 
 
@@ -252,6 +252,22 @@ def _add_message(reader: ItemReader, message: Any, index: int) -> None:
     if num_hidden:
         text = f"{num_hidden} parts that the agent did not see are left out"
         reader.remarks.append((max(reader.turn_index, 0), text))
+
+
+def _rows_read(rows: Sequence[SourceRow], messages: Sequence[Any]) -> list[SourceRow]:
+    """The rows without the messages and parts that the agent did not see."""
+    last = _starts_of_contexts(messages)[-1]
+    seen = [index < last or _visibility(each)[1] for index, each in enumerate(messages)]
+    value = rows[0].value
+    if isinstance(value, dict) and "role" in value:
+        return [
+            row.part(_seen(row.value)) for row, is_seen in zip(rows, seen, strict=True) if is_seen
+        ]
+    kept = [each for each, is_seen in zip(messages, seen, strict=True) if is_seen]
+    if isinstance(value, list):
+        return [rows[0].part(_seen(kept))]
+    key = next(key for key in LIST_KEYS if key in value)
+    return [rows[0].part(_seen({**value, key: kept}))]
 
 
 def _seen(value: Any) -> Any:

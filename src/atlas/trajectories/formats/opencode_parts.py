@@ -35,6 +35,7 @@ METADATA = (
     *("*.tail_start_id", "*.synthetic", "*.ignored", "*.time", "*.mime", "*.filename", "*.url"),
     *("*.source", "*.state.title", "*.state.metadata", "*.state.attachments", "*.parts.metadata"),
     *("*.attempt", "*.parts.error", "*.part.metadata", "info.workspaceID"),
+    *("*.parts.agent", "*.parts.command", "*.parts.name", "*.parts.model"),
 )
 ENDED = ("completed", "error")
 

@@ -24,6 +24,7 @@ SETTINGS = (
     "parallel_tool_calls",
     "tool_choice",
     "truncation",
+    "error",
     "text",
     "reasoning",
     "store",
