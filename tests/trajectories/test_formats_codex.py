@@ -290,6 +290,12 @@ def test_after_a_compaction_the_context_is_what_the_agent_had(tmp_path: Path) ->
     assert first.id != second.id
 
 
+def test_a_session_that_ends_with_a_compaction_is_read_and_says_so(tmp_path: Path) -> None:
+    (found,) = lines_of(tmp_path, *SIMPLE, line("compacted", message="S"), said("user", "bye"))
+    assert found.num_steps == 2
+    assert found.remarks == [(-1, "2 lines after the last compaction, with no step, are left out")]
+
+
 def test_an_older_compaction_keeps_the_messages_of_the_user_and_adds_the_summary(
     tmp_path: Path,
 ) -> None:

@@ -196,6 +196,17 @@ def test_after_a_compaction_the_context_is_the_summary(tmp_path: Path) -> None:
     assert first.id != second.id
 
 
+def test_a_session_that_ends_with_a_compaction_is_read_and_says_so(tmp_path: Path) -> None:
+    row = session(
+        *({**each, "metadata": {"userVisible": True, "agentVisible": False}} for each in MESSAGES),
+        message("user", text("Summary."), user=False),
+    )
+    assert told(read_one(tmp_path, row)) == EXPECTED
+    assert [words for _, words in line_of(tmp_path, row).remarks] == [
+        "1 messages of a context in which the agent did not act are left out"
+    ]
+
+
 def test_a_hidden_message_without_a_compaction_stays_where_it_is(tmp_path: Path) -> None:
     row = session(*MESSAGES[:3], message("user", text("mind the time"), user=False), MESSAGES[3])
     assert told(read_one(tmp_path, row))[1] == (["a", "mind the time"], "one file", [])

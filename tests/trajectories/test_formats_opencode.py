@@ -190,6 +190,16 @@ def test_after_a_compaction_the_context_is_the_summary_and_the_kept_tail(tmp_pat
     assert told(second) == [(["next"], "done", [])]
 
 
+def test_a_session_that_ends_with_a_compaction_is_read_and_says_so(tmp_path: Path) -> None:
+    compact = message("m4", "user", part("compaction", auto=False))
+    row = session(ASK, STEP, END, compact, message("m5", "assistant", text("S"), summary=True))
+    assert told(read_one(tmp_path, row)) == EXPECTED
+    assert told(read_one(tmp_path, *row["messages"])) == EXPECTED
+    assert [words for _, words in line_of(tmp_path, row).remarks] == [
+        "2 messages of a context in which the agent did not act are left out"
+    ]
+
+
 def test_what_was_reverted_or_not_seen_is_left_out_and_counted(tmp_path: Path) -> None:
     hidden = message("m0", "user", text("aside", ignored=True), text("hello"))
     row = session(hidden, ASK, STEP, END, revert={"messageID": "m3"})

@@ -44,13 +44,29 @@ def read_session(lines: Sequence[Line]) -> Iterator[Segment]:
         BadRowError: a line is not what its type says.
     """
     session = _Session(lines)
+    held: Segment | None = None
     for line in lines:
         try:
-            yield from session.read(line)
+            for segment in session.read(line):
+                if held is not None:
+                    yield held
+                held = segment
         except BadRowError as error:
+            if held is not None:
+                yield held
             error.line = line  # type: ignore[attr-defined]
             raise
-    yield from session.end()
+    last = [*session.end()]
+    if held is not None:
+        yield held if last else _with_remark(held, session.num_rows)
+    yield from last
+
+
+def _with_remark(segment: Segment, num_rows: int) -> Segment:
+    """A segment after which there is only a context in which the agent did not act."""
+    rows, (trajectory, remarks) = segment
+    text = f"{num_rows} lines after the last compaction, with no step, are left out"
+    return rows, Reading(trajectory, [*remarks, (-1, text)])
 
 
 class _Session:
@@ -124,6 +140,11 @@ class _Session:
             (-1, text) for text in (*self._remarks, *remarks_on_copies(self._copies, texts))
         )
         yield rows, Reading(trajectory, remarks)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows since the context began."""
+        return len(self._rows)
 
     def _add_row(self, row: SourceRow) -> None:
         self._rows.append((self._reader.turn_index, row))

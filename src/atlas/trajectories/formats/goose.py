@@ -7,7 +7,7 @@ does not see: it begins another trajectory, with the summary as its prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
@@ -31,6 +31,7 @@ from atlas.trajectories.formats.source_file import SourceFile
 
 LIST_KEYS = ("conversation", "messages")
 DETAILS = ("name", "description", "working_dir", "provider_name", "model_name", "session_type")
+IDLE = "messages of a context in which the agent did not act are left out"
 NOTHING = "the session holds no message of the agent"
 
 
@@ -116,16 +117,21 @@ class GooseFormat:
         name = text_or_none(head.get("id")) or text_or_none(head.get("session_id"))
         name = name or text_or_none(object_or_empty(messages[0]).get("session_id"))
         try:
-            readings = list(_readings(rows, messages, head, name))
+            read = list(_contexts(rows, messages, head, name))
         except (BadRowError, RecursionError, ValidationError) as error:
             place = getattr(error, "message", None)
             row = rows[place] if len(rows) > 1 and isinstance(place, int) else rows[0]
             yield problem_of(error, row.where, name)
             return
+        readings = [reading for _, reading in read if reading is not None]
         if not readings:
             yield Problem(where=rows[0].where, reason=NOTHING, item=name)
             return
-        parts = _rows_read(rows, messages)
+        idle = [index for indices, reading in read if reading is None for index in indices]
+        if idle:
+            trajectory, remarks = readings[-1]
+            readings[-1] = Reading(trajectory, [*remarks, (-1, f"{len(idle)} {IDLE}")])
+        parts = _rows_read(rows, messages, idle)
         yield from settle(parts, readings, self.metadata, source.ignored)
 
 
@@ -177,9 +183,10 @@ def _visibility(message: Any) -> tuple[bool, bool]:
     return marks.get("userVisible") is not False, marks.get("agentVisible") is not False
 
 
-def _readings(
+def _contexts(
     rows: Sequence[SourceRow], messages: Sequence[Any], head: Mapping[str, Any], name: str | None
-) -> Iterator[Reading]:
+) -> Iterator[tuple[range, Reading | None]]:
+    """The messages of each context, and its trajectory; None where the agent did not act in it."""
     starts = _starts_of_contexts(messages)
     for begin, end in zip(starts, [*starts[1:], len(messages)], strict=True):
         reader = ItemReader()
@@ -199,6 +206,7 @@ def _readings(
         start = len(reader.turns) if begin and start is None else start
         start = max(start or 0, num_leading_system(reader.turns))
         if all(turn.message.role != "assistant" for turn in reader.turns[start:]):
+            yield range(begin, end), None
             continue
         remarks = remarks_of_steps(reader.turns, reader.remarks, start)
         if num_hidden:
@@ -212,7 +220,7 @@ def _readings(
             outcome=Outcome(status="unknown", reason="a session records no outcome"),
             source=rows[0].source("goose", texts_of(head, DETAILS)),
         )
-        yield Reading(trajectory, remarks)
+        yield range(begin, end), Reading(trajectory, remarks)
 
 
 def _starts_of_contexts(messages: Sequence[Any]) -> list[int]:
@@ -254,10 +262,15 @@ def _add_message(reader: ItemReader, message: Any, index: int) -> None:
         reader.remarks.append((max(reader.turn_index, 0), text))
 
 
-def _rows_read(rows: Sequence[SourceRow], messages: Sequence[Any]) -> list[SourceRow]:
-    """The rows without the messages and parts that the agent did not see."""
+def _rows_read(
+    rows: Sequence[SourceRow], messages: Sequence[Any], idle: Collection[int]
+) -> list[SourceRow]:
+    """The rows without what was left out: idle contexts, and what the agent did not see."""
     last = _starts_of_contexts(messages)[-1]
-    seen = [index < last or _visibility(each)[1] for index, each in enumerate(messages)]
+    seen = [
+        index not in idle and (index < last or _visibility(each)[1])
+        for index, each in enumerate(messages)
+    ]
     value = rows[0].value
     if isinstance(value, dict) and "role" in value:
         return [

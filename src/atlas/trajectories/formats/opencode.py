@@ -7,7 +7,7 @@ preserved messages as its prompt. What was reverted is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -35,6 +35,7 @@ from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRo
 from atlas.trajectories.formats.source_file import SourceFile
 
 EVENTS = ("step_start", "step_finish", "text", "tool_use", "reasoning", "error")
+IDLE = "messages of a context in which the agent did not act are left out"
 NOTHING = "the session holds no message of the agent"
 NO_PROMPT = "the stream of 'opencode run' does not hold the prompt"
 
@@ -100,15 +101,19 @@ class OpencodeFormat:
         """The trajectories of a session, or its problem."""
         name = text_or_none(info.get("id"))
         try:
-            readings = list(_readings(rows, messages, info, name))
+            read = list(_contexts(rows, messages, info, name))
         except (BadRowError, RecursionError, ValidationError) as error:
             yield problem_of(error, rows[0].where, name)
             return
+        readings = [reading for _, reading in read if reading is not None]
         if not readings:
             yield Problem(where=rows[0].where, reason=NOTHING, item=name)
             return
-        kept = [row.part(_read_of(row.value)) for row in rows]
-        yield from settle(kept, readings, self.metadata, source.ignored)
+        idle = [index for indices, reading in read if reading is None for index in indices]
+        if idle:
+            trajectory, remarks = readings[-1]
+            readings[-1] = Reading(trajectory, [*remarks, (-1, f"{len(idle)} {IDLE}")])
+        yield from settle(_rows_read(rows, idle), readings, self.metadata, source.ignored)
 
 
 def _is_message(value: Any) -> bool:
@@ -138,22 +143,31 @@ def _session(value: Mapping[str, Any]) -> str | None:
     return text_or_none(owner.get("sessionID"))
 
 
-def _read_of(value: Any) -> Any:
-    """A row without what is left out: reverted messages, and texts that the agent did not see."""
-    if isinstance(value, list):
-        return [_read_of(message) for message in value]
-    if _is_message(value):
-        role = value["info"]["role"]
-        return {**value, "parts": [each for each in value["parts"] if not is_left_out(each, role)]}
-    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
-        return value
-    kept, _ = kept_messages(value["messages"], object_or_empty(value.get("info")).get("revert"))
-    return {**value, "messages": _read_of(kept)}
+def _rows_read(rows: Sequence[SourceRow], idle: Collection[int]) -> list[SourceRow]:
+    """The rows without what was left out: idle contexts, and what the agent did not see."""
+    value = rows[0].value
+    if _is_message(value) or _is_event(value):
+        kept = (row for index, row in enumerate(rows) if index not in idle)
+        return [row.part(_read_of(row.value)) for row in kept]
+    info = object_or_empty(value.get("info")) if isinstance(value, dict) else {}
+    given = value["messages"] if isinstance(value, dict) else value
+    messages, _ = kept_messages(given, info.get("revert"))
+    read = [_read_of(each) for index, each in enumerate(messages) if index not in idle]
+    return [rows[0].part({**value, "messages": read} if isinstance(value, dict) else read)]
 
 
-def _readings(
+def _read_of(message: Any) -> Any:
+    """A message without the texts that the agent did not see."""
+    if not _is_message(message):
+        return message
+    role = message["info"]["role"]
+    return {**message, "parts": [each for each in message["parts"] if not is_left_out(each, role)]}
+
+
+def _contexts(
     rows: Sequence[SourceRow], messages: Sequence[Any], info: Mapping[str, Any], name: str | None
-) -> Iterator[Reading]:
+) -> Iterator[tuple[range, Reading | None]]:
+    """The messages of each context, and its trajectory; None where the agent did not act in it."""
     given = list_of_objects(messages, "messages")
     given, num_reverted = kept_messages(given, info.get("revert"))
     starts = _starts_of_contexts(given)
@@ -173,6 +187,7 @@ def _readings(
         turns = reader.turns
         start = max(start, num_leading_system(turns))
         if all(turn.message.role != "assistant" for turn in turns[start:]):
+            yield range(begin, end), None
             continue
         remarks = remarks_of_steps(turns, reader.remarks, start)
         if num_reverted and end == len(given):
@@ -191,7 +206,7 @@ def _readings(
             outcome=_outcome(given[begin:end], end == len(given)),
             source=rows[0].source("opencode", details),
         )
-        yield Reading(trajectory, remarks)
+        yield range(begin, end), Reading(trajectory, remarks)
 
 
 def _starts_of_contexts(messages: Sequence[Mapping[str, Any]]) -> list[int]:
