@@ -428,6 +428,7 @@ def test_every_item_of_exec_is_carried_over(tmp_path: Path) -> None:
     change = [{"path": "a", "kind": "add"}]
     todo = [{"text": "look", "completed": False}]
     result = {"content": [{"type": "text", "text": "sunny"}], "structured_content": None}
+    shown = {"content": [], "structured_content": {"sky": "blue"}}
     lines = [
         *EXEC[:2],
         item("t", "todo_list", "started", items=todo),
@@ -441,7 +442,10 @@ def test_every_item_of_exec_is_carried_over(tmp_path: Path) -> None:
             result=result,
             status="completed",
         ),
+        item("n", "mcp_tool_call", server="s", tool="sky", arguments=None, result=shown),
+        item("o", "mcp_tool_call", server="s", tool="sea", arguments={}, error={"message": "no"}),
         item("w", "web_search", query="q"),
+        item("e", "error", message="slow network"),
         item("t", "todo_list", items=todo),
         item("i2", "agent_message", text="Sunny."),
     ]
@@ -451,10 +455,14 @@ def test_every_item_of_exec_is_carried_over(tmp_path: Path) -> None:
         ("todo_list", json.dumps({"items": todo})),
         ("file_change", json.dumps({"changes": change})),
         ("mcp__s__weather", '{"city": "x"}'),
+        ("mcp__s__sky", "{}"),
+        ("mcp__s__sea", "{}"),
         ("web_search", '{"query": "q"}'),
     ]
     seen = [message.content for step in trajectory.steps for message in step.observation]
-    assert seen == ['{"status": "completed"}', "sunny"]
+    assert seen == ['{"status": "completed"}', "sunny", json.dumps(shown), '{"message": "no"}']
+    (found,) = lines_of(tmp_path, *lines)
+    assert found.unread == ()
 
 
 def test_parallel_commands_of_exec_are_one_step(tmp_path: Path) -> None:
@@ -471,6 +479,8 @@ def test_parallel_commands_of_exec_are_one_step(tmp_path: Path) -> None:
 def test_a_failed_turn_of_exec_is_an_error_and_an_unknown_item_a_problem(tmp_path: Path) -> None:
     failed = {"type": "turn.failed", "error": {"message": "no quota"}}
     assert read_one(tmp_path, *EXEC[:-1], failed).outcome.reason == "no quota"
+    stopped = {"type": "error", "message": "no network"}
+    assert read_one(tmp_path, *EXEC[:-1], stopped).outcome.reason == "no network"
     (problem,) = read(tmp_path, *EXEC, item("n", "new_item", text="x"))
     assert isinstance(problem, Problem)
     assert "'new_item'" in problem.reason

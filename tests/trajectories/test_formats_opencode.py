@@ -154,6 +154,10 @@ def test_the_stream_of_run_is_read_and_says_that_it_has_no_prompt(tmp_path: Path
     found = line_of(tmp_path, *rows)
     assert found.unread == ()
     assert (0, "the stream of 'opencode run' does not hold the prompt") in found.remarks
+    failed = {"name": "APIError", "data": {"message": "no quota"}}
+    end = {"type": "error", "timestamp": 1, "sessionID": "ses_1", "error": failed}
+    assert read_one(tmp_path, *rows, end).outcome.reason == "APIError: no quota"
+    assert line_of(tmp_path, *rows, end).unread == ()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class CodexFormat:
         *("ordinal", "payload.result", "payload.metadata", "payload.trigger_turn"),
         *("payload.window_number", "payload.window_id", "payload.first_window_id"),
         *("payload.previous_window_id", "*.deferLoading", "*.defer_loading"),
-        *("item.server", "item.tool", "item.sender_thread_id"),
+        *("item.server", "item.tool", "item.sender_thread_id", "item.message"),
     )
 
     def __init__(self, config: Config) -> None:

@@ -41,11 +41,10 @@ def is_exec_event(row: Mapping[str, Any]) -> bool:
         return isinstance(row.get("thread_id"), str)
     if kind in ITEM_EVENTS:
         return isinstance(row.get("item"), dict)
-    return kind in ("turn.started", "turn.completed", "turn.failed") and not row.keys() - {
-        "type",
-        "usage",
-        "error",
-    }
+    if kind == "error":
+        return row.keys() == {"type", "message"}
+    is_turn = kind in ("turn.started", "turn.completed", "turn.failed")
+    return is_turn and row.keys() <= {"type", "usage", "error"}
 
 
 def read_thread(lines: Sequence[Line]) -> Iterator[tuple[list[SourceRow], Reading]]:
@@ -176,10 +175,10 @@ def _last_of_each(rows: Sequence[SourceRow]) -> list[SourceRow]:
 
 
 def _without_results(row: SourceRow) -> SourceRow:
-    """The row without the fields that were carried over as one JSON text."""
+    """The row without the fields of a result, which are carried over as one JSON text."""
     item = row.value["item"]
     _, keys = CALLS.get(str(item.get("type")), ((), ()))
-    if row.value["type"] != "item.completed" or len(keys) < 2 or "result" in keys:
+    if row.value["type"] != "item.completed":
         return row
     kept = {key: value for key, value in item.items() if key not in keys}
     return row.part({**row.value, "item": kept})

@@ -87,8 +87,9 @@ class OpencodeFormat:
         info = {"id": _session(rows[0].value)}
         messages = [row.value for row in rows if _is_message(row.value)]
         if not messages:
-            parts = [row.value.get("part") for row in rows if row.value.get("type") != "error"]
-            messages = [{"info": {"role": "assistant"}, "parts": parts}]
+            parts = [row.value["part"] for row in rows if row.value["type"] != "error"]
+            said = {"role": "assistant", "error": rows[-1].value.get("error")}
+            messages = [{"info": said, "parts": parts}]
         yield from self._settle(rows, messages, info, source)
 
     def _settle(

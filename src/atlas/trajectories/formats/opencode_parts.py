@@ -34,7 +34,7 @@ METADATA = (
     *("*.callID", "*.snapshot", "*.hash", "*.files", "*.reason", "*.auto", "*.overflow"),
     *("*.tail_start_id", "*.synthetic", "*.ignored", "*.time", "*.mime", "*.filename", "*.url"),
     *("*.source", "*.state.title", "*.state.metadata", "*.state.attachments", "*.parts.metadata"),
-    *("*.attempt", "*.parts.error", "*.part.metadata", "info.workspaceID"),
+    *("*.attempt", "*.parts.error", "*.part.metadata", "info.workspaceID", "error"),
     *("*.parts.agent", "*.parts.command", "*.parts.name", "*.parts.model"),
 )
 ENDED = ("completed", "error")
