@@ -225,7 +225,7 @@ class _Session:
                 if turn.message.role in ("system", "user") and index not in self._summaries
             )
             summary = payload.get("message")
-            if not isinstance(summary, str):
+            if not isinstance(summary, str) or not summary:
                 raise BadRowError(
                     "a compaction has neither 'replacement_history' nor a 'message', its summary"
                 )

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Task, Trajectory
+from atlas.records import Message, Outcome, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.response_items import ItemReader
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.response_items import ItemReader, read_items
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 LIMITS = (
     "exit_cost",
@@ -67,7 +67,7 @@ class SWEAgentFormat(RowFormat):
                 return True
         return False
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         document = row.value
         if not isinstance(document, dict):
             reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
@@ -96,7 +96,8 @@ class SWEAgentFormat(RowFormat):
             for step, action in zip(trajectory.steps, actions, strict=True)
         )
         last = trajectory.final_observation or _last_observation(document)
-        return trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        whole = trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return Reading(whole, _remarks(given))
 
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
@@ -129,6 +130,13 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     if thoughts and given.get("reasoning_content") is None:
         fields["reasoning_content"] = _joined(thoughts, "thinking")
     return [(turn, _action(given)) for turn in read_message(fields, index)]
+
+
+def _remarks(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """What is left out of answers of the Responses API, each kind once."""
+    answers = [message for message in history if message.get("object") == "response"]
+    texts = (text for each in answers for _, text in read_items(each.get("output") or ()).remarks)
+    return [(-1, text) for text in dict.fromkeys(texts)]
 
 
 def _turns_of_items(items: Sequence[Any], index: int) -> list[Turn]:
