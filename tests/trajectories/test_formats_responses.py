@@ -72,6 +72,7 @@ WHOLE = [(["go"], "", ['{"cmd":"ls"}']), (["a"], "Done.", [])]
         {"messages": json.dumps([GO, CALL, RESULT, DONE])},
         {"items": [GO, CALL, RESULT, DONE], "session_id": "s"},
         {"input": "go", "output": [CALL, RESULT, DONE]},
+        {"input": json.dumps([GO]), "output": json.dumps([CALL, RESULT, DONE])},
         {"input": [GO], "output": [CALL, RESULT, DONE], "tools": []},
         {"input": "go", "response": {"object": "response", "output": [CALL, RESULT, DONE]}},
         {
@@ -98,6 +99,12 @@ def test_a_json_file_that_is_one_list_of_items_is_one_conversation(tmp_path: Pat
     (trajectory,) = read_file("responses", path)
     assert isinstance(trajectory, Trajectory)
     assert told(trajectory) == WHOLE
+
+
+def test_rows_of_a_table_have_nulls_in_the_fields_of_other_items(tmp_path: Path) -> None:
+    keys = {key: None for each in (GO, CALL, RESULT, DONE) for key in each}
+    row = {"messages": [keys | each for each in (GO, CALL, RESULT, DONE)]}
+    assert told(read_one(tmp_path, row)) == WHOLE
 
 
 def test_instructions_tools_and_model_of_a_response(tmp_path: Path) -> None:

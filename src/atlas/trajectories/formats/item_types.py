@@ -88,7 +88,7 @@ ITEM_METADATA = (
 
 def is_item(value: Any) -> bool:
     """Whether a value is an item that is not a plain message."""
-    if not isinstance(value, Mapping) or "role" in value:
+    if not isinstance(value, Mapping) or value.get("role") is not None:
         return False
     kind = value.get("type")
     if kind == "reasoning":

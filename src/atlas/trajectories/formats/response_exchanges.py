@@ -145,7 +145,7 @@ def _outputs_of(response: Mapping[str, Any]) -> Iterator[list[Any]]:
 
     Each list usually repeats the one before it; the longest is read.
     """
-    output = response.get("output")
+    output = decode_nested(response.get("output"))
     if not isinstance(output, list):
         raise BadRowError(f"output is {output!r:.60}, expected a list of items")
     if not output or not isinstance(output[0], list):

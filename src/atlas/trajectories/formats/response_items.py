@@ -92,12 +92,12 @@ class ItemReader:
         """
         if not isinstance(item, Mapping):
             raise BadRowError(f"{item!r:.60} is not an item, expected an object", index)
-        if "role" in item and "type" not in item and item.keys() - PLAIN_KEYS:
+        if item.get("role") is not None and item.get("type") is None and _is_of_chat(item):
             self.end_turn()
             turns = read_message(item, index or 0)
             self.turns += (turn._replace(is_trained=self._is_trained) for turn in turns)
             return
-        kind = item.get("type") or ("message" if "role" in item else None)
+        kind = item.get("type") or ("message" if item.get("role") is not None else None)
         if not isinstance(kind, str):
             raise BadRowError(f"an item has the type {kind!r:.60}, expected a text", index)
         if kind in CALLS:
@@ -255,6 +255,11 @@ def chat_tools(tools: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
         else tool
         for tool in tools
     )
+
+
+def _is_of_chat(item: Mapping[str, Any]) -> bool:
+    """Whether a message has a field that only messages of chats have."""
+    return any(value is not None and key not in PLAIN_KEYS for key, value in item.items())
 
 
 def _call(item: Mapping[str, Any], form: CallType, index: int | None) -> ToolCall:

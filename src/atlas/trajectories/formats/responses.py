@@ -45,7 +45,7 @@ class ResponsesFormat(RowFormat):
         if holds_items(_items_of(row)):
             return True
         exchange = _exchange_of(row)
-        return exchange is not None and isinstance(exchange.response.get("output"), list)
+        return exchange is not None and isinstance(_output_of(exchange.response), list)
 
     def convert(self, row: SourceRow) -> Iterator[Reading]:
         items, exchange = _items_of(row.value), _exchange_of(row.value)
@@ -94,14 +94,18 @@ def _exchange_of(row: Any) -> Exchange | None:
         return Exchange(owner, body_of(response), row)
     if row.get("object") == "response":
         return Exchange(row, row, row)
-    output = row.get("output")
+    output = _output_of(row)
     first = output[0] if isinstance(output, list) and output else None
     is_output = is_item(first) or object_or_empty(first).get("type") == "message"
     return Exchange(row, row, row) if "input" in row and is_output else None
 
 
 def _is_response(value: Mapping[str, Any]) -> bool:
-    output = value.get("output")
+    output = _output_of(value)
     if not isinstance(output, list):
         return False
     return value.get("object") == "response" or any(map(is_item, output))
+
+
+def _output_of(response: Mapping[str, Any]) -> Any:
+    return decode_nested(response.get("output"))
