@@ -101,11 +101,10 @@ def is_item_message(value: Any) -> bool:
     if not isinstance(value, Mapping) or value.get("type") != "message":
         return False
     content = value.get("content")
-    first = content[0] if isinstance(content, list) and content else content
+    first = content[0] if isinstance(content, list) and content else None
     kind = first.get("type") if isinstance(first, Mapping) else None
-    return isinstance(value.get("role"), str) and (
-        kind in ("input_text", "output_text", "input_image") or isinstance(first, str)
-    )
+    is_part = kind in ("input_text", "output_text", "input_image")
+    return is_part and isinstance(value.get("role"), str)
 
 
 def holds_items(messages: Any) -> bool:
