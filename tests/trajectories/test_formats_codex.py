@@ -343,6 +343,9 @@ def test_what_a_fork_copied_is_the_prompt(tmp_path: Path) -> None:
     trajectory = read_one(tmp_path, first, meta(EARLIER), *copied, *own, said("assistant", "Yes."))
     assert told(trajectory) == [(["on"], "Yes.", [])]
     assert len(trajectory.prompt) == 4
+    of_fork = [meta(EARLIER, forked_from_id="a"), meta("a"), *copied]
+    again = read_one(tmp_path, first, *of_fork, *own, said("assistant", "Yes."))
+    assert told(again) == told(trajectory)
     assert trajectory.source.details["parent"] == EARLIER
 
 

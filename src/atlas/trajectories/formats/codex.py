@@ -57,17 +57,21 @@ class CodexFormat:
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         session: list[Line] = []
+        # The lines of metadata in it, one for each id.
+        metas: dict[str | None, Line] = {}
         found = False
         for row in source.rows():
             line = _line(row) if isinstance(row, SourceRow) else row
             if isinstance(line, Problem):
                 found = True
                 yield line
-            elif session and _begins(line, session):
+                continue
+            if session and _begins(line, session[0], metas):
                 yield from self._settle(session, source)
-                found, session = True, [line]
-            else:
-                session.append(line)
+                found, session, metas = True, [], {}
+            session.append(line)
+            if line.kind == "session_meta":
+                metas.setdefault(line.session_id, line)
         if session:
             yield from self._settle(session, source)
         elif not found:
@@ -111,15 +115,11 @@ def _line(row: SourceRow) -> Line | Problem:
     return Problem(where=row.where, reason=reason)
 
 
-def _begins(line: Line, session: list[Line]) -> bool:
+def _begins(line: Line, first: Line, metas: Mapping[str | None, Line]) -> bool:
     """Whether a line begins another session than the one that is being read."""
     if line.is_exec:
-        return line.kind == "thread.started" or not session[0].is_exec
-    if line.kind != "session_meta" or session[0].is_exec:
-        return session[0].is_exec
-    first = session[0]
-    return (
-        first.kind == "session_meta"
-        and line.session_id != first.session_id
-        and not is_fork_of(first.payload, line.session_id)
-    )
+        return line.kind == "thread.started" or not first.is_exec
+    if line.kind != "session_meta" or first.is_exec:
+        return first.is_exec
+    is_ancestor = any(is_fork_of(each.payload, line.session_id) for each in metas.values())
+    return bool(metas) and line.session_id not in metas and not is_ancestor

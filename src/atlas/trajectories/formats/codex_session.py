@@ -191,7 +191,7 @@ class _Session:
         """What stands between the metadata of a fork and its first own turn is copied."""
         if not self._is_fork or line is self._first:
             return
-        if line.kind == "session_meta":
+        if line.kind == "session_meta" and line.session_id != self._first.session_id:
             self._is_copying = True
         copied = is_copy(line, self._meta)
         if copied is None:
