@@ -122,4 +122,4 @@ def _begins(line: Line, first: Line, metas: Mapping[str | None, Line]) -> bool:
     if line.kind != "session_meta" or first.is_exec:
         return first.is_exec
     is_ancestor = any(is_fork_of(each.payload, line.session_id) for each in metas.values())
-    return bool(metas) and line.session_id not in metas and not is_ancestor
+    return line.session_id not in metas and not is_ancestor
