@@ -143,6 +143,7 @@ def test_a_request_is_a_call_in_every_form(tmp_path: Path, kind: str, call: Row)
             "r",
         ),
         ({"value": {"content": [], "structuredContent": {"a": "b"}}}, '{"a": "b"}'),
+        ({"value": {"content": [text("a")], "structuredContent": {"a": "other"}}}, "a"),
     ],
 )
 def test_a_response_is_a_result_in_every_form(tmp_path: Path, result: Row, expected: str) -> None:

@@ -47,6 +47,7 @@ class GooseFormat:
             "*.notificationType",
             "*.toolCall.status",
         ),
+        *("*.blob", "*.toolResult.value.structuredContent", "*.size"),
         *("*.toolCall.error", "*.toolResult.status", "*.toolResult.value.isError", "*.annotations"),
         *("*.thoughtSignature", "*.userVisible", "*.agentVisible", "*.uri", "*._meta", "*.meta"),
         *("recipe", "extension_data", "model_config", "user_recipe_values", "schedule_id"),
