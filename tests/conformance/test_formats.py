@@ -18,6 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples import codex
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -234,6 +235,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "swe_agent": swe_agent_row,
     "atif": atif_row,
 }
+EXAMPLES |= codex.ROWS
 EXAMPLES |= FORMAT_EXAMPLES
 # Formats whose rows are not trajectories.
 FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
@@ -241,6 +243,7 @@ FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "otel": otel_file,
     "inspect": inspect_file,
 }
+FILES |= codex.FILES
 
 GOOD = [("You see a door.", "Thought:\nopen\n\nAction:\nopen door"), ("Open.", "Action:\ngo")]
 NEEDED_PACKAGES = {"inspect": "inspect_ai"}

@@ -29,6 +29,11 @@ FORMATS: dict[str, str] = {
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "codex": "atlas.trajectories.formats.codex:CodexFormat",
+    "responses": "atlas.trajectories.formats.responses:ResponsesFormat",
+    "nemo_gym": "atlas.trajectories.formats.nemo_gym:NeMoGymFormat",
+    "opencode": "atlas.trajectories.formats.opencode:OpencodeFormat",
+    "goose": "atlas.trajectories.formats.goose:GooseFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

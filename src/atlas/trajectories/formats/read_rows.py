@@ -25,6 +25,7 @@ from atlas.trajectories.formats.containers import (
     unpack,
 )
 from atlas.trajectories.formats.decoding import canonical_bytes, decode, finish
+from atlas.trajectories.formats.item_types import is_item
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
 from atlas.trajectories.formats.parquet import read_parquet
 from atlas.trajectories.formats.rows import SourceRow, printable
@@ -106,8 +107,8 @@ def rows_of_lines(file: BinaryIO, name: str, first_index: int = 0) -> Iterator[S
 
 
 def is_message(value: Any) -> bool:
-    """Whether a decoded value looks like one chat message of some dialect."""
-    return (
+    """Whether a decoded value looks like one message or item of some dialect."""
+    return is_item(value) or (
         isinstance(value, dict)
         and ("role" in value or "from" in value)
         and "messages" not in value

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory, call_fields, texts_of
+from atlas.records import Message, Outcome, Task
+from atlas.trajectories.formats.agent_logs import build_trajectory, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.response_items import ItemReader, read_items
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 LIMITS = (
     "exit_cost",
@@ -66,7 +67,7 @@ class SWEAgentFormat(RowFormat):
                 return True
         return False
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         document = row.value
         if not isinstance(document, dict):
             reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
@@ -95,7 +96,8 @@ class SWEAgentFormat(RowFormat):
             for step, action in zip(trajectory.steps, actions, strict=True)
         )
         last = trajectory.final_observation or _last_observation(document)
-        return trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        whole = trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return Reading(whole, _remarks(given))
 
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
@@ -111,12 +113,13 @@ def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], i
 
 
 def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
-    fields = dict(given)
     if given.get("object") == "response":
-        fields = _of_response(given, index)
-    elif given.get("type") == "function_call_output":
-        result, id_ = given.get("output"), given.get("call_id")
-        fields = {"role": "tool", "content": result, "tool_call_id": id_}
+        # mini-SWE-agent keeps answers of OpenAI's Responses API, and results, as they came.
+        output = list_of_objects(given.get("output"), "output", index)
+        return [(turn, _action(given)) for turn in _turns_of_items(output, index)]
+    if given.get("type") == "function_call_output":
+        return [(turn, None) for turn in _turns_of_items([given], index)]
+    fields = dict(given)
     if given.get("role") == "exit":
         # The last message of mini-SWE-agent says why it stopped.
         fields["role"] = "user"
@@ -129,28 +132,19 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     return [(turn, _action(given)) for turn in read_message(fields, index)]
 
 
-def _of_response(given: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """The fields of a chat message from an answer of OpenAI's Responses API.
+def _remarks(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """What is left out of answers of the Responses API, each kind once."""
+    answers = [message for message in history if message.get("object") == "response"]
+    texts = (text for each in answers for _, text in read_items(each.get("output") or ()).remarks)
+    return [(-1, text) for text in dict.fromkeys(texts)]
 
-    mini-SWE-agent keeps such answers as they came.
-    """
-    said: list[Any] = []
-    calls: list[Any] = []
-    thoughts: list[Mapping[str, Any]] = []
-    for item in list_of_objects(given.get("output"), "output", index):
-        match item.get("type"):
-            case "message":
-                said += list_of_objects(item.get("content"), "content", index)
-            case "function_call":
-                calls.append(call_fields(item, "call_id", "name"))
-            case "reasoning":
-                thoughts += list_of_objects(item.get("summary"), "summary", index)
-    return {
-        "role": "assistant",
-        "content": said,
-        "reasoning_content": _joined(thoughts, "text"),
-        "tool_calls": calls,
-    }
+
+def _turns_of_items(items: Sequence[Any], index: int) -> list[Turn]:
+    reader = ItemReader()
+    for item in items:
+        reader.add(item, index)
+    reader.end_turn()
+    return reader.turns or [Turn(Message(role="assistant"))]
 
 
 def _joined(parts: Sequence[Mapping[str, Any]], key: str) -> str | None:
