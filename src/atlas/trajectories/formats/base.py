@@ -29,6 +29,9 @@ FORMATS: dict[str, str] = {
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "openhands": "atlas.trajectories.formats.openhands:OpenHandsFormat",
+    "nebius": "atlas.trajectories.formats.nebius:NebiusFormat",
+    "smolagents": "atlas.trajectories.formats.smolagents:SmolagentsFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

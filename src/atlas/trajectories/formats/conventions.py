@@ -102,6 +102,12 @@ OUTCOME_RULES = (
     ),
     # Terminal-Bench.
     OutcomeRule(("is_resolved",), (), "whether the tests of the task pass"),
+    # Runs that agentpile loaded from a data set.
+    OutcomeRule(
+        ("extra", "agentpile", "outcome", "success"),
+        (),
+        "whether the data set counts the run as a success",
+    ),
     # Harbor's result of a trial.
     OutcomeRule(
         ("verifier_result", "rewards", "reward"),

@@ -20,8 +20,8 @@ from atlas.trajectories.formats.conventions import (
     outcome_of_row,
     task_of_row,
 )
-from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.event_views import Entry, event_id, segments_of
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.gathered_rows import gathered
@@ -54,6 +54,8 @@ class OpenHandsFormat:
         "llm_completions",
         "*.llm_response_id",
         "*.tool_name",
+        "*.tool_call.origin",
+        "*.tool_call.responses_item_id",
         "*.cache_prompt",
         "*.recall_type",
         "*.microagent_knowledge.name",
@@ -72,9 +74,7 @@ class OpenHandsFormat:
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         rows = gathered(source.rows(), _is_event, _may_be_event)
-        return convert_rows(
-            rows, self.convert, self.metadata, source.ignored, accounted=_accounted
-        )
+        return convert_rows(rows, self.convert, self.metadata, source.ignored, accounted=_accounted)
 
     def convert(self, row: SourceRow) -> Iterator[Reading]:
         """The trajectories of a row that holds the events of a run."""

@@ -195,7 +195,10 @@ def essential(event: dict[str, Any]) -> dict[str, Any]:
     metadata = object_or_empty(event.get("tool_call_metadata"))
     if "observation" in event:
         dropped.append("tool_call_metadata")
-        if event.get("observation") not in ("recall", "delegate"):
+        if event.get("observation") == "recall":
+            # A notice for the user; the extras are what the agent saw.
+            dropped.append("content")
+        elif event.get("observation") != "delegate":
             dropped.append("extras")
         if not isinstance(event.get("extras"), dict):
             dropped += [key for key in event if key not in (*EVENT_FIELDS, "content")]
@@ -250,7 +253,9 @@ def _answer(event: Mapping[str, Any], index: int) -> tuple[Message, str | None] 
 def _message_of(kind: str, args: Mapping[str, Any], role: Any, index: int) -> Message | None:
     """A message, or what a user did in the workspace."""
     if kind == "message":
-        images = next((args[key] for key in IMAGES if isinstance(args.get(key), list)), [])
+        images: list[Any] = next(
+            (args[key] for key in IMAGES if isinstance(args.get(key), list)), []
+        )
         message = read_one_message(role, args.get("content"), index)
         marks = "[image]" * len(images) if role == "user" else ""
         return message.model_copy(update={"content": message.content + marks})

@@ -89,7 +89,9 @@ class SDKEvents:
             case "CondensationSummaryEvent":
                 message = read_one_message("user", event.get("summary"), index)
                 return Entry(id_, message, is_summary=True)
-        raise BadRowError(f"an event of kind {kind!r:.60}, expected one of {', '.join(KINDS)}", index)
+        raise BadRowError(
+            f"an event of kind {kind!r:.60}, expected one of {', '.join(KINDS)}", index
+        )
 
     def _message(self, event: Mapping[str, Any], index: int) -> Entry:
         given = event.get("llm_message")

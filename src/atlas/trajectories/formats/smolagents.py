@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.config import Config
-from atlas.records import Message, Outcome, Task
+from atlas.records import Message, Outcome, Role, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -65,7 +65,7 @@ class SmolagentsFormat:
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         rows = gathered(source.rows(), _is_step, lambda value: isinstance(value, dict))
-        return convert_rows(rows, self.convert, self.metadata, source.ignored)
+        return convert_rows(rows, self.convert, self.metadata, source.ignored, accounted=_accounted)
 
     def convert(self, row: SourceRow) -> Reading:
         """The trajectory of a row that holds the memory of an agent."""
@@ -92,11 +92,11 @@ class SmolagentsFormat:
             outcome=_outcome(fields),
             source=row.source("smolagents", details_of_row(fields, used)),
         )
-        steps = tuple(
+        made = tuple(
             step if action is None else step.model_copy(update={"action": action})
             for step, action in zip(trajectory.steps, run.actions, strict=True)
         )
-        return Reading(trajectory.model_copy(update={"steps": steps}), run.remarks)
+        return Reading(trajectory.model_copy(update={"steps": made}), run.remarks)
 
 
 class _Run:
@@ -150,7 +150,7 @@ class _Run:
             answer = read_one_message("assistant", content, index, tool_calls=calls)
             self._answer(answer, None)
         elif role in ("system", "user", "tool-response"):
-            kind = "system" if role == "system" else "user"
+            kind: Role = "system" if role == "system" else "user"
             self._pending.append(read_one_message(kind, content, index))
         else:
             raise BadRowError(f"role is {role!r:.60}, expected a role of smolagents", index)
@@ -198,12 +198,12 @@ class _Run:
             return
         seen: Counter[tuple[str, str]] = Counter()
         fresh: list[Message] = []
-        for message in map(object_or_empty, given):
-            role = message.get("role")
+        for one in map(object_or_empty, given):
+            role = one.get("role")
             if role not in ("system", "user", "tool-response"):
                 continue
-            kind = "system" if role == "system" else "user"
-            read = read_one_message(kind, message.get("content"), index)
+            kind: Role = "system" if role == "system" else "user"
+            read = read_one_message(kind, one.get("content"), index)
             seen[kind, read.content] += 1
             if seen[kind, read.content] > self._placed[kind, read.content]:
                 fresh.append(read)
@@ -266,6 +266,15 @@ def _messages_of(row: Any) -> list[Any]:
     given = decode_nested(row.get("intermediate_steps")) if isinstance(row, dict) else None
     messages = given if isinstance(given, list) else []
     return messages if messages and "role" in object_or_empty(messages[0]) else []
+
+
+def _accounted(row: SourceRow) -> SourceRow:
+    """The row without the words that tell calls, each of which was read or is code in the text."""
+    messages = _messages_of(row.value)
+    if not messages:
+        return row
+    others = [one for one in messages if object_or_empty(one).get("role") != "tool-call"]
+    return row.part({**row.value, "intermediate_steps": others})
 
 
 def _said(step: Mapping[str, Any], answer: Mapping[str, Any]) -> Any:

@@ -8,18 +8,20 @@ is "unknown", unless the exit status is an error or a limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Task, Trajectory
+from atlas.records import Message, Outcome, Problem, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory, call_fields, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent
 from atlas.trajectories.formats.conversations import read_tools
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
+from atlas.trajectories.react_turns import Remark
 
 LIMITS = (
     "exit_cost",
@@ -33,8 +35,7 @@ LIMITS = (
 )
 ENDS = ("submitted", "exit_forfeit", "exit_command", "early_exit", "userinterruption")
 DETAILS = ("exit_status", "submission", "model_stats", "mini_version", "swe_agent_version")
-
-
+ONLY_EXECUTED = "the history ends before this step, which stands among the executed steps only"
 # A turn, and the action in it that was executed.
 TurnAndAction = tuple[Turn, str | None]
 
@@ -66,17 +67,23 @@ class SWEAgentFormat(RowFormat):
                 return True
         return False
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         document = row.value
         if not isinstance(document, dict):
             reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
             raise BadRowError(reason)
         info = object_or_empty(document.get("info"))
         key = "messages" if is_mini_swe_agent(document) else "history"
+        executed = list_of_objects(document.get("trajectory"), "trajectory")
+        remarks: list[Remark] = []
         if given := list_of_objects(document.get(key), "the history"):
             found, start = _history(given)
+            if missing := _missing(found[start:], executed):
+                at = sum(turn.message.role == "assistant" for turn, _ in found[start:])
+                remarks.append((at, ONLY_EXECUTED))
+                found += missing
         else:
-            found, start = _executed(list_of_objects(document.get("trajectory"), "trajectory"))
+            found, start = _executed(executed)
         details = {key: info[key] for key in DETAILS if info.get(key)}
         trajectory = build_trajectory(
             [turn for turn, _ in found],
@@ -95,7 +102,40 @@ class SWEAgentFormat(RowFormat):
             for step, action in zip(trajectory.steps, actions, strict=True)
         )
         last = trajectory.final_observation or _last_observation(document)
-        return trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        made = trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return Reading(made, remarks)
+
+    def convert_all(
+        self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
+    ) -> Iterator[Item]:
+        return convert_rows(rows, self.convert, self.metadata, ignored, accounted=_accounted)
+
+
+def _accounted(row: SourceRow) -> SourceRow:
+    """The row without the executed steps that its history holds too, perhaps spelled otherwise."""
+    if not isinstance(row.value, dict) or not row.value.get("history"):
+        return row
+    return row.part({key: value for key, value in row.value.items() if key != "trajectory"})
+
+
+def _missing(
+    found: Sequence[TurnAndAction], executed: Sequence[Mapping[str, Any]]
+) -> list[TurnAndAction]:
+    """The executed steps after the end of the history, which lacks the last one in some versions.
+
+    Earlier steps are in the history, also where they are more than its answers.
+    """
+    said = [turn.message for turn, _ in found if turn.message.role == "assistant"]
+    texts = [message.content for message in said]
+    turns: list[TurnAndAction] = []
+    for step in executed[len(said) :]:
+        response, observation = step.get("response"), step.get("observation")
+        if not isinstance(response, str) or any(response.strip() in text for text in texts):
+            continue
+        turns.append((Turn(Message(role="assistant", content=response)), _action(step)))
+        if isinstance(observation, str) and observation:
+            turns.append((Turn(Message(role="user", content=observation)), None))
+    return turns
 
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
