@@ -60,6 +60,7 @@ class OpenHandsFormat:
         "*.recall_type",
         "*.microagent_knowledge.name",
         "*.microagent_knowledge.trigger",
+        "*.runtime_hosts",
         "*.summary_offset",
         "*.responses_reasoning_item",
         "*.action_id",
