@@ -15,7 +15,6 @@ from atlas.records import Message
 from atlas.trajectories.formats.messages import Turn
 
 EventId = str | int
-EMPTY_RANGE = range(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,11 @@ class Condensation:
     summary: str | None = None
     offset: int | None = None
     replaces_summary: bool = False
+
+    def forgets(self, id_: EventId | None) -> bool:
+        # A range looks for anything but a whole number one by one.
+        is_known = type(id_) is int if isinstance(self.forgotten, range) else id_ is not None
+        return is_known and id_ in self.forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,10 @@ def _condensed(view: Sequence[Entry], entry: Entry) -> list[Entry]:
     kept = [
         each
         for each in view
-        if (each.id is None or each.id not in change.forgotten)
-        and not (each.is_summary and change.replaces_summary)
+        if not change.forgets(each.id) and not (each.is_summary and change.replaces_summary)
     ]
     if change.summary:
-        place = len(kept) if change.offset is None else change.offset
+        place = len(kept) if change.offset is None else min(change.offset, len(kept))
         name = None if entry.id is None else f"{entry.id}-summary"
         message = Message(role="user", content=change.summary)
         kept.insert(place, Entry(id=name, message=message, is_summary=True))
