@@ -67,6 +67,18 @@ EVENT_FIELDS = (
     "llm_metrics",
     "success",
 )
+# What an observation has beside its content, where older logs have no `extras`.
+OF_OLD_OBSERVATIONS = (
+    "command",
+    "command_id",
+    "exit_code",
+    "code",
+    "path",
+    "url",
+    "screenshot",
+    "error",
+    "agent_state",
+)
 IMAGES = ("image_urls", "images_urls")
 # Facts of the workspace that the prompt names; then its texts.
 WORKSPACE_FACTS = ("repo_name", "repo_directory", "repo_branch", "date", "working_dir")
@@ -200,8 +212,8 @@ def essential(event: dict[str, Any]) -> dict[str, Any]:
             dropped.append("content")
         elif event.get("observation") != "delegate":
             dropped.append("extras")
-        if not isinstance(event.get("extras"), dict):
-            dropped += [key for key in event if key not in (*EVENT_FIELDS, "content")]
+        if "extras" not in event:
+            dropped += OF_OLD_OBSERVATIONS
     elif metadata.get("model_response") is not None:
         dropped.append("args")
         kept["tool_call_metadata"] = {"model_response": metadata["model_response"]}
