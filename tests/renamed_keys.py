@@ -37,13 +37,13 @@ def losses_by_renaming(
 
 def _places(value: Any) -> Iterator[tuple[Any, ...]]:
     """The paths of all keys."""
-    children = value.items() if isinstance(value, dict) else ()
-    children = enumerate(value) if isinstance(value, list) else children
-    for key, child in children:
-        if isinstance(value, dict):
+    if isinstance(value, dict):
+        for key, child in value.items():
             yield (key,)
-        for below in _places(child):
-            yield (key, *below)
+            yield from ((key, *below) for below in _places(child))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from ((index, *below) for below in _places(child))
 
 
 def _renamed(value: Any, place: tuple[Any, ...]) -> Any:

@@ -398,7 +398,7 @@ def test_a_renamed_key_costs_nothing_in_silence(tmp_path: Path, events: list[Any
 
 
 def test_other_logs_are_not_taken_for_events(tmp_path: Path) -> None:
-    for row in (
+    rows: list[Any] = [
         {"trajectory": [{"action": "ls", "observation": "x", "response": "ls"}]},
         {"trajectory": [{"role": "user", "content": "x"}]},
         {"history": [{"role": "user", "content": "x"}]},
@@ -406,7 +406,8 @@ def test_other_logs_are_not_taken_for_events(tmp_path: Path) -> None:
         {"kind": "ActionEvent"},
         [],
         None,
-    ):
+    ]
+    for row in rows:
         assert not matches("openhands", row)
 
 
