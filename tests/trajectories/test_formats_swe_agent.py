@@ -290,3 +290,26 @@ def test_real_files_import_with_all_their_steps_and_tool_calls() -> None:
         "marshmallow-1867.function_calling.traj": (11, 11),
         "marshmallow-1867.thought_action.traj": (14, 0),
     }
+
+
+def test_a_last_step_that_the_history_lacks_is_taken_from_the_executed_steps(
+    tmp_path: Path,
+) -> None:
+    history = [
+        {"role": "system", "content": "Rules.", "agent": "main", "message_type": "system_prompt"},
+        {"role": "user", "content": "Fix it.", "agent": "main", "message_type": "observation"},
+        {"role": "assistant", "content": "I look.", "agent": "main", "action": "ls"},
+        {"role": "user", "content": "a.py", "agent": "main", "message_type": "observation"},
+    ]
+    executed = [
+        # The same step, spelled otherwise.
+        {"action": "ls", "response": "I look. ", "observation": "a.py", "thought": "I look"},
+        {"action": "submit", "response": "I submit it.", "observation": "diff --git"},
+    ]
+    path = tmp_path / "run.traj"
+    path.write_text(json.dumps({"history": history, "trajectory": executed, "info": {}}))
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert [step.response.content for step in trajectory.steps] == ["I look.", "I submit it."]
+    assert trajectory.steps[1].action == "submit"
+    assert [message.content for message in trajectory.final_observation] == ["diff --git"]

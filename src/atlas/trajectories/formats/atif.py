@@ -165,7 +165,12 @@ def _asked(
 
 def _task(document: Mapping[str, Any], trial: Mapping[str, Any] | None) -> Task:
     if trial is None:
-        return Task(id=_name(document), environment=UNKNOWN_ENVIRONMENT)
+        loaded = object_or_empty(object_or_empty(document.get("extra")).get("agentpile"))
+        source, task = object_or_empty(loaded.get("source")), object_or_empty(loaded.get("task"))
+        return Task(
+            id=text_or_none(task.get("id")) or _name(document),
+            environment=text_or_none(source.get("dataset")) or UNKNOWN_ENVIRONMENT,
+        )
     environment = text_or_none(trial.get("source")) or UNKNOWN_ENVIRONMENT
     return Task(id=text_or_none(trial.get("task_name")) or "unnamed", environment=environment)
 
