@@ -313,3 +313,45 @@ def test_a_last_step_that_the_history_lacks_is_taken_from_the_executed_steps(
     assert [step.response.content for step in trajectory.steps] == ["I look.", "I submit it."]
     assert trajectory.steps[1].action == "submit"
     assert [message.content for message in trajectory.final_observation] == ["diff --git"]
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_a_row_of_swe_smith_holds_a_history_and_says_whether_it_is_resolved(
+    tmp_path: Path, is_text: bool
+) -> None:
+    answer = {
+        "role": "assistant",
+        "content": "I look.",
+        "thought": "I look.",
+        "action": "ls",
+        "agent": "main",
+        "message_type": "action",
+        "tool_calls": [CALL],
+    }
+    result = {
+        "role": "tool",
+        "content": [{"type": "text", "text": "a.py"}],
+        "agent": "main",
+        "message_type": "observation",
+        "tool_call_ids": ["c1"],
+    }
+    messages: Any = [SYSTEM, ISSUE, answer, result, {**answer, "tool_calls": None}]
+    row = {
+        "instance_id": "a__b-1",
+        "traj_id": "t1",
+        "messages": json.dumps(messages) if is_text else messages,
+        "resolved": False,
+        "model": "m",
+        "patch": "diff",
+    }
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([row]))
+    assert detect_format(path) == "swe_agent"
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert [len(step.response.tool_calls) for step in trajectory.steps] == [1, 0]
+    [seen] = trajectory.steps[1].observation
+    assert (seen.tool_call_id, seen.content) == ("c1", "a.py")
+    assert (trajectory.task.id, trajectory.outcome.status) == ("a__b-1", "failure")
+    assert "tests of the issue" in (trajectory.outcome.reason or "")
+    assert trajectory.source.details["patch"] == "diff"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.records import Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
 UNKNOWN_ENVIRONMENT = "unknown"
@@ -189,6 +190,13 @@ def is_mini_swe_agent(row: Any) -> bool:
     return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (
         isinstance(info, dict) and "mini_version" in info
     )
+
+
+def is_swe_agent_chat(row: Any) -> bool:
+    """Whether a row holds a history of SWE-agent under `messages`, as SWE-smith publishes them."""
+    messages = decode_nested(row.get("messages")) if isinstance(row, dict) else None
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and "role" in first and "message_type" in first
 
 
 def is_number(value: Any) -> bool:

@@ -2,8 +2,9 @@
 
 SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
 is read if there is one, otherwise the trajectory. Demonstrations belong to the prompt.
-mini-SWE-agent writes `messages`. The files do not say whether the issue was solved, so the outcome
-is "unknown", unless the exit status is an error or a limit.
+mini-SWE-agent writes `messages`; rows of SWE-smith hold a history of SWE-agent there. The files do
+not say whether the issue was solved, so the outcome is "unknown", unless the exit status is an
+error or a limit. Rows of SWE-smith say it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any
 from atlas.records import Message, Outcome, Problem, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory, call_fields, texts_of
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conventions import is_mini_swe_agent
+from atlas.trajectories.formats.conventions import (
+    ID_KEYS,
+    details_of_row,
+    is_mini_swe_agent,
+    is_swe_agent_chat,
+    outcome_of_row,
+)
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
@@ -58,7 +65,7 @@ class SWEAgentFormat(RowFormat):
     )
 
     def matches(self, row: Any) -> bool:
-        if is_mini_swe_agent(row):
+        if is_mini_swe_agent(row) or is_swe_agent_chat(row):
             return True
         match row:
             case {"history": [dict(first), *_]}:
@@ -73,6 +80,9 @@ class SWEAgentFormat(RowFormat):
             reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
             raise BadRowError(reason)
         info = object_or_empty(document.get("info"))
+        is_row = is_swe_agent_chat(document)
+        if is_row:
+            document = {**document, "history": decode_nested(document["messages"])}
         key = "messages" if is_mini_swe_agent(document) else "history"
         executed = list_of_objects(document.get("trajectory"), "trajectory")
         remarks: list[Remark] = []
@@ -85,12 +95,16 @@ class SWEAgentFormat(RowFormat):
         else:
             found, start = _executed(executed)
         details = {key: info[key] for key in DETAILS if info.get(key)}
+        outcome = _outcome(text_or_none(info.get("exit_status")))
+        if is_row:
+            details = details_of_row(document, ("messages", *ID_KEYS))
+            outcome = outcome_of_row(document)
         trajectory = build_trajectory(
             [turn for turn, _ in found],
             start,
             task=Task(id=_task_id(document, row.file), environment="swe"),
             digest=row.content_hash,
-            outcome=_outcome(text_or_none(info.get("exit_status"))),
+            outcome=outcome,
             source=row.source(
                 "swe_agent", details | texts_of(document, ("environment", "trajectory_format"))
             ),
