@@ -98,7 +98,7 @@ class ATIFFormat(RowFormat):
 def _convert(row: SourceRow, file: Path | None = None) -> list[Reading]:
     """The trajectories of a row, with what stands beside its file."""
     if is_harbor_record(row.value):
-        # What Harbor keeps beside trajectories is no trajectory.
+        # What Harbor keeps beside trajectories is not a trajectory.
         return []
     return _trajectories(row, None, file, None if file is None else result_of_trial(file))
 

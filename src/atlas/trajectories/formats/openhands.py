@@ -146,14 +146,14 @@ def _read(reader: OldEvents | SDKEvents, event: Any, index: int) -> Entry | None
 
 
 def _is_event(value: Any) -> bool:
-    """Whether a row is one event; older ones are told from their id and their time."""
+    """Whether a row is one event; older ones are recognized by their source and fields."""
     if is_sdk_event(value):
         return True
     return is_old_event(value) and "source" in value and ("args" in value or "extras" in value)
 
 
 def _events_of(row: Any) -> list[Any]:
-    """The events in a row, actions and observations in pairs told apart."""
+    """The events in a row, one after the other, also where they come in pairs."""
     found = row
     if isinstance(row, dict):
         found = next((v for key in EVENTS_KEYS if (v := decode_nested(row.get(key)))), None)
