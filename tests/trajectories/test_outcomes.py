@@ -59,3 +59,8 @@ def test_fields_that_disagree_decide_nothing() -> None:
     assert "report.resolved" in (outcome.reason or "")
     outcome = outcome_of_row({"instance_id": "a__b-1", "resolved": False, "reward": 1})
     assert (outcome.status, outcome.score) == ("unknown", 1.0)
+
+
+def test_an_object_under_the_name_of_a_field_is_something_else() -> None:
+    row = {"history": [], "test_result": {"result": {"checkpoints": []}}}
+    assert outcome_of_row(row).status == "unknown"

@@ -101,6 +101,7 @@ OUTCOME_RULES = (
         ("instance_id",),
         "whether the tests of the issue pass",
     ),
+    OutcomeRule(("test_result", "result"), ("history",), "whether the evaluation is passed"),
     # Terminal-Bench.
     OutcomeRule(("is_resolved",), (), "whether the tests of the task pass"),
     # Runs that agentpile loaded from a data set.
@@ -134,27 +135,34 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     status: OutcomeStatus | None = None
     reason = "the row does not say whether it succeeded"
     for rule in OUTCOME_RULES:
-        given = _value_at(row, rule.path)
-        if given is None or not all(key in row for key in rule.beside):
-            continue
-        name = ".".join(rule.path)
-        value = TRUTH.get(given.lower(), given) if isinstance(given, str) else given
-        if rule.is_score and is_number(value):
-            score = float(value) if score is None else score
-        elif value not in (0, 1):
-            raise BadRowError(f"{name} is {given!r:.60}, expected true or false")
+        value = _decision(row, rule)
+        if rule.is_score and value is not None and score is None:
+            score = float(value)
         if value not in (0, 1):
             continue
         decided: OutcomeStatus = "success" if value else "failure"
+        says = f"{'.'.join(rule.path)} is {str(value).lower()}"
         if status is None:
-            status = decided
-            reason = f"{name} is {str(given).lower()}, which says {rule.meaning}"
+            status, reason = decided, f"{says}, which says {rule.meaning}"
         elif status != decided:
-            reason = f"{reason}; but {name} is {str(given).lower()}"
-            return Outcome(status="unknown", score=score, reason=reason)
+            return Outcome(status="unknown", score=score, reason=f"{reason}; but {says}")
     if status == "failure" and score is not None and score > 0:
         return Outcome(status="unknown", score=score, reason=f"{reason}; but the reward is {score}")
     return Outcome(status=status or "unknown", score=score, reason=reason)
+
+
+def _decision(row: Mapping[str, Any], rule: OutcomeRule) -> bool | int | float | None:
+    """The value of a rule's field, None where the rule does not apply."""
+    given = _value_at(row, rule.path)
+    if given is None or not all(key in row for key in rule.beside):
+        return None
+    if rule.beside and isinstance(given, Mapping | list):
+        # Something else under the same name.
+        return None
+    value = TRUTH.get(given.lower(), given) if isinstance(given, str) else given
+    if value in (0, 1) or (rule.is_score and is_number(value)):
+        return value
+    raise BadRowError(f"{'.'.join(rule.path)} is {given!r:.60}, expected true or false")
 
 
 def _value_at(row: Any, path: Sequence[str]) -> Any:

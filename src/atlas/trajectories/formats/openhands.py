@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.config import Config
-from atlas.records import Outcome
+from atlas.records import Message, Outcome
 from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -33,6 +33,7 @@ from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRo
 from atlas.trajectories.formats.source_file import SourceFile
 
 EVENTS_KEYS = ("history", "trajectory", "events")
+INSTRUCTION = "the history has no message of the user; the row's instruction is the first message"
 # The reasons with which a run ends at a limit.
 LIMITS = ("maximum iteration", "maximum budget", "max iterations", "stuck in a loop", "stuckinloop")
 
@@ -57,6 +58,13 @@ class OpenHandsFormat:
         "*.tool_call.origin",
         "*.tool_call.responses_item_id",
         "*.cache_prompt",
+        "*.llm_message.cache_enabled",
+        "*.llm_message.vision_enabled",
+        "*.llm_message.function_calling_enabled",
+        "*.llm_message.force_string_serializer",
+        "*.llm_message.send_reasoning_content",
+        "attempt",
+        "runtime_runs",
         "*.recall_type",
         "*.microagent_knowledge.name",
         "*.microagent_knowledge.trigger",
@@ -81,6 +89,9 @@ class OpenHandsFormat:
         """The trajectories of a row that holds the events of a run."""
         fields = row.value if isinstance(row.value, dict) else {}
         events = _events_of(row.value)
+        if not events and any(fields.get(key) == [] for key in EVENTS_KEYS):
+            error = text_or_none(fields.get("error"))
+            raise BadRowError(f"the run has no events{f', its error is: {error}' if error else ''}")
         if not events:
             raise BadRowError(
                 "no events of OpenHands, expected objects with 'action', 'observation' or 'kind' "
@@ -97,7 +108,7 @@ class OpenHandsFormat:
         for name, own in _streams(events):
             reader = SDKEvents() if is_sdk_event(own[0][1]) else OldEvents()
             entries = [_read(reader, event, index) for index, event in own]
-            known = [entry for entry in entries if entry is not None]
+            known = _with_instruction([entry for entry in entries if entry], fields)
             for segment in segments_of(known, _num_prompt(known)):
                 extra = {"delegate": name} if name else {}
                 trajectory = build_trajectory(
@@ -228,6 +239,21 @@ def _error_of(events: Sequence[Any]) -> str | None:
         if kind not in UNSEEN_KINDS:
             return None
     return None
+
+
+def _with_instruction(entries: list[Entry], fields: Mapping[str, Any]) -> list[Entry]:
+    """The entries, after the instruction of the row where no message is before the first answer.
+
+    Some evaluations give the instruction to the agent and do not keep it among the events.
+    """
+    instruction = text_or_none(fields.get("instruction"))
+    place = _num_prompt(entries)
+    shown = (entry.message for entry in entries[place:] if entry.message is not None)
+    first = next(shown, None)
+    if instruction is None or first is None or first.role != "assistant":
+        return entries
+    message = Message(role="user", content=instruction)
+    return [*entries[:place], Entry(message=message, remark=INSTRUCTION), *entries[place:]]
 
 
 def _num_prompt(entries: Sequence[Entry]) -> int:

@@ -17,6 +17,7 @@ from atlas.trajectories.formats.fields import (
     read_one_message,
     text_or_none,
 )
+from atlas.trajectories.formats.openhands_events import MADE_OF_ACTION
 from atlas.trajectories.formats.rows import BadRowError
 
 # What happens around a conversation; no model sees it.
@@ -34,6 +35,7 @@ UNSEEN_KINDS = (
 KINDS = (
     *UNSEEN_KINDS,
     "SystemPromptEvent",
+    "SystemPromptUpdateEvent",
     "MessageEvent",
     "ActionEvent",
     "ObservationEvent",
@@ -43,12 +45,16 @@ KINDS = (
     "CondensationSummaryEvent",
     "ACPToolCallEvent",
 )
+ITEM_KEYS = ("content", "summary")
+TEXT_KEYS = ("content", "output", "error", "message")
 REDACTED = "thinking that only the service can read is left out"
 
 
 def is_sdk_event(value: Any) -> bool:
     """Whether a decoded value is an event of the SDK."""
-    return isinstance(value, dict) and value.get("kind") in KINDS and "source" in value
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        return False
+    return value["kind"] in KINDS and ("source" in value or "id" in value)
 
 
 class SDKEvents:
@@ -56,6 +62,7 @@ class SDKEvents:
 
     def __init__(self) -> None:
         self.tools: list[Any] = []
+        self._system: Message | None = None
 
     def read(self, event: Mapping[str, Any], index: int) -> Entry | None:
         """What the agent knows of an event; None if it knows nothing.
@@ -67,12 +74,14 @@ class SDKEvents:
         match kind:
             case _ if kind in UNSEEN_KINDS:
                 return None
-            case "SystemPromptEvent":
+            case "SystemPromptEvent" | "SystemPromptUpdateEvent":
                 tools = event.get("tools")
                 self.tools = tools if isinstance(tools, list) else self.tools
                 texts = [event.get(key) for key in ("system_prompt", "dynamic_context")]
-                parts = [text for text in texts if text]
-                return Entry(id_, read_one_message("system", parts, index))
+                message = read_one_message("system", [text for text in texts if text], index)
+                # An update may bring other tools only.
+                is_new, self._system = message != self._system, message
+                return Entry(id_, message if is_new else None)
             case "MessageEvent":
                 return self._message(event, index)
             case "ActionEvent":
@@ -115,9 +124,11 @@ class SDKEvents:
 
     def _action(self, event: Mapping[str, Any], index: int) -> Entry:
         call = event.get("tool_call")
-        if not isinstance(call, dict):
-            raise BadRowError("an ActionEvent has no tool_call, expected the call", index)
         thought, remark = _reasoning(event, index)
+        if call is None:
+            call, remark = _call_of_action(event, index), MADE_OF_ACTION
+        if not isinstance(call, dict):
+            raise BadRowError(f"tool_call is {call!r:.60}, expected the call", index)
         message = read_one_message(
             "assistant",
             _parts(event.get("thought"), index),
@@ -127,6 +138,15 @@ class SDKEvents:
         )
         generation = text_or_none(event.get("llm_response_id"))
         return Entry(event_id(event.get("id")), message, generation, remark=remark)
+
+
+def _call_of_action(event: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """The call that an action was decoded from, where the log does not keep it."""
+    action = event.get("action")
+    if not isinstance(action, dict):
+        raise BadRowError("an ActionEvent has no tool_call and no action", index)
+    arguments = {key: value for key, value in action.items() if key != "kind" and value is not None}
+    return {"name": event.get("tool_name"), "arguments": arguments}
 
 
 def essential(event: dict[str, Any]) -> dict[str, Any]:
@@ -143,11 +163,18 @@ def essential(event: dict[str, Any]) -> dict[str, Any]:
         dropped += ["action", "security_risk", "summary", "tool_name"]
     kept = {key: value for key, value in event.items() if key not in dropped}
     observation = event.get("observation")
-    if isinstance(observation, dict) and _texts(observation.get("content")):
-        kept["observation"] = {"content": observation["content"]}
+    if isinstance(observation, dict) and (key := _text_key(observation)):
+        kept["observation"] = {key: observation[key]}
     if kind == "Condensation":
         kept.pop("forgotten_event_ids", None)
+    if kind == "SystemPromptUpdateEvent":
+        kept.pop("reason", None)
     return kept
+
+
+def _text_key(observation: Mapping[str, Any]) -> str | None:
+    """The field with the words that the agent saw; earlier versions have one a tool."""
+    return next((key for key in TEXT_KEYS if _texts(observation.get(key))), None)
 
 
 def _texts(content: Any) -> str:
@@ -170,9 +197,9 @@ def _added(event: Mapping[str, Any], index: int) -> Sequence[Any]:
 def _shown(observation: Mapping[str, Any], index: int) -> list[Any]:
     """The parts of an observation that the agent sees; earlier versions have `output`."""
     parts = _parts(observation.get("content"), index)
-    if not _texts(parts):
-        texts = (observation.get(key) for key in ("output", "error", "message"))
-        parts = [*parts, *(text for text in texts if isinstance(text, str) and text)]
+    key = _text_key(observation)
+    if key is not None and key != "content":
+        parts = [*parts, observation[key]]
     metadata = object_or_empty(observation.get("metadata"))
     ends = (metadata.get(key) for key in ("prefix", "suffix"))
     before, after = (end if isinstance(end, str) else "" for end in ends)
@@ -203,9 +230,6 @@ def _reasoning(owner: Mapping[str, Any], index: int) -> tuple[str | None, str | 
     )
     thought = next((text for text in found if isinstance(text, str) and text), None)
     return thought, REDACTED if hidden else None
-
-
-ITEM_KEYS = ("content", "summary")
 
 
 def _condensation(event: Mapping[str, Any], index: int) -> Condensation:
