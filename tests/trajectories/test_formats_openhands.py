@@ -421,3 +421,69 @@ def test_the_example_file_is_read(tmp_path: Path) -> None:
     [call] = trajectory.steps[0].response.tool_calls
     assert (call.id, call.name, call.arguments) == ("c1", "execute_bash", '{"command":"ls"}')
     assert trajectory.final_observation[0].tool_call_id == "c1"
+
+
+def test_an_answer_id_that_comes_again_later_is_another_answer(tmp_path: Path) -> None:
+    def said(id_: str, text: str) -> dict[str, Any]:
+        return {**sdk_message(id_, "agent", text), "llm_response_id": "r"}
+
+    events = [
+        sdk_message("u1", "user", "One?"),
+        said("m1", "First."),
+        sdk_message("u2", "user", "Two?"),
+        said("m2", "Second."),
+    ]
+    [trajectory] = read_good(tmp_path, events)
+    assert [step.response.content for step in trajectory.steps] == ["First.", "Second."]
+
+
+def test_the_instruction_of_a_row_is_the_context_where_the_history_has_none(
+    tmp_path: Path,
+) -> None:
+    history = [sdk_action("a", "c1", "I look.", "g1"), sdk_observation("o", "c1", "a.py")]
+    row = {"instance_id": "a__b-1", "instruction": "Fix the bug.", "history": history}
+    [trajectory] = read_good(tmp_path, row)
+    assert shown(trajectory) == [
+        ("user", "Fix the bug."),
+        ("assistant", "I look."),
+        ("tool", "a.py"),
+    ]
+    assert any("instruction" in text for _, text in remarks(tmp_path, row))
+
+
+def test_earlier_observations_of_the_sdk_have_the_output_under_other_names(
+    tmp_path: Path,
+) -> None:
+    seen = sdk_observation("o", "c1", "")
+    seen["observation"] = {
+        "kind": "ExecuteBashObservation",
+        "output": "a.py",
+        "command": "ls",
+        "error": False,
+        "metadata": {"exit_code": 0, "suffix": "\n[Exit code 0.]", "pid": -1},
+    }
+    events = [sdk_message("u", "user", "Go."), sdk_action("a", "c1", "I look.", "g1"), seen]
+    [trajectory] = read_good(tmp_path, events)
+    assert trajectory.final_observation[0].content == "a.py\n[Exit code 0.]"
+
+
+def test_an_action_of_the_sdk_without_its_call_makes_the_call_and_says_so(tmp_path: Path) -> None:
+    event = sdk_action("a", "c1", "I look.", "g1")
+    del event["tool_call"]
+    events = [sdk_message("u", "user", "Go."), event]
+    [trajectory] = read_good(tmp_path, events)
+    [call] = trajectory.steps[0].response.tool_calls
+    assert (call.id, call.name) == ("c1", "terminal")
+    assert json.loads(call.arguments) == {"command": "ls", "is_input": False}
+    assert any("made of the action" in text for _, text in remarks(tmp_path, events))
+
+
+def test_a_run_without_events_names_its_error(tmp_path: Path) -> None:
+    rows = [
+        {"instance_id": "a__b-1", "history": EVENTS},
+        {"instance_id": "a__b-2", "history": [], "error": "no container"},
+    ]
+    good, problem = read(tmp_path, rows)
+    assert isinstance(good, Trajectory)
+    assert isinstance(problem, Problem)
+    assert "no container" in problem.reason

@@ -136,8 +136,8 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     reason = "the row does not say whether it succeeded"
     for rule in OUTCOME_RULES:
         value = _decision(row, rule)
-        if rule.is_score and value is not None and score is None:
-            score = float(value)
+        if rule.is_score and is_number(value) and score is None:
+            score = float(value or 0)
         if value not in (0, 1):
             continue
         decided: OutcomeStatus = "success" if value else "failure"
@@ -151,7 +151,7 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     return Outcome(status=status or "unknown", score=score, reason=reason)
 
 
-def _decision(row: Mapping[str, Any], rule: OutcomeRule) -> bool | int | float | None:
+def _decision(row: Mapping[str, Any], rule: OutcomeRule) -> Any:
     """The value of a rule's field, None where the rule does not apply."""
     given = _value_at(row, rule.path)
     if given is None or not all(key in row for key in rule.beside):

@@ -131,6 +131,9 @@ def _turns(entries: Iterable[Entry]) -> tuple[list[Turn], list[tuple[int, str]]]
             place = places[entry.generation or ""]
             messages[place] = _joined(messages[place], message)
         elif message is not None:
+            if message.role != "tool":
+                # An id that comes again later names another answer.
+                places = {}
             if entry.generation is not None:
                 places[entry.generation] = len(messages)
             messages.append(message)
