@@ -159,8 +159,9 @@ def essential(event: dict[str, Any]) -> dict[str, Any]:
     if kind in UNSEEN_KINDS:
         return {"kind": kind}
     dropped = ["source", "key", "sender", "activated_skills", "critic_result", "cause"]
-    if kind == "ActionEvent" and isinstance(event.get("tool_call"), dict):
-        dropped += ["action", "security_risk", "summary", "tool_name"]
+    if kind == "ActionEvent":
+        dropped += ["security_risk", "summary", "tool_name"]
+        dropped += ["action"] if isinstance(event.get("tool_call"), dict) else []
     kept = {key: value for key, value in event.items() if key not in dropped}
     observation = event.get("observation")
     if isinstance(observation, dict) and (key := _text_key(observation)):

@@ -55,6 +55,9 @@ class SWEAgentFormat(RowFormat):
         "*.message_type",
         "*.agent",
         "*.is_demo",
+        # Parsed from the content.
+        "history.thought",
+        "messages.thought",
         "trajectory.state",
         "trajectory.execution_time",
         "trajectory.action",
