@@ -355,3 +355,20 @@ def test_a_row_of_swe_smith_holds_a_history_and_says_whether_it_is_resolved(
     assert (trajectory.task.id, trajectory.outcome.status) == ("a__b-1", "failure")
     assert "tests of the issue" in (trajectory.outcome.reason or "")
     assert trajectory.source.details["patch"] == "diff"
+
+
+def test_reasoning_that_only_the_kept_answer_of_mini_has_is_read(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "I look.", "reasoning_content": "I wonder."}
+    kept = {"response": {"choices": [{"message": answer}]}, "actions": [{"command": "ls"}]}
+    messages = [
+        {"role": "system", "content": "Rules."},
+        {"role": "user", "content": "Fix it."},
+        {"role": "assistant", "content": "I look.", "extra": kept},
+    ]
+    path = tmp_path / "run.traj.json"
+    row = {"messages": messages, "trajectory_format": "mini-swe-agent-1", "info": {}}
+    path.write_text(json.dumps(row))
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert trajectory.steps[0].response.reasoning == "I wonder."
+    assert trajectory.steps[0].action == "ls"

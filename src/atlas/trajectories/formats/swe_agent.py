@@ -57,6 +57,14 @@ class SWEAgentFormat(RowFormat):
         "*.is_demo",
         # Parsed from the content.
         "history.thought",
+        # What mini-SWE-agent made the message of.
+        "messages.extra.raw_output",
+        "messages.extra.returncode",
+        "messages.extra.traceback",
+        "messages.extra.exception",
+        "messages.extra.exception_info",
+        "messages.extra.exception_type",
+        "messages.extra.interrupt_type",
         "messages.thought",
         "trajectory.state",
         "trajectory.execution_time",
@@ -188,6 +196,13 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     thoughts = list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)
     if thoughts and given.get("reasoning_content") is None:
         fields["reasoning_content"] = _joined(thoughts, "thinking")
+    match given:
+        case {
+            "extra": {"response": {"choices": [{"message": {"reasoning_content": str(thought)}}]}}
+        }:
+            # mini-SWE-agent keeps the whole answer, the message may have only its content.
+            if fields.get("reasoning_content") is None:
+                fields["reasoning_content"] = thought or None
     return [(turn, _action(given)) for turn in read_message(fields, index)]
 
 
