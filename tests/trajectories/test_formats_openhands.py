@@ -487,3 +487,27 @@ def test_a_run_without_events_names_its_error(tmp_path: Path) -> None:
     assert isinstance(good, Trajectory)
     assert isinstance(problem, Problem)
     assert "no container" in problem.reason
+
+
+@pytest.mark.parametrize("is_sdk", [False, True])
+def test_a_completion_log_with_calls_in_text_is_read_as_the_model_wrote_it(
+    tmp_path: Path, is_sdk: bool
+) -> None:
+    said = "I look.\n<function=execute_bash>\n<parameter=command>ls</parameter>\n</function>"
+    call = {"id": "c1", "type": "function", "function": {"name": "execute_bash", "arguments": "{}"}}
+    written = {"id": "r", "choices": [{"message": {"role": "assistant", "content": said}}]}
+    message = {"role": "assistant", "content": "I look.", "tool_calls": [call]}
+    parsed = {"id": "r", "choices": [{"message": message}]}
+    messages = [{"role": "system", "content": "Rules."}, {"role": "user", "content": "Go."}]
+    row: dict[str, Any] = {"messages": messages, "kwargs": {"temperature": 0}, "cost": 0.1}
+    if is_sdk:
+        row |= {"raw_messages": messages, "response": parsed, "raw_response": written}
+    else:
+        row |= {"fncall_messages": messages, "fncall_response": parsed, "response": written}
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(row))
+    assert detect_format(path) == "openhands"
+    [trajectory] = read_file("openhands", path)
+    assert isinstance(trajectory, Trajectory)
+    assert shown(trajectory) == [("system", "Rules."), ("user", "Go."), ("assistant", said)]
+    assert trajectory.steps[0].response.tool_calls == ()

@@ -207,6 +207,16 @@ def is_swe_agent_chat(row: Any) -> bool:
     return isinstance(first, dict) and "role" in first and "message_type" in first
 
 
+def is_prompted_completion(row: Any) -> bool:
+    """Whether a row is a completion log of OpenHands whose model called tools in text."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("messages"), list)
+        and "response" in row
+        and ("raw_response" in row or "fncall_messages" in row)
+    )
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that every reader of JSON reads alike."""
     if type(value) is float:

@@ -17,6 +17,7 @@ from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
 from atlas.trajectories.formats.conventions import (
     is_mini_swe_agent,
+    is_prompted_completion,
     is_simulation,
     is_swe_agent_chat,
 )
@@ -36,7 +37,7 @@ class OpenAIFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
-        others = (is_simulation, is_mini_swe_agent, is_swe_agent_chat)
+        others = (is_simulation, is_mini_swe_agent, is_swe_agent_chat, is_prompted_completion)
         return is_chat and not any(is_other(row) for is_other in others)
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:

@@ -3,7 +3,8 @@
 A row is one of three things: one event (a file of events is one run), a list of events, or an
 object with the events under `history`, `trajectory` or `events`, as evaluations write it. A
 condensation begins a new trajectory, with what the agent still had as its prompt. The events of a
-delegate are a trajectory of their own.
+delegate are a trajectory of their own. Completion logs of models that call tools in text are read
+too.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_text
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
+    is_prompted_completion,
     outcome_of_row,
     task_of_row,
 )
-from atlas.trajectories.formats.conversations import OUTCOME_KEYS
+from atlas.trajectories.formats.conversations import OUTCOME_KEYS, num_leading_system
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.event_views import Entry, event_id, segments_of
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.gathered_rows import gathered
 from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.openhands_completions import (
+    completion_turns,
+    essential_completion,
+)
 from atlas.trajectories.formats.openhands_events import OldEvents, essential, is_old_event
 from atlas.trajectories.formats.openhands_sdk import UNSEEN_KINDS, SDKEvents, is_sdk_event
 from atlas.trajectories.formats.openhands_sdk import essential as essential_of_sdk
@@ -65,6 +71,7 @@ class OpenHandsFormat:
         "*.llm_message.send_reasoning_content",
         "attempt",
         "runtime_runs",
+        "*._response_ms",
         "*.recall_type",
         "*.microagent_knowledge.name",
         "*.microagent_knowledge.trigger",
@@ -79,7 +86,7 @@ class OpenHandsFormat:
         self.config = config
 
     def matches(self, row: Any) -> bool:
-        return _is_event(row) or bool(_events_of(row))
+        return _is_event(row) or is_prompted_completion(row) or bool(_events_of(row))
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         rows = gathered(source.rows(), _is_event, _may_be_event)
@@ -88,6 +95,9 @@ class OpenHandsFormat:
     def convert(self, row: SourceRow) -> Iterator[Reading]:
         """The trajectories of a row that holds the events of a run."""
         fields = row.value if isinstance(row.value, dict) else {}
+        if is_prompted_completion(row.value):
+            yield _completion(row)
+            return
         events = _events_of(row.value)
         if not events and any(fields.get(key) == [] for key in EVENTS_KEYS):
             error = text_or_none(fields.get("error"))
@@ -183,8 +193,25 @@ def _may_be_event(value: Any) -> bool:
     return isinstance(value, dict) and not _events_of(value) and "messages" not in value
 
 
+def _completion(row: SourceRow) -> Reading:
+    """The trajectory of a completion log, a chat with the answer beside it."""
+    digest = row.content_hash
+    turns = completion_turns(row.value)
+    trajectory = build_trajectory(
+        turns,
+        num_leading_system(turns),
+        task=task_of_row(row.value, otherwise=f"openhands-{digest}"),
+        digest=digest,
+        outcome=outcome_of_row(row.value),
+        source=row.source("openhands", {}),
+    )
+    return Reading(trajectory)
+
+
 def _accounted(row: SourceRow) -> SourceRow:
     """The row whose events hold nothing twice, for the accounting."""
+    if is_prompted_completion(row.value):
+        return row.part(essential_completion(row.value))
     reduced = [
         essential_of_sdk(event) if is_sdk_event(event) else essential(event)
         for _, event in _active(_events_of(row.value))

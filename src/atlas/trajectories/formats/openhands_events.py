@@ -15,6 +15,7 @@ from atlas.records import Message, ToolCall
 from atlas.trajectories.formats.event_views import Condensation, Entry, EventId, event_id
 from atlas.trajectories.formats.fields import object_or_empty, read_one_message, text_or_none
 from atlas.trajectories.formats.messages import read_message
+from atlas.trajectories.formats.openhands_workspace import workspace_text
 from atlas.trajectories.formats.rows import BadRowError
 
 # What happens between the user, the server and the agent; no model sees it.
@@ -80,13 +81,6 @@ OF_OLD_OBSERVATIONS = (
     "agent_state",
 )
 IMAGES = ("image_urls", "images_urls")
-# Facts of the workspace that the prompt names; then its texts.
-WORKSPACE_FACTS = ("repo_name", "repo_directory", "repo_branch", "date", "working_dir")
-WORKSPACE_TEXTS = (
-    "repo_instructions",
-    "additional_agent_instructions",
-    "conversation_instructions",
-)
 MADE_OF_ACTION = "the log has no answer of the model; the call is made of the action"
 
 
@@ -159,7 +153,7 @@ class OldEvents:
         if kind in UNSEEN_OBSERVATIONS:
             return None
         if kind == "recall":
-            text = _workspace(extras)
+            text = workspace_text(extras)
             return Entry(id_, Message(role="user", content=text) if text else None)
         content = event.get("content")
         if kind == "delegate":
@@ -297,17 +291,3 @@ def _condensation(args: Mapping[str, Any], index: int) -> Condensation:
         offset if type(offset) is int and offset >= 0 else None,
         replaces_summary=True,
     )
-
-
-def _workspace(extras: Mapping[str, Any]) -> str:
-    """What a recall brings into the context: facts of the workspace, instructions, knowledge."""
-    facts = [f"{key}: {extras[key]}" for key in WORKSPACE_FACTS if text_or_none(extras.get(key))]
-    for key in ("runtime_hosts", "custom_secrets_descriptions"):
-        if isinstance(extras.get(key), dict) and extras[key]:
-            facts.append(f"{key}: {json.dumps(extras[key], ensure_ascii=False)}")
-    texts = [text for key in WORKSPACE_TEXTS if (text := text_or_none(extras.get(key)))]
-    knowledge = extras.get("microagent_knowledge")
-    for known in knowledge if isinstance(knowledge, list) else []:
-        if text := text_or_none(object_or_empty(known).get("content")):
-            texts.append(text)
-    return "\n\n".join((["\n".join(facts)] if facts else []) + texts)

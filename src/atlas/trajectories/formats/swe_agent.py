@@ -99,14 +99,12 @@ class SWEAgentFormat(RowFormat):
         remarks: list[Remark] = []
         if given := list_of_objects(document.get(key), "the history"):
             found, start = _history(given)
-            missing = _missing(found[start:], executed)
-            if missing:
+            if missing := _missing(found[start:], executed):
                 at = sum(turn.message.role == "assistant" for turn, _ in found[start:])
                 remarks.append((at, ONLY_EXECUTED))
                 found += missing
-            said = [turn for turn, _ in found[start:] if turn.message.role == "assistant"]
-            if not is_row and len(executed) > len(said):
-                num_left = len(executed) - len(said)
+            num_said = sum(turn.message.role == "assistant" for turn, _ in found[start:])
+            if (num_left := len(executed) - num_said) > 0:
                 remarks.append((-1, f"{num_left} executed steps that the history does not hold"))
         else:
             found, start = _executed(executed)
