@@ -511,3 +511,28 @@ def test_a_completion_log_with_calls_in_text_is_read_as_the_model_wrote_it(
     assert isinstance(trajectory, Trajectory)
     assert shown(trajectory) == [("system", "Rules."), ("user", "Go."), ("assistant", said)]
     assert trajectory.steps[0].response.tool_calls == ()
+
+
+@pytest.mark.parametrize("is_sdk", [False, True])
+def test_a_conversation_stored_as_one_file_an_event_is_one_run(
+    tmp_path: Path, is_sdk: bool
+) -> None:
+    events = SDK if is_sdk else EVENTS
+    folder = tmp_path / "conversation" / "events"
+    folder.mkdir(parents=True)
+    # More than ten, so that the order of names is not that of numbers.
+    for index, event in enumerate([*events, *([events[6]] * 5)]):
+        name = f"event-{index:05}-ab12.json" if is_sdk else f"{index}.json"
+        (folder / name).write_text(json.dumps(event))
+    cache = folder.parent / "event_cache"
+    cache.mkdir()
+    (cache / "0-25.json").write_text(json.dumps(events))
+    found = [read_file("openhands", path) for path in sorted(folder.iterdir())]
+    [trajectory] = [item for items in found for item in items]
+    assert isinstance(trajectory, Trajectory)
+    [whole] = read_good(tmp_path, events)
+    assert shown(trajectory) == shown(whole)
+    assert read_file("openhands", cache / "0-25.json") == []
+    state = {"agent": {}, "workspace": {}, "persistence_dir": "x", "id": "1"}
+    assert matches("openhands", state)
+    assert read(tmp_path, state) == []

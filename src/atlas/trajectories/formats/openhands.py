@@ -1,10 +1,10 @@
 """Runs of OpenHands: event lists, evaluation outputs with a history, events of its SDK.
 
-A row is one of three things: one event (a file of events is one run), a list of events, or an
-object with the events under `history`, `trajectory` or `events`, as evaluations write it. A
-condensation begins a new trajectory, with what the agent still had as its prompt. The events of a
-delegate are a trajectory of their own. Completion logs of models that call tools in text are read
-too.
+A row is one of three things: one event (a file of events is one run, and so is a folder with one
+file an event), a list of events, or an object with the events under `history`, `trajectory` or
+`events`, as evaluations write it. A condensation begins a new trajectory, with what the agent still
+had as its prompt. The events of a delegate are a trajectory of their own. Completion logs of models
+that call tools in text are read too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from atlas.trajectories.formats.openhands_completions import (
 from atlas.trajectories.formats.openhands_events import OldEvents, essential, is_old_event
 from atlas.trajectories.formats.openhands_sdk import UNSEEN_KINDS, SDKEvents, is_sdk_event
 from atlas.trajectories.formats.openhands_sdk import essential as essential_of_sdk
+from atlas.trajectories.formats.openhands_store import is_state, rows_of_conversation
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
@@ -86,15 +87,20 @@ class OpenHandsFormat:
         self.config = config
 
     def matches(self, row: Any) -> bool:
-        return _is_event(row) or is_prompted_completion(row) or bool(_events_of(row))
+        if is_state(row) or is_prompted_completion(row) or _is_event(row):
+            return True
+        return bool(_events_of(row))
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        rows = gathered(source.rows(), _is_event, _may_be_event)
+        rows = gathered(rows_of_conversation(source), _is_event, _may_be_event)
         return convert_rows(rows, self.convert, self.metadata, source.ignored, accounted=_accounted)
 
     def convert(self, row: SourceRow) -> Iterator[Reading]:
         """The trajectories of a row that holds the events of a run."""
         fields = row.value if isinstance(row.value, dict) else {}
+        if is_state(row.value):
+            # What the program keeps beside the events.
+            return
         if is_prompted_completion(row.value):
             yield _completion(row)
             return
