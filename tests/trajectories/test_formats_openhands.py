@@ -533,6 +533,6 @@ def test_a_conversation_stored_as_one_file_an_event_is_one_run(
     [whole] = read_good(tmp_path, events)
     assert shown(trajectory) == shown(whole)
     assert read_file("openhands", cache / "0-25.json") == []
-    state = {"agent": {}, "workspace": {}, "persistence_dir": "x", "id": "1"}
+    state = {"agent": {}, "max_iterations": 9, "stuck_detection": True, "id": "1"}
     assert matches("openhands", state)
     assert read(tmp_path, state) == []

@@ -21,7 +21,7 @@ def completion_turns(row: Mapping[str, Any]) -> list[Turn]:
     """The messages that the model saw, and its answer.
 
     Raises:
-        BadRowError: there is no answer, or something is not a message.
+        BadRowError: the answer is missing, or something is not a message.
     """
     key = _answer_key(row)
     match row.get(key):

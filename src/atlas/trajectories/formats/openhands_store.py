@@ -16,7 +16,7 @@ _EVENT_FILE = re.compile(r"(?:event-)?(\d+)(?:-[\w-]+)?\.json")
 EVENTS_FOLDER = "events"
 # Earlier versions keep pages of the same events beside them.
 CACHE_FOLDER = "event_cache"
-STATE_KEYS = {"agent", "workspace", "persistence_dir"}
+STATE_KEYS = {"agent", "max_iterations", "stuck_detection"}
 
 
 def is_state(row: Any) -> bool:
