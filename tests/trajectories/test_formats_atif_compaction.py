@@ -222,3 +222,15 @@ def test_the_example_file_is_read_as_the_agent_saw_it() -> None:
         "I write the file.",
     ]
     assert [message.content for message in after.final_observation] == ["written"]
+
+
+def test_a_compaction_before_the_first_step_loses_nothing(tmp_path: Path) -> None:
+    notice = {"source": "system", "message": "Performed.", "extra": MARK}
+    value = document(USER, notice, HANDOFF, LATER, agent=TERMINUS)
+    [trajectory] = read(write(tmp_path / "t.json", value))
+    assert [content for _, content in shown(trajectory)] == [
+        "Go.",
+        "Performed.",
+        "Here are the answers. Go on.",
+        "I go on.",
+    ]

@@ -536,3 +536,10 @@ def test_a_conversation_stored_as_one_file_an_event_is_one_run(
     state = {"agent": {}, "max_iterations": 9, "stuck_detection": True, "id": "1"}
     assert matches("openhands", state)
     assert read(tmp_path, state) == []
+
+
+def test_a_call_of_an_agent_behind_acp_is_a_problem_with_a_next_step(tmp_path: Path) -> None:
+    call = {"kind": "ACPToolCallEvent", "id": "x", "source": "agent", "title": "Edit a.py"}
+    [problem] = read(tmp_path, [*SDK[:2], call])
+    assert isinstance(problem, Problem)
+    assert "Import the log of that agent" in problem.reason

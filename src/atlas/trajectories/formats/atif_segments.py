@@ -64,6 +64,10 @@ def segments_of(
         if boundary is None:
             segments[-1].turns += own
             continue
+        if not segments[-1].has_steps:
+            # Nothing was done yet that could be replaced.
+            segments[-1].turns += [Turn(_as_context(turn.message)) for turn in own]
+            continue
         if boundary == "told":
             # Without the marks of sub-agents.
             segments[-1].turns += own[:1]
