@@ -98,6 +98,12 @@ class SDKEvents:
             case "CondensationSummaryEvent":
                 message = read_one_message("user", event.get("summary"), index)
                 return Entry(id_, message, is_summary=True)
+        if kind == "ACPToolCallEvent":
+            raise BadRowError(
+                "a call of an agent behind ACP, whose own messages are not in this log. "
+                "Import the log of that agent",
+                index,
+            )
         raise BadRowError(
             f"an event of kind {kind!r:.60}, expected one of {', '.join(KINDS)}", index
         )
