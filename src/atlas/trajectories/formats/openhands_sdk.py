@@ -98,15 +98,7 @@ class SDKEvents:
             case "CondensationSummaryEvent":
                 message = read_one_message("user", event.get("summary"), index)
                 return Entry(id_, message, is_summary=True)
-        if kind == "ACPToolCallEvent":
-            raise BadRowError(
-                "a call of an agent behind ACP, whose own messages are not in this log. "
-                "Import the log of that agent",
-                index,
-            )
-        raise BadRowError(
-            f"an event of kind {kind!r:.60}, expected one of {', '.join(KINDS)}", index
-        )
+        raise _unknown(kind, index)
 
     def _message(self, event: Mapping[str, Any], index: int) -> Entry:
         given = event.get("llm_message")
@@ -144,6 +136,14 @@ class SDKEvents:
         )
         generation = text_or_none(event.get("llm_response_id"))
         return Entry(event_id(event.get("id")), message, generation, remark=remark)
+
+
+def _unknown(kind: Any, index: int) -> BadRowError:
+    """Why an event of that kind is not read."""
+    if kind == "ACPToolCallEvent":
+        reason = "a call of an agent behind ACP, whose own messages are not in this log"
+        return BadRowError(f"{reason}. Import the log of that agent", index)
+    return BadRowError(f"an event of kind {kind!r:.60}, expected one of {', '.join(KINDS)}", index)
 
 
 def _call_of_action(event: Mapping[str, Any], index: int) -> dict[str, Any]:
