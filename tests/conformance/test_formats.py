@@ -19,6 +19,9 @@ from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
 from tests.format_examples import codex
+from tests.format_examples.nebius import nebius_row
+from tests.format_examples.openhands import openhands_row
+from tests.format_examples.smolagents import smolagents_row
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -234,6 +237,9 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "tau": tau_row,
     "swe_agent": swe_agent_row,
     "atif": atif_row,
+    "openhands": openhands_row,
+    "nebius": nebius_row,
+    "smolagents": smolagents_row,
 }
 EXAMPLES |= codex.ROWS
 EXAMPLES |= FORMAT_EXAMPLES

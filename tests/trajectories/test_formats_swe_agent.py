@@ -290,3 +290,85 @@ def test_real_files_import_with_all_their_steps_and_tool_calls() -> None:
         "marshmallow-1867.function_calling.traj": (11, 11),
         "marshmallow-1867.thought_action.traj": (14, 0),
     }
+
+
+def test_a_last_step_that_the_history_lacks_is_taken_from_the_executed_steps(
+    tmp_path: Path,
+) -> None:
+    history = [
+        {"role": "system", "content": "Rules.", "agent": "main", "message_type": "system_prompt"},
+        {"role": "user", "content": "Fix it.", "agent": "main", "message_type": "observation"},
+        {"role": "assistant", "content": "I look.", "agent": "main", "action": "ls"},
+        {"role": "user", "content": "a.py", "agent": "main", "message_type": "observation"},
+    ]
+    executed = [
+        # The same step, spelled otherwise.
+        {"action": "ls", "response": "I look. ", "observation": "a.py", "thought": "I look"},
+        {"action": "submit", "response": "I submit it.", "observation": "diff --git"},
+    ]
+    path = tmp_path / "run.traj"
+    path.write_text(json.dumps({"history": history, "trajectory": executed, "info": {}}))
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert [step.response.content for step in trajectory.steps] == ["I look.", "I submit it."]
+    assert trajectory.steps[1].action == "submit"
+    assert [message.content for message in trajectory.final_observation] == ["diff --git"]
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_a_row_of_swe_smith_holds_a_history_and_says_whether_it_is_resolved(
+    tmp_path: Path, is_text: bool
+) -> None:
+    answer = {
+        "role": "assistant",
+        "content": "I look.",
+        "thought": "I look.",
+        "action": "ls",
+        "agent": "main",
+        "message_type": "action",
+        "tool_calls": [CALL],
+    }
+    result = {
+        "role": "tool",
+        "content": [{"type": "text", "text": "a.py"}],
+        "agent": "main",
+        "message_type": "observation",
+        "tool_call_ids": ["c1"],
+    }
+    messages: Any = [SYSTEM, ISSUE, answer, result, {**answer, "tool_calls": None}]
+    row = {
+        "instance_id": "a__b-1",
+        "traj_id": "t1",
+        "messages": json.dumps(messages) if is_text else messages,
+        "resolved": False,
+        "model": "m",
+        "patch": "diff",
+    }
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([row]))
+    assert detect_format(path) == "swe_agent"
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert [len(step.response.tool_calls) for step in trajectory.steps] == [1, 0]
+    [seen] = trajectory.steps[1].observation
+    assert (seen.tool_call_id, seen.content) == ("c1", "a.py")
+    assert (trajectory.task.id, trajectory.outcome.status) == ("a__b-1", "failure")
+    assert "tests of the issue" in (trajectory.outcome.reason or "")
+    assert trajectory.source.details["patch"] == "diff"
+
+
+def test_reasoning_that_only_the_kept_answer_of_mini_has_is_read(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "I look.", "reasoning_content": "I wonder."}
+    kept = {"response": {"choices": [{"message": answer}]}, "actions": [{"command": "ls"}]}
+    messages = [
+        {"role": "system", "content": "Rules."},
+        {"role": "user", "content": "Fix it."},
+        {"role": "assistant", "content": "I look.", "extra": kept},
+    ]
+    path = tmp_path / "run.traj.json"
+    row = {"messages": messages, "trajectory_format": "mini-swe-agent-1", "info": {}}
+    path.write_text(json.dumps(row))
+    [trajectory] = read_file("swe_agent", path)
+    assert isinstance(trajectory, Trajectory)
+    assert trajectory.steps[0].response.reasoning == "I wonder."
+    assert trajectory.steps[0].action == "ls"

@@ -12,6 +12,9 @@ from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, printable
 
+# Readers of JSON refuse more than 128 to 255 levels.
+MAX_LEVELS = 100
+
 
 def build_trajectory(
     turns: Sequence[Turn],
@@ -28,8 +31,11 @@ def build_trajectory(
     Its id is that of the task and `digest`, the hash of what it was read from.
 
     Raises:
-        BadRowError: no assistant turn follows the prompt.
+        BadRowError: no assistant turn follows the prompt, or a field is nested too deeply for a
+            record that others can read.
     """
+    if _is_deep([*tools, source.details]):
+        raise BadRowError("not usable: nested too deeply")
     parts = split_conversation(turns, prompt_length)
     return Trajectory(
         id=task.id if task.id.endswith(f"-{digest}") else f"{task.id}-{digest}",
@@ -41,6 +47,19 @@ def build_trajectory(
         outcome=outcome,
         source=source,
     )
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value has more levels than MAX_LEVELS."""
+    stack = [(value, 0)]
+    while stack:
+        value, level = stack.pop()
+        if isinstance(value, dict | list):
+            if level > MAX_LEVELS:
+                return True
+            below = value.values() if isinstance(value, dict) else value
+            stack += [(child, level + 1) for child in below]
+    return False
 
 
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:

@@ -34,6 +34,9 @@ FORMATS: dict[str, str] = {
     "nemo_gym": "atlas.trajectories.formats.nemo_gym:NeMoGymFormat",
     "opencode": "atlas.trajectories.formats.opencode:OpencodeFormat",
     "goose": "atlas.trajectories.formats.goose:GooseFormat",
+    "openhands": "atlas.trajectories.formats.openhands:OpenHandsFormat",
+    "nebius": "atlas.trajectories.formats.nebius:NebiusFormat",
+    "smolagents": "atlas.trajectories.formats.smolagents:SmolagentsFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from atlas.records import Outcome, Task
+from atlas.records import Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
 # Begins the line of a user's own tool call, which the agent sees as text.
@@ -69,27 +70,109 @@ def task_of_row(
     return Task(id=id_, environment=environment or UNKNOWN_ENVIRONMENT)
 
 
+class OutcomeRule(NamedTuple):
+    """A field that decides success: 1 or true is success, 0 or false is failure.
+
+    Attributes:
+        path: the keys down to the field.
+        beside: keys without which the field may mean something else.
+        meaning: what the source says of the field, in words.
+        is_score: whether the field is a reward too, of which only 0 and 1 decide.
+    """
+
+    path: tuple[str, ...]
+    beside: tuple[str, ...]
+    meaning: str
+    is_score: bool = False
+
+
+TRUTH = {"true": True, "false": False}
+# Rules are tried in this order. All that apply to a row must agree.
+OUTCOME_RULES = (
+    OutcomeRule(("success",), (), "whether the task succeeded"),
+    # SWE-smith, SWE-Gym, SWE-rebench and their relatives.
+    OutcomeRule(("resolved",), ("instance_id",), "whether the tests of the issue pass"),
+    # SWE-agent runs of nebius.
+    OutcomeRule(("target",), ("instance_id", "exit_status"), "whether the tests of the issue pass"),
+    # mini-coder.
+    OutcomeRule(("verified",), ("instance_id", "patch"), "whether the tests of the issue pass"),
+    # OpenHands after evaluation.
+    OutcomeRule(("report", "resolved"), ("instance_id",), "whether the tests of the issue pass"),
+    OutcomeRule(
+        ("test_result", "report", "resolved"),
+        ("instance_id",),
+        "whether the tests of the issue pass",
+    ),
+    OutcomeRule(("test_result", "result"), ("history",), "whether the evaluation is passed"),
+    # Terminal-Bench.
+    OutcomeRule(("is_resolved",), (), "whether the tests of the task pass"),
+    # Runs that agentpile loaded from a data set.
+    OutcomeRule(
+        ("extra", "agentpile", "outcome", "success"),
+        (),
+        "whether the data set counts the run as a success",
+    ),
+    # Harbor's result of a trial.
+    OutcomeRule(
+        ("verifier_result", "rewards", "reward"),
+        (),
+        "whether the verifier of the task is satisfied",
+        is_score=True,
+    ),
+)
+
+
 def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
-    """`success` decides, a reward does not: some environments score 0 to 100, some never reach 1.
+    """The outcome by the rules of `OUTCOME_RULES`.
+
+    A `reward` does not decide: some environments score 0 to 100, some never reach 1.
 
     Raises:
-        BadRowError: `reward` is not a number, or `success` neither true nor false.
+        BadRowError: `reward` is not a number, or a deciding field neither true nor false.
     """
-    reward, success = row.get("reward"), row.get("success")
+    reward = row.get("reward")
     if reward is not None and not is_number(reward):
         raise BadRowError(f"reward is {reward!r:.60}, expected a number")
-    if success is not None and success not in (0, 1):
-        raise BadRowError(f"success is {success!r:.60}, expected true or false")
     score = None if reward is None else float(reward)
-    if success is None:
-        return Outcome(
-            status="unknown", score=score, reason="the row does not say whether it succeeded"
-        )
-    if not success and score is not None and score > 0:
-        return Outcome(
-            status="unknown", score=score, reason=f"the row says success false and reward {reward}"
-        )
-    return Outcome(status="success" if success else "failure", score=score)
+    status: OutcomeStatus | None = None
+    reason = "the row does not say whether it succeeded"
+    for rule in OUTCOME_RULES:
+        value = _decision(row, rule)
+        if rule.is_score and is_number(value) and score is None:
+            score = float(value or 0)
+        if value not in (0, 1):
+            continue
+        decided: OutcomeStatus = "success" if value else "failure"
+        says = f"{'.'.join(rule.path)} is {str(value).lower()}"
+        if status is None:
+            status, reason = decided, f"{says}, which says {rule.meaning}"
+        elif status != decided:
+            return Outcome(status="unknown", score=score, reason=f"{reason}; but {says}")
+    if status == "failure" and score is not None and score > 0:
+        return Outcome(status="unknown", score=score, reason=f"{reason}; but the reward is {score}")
+    return Outcome(status=status or "unknown", score=score, reason=reason)
+
+
+def _decision(row: Mapping[str, Any], rule: OutcomeRule) -> Any:
+    """The value of a rule's field, None where the rule does not apply."""
+    given = _value_at(row, rule.path)
+    if given is None or not all(key in row for key in rule.beside):
+        return None
+    if rule.beside and isinstance(given, Mapping | list):
+        # Something else under the same name.
+        return None
+    value = TRUTH.get(given.lower(), given) if isinstance(given, str) else given
+    if value in (0, 1) or (rule.is_score and is_number(value)):
+        return value
+    raise BadRowError(f"{'.'.join(rule.path)} is {given!r:.60}, expected true or false")
+
+
+def _value_at(row: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        if not isinstance(row, Mapping):
+            return None
+        row = row.get(key)
+    return row
 
 
 def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
@@ -116,6 +199,23 @@ def is_mini_swe_agent(row: Any) -> bool:
     written, info = row.get("trajectory_format"), row.get("info")
     return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (
         isinstance(info, dict) and "mini_version" in info
+    )
+
+
+def is_swe_agent_chat(row: Any) -> bool:
+    """Whether a row holds a history of SWE-agent under `messages`, as SWE-smith publishes them."""
+    messages = decode_nested(row.get("messages")) if isinstance(row, dict) else None
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and "role" in first and "message_type" in first
+
+
+def is_prompted_completion(row: Any) -> bool:
+    """Whether a row is a completion log of OpenHands whose model called tools in text."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("messages"), list)
+        and "response" in row
+        and ("raw_response" in row or "fncall_messages" in row)
     )
 
 

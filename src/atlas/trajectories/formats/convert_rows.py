@@ -22,11 +22,15 @@ def convert_rows(
     metadata: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
     parsed: tuple[str, ...] = (),
+    accounted: Callable[[SourceRow], SourceRow] | None = None,
 ) -> Iterator[Item]:
     """Each row through `convert`, which may find several trajectories in it.
 
     What cannot be converted becomes a problem that names row and message; so does a row of which
     content would be lost (`settle` says what the other arguments are).
+
+    Args:
+        accounted: makes of a row the one to account for, where it holds things twice.
     """
     for row in rows:
         if not isinstance(row, SourceRow):
@@ -37,7 +41,9 @@ def convert_rows(
             found = [made] if isinstance(made, Converted) else [*made]
             yield from (one for one in found if isinstance(one, Problem | TrajectoryLine))
             read = [one for one in found if isinstance(one, Trajectory | Reading)]
-            yield from settle([row], read, metadata, ignored, parsed)
+            yield from settle(
+                [accounted(row) if accounted else row], read, metadata, ignored, parsed
+            )
         except BadRowError as error:
             where = error.place(row.where)
             yield Problem(where=where, reason=printable(str(error)), item=_item(row.value))

@@ -15,7 +15,12 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
-from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
+from atlas.trajectories.formats.conventions import (
+    is_mini_swe_agent,
+    is_prompted_completion,
+    is_simulation,
+    is_swe_agent_chat,
+)
 from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.goose_parts import is_goose_message
 from atlas.trajectories.formats.item_types import holds_items
@@ -34,8 +39,9 @@ class OpenAIFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
+        others = (is_simulation, is_mini_swe_agent, is_swe_agent_chat, is_prompted_completion)
         is_other = holds_items(messages) or any(map(is_goose_message, messages))
-        return is_chat and not (is_other or is_simulation(row) or is_mini_swe_agent(row))
+        return is_chat and not is_other and not any(claims(row) for claims in others)
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
         messages = _messages_of(row.value)

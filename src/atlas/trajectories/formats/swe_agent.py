@@ -2,25 +2,34 @@
 
 SWE-agent writes `history` (the conversation) beside `trajectory` (the executed steps). The history
 is read if there is one, otherwise the trajectory. Demonstrations belong to the prompt.
-mini-SWE-agent writes `messages`. The files do not say whether the issue was solved, so the outcome
-is "unknown", unless the exit status is an error or a limit.
+mini-SWE-agent writes `messages`; rows of SWE-smith hold a history of SWE-agent there. The files do
+not say whether the issue was solved, so the outcome is "unknown", unless the exit status is an
+error or a limit. Rows of SWE-smith say it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from atlas.records import Message, Outcome, Task
+from atlas.records import Message, Outcome, Problem, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory, texts_of
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conventions import is_mini_swe_agent
+from atlas.trajectories.formats.conventions import (
+    ID_KEYS,
+    details_of_row,
+    is_mini_swe_agent,
+    is_swe_agent_chat,
+    outcome_of_row,
+)
 from atlas.trajectories.formats.conversations import read_tools
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
 from atlas.trajectories.formats.response_items import ItemReader, read_items
-from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
+from atlas.trajectories.react_turns import Remark
 
 LIMITS = (
     "exit_cost",
@@ -34,8 +43,7 @@ LIMITS = (
 )
 ENDS = ("submitted", "exit_forfeit", "exit_command", "early_exit", "userinterruption")
 DETAILS = ("exit_status", "submission", "model_stats", "mini_version", "swe_agent_version")
-
-
+ONLY_EXECUTED = "the history ends before this step, which stands among the executed steps only"
 # A turn, and the action in it that was executed.
 TurnAndAction = tuple[Turn, str | None]
 
@@ -48,6 +56,17 @@ class SWEAgentFormat(RowFormat):
         "*.message_type",
         "*.agent",
         "*.is_demo",
+        # Parsed from the content.
+        "history.thought",
+        # What mini-SWE-agent made the message of.
+        "messages.extra.raw_output",
+        "messages.extra.returncode",
+        "messages.extra.traceback",
+        "messages.extra.exception",
+        "messages.extra.exception_info",
+        "messages.extra.exception_type",
+        "messages.extra.interrupt_type",
+        "messages.thought",
         "trajectory.state",
         "trajectory.execution_time",
         "trajectory.action",
@@ -58,7 +77,7 @@ class SWEAgentFormat(RowFormat):
     )
 
     def matches(self, row: Any) -> bool:
-        if is_mini_swe_agent(row):
+        if is_mini_swe_agent(row) or is_swe_agent_chat(row):
             return True
         match row:
             case {"history": [dict(first), *_]}:
@@ -73,18 +92,34 @@ class SWEAgentFormat(RowFormat):
             reason = "not a run, expected an object with 'history', 'trajectory' or 'messages'"
             raise BadRowError(reason)
         info = object_or_empty(document.get("info"))
+        is_row = is_swe_agent_chat(document)
+        if is_row:
+            document = {**document, "history": decode_nested(document["messages"])}
         key = "messages" if is_mini_swe_agent(document) else "history"
+        executed = list_of_objects(document.get("trajectory"), "trajectory")
+        remarks: list[Remark] = []
         if given := list_of_objects(document.get(key), "the history"):
             found, start = _history(given)
+            if missing := _missing(found[start:], executed):
+                at = sum(turn.message.role == "assistant" for turn, _ in found[start:])
+                remarks.append((at, ONLY_EXECUTED))
+                found += missing
+            num_said = sum(turn.message.role == "assistant" for turn, _ in found[start:])
+            if (num_left := len(executed) - num_said) > 0:
+                remarks.append((-1, f"{num_left} executed steps that the history does not hold"))
         else:
-            found, start = _executed(list_of_objects(document.get("trajectory"), "trajectory"))
+            found, start = _executed(executed)
         details = {key: info[key] for key in DETAILS if info.get(key)}
+        outcome = _outcome(text_or_none(info.get("exit_status")))
+        if is_row:
+            details = details_of_row(document, ("messages", *ID_KEYS))
+            outcome = outcome_of_row(document)
         trajectory = build_trajectory(
             [turn for turn, _ in found],
             start,
             task=Task(id=_task_id(document, row.file), environment="swe"),
             digest=row.content_hash,
-            outcome=_outcome(text_or_none(info.get("exit_status"))),
+            outcome=outcome,
             source=row.source(
                 "swe_agent", details | texts_of(document, ("environment", "trajectory_format"))
             ),
@@ -96,8 +131,40 @@ class SWEAgentFormat(RowFormat):
             for step, action in zip(trajectory.steps, actions, strict=True)
         )
         last = trajectory.final_observation or _last_observation(document)
-        whole = trajectory.model_copy(update={"steps": steps, "final_observation": last})
-        return Reading(whole, _remarks(given))
+        made = trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return Reading(made, [*remarks, *_remarks(given)])
+
+    def convert_all(
+        self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
+    ) -> Iterator[Item]:
+        return convert_rows(rows, self.convert, self.metadata, ignored, accounted=_accounted)
+
+
+def _accounted(row: SourceRow) -> SourceRow:
+    """The row without the executed steps that its history holds too, perhaps spelled otherwise."""
+    if not isinstance(row.value, dict) or not row.value.get("history"):
+        return row
+    return row.part({key: value for key, value in row.value.items() if key != "trajectory"})
+
+
+def _missing(
+    found: Sequence[TurnAndAction], executed: Sequence[Mapping[str, Any]]
+) -> list[TurnAndAction]:
+    """The executed steps after the end of the history, which lacks the last one in some versions.
+
+    Earlier steps are in the history, also where they are more than its answers.
+    """
+    said = [turn.message for turn, _ in found if turn.message.role == "assistant"]
+    texts = [message.content for message in said]
+    turns: list[TurnAndAction] = []
+    for step in executed[len(said) :]:
+        response, observation = step.get("response"), step.get("observation")
+        if not isinstance(response, str) or any(response.strip() in text for text in texts):
+            continue
+        turns.append((Turn(Message(role="assistant", content=response)), _action(step)))
+        if isinstance(observation, str) and observation:
+            turns.append((Turn(Message(role="user", content=observation)), None))
+    return turns
 
 
 def _history(given: Sequence[Mapping[str, Any]]) -> tuple[list[TurnAndAction], int]:
@@ -129,6 +196,13 @@ def _message(given: Mapping[str, Any], index: int) -> list[TurnAndAction]:
     thoughts = list_of_objects(given.get("thinking_blocks"), "thinking_blocks", index)
     if thoughts and given.get("reasoning_content") is None:
         fields["reasoning_content"] = _joined(thoughts, "thinking")
+    match given:
+        case {
+            "extra": {"response": {"choices": [{"message": {"reasoning_content": str(thought)}}]}}
+        }:
+            # mini-SWE-agent keeps the whole answer, the message may have only its content.
+            if fields.get("reasoning_content") is None:
+                fields["reasoning_content"] = thought or None
     return [(turn, _action(given)) for turn in read_message(fields, index)]
 
 
