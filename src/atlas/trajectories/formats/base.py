@@ -29,6 +29,7 @@ FORMATS: dict[str, str] = {
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "verifiers": "atlas.trajectories.formats.verifiers:VerifiersFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

@@ -1,0 +1,101 @@
+"""The model calls of a rollout -> its conversations, `(context, answer) pairs -> histories`.
+
+Trainers log a rollout call by call, each with its whole context. A call whose context begins with
+an earlier conversation continues it. Another context (after a compaction, or of a sub-agent) begins
+a conversation of its own; answers of other conversations in it belong to its prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from atlas.trajectories.formats.conversations import num_leading_system
+from atlas.trajectories.formats.messages import Turn
+from atlas.trajectories.formats.rows import BadRowError
+
+Key = tuple[str, str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class History:
+    """A conversation; `is_made` says of each turn whether the model wrote it in this rollout."""
+
+    turns: list[Turn] = field(default_factory=list)
+    is_made: list[bool] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+
+    def add(self, turns: Sequence[Turn], are_made: bool) -> None:
+        """Append turns; of those `are_made`, the assistant's were written by the model."""
+        for turn in turns:
+            self.turns.append(turn)
+            self.is_made.append(are_made and turn.message.role == "assistant")
+            self.keys.append(_key(turn))
+
+    def continues(self, keys: Sequence[Key]) -> bool:
+        """Whether a conversation with these keys begins with this one."""
+        return self.keys == keys[: len(self.keys)]
+
+    def parts(self) -> tuple[list[Turn], int]:
+        """The turns, and how many of them are the prompt.
+
+        The prompt ends with the last assistant turn before the model's first, such as an example.
+        Later turns that the model did not write are marked as not trained.
+
+        Raises:
+            BadRowError: no turn was written by the model.
+        """
+        if True not in self.is_made:
+            raise BadRowError("no answer of the model, so no step")
+        first = self.is_made.index(True)
+        given = [
+            index + 1
+            for index, turn in enumerate(self.turns[:first])
+            if turn.message.role == "assistant"
+        ]
+        start = max(num_leading_system(self.turns), given[-1] if given else 0)
+        is_foreign = [
+            turn.message.role == "assistant" and not is_made
+            for turn, is_made in zip(self.turns, self.is_made, strict=True)
+        ]
+        if not any(is_foreign[start:]):
+            return self.turns, start
+        marked = (
+            turn._replace(is_trained=not foreign) if turn.message.role == "assistant" else turn
+            for turn, foreign in zip(self.turns, is_foreign, strict=True)
+        )
+        return [*marked], start
+
+
+def histories_of(calls: Iterable[tuple[Sequence[Turn], Sequence[Turn]]]) -> list[History]:
+    """The conversations that model calls, each a context and an answer, make up in order."""
+    histories: list[History] = []
+    for context, answer in calls:
+        keys = [*map(_key, context)]
+        if found := continued(histories, keys):
+            found.add(context[len(found.turns) :], are_made=False)
+        else:
+            found = History()
+            histories.append(found)
+            found.add(context, are_made=False)
+        found.add(answer, are_made=True)
+    return histories
+
+
+def continued(histories: Sequence[History], keys: Sequence[Key]) -> History | None:
+    """The longest history with which a conversation begins."""
+    extended = [each for each in histories if each.continues(keys)]
+    return max(extended, key=lambda each: len(each.turns), default=None)
+
+
+def keys_of(turns: Sequence[Turn]) -> list[Key]:
+    """What later calls repeat of turns: not the thinking, which many templates strip."""
+    return [*map(_key, turns)]
+
+
+def _key(turn: Turn) -> Key:
+    message = turn.message
+    text = message.content
+    if message.role == "assistant":
+        text = text.rpartition("</think>")[2]
+    return message.role, text.strip(), tuple(call.name for call in message.tool_calls)
