@@ -30,6 +30,9 @@ FORMATS: dict[str, str] = {
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "verifiers": "atlas.trajectories.formats.verifiers:VerifiersFormat",
+    "rllm": "atlas.trajectories.formats.rllm:RLLMFormat",
+    "art": "atlas.trajectories.formats.art:ARTFormat",
+    "verl": "atlas.trajectories.formats.verl:VerlFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

@@ -101,9 +101,11 @@ def outcome_of_reward(
         status: OutcomeStatus = "truncated" if is_truncated else "unknown"
         cut = f"cut short ({ending or 'by length'}), " if is_truncated else ""
         return Outcome(status=status, reason=f"{cut}no reward is recorded")
-    rule = f"a reward of {threshold:g} or more counts as correct"
+    known = math.isfinite(threshold)
+    rule = f"a reward of {threshold:g} or more counts as correct" if known else "reward alone"
     if reward >= threshold:
-        return Outcome(status="success", score=float(reward), reason=rule)
+        cut = f", cut short ({ending or 'by length'})" if is_truncated else ""
+        return Outcome(status="success", score=float(reward), reason=rule + cut)
     if is_truncated:
         reason = f"cut short ({ending or 'by length'}), {rule}"
         return Outcome(status="truncated", score=float(reward), reason=reason)

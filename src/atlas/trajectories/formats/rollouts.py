@@ -7,26 +7,49 @@ a conversation of its own; answers of other conversations in it belong to its pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.records import Outcome
+from atlas.trajectories.formats.conventions import is_number, outcome_of_reward
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError
+
+
+class RewardConfig(Config):
+    """How a reward becomes an outcome, where the source defines no success."""
+
+    success_at: float | None = Field(
+        default=None,
+        description="reward from which a rollout is a success; without it a reward says nothing "
+        "about success",
+    )
+
 
 Key = tuple[str, str, tuple[str, ...]]
 
 
 @dataclass(slots=True)
 class History:
-    """A conversation; `is_made` says of each turn whether the model wrote it in this rollout."""
+    """A conversation; `is_made` says of each turn whether the model wrote it in this rollout.
+
+    `calls` holds the number of the model call that each turn came with.
+    """
 
     turns: list[Turn] = field(default_factory=list)
     is_made: list[bool] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
 
-    def add(self, turns: Sequence[Turn], are_made: bool) -> None:
+    def add(self, turns: Sequence[Turn], are_made: bool, call: int = 0) -> None:
         """Append turns; of those `are_made`, the assistant's were written by the model."""
+        self.calls += [call] * len(turns)
         for turn in turns:
             self.turns.append(turn)
             self.is_made.append(are_made and turn.message.role == "assistant")
@@ -66,19 +89,27 @@ class History:
         )
         return [*marked], start
 
+    def calls_of_steps(self, start: int) -> list[int]:
+        """The number of the model call of each step, after a prompt of `start` turns."""
+        return [
+            call
+            for turn, call in zip(self.turns[start:], self.calls[start:], strict=True)
+            if turn.message.role == "assistant"
+        ]
+
 
 def histories_of(calls: Iterable[tuple[Sequence[Turn], Sequence[Turn]]]) -> list[History]:
     """The conversations that model calls, each a context and an answer, make up in order."""
     histories: list[History] = []
-    for context, answer in calls:
+    for number, (context, answer) in enumerate(calls):
         keys = [*map(_key, context)]
         if found := continued(histories, keys):
-            found.add(context[len(found.turns) :], are_made=False)
+            found.add(context[len(found.turns) :], are_made=False, call=number)
         else:
             found = History()
             histories.append(found)
-            found.add(context, are_made=False)
-        found.add(answer, are_made=True)
+            found.add(context, are_made=False, call=number)
+        found.add(answer, are_made=True, call=number)
     return histories
 
 
@@ -86,6 +117,28 @@ def continued(histories: Sequence[History], keys: Sequence[Key]) -> History | No
     """The longest history with which a conversation begins."""
     extended = [each for each in histories if each.continues(keys)]
     return max(extended, key=lambda each: len(each.turns), default=None)
+
+
+def outcome_without_rule(
+    reward: Any, config: RewardConfig, source: str, *, ending: str | None = None
+) -> Outcome:
+    """The outcome of a rollout with a reward whose meaning only the user knows.
+
+    Args:
+        ending: why the rollout was cut short, where it was.
+
+    Raises:
+        BadRowError: the reward is not a number.
+    """
+    if reward is not None and not is_number(reward):
+        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
+    is_cut = ending is not None
+    if config.success_at is not None:
+        return outcome_of_reward(reward, config.success_at, is_truncated=is_cut, ending=ending)
+    if is_cut or reward is None:
+        return outcome_of_reward(reward, math.inf, is_truncated=is_cut, ending=ending)
+    reason = f"{source} defines no success; give a reward as success_at"
+    return Outcome(status="unknown", score=float(reward), reason=reason)
 
 
 def keys_of(turns: Sequence[Turn]) -> list[Key]:

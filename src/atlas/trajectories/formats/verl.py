@@ -1,0 +1,87 @@
+"""Generations that verl and SkyRL dump: `{"input": text, "output": text, "score": …, "step": …}`.
+
+Prompt and answer are rendered texts. They are taken apart at the turn markers of known chat
+templates (see turn_markers.py); a text that cannot be taken apart in exactly one way is a problem.
+Contents stay verbatim: calls and results that a template writes into a text remain text. What the
+model wrote begins with the open assistant turn at the end of the input; every assistant turn from
+there on is a step. verl reports `acc` as accuracy; a score alone defines no success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atlas.records import Message, Outcome, Trajectory
+from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.base import RowFormat
+from atlas.trajectories.formats.conventions import details_of_row, is_number, task_of_row
+from atlas.trajectories.formats.fields import object_or_empty
+from atlas.trajectories.formats.messages import Turn
+from atlas.trajectories.formats.rollouts import History, RewardConfig, outcome_without_rule
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.turn_markers import turns_of_rollout
+
+# Of verl, and of SkyRL.
+TEXT_KEYS = (("input", "output"), ("input_prompt", "output_response"))
+
+
+class VerlFormat(RowFormat):
+    """Reads dumped generations of verl and SkyRL, JSON Lines."""
+
+    Config = RewardConfig
+    config: RewardConfig
+    metadata = ("step", "env_extras")
+    parsed = tuple(key for keys in TEXT_KEYS for key in keys)
+
+    def matches(self, row: Any) -> bool:
+        match row:
+            case {"input": str(), "output": str(), "score": _, **others}:
+                return not others.keys().isdisjoint(("gts", "step"))
+            case {"input_prompt": str(), "output_response": str(), "score": _}:
+                return True
+        return False
+
+    def convert(self, row: SourceRow) -> Trajectory:
+        fields = object_or_empty(row.value)
+        seen, said = _texts(fields)
+        given, made = turns_of_rollout(seen, said)
+        history = History()
+        history.add([Turn(Message(role=role, content=text)) for role, text in given], False)
+        history.add([Turn(Message(role=role, content=text)) for role, text in made], True)
+        turns, start = history.parts()
+        used = ("score", *(key for keys in TEXT_KEYS for key in keys))
+        return build_trajectory(
+            turns,
+            start,
+            task=task_of_row(fields, f"verl-{row.content_hash}", item_keys=()),
+            digest=row.content_hash,
+            outcome=self._outcome(fields),
+            source=row.source("verl", details_of_row(fields, used)),
+        )
+
+    def _outcome(self, fields: Mapping[str, Any]) -> Outcome:
+        score, accuracy = fields.get("score"), fields.get("acc")
+        if isinstance(score, list):
+            # SkyRL may give a reward for each token.
+            if not all(map(is_number, score)):
+                raise BadRowError(f"score is {score!r:.60}, expected numbers")
+            score = sum(score)
+        ending = "length" if fields.get("stop_reason") == "length" else None
+        if accuracy in (0, 1) and self.config.success_at is None:
+            if score is not None and not is_number(score):
+                raise BadRowError(f"score is {score!r:.60}, expected a number")
+            return Outcome(
+                status="success" if accuracy else "failure",
+                score=None if score is None else float(score),
+                reason="acc, which verl reports as accuracy",
+            )
+        return outcome_without_rule(score, self.config, "verl without acc", ending=ending)
+
+
+def _texts(fields: Mapping[str, Any]) -> tuple[str, str]:
+    for seen_key, said_key in TEXT_KEYS:
+        seen, said = fields.get(seen_key), fields.get(said_key)
+        if isinstance(seen, str) and isinstance(said, str):
+            return seen, said
+    raise BadRowError("no texts under 'input' and 'output', expected a generation of verl")
