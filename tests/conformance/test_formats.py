@@ -18,6 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples.rl import RL_EXAMPLES
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -235,6 +236,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "atif": atif_row,
 }
 EXAMPLES |= FORMAT_EXAMPLES
+EXAMPLES |= RL_EXAMPLES
 # Formats whose rows are not trajectories.
 FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "claude_code": claude_code_file,
