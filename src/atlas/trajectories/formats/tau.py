@@ -20,7 +20,12 @@ from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
+from atlas.trajectories.formats.messages import (
+    REASONING_KEYS,
+    read_message,
+    read_tool_call,
+    read_turns,
+)
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
@@ -35,17 +40,70 @@ TERMINATIONS: dict[str, OutcomeStatus] = {
     "infrastructure_error": "error",
     "unexpected_error": "error",
 }
+SUCCESS_RULE = "the benchmark counts a reward of 1 as success"
 _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
+
+
+# What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
+# `raw_data` repeats a message; the reasoning in it is read.
+METADATA = (
+    "info.reward_info",
+    "info.source",
+    "info.user_cost",
+    "info.error",
+    "info.traceback",
+    "info.task.actions",
+    "info.task.outputs",
+    "info.task.user_id",
+    "info.task.annotator",
+    "reward_info",
+    "review",
+    "user_only_review",
+    "speech_environment",
+    "effect_timeline",
+    "auth_classification",
+    "hallucination_check",
+    "hallucination_retries_used",
+    "provider_session_id",
+    "agent_cost",
+    "user_cost",
+    "*.requestor",
+    "*.turn_idx",
+    "*.raw_data",
+    "*.cost",
+    "*.error",
+    "*.is_audio",
+    "*.audio_path",
+    "*.audio_format",
+    "*.audio_content",
+    "*.chunk_id",
+    "*.is_final_chunk",
+    "*.contains_speech",
+    "*.utterance_ids",
+    "*.source",
+    "*.source_effects",
+    "*.speech_effects",
+    "*.channel_effects",
+    "*.turn_taking_action",
+    "*.generation_time_seconds",
+)
 
 
 class TauFormat(RowFormat):
     """Reads result files of tau-bench and tau2-bench."""
+
+    metadata = METADATA
 
     def matches(self, row: Any) -> bool:
         match row:
             case {"simulations": list(), "tasks": list()}:
                 return True
             case {"traj": list(), "task_id": _, "reward": _}:
+                return True
+            # Results whose simulations are in other files, and a simulation of a voice.
+            case {"tasks": list(), "info": {"environment_info": _}}:
+                return True
+            case {"task_id": _, "termination_reason": _, "ticks": list()}:
                 return True
         return is_simulation(row)
 
@@ -55,6 +113,8 @@ class TauFormat(RowFormat):
             return _tau_trajectory(row)
         if "simulations" in fields:
             return _simulations(row)
+        if "tasks" in fields and "info" in fields:
+            raise BadRowError("no 'simulations'. Are they in separate files beside this one?")
         if not {"messages", "ticks"} & fields.keys():
             reason = "neither 'traj' of tau-bench nor 'simulations' of tau2-bench"
             raise BadRowError(f"{reason}. Is this a list of tasks?")
@@ -165,7 +225,8 @@ def _outcome(reward: Any, ending: Any) -> Outcome:
         return Outcome(status=TERMINATIONS[ending], score=score, reason=f"ended by {ending}")
     if score is None:
         return Outcome(status="unknown", reason="no reward is recorded")
-    return Outcome(status="success" if abs(score - 1) < 1e-6 else "failure", score=score)
+    status: OutcomeStatus = "success" if abs(score - 1) < 1e-6 else "failure"
+    return Outcome(status=status, score=score, reason=SUCCESS_RULE)
 
 
 def _as_chat(message: Any, index: int) -> list[Any]:
@@ -189,7 +250,22 @@ def _as_chat(message: Any, index: int) -> list[Any]:
         lines = [f"[tool call] {call.name} {call.arguments}" for call in made]
         text = "\n".join([str(content), *lines] if content else lines)
         return [{"role": "user", "content": text}]
-    return [{"role": role, "content": content, "tool_calls": calls}]
+    chat = {"role": role, "content": content, "tool_calls": calls}
+    if role == "assistant":
+        chat |= _reasoning(message.get("raw_data"))
+    return [chat]
+
+
+def _reasoning(raw: Any) -> dict[str, Any]:
+    """The reasoning in the model's own answer, a completion or one of its choices."""
+    choices = object_or_empty(raw).get("choices")
+    if isinstance(choices, list) and choices:
+        raw = choices[0]
+    told = object_or_empty(object_or_empty(raw).get("message"))
+    for key in REASONING_KEYS:
+        if text := text_or_none(told.get(key)):
+            return {"reasoning": text}
+    return {}
 
 
 def _is_greeting(message: Any) -> bool:
