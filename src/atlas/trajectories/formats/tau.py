@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
+from atlas.records import Outcome, OutcomeStatus, Problem, Task, Trajectory
 from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import (
     REASONING_KEYS,
@@ -26,7 +27,8 @@ from atlas.trajectories.formats.messages import (
     read_tool_call,
     read_turns,
 )
-from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
 # calls in a row are a failure of the agent, not a crash.
@@ -56,6 +58,20 @@ METADATA = (
     "info.task.outputs",
     "info.task.user_id",
     "info.task.annotator",
+    "info.agent_info",
+    "info.user_info",
+    "info.git_commit",
+    "info.num_trials",
+    "info.seed",
+    "info.max_steps",
+    "info.max_errors",
+    "info.audio_native_config",
+    "info.retrieval_config",
+    "info.retrieval_config_kwargs",
+    "info.speech_complexity",
+    "info.text_streaming_config",
+    "tasks",
+    "simulation_index",
     "reward_info",
     "review",
     "user_only_review",
@@ -107,18 +123,25 @@ class TauFormat(RowFormat):
                 return True
         return is_simulation(row)
 
-    def convert(self, row: SourceRow) -> Trajectory | Iterable[Item]:
+    def convert(
+        self, row: SourceRow, ignored: tuple[str, ...] = ()
+    ) -> Trajectory | Iterable[TrajectoryLine | Problem]:
         fields = object_or_empty(row.value)
         if "traj" in fields:
             return _tau_trajectory(row)
         if "simulations" in fields:
-            return _simulations(row)
+            return _simulations(row, ignored)
         if "tasks" in fields and "info" in fields:
             raise BadRowError("no 'simulations'. Are they in separate files beside this one?")
         if not {"messages", "ticks"} & fields.keys():
             reason = "neither 'traj' of tau-bench nor 'simulations' of tau2-bench"
             raise BadRowError(f"{reason}. Is this a list of tasks?")
         return _tau2_trajectory(row, {}, {})
+
+    def convert_all(
+        self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
+    ) -> Iterator[Item]:
+        return convert_rows(rows, lambda row: self.convert(row, ignored), METADATA, ignored)
 
 
 def _tau_trajectory(row: SourceRow) -> Trajectory:
@@ -148,7 +171,7 @@ def _tau_trajectory(row: SourceRow) -> Trajectory:
     )
 
 
-def _simulations(row: SourceRow) -> Iterator[Item]:
+def _simulations(row: SourceRow, ignored: tuple[str, ...]) -> Iterator[TrajectoryLine | Problem]:
     simulations = row.value["simulations"]
     if not isinstance(simulations, list) or not simulations:
         reason = "'simulations' is empty, expected a list of them"
@@ -159,7 +182,16 @@ def _simulations(row: SourceRow) -> Iterator[Item]:
         replace(row.part(simulation), where=f"{row.where}, simulation {index}")
         for index, simulation in enumerate(simulations)
     )
-    return convert_rows(rows, lambda part: _tau2_trajectory(part, info, tasks))
+    shared = {key: value for key, value in row.value.items() if key != "simulations"}
+    for item in convert_rows(
+        rows,
+        lambda part: _tau2_trajectory(part, info, tasks),
+        METADATA,
+        ignored,
+        beside=(row.part(shared),),
+    ):
+        assert not isinstance(item, Trajectory)
+        yield item
 
 
 def _tau2_trajectory(
@@ -182,7 +214,10 @@ def _tau2_trajectory(
     for key, name in (("agent_info", "model"), ("user_info", "user_model")):
         if isinstance(model := object_or_empty(info.get(key)).get("llm"), str):
             details[name] = model
-    tools = environment.get("tool_defs")
+    given = environment.get("tool_defs")
+    tools = read_tools([*given.values()] if isinstance(given, dict) else given)
+    if tools is None:
+        raise BadRowError(f"tool_defs is {given!r:.60}, expected tool schemas")
     scenario = object_or_empty(tasks.get(str(fields.get("task_id")), {}).get("user_scenario"))
     task = _task(
         "tau2_bench",
@@ -200,7 +235,7 @@ def _tau2_trajectory(
         digest=row.content_hash,
         outcome=_outcome(reward, fields.get("termination_reason")),
         source=row.source("tau", details),
-        tools=read_tools(list(tools.values()) if isinstance(tools, dict) else tools) or (),
+        tools=tools,
     )
 
 
