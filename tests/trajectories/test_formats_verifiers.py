@@ -11,6 +11,7 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import base
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.format_examples.rl import call_text, trace_row
 from tests.source_files import detect_format, matches, read_file
 
@@ -171,7 +172,8 @@ def test_an_ending_that_is_not_the_agents_is_no_failure(
 
 
 def test_a_rollout_without_completion_is_a_problem(tmp_path: Path) -> None:
-    for value in (None, [], ""):
+    nothing: list[Any] = [None, [], ""]
+    for value in nothing:
         assert "no 'completion'" in reason(read(tmp_path, rollout(completion=value)))
     broken = rollout(completion=None, error={"error": "Timeout", "message": "slow"})
     assert "slow" in reason(read(tmp_path, broken))
@@ -312,6 +314,36 @@ def test_an_episode_without_answers_is_a_problem_that_says_why(tmp_path: Path) -
     told = {"errors": [{"type": "SandboxError", "message": "no box"}], "ok": False}
     assert "no box" in reason(read(tmp_path, episode(**told)))
     assert "no box" in reason(read(tmp_path, {**trace_row([], 1), "traces": [], **told}))
+
+
+def remarks(tmp_path: Path, row: Any, name: str = "verifiers") -> list[tuple[int, str]]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    with SourceFile(path) as source:
+        items = base.FORMAT.make(Choice(name)).read(source)
+        return [one for item in items if isinstance(item, TrajectoryLine) for one in item.remarks]
+
+
+def test_an_answer_that_its_length_ended_is_named(tmp_path: Path) -> None:
+    cut = {**step([*PROMPT, CALL, RESULT], ANSWER), "is_truncated": True}
+    row = rollout(trajectory=[step(PROMPT, CALL), cut])
+    assert (1, "answer cut by length") in remarks(tmp_path, row)
+    whole = episode(*FORK[:5], calls=[{"node": 4, "finish_reason": "length"}])
+    assert (1, "answer cut by length") in remarks(tmp_path, whole)
+    choice = {"index": 0, "finish_reason": "length", "message": ANSWER}
+    art = {"messages_and_choices": [PROMPT[1], choice], "reward": 0.0}
+    assert (0, "answer cut by length") in remarks(tmp_path, art, "art")
+    text = "<|im_start|>user\nGo.<|im_end|>\n<|im_start|>assistant\n"
+    dump = {"input": text, "output": "Lef", "score": 0.0, "step": 1}
+    assert remarks(tmp_path, dump, "verl") == [(0, "answer cut by length")]
+
+
+def test_words_under_a_key_that_is_not_known_are_a_problem(tmp_path: Path) -> None:
+    said = {**ANSWER, "aside": "A word of the model."}
+    assert "completion.aside" in reason(read(tmp_path, rollout(completion=[said])))
+    call = step(PROMPT, {**ANSWER, "aside": "A word of the model."})
+    lost = reason(read(tmp_path, rollout(completion=None, trajectory=[call])))
+    assert "trajectory.completion.aside" in lost
 
 
 @import_cases

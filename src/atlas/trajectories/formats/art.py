@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atlas.records import Task, Trajectory
+from atlas.records import Task
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT, details_of_row, is_id
@@ -18,7 +18,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty
 from atlas.trajectories.formats.messages import decode_nested, read_message
 from atlas.trajectories.formats.rollouts import History, RewardConfig, outcome_without_rule
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 MESSAGES_KEY = "messages_and_choices"
 ID_KEYS = ("scenario_id", "task_id", "id")
@@ -50,7 +50,7 @@ class ARTFormat(RowFormat):
                 return True
         return False
 
-    def convert(self, row: SourceRow) -> Iterator[Trajectory]:
+    def convert(self, row: SourceRow) -> Iterator[Reading]:
         fields = object_or_empty(row.value)
         group: Mapping[str, Any] = fields if MESSAGES_KEY not in fields else {}
         parts = list_of_objects(fields.get("trajectories"), "trajectories") if group else [fields]
@@ -73,8 +73,9 @@ class ARTFormat(RowFormat):
         history: Mapping[str, Any],
         place: int,
         number: int,
-    ) -> Trajectory:
-        turns, start = _history(history).parts()
+    ) -> Reading:
+        read, cut = _history(history)
+        turns, start = read.parts()
         given = history.get("tools")
         tools = read_tools(part.get("tools") if given is None else given)
         if tools is None:
@@ -90,7 +91,7 @@ class ARTFormat(RowFormat):
         owners = (object_or_empty(part.get("metadata")), object_or_empty(group.get("metadata")))
         named = [owner[key] for owner in owners for key in ID_KEYS if is_id(owner.get(key))]
         id_ = str(named[0]) if named else f"art-{row.content_hash}"
-        return build_trajectory(
+        trajectory = build_trajectory(
             turns,
             start,
             task=Task(id=id_, environment=UNKNOWN_ENVIRONMENT),
@@ -99,17 +100,21 @@ class ARTFormat(RowFormat):
             source=row.source("art", details),
             tools=tools,
         )
+        return Reading(trajectory, read.remarks(start, cut))
 
 
-def _history(owner: Mapping[str, Any]) -> History:
+def _history(owner: Mapping[str, Any]) -> tuple[History, set[int]]:
+    """The conversation, and which of its items were cut by length."""
     given = owner.get(MESSAGES_KEY)
     if not isinstance(given, list) or not given:
         raise BadRowError(f"{MESSAGES_KEY} is {given!r:.60}, expected a list of messages")
     has_choices = any(isinstance(object_or_empty(each).get("message"), dict) for each in given)
-    history = History()
+    history, cut = History(), set()
     for index, item in enumerate(given):
         choice = object_or_empty(item).get("message")
         is_choice = isinstance(choice, dict)
         turns = [*read_message(choice if is_choice else item, index)]
-        history.add(turns, are_made=is_choice or not has_choices)
-    return history
+        history.add(turns, are_made=is_choice or not has_choices, call=index)
+        if is_choice and item.get("finish_reason") == "length":
+            cut.add(index)
+    return history, cut

@@ -8,7 +8,7 @@ a conversation of its own; answers of other conversations in it belong to its pr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from atlas.trajectories.formats.conventions import is_number, outcome_of_reward
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.react_turns import Remark
+
+CUT_BY_LENGTH = "answer cut by length"
 
 
 class RewardConfig(Config):
@@ -96,6 +99,11 @@ class History:
             for turn, call in zip(self.turns[start:], self.calls[start:], strict=True)
             if turn.message.role == "assistant"
         ]
+
+    def remarks(self, start: int, cut: Collection[int]) -> list[Remark]:
+        """Which steps were cut by length, given the numbers of such model calls."""
+        steps = enumerate(self.calls_of_steps(start))
+        return [(index, CUT_BY_LENGTH) for index, call in steps if call in cut]
 
 
 def histories_of(calls: Iterable[tuple[Sequence[Turn], Sequence[Turn]]]) -> list[History]:

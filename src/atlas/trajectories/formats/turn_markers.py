@@ -9,7 +9,7 @@ from atlas.records import Role
 from atlas.trajectories.formats.messages import ROLES
 from atlas.trajectories.formats.rows import BadRowError
 
-Spoken = tuple[Role, str]
+SpokenTurn = tuple[Role, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Markers:
     closing: str
     start: tuple[str, ...] = ()
 
-    def turns(self, text: str) -> list[Spoken]:
+    def turns(self, text: str) -> list[SpokenTurn]:
         """The turns of a text that begins with an opening marker.
 
         Raises:
             BadRowError: something stands between turns, or a role is not known.
         """
         found = [*self.opening.finditer(text)]
-        turns: list[Spoken] = []
+        turns: list[SpokenTurn] = []
         for index, match in enumerate(found):
             end = found[index + 1].start() if index + 1 < len(found) else len(text)
             body, closing, rest = text[match.end() : end].partition(self.closing)
@@ -68,8 +68,17 @@ _INPUT_WITHOUT_MARKERS = re.compile(
 )
 
 
-def turns_of_rollout(seen: str, said: str) -> tuple[list[Spoken], list[Spoken]]:
-    """The turns of the prompt, and those from the model's first answer on.
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The turns of the prompt, those from the model's first answer on, and whether that ends."""
+
+    given: list[SpokenTurn]
+    made: list[SpokenTurn]
+    is_cut: bool = False
+
+
+def turns_of_rollout(seen: str, said: str) -> Spoken:
+    """The turns of a prompt and of what followed it.
 
     Raises:
         BadRowError: the texts cannot be taken apart in exactly one way.
@@ -82,7 +91,9 @@ def turns_of_rollout(seen: str, said: str) -> tuple[list[Spoken], list[Spoken]]:
         last = [*markers.opening.finditer(prompt)][-1]
         if role != "assistant" or markers.closing in prompt[last.end() :]:
             raise BadRowError("the input does not end with an open turn of the assistant")
-        return given, markers.turns(prompt[last.start() :] + _without_padding(answer))
+        made = prompt[last.start() :] + _without_padding(answer)
+        is_cut = markers.closing not in made[[*markers.opening.finditer(made)][-1].end() :]
+        return Spoken(given, markers.turns(made), is_cut)
     return _without_markers(seen, said)
 
 
@@ -101,7 +112,7 @@ def _without_padding(text: str) -> str:
     return text
 
 
-def _without_markers(seen: str, said: str) -> tuple[list[Spoken], list[Spoken]]:
+def _without_markers(seen: str, said: str) -> Spoken:
     """Turns of a ChatML text of which the special tokens were left out, as verl does by default.
 
     Lines that hold only a role are the sole traces. There is one way to read them if each role
@@ -120,12 +131,12 @@ def _without_markers(seen: str, said: str) -> tuple[list[Spoken], list[Spoken]]:
             "the texts were written without special tokens, and a line that holds only a role may "
             "be a turn or a part of one. Dump them with special tokens"
         )
-    given: list[Spoken] = [("user", match["user"])]
+    given: list[SpokenTurn] = [("user", match["user"])]
     if match["system"] is not None:
         given.insert(0, ("system", match["system"]))
-    made: list[Spoken] = [("assistant", match["begun"] + pieces[0])]
+    made: list[SpokenTurn] = [("assistant", match["begun"] + pieces[0])]
     for result, answer in zip(pieces[1::2], pieces[2::2], strict=True):
         if _RESULTS.fullmatch(result) is None:
             raise BadRowError("a turn of results does not end where its tag does")
         made += [("user", result), ("assistant", answer)]
-    return given, made
+    return Spoken(given, made)

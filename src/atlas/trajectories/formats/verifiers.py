@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.records import Outcome, Task, Trajectory
+from atlas.records import Outcome, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
@@ -33,7 +33,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
 from atlas.trajectories.formats.rollouts import History, continued, histories_of, keys_of
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.formats.verifiers_traces import is_traces, read_traces, with_decoded_calls
 
 # The defaults of PassAtKMetric, and of best-of-n in version 1.
@@ -104,7 +104,7 @@ class VerifiersFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         return is_verifiers(row) or is_traces(row)
 
-    def convert(self, row: SourceRow) -> Iterable[Trajectory]:
+    def convert(self, row: SourceRow) -> Iterable[Reading]:
         threshold = self.config.success_at
         if is_traces(row.value):
             at = TRACE_THRESHOLD if threshold is None else threshold
@@ -112,7 +112,7 @@ class VerifiersFormat(RowFormat):
         return _rollout(row, PASS_THRESHOLD if threshold is None else threshold)
 
 
-def _rollout(row: SourceRow, threshold: float) -> Iterable[Trajectory]:
+def _rollout(row: SourceRow, threshold: float) -> Iterable[Reading]:
     fields = object_or_empty(row.value)
     if "prompt" not in fields:
         raise BadRowError(
@@ -132,10 +132,12 @@ def _rollout(row: SourceRow, threshold: float) -> Iterable[Trajectory]:
     if known := details_of_row(info, TOOLS_KEYS):
         details["info"] = known
     details["success_at"] = threshold
+    calls = _model_calls(fields)
+    cut = {number for number, call in enumerate(calls) if call.get("is_truncated") is True}
     for index, history in enumerate(histories):
         turns, start = history.parts()
         place = {"conversation": index} if len(histories) > 1 else {}
-        yield build_trajectory(
+        trajectory = build_trajectory(
             turns,
             start,
             task=_task(fields, info, row.content_hash),
@@ -144,25 +146,28 @@ def _rollout(row: SourceRow, threshold: float) -> Iterable[Trajectory]:
             source=row.source("verifiers", details | place),
             tools=tools,
         )
+        yield Reading(trajectory, history.remarks(start, cut))
 
 
 def _histories(fields: Mapping[str, Any]) -> list[History]:
     """The conversations of the model calls, the last completed by the row's own messages."""
-    calls = [
-        tuple(_turns(step, key) for key in ("prompt", "completion"))
-        for step in list_of_objects(decode_nested(fields.get("trajectory")), "trajectory")
-    ]
-    histories = histories_of((context, answer) for context, answer in calls)
+    histories = histories_of(
+        (_turns(call, "prompt"), _turns(call, "completion")) for call in _model_calls(fields)
+    )
     prompt, completion = (_turns(fields, key) for key in ("prompt", "completion"))
     if not completion:
         return histories
     if found := continued(histories, keys_of([*prompt, *completion])):
-        found.add([*prompt, *completion][len(found.turns) :], are_made=True)
+        found.add([*prompt, *completion][len(found.turns) :], are_made=True, call=-1)
         return histories
     whole = History()
-    whole.add(prompt, are_made=False)
-    whole.add(completion, are_made=True)
+    whole.add(prompt, are_made=False, call=-1)
+    whole.add(completion, are_made=True, call=-1)
     return [*histories, whole]
+
+
+def _model_calls(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list_of_objects(decode_nested(fields.get("trajectory")), "trajectory")
 
 
 def _turns(owner: Mapping[str, Any], key: str) -> list[Turn]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.records import Outcome, Task, Trajectory
+from atlas.records import Outcome, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
@@ -25,7 +25,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rollouts import History
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 LIMITS = (
     "max_turns",
@@ -47,7 +47,7 @@ def is_traces(row: Any) -> bool:
     return False
 
 
-def read_traces(row: SourceRow, threshold: float) -> Iterator[Trajectory]:
+def read_traces(row: SourceRow, threshold: float) -> Iterator[Reading]:
     """Every branch of every trace in a row.
 
     Raises:
@@ -105,7 +105,7 @@ def _branches(trace: Mapping[str, Any]) -> Iterator[History]:
         history = History()
         for index in reversed(path):
             is_made = nodes[index].get("sampled") is True and index not in taken
-            history.add(turns[index], are_made=is_made)
+            history.add(turns[index], are_made=is_made, call=index)
         taken.update(path)
         if any(history.is_made):
             yield history
@@ -135,7 +135,7 @@ def _trajectory(
     threshold: float,
     number: int,
     place: Mapping[str, Any],
-) -> Trajectory:
+) -> Reading:
     turns, start = history.parts()
     tools = read_tools(trace.get("tools"))
     if tools is None:
@@ -157,7 +157,7 @@ def _trajectory(
     data = object_or_empty(task.get("data", task))
     if known := details_of_row(data, ("prompt", "system_prompt")):
         details["task"] = known
-    return build_trajectory(
+    trajectory = build_trajectory(
         turns,
         start,
         task=_task(episode, task, data, row.content_hash),
@@ -166,6 +166,17 @@ def _trajectory(
         source=row.source("verifiers", details),
         tools=tools,
     )
+    cut = {
+        node
+        for call in _calls(trace)
+        if call.get("finish_reason") == "length" and type(node := call.get("node")) is int
+    }
+    return Reading(trajectory, history.remarks(start, cut))
+
+
+def _calls(trace: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The model calls that the trace lists beside its nodes."""
+    return list_of_objects(trace.get("calls"), "calls")
 
 
 def _task(
@@ -184,12 +195,7 @@ def _task(
 
 
 def _model(trace: Mapping[str, Any], agent: Mapping[str, Any]) -> str | None:
-    calls = trace.get("calls")
-    named = [
-        model
-        for call in (calls if isinstance(calls, list) else [])
-        if (model := text_or_none(object_or_empty(call).get("model")))
-    ]
+    named = [model for call in _calls(trace) if (model := text_or_none(call.get("model")))]
     return named[-1] if named else text_or_none(object_or_empty(agent.get("config")).get("model"))
 
 
@@ -217,9 +223,9 @@ def _outcome(trace: Mapping[str, Any], threshold: float) -> Outcome:
     if errors and trace.get("ok") is not True:
         return Outcome(status="error", score=reward, reason=f"the rollout broke: {errors[-1]}")
     ending = text_or_none(trace.get("stop_condition"))
-    calls = trace.get("calls")
-    last = object_or_empty(calls[-1]) if isinstance(calls, list) and calls else {}
-    is_cut = ending in LIMITS or last.get("finish_reason") == "length"
+    answered = [call for call in _calls(trace) if not call.get("error")]
+    last = answered[-1].get("finish_reason") if answered else None
+    is_cut = ending in LIMITS or last == "length"
     return outcome_of_reward(reward, threshold, is_truncated=is_cut, ending=ending)
 
 

@@ -12,14 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atlas.records import Message, Outcome, Trajectory
+from atlas.records import Message, Outcome
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_number, task_of_row
 from atlas.trajectories.formats.fields import object_or_empty
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.rollouts import History, RewardConfig, outcome_without_rule
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rollouts import (
+    CUT_BY_LENGTH,
+    History,
+    RewardConfig,
+    outcome_without_rule,
+)
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.formats.turn_markers import turns_of_rollout
 
 # Of verl, and of SkyRL.
@@ -42,16 +47,16 @@ class VerlFormat(RowFormat):
                 return True
         return False
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         fields = object_or_empty(row.value)
         seen, said = _texts(fields)
-        given, made = turns_of_rollout(seen, said)
+        spoken = turns_of_rollout(seen, said)
         history = History()
-        history.add([Turn(Message(role=role, content=text)) for role, text in given], False)
-        history.add([Turn(Message(role=role, content=text)) for role, text in made], True)
+        history.add([Turn(Message(role=role, content=text)) for role, text in spoken.given], False)
+        history.add([Turn(Message(role=role, content=text)) for role, text in spoken.made], True)
         turns, start = history.parts()
         used = ("score", *(key for keys in TEXT_KEYS for key in keys))
-        return build_trajectory(
+        trajectory = build_trajectory(
             turns,
             start,
             task=task_of_row(fields, f"verl-{row.content_hash}", item_keys=()),
@@ -59,6 +64,8 @@ class VerlFormat(RowFormat):
             outcome=self._outcome(fields),
             source=row.source("verl", details_of_row(fields, used)),
         )
+        cut = [(len(trajectory.steps) - 1, CUT_BY_LENGTH)] if spoken.is_cut else []
+        return Reading(trajectory, cut)
 
     def _outcome(self, fields: Mapping[str, Any]) -> Outcome:
         score, accuracy = fields.get("score"), fields.get("acc")
