@@ -47,7 +47,7 @@ _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 
 
 # What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
-# `raw_data` repeats a message; the reasoning in it is read.
+# `raw_data` repeats a message of the agent; the reasoning in it is read.
 METADATA = (
     "info.reward_info",
     "info.source",
@@ -85,7 +85,8 @@ METADATA = (
     "user_cost",
     "*.requestor",
     "*.turn_idx",
-    "*.raw_data",
+    "*.raw_data.choices.message.provider_specific_fields",
+    "*.raw_data.message.provider_specific_fields",
     "*.cost",
     "*.error",
     "*.is_audio",
@@ -141,7 +142,21 @@ class TauFormat(RowFormat):
     def convert_all(
         self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
     ) -> Iterator[Item]:
-        return convert_rows(rows, lambda row: self.convert(row, ignored), METADATA, ignored)
+        own = (row if isinstance(row, Problem) else _of_the_agent(row) for row in rows)
+        return convert_rows(own, lambda row: self.convert(row, ignored), METADATA, ignored)
+
+
+def _of_the_agent(row: SourceRow) -> SourceRow:
+    """A simulation without the raw answers of the simulated user; any other row as it is."""
+    if not is_simulation(row.value) or not isinstance(row.value["messages"], list):
+        return row
+    messages = [
+        {key: value for key, value in message.items() if key != "raw_data"}
+        if isinstance(message, dict) and message.get("role") == "user"
+        else message
+        for message in row.value["messages"]
+    ]
+    return replace(row, value={**row.value, "messages": messages}, known_hash=row.content_hash)
 
 
 def _tau_trajectory(row: SourceRow) -> Trajectory:
@@ -179,7 +194,7 @@ def _simulations(row: SourceRow, ignored: tuple[str, ...]) -> Iterator[Trajector
     info = object_or_empty(row.value.get("info"))
     tasks = {str(task.get("id")): task for task in objects_of(row.value, "tasks")}
     rows = (
-        replace(row.part(simulation), where=f"{row.where}, simulation {index}")
+        _of_the_agent(replace(row.part(simulation), where=f"{row.where}, simulation {index}"))
         for index, simulation in enumerate(simulations)
     )
     shared = {key: value for key, value in row.value.items() if key != "simulations"}
