@@ -101,8 +101,7 @@ def outcome_of_reward(
         status: OutcomeStatus = "truncated" if is_truncated else "unknown"
         cut = f"cut short ({ending or 'by length'}), " if is_truncated else ""
         return Outcome(status=status, reason=f"{cut}no reward is recorded")
-    known = math.isfinite(threshold)
-    rule = f"a reward of {threshold:g} or more counts as correct" if known else "reward alone"
+    rule = f"a reward of {threshold:g} or more counts as correct"
     if reward >= threshold:
         cut = f", cut short ({ending or 'by length'})" if is_truncated else ""
         return Outcome(status="success", score=float(reward), reason=rule + cut)

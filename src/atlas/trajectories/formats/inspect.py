@@ -3,8 +3,8 @@
 Each epoch of each sample is a trajectory; after a compaction, each context of the model is one (see
 inspect_calls.py). The outcome is "truncated" after a limit, "error" after an error, and otherwise
 follows from scores that are correct or incorrect. Assistant messages in the sample's input
-(examples) belong to the prompt. Every leaf of the messages is accounted for; the dataset's own
-fields, the store, scores and other events are no words of the agent.
+(examples) belong to the prompt. Every leaf of the messages is accounted for. The agent did not see
+the dataset's own fields, the store, scores and other events.
 """
 
 from __future__ import annotations

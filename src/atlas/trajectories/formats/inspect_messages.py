@@ -39,7 +39,7 @@ METADATA = tuple(
         "error.type",
     )
 )
-# Inspect gives a call whose arguments are no JSON empty ones, and their text in its error.
+# Inspect gives a call whose arguments are not JSON empty arguments, and puts their text into its error.
 _RAW_ARGUMENTS = re.compile(
     r"Error parsing the following tool call arguments:\n\n(.*?)\n\nError details: ", re.DOTALL
 )

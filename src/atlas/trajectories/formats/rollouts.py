@@ -7,7 +7,6 @@ a conversation of its own; answers of other conversations in it belong to its pr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,10 +142,13 @@ def outcome_without_rule(
     is_cut = ending is not None
     if config.success_at is not None:
         return outcome_of_reward(reward, config.success_at, is_truncated=is_cut, ending=ending)
-    if is_cut or reward is None:
-        return outcome_of_reward(reward, math.inf, is_truncated=is_cut, ending=ending)
+    score = None if reward is None else float(reward)
+    if is_cut:
+        return Outcome(status="truncated", score=score, reason=f"cut short ({ending})")
     reason = f"{source} defines no success; give a reward as success_at"
-    return Outcome(status="unknown", score=float(reward), reason=reason)
+    if score is None:
+        reason = "no reward is recorded"
+    return Outcome(status="unknown", score=score, reason=reason)
 
 
 def keys_of(turns: Sequence[Turn]) -> list[Key]:

@@ -4,7 +4,7 @@ Prompt and answer are rendered texts. They are taken apart at the turn markers o
 templates (see turn_markers.py); a text that cannot be taken apart in exactly one way is a problem.
 Contents stay verbatim: calls and results that a template writes into a text remain text. What the
 model wrote begins with the open assistant turn at the end of the input; every assistant turn from
-there on is a step. verl reports `acc` as accuracy; a score alone defines no success.
+there on is a step. verl reports `acc` as accuracy; a score by itself does not define success.
 """
 
 from __future__ import annotations
