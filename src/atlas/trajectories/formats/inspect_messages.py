@@ -39,7 +39,8 @@ METADATA = tuple(
         "error.type",
     )
 )
-# Inspect gives a call whose arguments are not JSON empty arguments, and puts their text into its error.
+# Where the arguments of a call are not JSON, Inspect leaves them empty and puts their text into the
+# error of the call.
 _RAW_ARGUMENTS = re.compile(
     r"Error parsing the following tool call arguments:\n\n(.*?)\n\nError details: ", re.DOTALL
 )
