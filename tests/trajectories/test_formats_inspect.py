@@ -258,6 +258,20 @@ def test_after_a_compaction_the_context_is_what_the_model_saw(tmp_path: Path) ->
     assert first.outcome == second.outcome
 
 
+def test_an_answer_that_was_edited_later_is_read_as_the_model_wrote_it(tmp_path: Path) -> None:
+    submit = {**CALL, "id": "c2", "function": "submit", "arguments": {"answer": "a door"}}
+    written = {"id": "m9", "role": "assistant", "content": "So.", "tool_calls": [submit]}
+    edited = {**DONE, "id": "m9", "content": "So.\n\na door"}
+    events = [call_event([SYSTEM, USER], written)]
+    path = write(tmp_path / "log.json", sample(messages=[SYSTEM, USER, edited], events=events))
+    response = read_one(path).steps[0].response
+    assert (response.content, response.tool_calls[0].name) == ("So.", "submit")
+    assert remarks_of(path)[0] == (
+        0,
+        "edited after the model wrote it, the model's own answer is carried over",
+    )
+
+
 def test_providers_that_join_neighbors_edit_nothing(tmp_path: Path) -> None:
     more = {"role": "user", "content": "Quick."}
     joined = {"role": "user", "content": "Go.\nQuick."}

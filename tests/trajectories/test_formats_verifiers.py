@@ -305,7 +305,8 @@ def test_a_path_that_does_not_end_is_a_problem(parent: Any, tmp_path: Path) -> N
 
 def test_an_episode_and_a_trace_are_told_from_content() -> None:
     whole = trace_row([("a", "b")], 1)
-    for row in (whole, whole["traces"][0]):
+    episode_of_0_3 = {key: value for key, value in whole.items() if key != "task"}
+    for row in (whole, episode_of_0_3, whole["traces"][0]):
         assert [name for name in base.FORMATS if matches(name, row)] == ["verifiers"]
     assert not matches("openai", rollout())
 
@@ -314,6 +315,7 @@ def test_an_episode_without_answers_is_a_problem_that_says_why(tmp_path: Path) -
     told = {"errors": [{"type": "SandboxError", "message": "no box"}], "ok": False}
     assert "no box" in reason(read(tmp_path, episode(**told)))
     assert "no box" in reason(read(tmp_path, {**trace_row([], 1), "traces": [], **told}))
+    assert "no box" in reason(read(tmp_path, {"id": "e", "env": {}, "traces": [], **told}))
 
 
 def remarks(tmp_path: Path, row: Any, name: str = "verifiers") -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -26,7 +26,11 @@ from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
 from atlas.trajectories.formats.conventions import details_of_row, is_number
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.decoding import MAX_VALUES, refuse_many_values
-from atlas.trajectories.formats.inspect_calls import calls_of_sample
+from atlas.trajectories.formats.inspect_calls import (
+    EDITED_ANSWER,
+    calls_of_sample,
+    own_answers,
+)
 from atlas.trajectories.formats.inspect_messages import METADATA, carried_parts, chat_message
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES
 from atlas.trajectories.formats.messages import Turn, read_message
@@ -172,14 +176,21 @@ def _whole_sample(file: str, summary: Any) -> Any:
 def _lines(log: Any, sample: Any, source: SourceFile, index: int) -> Iterator[Item]:
     """The trajectories of a sample, with all leaves of its messages accounted for."""
     where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
-    messages = [message.model_dump(mode="json") for message in sample.messages]
+    own, edited = own_answers(sample.messages, sample.events)
+    messages = [message.model_dump(mode="json") for message in own]
     told = {"id": sample.id, "messages": [carried_parts(message) for message in messages]}
     row = SourceRow(file=source.name, index=index, value=told, where=where)
-    yield from settle([row], _readings(log, sample, messages, row), METADATA, source.ignored)
+    readings = _readings(log, sample, own, edited, messages, row)
+    yield from settle([row], readings, METADATA, source.ignored)
 
 
 def _readings(
-    log: Any, sample: Any, messages: Sequence[Mapping[str, Any]], row: SourceRow
+    log: Any,
+    sample: Any,
+    own: Sequence[Any],
+    edited: Collection[int],
+    messages: Sequence[Mapping[str, Any]],
+    row: SourceRow,
 ) -> Iterator[Reading]:
     turns: list[Turn] = []
     remarks: list[Remark] = []
@@ -190,9 +201,11 @@ def _readings(
         if message["role"] == "assistant" and message.get("source") == "input":
             start = len(turns)
         remarks += ((num_steps, f"not carried over: {one}") for one in left_out)
+        if place in edited:
+            remarks.append((num_steps, EDITED_ANSWER))
         if message["role"] == "assistant" and message.get("source") != "input":
             num_steps += 1
-    calls = calls_of_sample(sample.messages, sample.events, _turns)
+    calls = calls_of_sample(own, sample.events, _turns)
     if calls.num_left_out:
         number = calls.num_left_out
         remarks.append((-1, f"not carried over: {number} model calls outside of the messages"))

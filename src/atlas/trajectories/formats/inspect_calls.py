@@ -8,13 +8,14 @@ attempts) are counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rollouts import History, histories_of
 
+EDITED_ANSWER = "edited after the model wrote it, the model's own answer is carried over"
 Read = Callable[[Sequence[Any]], list[Turn]]
 
 
@@ -30,17 +31,15 @@ def calls_of_sample(messages: Sequence[Any], events: Sequence[Any], read: Read) 
     """The model calls in `events`, compared with the messages.
 
     Args:
+        messages: with the model's own answers.
         read: the turns of messages.
     """
     answers = {_key(message) for message in messages if message.role == "assistant"}
     own: list[tuple[Sequence[Any], Any]] = []
     num_left_out = 0
-    for event in events:
-        if event.event != "model" or not event.output.choices or event.error:
-            continue
-        answer = event.output.choices[0].message
+    for context, answer in _answered(events):
         if _key(answer) in answers:
-            own.append((event.input, answer))
+            own.append((context, answer))
         else:
             num_left_out += 1
     if not _is_edited(messages, own):
@@ -48,6 +47,31 @@ def calls_of_sample(messages: Sequence[Any], events: Sequence[Any], read: Read) 
     return SampleCalls(
         histories_of((read(context), read([answer])) for context, answer in own), num_left_out
     )
+
+
+def own_answers(messages: Sequence[Any], events: Sequence[Any]) -> tuple[list[Any], set[int]]:
+    """The messages, answers as the model wrote them, and the places of those edited later.
+
+    An agent may take the call that submits its answer out of the messages, for example.
+    """
+    written = {answer.id: answer for _, answer in _answered(events) if answer.id}
+    own = [
+        written.get(message.id, message) if message.role == "assistant" else message
+        for message in messages
+    ]
+    edited = {
+        place
+        for place, (message, answer) in enumerate(zip(messages, own, strict=True))
+        if answer is not message and _key(answer) != _key(message)
+    }
+    return own, edited
+
+
+def _answered(events: Sequence[Any]) -> Iterator[tuple[Sequence[Any], Any]]:
+    """The context and the answer of each model call that has one."""
+    for event in events:
+        if event.event == "model" and event.output.choices and not event.error:
+            yield event.input, event.output.choices[0].message
 
 
 def _is_edited(messages: Sequence[Any], calls: Sequence[tuple[Sequence[Any], Any]]) -> bool:

@@ -96,6 +96,7 @@ class VerifiersFormat(RowFormat):
         "*.request_rewrites",
         "*.response_rewrites",
         "*.errors",
+        "*.task",
         "*.run",
         "*.group",
         "*.env",

@@ -40,7 +40,10 @@ CALLS_AS_TEXT = "a call in tool_calls is {call!r:.60}, expected an object or its
 def is_traces(row: Any) -> bool:
     """Whether a row is an episode with traces, or a trace."""
     match row:
-        case {"traces": list(), "task": dict()}:
+        case {"traces": [{"nodes": list()}, *_]}:
+            return True
+        # An episode that broke before its first trace.
+        case {"traces": [], "env": dict(), "errors": list()} | {"traces": [], "task": dict()}:
             return True
         case {"nodes": list(), "task": dict(), "rewards": dict()}:
             return True
@@ -226,7 +229,8 @@ def _outcome(trace: Mapping[str, Any], threshold: float) -> Outcome:
     answered = [call for call in _calls(trace) if not call.get("error")]
     last = answered[-1].get("finish_reason") if answered else None
     is_cut = ending in LIMITS or last == "length"
-    return outcome_of_reward(reward, threshold, is_truncated=is_cut, ending=ending)
+    cut_by = ending if ending in LIMITS else None
+    return outcome_of_reward(reward, threshold, is_truncated=is_cut, ending=cut_by)
 
 
 def _errors(owner: Mapping[str, Any]) -> list[str]:
