@@ -60,13 +60,14 @@ class VerifiersFormat(RowFormat):
     Config = VerifiersConfig
     config: VerifiersConfig
     metadata = (
-        "timing",
+        "*.timing",
         "token_usage",
         "generation_ms",
         "scoring_ms",
         "total_ms",
         "sampling_args",
         "version_info",
+        "error",
         "long_error_chain",
         "trajectory.tokens",
         "trajectory.reward",
