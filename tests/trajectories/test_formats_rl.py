@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,28 @@ def test_generations_of_skyrl_are_read(tmp_path: Path) -> None:
     }
     trajectory = only(read("verl", tmp_path, row))
     assert (trajectory.outcome.status, trajectory.outcome.score) == ("truncated", 1.0)
+
+
+def test_each_answer_that_verl_generated_for_a_data_set_is_a_trajectory(tmp_path: Path) -> None:
+    row = {
+        "data_source": "doors",
+        "prompt": [{"role": "system", "content": "Rules."}, ASK],
+        "reward_model": {"style": "rule", "ground_truth": "left"},
+        "extra_info": {"index": 3},
+        "responses": ["Left.", "Up."],
+    }
+    items = read("verl", tmp_path, row)
+    assert responses(items) == [["Left."], ["Up."]]
+    assert len({item.id for item in items if isinstance(item, Trajectory)}) == 2
+    row["responses"] = ["Left.", 7]
+    assert "response 1 is 7" in reason(read("verl", tmp_path, row))
+
+
+def test_a_long_rollout_is_merged_in_reasonable_time(tmp_path: Path) -> None:
+    steps = [step({"role": "user", "content": str(index)}, SAID) for index in range(5_000)]
+    started = time.process_time()
+    assert len(read("rllm", tmp_path, episode(*steps))) == 5_000
+    assert time.process_time() - started < 30
 
 
 def test_a_preference_row_is_no_generation() -> None:

@@ -303,6 +303,14 @@ def test_a_path_that_does_not_end_is_a_problem(parent: Any, tmp_path: Path) -> N
     assert "expected the number of an earlier node" in reason(read(tmp_path, episode(*nodes)))
 
 
+def test_a_trace_of_very_many_paths_is_bounded(tmp_path: Path) -> None:
+    chain = [node(index - 1 if index else None, "user", "x") for index in range(2000)]
+    leaves = [node(1999, "assistant", "y", sampled=True) for _ in range(2000)]
+    assert "the paths of the trace have more than" in reason(
+        read(tmp_path, episode(*chain, *leaves))
+    )
+
+
 def test_an_episode_and_a_trace_are_told_from_content() -> None:
     whole = trace_row([("a", "b")], 1)
     episode_of_0_3 = {key: value for key, value in whole.items() if key != "task"}

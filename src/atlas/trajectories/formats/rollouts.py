@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from pydantic import Field
@@ -108,15 +109,17 @@ class History:
 def histories_of(calls: Iterable[tuple[Sequence[Turn], Sequence[Turn]]]) -> list[History]:
     """The conversations that model calls, each a context and an answer, make up in order."""
     histories: list[History] = []
+    # By what they end with, so that a long rollout is not compared with itself again and again.
+    by_end: dict[int, History] = {}
     for number, (context, answer) in enumerate(calls):
-        keys = [*map(_key, context)]
-        if found := continued(histories, keys):
-            found.add(context[len(found.turns) :], are_made=False, call=number)
-        else:
+        ends = _ends(keys_of(context))
+        found = next((by_end.pop(end) for end in reversed(ends) if end in by_end), None)
+        if found is None:
             found = History()
             histories.append(found)
-            found.add(context, are_made=False, call=number)
+        found.add(context[len(found.turns) :], are_made=False, call=number)
         found.add(answer, are_made=True, call=number)
+        by_end[_ends(found.keys)[-1] if found.keys else 0] = found
     return histories
 
 
@@ -149,6 +152,11 @@ def outcome_without_rule(
     if score is None:
         reason = "no reward is recorded"
     return Outcome(status="unknown", score=score, reason=reason)
+
+
+def _ends(keys: Sequence[Key]) -> list[int]:
+    """A hash of each beginning of a conversation."""
+    return [*accumulate(keys, lambda end, key: hash((end, key)), initial=0)][1:]
 
 
 def keys_of(turns: Sequence[Turn]) -> list[Key]:

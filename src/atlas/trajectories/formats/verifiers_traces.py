@@ -34,6 +34,8 @@ LIMITS = (
     "max_total_tokens",
     "context_length",
 )
+# Each path is a conversation of its own, so a hostile graph grows with the square of its nodes.
+MAX_WALKED = 1_000_000
 CALLS_AS_TEXT = "a call in tool_calls is {call!r:.60}, expected an object or its JSON text"
 
 
@@ -97,6 +99,7 @@ def _branches(trace: Mapping[str, Any]) -> Iterator[History]:
     parents = [_parent(node, index) for index, node in enumerate(nodes)]
     inner = set(parents)
     taken: set[int] = set()
+    num_walked = 0
     for leaf in range(len(nodes)):
         if leaf in inner:
             continue
@@ -105,6 +108,9 @@ def _branches(trace: Mapping[str, Any]) -> Iterator[History]:
         while place is not None:
             path.append(place)
             place = parents[place]
+        num_walked += len(path)
+        if num_walked > MAX_WALKED:
+            raise BadRowError(f"the paths of the trace have more than {MAX_WALKED:,} messages")
         history = History()
         for index in reversed(path):
             is_made = nodes[index].get("sampled") is True and index not in taken
