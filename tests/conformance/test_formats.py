@@ -21,6 +21,7 @@ from tests.extending_rows import FORMAT_EXAMPLES, write_examples
 from tests.format_examples import codex
 from tests.format_examples.nebius import nebius_row
 from tests.format_examples.openhands import openhands_row
+from tests.format_examples.rl import RL_EXAMPLES
 from tests.format_examples.smolagents import smolagents_row
 from tests.source_files import detect_format, matches, read_file
 
@@ -243,6 +244,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
 }
 EXAMPLES |= codex.ROWS
 EXAMPLES |= FORMAT_EXAMPLES
+EXAMPLES |= RL_EXAMPLES
 # Formats whose rows are not trajectories.
 FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "claude_code": claude_code_file,

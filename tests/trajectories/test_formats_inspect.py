@@ -12,8 +12,9 @@ import pytest
 from atlas.errors import DependencyError
 from atlas.kinds import NoConfig
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.inspect import InspectFormat
+from atlas.trajectories.formats.inspect import InspectConfig, InspectFormat
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.source_files import detect_format, read_file
 
 CALL = {"id": "c1", "function": "look", "arguments": {"at": "door"}, "type": "function"}
@@ -151,6 +152,132 @@ def test_a_damaged_sample_is_a_problem_and_the_others_are_read(tmp_path: Path) -
         "damaged.eval sample 'two' epoch 1"
     ]
     assert [item.task.id for item in items if isinstance(item, Trajectory)] == ["one"]
+
+
+def call_event(context: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+    output = {"model": "m", "choices": [{"message": answer, "stop_reason": "stop"}]}
+    return {
+        "event": "model",
+        "timestamp": "2025-01-01T00:00:00+00:00",
+        "working_start": 0.0,
+        "model": "m",
+        "input": context,
+        "tools": [],
+        "tool_choice": "auto",
+        "config": {},
+        "output": output,
+    }
+
+
+def remarks_of(path: Path) -> list[tuple[int, str]]:
+    with SourceFile(path) as source:
+        items = [*InspectFormat(InspectConfig()).read(source)]
+    assert all(isinstance(item, TrajectoryLine) for item in items), items
+    return [one for item in items if isinstance(item, TrajectoryLine) for one in item.remarks]
+
+
+def test_server_tools_and_redacted_reasoning_are_no_words_of_the_answer(tmp_path: Path) -> None:
+    search = {
+        "type": "tool_use",
+        "tool_type": "web_search",
+        "id": "w1",
+        "name": "search",
+        "arguments": '{"q": "doors"}',
+        "result": "none",
+    }
+    hidden = {"type": "reasoning", "reasoning": "gibberish", "redacted": True}
+    answer = {**DONE, "content": [hidden, search, {"type": "text", "text": "Done."}]}
+    path = write(tmp_path / "log.json", sample(messages=[SYSTEM, USER, CALLING, SEEN, answer]))
+    response = read_one(path).steps[-1].response
+    assert (response.content, response.reasoning, response.tool_calls) == ("Done.", None, ())
+    assert [one for one in remarks_of(path) if one[0] == 1] == [
+        (1, "not carried over: redacted reasoning"),
+        (1, "not carried over: server tool 'search'"),
+    ]
+
+
+def test_the_summary_of_redacted_reasoning_is_its_reasoning(tmp_path: Path) -> None:
+    hidden = {"type": "reasoning", "reasoning": "x9", "summary": "I think.", "redacted": True}
+    answer = {**DONE, "content": [hidden, {"type": "text", "text": "Done."}]}
+    path = write(tmp_path / "log.json", sample(messages=[USER, answer]))
+    assert read_one(path).steps[0].response.reasoning == "I think."
+
+
+def test_a_model_reads_the_error_of_a_tool_in_place_of_its_output(tmp_path: Path) -> None:
+    failed = {**SEEN, "content": "", "error": {"type": "timeout", "message": "too slow"}}
+    path = write(tmp_path / "log.json", sample(messages=[USER, CALLING, failed, DONE]))
+    assert [m.content for m in read_one(path).steps[1].observation] == ["too slow"]
+
+
+def test_arguments_that_inspect_could_not_parse_are_kept_as_they_were_written(
+    tmp_path: Path,
+) -> None:
+    error = (
+        "Error parsing the following tool call arguments:\n\n{'at': door\n\nError details: no JSON"
+    )
+    call = {**CALL, "arguments": {}, "parse_error": error}
+    messages = [USER, {**CALLING, "tool_calls": [call]}]
+    trajectory = read_one(write(tmp_path / "log.json", sample(messages=messages)))
+    assert trajectory.steps[0].response.tool_calls[0].arguments == "{'at': door"
+    call["parse_error"] = "of another kind"
+    [problem] = read_file("inspect", write(tmp_path / "bad.json", sample(messages=messages)))
+    assert isinstance(problem, Problem)
+    assert problem.where == "bad.json sample 'one' epoch 1, message 1"
+    assert "arguments of the call 'look'" in problem.reason
+
+
+def test_calls_with_the_messages_as_their_context_change_nothing(tmp_path: Path) -> None:
+    messages = [SYSTEM, USER, CALLING, SEEN, DONE]
+    events = [call_event(messages[:2], CALLING), call_event(messages[:4], DONE)]
+    path = write(tmp_path / "log.json", sample(messages=messages, events=events))
+    plain = write(tmp_path / "plain.json", sample(messages=messages))
+    assert read_one(path).steps == read_one(plain).steps
+    assert remarks_of(path) == remarks_of(plain)
+
+
+def test_a_call_of_a_scorer_is_counted(tmp_path: Path) -> None:
+    judged = {"role": "assistant", "content": "GRADE: C"}
+    messages = [SYSTEM, USER, DONE]
+    events = [call_event(messages[:2], DONE), call_event([USER], judged)]
+    path = write(tmp_path / "log.eval", sample(messages=messages, events=events))
+    assert len(read_one(path).steps) == 1
+    assert (-1, "not carried over: 1 model calls outside of the messages") in remarks_of(path)
+
+
+def test_after_a_compaction_the_context_is_what_the_model_saw(tmp_path: Path) -> None:
+    summary = {"role": "user", "content": "So far: a door."}
+    messages = [SYSTEM, USER, CALLING, SEEN, summary, DONE]
+    events = [call_event(messages[:2], CALLING), call_event([SYSTEM, summary], DONE)]
+    path = write(tmp_path / "log.eval", sample(messages=messages, events=events))
+    first, second = read_file("inspect", path)
+    assert isinstance(first, Trajectory)
+    assert isinstance(second, Trajectory)
+    assert [step.response.content for step in first.steps] == ["Look."]
+    assert [m.content for m in second.messages] == ["Rules.", "So far: a door.", "Done."]
+    assert first.id != second.id
+    assert first.outcome == second.outcome
+
+
+def test_an_answer_that_was_edited_later_is_read_as_the_model_wrote_it(tmp_path: Path) -> None:
+    submit = {**CALL, "id": "c2", "function": "submit", "arguments": {"answer": "a door"}}
+    written = {"id": "m9", "role": "assistant", "content": "So.", "tool_calls": [submit]}
+    edited = {**DONE, "id": "m9", "content": "So.\n\na door"}
+    events = [call_event([SYSTEM, USER], written)]
+    path = write(tmp_path / "log.json", sample(messages=[SYSTEM, USER, edited], events=events))
+    response = read_one(path).steps[0].response
+    assert (response.content, response.tool_calls[0].name) == ("So.", "submit")
+    assert remarks_of(path)[0] == (
+        0,
+        "edited after the model wrote it, the model's own answer is carried over",
+    )
+
+
+def test_providers_that_join_neighbors_edit_nothing(tmp_path: Path) -> None:
+    more = {"role": "user", "content": "Quick."}
+    joined = {"role": "user", "content": "Go.\nQuick."}
+    events = [call_event([SYSTEM, joined], DONE)]
+    path = write(tmp_path / "log.json", sample(messages=[SYSTEM, USER, more, DONE], events=events))
+    assert len(read_one(path).steps[0].observation) == 2
 
 
 def claims(path: Path) -> bool:

@@ -174,7 +174,7 @@ def test_a_reward_of_one_is_success_unless_the_run_broke(
 ) -> None:
     outcome = read_good(tmp_path, [tau(**fields)]).outcome
     assert (outcome.status, outcome.score) == (status, score)
-    assert bool(outcome.reason) == (status in ("error", "unknown"))
+    assert outcome.reason
 
 
 def test_a_document_of_tau2_holds_a_trajectory_for_each_simulation(tmp_path: Path) -> None:
@@ -297,6 +297,51 @@ def test_a_bad_row_is_a_problem_that_says_where_and_why(
     assert isinstance(problem, Problem)
     assert where in problem.where
     assert reason in problem.reason
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("is_choice", [True, False])
+def test_reasoning_is_read_from_the_models_own_answer(
+    key: str, is_choice: bool, tmp_path: Path
+) -> None:
+    answer = {"message": {"role": "assistant", "content": "Restart it.", key: "It may help."}}
+    raw = answer if is_choice else {"model": "m", "choices": [answer]}
+    messages = [GREETING, USER, {**SAID, "raw_data": raw}]
+    [step] = read_good(tmp_path, results(simulation(messages=messages))).steps
+    assert step.response.reasoning == "It may help."
+
+
+def test_the_rule_of_success_is_stored(tmp_path: Path) -> None:
+    outcome = read_good(tmp_path, results(simulation())).outcome
+    assert outcome.reason == "the benchmark counts a reward of 1 as success"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"timestamp": "t", "info": {"environment_info": {}}, "tasks": []}, "separate files"),
+        ({"task_id": "1", "termination_reason": "user_stop", "ticks": []}, "only 'ticks'"),
+    ],
+)
+def test_results_without_messages_are_known_and_say_what_is_missing(
+    value: Any, reason: str, tmp_path: Path
+) -> None:
+    assert [name for name in FORMATS if matches(name, value)] == ["tau"]
+    [problem] = read(tmp_path, value)
+    assert isinstance(problem, Problem)
+    assert reason in problem.reason
+
+
+def test_words_that_results_share_and_no_reader_knows_are_a_problem(tmp_path: Path) -> None:
+    document = results(simulation())
+    document["info"]["environment_info"]["tools"] = [{"description": "looks around"}]
+    [problem] = read(tmp_path, document)
+    assert isinstance(problem, Problem)
+    assert "info.environment_info.tools.description" in problem.reason
+    document = results(simulation(messages=[USER, {**SAID, "aside": "psst"}]))
+    [problem] = read(tmp_path, document)
+    assert isinstance(problem, Problem)
+    assert problem.where.endswith("simulation 0, messages[1].aside")
 
 
 @real_data

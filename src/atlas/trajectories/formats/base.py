@@ -37,6 +37,10 @@ FORMATS: dict[str, str] = {
     "openhands": "atlas.trajectories.formats.openhands:OpenHandsFormat",
     "nebius": "atlas.trajectories.formats.nebius:NebiusFormat",
     "smolagents": "atlas.trajectories.formats.smolagents:SmolagentsFormat",
+    "verifiers": "atlas.trajectories.formats.verifiers:VerifiersFormat",
+    "rllm": "atlas.trajectories.formats.rllm:RLLMFormat",
+    "art": "atlas.trajectories.formats.art:ARTFormat",
+    "verl": "atlas.trajectories.formats.verl:VerlFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

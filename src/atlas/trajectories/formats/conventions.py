@@ -175,6 +175,27 @@ def _value_at(row: Any, path: Sequence[str]) -> Any:
     return row
 
 
+def outcome_of_reward(
+    reward: float | None, threshold: float, *, is_truncated: bool, ending: str | None
+) -> Outcome:
+    """The outcome of a rollout that counts as correct from a reward on, as in pass@k.
+
+    A rollout that was cut short may have reached it. Otherwise, it is truncated.
+    """
+    if reward is None:
+        status: OutcomeStatus = "truncated" if is_truncated else "unknown"
+        cut = f"cut short ({ending or 'by length'}), " if is_truncated else ""
+        return Outcome(status=status, reason=f"{cut}no reward is recorded")
+    rule = f"a reward of {threshold:g} or more counts as correct"
+    if reward >= threshold:
+        cut = f", cut short ({ending or 'by length'})" if is_truncated else ""
+        return Outcome(status="success", score=float(reward), reason=rule + cut)
+    if is_truncated:
+        reason = f"cut short ({ending or 'by length'}), {rule}"
+        return Outcome(status="truncated", score=float(reward), reason=reason)
+    return Outcome(status="failure", score=float(reward), reason=rule)
+
+
 def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
     """The plain fields of a row that have no place in a trajectory."""
     return {
@@ -190,6 +211,19 @@ def is_simulation(row: Any) -> bool:
         isinstance(row, dict)
         and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
     )
+
+
+# A result of verifiers has one of these, or what its first versions wrote.
+_OF_VERIFIERS = ("example_id", "generation_ms", "is_completed", "stop_condition")
+_OF_FIRST_VERIFIERS = frozenset(("id", "task", "completion"))
+
+
+def is_verifiers(row: Any) -> bool:
+    """Whether a row is a result of verifiers, which looks like a chat in OpenAI's form."""
+    if not isinstance(row, dict) or not {"prompt", "reward"} <= row.keys():
+        return False
+    known = any(key in row for key in _OF_VERIFIERS) or row.keys() >= _OF_FIRST_VERIFIERS
+    return known and "messages" not in row and isinstance(row["prompt"], str | list)
 
 
 def is_mini_swe_agent(row: Any) -> bool:

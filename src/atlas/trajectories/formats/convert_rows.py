@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ def convert_rows(
     metadata: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
     parsed: tuple[str, ...] = (),
-    accounted: Callable[[SourceRow], SourceRow] | None = None,
+    accounted: Callable[[SourceRow], Sequence[SourceRow]] | None = None,
 ) -> Iterator[Item]:
     """Each row through `convert`, which may find several trajectories in it.
 
@@ -30,7 +30,8 @@ def convert_rows(
     content would be lost (`settle` says what the other arguments are).
 
     Args:
-        accounted: makes of a row the one to account for, where it holds things twice.
+        accounted: the rows to account for instead of a row that holds things twice, or that shares
+            something with others.
     """
     for row in rows:
         if not isinstance(row, SourceRow):
@@ -41,9 +42,8 @@ def convert_rows(
             found = [made] if isinstance(made, Converted) else [*made]
             yield from (one for one in found if isinstance(one, Problem | TrajectoryLine))
             read = [one for one in found if isinstance(one, Trajectory | Reading)]
-            yield from settle(
-                [accounted(row) if accounted else row], read, metadata, ignored, parsed
-            )
+            parts = accounted(row) if accounted else [row]
+            yield from settle(parts, read, metadata, ignored, parsed)
         except BadRowError as error:
             where = error.place(row.where)
             yield Problem(where=where, reason=printable(str(error)), item=_item(row.value))

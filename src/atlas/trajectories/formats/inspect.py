@@ -1,8 +1,10 @@
 """Logs of Inspect, `.eval` and `.json`, read by Inspect itself.
 
-Each epoch of each sample is a trajectory. The outcome is "truncated" after a limit, "error" after
-an error, and otherwise follows from scores that are correct or incorrect. Assistant messages in the
-sample's input (examples) belong to the prompt.
+Each epoch of each sample is a trajectory; after a compaction, each context of the model is one (see
+inspect_calls.py). The outcome is "truncated" after a limit, "error" after an error, and otherwise
+follows from scores that are correct or incorrect. Assistant messages in the sample's input
+(examples) belong to the prompt. Every leaf of the messages is accounted for. The agent did not see
+the dataset's own fields, the store, scores and other events.
 """
 
 from __future__ import annotations
@@ -10,34 +12,38 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from atlas.config import Config
 from atlas.errors import DependencyError
-from atlas.records import Outcome, Problem, Source, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
-    call_fields,
-    hash_of_texts,
-    problem_of,
-)
+from atlas.records import Outcome, Problem, Task, Trajectory
+from atlas.trajectories.formats.accounting import settle
+from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
 from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
 from atlas.trajectories.formats.conventions import details_of_row, is_number
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.decoding import MAX_VALUES, refuse_many_values
+from atlas.trajectories.formats.inspect_calls import (
+    EDITED_ANSWER,
+    calls_of_sample,
+    own_answers,
+)
+from atlas.trajectories.formats.inspect_messages import METADATA, carried_parts, chat_message
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES
 from atlas.trajectories.formats.messages import Turn, read_message
-from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.react_turns import Remark
 
 # Correct, incorrect, no answer.
 VERDICTS = {"C": True, "I": False, "N": False}
 PARTS_OF_ARCHIVE = ("header.json", "_journal/start.json")
 # Of a sample with its attachments written out.
 MAX_SAMPLE_CHARS = MAX_ROW_BYTES
+EDITED = "the history was edited: each context of the model is a trajectory"
 _ATTACHMENT = re.compile(r"attachment://([a-f0-9]{32})")
 _HEAD_OF_JSON = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":\s*"\w+",\s*"eval":\s*\{')
 
@@ -53,6 +59,7 @@ class InspectFormat:
     """Reads the evaluation logs of Inspect."""
 
     Config = InspectConfig
+    metadata = METADATA
 
     def __init__(self, config: InspectConfig) -> None:
         self.config = config
@@ -80,7 +87,7 @@ class InspectFormat:
         finally:
             source.file.seek(0)
 
-    def read(self, source: SourceFile) -> Iterator[Trajectory | Problem]:
+    def read(self, source: SourceFile) -> Iterator[Item]:
         """Every sample of the log in order.
 
         Raises:
@@ -112,7 +119,7 @@ class InspectFormat:
         for index, sample in enumerate(samples):
             try:
                 whole = _whole_sample(file, sample) if is_archive else sample
-                yield _trajectory(log, whole, source.name, index)
+                yield from _lines(log, whole, source, index)
             except (BadRowError, ValidationError, UnicodeEncodeError, RecursionError) as error:
                 where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
                 yield problem_of(error, where, str(sample.id))
@@ -166,17 +173,75 @@ def _whole_sample(file: str, summary: Any) -> Any:
         raise BadRowError(reason) from None
 
 
-def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory:
-    messages = [message.model_dump(mode="json") for message in sample.messages]
+def _lines(log: Any, sample: Any, source: SourceFile, index: int) -> Iterator[Item]:
+    """The trajectories of a sample, with all leaves of its messages accounted for."""
+    where = f"{source.name} sample {sample.id!r:.60} epoch {sample.epoch}"
+    own, edited = own_answers(sample.messages, sample.events)
+    messages = [message.model_dump(mode="json") for message in own]
+    told = {"id": sample.id, "messages": [carried_parts(message) for message in messages]}
+    row = SourceRow(file=source.name, index=index, value=told, where=where)
+    readings = _readings(log, sample, own, edited, messages, row)
+    yield from settle([row], readings, METADATA, source.ignored)
+
+
+def _readings(
+    log: Any,
+    sample: Any,
+    own: Sequence[Any],
+    edited: Collection[int],
+    messages: Sequence[Mapping[str, Any]],
+    row: SourceRow,
+) -> Iterator[Reading]:
     turns: list[Turn] = []
-    start = 0
+    remarks: list[Remark] = []
+    start = num_steps = 0
     for place, message in enumerate(messages):
-        turns += read_message(_fields(message), place)
+        chat, left_out = chat_message(message, place)
+        turns += read_message(chat, place)
         if message["role"] == "assistant" and message.get("source") == "input":
             start = len(turns)
-    task = Task(id=str(sample.id), environment=str(log.eval.task))
+        remarks += ((num_steps, f"not carried over: {one}") for one in left_out)
+        if place in edited:
+            remarks.append((num_steps, EDITED_ANSWER))
+        if message["role"] == "assistant" and message.get("source") != "input":
+            num_steps += 1
+    calls = calls_of_sample(own, sample.events, _turns)
+    if calls.num_left_out:
+        number = calls.num_left_out
+        remarks.append((-1, f"not carried over: {number} model calls outside of the messages"))
     scores = {name: score.value for name, score in (sample.scores or {}).items()}
-    identity = [task.environment, task.id, sample.epoch, messages, scores]
+    identity = [str(log.eval.task), str(sample.id), sample.epoch, messages, scores]
+    digest = hash_of_texts([json.dumps(identity, sort_keys=True, default=str)])
+    if not calls.histories:
+        start = start or num_leading_system(turns)
+        yield Reading(_trajectory(log, sample, turns, start, scores, row, digest), remarks)
+        return
+    whole = [(-1, text) for _, text in remarks]
+    for number, history in enumerate(calls.histories):
+        parts, start = history.parts()
+        named = f"{digest}-{number}" if number else digest
+        trajectory = _trajectory(log, sample, parts, start, scores, row, named)
+        yield Reading(trajectory, [] if number else [(-1, EDITED), *whole])
+
+
+def _turns(messages: Sequence[Any]) -> list[Turn]:
+    return [
+        turn
+        for place, message in enumerate(messages)
+        for turn in read_message(chat_message(message.model_dump(mode="json"), place)[0], place)
+    ]
+
+
+def _trajectory(
+    log: Any,
+    sample: Any,
+    turns: Sequence[Turn],
+    start: int,
+    scores: Mapping[str, Any],
+    row: SourceRow,
+    digest: str,
+) -> Trajectory:
+    task = Task(id=str(sample.id), environment=str(log.eval.task))
     details = {"model": log.eval.model, "run_id": log.eval.run_id, "epoch": sample.epoch}
     if metadata := details_of_row(sample.metadata or {}, ()):
         details["metadata"] = metadata
@@ -184,11 +249,11 @@ def _trajectory(log: Any, sample: Any, file_name: str, index: int) -> Trajectory
         details["scores"] = json.loads(json.dumps(scores, default=str))
     return build_trajectory(
         turns,
-        start or num_leading_system(turns),
+        start,
         task=task,
-        digest=hash_of_texts([json.dumps(identity, sort_keys=True, default=str)]),
+        digest=digest,
         outcome=_outcome(log, sample, scores),
-        source=Source(name="inspect", path=file_name, row=index, details=details),
+        source=row.source("inspect", details),
         tools=_tools(sample),
     )
 
@@ -215,28 +280,6 @@ def _refuse_large_sample(sample: Any) -> None:
         raise BadRowError(f"a sample of {size:,} characters, more than {MAX_SAMPLE_CHARS:,}")
 
 
-def _fields(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Inspect's message in the spelling of a chat, with the summary of encrypted reasoning."""
-    content = message.get("content")
-    if isinstance(content, list):
-        content = [
-            {**part, "reasoning": part["summary"]} if part.get("redacted") else part
-            for part in content
-            if not part.get("redacted") or part.get("summary")
-        ]
-    if not content and isinstance(message.get("error"), dict):
-        content = message["error"].get("message")
-    return {
-        "role": message["role"],
-        "content": content,
-        "tool_calls": [
-            call_fields(call, "id", "function") for call in message.get("tool_calls") or []
-        ],
-        "tool_call_id": message.get("tool_call_id"),
-        "name": message.get("function"),
-    }
-
-
 def _tools(sample: Any) -> tuple[dict[str, Any], ...]:
     """The tools that the first call of the model was given."""
     offers = (event.tools for event in sample.events if event.event == "model" and event.tools)
@@ -261,9 +304,12 @@ def _outcome(log: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
     verdicts = [verdict for verdict in judged if verdict is not None]
     if score is None and len(verdicts) == 1:
         score = float(verdicts[0])
-    if len(set(verdicts)) == 1:
-        return Outcome(status="success" if verdicts[0] else "failure", score=score)
     given = ", ".join(f"{name} {value!r:.40}" for name, value in scores.items()) or "none"
+    if len(set(verdicts)) == 1:
+        reason = f"{'correct' if verdicts[0] else 'incorrect'} by its scores: {given}"
+        return Outcome(
+            status="success" if verdicts[0] else "failure", score=score, reason=reason[:300]
+        )
     return Outcome(status="unknown", score=score, reason=f"the scores are not a verdict: {given}")
 
 

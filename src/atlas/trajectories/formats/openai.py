@@ -20,6 +20,7 @@ from atlas.trajectories.formats.conventions import (
     is_prompted_completion,
     is_simulation,
     is_swe_agent_chat,
+    is_verifiers,
 )
 from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.goose_parts import is_goose_message
@@ -39,7 +40,13 @@ class OpenAIFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
-        others = (is_simulation, is_mini_swe_agent, is_swe_agent_chat, is_prompted_completion)
+        others = (
+            is_simulation,
+            is_mini_swe_agent,
+            is_swe_agent_chat,
+            is_prompted_completion,
+            is_verifiers,
+        )
         is_other = holds_items(messages) or any(map(is_goose_message, messages))
         return is_chat and not is_other and not any(claims(row) for claims in others)
 

@@ -214,10 +214,10 @@ def _completion(row: SourceRow) -> Reading:
     return Reading(trajectory)
 
 
-def _accounted(row: SourceRow) -> SourceRow:
+def _accounted(row: SourceRow) -> list[SourceRow]:
     """The row whose events hold nothing twice, for the accounting."""
     if is_prompted_completion(row.value):
-        return row.part(essential_completion(row.value))
+        return [row.part(essential_completion(row.value))]
     reduced = [
         essential_of_sdk(event) if is_sdk_event(event) else essential(event)
         for _, event in _active(_events_of(row.value))
@@ -225,7 +225,7 @@ def _accounted(row: SourceRow) -> SourceRow:
     ]
     fields = row.value if isinstance(row.value, dict) else {}
     others = {key: value for key, value in fields.items() if key not in EVENTS_KEYS}
-    return row.part({**others, "events": reduced})
+    return [row.part({**others, "events": reduced})]
 
 
 def _streams(events: Sequence[Any]) -> Iterator[tuple[str, list[tuple[int, Any]]]]:

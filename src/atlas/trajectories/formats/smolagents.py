@@ -123,13 +123,13 @@ def _messages_of(row: Any) -> list[Any]:
     return messages if messages and "role" in object_or_empty(messages[0]) else []
 
 
-def _accounted(row: SourceRow) -> SourceRow:
+def _accounted(row: SourceRow) -> list[SourceRow]:
     """The row without the words that tell calls, each of which was read or is code in the text."""
     messages = _messages_of(row.value)
     if not messages:
-        return row
+        return [row]
     others = [one for one in messages if object_or_empty(one).get("role") != "tool-call"]
-    return row.part({**row.value, "intermediate_steps": others})
+    return [row.part({**row.value, "intermediate_steps": others})]
 
 
 def _task(fields: Mapping[str, Any], digest: str, goal: str | None) -> Task:

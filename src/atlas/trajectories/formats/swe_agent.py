@@ -140,11 +140,11 @@ class SWEAgentFormat(RowFormat):
         return convert_rows(rows, self.convert, self.metadata, ignored, accounted=_accounted)
 
 
-def _accounted(row: SourceRow) -> SourceRow:
+def _accounted(row: SourceRow) -> list[SourceRow]:
     """The row without the executed steps that its history holds too, perhaps spelled otherwise."""
     if not isinstance(row.value, dict) or not row.value.get("history"):
-        return row
-    return row.part({key: value for key, value in row.value.items() if key != "trajectory"})
+        return [row]
+    return [row.part({key: value for key, value in row.value.items() if key != "trajectory"})]
 
 
 def _missing(

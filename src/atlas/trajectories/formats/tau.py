@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
+from atlas.records import Outcome, OutcomeStatus, Problem, Task, Trajectory
 from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
@@ -27,8 +27,14 @@ from atlas.trajectories.formats.conventions import (
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
+from atlas.trajectories.formats.messages import (
+    REASONING_KEYS,
+    read_message,
+    read_tool_call,
+    read_turns,
+)
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
 # calls in a row are a failure of the agent, not a crash.
@@ -42,11 +48,68 @@ TERMINATIONS: dict[str, OutcomeStatus] = {
     "infrastructure_error": "error",
     "unexpected_error": "error",
 }
+SUCCESS_RULE = "the benchmark counts a reward of 1 as success"
 _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 
 
-# Of a message of tau2-bench; whose call it is decides where the text stands.
-METADATA = ("*.requestor", "*.turn_idx", "*.raw_data", "*.cost")
+# What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
+# `raw_data` repeats a message of the agent; the reasoning in it is read.
+METADATA = (
+    "info.reward_info",
+    "info.source",
+    "info.user_cost",
+    "info.error",
+    "info.traceback",
+    "info.task.actions",
+    "info.task.outputs",
+    "info.task.user_id",
+    "info.task.annotator",
+    "info.agent_info",
+    "info.user_info",
+    "info.git_commit",
+    "info.num_trials",
+    "info.seed",
+    "info.max_steps",
+    "info.max_errors",
+    "info.audio_native_config",
+    "info.retrieval_config",
+    "info.retrieval_config_kwargs",
+    "info.speech_complexity",
+    "info.text_streaming_config",
+    "tasks",
+    "simulation_index",
+    "reward_info",
+    "review",
+    "user_only_review",
+    "speech_environment",
+    "effect_timeline",
+    "auth_classification",
+    "hallucination_check",
+    "hallucination_retries_used",
+    "provider_session_id",
+    "agent_cost",
+    "user_cost",
+    "*.requestor",
+    "*.turn_idx",
+    "*.raw_data.choices.message.provider_specific_fields",
+    "*.raw_data.message.provider_specific_fields",
+    "*.cost",
+    "*.error",
+    "*.is_audio",
+    "*.audio_path",
+    "*.audio_format",
+    "*.audio_content",
+    "*.chunk_id",
+    "*.is_final_chunk",
+    "*.contains_speech",
+    "*.utterance_ids",
+    "*.source",
+    "*.source_effects",
+    "*.speech_effects",
+    "*.channel_effects",
+    "*.turn_taking_action",
+    "*.generation_time_seconds",
+)
 
 
 class TauFormat(RowFormat):
@@ -60,18 +123,46 @@ class TauFormat(RowFormat):
                 return True
             case {"traj": list(), "task_id": _, "reward": _}:
                 return True
+            # Results whose simulations are in other files, and a simulation of a voice.
+            case {"tasks": list(), "info": {"environment_info": _}}:
+                return True
+            case {"task_id": _, "termination_reason": _, "ticks": list()}:
+                return True
         return is_simulation(row)
 
-    def convert(self, row: SourceRow) -> Trajectory | Iterable[Item]:
+    def convert(
+        self, row: SourceRow, ignored: tuple[str, ...] = ()
+    ) -> Trajectory | Iterable[TrajectoryLine | Problem]:
         fields = object_or_empty(row.value)
         if "traj" in fields:
             return _tau_trajectory(row)
         if "simulations" in fields:
-            return _simulations(row)
+            return _simulations(row, ignored)
+        if "tasks" in fields and "info" in fields:
+            raise BadRowError("no 'simulations'. Are they in separate files beside this one?")
         if not {"messages", "ticks"} & fields.keys():
             reason = "neither 'traj' of tau-bench nor 'simulations' of tau2-bench"
             raise BadRowError(f"{reason}. Is this a list of tasks?")
         return _tau2_trajectory(row, {}, {})
+
+    def convert_all(
+        self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
+    ) -> Iterator[Item]:
+        own = (row if isinstance(row, Problem) else _of_the_agent(row) for row in rows)
+        return convert_rows(own, lambda row: self.convert(row, ignored), METADATA, ignored)
+
+
+def _of_the_agent(row: SourceRow) -> SourceRow:
+    """A simulation without the raw answers of the simulated user; any other row as it is."""
+    if not is_simulation(row.value) or not isinstance(row.value["messages"], list):
+        return row
+    messages = [
+        {key: value for key, value in message.items() if key != "raw_data"}
+        if isinstance(message, dict) and message.get("role") == "user"
+        else message
+        for message in row.value["messages"]
+    ]
+    return replace(row, value={**row.value, "messages": messages}, known_hash=row.content_hash)
 
 
 def _tau_trajectory(row: SourceRow) -> Trajectory:
@@ -101,7 +192,7 @@ def _tau_trajectory(row: SourceRow) -> Trajectory:
     )
 
 
-def _simulations(row: SourceRow) -> Iterator[Item]:
+def _simulations(row: SourceRow, ignored: tuple[str, ...]) -> Iterator[TrajectoryLine | Problem]:
     simulations = row.value["simulations"]
     if not isinstance(simulations, list) or not simulations:
         reason = "'simulations' is empty, expected a list of them"
@@ -109,10 +200,19 @@ def _simulations(row: SourceRow) -> Iterator[Item]:
     info = object_or_empty(row.value.get("info"))
     tasks = {str(task.get("id")): task for task in objects_of(row.value, "tasks")}
     rows = (
-        replace(row.part(simulation), where=f"{row.where}, simulation {index}")
+        _of_the_agent(replace(row.part(simulation), where=f"{row.where}, simulation {index}"))
         for index, simulation in enumerate(simulations)
     )
-    return convert_rows(rows, lambda part: _tau2_trajectory(part, info, tasks), METADATA)
+    shared = {key: value for key, value in row.value.items() if key != "simulations"}
+    for item in convert_rows(
+        rows,
+        lambda part: _tau2_trajectory(part, info, tasks),
+        METADATA,
+        ignored,
+        accounted=lambda part: [part, row.part(shared)],
+    ):
+        assert not isinstance(item, Trajectory)
+        yield item
 
 
 def _tau2_trajectory(
@@ -135,7 +235,10 @@ def _tau2_trajectory(
     for key, name in (("agent_info", "model"), ("user_info", "user_model")):
         if isinstance(model := object_or_empty(info.get(key)).get("llm"), str):
             details[name] = model
-    tools = environment.get("tool_defs")
+    given = environment.get("tool_defs")
+    tools = read_tools([*given.values()] if isinstance(given, dict) else given)
+    if tools is None:
+        raise BadRowError(f"tool_defs is {given!r:.60}, expected tool schemas")
     scenario = object_or_empty(tasks.get(str(fields.get("task_id")), {}).get("user_scenario"))
     task = _task(
         "tau2_bench",
@@ -153,7 +256,7 @@ def _tau2_trajectory(
         digest=row.content_hash,
         outcome=_outcome(reward, fields.get("termination_reason")),
         source=row.source("tau", details),
-        tools=read_tools(list(tools.values()) if isinstance(tools, dict) else tools) or (),
+        tools=tools,
     )
 
 
@@ -178,7 +281,8 @@ def _outcome(reward: Any, ending: Any) -> Outcome:
         return Outcome(status=TERMINATIONS[ending], score=score, reason=f"ended by {ending}")
     if score is None:
         return Outcome(status="unknown", reason="no reward is recorded")
-    return Outcome(status="success" if abs(score - 1) < 1e-6 else "failure", score=score)
+    status: OutcomeStatus = "success" if abs(score - 1) < 1e-6 else "failure"
+    return Outcome(status=status, score=score, reason=SUCCESS_RULE)
 
 
 def _as_chat(message: Any, index: int) -> list[Any]:
@@ -202,7 +306,22 @@ def _as_chat(message: Any, index: int) -> list[Any]:
         lines = [f"{USERS_CALL} {call.name} {call.arguments}" for call in made]
         text = "\n".join([str(content), *lines] if content else lines)
         return [{"role": "user", "content": text}]
-    return [{"role": role, "content": content, "tool_calls": calls}]
+    chat = {"role": role, "content": content, "tool_calls": calls}
+    if role == "assistant":
+        chat |= _reasoning(message.get("raw_data"))
+    return [chat]
+
+
+def _reasoning(raw: Any) -> dict[str, Any]:
+    """The reasoning in the model's own answer, a completion or one of its choices."""
+    choices = object_or_empty(raw).get("choices")
+    if isinstance(choices, list) and choices:
+        raw = choices[0]
+    told = object_or_empty(object_or_empty(raw).get("message"))
+    for key in REASONING_KEYS:
+        if text := text_or_none(told.get(key)):
+            return {"reasoning": text}
+    return {}
 
 
 def _is_greeting(message: Any) -> bool:
