@@ -295,7 +295,14 @@ def _is_lost_call(at: _Place, carried: Carried) -> bool:
     if at.expected != "content" or at.value.keys().isdisjoint(CALL_KEYS):
         return False
     name = at.value.get("name")
-    return isinstance(name, str) and bool(name) and not carried.has_call(name)
+    if not isinstance(name, str) or not name or carried.has_call(name):
+        return False
+    # Code in a call is the same as code in the text.
+    given = [at.value[key] for key in CALL_KEYS & at.value.keys()]
+    return not any(
+        isinstance(text, str) and len(text) > 2 and carried.has_text(text, is_content=True)
+        for text in given
+    )
 
 
 def unread_fields(
