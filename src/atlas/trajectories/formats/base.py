@@ -28,7 +28,7 @@ FORMATS: dict[str, str] = {
     "swe_agent": "atlas.trajectories.formats.swe_agent:SWEAgentFormat",
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
-    "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "claude_code": "atlas.trajectories.formats.claude_code.session_logs:ClaudeCodeFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

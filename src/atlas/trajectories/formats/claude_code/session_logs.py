@@ -1,0 +1,346 @@
+"""Session logs of Claude Code and its `stream-json` output: `lines -> trajectories`.
+
+Each line is an event that names its parent (`log_conversations` says what a conversation is). The
+events of a stream have no parents; each follows the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from atlas.config import Config
+from atlas.records import Message, Outcome, Problem, Task
+from atlas.trajectories.formats.accounting import settle
+from atlas.trajectories.formats.agent_logs import (
+    build_trajectory,
+    hash_of_texts,
+    objects_of,
+    reason_of,
+    texts_of,
+)
+from atlas.trajectories.formats.claude_code.attachments import (
+    ATTACHED_NOTICES,
+    SNAPSHOT,
+    is_rendered,
+    parted,
+    snapshot_of,
+)
+from atlas.trajectories.formats.claude_code.log_conversations import Conversation, conversations
+from atlas.trajectories.formats.claude_code.log_lines import ATTACHMENT, NOTICES, Line
+from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
+from atlas.trajectories.formats.claude_code.read_log import Log, read_log
+from atlas.trajectories.formats.claude_code.stream_events import is_stream_event, outcome_of
+from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.messages import Turn
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
+from atlas.trajectories.formats.source_file import SourceFile
+
+# Beside the generic ones. The results of tools stand in the messages; `toolUseResult` repeats them
+# for the display.
+METADATA = (
+    "toolUseResult",
+    "tool_use_result",
+    "mcpMeta",
+    "isSidechain",
+    "isMeta",
+    "isCompactSummary",
+    "isVisibleInTranscriptOnly",
+    "isApiErrorMessage",
+    "isAbortedMidStream",
+    "isReplay",
+    "isSynthetic",
+    "userType",
+    "entrypoint",
+    "cwd",
+    "gitBranch",
+    "slug",
+    "agentId",
+    "parentToolUseID",
+    "parent_tool_use_id",
+    "toolUseID",
+    "sourceToolUseID",
+    "sourceToolAssistantUUID",
+    "logicalParentUuid",
+    "promptId",
+    "promptSource",
+    "permissionMode",
+    "thinkingMetadata",
+    "todos",
+    "planContent",
+    "imagePasteIds",
+    "effort",
+    "perTurnEffort",
+    "attributionPlugin",
+    "attributionSkill",
+    "attributionAgent",
+    "attributionMcpServer",
+    "attributionMcpTool",
+    "teamName",
+    "agentName",
+    "sessionKind",
+    "forkedFrom",
+    "interruptedMessageId",
+    "interruptedByShutdown",
+    "toolDenialKind",
+    "toolEndsTurn",
+    "supersedesUuids",
+    "turnCompanion",
+    "turnOrigin",
+    "turnPosition",
+    "apiBlockIndex",
+    "requestedModel",
+    "queueSkipAttachments",
+    "queueTranscriptOnly",
+    "subagent_type",
+    "task_description",
+    "renderedRole",
+    "renderedInHumanTurn",
+    "renderedBesideToolResult",
+    "level",
+    "subtype",
+    "operation",
+    "reason",
+    "message.container",
+    "message.context_management",
+    "message.diagnostics",
+    "message.stop_details",
+    "message.content.caller",
+    "message.content.source",
+    "message.content.title",
+    "message.content.data",
+    "message.content.from",
+    "message.content.to",
+    "message.content.content.source",
+    "message.content.content.encrypted_content",
+    "message.content.content.page_age",
+    "rendered.content.source",
+    "attachment.hookName",
+    "attachment.hookEvent",
+    "attachment.command",
+    "attachment.stdout",
+    "attachment.stderr",
+    "attachment.exitCode",
+    "attachment.durationMs",
+    "attachment.toolUseID",
+    "content.blockingError.command",
+    "attachment.displayPath",
+    "attachment.commandMode",
+    "attachment.source_uuid",
+    "attachment.isMeta",
+    "attachment.humanTurn",
+    "attachment.itemCount",
+    "attachment.isInitial",
+    "attachment.skillCount",
+    "attachment.names",
+    "attachment.addedNames",
+    "attachment.addedTypes",
+    "attachment.readdedNames",
+    "attachment.pendingMcpServers",
+    "attachment.needsAuthMcpServers",
+    "attachment.failedMcpServers",
+    "attachment.showConcurrencyNote",
+    "attachment.reminderType",
+    "attachment.isSubAgent",
+    "attachment.planExists",
+    "attachment.isNew",
+    "attachment.lineStart",
+    "attachment.lineEnd",
+    "attachment.truncated",
+    "content.content.contentDiffersFromDisk",
+    "content.content.file.numLines",
+    "content.content.file.startLine",
+    "content.content.file.totalLines",
+    "content.content.file.base64",
+    "attachment.taskId",
+    "attachment.taskType",
+    "attachment.autoModeConsentFlow",
+    "attachment.bashFirst",
+    "attachment.steerOnly",
+    "attachment.bypass",
+    "attachment.used",
+    "attachment.total",
+    "attachment.remaining",
+)
+NO_OUTCOME = Outcome(status="unknown", reason="a session log records no outcome")
+NO_TASK = "the log does not hold what the agent was asked"
+
+
+class _Told(NamedTuple):
+    """A main conversation, and the id of its trajectory."""
+
+    conversation: Conversation
+    id: str
+
+
+class ClaudeCodeFormat:
+    """Reads the session logs that Claude Code keeps, and the events that `claude -p` prints."""
+
+    metadata = METADATA
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def matches(self, row: Any) -> bool:
+        match row:
+            case {"type": str(kind)} if kind in NOTICES:
+                return bool({"sessionId", "leafUuid", "snapshot"} & row.keys())
+            case {"message": {"parts": _}} | {"systemPayload": _}:
+                return False
+            case {"type": str(), "uuid": _, "parentUuid": _, "sessionId": _}:
+                return True
+        return is_stream_event(row)
+
+    def read(self, source: SourceFile) -> Iterator[Item]:
+        log = read_log(source.rows())
+        yield from log.problems
+        told: list[_Told] = []
+        others = dict(log.others)
+        has_items = bool(log.problems)
+        for conversation in conversations(log.lines):
+            session = conversation.thread.session
+            try:
+                readings = _readings(conversation, log, told)
+                rows = [_accounted(line) for line in conversation.lines]
+                rows += others.pop(session, [])
+                items = [*settle(rows, readings, self.metadata, source.ignored)]
+            except (BadRowError, RecursionError) as error:
+                row = conversation.lines[getattr(error, "message", None) or 0].row
+                yield Problem(where=row.where, reason=reason_of(error), item=session)
+            else:
+                if conversation.thread.agent is None:
+                    told.append(_Told(conversation, readings[-1].trajectory.id))
+                yield from items
+            has_items = True
+        if not has_items:
+            reason = "the log holds no conversation, expected lines of type 'user' and 'assistant'"
+            yield Problem(where=source.name, reason=reason)
+
+
+def _readings(conversation: Conversation, log: Log, told: Sequence[_Told]) -> list[Reading]:
+    """The trajectory of a conversation, and one more for each time that results were cleared."""
+    thread, lines = conversation.thread, conversation.lines
+    turns, num_prompt, remarks, clearings = turns_of(lines, conversation.num_context)
+    system, tools = _snapshot(conversation, log)
+    shift = 0
+    if system is not None:
+        turns = [Turn(Message(role="system", content=system)), *turns]
+        shift = 1
+    details = _details(conversation, log)
+    if thread.agent is not None:
+        details["parent"] = _caller(conversation, told) or thread.session
+    name = thread.session if thread.agent is None else f"{thread.session}-{thread.agent}"
+    texts = [line.row.content_hash for line in lines]
+    starts = [num_prompt + shift, *(place + shift for place, _ in clearings)]
+    ends = [*starts[1:], len(turns)]
+    readings: list[Reading] = []
+    cleared: set[str] = set()
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if number:
+            cleared |= clearings[number - 1][1]
+        if len(starts) > 1 and not _has_answer(turns[start:end]):
+            continue
+        shown = [*with_cleared(turns[:start], cleared), *turns[start:end]]
+        trajectory = build_trajectory(
+            shown,
+            start,
+            task=Task(id=name, environment="claude_code"),
+            digest=hash_of_texts([*texts, *([f"#{number}"] if number else [])]),
+            outcome=outcome_of(log.results.get(thread.session), thread) or NO_OUTCOME,
+            source=lines[0].row.source("claude_code", dict(details)),
+            tools=tools,
+        )
+        placed = [
+            (_step_at(turns, start, place + shift), text)
+            for place, text in remarks
+            if start <= place + shift < end
+        ]
+        if not trajectory.steps[0].observation and start <= shift:
+            placed.append((0, NO_TASK))
+        if not readings:
+            placed += [*conversation.remarks, *log.remarks_on(conversation)]
+        readings.append(Reading(trajectory, placed))
+    if not readings:
+        raise BadRowError("no assistant message besides the prompt, so no step")
+    return readings
+
+
+def _has_answer(turns: Sequence[Turn]) -> bool:
+    return any(turn.message.role == "assistant" for turn in turns)
+
+
+def _step_at(turns: Sequence[Turn], start: int, place: int) -> int:
+    """The step whose response stands at a place, or that follows it."""
+    roles = [turn.message.role for turn in turns]
+    num_steps = roles[start:].count("assistant")
+    return min(roles[start:place].count("assistant"), num_steps - 1)
+
+
+def _accounted(line: Line) -> SourceRow:
+    """The part of a line that has to be carried over.
+
+    Where a line holds the exact words that the agent saw, its other fields are their source.
+    """
+    if line.is_microcompaction:
+        return line.row.part({})
+    if line.kind == ATTACHMENT:
+        if line.attachment.get("type") in (*ATTACHED_NOTICES, SNAPSHOT):
+            return line.row.part({})
+        if is_rendered(line.fields):
+            return line.row.part({"rendered": line.fields["rendered"]})
+        shown, others = parted(line.attachment)
+        return line.row.part({**line.fields, "attachment": others, "content": shown})
+    return line.row
+
+
+def _snapshot(
+    conversation: Conversation, log: Log
+) -> tuple[str | None, tuple[dict[str, Any], ...]]:
+    """The system prompt and the tools that the agent had last, where the log holds them."""
+    system: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    last = max(line.row.index for line in conversation.lines)
+    for line in log.snapshots:
+        if line.thread == conversation.thread and line.row.index <= last:
+            given, schemas = snapshot_of(line.attachment)
+            system, tools = given or system, tools if schemas is None else schemas
+    return system, tools
+
+
+def _details(conversation: Conversation, log: Log) -> dict[str, Any]:
+    lines = conversation.lines
+    started = log.starts.get(conversation.thread.session, {})
+    keys = ("cwd", "gitBranch", "version", "model")
+    details: dict[str, Any] = texts_of(started, keys) | texts_of(lines[0].fields, keys)
+    answers = (line.message for line in lines if line.kind == "assistant")
+    if models := [model for answer in answers if (model := text_or_none(answer.get("model")))]:
+        details["model"] = models[0]
+    names = started.get("tools")
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        details["tool_names"] = names
+    return details
+
+
+def _caller(conversation: Conversation, told: Sequence[_Told]) -> str | None:
+    """The conversation that started a side chain.
+
+    Its results or calls name the agent, or one of its calls has the prompt of the side chain, or it
+    is the last one before the side chain.
+    """
+    session, agent = conversation.thread
+    first = conversation.lines[0]
+    prompt = first.message.get("content")
+    before: str | None = None
+    for one in told:
+        if one.conversation.thread.session != session:
+            continue
+        for line in one.conversation.lines:
+            result = object_or_empty(line.fields.get("toolUseResult"))
+            blocks = objects_of(line.message, "content")
+            prompts = [object_or_empty(block.get("input")).get("prompt") for block in blocks]
+            names = (result.get("agentId"), *(block.get("id") for block in blocks))
+            if agent in names or (prompt and prompt in prompts):
+                return one.id
+        if one.conversation.lines[0].row.index < first.row.index:
+            before = one.id
+    return before
