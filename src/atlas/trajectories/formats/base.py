@@ -29,6 +29,9 @@ FORMATS: dict[str, str] = {
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code.session_logs:ClaudeCodeFormat",
+    "gemini": "atlas.trajectories.formats.gemini:GeminiFormat",
+    "qwen_code": "atlas.trajectories.formats.qwen_code:QwenCodeFormat",
+    "cline": "atlas.trajectories.formats.cline:ClineFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

@@ -55,36 +55,39 @@ def turns_of(lines: Sequence[Line], num_context: int) -> Turns:
     Raises:
         BadRowError: a line is not a message; its `message` is the index of the line.
     """
-    turns: list[Turn] = []
-    remarks: list[Remark] = []
-    clearings: list[tuple[int, set[str]]] = []
+    made = Turns([], 0, [], [])
+    turns = made.turns
     place_of_turn: dict[str, int] = {}
     num_prompt = 0
     for index, line in enumerate(lines):
         if index == num_context:
             num_prompt = len(turns)
         if line.is_microcompaction:
-            clearings.append((len(turns), _cleared_calls(line)))
-            continue
-        if line.kind != "assistant":
+            made.clearings.append((len(turns), _cleared_calls(line)))
+        elif line.kind == "assistant":
+            _add_answer(line, index, made, place_of_turn)
+        else:
             turns += _seen(line, index)
-            remarks += [(len(turns), remark) for remark in _without_words(line)]
+            made.remarks.extend((len(turns), remark) for remark in _without_words(line))
+    return made._replace(num_prompt=len(turns) if num_context >= len(lines) else num_prompt)
+
+
+def _add_answer(line: Line, index: int, made: Turns, place_of_turn: dict[str, int]) -> None:
+    """Add what an assistant line says to its turn, which `place_of_turn` knows by its id."""
+    turns, turn_id = made.turns, line.turn_id
+    for found in _said(line, index):
+        if isinstance(found, str):
+            made.remarks.append((place_of_turn.get(turn_id or "", len(turns)), found))
             continue
-        for found in _said(line, index):
-            if isinstance(found, str):
-                remarks.append((place_of_turn.get(line.turn_id or "", len(turns)), found))
+        if found.message.role == "tool":
+            # What is said after it is a turn of its own.
+            place_of_turn.pop(turn_id or "", None)
+        elif turn_id is not None:
+            place = place_of_turn.setdefault(turn_id, len(turns))
+            if place < len(turns):
+                turns[place] = Turn(_joined(turns[place].message, found.message))
                 continue
-            if found.message.role == "tool":
-                place_of_turn.pop(line.turn_id or "", None)
-            elif line.turn_id is not None:
-                place = place_of_turn.setdefault(line.turn_id, len(turns))
-                if place < len(turns):
-                    turns[place] = Turn(_joined(turns[place].message, found.message))
-                    continue
-            turns.append(found)
-    if num_context >= len(lines):
-        num_prompt = len(turns)
-    return Turns(turns, num_prompt, remarks, clearings)
+        turns.append(found)
 
 
 def with_cleared(turns: Sequence[Turn], call_ids: set[str]) -> list[Turn]:
