@@ -109,7 +109,7 @@ def read_session(row: SourceRow) -> Reading:
         )
         if (number := document.get(key))
     ]
-    session = document["sessionId"]
+    session = text_or_none(document.get("sessionId")) or f"chat-{row.content_hash}"
     trajectory = build_trajectory(
         turns,
         num_leading_system(turns),
@@ -150,10 +150,14 @@ def _answer(message: Mapping[str, Any], index: int) -> Iterator[Message]:
     text = "".join(each.content for each in said)
     reasoning = "".join(each.reasoning or "" for each in said) or _thoughts(message, index)
     in_content = [call for each in said for call in each.tool_calls]
-    rest = [call for call in calls if call.get("id") not in {each.id for each in in_content}]
+    ids = [call.id for call in in_content]
+    if in_content and len(calls) == len(ids) and not any(ids):
+        # Only the other field has the ids, by which the results are found.
+        in_content = []
     parts = [
         {"functionCall": {key: call[key] for key in call if key in ("id", "name", "args")}}
-        for call in (rest if not in_content or rest != calls else [])
+        for call in calls
+        if not in_content or call.get("id") not in ids
     ]
     beside = [
         call for each in messages_of_parts(parts, "assistant", index) for call in each.tool_calls
