@@ -37,7 +37,7 @@ class Log:
         others: by session, rows of which nothing is known.
         snapshots: of the system prompt and the tools.
         starts: by session, the first event of a stream.
-        results: by session, the last event of a stream.
+        results: the events that end a stream.
         shown: progress messages of sub-agents, by session and call.
         remarks: by session.
     """
@@ -47,7 +47,7 @@ class Log:
     others: dict[str, list[SourceRow]] = field(default_factory=dict)
     snapshots: list[Line] = field(default_factory=list)
     starts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    results: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    results: list[SourceRow] = field(default_factory=list)
     shown: Counter[tuple[str, str]] = field(default_factory=Counter)
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
 
@@ -66,6 +66,17 @@ class Log:
             )
             remarks.append((-1, text))
         return remarks
+
+    def result_of(self, conversation: Conversation) -> Mapping[str, Any] | None:
+        """The event that ends a stream, if it follows the last line of the conversation."""
+        thread = conversation.thread
+        last = max(line.row.index for line in conversation.lines)
+        for row in self.results:
+            if thread.agent is None and row.value["session_id"] == thread.session:
+                places = (line.row.index for line in self.lines if line.thread == thread)
+                if row.index > last and not any(last < place < row.index for place in places):
+                    return object_or_empty(row.value)
+        return None
 
 
 def read_log(rows: Iterable[SourceRow | Problem]) -> Log:
@@ -117,7 +128,7 @@ class _Reader:
             for line in self.log.lines
             if isinstance(line.attachment.get("prompt"), str)
         }
-        for place, thread, row in reversed(self._absorbed):
+        for place, thread, row in self._absorbed:
             if object_or_empty(row.value).get("content") not in prompts:
                 self._insert(place, thread, row)
 
@@ -156,7 +167,7 @@ class _Reader:
         if line is not None:
             self._keep(line)
         elif row.value.get("type") == "result":
-            self.log.results[str(row.value["session_id"])] = row.value
+            self.log.results.append(row)
         elif row.value.get("subtype") == "init":
             self.log.starts.setdefault(str(row.value["session_id"]), row.value)
 

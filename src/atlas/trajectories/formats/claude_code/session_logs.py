@@ -6,11 +6,11 @@ events of a stream have no parents; each follows the one before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.config import Config
-from atlas.records import Message, Outcome, Problem, Task
+from atlas.records import Message, Outcome, Problem, Task, Trajectory
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
     build_trajectory,
@@ -28,6 +28,7 @@ from atlas.trajectories.formats.claude_code.attachments import (
 )
 from atlas.trajectories.formats.claude_code.log_conversations import Conversation, conversations
 from atlas.trajectories.formats.claude_code.log_lines import ATTACHMENT, NOTICES, Line
+from atlas.trajectories.formats.claude_code.log_metadata import METADATA
 from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
 from atlas.trajectories.formats.claude_code.read_log import Log, read_log
 from atlas.trajectories.formats.claude_code.stream_events import is_stream_event, outcome_of
@@ -36,132 +37,6 @@ from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
-# Beside the generic ones. The results of tools stand in the messages; `toolUseResult` repeats them
-# for the display.
-METADATA = (
-    "toolUseResult",
-    "tool_use_result",
-    "mcpMeta",
-    "isSidechain",
-    "isMeta",
-    "isCompactSummary",
-    "isVisibleInTranscriptOnly",
-    "isApiErrorMessage",
-    "isAbortedMidStream",
-    "isReplay",
-    "isSynthetic",
-    "userType",
-    "entrypoint",
-    "cwd",
-    "gitBranch",
-    "slug",
-    "agentId",
-    "parentToolUseID",
-    "parent_tool_use_id",
-    "toolUseID",
-    "sourceToolUseID",
-    "sourceToolAssistantUUID",
-    "logicalParentUuid",
-    "promptId",
-    "promptSource",
-    "permissionMode",
-    "thinkingMetadata",
-    "todos",
-    "planContent",
-    "imagePasteIds",
-    "effort",
-    "perTurnEffort",
-    "attributionPlugin",
-    "attributionSkill",
-    "attributionAgent",
-    "attributionMcpServer",
-    "attributionMcpTool",
-    "teamName",
-    "agentName",
-    "sessionKind",
-    "forkedFrom",
-    "interruptedMessageId",
-    "interruptedByShutdown",
-    "toolDenialKind",
-    "toolEndsTurn",
-    "supersedesUuids",
-    "turnCompanion",
-    "turnOrigin",
-    "turnPosition",
-    "apiBlockIndex",
-    "requestedModel",
-    "queueSkipAttachments",
-    "queueTranscriptOnly",
-    "subagent_type",
-    "task_description",
-    "renderedRole",
-    "renderedInHumanTurn",
-    "renderedBesideToolResult",
-    "level",
-    "subtype",
-    "operation",
-    "reason",
-    "message.container",
-    "message.context_management",
-    "message.diagnostics",
-    "message.stop_details",
-    "message.content.caller",
-    "message.content.source",
-    "message.content.title",
-    "message.content.data",
-    "message.content.from",
-    "message.content.to",
-    "message.content.content.source",
-    "message.content.content.encrypted_content",
-    "message.content.content.page_age",
-    "rendered.content.source",
-    "attachment.hookName",
-    "attachment.hookEvent",
-    "attachment.command",
-    "attachment.stdout",
-    "attachment.stderr",
-    "attachment.exitCode",
-    "attachment.durationMs",
-    "attachment.toolUseID",
-    "content.blockingError.command",
-    "attachment.displayPath",
-    "attachment.commandMode",
-    "attachment.source_uuid",
-    "attachment.isMeta",
-    "attachment.humanTurn",
-    "attachment.itemCount",
-    "attachment.isInitial",
-    "attachment.skillCount",
-    "attachment.names",
-    "attachment.addedNames",
-    "attachment.addedTypes",
-    "attachment.readdedNames",
-    "attachment.pendingMcpServers",
-    "attachment.needsAuthMcpServers",
-    "attachment.failedMcpServers",
-    "attachment.showConcurrencyNote",
-    "attachment.reminderType",
-    "attachment.isSubAgent",
-    "attachment.planExists",
-    "attachment.isNew",
-    "attachment.lineStart",
-    "attachment.lineEnd",
-    "attachment.truncated",
-    "content.content.contentDiffersFromDisk",
-    "content.content.file.numLines",
-    "content.content.file.startLine",
-    "content.content.file.totalLines",
-    "content.content.file.base64",
-    "attachment.taskId",
-    "attachment.taskType",
-    "attachment.autoModeConsentFlow",
-    "attachment.bashFirst",
-    "attachment.steerOnly",
-    "attachment.bypass",
-    "attachment.used",
-    "attachment.total",
-    "attachment.remaining",
-)
 NO_OUTCOME = Outcome(status="unknown", reason="a session log records no outcome")
 NO_TASK = "the log does not hold what the agent was asked"
 
@@ -226,6 +101,7 @@ def _readings(conversation: Conversation, log: Log, told: Sequence[_Told]) -> li
     if system is not None:
         turns = [Turn(Message(role="system", content=system)), *turns]
         shift = 1
+    result = log.result_of(conversation)
     details = _details(conversation, log)
     if thread.agent is not None:
         details["parent"] = _caller(conversation, told) or thread.session
@@ -246,7 +122,7 @@ def _readings(conversation: Conversation, log: Log, told: Sequence[_Told]) -> li
             start,
             task=Task(id=name, environment="claude_code"),
             digest=hash_of_texts([*texts, *([f"#{number}"] if number else [])]),
-            outcome=outcome_of(log.results.get(thread.session), thread) or NO_OUTCOME,
+            outcome=NO_OUTCOME if result is None else outcome_of(result),
             source=lines[0].row.source("claude_code", dict(details)),
             tools=tools,
         )
@@ -259,10 +135,21 @@ def _readings(conversation: Conversation, log: Log, told: Sequence[_Told]) -> li
             placed.append((0, NO_TASK))
         if not readings:
             placed += [*conversation.remarks, *log.remarks_on(conversation)]
+        if number == len(starts) - 1 and _is_new(result, trajectory):
+            placed.append((-1, "the result of the session is not read: no answer has its words"))
         readings.append(Reading(trajectory, placed))
     if not readings:
         raise BadRowError("no assistant message besides the prompt, so no step")
     return readings
+
+
+def _is_new(result: Mapping[str, Any] | None, trajectory: Trajectory) -> bool:
+    """Whether the event that ends a stream has words that are not among the answers."""
+    if result is None or trajectory.outcome.status == "error":
+        return False
+    text = result.get("result")
+    answers = (step.response.content for step in trajectory.steps)
+    return isinstance(text, str) and not any(text.strip() in answer for answer in answers)
 
 
 def _has_answer(turns: Sequence[Turn]) -> bool:

@@ -54,10 +54,8 @@ def is_stream_event(row: Any) -> bool:
     return False
 
 
-def outcome_of(result: Mapping[str, Any] | None, thread: Thread) -> Outcome | None:
+def outcome_of(result: Mapping[str, Any]) -> Outcome:
     """How a session ended, by its last event; that the agent stopped by itself is no success."""
-    if result is None or thread.agent is not None:
-        return None
     subtype = str(result.get("subtype"))
     text = result.get("result")
     reason = f"Claude Code reports {subtype!r:.60}"
