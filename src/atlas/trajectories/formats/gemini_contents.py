@@ -98,6 +98,7 @@ def messages_of_parts(parts: Any, role: Role, index: int) -> Iterator[Message]:
         result = said.take({"text": part} if isinstance(part, str) else part, index)
         if result is not None:
             yield from said.message()
+            said.is_untold = False
             yield result
     yield from said.message()
     if said.is_untold:

@@ -108,8 +108,8 @@ class _Reader:
         if not isinstance(kind, str):
             reason = "not an event, expected an object with a 'type'"
             self.log.problems.append(Problem(where=row.where, reason=reason))
-        elif is_stream_event(value):
-            self._add_event(row)
+        elif is_stream_event(event := self._stream.with_session(value)):
+            self._add_event(row if event is value else row.part(event))
         elif kind == QUEUED:
             self._queue(row)
         else:

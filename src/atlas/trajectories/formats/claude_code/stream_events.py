@@ -41,7 +41,7 @@ def is_stream_event(row: Any) -> bool:
     match row:
         case {"parentUuid": _} | {"sessionId": _}:
             return False
-        case {"type": "user" | "assistant", "message": {"role": _, "content": _}}:
+        case {"type": "user" | "assistant", "message": {"content": _}}:
             return isinstance(row.get("session_id"), str)
         case {"type": "system", "subtype": str(), "session_id": str()}:
             return True
@@ -75,6 +75,20 @@ class StreamReader:
     def __init__(self) -> None:
         self._num_parts: Counter[str] = Counter()
         self._begun: dict[str, str] = {}
+        self._session: str | None = None
+
+    def with_session(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An event with its session; one that names none belongs to that of the event before it."""
+        session = event.get("session_id")
+        if isinstance(session, str):
+            self._session = session
+        elif (
+            self._session is not None
+            and {"sessionId", "parentUuid"}.isdisjoint(event)
+            and event.get("type") in EVENT_TYPES
+        ):
+            return {"uuid": None, **event, "session_id": self._session}
+        return event
 
     def line_of(self, row: SourceRow, latest: Mapping[Thread, str]) -> Line | None:
         """The line of an event, None where the event has no place in a conversation."""
@@ -92,7 +106,7 @@ class StreamReader:
         line = Line(
             row=row,
             thread=thread,
-            uuid=text_or_none(event.get("uuid")) or f"event {row.index}",
+            uuid=f"event {row.index}",
             parent=latest.get(thread),
             kind=kind,
         )
