@@ -37,7 +37,7 @@ SPEAKERS = ("user", "assistant", "tool_result")
 COMPRESSION = "chat_compression"
 
 
-class Thread(NamedTuple):
+class _Thread(NamedTuple):
     """A session, or a sub-agent in it."""
 
     session: str
@@ -47,7 +47,7 @@ class Thread(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Record:
     row: SourceRow
-    thread: Thread
+    thread: _Thread
     uuid: str
     parent: str | None
 
@@ -108,7 +108,7 @@ class QwenCodeFormat:
         return False
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        records: dict[Thread, list[_Record]] = {}
+        records: dict[_Thread, list[_Record]] = {}
         has_items = False
         for row in source.rows():
             found = _record(row) if isinstance(row, SourceRow) else row
@@ -151,7 +151,7 @@ def _record(row: SourceRow) -> _Record | Problem | None:
     agent = text_or_none(value.get("agentId"))
     if value.get("isSidechain") is True:
         agent = agent or "agent"
-    return _Record(row, Thread(session, agent), uuid, text_or_none(value.get("parentUuid")))
+    return _Record(row, _Thread(session, agent), uuid, text_or_none(value.get("parentUuid")))
 
 
 def _path_to_last_leaf(records: Sequence[_Record]) -> tuple[list[_Record], int]:
@@ -187,7 +187,7 @@ def _parts(path: Sequence[_Record]) -> list[list[_Record]]:
     return [part for part in parts if any(record.speaks for record in part)]
 
 
-def _reading(part: Sequence[_Record], thread: Thread, num_left: int) -> Reading:
+def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading:
     turns: list[Turn] = []
     num_prompt = 0
     owner: str | None = None

@@ -18,7 +18,7 @@ from atlas.trajectories.react_turns import Remark
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class LogConversation:
     """The lines of a conversation.
 
     Attributes:
@@ -33,7 +33,7 @@ class Conversation:
     remarks: Sequence[Remark]
 
 
-def conversations(lines: Sequence[Line]) -> Iterator[Conversation]:
+def conversations(lines: Sequence[Line]) -> Iterator[LogConversation]:
     """One for each root that was followed by an answer or a question; main ones first."""
     links = _Links(lines)
     trees: dict[str, list[Line]] = {}
@@ -55,7 +55,7 @@ def conversations(lines: Sequence[Line]) -> Iterator[Conversation]:
             reason = "what the compaction preserved is not in the log"
             remarks = [*remarks, (-1, reason)]
         turns |= {line.turn_id for line in path if line.turn_id is not None}
-        yield Conversation(thread, path, num_context, remarks)
+        yield LogConversation(thread, path, num_context, remarks)
 
 
 class _Links:

@@ -26,7 +26,7 @@ CLEARED = "[Old tool result content cleared]"
 SPOKEN = ("text", "thinking", "tool_use")
 LEFT_OUT = {
     "redacted_thinking": "redacted reasoning is left out",
-    "fallback": "another model went on with the answer",
+    "fallback": "another model wrote the rest of the answer",
 }
 REASONS_OF_A_CUT = {
     "max_tokens": "the answer was cut at the limit of tokens",
@@ -181,7 +181,7 @@ def _result_of_service(block: Mapping[str, Any], index: int) -> Turn:
 
 
 def _readable(block: Any) -> Any:
-    """A block of the user; in results, what is no text but has words is given as JSON."""
+    """A block of the user; in results, parts of other kinds that have words are given as JSON."""
     if not isinstance(block, dict):
         return block
     content = block.get("content")

@@ -13,7 +13,7 @@ from atlas.trajectories.formats.claude_code.attachments import (
     is_known,
     is_rendered,
 )
-from atlas.trajectories.formats.claude_code.log_conversations import Conversation
+from atlas.trajectories.formats.claude_code.log_conversations import LogConversation
 from atlas.trajectories.formats.claude_code.log_lines import (
     ATTACHMENT,
     QUEUED,
@@ -51,7 +51,7 @@ class Log:
     shown: Counter[tuple[str, str]] = field(default_factory=Counter)
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
 
-    def remarks_on(self, conversation: Conversation) -> list[Remark]:
+    def remarks_on(self, conversation: LogConversation) -> list[Remark]:
         """Remarks on what the file holds besides a conversation and belongs to it."""
         session = conversation.thread.session
         calls = {id_ for line in conversation.lines for id_ in line.ids("tool_use", "id")}
@@ -67,7 +67,7 @@ class Log:
             remarks.append((-1, text))
         return remarks
 
-    def result_of(self, conversation: Conversation) -> Mapping[str, Any] | None:
+    def result_of(self, conversation: LogConversation) -> Mapping[str, Any] | None:
         """The event that ends a stream, if it follows the last line of the conversation."""
         thread = conversation.thread
         last = max(line.row.index for line in conversation.lines)

@@ -26,7 +26,7 @@ from atlas.trajectories.formats.claude_code.attachments import (
     parted,
     snapshot_of,
 )
-from atlas.trajectories.formats.claude_code.log_conversations import Conversation, conversations
+from atlas.trajectories.formats.claude_code.log_conversations import LogConversation, conversations
 from atlas.trajectories.formats.claude_code.log_lines import ATTACHMENT, NOTICES, Line
 from atlas.trajectories.formats.claude_code.log_metadata import METADATA
 from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
@@ -44,7 +44,7 @@ NO_TASK = "the log does not hold what the agent was asked"
 class _Told(NamedTuple):
     """A main conversation, and the id of its trajectory."""
 
-    conversation: Conversation
+    conversation: LogConversation
     id: str
 
 
@@ -92,7 +92,7 @@ class ClaudeCodeFormat:
             yield Problem(where=source.name, reason=reason)
 
 
-def _readings(conversation: Conversation, log: Log, told: Sequence[_Told]) -> list[Reading]:
+def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) -> list[Reading]:
     """The trajectory of a conversation, and one more for each time that results were cleared."""
     thread, lines = conversation.thread, conversation.lines
     turns, num_prompt, remarks, clearings = turns_of(lines, conversation.num_context)
@@ -181,7 +181,7 @@ def _accounted(line: Line) -> SourceRow:
 
 
 def _snapshot(
-    conversation: Conversation, log: Log
+    conversation: LogConversation, log: Log
 ) -> tuple[str | None, tuple[dict[str, Any], ...]]:
     """The system prompt and the tools that the agent had last, where the log holds them."""
     system: str | None = None
@@ -194,7 +194,7 @@ def _snapshot(
     return system, tools
 
 
-def _details(conversation: Conversation, log: Log) -> dict[str, Any]:
+def _details(conversation: LogConversation, log: Log) -> dict[str, Any]:
     lines = conversation.lines
     started = log.starts.get(conversation.thread.session, {})
     keys = ("cwd", "gitBranch", "version", "model")
@@ -208,7 +208,7 @@ def _details(conversation: Conversation, log: Log) -> dict[str, Any]:
     return details
 
 
-def _caller(conversation: Conversation, told: Sequence[_Told]) -> str | None:
+def _caller(conversation: LogConversation, told: Sequence[_Told]) -> str | None:
     """The conversation that started a side chain.
 
     Its results or calls name the agent, or one of its calls has the prompt of the side chain, or it

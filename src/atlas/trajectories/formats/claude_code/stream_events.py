@@ -55,7 +55,7 @@ def is_stream_event(row: Any) -> bool:
 
 
 def outcome_of(result: Mapping[str, Any]) -> Outcome:
-    """How a session ended, by its last event; that the agent stopped by itself is no success."""
+    """How a session ended, by its last event; that the agent stopped by itself is not a success."""
     subtype = str(result.get("subtype"))
     text = result.get("result")
     reason = f"Claude Code reports {subtype!r:.60}"
@@ -65,7 +65,7 @@ def outcome_of(result: Mapping[str, Any]) -> Outcome:
         said = f": {text}" if isinstance(text, str) and text else ""
         return Outcome(status="error", reason=f"{reason}{said}"[:1000])
     return Outcome(
-        status="unknown", reason=f"{reason}: the agent stopped by itself, which is no success"
+        status="unknown", reason=f"{reason}: the agent stopped by itself, which is not a success"
     )
 
 
