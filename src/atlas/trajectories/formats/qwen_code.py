@@ -35,6 +35,39 @@ from atlas.trajectories.react_turns import Remark
 
 SPEAKERS = ("user", "assistant", "tool_result")
 COMPRESSION = "chat_compression"
+NO_HISTORY = "the chat was compressed; the log does not hold what was left"
+# Records of type "system" for the user and the program.
+NOTICES = (
+    "session_notes",
+    "slash_command",
+    "ui_telemetry",
+    "at_command",
+    "attribution_snapshot",
+    "notification",
+    "background_task_completed",
+    "cron",
+    "custom_title",
+    "parent_session",
+    "session_source",
+    "session_execution_engine",
+    "omni_recall",
+    "session_model",
+    "session_approval_mode",
+    "rewind",
+    "agent_bootstrap",
+    "agent_launch_prompt",
+    "agent_retry",
+    "agent_session_ready",
+    "file_history_snapshot",
+    "user_text_elements",
+    "session_artifact_event",
+    "session_artifact_snapshot",
+    "session_sources_snapshot",
+    "branch_checkpoint",
+    "goal_state",
+    "goal_turn_end",
+    "turn_result",
+)
 
 
 class _Thread(NamedTuple):
@@ -60,9 +93,18 @@ class _Record:
         return self.kind in SPEAKERS
 
     @property
+    def is_compression(self) -> bool:
+        return self.kind == "system" and self.row.value.get("subtype") == COMPRESSION
+
+    @property
+    def is_notice(self) -> bool:
+        subtype = self.row.value.get("subtype")
+        return self.kind == "system" and isinstance(subtype, str) and subtype in NOTICES
+
+    @property
     def compressed(self) -> list[Any] | None:
         """The history that a compression of the chat left."""
-        if self.kind != "system" or self.row.value.get("subtype") != COMPRESSION:
+        if not self.is_compression:
             return None
         history = object_or_empty(self.row.value.get("systemPayload")).get("compressedHistory")
         return history if isinstance(history, list) else None
@@ -169,11 +211,7 @@ def _path_to_last_leaf(records: Sequence[_Record]) -> tuple[list[_Record], int]:
     while at is not None and at not in on_path:
         on_path.add(at)
         at = parents.get(at)
-    path = [
-        record
-        for record in records
-        if record.uuid in on_path and (record.speaks or record.compressed is not None)
-    ]
+    path = [record for record in records if record.uuid in on_path and not record.is_notice]
     return path, sum(record.uuid not in on_path for record in spoken)
 
 
@@ -191,8 +229,13 @@ def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading
     turns: list[Turn] = []
     num_prompt = 0
     owner: str | None = None
+    remarks: list[Remark] = []
     for index, record in enumerate(part):
-        if record.compressed is not None:
+        if not record.speaks:
+            if record.is_compression and record.compressed is None:
+                remarks.append((-1, NO_HISTORY))
+            if record.compressed is None:
+                continue
             turns = turns_of_contents(record.compressed)
             num_prompt = len(turns)
             continue
@@ -221,7 +264,6 @@ def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading
         outcome=Outcome(status="unknown", reason="a session log records no outcome"),
         source=first.source("qwen_code", details),
     )
-    remarks: list[Remark] = []
     if num_left:
         remarks.append((-1, f"{num_left} messages of branches that a rewind left are not read"))
     return Reading(trajectory, remarks)
@@ -229,6 +271,12 @@ def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading
 
 def _accounted(record: _Record) -> SourceRow:
     """The part of a record that has to be carried over."""
+    if record.speaks:
+        return record.row
+    fields = dict(record.row.value)
+    payload = fields.pop("systemPayload", None)
     if record.compressed is not None:
-        return record.row.part({"contents": record.compressed})
-    return record.row
+        payload = dict(payload)
+        fields["contents"] = payload.pop("compressedHistory")
+        payload.pop("info", None)
+    return record.row.part({**fields, "payload": payload})

@@ -130,7 +130,8 @@ def is_rendered(fields: Mapping[str, Any]) -> bool:
 def parted(attachment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of an attachment that the agent saw, and the others."""
     kind = attachment.get("type")
-    paths = ("prompt",) if kind == QUEUED_COMMAND else SHOWN.get(str(kind), ())
+    paths = ("systemPrompt", "tools") if kind == SNAPSHOT else SHOWN.get(str(kind), ())
+    paths = ("prompt",) if kind == QUEUED_COMMAND else paths
     keys = {path.partition(".")[0] for path in paths}
     shown = {key: value for key, value in attachment.items() if key in keys}
     return shown, {key: value for key, value in attachment.items() if key not in keys}

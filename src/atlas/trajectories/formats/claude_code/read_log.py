@@ -21,7 +21,11 @@ from atlas.trajectories.formats.claude_code.log_lines import (
     Line,
     Thread,
 )
-from atlas.trajectories.formats.claude_code.stream_events import StreamReader, is_stream_event
+from atlas.trajectories.formats.claude_code.stream_events import (
+    StreamReader,
+    is_notice,
+    is_stream_event,
+)
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.rows import SourceRow
 from atlas.trajectories.react_turns import Remark
@@ -151,8 +155,11 @@ class _Reader:
             return
         queue = self._queues.setdefault(session, deque())
         operation, content = row.value.get("operation"), row.value.get("content")
-        if operation == "enqueue" and isinstance(content, str):
-            queue.append(row)
+        if operation == "enqueue":
+            if isinstance(content, str):
+                queue.append(row)
+            else:
+                self.log.others.setdefault(session, []).append(row)
         elif operation == "popAll":
             queue.clear()
         elif operation in ("dequeue", "remove") and queue:
@@ -170,6 +177,8 @@ class _Reader:
             self.log.results.append(row)
         elif row.value.get("subtype") == "init":
             self.log.starts.setdefault(str(row.value["session_id"]), row.value)
+        elif not is_notice(row.value):
+            self.log.others.setdefault(str(row.value["session_id"]), []).append(row)
 
     def _add_line(self, row: SourceRow, kind: str) -> None:
         value = row.value

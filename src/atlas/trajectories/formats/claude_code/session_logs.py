@@ -21,7 +21,6 @@ from atlas.trajectories.formats.agent_logs import (
 )
 from atlas.trajectories.formats.claude_code.attachments import (
     ATTACHED_NOTICES,
-    SNAPSHOT,
     is_rendered,
     parted,
     snapshot_of,
@@ -46,6 +45,15 @@ class _Told(NamedTuple):
 
     conversation: LogConversation
     id: str
+
+
+class _Snapshot(NamedTuple):
+    """What snapshots say of the prompt, and how often the system prompt was replaced."""
+
+    system: str | None
+    tools: tuple[dict[str, Any], ...]
+    lines: list[Line]
+    num_replaced: int
 
 
 class ClaudeCodeFormat:
@@ -77,6 +85,7 @@ class ClaudeCodeFormat:
             try:
                 readings = _readings(conversation, log, told)
                 rows = [_accounted(line) for line in conversation.lines]
+                rows += _accounted_snapshots(_snapshot(conversation, log))
                 rows += others.pop(session, [])
                 items = [*settle(rows, readings, self.metadata, source.ignored)]
             except (BadRowError, RecursionError) as error:
@@ -96,10 +105,10 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
     """The trajectory of a conversation, and one more for each time that results were cleared."""
     thread, lines = conversation.thread, conversation.lines
     turns, num_prompt, remarks, clearings = turns_of(lines, conversation.num_context)
-    system, tools = _snapshot(conversation, log)
+    snapshot = _snapshot(conversation, log)
     shift = 0
-    if system is not None:
-        turns = [Turn(Message(role="system", content=system)), *turns]
+    if snapshot.system is not None:
+        turns = [Turn(Message(role="system", content=snapshot.system)), *turns]
         shift = 1
     result = log.result_of(conversation)
     details = _details(conversation, log)
@@ -124,7 +133,7 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
             digest=hash_of_texts([*texts, *([f"#{number}"] if number else [])]),
             outcome=NO_OUTCOME if result is None else outcome_of(result),
             source=lines[0].row.source("claude_code", dict(details)),
-            tools=tools,
+            tools=snapshot.tools,
         )
         placed = [
             (_step_at(turns, start, place + shift), text)
@@ -133,6 +142,9 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
         ]
         if not trajectory.steps[0].observation and start <= shift:
             placed.append((0, NO_TASK))
+        if not readings and snapshot.num_replaced:
+            text = f"{snapshot.num_replaced} system prompts are not read: a later one replaced them"
+            placed.append((-1, text))
         if not readings:
             placed += [*conversation.remarks, *log.remarks_on(conversation)]
         if number == len(starts) - 1 and _is_new(result, trajectory):
@@ -170,28 +182,49 @@ def _accounted(line: Line) -> SourceRow:
     """
     if line.is_microcompaction:
         return line.row.part({})
-    if line.kind == ATTACHMENT:
-        if line.attachment.get("type") in (*ATTACHED_NOTICES, SNAPSHOT):
-            return line.row.part({})
-        if is_rendered(line.fields):
-            return line.row.part({"rendered": line.fields["rendered"]})
-        shown, others = parted(line.attachment)
-        return line.row.part({**line.fields, "attachment": others, "content": shown})
-    return line.row
+    if line.kind != ATTACHMENT:
+        return line.row
+    rest = {key: value for key, value in line.fields.items() if key != "attachment"}
+    if line.attachment.get("type") in ATTACHED_NOTICES or is_rendered(line.fields):
+        return line.row.part(rest)
+    shown, others = parted(line.attachment)
+    # What the agent saw is accounted for as content.
+    key = next((key for key in ("content", "contents", "parts") if key not in rest), "message")
+    return line.row.part({**rest, "attachment": others, key: shown})
 
 
-def _snapshot(
-    conversation: LogConversation, log: Log
-) -> tuple[str | None, tuple[dict[str, Any], ...]]:
+def _snapshot(conversation: LogConversation, log: Log) -> _Snapshot:
     """The system prompt and the tools that the agent had last, where the log holds them."""
-    system: str | None = None
-    tools: tuple[dict[str, Any], ...] = ()
+    found = _Snapshot(None, (), [], 0)
     last = max(line.row.index for line in conversation.lines)
     for line in log.snapshots:
         if line.thread == conversation.thread and line.row.index <= last:
-            given, schemas = snapshot_of(line.attachment)
-            system, tools = given or system, tools if schemas is None else schemas
-    return system, tools
+            system, tools = snapshot_of(line.attachment)
+            is_new = found.system is not None and system not in (None, found.system)
+            found = _Snapshot(
+                system or found.system,
+                found.tools if tools is None else tools,
+                [*found.lines, line],
+                found.num_replaced + is_new,
+            )
+    return found
+
+
+def _accounted_snapshots(snapshot: _Snapshot) -> list[SourceRow]:
+    """The snapshots; system prompts and tools that a later one replaced are left out."""
+    rows = []
+    for line in snapshot.lines:
+        system, tools = snapshot_of(line.attachment)
+        value: dict[str, Any] = {**line.fields, "attachment": parted(line.attachment)[1]}
+        value.pop("rendered", None)
+        for key, is_last in (
+            ("systemPrompt", system == snapshot.system),
+            ("tools", tools == snapshot.tools),
+        ):
+            if is_last and key in line.attachment:
+                value.setdefault("contents", {})[key] = line.attachment[key]
+        rows.append(line.row.part(value))
+    return rows
 
 
 def _details(conversation: LogConversation, log: Log) -> dict[str, Any]:

@@ -32,6 +32,25 @@ EVENT_TYPES = (
     "control_response",
     "control_cancel_request",
 )
+# Of events of type "system": they report to the program that started Claude Code.
+SYSTEM_EVENTS = (
+    "init",
+    "status",
+    "compact_boundary",
+    "hook_started",
+    "hook_progress",
+    "hook_response",
+    "task_started",
+    "task_progress",
+    "task_updated",
+    "task_notification",
+    "files_persisted",
+    "api_retry",
+    "local_command_output",
+    "elicitation_complete",
+    "session_state_changed",
+    "post_turn_summary",
+)
 # Whoever stops the agent decides the rest of these names.
 LIMITS = ("error_max_turns", "error_max_budget_usd", "error_max_structured_output_retries")
 
@@ -52,6 +71,13 @@ def is_stream_event(row: Any) -> bool:
         case {"type": str(kind), "session_id": str(), "uuid": _}:
             return kind in EVENT_TYPES
     return False
+
+
+def is_notice(event: Mapping[str, Any]) -> bool:
+    """Whether an event is known to say nothing that the agent saw or wrote."""
+    if event.get("type") == "system":
+        return isinstance(event.get("subtype"), str) and event["subtype"] in SYSTEM_EVENTS
+    return event.get("type") not in SPEAKERS
 
 
 def outcome_of(result: Mapping[str, Any]) -> Outcome:
