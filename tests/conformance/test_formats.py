@@ -18,6 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples.claude_code import claude_code_file
 from tests.format_examples.gemini import cline_row, gemini_row, qwen_code_file
 from tests.source_files import detect_format, matches, read_file
 
@@ -135,32 +136,6 @@ def atif_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
         "agent": {"name": "a", "version": "1"},
         "steps": steps,
     }
-
-
-def claude_code_file(path: Path, rows: Sequence[Exchanges]) -> None:
-    """A log of several sessions."""
-    lines: list[dict[str, Any]] = []
-    for number, exchanges in enumerate(rows):
-        parent = None
-        for kind, text in [
-            turn for seen, said in exchanges for turn in (("user", seen), ("assistant", said))
-        ]:
-            uuid = f"line-{number}-{len(lines)}"
-            message = {
-                "role": kind,
-                "content": text if kind == "user" else [{"type": "text", "text": text}],
-            }
-            lines.append(
-                {
-                    "type": kind,
-                    "uuid": uuid,
-                    "parentUuid": parent,
-                    "sessionId": f"session-{number}",
-                    "message": message,
-                }
-            )
-            parent = uuid
-    path.write_text("\n".join(map(json.dumps, lines)))
 
 
 def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:

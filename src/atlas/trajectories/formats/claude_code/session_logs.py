@@ -31,10 +31,12 @@ from atlas.trajectories.formats.claude_code.log_metadata import METADATA
 from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
 from atlas.trajectories.formats.claude_code.read_log import Log, read_log
 from atlas.trajectories.formats.claude_code.stream_events import is_stream_event, outcome_of
+from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.react_turns import Remark
 
 NO_OUTCOME = Outcome(status="unknown", reason="a session log records no outcome")
 NO_TASK = "the log does not hold what the agent was asked"
@@ -54,6 +56,12 @@ class _Snapshot(NamedTuple):
     tools: tuple[dict[str, Any], ...]
     lines: list[Line]
     num_replaced: int
+
+    @property
+    def remarks(self) -> list[Remark]:
+        if not self.num_replaced:
+            return []
+        return [(-1, f"{self.num_replaced} system prompts are not read: others replaced them")]
 
 
 class ClaudeCodeFormat:
@@ -106,26 +114,19 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
     thread, lines = conversation.thread, conversation.lines
     turns, num_prompt, remarks, clearings = turns_of(lines, conversation.num_context)
     snapshot = _snapshot(conversation, log)
-    shift = 0
     if snapshot.system is not None:
         turns = [Turn(Message(role="system", content=snapshot.system)), *turns]
-        shift = 1
+        num_prompt += 1
+        remarks = [(place + 1, text) for place, text in remarks]
+        clearings = [(place + 1, call_ids) for place, call_ids in clearings]
     result = log.result_of(conversation)
     details = _details(conversation, log)
     if thread.agent is not None:
         details["parent"] = _caller(conversation, told) or thread.session
     name = thread.session if thread.agent is None else f"{thread.session}-{thread.agent}"
     texts = [line.row.content_hash for line in lines]
-    starts = [num_prompt + shift, *(place + shift for place, _ in clearings)]
-    ends = [*starts[1:], len(turns)]
     readings: list[Reading] = []
-    cleared: set[str] = set()
-    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if number:
-            cleared |= clearings[number - 1][1]
-        if len(starts) > 1 and not _has_answer(turns[start:end]):
-            continue
-        shown = [*with_cleared(turns[:start], cleared), *turns[start:end]]
+    for number, (shown, start) in enumerate(_parts(turns, num_prompt, clearings)):
         trajectory = build_trajectory(
             shown,
             start,
@@ -136,23 +137,37 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
             tools=snapshot.tools,
         )
         placed = [
-            (_step_at(turns, start, place + shift), text)
+            (_step_at(shown, start, place), text)
             for place, text in remarks
-            if start <= place + shift < end
+            if start <= place < len(shown)
         ]
-        if not trajectory.steps[0].observation and start <= shift:
+        if not trajectory.steps[0].observation and start <= num_leading_system(shown):
             placed.append((0, NO_TASK))
-        if not readings and snapshot.num_replaced:
-            text = f"{snapshot.num_replaced} system prompts are not read: a later one replaced them"
-            placed.append((-1, text))
-        if not readings:
-            placed += [*conversation.remarks, *log.remarks_on(conversation)]
-        if number == len(starts) - 1 and _is_new(result, trajectory):
-            placed.append((-1, "the result of the session is not read: no answer has its words"))
         readings.append(Reading(trajectory, placed))
-    if not readings:
-        raise BadRowError("no assistant message besides the prompt, so no step")
-    return readings
+    beside = [*snapshot.remarks, *conversation.remarks, *log.remarks_on(conversation)]
+    if _is_new(result, readings[-1].trajectory):
+        beside.append((-1, "the result of the session is not read: no answer has its words"))
+    first = readings[0]
+    return [Reading(first.trajectory, [*first.remarks, *beside]), *readings[1:]]
+
+
+def _parts(
+    turns: Sequence[Turn], num_prompt: int, clearings: Sequence[tuple[int, set[str]]]
+) -> Iterator[tuple[list[Turn], int]]:
+    """The turns up to each clearing of results, and the number of them in the prompt.
+
+    The prompt has the results as the agent saw them then.
+    """
+    starts = [num_prompt, *(place for place, _ in clearings if place > num_prompt)]
+    ends = [*starts[1:], len(turns)]
+    has_step = False
+    for start, end in zip(starts, ends, strict=True):
+        is_last = start == starts[-1]
+        if _has_answer(turns[start:end]) or (is_last and not has_step):
+            given = (call_ids for place, call_ids in clearings if place <= start)
+            cleared = set().union(*given)
+            yield [*with_cleared(turns[:start], cleared), *turns[start:end]], start
+            has_step = True
 
 
 def _is_new(result: Mapping[str, Any] | None, trajectory: Trajectory) -> bool:
