@@ -324,7 +324,7 @@ def test_what_a_rewind_left_is_counted(tmp_path: Path) -> None:
     )
     assert said(trajectory) == ["Left.", "On."]
     assert remarks(tmp_path) == [
-        (-1, "2 messages of branches that a rewind left are not read"),
+        (-1, "2 messages of abandoned branches are not read, such as those that a rewind left"),
     ]
 
 
@@ -469,6 +469,7 @@ def test_cleared_results_are_cleared_in_the_prompt_of_what_follows(tmp_path: Pat
     [
         "<command-name>/clear</command-name>\n<command-args></command-args>",
         [{"type": "text", "text": "<command-name>/clear</command-name>"}],
+        "<command-message>new</command-message>\n<command-name>/new</command-name>",
     ],
 )
 def test_clear_begins_a_conversation_also_on_a_line_with_a_parent(

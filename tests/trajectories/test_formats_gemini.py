@@ -11,7 +11,7 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.base import FORMAT
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
-from tests.source_files import detect_format, read_file
+from tests.source_files import detect_format, matches, read_file
 
 Row = dict[str, Any]
 HEADER = {
@@ -71,6 +71,25 @@ def test_contents_are_a_chat_under_every_key(row: Any, tmp_path: Path) -> None:
     first = trajectory.steps[0].response
     assert first.reasoning == "I should look."
     assert [(each.name, each.arguments) for each in first.tool_calls] == [("look", '{"at": 1}')]
+
+
+def test_a_checkpoint_is_read_from_what_the_model_saw(tmp_path: Path) -> None:
+    shown = [{"type": "user", "text": "Look."}, {"type": "tool_group", "tools": [{"name": "x"}]}]
+    call = {"name": "write", "args": {"at": "w"}}
+    trajectory = one(
+        tmp_path,
+        {"history": shown, "clientHistory": CHAT, "toolCall": call, "commitHash": "c"},
+    )
+    assert told(trajectory)[-1] == (["a door"], "A door.")
+
+
+def test_messages_of_other_dialects_with_parts_are_not_contents() -> None:
+    for part in (
+        {"type": "text", "text": "x"},
+        {"part_kind": "user-prompt", "content": "x"},
+        {"content": "x"},
+    ):
+        assert not matches("gemini", [{"role": "user", "parts": [part]}])
 
 
 def test_snake_case_is_the_same(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def _gathered(rows: Iterable[SourceRow | Problem], lines: _Lines) -> Iterator[So
             _add(lines, row.value)
         elif isinstance(row, SourceRow) and is_session(row.value):
             yield row.part(without_notices(row.value))
+        elif isinstance(row, SourceRow) and is_contents(
+            object_or_empty(row.value).get("clientHistory")
+        ):
+            # A checkpoint: its `history` is what the user saw of the same chat.
+            yield row.part({key: row.value[key] for key in row.value if key != "history"})
         else:
             yield row
     if lines.row is not None:

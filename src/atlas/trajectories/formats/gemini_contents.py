@@ -26,6 +26,19 @@ ROLES: dict[str, Role] = {
 }
 CODE = "code_execution"
 CALL_KEYS = frozenset(("id", "name", "args", "partialArgs", "willContinue"))
+PART_KEYS = frozenset(
+    (
+        "text",
+        "functionCall",
+        "functionResponse",
+        "executableCode",
+        "codeExecutionResult",
+        "inlineData",
+        "fileData",
+    )
+)
+# Parts of other dialects have one of them.
+OTHER_KEYS = frozenset(("type", "part_kind", "kind"))
 # They say nothing of what was said.
 PART_METADATA = ("thoughtSignature", "thought_signature", "videoMetadata", "video_metadata")
 CONTENTS_METADATA = tuple(
@@ -45,13 +58,18 @@ CONTENTS_METADATA = tuple(
 
 def is_contents(value: Any) -> bool:
     """Whether a value is a list of contents; parts of other dialects have a type."""
-    if not isinstance(value, list) or not value:
+    first = object_or_empty(value[0]) if isinstance(value, list) and value else {}
+    parts = first.get("parts")
+    if not isinstance(parts, list) or "content" in first:
         return False
-    parts = object_or_empty(value[0]).get("parts")
-    role = value[0].get("role") if isinstance(value[0], dict) else None
-    if not isinstance(parts, list) or not isinstance(role, str | None) or "content" in value[0]:
-        return False
-    return all(isinstance(part, dict) and "type" not in part for part in parts)
+    if not parts:
+        return isinstance(first.get("role"), str)
+    return all(
+        isinstance(part, dict)
+        and not OTHER_KEYS & part.keys()
+        and any(_camel(key) in PART_KEYS for key in part)
+        for part in parts
+    )
 
 
 def turns_of_contents(contents: Sequence[Any]) -> list[Turn]:

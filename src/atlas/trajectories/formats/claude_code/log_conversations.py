@@ -195,7 +195,7 @@ def _path_to_last_leaf(
         for number, text in (
             (
                 sum(line.uuid not in on_path for line in valid),
-                "{} messages of branches that a rewind left are not read",
+                "{} messages of abandoned branches are not read, such as those that a rewind left",
             ),
             (
                 len(spoken) - len(valid),

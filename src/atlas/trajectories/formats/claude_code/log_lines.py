@@ -73,7 +73,7 @@ SYSTEM_NOTICES = (
 # The model of assistant lines that the harness wrote.
 SYNTHETIC = "<synthetic>"
 _CLEAR = re.compile(
-    r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>/clear</command-name>"
+    r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>/(?:clear|reset|new)</command-name>"
 )
 
 
