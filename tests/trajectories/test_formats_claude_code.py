@@ -537,6 +537,17 @@ def test_a_queued_message_without_an_attachment_stands_before_the_next_answer(
             },
             ["/w/a", "one\ntwo"],
         ),
+        (
+            "file",
+            {
+                "filename": "/w/n",
+                "content": {
+                    "type": "notebook",
+                    "file": {"filePath": "/w/n", "cells": [{"source": "1 + 1"}]},
+                },
+            },
+            ["/w/n", '"source": "1 + 1"'],
+        ),
         ("edited_text_file", {"filename": "/w/a", "snippet": "1 one"}, ["/w/a", "1 one"]),
         (
             "hook_additional_context",
@@ -601,14 +612,20 @@ def test_a_snapshot_holds_the_system_prompt_and_the_tools(tmp_path: Path) -> Non
     assert seen(trajectory) == [["Go."]]
 
 
-def test_a_reminder_without_words_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("plan_mode", {"reminderType": "full"}), ("todo_reminder", {"content": []})],
+)
+def test_a_reminder_without_words_is_counted(
+    kind: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
     read_good(
         tmp_path,
         user("a", None, "Go."),
-        attachment("q", "a", "plan_mode", reminderType="full"),
+        attachment("q", "a", kind, **fields),
         agent("d", "q", text("On.")),
     )
-    reason = "the agent saw a reminder of type plan_mode, of which the log holds no words"
+    reason = f"the agent saw a reminder of type {kind}, of which the log holds no words"
     assert remarks(tmp_path) == [(0, reason)]
 
 

@@ -14,7 +14,13 @@ from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 
 # By type: paths of what the agent saw, in order. Fields that are missing are passed over.
 SHOWN: dict[str, tuple[str, ...]] = {
-    "file": ("filename", "content.file.filePath", "content.file.content"),
+    "file": (
+        "filename",
+        "content.file.filePath",
+        "content.file.content",
+        "content.file.cells",
+        "content.file.outputDir",
+    ),
     "already_read_file": ("filename", "content.file.content"),
     "pdf_reference": ("filename",),
     "directory": ("path", "content"),
@@ -75,6 +81,8 @@ WITHOUT_WORDS = (
     "token_usage",
     "verify_plan_reminder",
 )
+# The same where their list is empty.
+EMPTY_REMINDERS = ("todo", "todo_reminder", "task_reminder")
 # The agent saw nothing of them.
 ATTACHED_NOTICES = (
     "command_permissions",

@@ -110,6 +110,7 @@ METADATA = (
     "attachment.isSubAgent",
     "attachment.planExists",
     "attachment.isNew",
+    "attachment.ideName",
     "attachment.lineStart",
     "attachment.lineEnd",
     "attachment.truncated",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from atlas.records import Message
 from atlas.trajectories.formats.claude_code.attachments import (
+    EMPTY_REMINDERS,
     WITHOUT_WORDS,
     content_of_attachment,
 )
@@ -124,7 +125,7 @@ def _seen(line: Line, index: int) -> Iterator[Turn]:
 def _said(line: Line, index: int) -> Iterator[Turn | str]:
     """The turns of an assistant line, results of the service's tools, and remarks."""
     content = line.message.get("content")
-    if not isinstance(content, list):
+    if not isinstance(content, list) or not content:
         yield from read_message({"role": "assistant", "content": content}, index)
         return
     blocks: list[Any] = []
@@ -168,7 +169,7 @@ def _cut(line: Line) -> Iterator[str]:
 
 def _without_words(line: Line) -> Iterator[str]:
     kind = line.attachment.get("type") if line.kind == ATTACHMENT else None
-    if kind in WITHOUT_WORDS and not content_of_attachment(line.fields):
+    if kind in (*WITHOUT_WORDS, *EMPTY_REMINDERS) and not content_of_attachment(line.fields):
         yield f"the agent saw a reminder of type {kind}, of which the log holds no words"
 
 
