@@ -227,6 +227,13 @@ def test_calls_and_thoughts_in_the_content_are_not_read_twice(tmp_path: Path) ->
     assert told(trajectory)[1] == (["a door"], "A door.")
 
 
+def test_a_line_that_other_logs_have_too_is_not_claimed(tmp_path: Path) -> None:
+    assert not matches("gemini", message("1", "user", "Look."))
+    trajectory = one(tmp_path, message("1", "user", "Look."), message("2", "gemini", "A door."))
+    assert told(trajectory) == [(["Look."], "A door.")]
+    assert trajectory.task.id.startswith("chat-")
+
+
 def test_a_rewind_and_a_new_list_of_messages_are_followed_and_counted(tmp_path: Path) -> None:
     trajectory = one(
         tmp_path,

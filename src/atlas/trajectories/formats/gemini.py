@@ -78,8 +78,11 @@ class GeminiFormat:
         self.config = config
 
     def matches(self, row: Any) -> bool:
-        if is_session(row) or is_session_line(row) or is_contents(row):
+        if is_session(row) or is_contents(row):
             return True
+        if is_session_line(row):
+            # Other logs have messages of the other types, with the same keys.
+            return "id" not in row or row.get("type") == "gemini"
         return _contents_of(row) is not None
 
     def read(self, source: SourceFile) -> Iterator[Item]:
