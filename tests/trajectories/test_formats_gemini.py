@@ -124,7 +124,15 @@ def test_the_answer_beside_the_contents_is_the_last_step(tmp_path: Path) -> None
         },
     )
     assert told(trajectory) == [(["Look."], "I look.")]
+    assert remarks(tmp_path) == []
     assert trajectory.tools == ({"type": "function", "function": declaration},)
+
+
+def test_a_system_instruction_and_tools_may_stand_in_the_config(tmp_path: Path) -> None:
+    config = {"systemInstruction": "Be kind.", "tools": [{"googleSearch": {}}], "topK": 3}
+    trajectory = one(tmp_path, {"contents": CHAT, "config": config})
+    assert [each.content for each in trajectory.prompt] == ["Be kind."]
+    assert trajectory.tools == ({"googleSearch": {}},)
 
 
 def test_code_that_the_service_ran_is_a_call_with_an_observation(tmp_path: Path) -> None:

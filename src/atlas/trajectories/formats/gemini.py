@@ -39,6 +39,15 @@ from atlas.trajectories.formats.source_file import SourceFile
 CONTENTS_KEYS = ("contents", "clientHistory", "history", "messages")
 SYSTEM_KEYS = ("systemInstruction", "system_instruction")
 CONFIG_KEYS = ("config", "generationConfig", "generation_config")
+SAMPLING_KEYS = (
+    "topK",
+    "topP",
+    "maxOutputTokens",
+    "candidateCount",
+    "responseMimeType",
+    "thinkingConfig",
+    "seed",
+)
 ANSWER_KEYS = ("candidates", "response")
 
 
@@ -62,7 +71,7 @@ class GeminiFormat:
     metadata = (
         *CONTENTS_METADATA,
         *SESSION_METADATA,
-        *CONFIG_KEYS,
+        *(f"*.{key}" for key in SAMPLING_KEYS),
         "candidates.safetyRatings",
         "candidates.avgLogprobs",
         "response.candidates.safetyRatings",
