@@ -526,6 +526,17 @@ def test_a_queued_message_without_an_attachment_stands_before_the_next_answer(
     assert seen(trajectory) == [["Go."], ["ok", "Stop.", "Now."], ["Thanks."]]
 
 
+def test_a_queued_message_that_nothing_answered_is_seen_last(tmp_path: Path) -> None:
+    [trajectory] = read_good(
+        tmp_path,
+        user("a", None, "Go."),
+        agent("b", "a", text("I go."), id="m1"),
+        queue("enqueue", "Stop."),
+        queue("remove"),
+    )
+    assert [message.content for message in trajectory.final_observation] == ["Stop."]
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"),
     [

@@ -76,14 +76,16 @@ class _Links:
         # By thread, the last compaction; by compaction, the line that what follows is joined to.
         boundaries: dict[Thread, str] = {}
         ends: dict[str, str] = {}
+        kept_by: dict[str, set[str | None]] = {}
         for line in lines:
             if line.is_boundary:
                 boundaries[line.thread] = ends[line.uuid] = line.uuid
                 self.parents[line.uuid] = None
                 self._keep(line)
+                kept_by[line.uuid] = {*self.kept[line.uuid]}
                 continue
             boundary = boundaries.get(line.thread)
-            kept = [] if boundary is None else self.kept[boundary]
+            kept = set[str | None]() if boundary is None else kept_by[boundary]
             if line.clears or (line.is_summary and not self._follows_boundary(line)):
                 self.parents[line.uuid] = None
             elif boundary is not None and line.uuid not in kept:
@@ -98,11 +100,10 @@ class _Links:
         for first in self.lines:
             pending: list[str] = []
             at: str | None = first
-            while at is not None and at not in given and at not in pending[-1:]:
+            while at in self.lines and at not in given:
                 pending.append(at)
                 given.add(at)
                 at = self.parents[at]
-                at = at if at in self.lines else None
             for uuid in reversed(pending):
                 yield self.lines[uuid]
 

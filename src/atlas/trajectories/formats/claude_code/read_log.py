@@ -132,21 +132,32 @@ class _Reader:
             for line in self.log.lines
             if isinstance(line.attachment.get("prompt"), str)
         }
+        absorbed: dict[Thread, deque[tuple[int, SourceRow]]] = {}
         for place, thread, row in self._absorbed:
-            if object_or_empty(row.value).get("content") not in prompts:
-                self._insert(place, thread, row)
+            if row.value.get("content") not in prompts:
+                absorbed.setdefault(thread, deque()).append((place, row))
+        if absorbed:
+            self.log.lines = self._with_queued(absorbed)
 
-    def _insert(self, place: int, thread: Thread, row: SourceRow) -> None:
-        """A queued message before the next answer that began after it was read."""
-        begun: set[str | None] = {None}
-        for index, line in enumerate(self.log.lines):
-            is_answer = line.kind == "assistant" and line.thread == thread and not line.is_hidden
-            if is_answer and line.row.index > place and line.turn_id not in begun - {None}:
-                queued = Line(row, thread, f"queued {row.index}", line.parent or line.uuid, QUEUED)
-                self.log.lines.insert(index, queued)
-                return
-            if is_answer:
-                begun.add(line.turn_id)
+    def _with_queued(self, absorbed: dict[Thread, deque[tuple[int, SourceRow]]]) -> list[Line]:
+        """The lines, with queued messages before the next answer that began after they were read.
+
+        Those after which nothing was answered stand at the end.
+        """
+        made: list[Line] = []
+        begun: set[tuple[Thread, str]] = set()
+        for line in self.log.lines:
+            waiting = absorbed.get(line.thread)
+            if waiting and line.kind == "assistant" and not line.is_hidden:
+                turn = (line.thread, line.turn_id or line.uuid)
+                while turn not in begun and waiting and waiting[0][0] < line.row.index:
+                    row = waiting.popleft()[1]
+                    made.append(_queued(row, line.thread, line.parent or line.uuid))
+                begun.add(turn)
+            made.append(line)
+        for thread, waiting in absorbed.items():
+            made += [_queued(row, thread, self._latest.get(thread)) for _, row in waiting]
+        return made
 
     def _queue(self, row: SourceRow) -> None:
         """A message enters the queue, or leaves it: to the agent, or back to the user."""
@@ -250,3 +261,8 @@ class _Reader:
             return
         reason = f"its uuid occurs before, at {known.row.where}"
         self.log.problems.append(Problem(where=row.where, reason=reason, item=session))
+
+
+def _queued(row: SourceRow, thread: Thread, parent: str | None) -> Line:
+    """A line for what the user wrote while a tool ran."""
+    return Line(row, thread, f"queued {row.index}", parent, QUEUED)
