@@ -19,6 +19,8 @@ from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
 from tests.format_examples import codex
+from tests.format_examples.claude_code import claude_code_file
+from tests.format_examples.gemini import cline_row, gemini_row, qwen_code_file
 from tests.format_examples.nebius import nebius_row
 from tests.format_examples.openhands import openhands_row
 from tests.format_examples.rl import RL_EXAMPLES
@@ -141,32 +143,6 @@ def atif_row(exchanges: Exchanges, number: int) -> dict[str, Any]:
     }
 
 
-def claude_code_file(path: Path, rows: Sequence[Exchanges]) -> None:
-    """A log of several sessions."""
-    lines: list[dict[str, Any]] = []
-    for number, exchanges in enumerate(rows):
-        parent = None
-        for kind, text in [
-            turn for seen, said in exchanges for turn in (("user", seen), ("assistant", said))
-        ]:
-            uuid = f"line-{number}-{len(lines)}"
-            message = {
-                "role": kind,
-                "content": text if kind == "user" else [{"type": "text", "text": text}],
-            }
-            lines.append(
-                {
-                    "type": kind,
-                    "uuid": uuid,
-                    "parentUuid": parent,
-                    "sessionId": f"session-{number}",
-                    "message": message,
-                }
-            )
-            parent = uuid
-    path.write_text("\n".join(map(json.dumps, lines)))
-
-
 def otel_file(path: Path, rows: Sequence[Exchanges]) -> None:
     """An export of several traces, a span for each call, with the whole history in each."""
     spans: list[dict[str, Any]] = []
@@ -241,6 +217,8 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "openhands": openhands_row,
     "nebius": nebius_row,
     "smolagents": smolagents_row,
+    "gemini": gemini_row,
+    "cline": cline_row,
 }
 EXAMPLES |= codex.ROWS
 EXAMPLES |= FORMAT_EXAMPLES
@@ -248,6 +226,7 @@ EXAMPLES |= RL_EXAMPLES
 # Formats whose rows are not trajectories.
 FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
     "claude_code": claude_code_file,
+    "qwen_code": qwen_code_file,
     "otel": otel_file,
     "inspect": inspect_file,
 }

@@ -41,6 +41,10 @@ FORMATS: dict[str, str] = {
     "rllm": "atlas.trajectories.formats.rllm:RLLMFormat",
     "art": "atlas.trajectories.formats.art:ARTFormat",
     "verl": "atlas.trajectories.formats.verl:VerlFormat",
+    "claude_code": "atlas.trajectories.formats.claude_code.session_logs:ClaudeCodeFormat",
+    "gemini": "atlas.trajectories.formats.gemini:GeminiFormat",
+    "qwen_code": "atlas.trajectories.formats.qwen_code:QwenCodeFormat",
+    "cline": "atlas.trajectories.formats.cline:ClineFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

@@ -253,6 +253,17 @@ def is_prompted_completion(row: Any) -> bool:
     )
 
 
+def is_cline(row: Any) -> bool:
+    """Whether a row is a chat of Cline or Roo Code, which looks like a chat in OpenAI's form."""
+    if isinstance(row, dict):
+        return {"agent", "sessionId", "updated_at"} <= row.keys() and isinstance(
+            row.get("messages"), list
+        )
+    return isinstance(row, list) and any(
+        isinstance(one, dict) and {"role", "ts"} <= one.keys() for one in row[:2]
+    )
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that every reader of JSON reads alike."""
     if type(value) is float:

@@ -16,6 +16,7 @@ from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
 from atlas.trajectories.formats.conventions import (
+    is_cline,
     is_mini_swe_agent,
     is_prompted_completion,
     is_simulation,
@@ -23,6 +24,7 @@ from atlas.trajectories.formats.conventions import (
     is_verifiers,
 )
 from atlas.trajectories.formats.conversations import with_default_flags
+from atlas.trajectories.formats.gemini_contents import is_contents
 from atlas.trajectories.formats.goose_parts import is_goose_message
 from atlas.trajectories.formats.item_types import holds_items
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
@@ -46,8 +48,11 @@ class OpenAIFormat(RowFormat):
             is_swe_agent_chat,
             is_prompted_completion,
             is_verifiers,
+            is_cline,
         )
-        is_other = holds_items(messages) or any(map(is_goose_message, messages))
+        is_other = (
+            holds_items(messages) or is_contents(messages) or any(map(is_goose_message, messages))
+        )
         return is_chat and not is_other and not any(claims(row) for claims in others)
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
