@@ -28,7 +28,6 @@ FORMATS: dict[str, str] = {
     "swe_agent": "atlas.trajectories.formats.swe_agent:SWEAgentFormat",
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
-    "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "codex": "atlas.trajectories.formats.codex:CodexFormat",
     "responses": "atlas.trajectories.formats.responses:ResponsesFormat",
     "nemo_gym": "atlas.trajectories.formats.nemo_gym:NeMoGymFormat",
