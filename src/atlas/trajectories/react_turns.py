@@ -1,14 +1,17 @@
 """ReAct turns, "Thought: … Action: …": reads the action, and finds oddities in responses.
 
-Both functions need the response split at every "Action:", which takes most of the time.
+Reading the action and `odd_steps` need the response split at every "Action:", which takes most of
+the time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 THOUGHT, ACTION = "Thought:", "Action:"
+NO_CONTEXT = "the first step has no context"
+WRITTEN_TWICE = "the step has the context and the text of the first: is the history written twice?"
 # The index of a step, and its oddity.
 Remark = tuple[int, str]
 _ACTION_LINE = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
@@ -69,3 +72,29 @@ def odd_steps(
         elif actions_expected and len(pieces[index][1].strip().splitlines()) > 1:
             remarks.append((index, "several lines after 'Action:', the first is taken"))
     return remarks
+
+
+def odd_opening(
+    opening: Sequence[tuple[str, str]],
+    responses: Sequence[str],
+    seen_before: Callable[[int], Sequence[tuple[str, str]]],
+) -> list[Remark]:
+    """Step index and remark if the first step has no context, or if its context comes again.
+
+    Args:
+        opening: roles and texts of what was seen before the first step, the prompt included.
+        responses: the texts of the steps.
+        seen_before: the same of the observation of a step.
+    """
+    if not any(text for _, text in opening):
+        return [(0, NO_CONTEXT)]
+    first = responses[0]
+    if responses.count(first) == 1:
+        return []
+    start = [message for message in seen_before(0) if message[0] != "system"]
+    for index, text in enumerate(responses):
+        if index and start and text == first:
+            seen = [message for message in seen_before(index) if message[0] != "system"]
+            if seen[-len(start) :] == start:
+                return [(index, WRITTEN_TWICE)]
+    return []

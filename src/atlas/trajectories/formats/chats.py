@@ -6,13 +6,22 @@ converted to a record first. A property test checks that both ways give the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from atlas.records import SCHEMA_VERSION, Role, Trajectory
+from atlas.trajectories.formats.answers import (
+    ANSWER_KEYS,
+    REJECTED,
+    REJECTED_KEYS,
+    read_answer,
+    with_answer,
+)
+from atlas.trajectories.formats.calls import has_content
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -25,16 +34,37 @@ from atlas.trajectories.formats.conversations import (
     prompt_length,
     read_tools,
     split_conversation,
+    with_default_flags,
     with_system,
 )
 from atlas.trajectories.formats.messages import ROLES, Turn, read_turns
-from atlas.trajectories.formats.rows import SourceRow
-from atlas.trajectories.react_turns import ACTION, action_in, odd_steps
+from atlas.trajectories.formats.rows import Reading, SourceRow
+from atlas.trajectories.react_turns import ACTION, action_in, odd_opening, odd_steps
 from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
 
-TOOLS_KEYS = ("tools", "functions")
+TOOLS_KEYS = (
+    "tools",
+    "functions",
+    "available_tools",
+    "tool_defs",
+    "tool_schemas",
+    "tool_definitions",
+    "function_definitions",
+    "tools_json",
+    "toolConfig",
+)
+SYSTEM_KEYS = (
+    "system",
+    "system_prompt",
+    "system_message",
+    "systemPrompt",
+    "system_instruction",
+    "systemInstruction",
+)
 # The fields of a row that any chat may have.
-CHAT_KEYS = frozenset(("system", *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
+CHAT_KEYS = frozenset((*SYSTEM_KEYS, *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
+# What stands beside the messages and is no plain field.
+_BESIDE = frozenset((*ANSWER_KEYS, *REJECTED_KEYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +84,8 @@ class ChatForm:
 
 def read_chat(
     row: SourceRow, messages: Sequence[Any], form: ChatForm
-) -> Trajectory | TrajectoryLine:
-    """The trajectory of a row that holds a chat.
+) -> Trajectory | TrajectoryLine | Reading:
+    """The trajectory of a row that holds a chat, and perhaps the answer beside it.
 
     Task, tools, outcome and details come from the other fields of the row.
 
@@ -66,20 +96,33 @@ def read_chat(
     return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
 
 
-def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory:
+def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory | Reading:
     """The trajectory of a row whose messages were read.
 
     Raises:
         BadRowError: the chat has no step, or a field does not hold what its name says.
     """
-    turns = with_system(turns, _system_of(row))
+    fields = row.value if isinstance(row.value, dict) else {}
+    answer, answer_key = read_answer(fields, turns, form.keys)
+    if answer and any(turn.is_trained is False for turn in turns):
+        answer = with_default_flags(answer, True)
+    turns = with_answer(turns, answer) if answer else turns
+    turns = with_system(turns, _system_of(fields))
+    remarks = [(-1, REJECTED) for key in REJECTED_KEYS if has_content(fields.get(key))]
     conversation = split_conversation(turns, prompt_length(turns))
-    return Trajectory(
+    rest = _fields_of_row(row, form, (answer_key or REJECTED_KEYS[0], *REJECTED_KEYS))
+    source = rest["source"]
+    rest["source"] = source.model_copy(
+        update={"details": conversation.add_cut_steps(source.details)}
+    )
+    trajectory = Trajectory(
         prompt=conversation.prompt,
         steps=conversation.steps,
         final_observation=conversation.final_observation,
-        **_fields_of_row(row, form),
+        **rest,
     )
+    remarks += conversation.remarks
+    return Reading(trajectory, remarks) if remarks else trajectory
 
 
 def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> TrajectoryLine | None:
@@ -87,19 +130,10 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
 
     The values are checked here, so no record is needed. Returns None for other messages.
     """
-    who, what = form.keys
-    try:
-        roles = [ROLES[message[who]] for message in messages]
-        texts = [message[what] for message in messages]
-        if {*map(len, messages)} != {2} or {*map(type, texts)} != {str}:
-            return None
-    except (TypeError, KeyError):
+    said = _plain_messages(row, messages, form)
+    if said is None or "assistant" not in said[0]:
         return None
-    system = _system_of(row)
-    if isinstance(system, str) and system and roles[0] != "system":
-        roles, texts = ["system", *roles], [system, *texts]
-    if "assistant" not in roles:
-        return None
+    roles, texts = said
     first = roles.index("assistant")
     if roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first]):
         start = first + 1
@@ -111,6 +145,42 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     fields = _fields_of_row(row, form)
     if fields["tools"]:
         return None
+    return _plain_line(row, form, fields, roles, texts, start, ends)
+
+
+def _plain_messages(
+    row: SourceRow, messages: Sequence[Any], form: ChatForm
+) -> tuple[list[Role], list[str]] | None:
+    """Roles and texts, the system prompt of the row included; None if that is not all."""
+    who, what = form.keys
+    try:
+        roles = [ROLES[message[who]] for message in messages]
+        texts = [message[what] for message in messages]
+        if {*map(len, messages)} != {2} or {*map(type, texts)} != {str}:
+            return None
+    except (TypeError, KeyError):
+        return None
+    given = row.value if isinstance(row.value, dict) else {}
+    if not _BESIDE.isdisjoint(given) or sum(map(given.__contains__, SYSTEM_KEYS)) > 1:
+        return None
+    system = _system_of(given)
+    if system is None:
+        return roles, texts
+    if not isinstance(system, str) or roles[0] == "system":
+        return None
+    return ["system", *roles], [system, *texts]
+
+
+def _plain_line(
+    row: SourceRow,
+    form: ChatForm,
+    fields: dict[str, Any],
+    roles: Sequence[Role],
+    texts: Sequence[str],
+    start: int,
+    ends: Sequence[int],
+) -> TrajectoryLine | None:
+    """The line of a chat whose steps end at `ends`; None if it cannot be written this way."""
     responses = [texts[end] for end in ends]
     pieces = [text.split(ACTION) for text in responses]
     made = [
@@ -155,6 +225,15 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     for role, number in zip(roles, map(len, texts), strict=True):
         characters[role] = characters.get(role, 0) + number
     empty_steps = [index for index, text in enumerate(responses) if not text or text.isspace()]
+    remarks = odd_steps(responses, pieces, empty_steps)
+
+    def seen_before(index: int) -> list[tuple[str, str]]:
+        begin = ends[index - 1] + 1 if index else start
+        return list(zip(roles[begin : ends[index]], texts[begin : ends[index]], strict=True))
+
+    prompt = list(zip(roles[:start], texts[:start], strict=True))
+    if more := odd_opening([*prompt, *seen_before(0)], responses, seen_before):
+        remarks = sorted([*remarks, *more], key=itemgetter(0))
     return TrajectoryLine(
         id=fields["id"],
         line=line,
@@ -166,23 +245,25 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
         row=row.index,
         status=outcome.status,
         num_steps=len(ends),
-        remarks=odd_steps(responses, pieces, empty_steps),
+        remarks=remarks,
         characters=characters,
     )
 
 
-def _system_of(row: SourceRow) -> Any:
-    return row.value.get("system") if isinstance(row.value, dict) else None
+def _system_of(fields: Mapping[str, Any]) -> Any:
+    """The system prompt in a field of the row."""
+    return next((fields[key] for key in SYSTEM_KEYS if has_content(fields.get(key))), None)
 
 
-def _fields_of_row(row: SourceRow, form: ChatForm) -> dict[str, Any]:
+def _fields_of_row(row: SourceRow, form: ChatForm, more_used: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of a trajectory that do not come from messages."""
     fields = row.value if isinstance(row.value, dict) else {}
     digest = row.content_hash
     task = task_of_row(fields, otherwise=f"chat-{digest}")
-    tools_key = next((key for key in TOOLS_KEYS if fields.get(key)), None)
+    tools_key = next((key for key in TOOLS_KEYS if has_content(fields.get(key))), None)
     tools = read_tools(fields[tools_key]) if tools_key else ()
-    details = details_of_row(fields, form.used if tools is not None else form.used - {*TOOLS_KEYS})
+    used = form.used if tools is not None else form.used - {*TOOLS_KEYS}
+    details = details_of_row(fields, used.union(more_used))
     return {
         "id": task.id if task.id == f"chat-{digest}" else f"{task.id}-{digest}",
         "task": task,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from atlas.records import Problem, Source, Trajectory
 from atlas.trajectories.formats.decoding import content_hash
-from atlas.trajectories.trajectory_lines import TrajectoryLine
+from atlas.trajectories.react_turns import Remark
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 # What a format finds. A line stands for a trajectory of which no record had to be made.
 Item = Trajectory | TrajectoryLine | Problem
@@ -53,6 +54,13 @@ class SourceRow:
         )
 
 
+class Reading(NamedTuple):
+    """A trajectory, with remarks of its format on what was left out; index -1 is all of it."""
+
+    trajectory: Trajectory
+    remarks: Sequence[Remark] = ()
+
+
 class BadRowError(Exception):
     """A row that is not a trajectory; `convert_rows` catches it and adds the place of the row."""
 
@@ -79,7 +87,10 @@ def convert_rows(
             continue
         try:
             made = convert(row)
-            if isinstance(made, (TrajectoryLine, Trajectory)):
+            if isinstance(made, Reading):
+                line = line_of(made.trajectory)
+                yield line._replace(remarks=sorted([*line.remarks, *made.remarks]))
+            elif isinstance(made, (TrajectoryLine, Trajectory)):
                 yield made
             else:
                 yield from made
