@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from atlas.records import SCHEMA_VERSION, Role, Trajectory
+from atlas.trajectories.formats.accounting import unread_fields
 from atlas.trajectories.formats.answers import (
     ANSWER_KEYS,
     REJECTED,
@@ -75,11 +76,13 @@ class ChatForm:
         name: of the format.
         keys: the keys for role and content of a message.
         used: fields of the row that become a part of the trajectory.
+        metadata: paths of the format that are metadata.
     """
 
     name: str
     keys: tuple[str, str]
     used: frozenset[str]
+    metadata: tuple[str, ...] = ()
 
 
 def read_chat(
@@ -131,7 +134,8 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     The values are checked here, so no record is needed. Returns None for other messages.
     """
     said = _plain_messages(row, messages, form)
-    if said is None or "assistant" not in said[0]:
+    unread = _unread_beside_messages(row, form)
+    if said is None or unread is None or "assistant" not in said[0]:
         return None
     roles, texts = said
     first = roles.index("assistant")
@@ -142,10 +146,8 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     ends = [index for index in range(start, len(roles)) if roles[index] == "assistant"]
     if not ends:
         return None
-    fields = _fields_of_row(row, form)
-    if fields["tools"]:
-        return None
-    return _plain_line(row, form, fields, roles, texts, start, ends)
+    line = _plain_line(row, form, roles, texts, start, ends)
+    return line and line._replace(unread=unread)
 
 
 def _plain_messages(
@@ -160,27 +162,37 @@ def _plain_messages(
             return None
     except (TypeError, KeyError):
         return None
-    given = row.value if isinstance(row.value, dict) else {}
-    if not _BESIDE.isdisjoint(given) or sum(map(given.__contains__, SYSTEM_KEYS)) > 1:
-        return None
-    system = _system_of(given)
-    if system is None:
+    system = _system_of(row.value) if isinstance(row.value, dict) else None
+    if system is None or (roles[0] == "system" and system == texts[0]):
         return roles, texts
     if not isinstance(system, str) or roles[0] == "system":
         return None
     return ["system", *roles], [system, *texts]
 
 
+def _unread_beside_messages(row: SourceRow, form: ChatForm) -> tuple[str, ...] | None:
+    """The unread paths of a plain chat; None if other fields may hold content too."""
+    fields = row.value if isinstance(row.value, dict) else {}
+    # Of the fields of a chat, only one may hold messages, and one a system prompt.
+    if len(fields.keys() & (form.used - CHAT_KEYS)) > 1 or not _BESIDE.isdisjoint(fields):
+        return None
+    if sum(map(fields.__contains__, SYSTEM_KEYS)) > 1:
+        return None
+    if any(has_content(fields.get(key)) for key in TOOLS_KEYS):
+        return None
+    return unread_fields(fields, form.used, form.metadata)
+
+
 def _plain_line(
     row: SourceRow,
     form: ChatForm,
-    fields: dict[str, Any],
     roles: Sequence[Role],
     texts: Sequence[str],
     start: int,
     ends: Sequence[int],
 ) -> TrajectoryLine | None:
     """The line of a chat whose steps end at `ends`; None if it cannot be written this way."""
+    fields = _fields_of_row(row, form)
     responses = [texts[end] for end in ends]
     pieces = [text.split(ACTION) for text in responses]
     made = [
