@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 THOUGHT, ACTION = "Thought:", "Action:"
 NO_CONTEXT = "the first step has no context"
-WRITTEN_TWICE = "the step has the context and the text of the first: is the history written twice?"
+WRITTEN_TWICE = "the history is written twice"
 # The index of a step, and its oddity.
 Remark = tuple[int, str]
+# Role and text of a message.
+Seen = tuple[str, str]
 _ACTION_LINE = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
 
 
@@ -75,26 +78,50 @@ def odd_steps(
 
 
 def odd_opening(
-    opening: Sequence[tuple[str, str]],
+    opening: Sequence[Seen],
     responses: Sequence[str],
-    seen_before: Callable[[int], Sequence[tuple[str, str]]],
+    seen_before: Callable[[int], Sequence[Seen]],
 ) -> list[Remark]:
-    """Step index and remark if the first step has no context, or if its context comes again.
+    """Step index and remark if the first step has no context, or if the history comes again.
+
+    Logs of requests repeat the history in each of them. It comes again where a step is like the
+    first, with the system prompt before it, or with the same steps after it as after the first.
 
     Args:
-        opening: roles and texts of what was seen before the first step, the prompt included.
+        opening: what was seen before the first step, the prompt included.
         responses: the texts of the steps.
-        seen_before: the same of the observation of a step.
+        seen_before: the observation of a step.
     """
     if not any(text for _, text in opening):
         return [(0, NO_CONTEXT)]
     first = responses[0]
     if responses.count(first) == 1:
         return []
-    start = [message for message in seen_before(0) if message[0] != "system"]
-    for index, text in enumerate(responses):
-        if index and start and text == first:
-            seen = [message for message in seen_before(index) if message[0] != "system"]
-            if seen[-len(start) :] == start:
-                return [(index, WRITTEN_TWICE)]
+    seen_first, of_system = _without_system(seen_before(0)), [*filter(_is_system, opening)]
+    starts = [0]
+    for index in range(1, len(responses)):
+        if responses[index] != first:
+            continue
+        seen = seen_before(index)
+        if not seen_first or _without_system(seen)[-len(seen_first) :] != seen_first:
+            continue
+        if of_system and of_system == [*filter(_is_system, seen)]:
+            return [(index, WRITTEN_TWICE)]
+        starts.append(index)
+    for start, again in pairwise(starts):
+        length = again - start
+        if length == 1 or again + length > len(responses):
+            continue
+        if responses[start:again] == responses[again : again + length] and all(
+            seen_before(start + at) == seen_before(again + at) for at in range(1, length)
+        ):
+            return [(again, WRITTEN_TWICE)]
     return []
+
+
+def _is_system(message: Seen) -> bool:
+    return message[0] == "system"
+
+
+def _without_system(messages: Sequence[Seen]) -> list[Seen]:
+    return [message for message in messages if not _is_system(message)]

@@ -38,7 +38,7 @@ from atlas.trajectories.formats.conversations import (
     with_default_flags,
     with_system,
 )
-from atlas.trajectories.formats.messages import ROLES, Turn, read_turns
+from atlas.trajectories.formats.messages import MESSAGE_METADATA, ROLES, Turn, read_turns
 from atlas.trajectories.formats.rows import Reading, SourceRow
 from atlas.trajectories.react_turns import ACTION, action_in, odd_opening, odd_steps
 from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
@@ -64,6 +64,7 @@ SYSTEM_KEYS = (
 )
 # The fields of a row that any chat may have.
 CHAT_KEYS = frozenset((*SYSTEM_KEYS, *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
+CHAT_METADATA = (*MESSAGE_METADATA, *REJECTED_KEYS, "*.metadata.userVisible", "*.agentVisible")
 # What stands beside the messages and is no plain field.
 _BESIDE = frozenset((*ANSWER_KEYS, *REJECTED_KEYS))
 

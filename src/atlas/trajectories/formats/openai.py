@@ -17,7 +17,13 @@ from atlas.records import Trajectory
 from atlas.trajectories.formats.answers import ANSWER_KEYS
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.calls import decode_nested, has_content
-from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
+from atlas.trajectories.formats.chats import (
+    CHAT_KEYS,
+    CHAT_METADATA,
+    ChatForm,
+    chat_trajectory,
+    read_chat,
+)
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
 from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
@@ -29,11 +35,15 @@ MESSAGE_KEYS = ("messages", "conversations", "conversation")
 PROMPT_KEY = "prompt"
 # A whole conversation where there is no prompt.
 CHOSEN_KEY = "chosen"
-FORM = ChatForm("openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, (PROMPT_KEY,)))
+FORM = ChatForm(
+    "openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, (PROMPT_KEY,)), CHAT_METADATA
+)
 
 
 class OpenAIFormat(RowFormat):
     """Reads chats in OpenAI's messages, JSON or JSON Lines."""
+
+    metadata = FORM.metadata
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
