@@ -18,6 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples import chats
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -234,6 +235,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "swe_agent": swe_agent_row,
     "atif": atif_row,
 }
+EXAMPLES |= chats.ROWS
 EXAMPLES |= FORMAT_EXAMPLES
 # Formats whose rows are not trajectories.
 FILES: dict[str, Callable[[Path, Sequence[Exchanges]], None]] = {
@@ -281,7 +283,7 @@ def test_every_format_has_an_example() -> None:
     assert not EXAMPLES.keys() & FILES.keys()
 
 
-@every_row_format
+@for_each(EXAMPLES.keys() - chats.ROWS)
 @pytest.mark.parametrize("lines", [False, True])
 @given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -72,9 +72,15 @@ def odd_steps(
             remarks.append((index, "several 'Action:' in one response, the last is taken"))
         elif actions_expected and not number:
             remarks.append((index, "no 'Action:' where most steps have one"))
-        elif actions_expected and len(pieces[index][1].strip().splitlines()) > 1:
+        elif actions_expected and _has_more_lines(pieces[index][1]):
             remarks.append((index, "several lines after 'Action:', the first is taken"))
     return remarks
+
+
+def _has_more_lines(action: str) -> bool:
+    """Whether lines follow that are neither the action nor its input."""
+    lines = action.strip().splitlines()
+    return len(lines) > 1 and not lines[1].lstrip().startswith("Action Input:")
 
 
 def odd_opening(

@@ -36,7 +36,8 @@ MAX_SCANNED = 4_000_000_000
 # Further unread leaves of content say nothing new about a row.
 MAX_CONTENT_LEAVES = 5
 MAX_KEY = 60
-_TAG = re.compile(r"<[^<>\n]{1,80}>")
+# Marks of a text format: tags, and the number of an observation.
+_TAG = re.compile(r"<[^<>\n]{1,80}>|(?<=Observation)[^\S\n]*\d+(?=:)")
 _WORD = re.compile(r"\w+")
 
 
