@@ -12,8 +12,9 @@ from typing import Any
 
 from atlas.records import Message
 from atlas.trajectories.formats.calls import decode_nested, has_content
-from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, Turn, join_generations, read_turns
+from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.turns import Turn, join_generations
 
 # An answer under these keys is always one of the model.
 SURE_KEYS = ("response", "completion", "choices", "chosen")
