@@ -17,11 +17,11 @@ from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.formats.turns import Turn, join_generations
 
 # An answer under these keys is always one of the model.
-SURE_KEYS = ("response", "completion", "choices", "chosen")
+SURE_KEYS = ("response", "completion", "choices", "chosen", "chosen_messages")
 # These may also hold something else, where the messages end with an answer.
 OTHER_KEYS = ("output", "generation", "model_output", "assistant_response", "chosen_response")
 ANSWER_KEYS = (*SURE_KEYS, *OTHER_KEYS)
-REJECTED_KEYS = ("rejected", "rejected_response", "rejected_responses")
+REJECTED_KEYS = ("rejected", "rejected_messages", "rejected_response", "rejected_responses")
 REJECTED = "the rejected answer is left out"
 
 

@@ -34,7 +34,7 @@ MESSAGE_KEYS = ("messages", "conversations", "conversation")
 # What the model was given; its answer stands beside it.
 PROMPT_KEY = "prompt"
 # A whole conversation where there is no prompt.
-CHOSEN_KEY = "chosen"
+CHOSEN_KEYS = ("chosen", "chosen_messages")
 FORM = ChatForm(
     "openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, (PROMPT_KEY,)), CHAT_METADATA
 )
@@ -75,6 +75,7 @@ def _messages_of(row: Any) -> list[Any]:
     prompt = decode_nested(row.get(PROMPT_KEY))
     if isinstance(prompt, list) and any(has_content(row.get(key)) for key in ANSWER_KEYS):
         return prompt
-    if not has_content(prompt) and isinstance(row.get(CHOSEN_KEY), list):
-        return [*row[CHOSEN_KEY]]
-    return []
+    chosen: list[Any] = next(
+        (row[key] for key in CHOSEN_KEYS if isinstance(row.get(key), list)), []
+    )
+    return [] if has_content(prompt) else [*chosen]

@@ -63,6 +63,10 @@ MEDIA = {
     "document": "document",
     "media": "media",
 }
+# Where media stand in a part: bytes, or what refers to them.
+MEDIA_FIELDS = frozenset(
+    ("value", "url", "uri", "path", "data", "bytes", "base64", "file_id", "fileId", "file_data")
+)
 TEXT_KEYS = ("text", "value", "content")
 
 

@@ -157,6 +157,9 @@ class Content:
 
     def _take_calls(self, part: Mapping[str, Any]) -> None:
         """Usually one; the JSON text under `value` may hold several."""
+        if any(has_content(part.get(key)) for key in ("result", "output")):
+            self._take_both(part)
+            return
         inner = decode_nested(part.get("value"))
         calls = inner if isinstance(inner, list) else [part]
         self._open().calls += [read_tool_call(call, self._index) for call in calls]
