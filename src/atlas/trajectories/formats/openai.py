@@ -44,6 +44,8 @@ class OpenAIFormat(RowFormat):
     """Reads chats in OpenAI's messages, JSON or JSON Lines."""
 
     metadata = FORM.metadata
+    # Some tables hold the messages again, as a template writes them.
+    parsed = (PROMPT_KEY, "output")
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
