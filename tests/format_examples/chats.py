@@ -22,7 +22,7 @@ def react_row(exchanges: list[tuple[str, str]], number: int) -> dict[str, Any]:
         f"Thought {at}: {said!r}\nAction {at}: go[{at}]\nObservation {at}: {seen!r}"
         for at, (seen, said) in enumerate(exchanges, start=1)
     ]
-    return {"id": number, "text": "\n".join(["Question: where to?", *steps])}
+    return {"id": number, "question": "Where to?", "text": "\n".join(steps)}
 
 
 ROWS = {"xlam": xlam_row, "react": react_row}

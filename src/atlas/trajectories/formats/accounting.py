@@ -28,7 +28,7 @@ from atlas.trajectories.formats.metadata import (
     RESULT_KEYS,
     SPEAKERS,
 )
-from atlas.trajectories.formats.part_kinds import MEDIA_FIELDS, kind_of
+from atlas.trajectories.formats.part_kinds import left_out_of
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.trajectory_lines import line_of
 
@@ -264,9 +264,9 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
 
 def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
     """The fields of an object that are not metadata."""
-    is_media = at.expected == "content" and kind_of(at.value) == "media"
+    left_out = left_out_of(at.value) if at.expected == "content" else ()
     for name, child in at.value.items():
-        if child is None or child == "" or (is_media and name in MEDIA_FIELDS):
+        if child is None or child == "" or name in left_out:
             continue
         key = _key(name)
         path = f"{at.path}.{key}" if at.path else key

@@ -79,12 +79,7 @@ CUT_SHORT = (
 SPLIT = "one message held a call, its result and what came after: it became several turns"
 # Leaves of messages in any format that are left out with a remark, or that say nothing.
 MESSAGE_METADATA = (
-    *("*.content.data", "*.parts.data", "*.thinking_blocks.data", "*.reasoning_details.data"),
-    *("*.content.encrypted_content", "*.redactedContent", "*.reasoning_details.format"),
-    *("*.content.sourceId", "*.content.url", "*.content.title", "*.content.citations"),
-    *("*.parts.sourceId", "*.parts.url", "*.parts.title", "*.content.source.media_type"),
-    *("*.content.source.url", "*.content.source.data", "*.content.source.bytes"),
-    *("*.content.mediaType", "*.parts.mediaType", "*.content.mimeType", "*.content.file"),
+    *("*.redactedContent", "*.content.citations", "*.reasoning_details.format"),
     *("*.toolResult.isError", "*.value.isError", "*.providerMetadata", "*.content.state"),
     *("*.parts.state", "*.toolInvocations.state", "*.toolInvocation.state"),
     *("*.audio.data", "*.audio.expires_at", "*.reasoning.effort"),

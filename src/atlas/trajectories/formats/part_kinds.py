@@ -63,10 +63,19 @@ MEDIA = {
     "document": "document",
     "media": "media",
 }
-# Where media stand in a part: bytes, or what refers to them.
-MEDIA_FIELDS = frozenset(
-    ("value", "url", "uri", "path", "data", "bytes", "base64", "file_id", "fileId", "file_data")
-)
+# The fields of a part that its reader leaves out: bytes, or what refers to them; sources.
+LEFT_OUT: dict[Kind, frozenset[str]] = {
+    "media": frozenset(
+        (
+            *("value", "url", "uri", "path", "data", "bytes", "base64", "format", "detail"),
+            *("filename", "file", "file_id", "fileId", "file_data", "fileData", "source"),
+            *("image", "audio", "video", "image_url", "media_type", "mediaType", "mimeType"),
+            *("mime_type", "title"),
+        )
+    ),
+    "source": frozenset(("url", "title", "sourceId", "sourceType", "filename", "mediaType")),
+    "hidden": frozenset(("data", "encrypted_content", "format")),
+}
 TEXT_KEYS = ("text", "value", "content")
 
 
@@ -77,6 +86,14 @@ def text_of_document(part: Mapping[str, Any]) -> str | None:
         text = source.get("data")
         return text if isinstance(text, str) else None
     return None
+
+
+def left_out_of(part: Any) -> frozenset[str]:
+    """The fields that are known to be left out of a part."""
+    kind = kind_of(part)
+    if kind is None or (kind == "media" and text_of_document(part) is not None):
+        return frozenset()
+    return LEFT_OUT.get(kind, frozenset())
 
 
 def marker(part: Mapping[str, Any]) -> str:
