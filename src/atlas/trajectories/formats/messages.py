@@ -83,6 +83,8 @@ MESSAGE_METADATA = (
     *("*.toolResult.isError", "*.value.isError", "*.providerMetadata", "*.content.state"),
     *("*.parts.state", "*.toolInvocations.state", "*.toolInvocation.state"),
     *("*.audio.data", "*.audio.expires_at", "*.reasoning.effort"),
+    *("*.source.data", "*.source.bytes", "*.source.url", "*.source.media_type"),
+    *("*.file.file_data", "*.file.filename", "*.fileData.fileUri", "*.fileData.mimeType"),
 )
 # Many at once take half the time of one by one.
 _messages = TypeAdapter(list[Message]).validate_python

@@ -68,9 +68,8 @@ LEFT_OUT: dict[Kind, frozenset[str]] = {
     "media": frozenset(
         (
             *("value", "url", "uri", "path", "data", "bytes", "base64", "format", "detail"),
-            *("filename", "file", "file_id", "fileId", "file_data", "fileData", "source"),
-            *("image", "audio", "video", "image_url", "media_type", "mediaType", "mimeType"),
-            *("mime_type", "title"),
+            *("filename", "file_id", "fileId", "file_data", "image", "audio", "video"),
+            *("image_url", "media_type", "mediaType", "mimeType", "mime_type", "title"),
         )
     ),
     "source": frozenset(("url", "title", "sourceId", "sourceType", "filename", "mediaType")),
