@@ -195,6 +195,9 @@ class Content:
 
     def _take_media(self, part: Mapping[str, Any]) -> None:
         text = text_of_document(part)
+        source = part.get("source")
+        if text is None and isinstance(source, dict) and source.get("type") == "text":
+            self._refuse(part)
         if text is not None:
             self._open().text += text
         elif self._role == "assistant":
