@@ -1,4 +1,4 @@
-"""Calls and their results: which belong together, and which stand alone.
+"""Calls and their results: which belong together, and which have no partner.
 
 A result belongs to the call with its id, else to the next call of its name, else to the next call.
 """

@@ -30,7 +30,7 @@ def read_answer(
 ) -> tuple[list[Turn], str | None]:
     """The turns of the answer beside the messages, and the field it was read from.
 
-    No turns if there is no answer, or if the messages end with it.
+    No turns if an answer is missing, or if the messages end with it.
 
     Args:
         turns: of the messages.

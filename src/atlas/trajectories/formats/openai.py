@@ -33,7 +33,7 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 # What the model was given; its answer stands beside it.
 PROMPT_KEY = "prompt"
-# A whole conversation where there is no prompt.
+# A whole conversation if the row has no prompt.
 CHOSEN_KEYS = ("chosen", "chosen_messages")
 FORM = ChatForm(
     "openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, (PROMPT_KEY,)), CHAT_METADATA

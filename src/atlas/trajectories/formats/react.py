@@ -40,7 +40,7 @@ _LABEL = re.compile(
 )
 
 
-class Said(NamedTuple):
+class Stretch(NamedTuple):
     """A stretch of the text, and the action in it."""
 
     role: Role
@@ -66,7 +66,7 @@ class ReActFormat(RowFormat):
             )
         text = row.value if isinstance(row.value, str) else row.value[key]
         asked = [] if isinstance(row.value, str) else _asked(row.value, text)
-        said = [*(Said("user", each) for each in asked), *_said(text, bool(asked))]
+        said = [*(Stretch("user", each) for each in asked), *_said(text, bool(asked))]
         turns = [Turn(Message(role=each.role, content=each.text)) for each in said]
         # The text was read here, not as an answer beside messages.
         rest = (
@@ -111,7 +111,7 @@ def _asked(row: Mapping[str, Any], text: str) -> list[str]:
     return [each for each in given if isinstance(each, str) and each.strip() and each not in text]
 
 
-def _said(text: str, is_asked_before: bool) -> Iterator[Said]:
+def _said(text: str, is_asked_before: bool) -> Iterator[Stretch]:
     """The stretches of a transcript in order.
 
     Args:
@@ -130,18 +130,18 @@ def _said(text: str, is_asked_before: bool) -> Iterator[Said]:
     if not is_thought:
         begin = marks[0].start()
         if preface := text[:begin].strip():
-            yield Said("user", preface)
+            yield Stretch("user", preface)
     while marks:
         if marks[0]["label"] == "Observation":
             seen = marks.pop(0)
             begin = marks[0].start() if marks else len(text)
-            yield Said("user", text[seen.end() : begin].strip())
+            yield Stretch("user", text[seen.end() : begin].strip())
             continue
         num_marks = _marks_of_step(marks)
         end = marks[num_marks].start() if num_marks < len(marks) else len(text)
         acting = (mark.end() for mark in marks[:num_marks] if mark["label"] == "Action")
         action = next((text[at:end].strip() for at in acting), None)
-        yield Said("assistant", text[begin:end].strip(), action or None)
+        yield Stretch("assistant", text[begin:end].strip(), action or None)
         marks, begin = marks[num_marks:], end
 
 
