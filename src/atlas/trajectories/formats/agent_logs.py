@@ -10,7 +10,39 @@ from atlas.records import Outcome, Problem, Source, Task, Trajectory
 from atlas.trajectories.formats.conversations import split_conversation
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.rows import BadRowError, printable
+from atlas.trajectories.formats.rows import BadRowError, Reading, printable
+
+
+def build_reading(
+    turns: Sequence[Turn],
+    prompt_length: int,
+    *,
+    task: Task,
+    digest: str,
+    outcome: Outcome,
+    source: Source,
+    tools: tuple[dict[str, Any], ...] = (),
+) -> Reading:
+    """The trajectory of a conversation whose first `prompt_length` turns are its prompt.
+
+    Its id is that of the task and `digest`, the hash of what it was read from.
+
+    Raises:
+        BadRowError: no assistant turn follows the prompt.
+    """
+    parts = split_conversation(turns, prompt_length)
+    details = parts.add_cut_steps(source.details)
+    trajectory = Trajectory(
+        id=task.id if task.id.endswith(f"-{digest}") else f"{task.id}-{digest}",
+        task=task,
+        prompt=parts.prompt,
+        tools=tools,
+        steps=parts.steps,
+        final_observation=parts.final_observation,
+        outcome=outcome,
+        source=source.model_copy(update={"details": details}),
+    )
+    return Reading(trajectory, parts.remarks)
 
 
 def build_trajectory(
@@ -23,24 +55,16 @@ def build_trajectory(
     source: Source,
     tools: tuple[dict[str, Any], ...] = (),
 ) -> Trajectory:
-    """The trajectory of a conversation whose first `prompt_length` turns are its prompt.
-
-    Its id is that of the task and `digest`, the hash of what it was read from.
-
-    Raises:
-        BadRowError: no assistant turn follows the prompt.
-    """
-    parts = split_conversation(turns, prompt_length)
-    return Trajectory(
-        id=task.id if task.id.endswith(f"-{digest}") else f"{task.id}-{digest}",
+    """The same without the remarks: for formats whose messages leave nothing out."""
+    return build_reading(
+        turns,
+        prompt_length,
         task=task,
-        prompt=parts.prompt,
-        tools=tools,
-        steps=parts.steps,
-        final_observation=parts.final_observation,
+        digest=digest,
         outcome=outcome,
         source=source,
-    )
+        tools=tools,
+    ).trajectory
 
 
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:

@@ -46,7 +46,7 @@ HIDDEN = "reasoning that only the service can read is left out"
 def read_reasoning(message: Mapping[str, Any], said: str, index: int) -> tuple[str | None, bool]:
     """The reasoning of a message, and whether some of it is hidden.
 
-    The first field with a text counts. A `thought` that stands in the text is not a field of its own:
+    The first field with a text counts. A `thought` that stands in the text is not read again: some
     agents write it there.
 
     Args:

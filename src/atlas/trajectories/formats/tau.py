@@ -14,15 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
+from atlas.records import Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.agent_logs import build_reading, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
-from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
 # calls in a row are a failure of the agent, not a crash.
@@ -56,7 +56,7 @@ class TauFormat(RowFormat):
                 return True
         return is_simulation(row)
 
-    def convert(self, row: SourceRow) -> Trajectory | Iterable[Item]:
+    def convert(self, row: SourceRow) -> Reading | Iterable[Item]:
         fields = object_or_empty(row.value)
         if "traj" in fields:
             return _tau_trajectory(row)
@@ -68,7 +68,7 @@ class TauFormat(RowFormat):
         return _tau2_trajectory(row, {}, {})
 
 
-def _tau_trajectory(row: SourceRow) -> Trajectory:
+def _tau_trajectory(row: SourceRow) -> Reading:
     fields, info = row.value, object_or_empty(row.value.get("info"))
     broke = f"the run broke: {info['error']!s:.200}" if info.get("error") else None
     if not isinstance(fields["traj"], list) or not fields["traj"]:
@@ -85,7 +85,7 @@ def _tau_trajectory(row: SourceRow) -> Trajectory:
         fields.get("task_id"),
         goal=object_or_empty(info.get("task")).get("instruction"),
     )
-    return build_trajectory(
+    return build_reading(
         turns,
         num_leading_system(turns),
         task=task,
@@ -111,7 +111,7 @@ def _simulations(row: SourceRow) -> Iterator[Item]:
 
 def _tau2_trajectory(
     row: SourceRow, info: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
-) -> Trajectory:
+) -> Reading:
     fields = object_or_empty(row.value)
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -139,7 +139,7 @@ def _tau2_trajectory(
         seed=fields.get("seed"),
     )
     reward = object_or_empty(fields.get("reward_info")).get("reward")
-    return build_trajectory(
+    return build_reading(
         turns,
         # The prompt consists of the messages before the user's: the policy and the canned greeting.
         num_leading_system(turns) + _is_greeting(messages[0]),
