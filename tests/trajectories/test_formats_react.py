@@ -85,6 +85,12 @@ def test_examples_before_the_last_task_are_seen_and_not_made(tmp_path: Path) -> 
     )
 
 
+def test_different_transcripts_have_different_ids(tmp_path: Path) -> None:
+    first = read_good(tmp_path, STEPS)
+    assert first.id != read_good(tmp_path, STEPS.replace("Oslo", "Bergen")).id
+    assert first.id == read_good(tmp_path, STEPS).id
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from atlas.records import Message, Role, Trajectory
@@ -74,7 +75,8 @@ class ReActFormat(RowFormat):
             if isinstance(row.value, dict)
             else {}
         )
-        made = chat_trajectory(row.part(rest), turns, FORM)
+        beside = replace(row, value=rest, known_hash=row.content_hash)
+        made = chat_trajectory(beside, turns, FORM)
         reading = made if isinstance(made, Reading) else Reading(made)
         steps = reading.trajectory.steps
         actions = [each.action for each in said if each.role == "assistant"][-len(steps) :]
