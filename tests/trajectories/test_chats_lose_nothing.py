@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.source_files import detect_format
 from tests.trajectories.test_formats_chats import (
     CALL_PARTS,
     CALLS,
@@ -19,6 +17,7 @@ from tests.trajectories.test_formats_chats import (
     SCHEMA,
     USER,
     calling,
+    format_of,
     result,
 )
 
@@ -86,5 +85,4 @@ ROWS: dict[str, Any] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_no_spelling_of_a_chat_loses_content_in_silence(name: str, tmp_path: Path) -> None:
     path = tmp_path / "row.jsonl"
-    path.write_text(json.dumps(ROWS[name]) + "\n")
-    assert law._silent_losses(detect_format(path), [ROWS[name]], path) == []
+    assert law._silent_losses(format_of(ROWS[name]), [ROWS[name]], path) == []

@@ -13,7 +13,6 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import base
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
-from tests.source_files import detect_format
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "import_cases"
 USER = {"role": "user", "content": "Go."}
@@ -33,12 +32,18 @@ def result(id_: str | None, content: Any = "7", **fields: Any) -> dict[str, Any]
     return {"role": "tool", "tool_call_id": id_, "content": content, **fields}
 
 
+def format_of(row: Any) -> str:
+    """Named, since some spellings are also those of an agent that has a format of its own."""
+    if isinstance(row, dict) and not {"query", "conversations"}.isdisjoint(row):
+        return "xlam" if "query" in row else "sharegpt"
+    return "openai"
+
+
 def read(tmp_path: Path, row: Any) -> TrajectoryLine | Problem:
     path = tmp_path / "file.jsonl"
     path.write_text(json.dumps(row) + "\n")
-    name = detect_format(path)
     with SourceFile(path) as source:
-        [item] = base.FORMAT.make(Choice(name)).read(source)
+        [item] = base.FORMAT.make(Choice(format_of(row))).read(source)
     assert not isinstance(item, Trajectory)
     return item
 
