@@ -18,7 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
-from tests.format_examples import codex
+from tests.format_examples import chats, codex
 from tests.format_examples.claude_code import claude_code_file
 from tests.format_examples.gemini import cline_row, gemini_row, qwen_code_file
 from tests.format_examples.nebius import nebius_row
@@ -221,6 +221,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "cline": cline_row,
 }
 EXAMPLES |= codex.ROWS
+EXAMPLES |= chats.ROWS
 EXAMPLES |= FORMAT_EXAMPLES
 EXAMPLES |= RL_EXAMPLES
 # Formats whose rows are not trajectories.
@@ -271,7 +272,7 @@ def test_every_format_has_an_example() -> None:
     assert not EXAMPLES.keys() & FILES.keys()
 
 
-@every_row_format
+@for_each(EXAMPLES.keys() - chats.ROWS)
 @pytest.mark.parametrize("lines", [False, True])
 @given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

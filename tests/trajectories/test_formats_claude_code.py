@@ -243,7 +243,7 @@ def test_a_damaged_line_is_a_problem_and_the_conversation_goes_on_behind_it(tmp_
     ("lines", "where", "reason"),
     [
         ([user("a", None, "Go.")], "row 0", "no step"),
-        ([user("a", None, "Go."), agent("b", "a", call(7, x=1))], "row 1 (line 2)", "id is 7"),
+        ([user("a", None, "Go."), agent("b", "a", call([7], x=1))], "row 1 (line 2)", "id is [7]"),
         (
             [{**user("a", None, "Go."), "message": None}],
             "row 0",

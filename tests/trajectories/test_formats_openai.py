@@ -208,17 +208,18 @@ def test_calls_that_are_no_json_stay_the_text_of_the_turn(tmp_path: Path) -> Non
         ({"content": [{"type": "output_text", "text": "go"}, " on"]}, "go on", None),
         (
             {"content": [{"type": "text", "text": "see "}, {"type": "image_url", "image_url": {}}]},
-            "see [image]",
+            "see ",
             None,
         ),
         (
             {"content": [{"type": "input_audio"}, {"type": "video"}, {"type": "file"}]},
-            "[audio][video][file]",
+            "",
             None,
         ),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", None),
         ({"content": None, "refusal": "No."}, "No.", None),
-        ({"content": None, "audio": {"id": "a"}}, "[audio]", None),
+        ({"content": None, "audio": {"id": "a"}}, "", None),
+        ({"content": None, "audio": {"id": "a", "transcript": "Go."}}, "Go.", None),
         (
             {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "go"}]},
             "go",
@@ -229,7 +230,7 @@ def test_calls_that_are_no_json_stay_the_text_of_the_turn(tmp_path: Path) -> Non
         ({"content": "<think>hm</think>go"}, "<think>hm</think>go", None),
     ],
 )
-def test_every_part_of_a_message_is_kept_or_marked(
+def test_every_part_of_an_answer_is_kept_and_media_leave_no_marker(
     tmp_path: Path, message: dict[str, Any], content: str, reasoning: str | None
 ) -> None:
     response = read_good(tmp_path, [USER, {"role": "assistant", **message}]).steps[0].response
@@ -425,9 +426,9 @@ def test_the_row_names_its_task_and_its_plain_fields_are_kept(tmp_path: Path) ->
         ([USER, {**AGENT, "tool_calls": {"a": 1}}], "message 1", "tool_calls are a list"),
         ([USER, {**AGENT, "tool_calls": [{"id": "c"}]}], "message 1", "no function name"),
         (
-            [USER, {**AGENT, "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}],
+            [USER, {**AGENT, "tool_calls": [{"function": {"name": "f", "arguments": 1}}]}],
             "message 1",
-            "arguments of tool call 'f' are [1]",
+            "arguments of tool call 'f' are 1",
         ),
         ({"messages": [USER, AGENT], "reward": "high"}, "row 0", "reward is 'high'"),
         ({"messages": [USER, AGENT], "reward": 10**400}, "row 0", "reward is"),

@@ -1,16 +1,22 @@
 """ReAct turns, "Thought: … Action: …": reads the action, and finds oddities in responses.
 
-Both functions need the response split at every "Action:", which takes most of the time.
+Reading the action and `odd_steps` need the response split at every "Action:", which takes most of
+the time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 THOUGHT, ACTION = "Thought:", "Action:"
+NO_CONTEXT = "the first step has no context"
+WRITTEN_TWICE = "the history is written twice"
 # The index of a step, and its oddity.
 Remark = tuple[int, str]
+# Role and text of a message.
+Seen = tuple[str, str]
 _ACTION_LINE = re.compile(r"Action:[^\S\n]*\n*[^\S\n]*([^\n]*)")
 
 
@@ -66,6 +72,62 @@ def odd_steps(
             remarks.append((index, "several 'Action:' in one response, the last is taken"))
         elif actions_expected and not number:
             remarks.append((index, "no 'Action:' where most steps have one"))
-        elif actions_expected and len(pieces[index][1].strip().splitlines()) > 1:
+        elif actions_expected and _has_more_lines(pieces[index][1]):
             remarks.append((index, "several lines after 'Action:', the first is taken"))
     return remarks
+
+
+def _has_more_lines(action: str) -> bool:
+    """Whether lines follow that are neither the action nor its input."""
+    lines = action.strip().splitlines()
+    return len(lines) > 1 and not lines[1].lstrip().startswith("Action Input:")
+
+
+def odd_opening(
+    opening: Sequence[Seen],
+    responses: Sequence[str],
+    seen_before: Callable[[int], Sequence[Seen]],
+) -> list[Remark]:
+    """Step index and remark if the first step has no context, or if the history comes again.
+
+    Logs of requests repeat the history in each of them. It comes again where a step is like the
+    first, with the system prompt before it, or with the same steps after it as after the first.
+
+    Args:
+        opening: what was seen before the first step, the prompt included.
+        responses: the texts of the steps.
+        seen_before: the observation of a step.
+    """
+    if not any(text for _, text in opening):
+        return [(0, NO_CONTEXT)]
+    first = responses[0]
+    if responses.count(first) == 1:
+        return []
+    seen_first, of_system = _without_system(seen_before(0)), [*filter(_is_system, opening)]
+    starts = [0]
+    for index in range(1, len(responses)):
+        if responses[index] != first:
+            continue
+        seen = seen_before(index)
+        if not seen_first or _without_system(seen)[-len(seen_first) :] != seen_first:
+            continue
+        if of_system and of_system == [*filter(_is_system, seen)]:
+            return [(index, WRITTEN_TWICE)]
+        starts.append(index)
+    for start, again in pairwise(starts):
+        length = again - start
+        if length == 1 or again + length > len(responses):
+            continue
+        if responses[start:again] == responses[again : again + length] and all(
+            seen_before(start + at) == seen_before(again + at) for at in range(1, length)
+        ):
+            return [(again, WRITTEN_TWICE)]
+    return []
+
+
+def _is_system(message: Seen) -> bool:
+    return message[0] == "system"
+
+
+def _without_system(messages: Sequence[Seen]) -> list[Seen]:
+    return [message for message in messages if not _is_system(message)]

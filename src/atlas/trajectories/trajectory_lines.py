@@ -7,14 +7,18 @@ saves time.
 from __future__ import annotations
 
 import math
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import orjson
 
-from atlas.records import SCHEMA_VERSION, Message, OutcomeStatus, Role, Trajectory
+from atlas.records import CUT_STEPS, SCHEMA_VERSION, Message, OutcomeStatus, Role, Trajectory
 from atlas.store.record_files import to_json
-from atlas.trajectories.react_turns import ACTION, Remark, odd_steps
+from atlas.trajectories.call_results import odd_calls
+from atlas.trajectories.react_turns import ACTION, Remark, odd_opening, odd_steps
+
+CUT = "the answer was cut by length"
 
 # Of a record: orjson writes them in the order of the record.
 fields_of = attrgetter("__dict__")
@@ -64,10 +68,13 @@ def line_of(trajectory: Trajectory) -> TrajectoryLine:
         and not (response.reasoning or "").strip()
     ]
     characters: dict[Role, int] = {}
+    any_calls = False
     # Access to an attribute of a pydantic model is three times slower than access to its fields.
     for fields in map(fields_of, _messages(trajectory)):
         number = len(fields["content"]) + len(fields["reasoning"] or "")
-        number += sum(len(call.name) + len(call.arguments) for call in fields["tool_calls"])
+        if calls := fields["tool_calls"]:
+            number += sum(len(call.name) + len(call.arguments) for call in calls)
+        any_calls = any_calls or bool(calls) or fields["tool_call_id"] is not None
         characters[fields["role"]] = characters.get(fields["role"], 0) + number
     return TrajectoryLine(
         id=trajectory.id,
@@ -80,9 +87,41 @@ def line_of(trajectory: Trajectory) -> TrajectoryLine:
         row=source.row,
         status=trajectory.outcome.status,
         num_steps=len(texts),
-        remarks=odd_steps(texts, [text.split(ACTION) for text in texts], empty_steps),
+        remarks=_remarks(trajectory, texts, empty_steps, any_calls),
         characters=characters,
     )
+
+
+def _remarks(
+    trajectory: Trajectory, texts: Sequence[str], empty_steps: Sequence[int], any_calls: bool
+) -> list[Remark]:
+    """What is odd about the steps, in their order."""
+    remarks = odd_steps(texts, [text.split(ACTION) for text in texts], empty_steps)
+    if not texts:
+        return remarks
+    steps = trajectory.steps
+
+    def seen_before(index: int) -> list[tuple[str, str]]:
+        return [(message.role, message.content) for message in steps[index].observation]
+
+    prompt = [(message.role, message.content) for message in trajectory.prompt]
+    more = odd_opening([*prompt, *seen_before(0)], texts, seen_before)
+    if any_calls:
+        more += odd_calls(_in_place(trajectory))
+    cut = trajectory.source.details.get(CUT_STEPS)
+    if isinstance(cut, list):
+        more += [(at, CUT) for at in cut if type(at) is int and 0 <= at < len(texts)]
+    return sorted([*remarks, *more], key=itemgetter(0)) if more else remarks
+
+
+def _in_place(trajectory: Trajectory) -> Iterator[tuple[int, Message]]:
+    """Every message, with the step that it answers or was seen before; -1 for the prompt."""
+    yield from ((-1, message) for message in trajectory.prompt)
+    for index, step in enumerate(trajectory.steps):
+        yield from ((index, message) for message in step.observation)
+        yield index, step.response
+    last = len(trajectory.steps) - 1
+    yield from ((last, message) for message in trajectory.final_observation)
 
 
 def _messages(trajectory: Trajectory) -> list[Message]:

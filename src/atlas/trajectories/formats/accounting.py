@@ -31,6 +31,7 @@ from atlas.trajectories.formats.metadata import (
     RESULT_KEYS,
     SPEAKERS,
 )
+from atlas.trajectories.formats.part_kinds import left_out_of
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.trajectory_lines import line_of
 
@@ -39,7 +40,8 @@ MAX_SCANNED = 4_000_000_000
 # Further unread leaves of content say nothing new about a row.
 MAX_CONTENT_LEAVES = 5
 MAX_KEY = 60
-_TAG = re.compile(r"<[^<>\n]{1,80}>")
+# Marks of a text format: tags, and the number of an observation.
+_TAG = re.compile(r"<[^<>\n]{1,80}>|(?<=Observation)[^\S\n]*\d+(?=:)")
 _WORD = re.compile(r"\w+")
 
 
@@ -273,8 +275,9 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
 
 def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
     """The fields of an object that may have to be carried over."""
+    left_out = left_out_of(at.value) if at.expected == "content" else ()
     for name, child in at.value.items():
-        if child is None or child == "":
+        if child is None or child == "" or name in left_out:
             continue
         key = _key(name)
         path = f"{at.path}.{key}" if at.path else key
@@ -354,7 +357,7 @@ def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
     if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
         return True
     if not isinstance(value, str):
-        return carried.has_value(value, is_content)
+        return carried.has_value(value, at.expected in ("content", "values"))
     if at.path in rules.parsed:
         return carried.has_words(value)
     return not value.strip() or carried.has_text(value, is_content)

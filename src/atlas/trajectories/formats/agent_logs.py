@@ -10,10 +10,45 @@ from atlas.records import Outcome, Problem, Source, Task, Trajectory
 from atlas.trajectories.formats.conversations import split_conversation
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.rows import BadRowError, printable
+from atlas.trajectories.formats.rows import BadRowError, Reading, printable
 
 # Readers of JSON refuse more than 128 to 255 levels.
 MAX_LEVELS = 100
+
+
+def build_reading(
+    turns: Sequence[Turn],
+    prompt_length: int,
+    *,
+    task: Task,
+    digest: str,
+    outcome: Outcome,
+    source: Source,
+    tools: tuple[dict[str, Any], ...] = (),
+) -> Reading:
+    """The trajectory of a conversation whose first `prompt_length` turns are its prompt.
+
+    Its id is that of the task and `digest`, the hash of what it was read from.
+
+    Raises:
+        BadRowError: no assistant turn follows the prompt, or a field is nested too deeply for a
+            record that others can read.
+    """
+    if _is_deep([*tools, source.details]):
+        raise BadRowError("not usable: nested too deeply")
+    parts = split_conversation(turns, prompt_length)
+    details = parts.add_cut_steps(source.details)
+    trajectory = Trajectory(
+        id=task.id if task.id.endswith(f"-{digest}") else f"{task.id}-{digest}",
+        task=task,
+        prompt=parts.prompt,
+        tools=tools,
+        steps=parts.steps,
+        final_observation=parts.final_observation,
+        outcome=outcome,
+        source=source.model_copy(update={"details": details}),
+    )
+    return Reading(trajectory, parts.remarks)
 
 
 def build_trajectory(
@@ -26,27 +61,16 @@ def build_trajectory(
     source: Source,
     tools: tuple[dict[str, Any], ...] = (),
 ) -> Trajectory:
-    """The trajectory of a conversation whose first `prompt_length` turns are its prompt.
-
-    Its id is that of the task and `digest`, the hash of what it was read from.
-
-    Raises:
-        BadRowError: no assistant turn follows the prompt, or a field is nested too deeply for a
-            record that others can read.
-    """
-    if _is_deep([*tools, source.details]):
-        raise BadRowError("not usable: nested too deeply")
-    parts = split_conversation(turns, prompt_length)
-    return Trajectory(
-        id=task.id if task.id.endswith(f"-{digest}") else f"{task.id}-{digest}",
+    """The same without the remarks: for formats whose messages leave nothing out."""
+    return build_reading(
+        turns,
+        prompt_length,
         task=task,
-        prompt=parts.prompt,
-        tools=tools,
-        steps=parts.steps,
-        final_observation=parts.final_observation,
+        digest=digest,
         outcome=outcome,
         source=source,
-    )
+        tools=tools,
+    ).trajectory
 
 
 def _is_deep(value: Any) -> bool:

@@ -24,6 +24,8 @@ FORMATS: dict[str, str] = {
     "agenttraj": "atlas.trajectories.formats.agenttraj:AgentTrajFormat",
     "openai": "atlas.trajectories.formats.openai:OpenAIFormat",
     "sharegpt": "atlas.trajectories.formats.sharegpt:ShareGPTFormat",
+    "xlam": "atlas.trajectories.formats.xlam:XLAMFormat",
+    "react": "atlas.trajectories.formats.react:ReActFormat",
     "tau": "atlas.trajectories.formats.tau:TauFormat",
     "swe_agent": "atlas.trajectories.formats.swe_agent:SWEAgentFormat",
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",

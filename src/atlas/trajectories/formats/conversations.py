@@ -13,11 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from atlas.records import Annotation, Message, Step, ToolCall
+from atlas.records import CUT_STEPS, Annotation, Message, Step, ToolCall
+from atlas.trajectories.call_results import pair_results
+from atlas.trajectories.formats.calls import decode_nested, has_content
 from atlas.trajectories.formats.conventions import is_acknowledgement
-from atlas.trajectories.formats.messages import Turn, decode_nested
+from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
-from atlas.trajectories.react_turns import parse_action
+from atlas.trajectories.react_turns import Remark, parse_action
 
 OUTCOME_KEYS = ("success", "reward")
 # Validating many at once takes half the time.
@@ -26,11 +28,22 @@ _steps = TypeAdapter(tuple[Step, ...]).validate_python
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The three parts of a trajectory that its messages make up."""
+    """The three parts of a trajectory that its messages make up.
+
+    Attributes:
+        remarks: what is known to be left out, with the step it belongs to.
+        cut_steps: steps whose response reached the limit of tokens.
+    """
 
     prompt: tuple[Message, ...]
     steps: tuple[Step, ...]
     final_observation: tuple[Message, ...]
+    remarks: tuple[Remark, ...] = ()
+    cut_steps: tuple[int, ...] = ()
+
+    def add_cut_steps(self, details: dict[str, Any]) -> dict[str, Any]:
+        """The details of a source, with the steps that were cut."""
+        return {**details, CUT_STEPS: [*self.cut_steps]} if self.cut_steps else details
 
 
 def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversation:
@@ -43,11 +56,18 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     flags: list[bool | None] = []
     observation: list[Message] = []
     calls: tuple[ToolCall, ...] = ()
-    for message, is_trained, _ in turns[prompt_length:]:
+    remarks: list[Remark] = []
+    cut_steps: list[int] = []
+    for turn in turns[prompt_length:]:
+        message, is_trained = turn.message, turn.is_trained
+        if turn.remarks:
+            remarks += ((len(steps), remark) for remark in turn.remarks)
+        if turn.is_cut:
+            cut_steps.append(len(steps))
         if message.role != "assistant":
             observation.append(message)
             continue
-        seen = _in_call_order(observation, calls) if len(calls) > 1 else observation
+        seen = in_call_order(observation, calls) if len(calls) > 1 else observation
         steps.append(
             {"observation": seen, "response": message, "action": parse_action(message.content)}
         )
@@ -58,7 +78,9 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
     return Conversation(
         prompt=tuple(turn.message for turn in turns[:prompt_length]),
         steps=_steps(_annotated(steps, flags)),
-        final_observation=_in_call_order(observation, calls),
+        final_observation=in_call_order(observation, calls),
+        remarks=tuple((min(index, len(steps) - 1), remark) for index, remark in remarks),
+        cut_steps=tuple(cut_steps),
     )
 
 
@@ -80,11 +102,19 @@ def num_leading_system(turns: Sequence[Turn]) -> int:
     return len(turns)
 
 
-def with_system(turns: Sequence[Turn], text: Any) -> Sequence[Turn]:
-    """The turns after the system prompt in a field of the row, unless they open with one."""
-    if not isinstance(text, str) or not text or (turns and turns[0].message.role == "system"):
+def with_system(turns: Sequence[Turn], given: Any) -> Sequence[Turn]:
+    """The turns after the system prompt in a field of the row, unless they open with one.
+
+    Raises:
+        BadRowError: the field holds something else than a text or parts.
+    """
+    if not has_content(given) or (turns and turns[0].message.role == "system"):
         return turns
-    return [Turn(Message(role="system", content=text)), *turns]
+    if not isinstance(given, str | list | dict):
+        return turns
+    if isinstance(given, dict) and "content" in given:
+        given = given["content"]
+    return [*read_message({"role": "system", "content": given}, 0), *turns]
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
@@ -95,38 +125,40 @@ def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...] | None:
-    """Tool schemas as they came, from a list or its JSON text; None for anything else."""
-    tools = decode_nested(value) if value else []
-    tools = [tools] if isinstance(tools, dict) else tools
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    """Tool schemas as they came; None for anything else.
+
+    From a list of objects or JSON texts, one object, an object that holds the list, an object of
+    schemas by name, or the JSON text of one of these. A tool of which only the name is known is
+    `{"name": …}`.
+    """
+    tools = decode_nested(value) if has_content(value) else []
+    if isinstance(tools, dict):
+        tools = _tools_of_object(tools)
+    if not isinstance(tools, list):
+        return None
+    tools = [decode_nested(tool) for tool in tools]
+    if all(isinstance(tool, str) for tool in tools):
+        tools = [{"name": tool} for tool in tools]
+    if not all(isinstance(tool, dict) for tool in tools):
         return None
     return tuple(tools)
 
 
-def _in_call_order(
-    observation: Sequence[Message], calls: Sequence[ToolCall]
-) -> tuple[Message, ...]:
+def in_call_order(observation: Sequence[Message], calls: Sequence[ToolCall]) -> tuple[Message, ...]:
     """The messages, with the answers to the last step's calls in the order of the calls.
 
     All other messages keep their places.
     """
     if len(calls) < 2:
         return tuple(observation)
-    rank: dict[str | None, int] = {}
-    for position, call in enumerate(calls):
-        rank.setdefault(call.id, position)
-    rank.pop(None, None)
-    places = [
-        index
-        for index, message in enumerate(observation)
-        if message.role == "tool" and message.tool_call_id in rank
-    ]
-    answers = sorted(
-        (observation[index] for index in places), key=lambda message: rank[message.tool_call_id]
-    )
+    results = [index for index, message in enumerate(observation) if message.role == "tool"]
+    found = [(observation[at].tool_call_id, observation[at].name) for at in results]
+    pairs = pair_results(found, [(call.id, call.name) for call in calls])
+    places = [at for at, place in zip(results, pairs, strict=True) if place is not None]
+    ranks = [place for place in pairs if place is not None]
     ordered = list(observation)
-    for index, answer in zip(places, answers, strict=True):
-        ordered[index] = answer
+    for at, (_, source) in zip(places, sorted(zip(ranks, places, strict=True)), strict=True):
+        ordered[at] = observation[source]
     return tuple(ordered)
 
 
@@ -143,6 +175,18 @@ def _annotated(
         {**step, "annotation": Annotation() if flag is False else Annotation(score=1.0)}
         for step, flag in zip(steps, flags, strict=True)
     ]
+
+
+def _tools_of_object(tools: dict[str, Any]) -> list[Any]:
+    """The list in an object, the schemas that it holds by name, or the one that it is."""
+    if isinstance(tools.get("tools"), list):
+        return list(tools["tools"])
+    [first, *others] = tools.values() or [None]
+    if isinstance(first, list) and not others:
+        return first
+    if "function" in tools or not all(isinstance(tool, dict) for tool in (first, *others)):
+        return [tools]
+    return [tool if "name" in tool else {"name": name, **tool} for name, tool in tools.items()]
 
 
 def _acknowledges(message: Message) -> bool:

@@ -38,4 +38,7 @@ def read_one_message(role: Role, content: Any, index: int, **fields: Any) -> Mes
     Raises:
         BadRowError: the content or a field is not what it should be.
     """
-    return next(read_message({"role": role, "content": content, **fields}, index)).message
+    turns = list(read_message({"role": role, "content": content, **fields}, index))
+    if len(turns) > 1:
+        raise BadRowError("one message holds a call and its result, expected them apart", index)
+    return turns[0].message

@@ -1,20 +1,34 @@
 """Chat messages: `decoded message -> turns` with text, reasoning, tool calls and training flag.
 
-All variants in chat data are read here: calls under `tool_calls`, `function_call` or content parts,
-arguments as text or object, and results with the role tool, function or observation.
+All variants in chat data are read here: calls under `tool_calls`, `function_call` or content parts
+(`calls`, `parts`), reasoning under any key (`reasoning`), and results with the role tool, function
+or observation.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from atlas.records import Message, Role, ToolCall
+from atlas.trajectories.formats.calls import (
+    decode_nested,
+    has_content,
+    is_named_call,
+    read_id,
+    read_tool_call,
+)
+from atlas.trajectories.formats.parts import Content, Said
+from atlas.trajectories.formats.reasoning import HIDDEN, REASONING_KEYS, read_reasoning
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.turns import Turn, join_generations
 
+# Readers of formats need them with messages.
+__all__ = ["REASONING_KEYS", "Turn", "decode_nested", "read_tool_call"]
+
+# Compared without case, with "_" for "-".
 ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -24,46 +38,62 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
+    "ai": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "agent": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
+    "environment": "tool",
     "ipython": "tool",
     "function_response": "tool",
+    "function_result": "tool",
     "tool_response": "tool",
+    "tool_result": "tool",
+    "toolresult": "tool",
+    "tool_output": "tool",
 }
 ROLE_AND_CONTENT = ("role", "content")
 # An assistant turn whose content is the JSON of its calls.
-CALL_ROLES = ("function_call", "tool_call")
+CALL_ROLES = ("function_call", "tool_call", "tool_calls", "tool_use")
 FLAG_KEYS = ("weight", "loss", "train", "trainable")
-REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+CALLS_KEYS = ("tool_calls", "toolCalls", "function_calls")
 CALLS_ARE_A_LIST = "tool_calls are a list and may only stand on assistant messages"
-TEXT_PARTS = ("text", "input_text", "output_text")
-PART_NAMES = {
-    "image_url": "image",
-    "input_image": "image",
-    "input_audio": "audio",
-    "audio_url": "audio",
-    "video_url": "video",
-}
+# The result in a message of a tool without content.
+RESULT_KEYS = ("output", "result", "response", "observation")
+RESULT_ID_KEYS = ("tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "call_id", "callId")
+FINISH_KEYS = ("finish_reason", "finishReason", "stop_reason", "stopReason")
+# Reasons for an end at a limit, compared without case.
+CUT_SHORT = (
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "max_length",
+    "max_completion_tokens",
+    "model_length",
+    "model_context_window_exceeded",
+    "token_limit",
+    "incomplete",
+)
+SPLIT = "one message held a call, its result and what came after: it became several turns"
+# Leaves of messages in any format that are left out with a remark, or that say nothing.
+MESSAGE_METADATA = (
+    *("*.redactedContent", "*.content.citations", "*.reasoning_details.format"),
+    *("*.toolResult.isError", "*.value.isError", "*.providerMetadata", "*.content.state"),
+    *("*.parts.state", "*.toolInvocations.state", "*.toolInvocation.state"),
+    *("*.audio.data", "*.audio.expires_at", "*.reasoning.effort"),
+    *("*.source.data", "*.source.bytes", "*.source.url", "*.source.media_type"),
+    *("*.file.file_data", "*.file.filename", "*.fileData.fileUri", "*.fileData.mimeType"),
+)
 # Many at once take half the time of one by one.
 _messages = TypeAdapter(list[Message]).validate_python
-
-
-class Turn(NamedTuple):
-    """A message with the source's training flag, None where it has none.
-
-    `is_call` if it came as a turn that holds only calls.
-    """
-
-    message: Message
-    is_trained: bool | None = None
-    is_call: bool = False
 
 
 def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -> list[Turn]:
     """The turns of a conversation, under `keys` who spoke and what.
 
-    A turn of calls after an assistant turn is merged into that turn.
+    Messages that tell one generation are one turn (`join_generations` says which).
 
     Raises:
         BadRowError: something is not a message; the error names which.
@@ -84,182 +114,128 @@ def read_turns(given: Sequence[Any], keys: tuple[str, str] = ROLE_AND_CONTENT) -
                 continue
         turns += map(Turn, _messages(plain))
         plain = []
-        for turn in read_message(message, index, keys):
-            if turn.is_call and turns and turns[-1].message.role == "assistant":
-                turns[-1] = _joined(turns[-1], turn)
-            else:
-                turns.append(turn)
+        turns += read_message(message, index, keys)
     turns += map(Turn, _messages(plain))
-    return turns
+    return join_generations(turns)
 
 
 def read_message(
     given: Any, index: int, keys: tuple[str, str] = ROLE_AND_CONTENT
 ) -> Iterator[Turn]:
-    """One message as a turn; several turns where a user message holds tool results."""
+    """One message as a turn.
+
+    Several turns where it holds tool results: a user's results come before the text, and what an
+    assistant wrote after a result is another turn.
+    """
     if not isinstance(given, dict):
         raise BadRowError(
             f"{given!r:.60} is not a message, expected an object with '{keys[0]}' and '{keys[1]}'",
             index,
         )
     name, role = _role(given.get(keys[0]), index)
-    content = given.get(keys[1])
     flag = _flag(given, index)
-    calls = _tool_calls(given, index)
+    calls, is_legacy = _tool_calls(given, index)
     if calls and role != "assistant":
         raise BadRowError(CALLS_ARE_A_LIST, index)
-    if name in CALL_ROLES and (found := _calls_in_text(content)):
-        yield Turn(Message(role="assistant", tool_calls=(*calls, *found)), flag, is_call=True)
+    if name in CALL_ROLES and (found := _calls_of_role(given, given.get(keys[1]), index)):
+        reasoning, hides = read_reasoning(given, "", index)
+        message = Message(role="assistant", reasoning=reasoning, tool_calls=(*calls, *found))
+        yield Turn(message, flag, True, (HIDDEN,) if hides else (), _is_cut(given))
         return
-    parts = _Parts(given, content, role, index)
+    content = Content(_content(given, keys[1], role), role, index)
+    content.add_invocations(given.get("toolInvocations"))
+    _add_other_text(given, content)
+    first = content.said[0]
+    reasoning, hides = read_reasoning(given, first.text, index)
     if keys[1] not in given and not (
-        parts.text or calls or any(given.get(key) for key in REASONING_KEYS)
+        calls or reasoning or hides or content.remarks or not first.is_empty
     ):
         raise BadRowError(
             f"no '{keys[1]}', expected the text of the message "
             f"(its keys: {', '.join(map(str, given))[:80]})",
             index,
         )
-    for result in parts.results:
-        yield Turn(result)
-    if parts.results and not parts.text:
+    if role == "assistant":
+        first.reasoning = first.reasoning or reasoning
+        if hides:
+            content.remarks.append(HIDDEN)
+        _add_calls(content.said, calls)
+        is_call = is_legacy and not (first.text.strip() or first.reasoning)
+        yield from _assistant_turns(given, content, flag, is_call, index)
         return
-    yield Turn(
-        Message(
-            role=role,
-            content=parts.text,
-            reasoning=_optional_text(given, REASONING_KEYS, index)
-            if parts.reasoning is None
-            else parts.reasoning,
-            tool_calls=(*calls, *parts.calls),
-            tool_call_id=_optional_text(given, ("tool_call_id", "call_id"), index),
-            name=_optional_text(given, ("name",), index),
-        ),
-        flag,
+    yield from map(Turn, content.results)
+    if content.results and not first.text:
+        return
+    message = Message(
+        role=role,
+        content=first.text,
+        reasoning=reasoning,
+        tool_call_id=read_id(given, RESULT_ID_KEYS, index),
+        name=_name(given, index),
     )
+    yield Turn(message, flag, remarks=tuple(dict.fromkeys(content.remarks)))
 
 
-def read_tool_call(call: Any, index: int) -> ToolCall:
-    """A tool call in one of its spellings.
-
-    `{"id", "function": {"name", "arguments"}}`, the same without the inner object, or `{"name",
-    "input"}` of a custom tool.
-    """
-    given = call if isinstance(call, dict) else {}
-    function = next(
-        (given[key] for key in ("function", "custom") if isinstance(given.get(key), dict)), given
-    )
-    if not isinstance(function.get("name"), str):
-        raise BadRowError(
-            "a tool call has no function name, expected {'id', 'function': {'name', 'arguments'}}",
-            index,
+def _assistant_turns(
+    given: Mapping[str, Any], content: Content, flag: bool | None, is_call: bool, index: int
+) -> Iterator[Turn]:
+    """The stretches of an assistant's message, each with the results of its calls."""
+    stretches = [said for said in content.said if not said.is_empty] or content.said[:1]
+    spoken = [said for said in stretches if said.text or said.reasoning or said.calls]
+    remarks = tuple(dict.fromkeys(content.remarks))
+    if len(spoken) > 1:
+        remarks += (SPLIT,)
+    is_cut = _is_cut(given)
+    last = (spoken or stretches)[-1]
+    name = _name(given, index)
+    for said in stretches:
+        if not said.is_empty and said not in spoken:
+            yield from map(Turn, said.results)
+            continue
+        message = Message(
+            role="assistant",
+            content=said.text,
+            reasoning=said.reasoning,
+            tool_calls=tuple(said.calls),
+            name=name,
         )
-    arguments = next(
-        (
-            function[key]
-            for key in ("arguments", "parameters", "input")
-            if function.get(key) is not None
-        ),
-        "{}",
-    )
-    if isinstance(arguments, dict):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    if not isinstance(arguments, str):
-        raise BadRowError(
-            f"the arguments of tool call {function['name']!r:.60} are {arguments!r:.60}, "
-            "expected a JSON text or an object",
-            index,
-        )
-    return ToolCall(
-        id=_optional_text(given, ("id",), index), name=function["name"], arguments=arguments
-    )
+        yield Turn(message, flag, is_call, remarks, is_cut and said is last)
+        remarks = ()
+        yield from map(Turn, said.results)
 
 
-def decode_nested(value: Any) -> Any:
-    """A JSON text as its value; anything else, and a text that is not JSON, as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        decoded = json.loads(value, parse_constant=_refuse_constant)
-        # Raises for half of a surrogate pair, which no record can hold.
-        json.dumps(decoded, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return value
-    return decoded
+def _content(given: Mapping[str, Any], key: str, role: Role) -> Any:
+    """The content, or what stands in its place."""
+    content = given.get(key)
+    if has_content(content):
+        return content
+    if isinstance(given.get("parts"), list):
+        return given["parts"]
+    if role == "tool" and content is None:
+        return next((given[other] for other in RESULT_KEYS if given.get(other) is not None), None)
+    return content
 
 
-class _Parts:
-    """The content of a message: text, calls, results, reasoning; markers such as `[image]`."""
-
-    def __init__(self, given: Mapping[str, Any], content: Any, role: Role, index: int) -> None:
-        self.calls: list[ToolCall] = []
-        self.results: list[Message] = []
-        self.reasoning: str | None = None
-        self.text = ""
-        if isinstance(content, list):
-            self.text = "".join(self._part(part, role, index) for part in content)
-        elif isinstance(content, str):
-            self.text = content
-        elif isinstance(content, dict) and role == "tool":
-            self.text = json.dumps(content, ensure_ascii=False)
-        elif content is not None:
-            raise BadRowError(
-                f"content is {content!r:.60}, expected a text or a list of parts", index
-            )
-        if not self.text and isinstance(given.get("refusal"), str):
-            self.text = given["refusal"]
-        if not self.text and isinstance(given.get("audio"), dict):
-            self.text = "[audio]"
-
-    def _part(self, part: Any, role: Role, index: int) -> str:
-        if isinstance(part, str):
-            return part
-        if not isinstance(part, dict):
-            raise BadRowError(
-                f"content has a part {part!r:.60}, expected a text or an object with 'type'", index
-            )
-        kind = part.get("type")
-        if kind in (*TEXT_PARTS, None) and isinstance(part.get("text"), str):
-            return str(part["text"])
-        if kind == "refusal" and isinstance(part.get("refusal"), str):
-            return str(part["refusal"])
-        if self._takes(part, kind, role, index):
-            return ""
-        if not isinstance(kind, str) or kind in TEXT_PARTS:
-            raise BadRowError(
-                f"content has a part of type {kind!r:.60} without text, expected a 'text' in it",
-                index,
-            )
-        return f"[{PART_NAMES.get(kind, kind)}]"
-
-    def _takes(self, part: Mapping[str, Any], kind: Any, role: Role, index: int) -> bool:
-        """Whether the part is reasoning, a call or a result, which is kept beside the text."""
-        if kind in ("thinking", "reasoning") and role == "assistant":
-            texts = (part.get(key) for key in ("thinking", "reasoning", "text"))
-            thought = next((text for text in texts if isinstance(text, str)), "")
-            self.reasoning = (self.reasoning or "") + thought
-        elif kind == "tool_use" and role == "assistant":
-            self.calls.append(read_tool_call(part, index))
-        elif kind == "tool_result" and role == "user":
-            content = _Parts({}, part.get("content"), "tool", index).text
-            id_ = _optional_text(part, ("tool_use_id",), index)
-            self.results.append(Message(role="tool", content=content, tool_call_id=id_))
-        else:
-            return False
-        return True
+def _add_other_text(given: Mapping[str, Any], content: Content) -> None:
+    """The text of an answer that refuses, or that was spoken, if other text is missing."""
+    said = content.said[0]
+    if not said.text and isinstance(given.get("refusal"), str):
+        said.text = given["refusal"]
+    if not said.text and isinstance(given.get("audio"), dict):
+        transcript = given["audio"].get("transcript")
+        content.add_spoken(transcript if isinstance(transcript, str) else None)
 
 
-def _joined(first: Turn, second: Turn) -> Turn:
-    message = first.message.model_copy(
-        update={"tool_calls": (*first.message.tool_calls, *second.message.tool_calls)}
-    )
-    flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
-    return Turn(message, any(flags) if flags else None, is_call=first.is_call)
+def _add_calls(stretches: list[Said], calls: Sequence[ToolCall]) -> None:
+    """Calls beside the content, unless they stand in it too."""
+    known = {call.id for said in stretches for call in said.calls if call.id is not None}
+    last = stretches[0] if stretches[-1].results else stretches[-1]
+    last.calls[:0] = [call for call in calls if call.id not in known]
 
 
 def _role(spelled: Any, index: int) -> tuple[str, Role]:
     """The role in the source, and the role in the record."""
-    name = spelled.lower() if isinstance(spelled, str) else ""
+    name = spelled.lower().replace("-", "_") if isinstance(spelled, str) else ""
     role: Role | None = "assistant" if name in CALL_ROLES else ROLES.get(name)
     if role is None:
         raise BadRowError(
@@ -278,35 +254,45 @@ def _flag(given: Mapping[str, Any], index: int) -> bool | None:
     return None
 
 
-def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
-    calls = decode_nested(given.get("tool_calls")) or []
+def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[tuple[ToolCall, ...], bool]:
+    """The calls beside the content, and whether they came in the spelling that holds one."""
+    calls = next((given[key] for key in CALLS_KEYS if has_content(given.get(key))), None)
+    calls = decode_nested(calls) or []
+    calls = [calls] if isinstance(calls, dict) and is_named_call(calls) else calls
     if not isinstance(calls, list):
         raise BadRowError(CALLS_ARE_A_LIST, index)
-    legacy = given.get("function_call")
-    return tuple(
-        read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy])
-    )
+    legacy = given.get("function_call") or given.get("functionCall")
+    if calls or not legacy:
+        return tuple(read_tool_call(call, index) for call in calls), False
+    return (read_tool_call(legacy, index),), True
 
 
-def _calls_in_text(content: Any) -> list[ToolCall]:
-    """The calls in a turn whose text is their JSON, one or a list; none if it is anything else."""
+def _calls_of_role(given: Mapping[str, Any], content: Any, index: int) -> list[ToolCall]:
+    """The calls in a turn whose content is their JSON, or whose fields are one call.
+
+    None if the content is a text that is anything else, which then stays the text of the turn.
+    """
+    if not has_content(content):
+        return [read_tool_call(given, index)] if is_named_call(given) else []
     value = decode_nested(content)
     calls = value if isinstance(value, list) else [value]
-    try:
-        return [read_tool_call(call, 0) for call in calls]
-    except BadRowError:
+    if isinstance(content, str) and not all(map(is_named_call, calls)):
         return []
+    if isinstance(content, list) and not all(map(is_named_call, calls)):
+        return []
+    return [read_tool_call(call, index) for call in calls]
 
 
-def _optional_text(given: Mapping[str, Any], keys: Sequence[str], index: int) -> str | None:
-    for key in keys:
+def _is_cut(given: Mapping[str, Any]) -> bool:
+    reasons = map(given.get, FINISH_KEYS)
+    return any(isinstance(reason, str) and reason.lower() in CUT_SHORT for reason in reasons)
+
+
+def _name(given: Mapping[str, Any], index: int) -> str | None:
+    for key in ("name", "tool_name", "toolName"):
         value = given.get(key)
         if isinstance(value, str):
             return value
         if value is not None:
             raise BadRowError(f"{key} is {value!r:.60}, expected a text", index)
     return None
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(constant)

@@ -59,7 +59,8 @@ GENERIC_METADATA = _keys(
     completion_token_ids prompt_logprobs token_count tokens
     model model_name model_id provider system_fingerprint service_tier temperature top_p
     max_tokens stop_reason finish_reason finishReason stop_sequence version
-    weight loss train trainable success reward
+    weight loss train trainable
+    success reward score resolved is_correct correct exit_status
     cache_control signature encrypted_content annotations strict
     media_type mime_type mimeType image_url input_image input_audio audio_url video_url
     inlineData inline_data is_error status

@@ -14,7 +14,7 @@ from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, read_chat
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, ROLES, decode_nested
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 ROLES_OF_NEBIUS = {"ai": "assistant"}
@@ -42,7 +42,7 @@ class NebiusFormat(RowFormat):
         role = messages[0].get("role")
         return isinstance(role, str) and (role in ROLES or role in ROLES_OF_NEBIUS)
 
-    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         messages = _messages_of(row.value)
         if not messages:
             raise BadRowError("no messages, expected a list of them under 'trajectory'")

@@ -2,8 +2,9 @@
 
 Every assistant message is a step, even if it calls several tools. The messages between two
 assistant messages are the observation of the second one. The prompt consists of the system
-messages, and of instructions that are followed by a canned acknowledgement. In a row with `prompt`
-and `completion`, the steps of the completion are annotated as trained. `success` and `reward` of
+messages, and of instructions that are followed by a canned acknowledgement. An answer beside the
+messages is the last step (`answers`). In a row with `prompt` and `completion` or `chosen`, the
+steps of the answer are annotated as trained. `success` and `reward` of
 the row become the outcome, and `tools` (or `functions`) become the tools. Other plain fields go to
 `source.details`.
 """
@@ -13,8 +14,16 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.records import Trajectory
+from atlas.trajectories.formats.answers import ANSWER_KEYS
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
+from atlas.trajectories.formats.calls import decode_nested, has_content
+from atlas.trajectories.formats.chats import (
+    CHAT_KEYS,
+    CHAT_METADATA,
+    ChatForm,
+    chat_trajectory,
+    read_chat,
+)
 from atlas.trajectories.formats.conventions import (
     is_cline,
     is_mini_swe_agent,
@@ -27,17 +36,26 @@ from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.gemini_contents import is_contents
 from atlas.trajectories.formats.goose_parts import is_goose_message
 from atlas.trajectories.formats.item_types import holds_items
-from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
-PARTS_KEYS = ("prompt", "completion")
-FORM = ChatForm("openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, PARTS_KEYS))
+# What the model was given; its answer stands beside it.
+PROMPT_KEY = "prompt"
+# A whole conversation if the row has no prompt.
+CHOSEN_KEYS = ("chosen", "chosen_messages")
+FORM = ChatForm(
+    "openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, (PROMPT_KEY,)), CHAT_METADATA
+)
 
 
 class OpenAIFormat(RowFormat):
     """Reads chats in OpenAI's messages, JSON or JSON Lines."""
+
+    metadata = FORM.metadata
+    # Some tables hold the messages again, as a template writes them.
+    parsed = (PROMPT_KEY, "output")
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
@@ -55,20 +73,17 @@ class OpenAIFormat(RowFormat):
         )
         return is_chat and not is_other and not any(claims(row) for claims in others)
 
-    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         messages = _messages_of(row.value)
         if not messages:
             raise BadRowError(
                 "no messages, expected a list of them, bare or under 'messages' or 'conversations'"
             )
         if isinstance(row.value, dict) and row.value.keys().isdisjoint(MESSAGE_KEYS):
-            num_prompt = len(read_turns(decode_nested(row.value["prompt"])))
             turns = read_turns(messages)
-            marked = [
-                *with_default_flags(turns[:num_prompt], False),
-                *with_default_flags(turns[num_prompt:], True),
-            ]
-            return chat_trajectory(row, marked, FORM)
+            if has_content(row.value.get(PROMPT_KEY)):
+                turns = with_default_flags(turns, False)
+            return chat_trajectory(row, turns, FORM)
         return read_chat(row, messages, FORM)
 
 
@@ -80,6 +95,10 @@ def _messages_of(row: Any) -> list[Any]:
         if key in row:
             messages = decode_nested(row[key])
             return messages if isinstance(messages, list) else []
-    prompt, completion = (decode_nested(row.get(key)) for key in PARTS_KEYS)
-    is_whole = isinstance(prompt, list) and isinstance(completion, list)
-    return [*prompt, *completion] if is_whole else []
+    prompt = decode_nested(row.get(PROMPT_KEY))
+    if isinstance(prompt, list) and any(has_content(row.get(key)) for key in ANSWER_KEYS):
+        return prompt
+    chosen: list[Any] = next(
+        (row[key] for key in CHOSEN_KEYS if isinstance(row.get(key), list)), []
+    )
+    return [] if has_content(prompt) else [*chosen]

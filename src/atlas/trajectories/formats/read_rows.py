@@ -226,6 +226,9 @@ def _shape(head: bytes, name: str) -> Shape:
     first, *others = [line for line in lines if line]
     if others and first not in (b"[", b"{") and (_is_whole(first) or _is_named_lines(name, first)):
         return "lines"
+    if first.startswith(b'"') and _is_whole(b"[" + first + b"]"):
+        # Rows may be texts.
+        return "lines"
     if first.startswith(b"["):
         return "lines" if first != b"[" and others and _is_whole(others[0]) else "list"
     if first != b"{" and any(map(_is_whole, others)):

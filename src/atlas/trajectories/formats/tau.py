@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from atlas.records import Outcome, OutcomeStatus, Problem, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
+from atlas.trajectories.formats.agent_logs import build_reading, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     USERS_CALL,
@@ -33,7 +33,7 @@ from atlas.trajectories.formats.messages import (
     read_tool_call,
     read_turns,
 )
-from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
@@ -132,7 +132,7 @@ class TauFormat(RowFormat):
 
     def convert(
         self, row: SourceRow, ignored: tuple[str, ...] = ()
-    ) -> Trajectory | Iterable[TrajectoryLine | Problem]:
+    ) -> Reading | Iterable[TrajectoryLine | Problem]:
         fields = object_or_empty(row.value)
         if "traj" in fields:
             return _tau_trajectory(row)
@@ -165,7 +165,7 @@ def _of_the_agent(row: SourceRow) -> SourceRow:
     return replace(row, value={**row.value, "messages": messages}, known_hash=row.content_hash)
 
 
-def _tau_trajectory(row: SourceRow) -> Trajectory:
+def _tau_trajectory(row: SourceRow) -> Reading:
     fields, info = row.value, object_or_empty(row.value.get("info"))
     broke = f"the run broke: {info['error']!s:.200}" if info.get("error") else None
     if not isinstance(fields["traj"], list) or not fields["traj"]:
@@ -182,7 +182,7 @@ def _tau_trajectory(row: SourceRow) -> Trajectory:
         fields.get("task_id"),
         goal=object_or_empty(info.get("task")).get("instruction"),
     )
-    return build_trajectory(
+    return build_reading(
         turns,
         num_leading_system(turns),
         task=task,
@@ -217,7 +217,7 @@ def _simulations(row: SourceRow, ignored: tuple[str, ...]) -> Iterator[Trajector
 
 def _tau2_trajectory(
     row: SourceRow, info: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
-) -> Trajectory:
+) -> Reading:
     fields = object_or_empty(row.value)
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -248,7 +248,7 @@ def _tau2_trajectory(
         seed=fields.get("seed"),
     )
     reward = object_or_empty(fields.get("reward_info")).get("reward")
-    return build_trajectory(
+    return build_reading(
         turns,
         # The prompt consists of the messages before the user's: the policy and the canned greeting.
         num_leading_system(turns) + _is_greeting(messages[0]),
