@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import OF_FLAGS, has_reasoning
 from atlas.exporting.dialects.chat import (
     flagged_messages,
-    has_reasoning,
     read_flagged,
     read_listed,
     tools_field,
     write_flagged,
+)
+from atlas.exporting.dialects.demands import (
+    BROKEN_ARGUMENTS,
+    CALLS_WITHOUT_ID,
+    EMPTY_STEPS,
+    MISSING_RESULTS,
+    ORPHAN_RESULTS,
+    REPEATED_IDS,
 )
 from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
@@ -26,11 +34,14 @@ assistant messages, 1 if absent. It does not know `reasoning_content`: strip it,
 upload to be refused. Many open trainers read this shape but not `weight` (TRL, LLaMA-Factory and
 torchtune train every assistant turn of it): use their own dialects."""
     changes = (
+        *OF_FLAGS,
         Change(
             "reasoning is in `reasoning_content`, which OpenAI's service does not know",
             has_reasoning,
+            name="reasoning_unknown",
         ),
     )
+    demands = (MISSING_RESULTS, ORPHAN_RESULTS, REPEATED_IDS, CALLS_WITHOUT_ID)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "weight", int)
@@ -64,6 +75,8 @@ datasets:
     roles_to_train: []
     train_on_eos: turn
 chat_template: tokenizer_default"""
+    changes = OF_FLAGS
+    demands = (EMPTY_STEPS, BROKEN_ARGUMENTS)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "train")
@@ -90,6 +103,7 @@ for row in map(json.loads, open("{file}")):
         tools=row.get("tools"),
         message_loss_mask=row["message_loss_mask"],
     )"""
+    changes = OF_FLAGS
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         flagged = list(flagged_messages(trajectory, selection))

@@ -8,6 +8,7 @@ from typing import Any
 from atlas.config import Config
 from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import Dialect, ExportRow, Suffix, SupervisedChat
+from atlas.exporting.dialects.changes import FINAL_OBSERVATION, OF_FLAGS
 from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
@@ -28,7 +29,9 @@ class ParquetDialect(Dialect):
     notes = """\
 For your own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the
 index of the step whose response a message is, or -1. `tools` is JSON text, because schemas have no
-common columns. Absent fields of a message are null: drop them before you apply a chat template."""
+common columns. Absent fields of a message are null: drop them before you apply a chat template.
+`atlas import` reads it back with kinds and scores; the reasons stand in the details."""
+    changes = (FINAL_OBSERVATION,)
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -107,6 +110,7 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
     def _process_single_message(self, index, message, **others):
         ids, mask, *rest = super()._process_single_message(index=index, message=message, **others)
         return ids, mask * message.get("loss_mask", 0), *rest"""
+    changes = OF_FLAGS
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

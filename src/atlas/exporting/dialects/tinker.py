@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import OF_FLAGS
 from atlas.exporting.dialects.chat import supervised_chat, tools_field, write_flagged
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
@@ -29,15 +30,18 @@ FromConversationFileBuilder(
 )"""
 
     changes = (
+        *OF_FLAGS,
         Change(
             "tool schemas are in `tools`, which tinker-cookbook's file builder does not read "
             "(see --explain)",
-            lambda trajectory: bool(trajectory.tools),
+            lambda trajectory, _: bool(trajectory.tools),
+            name="tools_unread",
         ),
         Change(
             "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first "
             "(see --explain)",
-            lambda trajectory: any(message.tool_calls for message in trajectory.messages),
+            lambda trajectory, _: any(message.tool_calls for message in trajectory.messages),
+            name="calls_plain",
         ),
     )
 

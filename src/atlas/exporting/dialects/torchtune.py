@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import (
-    CannotCarryError,
-    Change,
-    Dialect,
-    ExportRow,
-    SupervisedChat,
-)
-from atlas.exporting.dialects.chat import (
+from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import (
+    NAMES_DROPPED,
+    NEIGHBORS_JOINED,
+    OF_FLAGS,
+    SYSTEM_MOVED,
     THINKING_MOVED,
-    flagged_messages,
-    supervised_chat,
-    with_thinking,
+    TOOLS_DROPPED,
 )
-from atlas.exporting.dialects.sharegpt import NEIGHBORS_JOINED, joined
+from atlas.exporting.dialects.chat import flagged_messages, supervised_chat, with_thinking
+from atlas.exporting.dialects.sharegpt import joined
 from atlas.records import Message, Selection, Trajectory
 
 
@@ -39,9 +36,12 @@ class MaskedMessages:
         return {"messages": messages}"""
 
     changes = (
+        *OF_FLAGS,
         THINKING_MOVED,
         NEIGHBORS_JOINED,
-        Change("tool schemas: torchtune has no field for them", lambda one: bool(one.tools)),
+        SYSTEM_MOVED,
+        NAMES_DROPPED,
+        TOOLS_DROPPED,
     )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

@@ -15,6 +15,7 @@ from atlas.exporting.dialects.base import (
     ExportRow,
     SupervisedTokens,
 )
+from atlas.exporting.dialects.changes import FINAL_OBSERVATION, ONLY_TOKENS, SELECTION_NOTES
 from atlas.records import Selection, Trajectory
 from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
 from atlas.rendering.loss_mask import labels, loss_mask
@@ -38,6 +39,7 @@ class TrlDialect(Dialect):
     """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""
 
     Config = TrlConfig
+    changes = (FINAL_OBSERVATION, SELECTION_NOTES, ONLY_TOKENS)
     notes = """\
 Run with trl 1.16.0 (SFTTrainer's preparation and collator): the labels reach the loss unchanged.
 TRL has no flag per message: on `messages` it trains every assistant turn (`assistant_only_loss`,

@@ -29,6 +29,7 @@ FORMATS: dict[str, str] = {
     "atif": "atlas.trajectories.formats.atif:ATIFFormat",
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
+    "selection_table": "atlas.trajectories.formats.selection_table:SelectionTableFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.

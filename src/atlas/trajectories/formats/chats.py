@@ -29,6 +29,7 @@ from atlas.trajectories.formats.conversations import (
 )
 from atlas.trajectories.formats.messages import ROLES, Turn, read_turns
 from atlas.trajectories.formats.rows import SourceRow
+from atlas.trajectories.formats.training_flags import with_row_flags
 from atlas.trajectories.react_turns import ACTION, action_in, odd_steps
 from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
 
@@ -62,6 +63,7 @@ def read_chat(
     Raises:
         BadRowError: something is not a message, or a field does not hold what its name says.
     """
+    messages = with_row_flags(row.value, messages)
     plain = _plain_chat(row, messages, form)
     return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
 

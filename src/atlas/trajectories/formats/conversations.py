@@ -40,7 +40,7 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
         BadRowError: no assistant turn follows the prompt.
     """
     steps: list[dict[str, Any]] = []
-    flags: list[bool | None] = []
+    flags: list[float | None] = []
     observation: list[Message] = []
     calls: tuple[ToolCall, ...] = ()
     for message, is_trained, _ in turns[prompt_length:]:
@@ -67,7 +67,7 @@ def prompt_length(turns: Sequence[Turn]) -> int:
     num_system = num_leading_system(turns)
     for index, turn in enumerate(turns[num_system:-1], start=num_system):
         if turn.message.role == "assistant":
-            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn.message)
+            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn)
             return index + 1 if acknowledges else num_system
     return num_system
 
@@ -88,9 +88,12 @@ def with_system(turns: Sequence[Turn], text: Any) -> Sequence[Turn]:
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
-    """The turns, with `is_trained` where they have no flag."""
+    """The turns, with `is_trained` where a turn of the assistant has no flag."""
     return [
-        turn._replace(is_trained=is_trained) if turn.is_trained is None else turn for turn in turns
+        turn._replace(is_trained=is_trained)
+        if turn.is_trained is None and turn.message.role == "assistant"
+        else turn
+        for turn in turns
     ]
 
 
@@ -131,19 +134,26 @@ def _in_call_order(
 
 
 def _annotated(
-    steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]
+    steps: Sequence[dict[str, Any]], flags: Sequence[float | None]
 ) -> Sequence[dict[str, Any]]:
-    """Flags are used only if one of them is false; then the trained steps are marked.
+    """Flags become annotations if one leaves something of a step out, or if each step has one.
 
     A step without a flag counts as trained.
     """
-    if False not in flags:
+    if None in flags and all(flag is None or flag >= 1 for flag in flags):
         return steps
     return [
-        {**step, "annotation": Annotation() if flag is False else Annotation(score=1.0)}
+        {**step, "annotation": Annotation(score=1.0 if flag is None else flag)}
         for step, flag in zip(steps, flags, strict=True)
     ]
 
 
-def _acknowledges(message: Message) -> bool:
-    return not message.tool_calls and not message.reasoning and is_acknowledgement(message.content)
+def _acknowledges(turn: Turn) -> bool:
+    """Whether the turn is a canned acknowledgement; one that is trained is a step."""
+    message = turn.message
+    return (
+        not turn.is_trained
+        and not message.tool_calls
+        and not message.reasoning
+        and is_acknowledgement(message.content)
+    )

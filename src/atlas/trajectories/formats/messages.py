@@ -7,13 +7,16 @@ arguments as text or object, and results with the role tool, function or observa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from atlas.records import Message, Role, ToolCall
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.training_flags import read_flag
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -34,7 +37,6 @@ ROLES: dict[str, Role] = {
 ROLE_AND_CONTENT = ("role", "content")
 # An assistant turn whose content is the JSON of its calls.
 CALL_ROLES = ("function_call", "tool_call")
-FLAG_KEYS = ("weight", "loss", "train", "trainable")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 CALLS_ARE_A_LIST = "tool_calls are a list and may only stand on assistant messages"
 TEXT_PARTS = ("text", "input_text", "output_text")
@@ -45,6 +47,9 @@ PART_NAMES = {
     "audio_url": "audio",
     "video_url": "video",
 }
+# Where the JSON of calls may begin after thinking.
+_END_OF_THINKING = re.compile(r"</think>\s*(?=[\[{])")
+MAX_ENDS_OF_THINKING = 20
 # Many at once take half the time of one by one.
 _messages = TypeAdapter(list[Message]).validate_python
 
@@ -52,11 +57,12 @@ _messages = TypeAdapter(list[Message]).validate_python
 class Turn(NamedTuple):
     """A message with the source's training flag, None where it has none.
 
-    `is_call` if it came as a turn that holds only calls.
+    The flag is 0, 1, or how much of the turn is trained (training_flags.py). `is_call` if it came
+    as a turn that holds only calls.
     """
 
     message: Message
-    is_trained: bool | None = None
+    is_trained: float | None = None
     is_call: bool = False
 
 
@@ -104,12 +110,14 @@ def read_message(
         )
     name, role = _role(given.get(keys[0]), index)
     content = given.get(keys[1])
-    flag = _flag(given, index)
+    flag = read_flag(given, content, index)
     calls = _tool_calls(given, index)
     if calls and role != "assistant":
         raise BadRowError(CALLS_ARE_A_LIST, index)
-    if name in CALL_ROLES and (found := _calls_in_text(content)):
-        yield Turn(Message(role="assistant", tool_calls=(*calls, *found)), flag, is_call=True)
+    thought, found = _calls_after_thinking(content) if name in CALL_ROLES else (None, [])
+    if found:
+        made = Message(role="assistant", reasoning=thought, tool_calls=(*calls, *found))
+        yield Turn(made, flag, is_call=thought is None)
         return
     parts = _Parts(given, content, role, index)
     if keys[1] not in given and not (
@@ -254,7 +262,7 @@ def _joined(first: Turn, second: Turn) -> Turn:
         update={"tool_calls": (*first.message.tool_calls, *second.message.tool_calls)}
     )
     flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
-    return Turn(message, any(flags) if flags else None, is_call=first.is_call)
+    return Turn(message, max(flags, default=None), is_call=first.is_call)
 
 
 def _role(spelled: Any, index: int) -> tuple[str, Role]:
@@ -268,16 +276,6 @@ def _role(spelled: Any, index: int) -> tuple[str, Role]:
     return name, role
 
 
-def _flag(given: Mapping[str, Any], index: int) -> bool | None:
-    for key in FLAG_KEYS:
-        value = given.get(key)
-        if isinstance(value, bool | int | float):
-            return value > 0
-        if value is not None:
-            raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
-    return None
-
-
 def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
     calls = decode_nested(given.get("tool_calls")) or []
     if not isinstance(calls, list):
@@ -286,6 +284,19 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
     return tuple(
         read_tool_call(call, index) for call in (calls if calls or not legacy else [legacy])
     )
+
+
+def _calls_after_thinking(content: Any) -> tuple[str | None, list[ToolCall]]:
+    """The calls in a turn that holds only calls, and the thinking in tags before their JSON."""
+    if found := _calls_in_text(content):
+        return None, found
+    if isinstance(content, str) and content.lstrip().startswith("<think>"):
+        # The thinking and the arguments may hold the tag too.
+        for end in islice(_END_OF_THINKING.finditer(content), MAX_ENDS_OF_THINKING):
+            if found := _calls_in_text(content[end.end() :]):
+                thought = content[: end.start()].lstrip().removeprefix("<think>")
+                return thought.removeprefix("\n").removesuffix("\n"), found
+    return None, []
 
 
 def _calls_in_text(content: Any) -> list[ToolCall]:

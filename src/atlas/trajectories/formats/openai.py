@@ -15,7 +15,11 @@ from typing import Any
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
-from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
+from atlas.trajectories.formats.conventions import (
+    is_mini_swe_agent,
+    is_selection_row,
+    is_simulation,
+)
 from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
@@ -32,7 +36,9 @@ class OpenAIFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
-        return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
+        return is_chat and not (
+            is_simulation(row) or is_mini_swe_agent(row) or is_selection_row(row)
+        )
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
         messages = _messages_of(row.value)
