@@ -139,6 +139,14 @@ EMPTY_SYSTEM_DROPPED = Change(
     ),
     name="empty_system_dropped",
 )
+BLANKS_DROPPED = Change(
+    "white space beside tool calls",
+    lambda trajectory, _: any(
+        message.tool_calls and message.content and not message.content.strip()
+        for message in trajectory.messages
+    ),
+    name="blanks_dropped",
+)
 FIRST_READ_AS_PROMPT = Change(
     "a first turn that is the only one not critical: readers take it for the canned 'OK.'",
     _leaves_out_only_the_first,
@@ -146,8 +154,9 @@ FIRST_READ_AS_PROMPT = Change(
     in_context=False,
 )
 ALL_CRITICAL = Change(
-    "a selection of every step: it reads like the published data, where every turn is trained",
-    lambda trajectory, selection: len(selection.indices) == len(trajectory.steps),
+    "a selection of all steps, or all but the first: it reads like the published data, where every "
+    "turn is trained",
+    lambda trajectory, selection: selection.indices.issuperset(range(1, len(trajectory.steps))),
     name="all_critical",
     in_context=False,
 )
