@@ -18,6 +18,7 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples.selection_table import selection_row
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -233,6 +234,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "tau": tau_row,
     "swe_agent": swe_agent_row,
     "atif": atif_row,
+    "selection_table": selection_row,
 }
 EXAMPLES |= FORMAT_EXAMPLES
 # Formats whose rows are not trajectories.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
 from atlas.trajectories.formats.conventions import is_number
-from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.messages import decode_nested, split_thinking
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CERTAIN_CONTENT_KEYS,
@@ -253,6 +253,8 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
             nested = decode_nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
+            elif parts := split_thinking(at.value):
+                stack += [at._replace(value=part) for part in parts]
             elif _is_content(at):
                 lost.append(Lost(at.place or "the row", at.path or "the row"))
             else:

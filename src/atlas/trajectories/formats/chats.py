@@ -29,7 +29,7 @@ from atlas.trajectories.formats.conversations import (
     with_system,
 )
 from atlas.trajectories.formats.messages import ROLES, Turn, read_turns
-from atlas.trajectories.formats.rows import SourceRow
+from atlas.trajectories.formats.rows import Reading, SourceRow
 from atlas.trajectories.formats.training_flags import with_row_flags
 from atlas.trajectories.react_turns import ACTION, action_in, odd_steps
 from atlas.trajectories.trajectory_lines import TrajectoryLine, fields_of
@@ -58,7 +58,7 @@ class ChatForm:
 
 def read_chat(
     row: SourceRow, messages: Sequence[Any], form: ChatForm
-) -> Trajectory | TrajectoryLine:
+) -> Trajectory | TrajectoryLine | Reading:
     """The trajectory of a row that holds a chat.
 
     Task, tools, outcome and details come from the other fields of the row.
@@ -71,7 +71,7 @@ def read_chat(
     return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
 
 
-def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory:
+def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory | Reading:
     """The trajectory of a row whose messages were read.
 
     Raises:
@@ -79,12 +79,14 @@ def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Tr
     """
     turns = with_system(turns, _system_of(row))
     conversation = split_conversation(turns, prompt_length(turns))
-    return Trajectory(
+    trajectory = Trajectory(
         prompt=conversation.prompt,
         steps=conversation.steps,
         final_observation=conversation.final_observation,
         **_fields_of_row(row, form),
     )
+    remarks = conversation.remarks
+    return Reading(trajectory, remarks) if remarks else trajectory
 
 
 def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> TrajectoryLine | None:

@@ -17,7 +17,8 @@ from atlas.records import Annotation, Message, Step, ToolCall
 from atlas.trajectories.formats.conventions import is_acknowledgement
 from atlas.trajectories.formats.messages import Turn, decode_nested
 from atlas.trajectories.formats.rows import BadRowError
-from atlas.trajectories.react_turns import parse_action
+from atlas.trajectories.formats.training_flags import NOT_THE_AGENTS, flag_remarks
+from atlas.trajectories.react_turns import Remark, parse_action
 
 OUTCOME_KEYS = ("success", "reward")
 # Validating many at once takes half the time.
@@ -26,11 +27,12 @@ _steps = TypeAdapter(tuple[Step, ...]).validate_python
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The three parts of a trajectory that its messages make up."""
+    """The three parts of a trajectory that its messages make up, and remarks on its steps."""
 
     prompt: tuple[Message, ...]
     steps: tuple[Step, ...]
     final_observation: tuple[Message, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversation:
@@ -53,12 +55,14 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
         )
         flags.append(is_trained)
         observation, calls = [], message.tool_calls
+    trains_others = any(turn.is_trained and turn.message.role != "assistant" for turn in turns)
     if not steps:
         raise BadRowError("no assistant message besides the prompt, so no step")
     return Conversation(
         prompt=tuple(turn.message for turn in turns[:prompt_length]),
         steps=_steps(_annotated(steps, flags)),
         final_observation=_in_call_order(observation, calls),
+        remarks=(*flag_remarks(flags), *(((-1, NOT_THE_AGENTS),) if trains_others else ())),
     )
 
 

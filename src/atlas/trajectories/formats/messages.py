@@ -288,15 +288,8 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
 
 def _calls_after_thinking(content: Any) -> tuple[str | None, list[ToolCall]]:
     """The calls in a turn that holds only calls, and the thinking in tags before their JSON."""
-    if found := _calls_in_text(content):
-        return None, found
-    if isinstance(content, str) and content.lstrip().startswith("<think>"):
-        # The thinking and the arguments may hold the tag too.
-        for end in islice(_END_OF_THINKING.finditer(content), MAX_ENDS_OF_THINKING):
-            if found := _calls_in_text(content[end.end() :]):
-                thought = content[: end.start()].lstrip().removeprefix("<think>")
-                return thought.removeprefix("\n").removesuffix("\n"), found
-    return None, []
+    thought, calls = split_thinking(content) or (None, content)
+    return thought, _calls_in_text(calls)
 
 
 def _calls_in_text(content: Any) -> list[ToolCall]:
@@ -316,6 +309,19 @@ def _optional_text(given: Mapping[str, Any], keys: Sequence[str], index: int) ->
             return value
         if value is not None:
             raise BadRowError(f"{key} is {value!r:.60}, expected a text", index)
+    return None
+
+
+def split_thinking(content: Any) -> tuple[str, Any] | None:
+    """Thinking in tags and the value of the JSON after it; None if a text is anything else."""
+    if not isinstance(content, str) or not content.lstrip().startswith("<think>"):
+        return None
+    # The thinking and the arguments may hold the tag too.
+    for end in islice(_END_OF_THINKING.finditer(content), MAX_ENDS_OF_THINKING):
+        value = decode_nested(content[end.end() :])
+        if not isinstance(value, str):
+            thought = content[: end.start()].lstrip().removeprefix("<think>")
+            return thought.removeprefix("\n").removesuffix("\n"), value
     return None
 
 

@@ -22,16 +22,19 @@ from atlas.trajectories.formats.conventions import (
 )
 from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
+from atlas.trajectories.formats.training_flags import METADATA, TOKENS_ONLY, is_token_row
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 PARTS_KEYS = ("prompt", "completion")
-FORM = ChatForm("openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, PARTS_KEYS))
+FORM = ChatForm("openai", ROLE_AND_CONTENT, CHAT_KEYS.union(MESSAGE_KEYS, PARTS_KEYS), METADATA)
 
 
 class OpenAIFormat(RowFormat):
     """Reads chats in OpenAI's messages, JSON or JSON Lines."""
+
+    metadata = METADATA
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
@@ -40,8 +43,10 @@ class OpenAIFormat(RowFormat):
             is_simulation(row) or is_mini_swe_agent(row) or is_selection_row(row)
         )
 
-    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         messages = _messages_of(row.value)
+        if not messages and is_token_row(row.value):
+            raise BadRowError(TOKENS_ONLY)
         if not messages:
             raise BadRowError(
                 "no messages, expected a list of them, bare or under 'messages' or 'conversations'"

@@ -16,15 +16,18 @@ from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, read_chat
 from atlas.trajectories.formats.messages import decode_nested
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
+from atlas.trajectories.formats.training_flags import METADATA
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 TURN_KEYS = ("conversations", "conversation", "messages")
-FORM = ChatForm("sharegpt", ("from", "value"), CHAT_KEYS.union(TURN_KEYS))
+FORM = ChatForm("sharegpt", ("from", "value"), CHAT_KEYS.union(TURN_KEYS), METADATA)
 
 
 class ShareGPTFormat(RowFormat):
     """Reads ShareGPT conversations, JSON or JSON Lines."""
+
+    metadata = METADATA
 
     def matches(self, row: Any) -> bool:
         turns = _turns_of(row)
@@ -35,7 +38,7 @@ class ShareGPTFormat(RowFormat):
             and not is_agenttraj(row)
         )
 
-    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
+    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         turns = _turns_of(row.value)
         if not turns:
             raise BadRowError("no turns, expected a list of them, bare or under 'conversations'")

@@ -9,11 +9,13 @@ weight of its loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.trajectories.formats.conventions import is_number
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.react_turns import Remark
 
 # On a message: true, false or a number; a list has one for each token.
 FLAG_KEYS = (
@@ -36,12 +38,22 @@ LAST_TURN_KEY = "mask_history"
 # Fields of a row that hold its flags.
 ROW_KEYS = frozenset((LIST_KEY, LAST_TURN_KEY, *FLAG_KEYS, *INVERTED_KEYS))
 METADATA = tuple(f"*.{key}" for key in (*ROW_KEYS, SPANS_KEY))
+TOKENS_ONLY = (
+    "the row holds token ids and no messages. Only the tokenizer that made them knows their words, "
+    "and nothing says where turns begin. Import the data that they were made from (the manifest "
+    "beside a file of 'atlas export' names the run), or export with --to parquet, which comes back"
+)
 IN_PART = "trained in part or with a weight: the score of the annotation says how much"
 NOT_THE_AGENTS = "the source also trains turns that are not the agent's: annotations mark steps"
 
 
+def is_token_row(row: Any) -> bool:
+    """Whether a row is tokenized (`input_ids`, perhaps with labels or masks), without messages."""
+    return isinstance(row, dict) and isinstance(row.get("input_ids"), list)
+
+
 def read_flag(given: Mapping[str, Any], content: Any, index: int) -> float | None:
-    """How much of a message is trained; None if it has no flag.
+    """How much of a message is trained (false, true or a share); None if it has no flag.
 
     Raises:
         BadRowError: a flag is not what its name says.
@@ -58,10 +70,17 @@ def read_flag(given: Mapping[str, Any], content: Any, index: int) -> float | Non
     found += _shares_of_parts(content, index)
     if not found:
         return None
-    flag = 1.0
-    for share in found:
-        flag *= share
-    return flag
+    flag = math.prod(found)
+    return bool(flag) if flag in (0, 1) else flag
+
+
+def flag_remarks(flags: Sequence[float | None]) -> list[Remark]:
+    """Remarks on the steps that are trained in part."""
+    return [
+        (step, IN_PART)
+        for step, flag in enumerate(flags)
+        if flag is not None and flag not in (0, 1)
+    ]
 
 
 def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
