@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas.errors import DataError
 from atlas.exporting.dialects.base import DIALECT, DIALECTS, Dialect, DialectContext
+from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.records import (
     CRITICAL_KINDS,
@@ -25,6 +27,7 @@ from atlas.records import (
 )
 from tests.conftest import make_trajectory
 from tests.exporting.round_trips import FORGET, exported_views, forget, imported_views
+from tests.source_files import detect_format, read_file
 
 pytest.importorskip("pyarrow", reason="the extra for parquet is not installed")
 CHAT_DIALECTS = [name for name in DIALECTS if name != "trl"]
@@ -155,3 +158,36 @@ def test_what_no_dialect_declares_as_lost_comes_back(name: str, data: st.DataObj
 def test_every_declared_change_has_a_name_that_the_round_trip_knows() -> None:
     names = {change.name for dialect in CHAT_DIALECTS for change in DIALECT.find(dialect).changes}
     assert names == set(FORGET)
+
+
+@pytest.mark.parametrize("name", ["last-turn", "llamafactory"])
+def test_rows_of_one_trajectory_come_back_with_its_name_and_their_last_turn_marked(
+    name: str, tmp_path: Path
+) -> None:
+    dialect, trajectory = make(name), make_trajectory(4, "walk")
+    steps = tuple(CriticalStep(index=index) for index in (0, 2))
+    selection = Selection(
+        trajectory_id="walk", selector="test", num_steps=4, budget=4, critical_steps=steps
+    )
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, dialect.rows(trajectory, selection), dialect)
+    found = read_file(detect_format(path), path)
+    assert all(isinstance(one, Trajectory) for one in found)
+    rows = [one for one in found if isinstance(one, Trajectory)]
+    assert [one.task.id for one in rows] == ["walk", "walk"]
+    assert [one.source.details["step"] for one in rows] == [0, 2]
+    assert len({one.id for one in rows}) == 2
+    assert [
+        [step.annotation and step.annotation.is_marked for step in one.steps] for one in rows
+    ] == [[True], [False, False, True]]
+
+
+def test_rows_of_tokens_are_declared_as_not_readable(tmp_path: Path) -> None:
+    from tests.conformance.test_dialects import rows
+
+    trajectory = make_trajectory(2)
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, rows("trl", trajectory, [1]), None)
+    assert "only_tokens" in [change.name for change in DIALECT.find("trl").changes]
+    with pytest.raises(DataError, match="--to parquet"):
+        detect_format(path)
