@@ -19,7 +19,8 @@ from atlas.exporting.dialects.base import (
     SupervisedTokens,
 )
 from atlas.exporting.explain import explain_dialect
-from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection, rows_of
+from atlas.exporting.export_rows import rows_of
+from atlas.exporting.export_selection import ExportConfig, dialect_of, export_selection
 from atlas.exporting.write_rows import read_rows, write_rows
 from atlas.kinds import Choice
 from atlas.records import CriticalStep, Message, Problem, Selection, Step, ToolCall, Trajectory

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.exporting.dialects.base import Dialect
-from atlas.exporting.export_selection import rows_of
+from atlas.exporting.export_rows import rows_of
 from atlas.exporting.write_rows import write_rows
 from atlas.records import Message, Problem, Selection, Trajectory
 from atlas.rendering.openai_messages import decode_arguments

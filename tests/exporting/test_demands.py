@@ -115,7 +115,7 @@ def test_demands_are_counted_in_the_notes(tmp_path: Path) -> None:
     config, runs, out = exported(tmp_path, [GOOD, bad], "openai")
     manifest = export_selection(config, *runs, out)
     text = describe_export(manifest, out, [], "nothing")
-    assert "note:      1 trajectory: OpenAI's service refuses calls" in text
+    assert "note:      1 trajectory: against OpenAI's rules for messages: calls" in text
 
 
 @pytest.mark.parametrize("name", ["trl", "axolotl", "openai"])

@@ -19,11 +19,11 @@ from typing import Any
 from atlas.config import StrPath
 from atlas.errors import ConfigError, MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
+from atlas.exporting.export_rows import rows_of
 from atlas.exporting.export_selection import (
     ExportConfig,
     dialect_of,
     read_with_tools,
-    rows_of,
 )
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows

@@ -7,35 +7,27 @@ FILE.problems.jsonl   trajectories left out, and why (only if there are any)
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.config import BY_CONTENT, Config, StrPath, result_settings
-from atlas.errors import AtlasError, ConfigError, DataError, ModelError, RunError
+from atlas.errors import AtlasError, ConfigError, DataError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
-    CannotCarryError,
     Dialect,
     DialectContext,
-    ExportRow,
 )
+from atlas.exporting.export_rows import ExportedRows
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.models.local.load import load_renderer_named, rendering_inputs
-from atlas.records import Problem, Selection, Trajectory
+from atlas.records import Selection, Trajectory
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
-from atlas.rendering.count_unwritten import (
-    UnwrittenCount,
-    count_unwritten,
-    refuse_empty_steps,
-)
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
-from atlas.rendering.unwritten import WORDS
 from atlas.store.locks import locked_file
 from atlas.store.manifests import (
     Manifest,
@@ -125,14 +117,15 @@ def export_selection(
         if earlier := _earlier(out, wanted):
             return earlier
         selected = read_with_tools(config, trajectories, selection)
-        export = _Export(dialect, renderer, config, limits_of(selection, trajectories))
+        limits = limits_of(selection, trajectories)
+        export = ExportedRows(dialect, renderer, config.allow_empty_steps, limits)
         return _write(out, wanted, export, selected)
 
 
 def _write(
     out: Path,
     wanted: Manifest,
-    export: _Export,
+    export: ExportedRows,
     selected: Iterable[tuple[Trajectory, Selection]],
 ) -> Manifest:
     """Write the rows, the problems, and the manifest last."""
@@ -176,127 +169,6 @@ def read_with_tools(
     """
     tools, selected = read_tools(config.tools), read_selected(selection, trajectories)
     return ((with_tools(trajectory, tools), chosen) for trajectory, chosen in selected)
-
-
-def rows_of(
-    dialect: Dialect, trajectory: Trajectory, selection: Selection
-) -> list[ExportRow] | Problem:
-    """All rows of one trajectory, or the reason why it has none."""
-    try:
-        if selection.critical_steps:
-            return list(dialect.rows(trajectory, selection))
-        reason = selection.problem or "no critical step, so nothing to train on"
-    except (CannotCarryError, ModelError) as error:
-        # ModelError: the chat template refuses this conversation.
-        reason = str(error)
-    return Problem(where=f"trajectory {trajectory.id}", reason=reason, item=trajectory.id)
-
-
-class _Export:
-    """Makes rows, and counts the trajectories and steps in them."""
-
-    def __init__(
-        self,
-        dialect: Dialect,
-        renderer: Renderer | None,
-        config: ExportConfig,
-        limits: Sequence[str],
-    ) -> None:
-        self.dialect = dialect
-        self._renderer = renderer
-        self._limits = limits
-        self._allows_empty_steps = config.allow_empty_steps
-        self._unwritten = UnwrittenCount()
-        # Of rows of tokens.
-        self._empty: tuple[tuple[str, int], ...] = ()
-        self._counts: Counter[str] = Counter()
-        self._losses: Counter[str] = Counter()
-        self._refusals: Counter[str] = Counter()
-        # Trajectories that the trainer's chat template refuses, and why.
-        self._unrendered: list[str] = []
-        self._outcomes: Counter[str] = Counter()
-        self.problems: list[Problem] = []
-
-    def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
-        for trajectory, selection in selected:
-            rows = rows_of(self.dialect, trajectory, selection)
-            if isinstance(rows, Problem):
-                self.problems.append(rows)
-                continue
-            num_critical = len(selection.critical_steps)
-            self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
-            losses = self.dialect.losses(trajectory, selection)
-            refusals = self.dialect.refusals(trajectory, selection)
-            self._losses.update(change.text for change in losses)
-            self._refusals.update(demand.text for demand in refusals)
-            self._unwritten += self._count_unwritten(trajectory, selection)
-            self._outcomes[trajectory.outcome.status] += num_critical
-            yield from rows
-        self._check_empty_steps()
-
-    def _count_unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount:
-        """What the chat template does not write, of rows of tokens or under a trainer."""
-        counted = self.dialect.unwritten(trajectory, selection)
-        if counted is not None:
-            self._empty += counted.empty
-            return counted
-        if self._renderer is None:
-            return UnwrittenCount()
-        try:
-            examples = self._renderer.tokenize_trajectory(trajectory, None, selection.indices)
-        except ModelError as error:
-            self._unrendered.append(f"{trajectory.id} ({error})")
-            return UnwrittenCount()
-        return count_unwritten(examples, self._renderer, selection.indices)
-
-    def _check_empty_steps(self) -> None:
-        """Refuse rows of tokens that would train a model to say nothing."""
-        if self._empty and self._renderer is not None and not self._allows_empty_steps:
-            raise DataError(refuse_empty_steps(self._unwritten, self._renderer, "critical steps"))
-
-    def summary(self, num_rows: int) -> dict[str, Any]:
-        return {
-            "trajectories": self._counts["exported"] + len(self.problems),
-            "exported": self._counts["exported"],
-            "rows": num_rows,
-            "steps": self._counts["steps"],
-            "critical_steps": self._counts["critical"],
-            "problems": len(self.problems),
-            "selected_by_outcome": dict(sorted(self._outcomes.items())),
-            "losses": dict((self._losses + self._template_losses()).most_common()),
-            **({"notes": notes} if (notes := self._notes()) else {}),
-            **({"limited": "; ".join(self._limits)} if self._limits else {}),
-        }
-
-    def _template_losses(self) -> Counter[str]:
-        """What the chat template does not write, as changes."""
-        if self._renderer is None:
-            return Counter()
-        by = f"which the chat template of {self._renderer.name} does not write"
-        losses = {
-            f"{WORDS[part]} of a critical step, {by}": number
-            for part, number in self._unwritten.of_steps.items()
-        }
-        losses |= {
-            f"{WORDS[part]} in the context of critical steps, {by}": number
-            for part, number in self._unwritten.of_contexts.items()
-        }
-        return Counter(losses)
-
-    def _notes(self) -> list[str]:
-        notes = [
-            f"{number:,} {'trajectory' if number == 1 else 'trajectories'}: {text}"
-            for text, number in self._refusals.most_common()
-        ]
-        if self._renderer is None:
-            return notes
-        if refused := self._unrendered:
-            notes.append(
-                f"the chat template of {self._renderer.name} refuses {len(refused):,} of "
-                f"{self._counts['exported']:,} trajectories, so a trainer cannot use them, the "
-                f"first: {refused[0]}"
-            )
-        return notes + self._unwritten.notes(self._renderer, "critical steps")
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:

@@ -54,7 +54,7 @@ def _ends_later(trajectory: Trajectory, selection: Selection) -> bool:
 
 
 def _hides_prompt(trajectory: Trajectory, selection: Selection) -> bool:
-    """Whether roles do not show where the prompt ends, and which turns in it are no steps."""
+    """Whether roles do not show where the prompt ends, and which turns in it are not steps."""
     if any(message.role != "system" for message in trajectory.prompt):
         return True
     first = trajectory.steps[0].response
@@ -96,7 +96,7 @@ SEVERAL_ROWS = Change(
     in_context=False,
 )
 THINKING_MOVED = Change(
-    "reasoning was moved into the content, in <think> tags", has_reasoning, name="thinking_moved"
+    "reasoning was moved into the content, in `<think>` tags", has_reasoning, name="thinking_moved"
 )
 CALL_IDS_DROPPED = Change(
     "ids of tool calls: results are matched to calls by order only",

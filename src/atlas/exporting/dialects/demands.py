@@ -77,22 +77,22 @@ def _has_user_after_result(trajectory: Trajectory, _: Selection) -> bool:
 
 
 MISSING_RESULTS = Change(
-    "OpenAI's service refuses calls that are not followed by a result each",
+    "against OpenAI's rules for messages: calls that are not followed by a result each",
     _lacks_results,
     name="missing_results",
 )
 ORPHAN_RESULTS = Change(
-    "OpenAI's service refuses results that answer no call of the turn before them",
+    "against OpenAI's rules for messages: results that answer no call of the turn before them",
     _has_orphans,
     name="orphan_results",
 )
 REPEATED_IDS = Change(
-    "an id names several calls, so OpenAI's service cannot tell their results apart",
+    "against OpenAI's rules for messages: an id that names several calls",
     _repeats_ids,
     name="repeated_ids",
 )
 CALLS_WITHOUT_ID = Change(
-    "OpenAI's service refuses calls without an id",
+    "against OpenAI's rules for messages: calls without an id",
     lambda trajectory, _: any(call.id is None for call in _calls(trajectory)),
     name="calls_without_id",
 )

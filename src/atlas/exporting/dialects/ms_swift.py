@@ -33,9 +33,11 @@ class MsSwiftDialect(Dialect):
 Run with ms-swift 4.6.0 (its preprocessor and the template chatml; text turns, no tools). One token
 per turn differs: its templates also train the newline after <|im_end|>. `loss` overrides
 `--loss_scale`; leave that at `default`. ms-swift trains the end of the last turn of a row whatever
-its `loss` says, so rows stop at the last critical step; do not append turns to them. It drops other
-fields of a message without a warning, so reasoning is written into the content and tool calls are
-messages (read in its code, not run)."""
+its `loss` says, so rows stop at the last critical step; do not append turns to them. It drops all
+fields of a message but `loss` and `loss_scale` without a warning, so reasoning is written into the
+content, and tool calls are messages (read in its code, not run; since 4.6 it also takes OpenAI's
+`tool_calls`). Of several calls in a row, the `loss` of the first counts. A row must alternate
+between the agent and a user or results, or it is dropped."""
     stanza = "swift sft --dataset {file} …"
     changes = (*OF_FLAGS, CUT_AFTER_LAST, THINKING_MOVED, CALL_IDS_DROPPED, NAMES_DROPPED)
     demands = (USER_AFTER_RESULT, SYSTEM_IN_BETWEEN)

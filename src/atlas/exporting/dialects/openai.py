@@ -63,7 +63,9 @@ Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns
 without it every assistant turn is trained. `train_on_eos: turn` trains the end of critical turns
 only (`all`: of every turn, observations included). If turns do not end in the tokenizer's eos token
 (Llama 3: <|eot_id|>), name their end in `eot_tokens`, or the model never learns to stop. Sequences
-over `sequence_len` are dropped or cut, wherever the critical steps are."""
+over `sequence_len` are dropped or cut, wherever the critical steps are. A turn without words and
+calls is not found and not trained, and arguments that are not JSON stop it (read in its code). It
+also reads `train_detail`, spans of characters, which is not written here."""
     stanza = """\
 datasets:
   - path: {file}

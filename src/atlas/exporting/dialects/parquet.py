@@ -87,7 +87,8 @@ Run with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module
 ones). One token per turn differs: verl trains all that the template writes after a turn's header,
 with ChatML also the newline after <|im_end|>. verl's own MultiTurnSFTDataset trains every assistant
 turn, canned acknowledgements included; the class below makes it read `loss_mask`. If a turn has
-other tokens on its own than within the conversation, verl stops with an error (set
+other tokens on its own than within the conversation, or the template refuses a lone turn, verl
+stops with an error (set
 `ignore_input_ids_mismatch` only after looking). `truncation: error` is the default; "right" drops
 late critical steps silently."""
     stanza = """\

@@ -81,8 +81,10 @@ class LlamaFactoryDialect(Dialect):
 Run with llamafactory 0.9.5 (sharegpt converter and supervised processor, template qwen, text turns;
 transformers newer than it supports). One token per turn differs: its template also trains the
 newline after <|im_end|>. LLaMA-Factory 0.9.5 reads no flag per turn: it trains every gpt turn, or
-with `mask_history: true` only the last one. So there is one row per critical step. Its newer engine
-(USE_V1=1) reads a `loss_weight` per message in another data format (read in its code, not run).
+with `mask_history: true` only the last one. So there is one row per critical step; `id` and `step`
+say which rows belong together, and `mask_history` in a row is for readers: the trainer takes it
+from its own settings. Its newer engine (USE_V1=1) reads a `loss_weight` per message in another data
+format, and makes a sample of each turn with a weight (read in its code, not run).
 `mask_history` also strips thinking from earlier turns, as at inference, unless the template keeps
 it. A row that does not alternate is skipped with a warning in the log only, so neighbors are joined
 here, or the trajectory is left out. With mask_history, `cutoff_len` keeps the end of the row. The

@@ -21,7 +21,9 @@ Dataset.from_list). Any other `train_on_what` refuses the `trainable` fields; th
 every assistant turn. Weights are normalized per row (`reduction="mean"`), so rows with few critical
 tokens count as much as rows with many; reduction="none" sums over tokens. Renderers that strip
 earlier thinking (has_extension_property False) show a flagged turn in mid-conversation without its
-thinking: use last-turn. Tools: replace each call by ToolCall.model_validate(call), and begin with
+thinking: use last-turn. What the generation prompt supplies, such as an opened <think>, carries no
+loss in newer versions (read in its code). Tools: replace each call by
+ToolCall.model_validate(call), and begin with
 renderer.create_conversation_prefix_with_tools(row["tools"])."""
     stanza = """\
 FromConversationFileBuilder(

@@ -26,7 +26,8 @@ Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTr
 tokens written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages,
 ShareGPTToMessages) ignore `masked` and train every assistant turn: use the one below. It refuses
 two user turns in a row, a system message in mid-conversation, and an assistant turn after a tool
-result: neighbors are joined here, and trajectories with tools are left out. The end of a turn is
+result (its main branch takes that now): neighbors are joined here, and trajectories with tools are
+left out. The end of a turn is
 trained with it; `max_seq_len` cuts the tail. The project is no longer developed."""
     stanza = """\
 # For torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …):
