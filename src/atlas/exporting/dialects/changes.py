@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from atlas.exporting.dialects.base import Change
@@ -53,12 +54,27 @@ def _ends_later(trajectory: Trajectory, selection: Selection) -> bool:
     return max(selection.indices, default=0) + 1 < len(trajectory.steps)
 
 
+def _has_turns_in_prompt(trajectory: Trajectory) -> bool:
+    return any(message.role != "system" for message in trajectory.prompt)
+
+
+def _begins_like_prompt(trajectory: Trajectory) -> bool:
+    """Whether the first step reads like a canned acknowledgement, which belongs to a prompt."""
+    return bool(_ACKNOWLEDGEMENT.fullmatch(trajectory.steps[0].response.content))
+
+
 def _hides_prompt(trajectory: Trajectory, selection: Selection) -> bool:
     """Whether roles do not show where the prompt ends, and which turns in it are not steps."""
-    if any(message.role != "system" for message in trajectory.prompt):
-        return True
-    first = trajectory.steps[0].response
-    return 0 not in selection.indices and bool(_ACKNOWLEDGEMENT.fullmatch(first.content))
+    return _has_turns_in_prompt(trajectory) or (
+        0 not in selection.indices and _begins_like_prompt(trajectory)
+    )
+
+
+def _hides_prompt_in_rows(trajectory: Trajectory, selection: Selection) -> bool:
+    """The same for rows in which a critical step is history of later ones."""
+    return _has_turns_in_prompt(trajectory) or (
+        max(selection.indices, default=0) > 0 and _begins_like_prompt(trajectory)
+    )
 
 
 def _leaves_out_only_the_first(trajectory: Trajectory, selection: Selection) -> bool:
@@ -166,5 +182,12 @@ ONLY_TOKENS = Change(
     name="only_tokens",
     in_context=False,
 )
-# What a file of messages with a flag on each does not carry.
+# What a file of messages with a flag on each does not carry, and one with a row for each step.
 OF_FLAGS = (FINAL_OBSERVATION, SELECTION_NOTES, PROMPT_HIDDEN)
+OF_ROWS = (
+    FINAL_OBSERVATION,
+    SELECTION_NOTES,
+    replace(PROMPT_HIDDEN, applies=_hides_prompt_in_rows),
+    CUT_AFTER_LAST,
+    SEVERAL_ROWS,
+)

@@ -12,13 +12,12 @@ from atlas.exporting.dialects.changes import (
     ALL_SYSTEM_MOVED,
     BLANKS_DROPPED,
     CALL_IDS_DROPPED,
-    CUT_AFTER_LAST,
     EMPTY_SYSTEM_DROPPED,
     FIRST_READ_AS_PROMPT,
     NAMES_DROPPED,
     NEIGHBORS_JOINED,
     OF_FLAGS,
-    SEVERAL_ROWS,
+    OF_ROWS,
     SYSTEM_MOVED,
     THINKING_MOVED,
 )
@@ -101,9 +100,7 @@ dataset: atlas
 mask_history: true"""
     suffixes = (".jsonl", ".json")
     changes = (
-        *OF_FLAGS,
-        CUT_AFTER_LAST,
-        SEVERAL_ROWS,
+        *OF_ROWS,
         NEIGHBORS_JOINED,
         SYSTEM_MOVED,
         EMPTY_SYSTEM_DROPPED,
