@@ -172,6 +172,27 @@ def _joined(said: Iterable[Said]) -> Iterator[Said]:
         yield waiting
 
 
+def _generations_joined(said: Iterable[Said]) -> Iterator[Said]:
+    waiting: Said | None = None
+    for one in said:
+        if waiting is not None and one.role == waiting.role == "assistant":
+            waiting = replace(
+                waiting,
+                content=waiting.content + one.content,
+                reasoning=(waiting.reasoning or "") + (one.reasoning or "") or None,
+                calls=waiting.calls + one.calls,
+                is_step=waiting.is_step or one.is_step,
+                is_marked=bool(waiting.is_marked or one.is_marked),
+                score=None,
+            )
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = one
+    if waiting is not None:
+        yield waiting
+
+
 def _without_empty_system(view: View) -> View:
     first = view.said[0]
     is_empty = first.role == "system" and not first.content
@@ -204,5 +225,6 @@ FORGET: dict[str, Callable[[View], View]] = {
     "tools_dropped": lambda view: replace(view, tools="[]"),
     "empty_system_dropped": _without_empty_system,
     "system_moved": _each(lambda one: replace(one, role="user") if one.role == "system" else one),
+    "turns_adjacent": lambda view: replace(view, said=tuple(_generations_joined(view.said))),
     "neighbors_joined": lambda view: replace(view, said=tuple(_joined(view.said))),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import DataError
 from atlas.exporting.dialects.base import DIALECT, DIALECTS, Dialect, DialectContext
+from atlas.exporting.export_rows import rows_of
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.records import (
@@ -76,7 +78,10 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
             for call in calls
             if draw(st.integers(0, 9))
         ]
-        if not seen or (not is_plain and draw(st.booleans())):
+        if draw(st.integers(0, 9)) == 0 and (index or not prompt):
+            # A turn right after a turn, or the first message.
+            pass
+        elif not seen or (not is_plain and draw(st.booleans())):
             role = draw(st.sampled_from(["user", "user", "user", "system"])) if index else "user"
             seen.append(Message(role=role, content=draw(TEXTS)))
             if draw(st.integers(0, 3)) == 0:
@@ -158,6 +163,58 @@ def test_what_no_dialect_declares_as_lost_comes_back(name: str, data: st.DataObj
 def test_every_declared_change_has_a_name_that_the_round_trip_knows() -> None:
     names = {change.name for dialect in CHAT_DIALECTS for change in DIALECT.find(dialect).changes}
     assert names == set(FORGET)
+
+
+def samples() -> Iterator[Trajectory]:
+    """Trajectories in which every change applies to a dialect that can hold them."""
+    system, rules = (Message(role="system", content=text) for text in ("", "Rules."))
+    user = Message(role="user", content="Go.", name="ann")
+    ack, aloud = (Message(role="assistant", content=text) for text in ("OK.", "I see."))
+    thought = aloud.model_copy(update={"reasoning": "Hm."})
+    call = ToolCall(id="c1", name="look")
+    calling = Message(role="assistant", content=" ", tool_calls=(call,))
+    result = Message(role="tool", content="A door.", tool_call_id="c1", name="look")
+
+    def made(prompt: list[Message], *turns: Message, tools: bool = False) -> Trajectory:
+        steps, seen = [], []
+        for message in turns:
+            if message.role != "assistant":
+                seen.append(message)
+                continue
+            steps.append(Step(observation=tuple(seen), response=message))
+            seen = []
+        return make_trajectory(0).model_copy(
+            update={
+                "prompt": tuple(prompt),
+                "steps": tuple(steps),
+                "tools": (SCHEMA,) if tools else (),
+                "final_observation": (user,),
+            }
+        )
+
+    yield made([system, rules, user, ack], user, calling, result, rules, thought, user, aloud)
+    yield made([rules, user, ack], user, thought, rules, aloud, user, user, aloud)
+    yield made([rules], user, thought, user, aloud, tools=True)
+    yield made([rules], user, aloud, aloud)
+    yield made([], user, calling, result, thought, user, aloud, tools=True)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_declared_change_applies_to_something_that_is_exported(name: str) -> None:
+    reached: set[str] = set()
+    declared = DIALECT.find(name).changes
+    for trajectory in samples():
+        num = len(trajectory.steps)
+        for chosen in ({0}, {num - 1}, set(range(num)), set(range(1, num)), {0, num - 1}):
+            steps = tuple(CriticalStep(index=index, reason="r") for index in sorted(chosen))
+            selection = Selection(
+                trajectory_id="t", selector="s", num_steps=num, budget=num, critical_steps=steps
+            )
+            if name == "trl" or not isinstance(rows_of(make(name), trajectory, selection), Problem):
+                reached |= {
+                    change.text for change in declared if change.applies(trajectory, selection)
+                }
+    assert reached == {change.text for change in declared}
 
 
 @pytest.mark.parametrize("name", ["last-turn", "llamafactory"])

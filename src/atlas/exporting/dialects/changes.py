@@ -81,6 +81,11 @@ def _leaves_out_only_the_first(trajectory: Trajectory, selection: Selection) -> 
     return selection.indices == frozenset(range(1, len(trajectory.steps)))
 
 
+def _follows_directly(trajectory: Trajectory, _: Selection) -> bool:
+    roles = [message.role for message in trajectory.messages]
+    return ("assistant", "assistant") in pairwise(roles)
+
+
 FINAL_OBSERVATION = Change(
     "what the environment said after the last response",
     lambda trajectory, _: bool(trajectory.final_observation),
@@ -97,6 +102,12 @@ PROMPT_HIDDEN = Change(
     "where the prompt ends: a reader has to find it by the roles",
     _hides_prompt,
     name="prompt_hidden",
+    in_context=False,
+)
+TURNS_ADJACENT = Change(
+    "where a turn ends that another one follows directly: readers may take both for one",
+    _follows_directly,
+    name="turns_adjacent",
     in_context=False,
 )
 CUT_AFTER_LAST = Change(
@@ -183,7 +194,8 @@ ONLY_TOKENS = Change(
     in_context=False,
 )
 # What a file of messages with a flag on each does not carry, and one with a row for each step.
-OF_FLAGS = (FINAL_OBSERVATION, SELECTION_NOTES, PROMPT_HIDDEN)
+OF_ALTERNATING = (FINAL_OBSERVATION, SELECTION_NOTES, PROMPT_HIDDEN)
+OF_FLAGS = (*OF_ALTERNATING, TURNS_ADJACENT)
 OF_ROWS = (
     FINAL_OBSERVATION,
     SELECTION_NOTES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat
-from atlas.exporting.dialects.changes import OF_ROWS
+from atlas.exporting.dialects.changes import OF_ROWS, TURNS_ADJACENT
 from atlas.exporting.dialects.chat import (
     conversations_to_steps,
     row_name,
@@ -27,7 +27,7 @@ as at inference. TRL trains only the completion (`completion_only_loss`, its def
 shape). For other trainers, join `prompt` and `completion` and turn on "last turn only": a trainer
 that trains every assistant turn would train the history too. `id` and `step` say which rows belong
 together."""
-    changes = OF_ROWS
+    changes = (*OF_ROWS, TURNS_ADJACENT)
     demands = (NOTHING_BEFORE,)
     one_row_per_step = True
 

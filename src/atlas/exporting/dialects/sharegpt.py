@@ -16,7 +16,7 @@ from atlas.exporting.dialects.changes import (
     FIRST_READ_AS_PROMPT,
     NAMES_DROPPED,
     NEIGHBORS_JOINED,
-    OF_FLAGS,
+    OF_ALTERNATING,
     OF_ROWS,
     SYSTEM_MOVED,
     THINKING_MOVED,
@@ -46,7 +46,7 @@ gpt turn (the canned "OK." too). Use this to pass a selection on in the paper's 
 import` reads it back, and the selector `annotated` gives the same steps."""
     suffixes = (".json", ".jsonl")
     changes = (
-        *OF_FLAGS,
+        *OF_ALTERNATING,
         FIRST_READ_AS_PROMPT,
         ALL_CRITICAL,
         ALL_NEIGHBORS_JOINED,

@@ -8,7 +8,7 @@ from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow, 
 from atlas.exporting.dialects.changes import (
     NAMES_DROPPED,
     NEIGHBORS_JOINED,
-    OF_FLAGS,
+    OF_ALTERNATING,
     SYSTEM_MOVED,
     THINKING_MOVED,
     TOOLS_DROPPED,
@@ -37,7 +37,7 @@ class MaskedMessages:
         return {"messages": messages}"""
 
     changes = (
-        *OF_FLAGS,
+        *OF_ALTERNATING,
         THINKING_MOVED,
         NEIGHBORS_JOINED,
         SYSTEM_MOVED,
