@@ -127,6 +127,7 @@ def check_export(
             f"differences under {renderer.name}:\n  {_listed(differences)}\n"
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
+            + (f" {len(unrendered)} more rows were not compared." if unrendered else "")
         )
     if unrendered:
         raise MismatchError(

@@ -53,13 +53,13 @@ class ExportedRows:
         self._limits = limits
         self._allows_empty_steps = allows_empty_steps
         self._unwritten = UnwrittenCount()
-        # Of rows of tokens.
-        self._empty: tuple[tuple[str, int], ...] = ()
+        self._has_empty_tokens = False
         self._counts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
-        # Trajectories that the trainer's chat template refuses, and why.
-        self._unrendered: list[str] = []
+        # Trajectories that the trainer's chat template refuses: how many, and the first.
+        self._num_unrendered = 0
+        self._first_unrendered = ""
         self._outcomes: Counter[str] = Counter()
         self.problems: list[Problem] = []
 
@@ -84,20 +84,21 @@ class ExportedRows:
         """What the chat template does not write, of rows of tokens or under a trainer."""
         counted = self.dialect.unwritten(trajectory, selection)
         if counted is not None:
-            self._empty += counted.empty
+            self._has_empty_tokens |= bool(counted.empty)
             return counted
         if self._renderer is None:
             return UnwrittenCount()
         try:
             examples = self._renderer.tokenize_trajectory(trajectory, None, selection.indices)
         except ModelError as error:
-            self._unrendered.append(f"{trajectory.id} ({error})")
+            self._num_unrendered += 1
+            self._first_unrendered = self._first_unrendered or f"{trajectory.id} ({error})"
             return UnwrittenCount()
         return count_unwritten(examples, self._renderer, selection.indices)
 
     def _check_empty_steps(self) -> None:
         """Refuse rows of tokens that would train a model to say nothing."""
-        if self._empty and self._renderer is not None and not self._allows_empty_steps:
+        if self._has_empty_tokens and self._renderer is not None and not self._allows_empty_steps:
             raise DataError(refuse_empty_steps(self._unwritten, self._renderer, "critical steps"))
 
     def summary(self, num_rows: int) -> dict[str, Any]:
@@ -136,10 +137,10 @@ class ExportedRows:
         ]
         if self._renderer is None:
             return notes
-        if refused := self._unrendered:
+        if num_refused := self._num_unrendered:
             notes.append(
-                f"the chat template of {self._renderer.name} refuses {len(refused):,} of "
+                f"the chat template of {self._renderer.name} refuses {num_refused:,} of "
                 f"{self._counts['exported']:,} trajectories, so a trainer cannot use them, the "
-                f"first: {refused[0]}"
+                f"first: {self._first_unrendered}"
             )
         return notes + self._unwritten.notes(self._renderer, "critical steps")
