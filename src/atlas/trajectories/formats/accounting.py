@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
 from atlas.trajectories.formats.conventions import is_number
-from atlas.trajectories.formats.messages import decode_nested, split_thinking
+from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CERTAIN_CONTENT_KEYS,
@@ -29,6 +29,7 @@ from atlas.trajectories.formats.metadata import (
     SPEAKERS,
 )
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
+from atlas.trajectories.formats.thinking_tags import split_thinking
 from atlas.trajectories.trajectory_lines import line_of
 
 # Characters that the search for texts within longer texts may read, for all rows of a settlement.
@@ -253,7 +254,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
             nested = decode_nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
-            elif parts := split_thinking(at.value):
+            elif parts := split_thinking(at.value, decode_nested):
                 stack += [at._replace(value=part) for part in parts]
             elif _is_content(at):
                 lost.append(Lost(at.place or "the row", at.path or "the row"))

@@ -7,15 +7,14 @@ arguments as text or object, and results with the role tool, function or observa
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from atlas.records import Message, Role, ToolCall
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.thinking_tags import split_thinking
 from atlas.trajectories.formats.training_flags import read_flag
 
 ROLES: dict[str, Role] = {
@@ -47,9 +46,6 @@ PART_NAMES = {
     "audio_url": "audio",
     "video_url": "video",
 }
-# Where the JSON of calls may begin after thinking.
-_END_OF_THINKING = re.compile(r"</think>\s*(?=[\[{])")
-MAX_ENDS_OF_THINKING = 20
 # Many at once take half the time of one by one.
 _messages = TypeAdapter(list[Message]).validate_python
 
@@ -288,7 +284,7 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[ToolCall, ...]:
 
 def _calls_after_thinking(content: Any) -> tuple[str | None, list[ToolCall]]:
     """The calls in a turn that holds only calls, and the thinking in tags before their JSON."""
-    thought, calls = split_thinking(content) or (None, content)
+    thought, calls = split_thinking(content, decode_nested) or (None, content)
     return thought, _calls_in_text(calls)
 
 
@@ -309,19 +305,6 @@ def _optional_text(given: Mapping[str, Any], keys: Sequence[str], index: int) ->
             return value
         if value is not None:
             raise BadRowError(f"{key} is {value!r:.60}, expected a text", index)
-    return None
-
-
-def split_thinking(content: Any) -> tuple[str, Any] | None:
-    """Thinking in tags and the value of the JSON after it; None if a text is anything else."""
-    if not isinstance(content, str) or not content.lstrip().startswith("<think>"):
-        return None
-    # The thinking and the arguments may hold the tag too.
-    for end in islice(_END_OF_THINKING.finditer(content), MAX_ENDS_OF_THINKING):
-        value = decode_nested(content[end.end() :])
-        if not isinstance(value, str):
-            thought = content[: end.start()].lstrip().removeprefix("<think>")
-            return thought.removeprefix("\n").removesuffix("\n"), value
     return None
 
 

@@ -104,7 +104,7 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
         for key in (*FLAG_KEYS, *INVERTED_KEYS)
         if isinstance(row.get(key), list) and len(row[key]) == len(messages)
     }
-    if row.get(LAST_TURN_KEY) is True:
+    if messages and row.get(LAST_TURN_KEY) is True:
         lists["train"] = [*[False] * (len(messages) - 1), True]
     for key, flags in lists.items():
         messages = [
