@@ -92,10 +92,10 @@ def with_system(turns: Sequence[Turn], text: Any) -> Sequence[Turn]:
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
-    """The turns, with `is_trained` where a turn of the assistant has no flag."""
+    """The turns, with `is_trained` where they have no flag; only the assistant's can be trained."""
     return [
         turn._replace(is_trained=is_trained)
-        if turn.is_trained is None and turn.message.role == "assistant"
+        if turn.is_trained is None and (not is_trained or turn.message.role == "assistant")
         else turn
         for turn in turns
     ]
