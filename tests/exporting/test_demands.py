@@ -84,7 +84,6 @@ CASES = [
     ("axolotl", "broken_arguments", made(USER, said(call(1, arguments="[1]")), result(1), said())),
     ("ms-swift", "user_after_result", made(USER, said(call(1)), result(1), USER, said())),
     ("ms-swift", "system_in_between", made(USER, said(), Message(role="system"), said())),
-    ("last-turn", "nothing_before", made(said())),
 ]
 
 

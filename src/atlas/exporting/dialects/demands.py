@@ -116,10 +116,3 @@ SYSTEM_IN_BETWEEN = Change(
     lambda trajectory, _: any(message.role == "system" for message in trajectory.messages[1:]),
     name="system_in_between",
 )
-NOTHING_BEFORE = Change(
-    "TRL cannot read the empty prompt of a critical step that follows nothing",
-    lambda trajectory, selection: (
-        0 in selection.indices and not (trajectory.prompt or trajectory.steps[0].observation)
-    ),
-    name="nothing_before",
-)

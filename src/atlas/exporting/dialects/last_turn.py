@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow, SupervisedChat
 from atlas.exporting.dialects.changes import OF_ROWS, TURNS_ADJACENT
 from atlas.exporting.dialects.chat import (
     conversations_to_steps,
@@ -12,7 +12,6 @@ from atlas.exporting.dialects.chat import (
     supervise_last,
     tools_field,
 )
-from atlas.exporting.dialects.demands import NOTHING_BEFORE
 from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
 
@@ -28,11 +27,15 @@ shape). For other trainers, join `prompt` and `completion` and turn on "last tur
 that trains every assistant turn would train the history too. `id` and `step` say which rows belong
 together."""
     changes = (*OF_ROWS, TURNS_ADJACENT)
-    demands = (NOTHING_BEFORE,)
     one_row_per_step = True
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         for step, history, response in conversations_to_steps(trajectory, selection):
+            if not history:
+                raise CannotCarryError(
+                    "a critical step follows nothing, and TRL cannot read an empty prompt. "
+                    "Use --to openai, or leave the step out of the selection"
+                )
             yield {
                 **row_name(trajectory, step),
                 "prompt": list(map(write_openai_message, history)),
