@@ -183,7 +183,6 @@ def _generations_joined(said: Iterable[Said]) -> Iterator[Said]:
                 calls=waiting.calls + one.calls,
                 is_step=waiting.is_step or one.is_step,
                 is_marked=bool(waiting.is_marked or one.is_marked),
-                score=None,
             )
             continue
         if waiting is not None:
@@ -225,6 +224,9 @@ FORGET: dict[str, Callable[[View], View]] = {
     "tools_dropped": lambda view: replace(view, tools="[]"),
     "empty_system_dropped": _without_empty_system,
     "system_moved": _each(lambda one: replace(one, role="user") if one.role == "system" else one),
-    "turns_adjacent": lambda view: replace(view, said=tuple(_generations_joined(view.said))),
+    # The score of a step that was joined by the reader is not known here.
+    "turns_adjacent": lambda view: replace(
+        view, said=tuple(replace(one, score=None) for one in _generations_joined(view.said))
+    ),
     "neighbors_joined": lambda view: replace(view, said=tuple(_joined(view.said))),
 }
