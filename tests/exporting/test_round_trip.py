@@ -100,7 +100,8 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
         is_silent = bool(calls) and draw(st.booleans())
         response = Message(
             role="assistant",
-            content="" if is_silent else draw(TEXTS),
+            # A turn right after an equal one is a copy to some readers.
+            content="" if is_silent else draw(TEXTS) if seen else f"Then {index}.",
             reasoning=draw(st.none() | TEXTS),
             tool_calls=calls,
         )
