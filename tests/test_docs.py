@@ -52,16 +52,17 @@ def commands_in(page: Path) -> Iterator[list[str]]:
         yield shlex.split(line, comments=True)[1:]
 
 
-def test_the_settings_page_is_what_the_config_classes_say() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "make_settings", ROOT / "docs" / "make_settings.py"
-    )
+@pytest.mark.parametrize("name", ["settings", "dialects"])
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    script = ROOT / "docs" / f"make_{name}.py"
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == module.settings_page(), (
-        "run: python docs/make_settings.py"
+    page = getattr(module, f"{name}_page")()
+    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == page, (
+        f"run: python docs/make_{name}.py"
     )
 
 

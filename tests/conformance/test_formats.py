@@ -24,6 +24,7 @@ from tests.format_examples.gemini import cline_row, gemini_row, qwen_code_file
 from tests.format_examples.nebius import nebius_row
 from tests.format_examples.openhands import openhands_row
 from tests.format_examples.rl import RL_EXAMPLES
+from tests.format_examples.selection_table import selection_row
 from tests.format_examples.smolagents import smolagents_row
 from tests.source_files import detect_format, matches, read_file
 
@@ -219,6 +220,7 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "smolagents": smolagents_row,
     "gemini": gemini_row,
     "cline": cline_row,
+    "selection_table": selection_row,
 }
 EXAMPLES |= codex.ROWS
 EXAMPLES |= chats.ROWS

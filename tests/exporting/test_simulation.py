@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import ModelError
+from atlas.exporting.check_export import _expected_steps
 from atlas.exporting.simulation import simulate_trainer
 from tests.conftest import make_trajectory
+from tests.rendering.test_turn_shapes import renderer_of, with_calls
 from tests.template_families import FAMILIES, family_renderer
 
 
@@ -19,3 +21,15 @@ def test_a_system_turn_that_only_we_would_fold_is_refused(name: str) -> None:
     assert simulate_trainer(
         family_renderer(name), rest, [message.role == "assistant" for message in rest]
     )
+
+
+@pytest.mark.parametrize("name", ["gpt-oss", "glm-training", "deepseek-v3"])
+def test_turns_that_end_in_the_token_of_a_call_are_found_whole(name: str) -> None:
+    renderer = renderer_of(name)
+    given = with_calls()
+    expected = _expected_steps(renderer.tokenize_trajectory(given))
+    flags = [message.role == "assistant" for message in given.messages]
+    found = simulate_trainer(renderer, given.messages, flags)
+    assert [tokens for _, tokens in found.values()] == [
+        expected[step][1] for step in sorted(expected)
+    ]

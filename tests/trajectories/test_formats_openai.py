@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.kinds import Choice
-from atlas.records import Problem, Trajectory
+from atlas.records import Annotation, Problem, Trajectory
 from atlas.trajectories.formats import openai, sharegpt
 from atlas.trajectories.formats.base import FORMAT
 from atlas.trajectories.formats.chats import chat_trajectory
@@ -292,11 +292,12 @@ def test_tools_that_are_no_schemas_are_a_problem(tmp_path: Path) -> None:
         (({}, {"weight": 0}, {}), [True, False, True]),
         (({"train": False}, {"train": True}, {"train": False}), [False, True, False]),
         (({"loss": 0.0}, {"loss": 1.0}, {"loss": None}), [False, True, True]),
-        (({"weight": 1}, {"weight": 1}, {"weight": 1}), [None, None, None]),
+        (({"weight": 1}, {"weight": 1}, {"weight": 1}), [True, True, True]),
+        (({"weight": 1}, {}, {"weight": 1}), [None, None, None]),
         (({}, {}, {}), [None, None, None]),
     ],
 )
-def test_a_training_flag_becomes_an_annotation_where_it_leaves_a_step_out(
+def test_training_flags_become_annotations_where_all_steps_have_one_or_one_is_left_out(
     tmp_path: Path, flags: Any, marks: Any
 ) -> None:
     messages = [message for flag in flags for message in (USER, {**AGENT, **flag})]
@@ -309,12 +310,8 @@ def test_a_completion_is_what_its_row_trains(tmp_path: Path) -> None:
     assert matches("openai", row)
     steps = read_good(tmp_path, row).steps
     assert [step.annotation and step.annotation.is_marked for step in steps] == [False, True, True]
-    assert (
-        read_good(tmp_path, {"prompt": json.dumps([USER]), "completion": json.dumps([AGENT])})
-        .steps[0]
-        .annotation
-        is None
-    )
+    texts = {"prompt": json.dumps([USER]), "completion": json.dumps([AGENT])}
+    assert read_good(tmp_path, texts).steps[0].annotation == Annotation(score=1.0)
 
 
 def test_system_messages_open_the_prompt_however_many_and_wherever_they_stand(

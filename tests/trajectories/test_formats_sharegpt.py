@@ -68,7 +68,7 @@ def test_several_calls_in_one_turn_are_one_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["look at door", "[]", '{"at": "door"}', "7", "<think>hm</think>" + CALL["value"]]
+    "value", ["look at door", "[]", '{"at": "door"}', "7", "<think>hm</think>{"]
 )
 def test_calls_that_cannot_be_read_stay_the_verbatim_text(tmp_path: Path, value: str) -> None:
     [step] = read_good(tmp_path, HUMAN, {"from": "function_call", "value": value}).steps

@@ -155,12 +155,14 @@ def export(
             "the model to be trained."
         )
     renderer = load_renderer_named(config.tokenizer, config.chat_template)
+    told: list[str] = []
     if not (check and out.exists()):
         manifest = export_selection(config, trajectories, selection, out, renderer)
         inputs = manifest.inputs.items()
         came_in = [f"{name} {place_of(out.parent, given)}" for name, given in inputs]
         problems = out.with_name(out.name + PROBLEMS_ENDING)
         say(describe_export(manifest, out, came_in, left_out(problems)))
+        told = manifest.summary.get("notes", [])
     if check and renderer is not None:
         try:
             checked = check_export(config, trajectories, selection, out, renderer)
@@ -168,4 +170,5 @@ def export(
             fail(f"error: {error}", 1)
         say(f"checked:   {checked} under {config.tokenizer}")
         for note in checked.notes:
-            say(f"note:      {note}")
+            if note not in told:
+                say(f"note:      {note}")

@@ -10,7 +10,7 @@ end.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,11 +19,11 @@ from typing import Any
 from atlas.config import StrPath
 from atlas.errors import ConfigError, MismatchError, ModelError
 from atlas.exporting.dialects.base import Dialect, SupervisedChat, SupervisedTokens
+from atlas.exporting.export_rows import rows_of
 from atlas.exporting.export_selection import (
     ExportConfig,
     dialect_of,
     read_with_tools,
-    rows_of,
 )
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
@@ -48,7 +48,6 @@ class CheckedExport:
     """What was compared.
 
     Attributes:
-        unrendered: trajectories that the chat template refuses, and why.
         notes: sentences on what the chat template does not write.
     """
 
@@ -56,16 +55,13 @@ class CheckedExport:
     num_rows: int
     num_steps: int
     num_supervised_tokens: int
-    unrendered: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        refused = self.unrendered
-        left_out = f". Not compared: {len(refused)}, the first {refused[0]}" if refused else ""
         return (
             f"{self.num_rows:,} rows of {self.num_trajectories:,} trajectories: all "
             f"{self.num_supervised_tokens:,} supervised tokens of {self.num_steps:,} critical "
-            f"steps are the same{left_out}"
+            "steps are the same"
         )
 
 
@@ -80,7 +76,8 @@ def check_export(
 
     Raises:
         MismatchError: a supervised token differs (the message names trajectory, step and tokens of
-            the first differences), or nothing but the end of turn is supervised of a step.
+            the first differences), nothing but the end of turn is supervised of a step, or a row
+            could not be compared, because the chat template refuses its conversation.
         DataError: the file cannot be read at all.
         RunError: an input is not a finished run of its kind.
     """
@@ -109,8 +106,7 @@ def check_export(
         try:
             examples = renderer.tokenize_trajectory(trajectory, dialect.max_tokens, chosen.indices)
         except ModelError as error:
-            # There is nothing to compare, because training leaves this trajectory out too.
-            unrendered.append(f"{trajectory.id} ({error})")
+            unrendered += [f"{where}, trajectory {trajectory.id}: {error}" for where, _ in rows]
             continue
         unwritten += count_unwritten(examples, renderer, chosen.indices)
         expected = _expected_steps(examples)
@@ -126,20 +122,31 @@ def check_export(
             for where, _ in islice(file_rows, 1)
         ]
     if differences:
-        shown = differences[:NUM_SHOWN]
-        if (left := len(differences) - NUM_SHOWN) > 0:
-            shown.append(f"… and {left} more")
         raise MismatchError(
             f"{file} does not supervise the tokens of the selection, {len(differences)} "
-            f"differences under {renderer.name}:\n  " + "\n  ".join(shown) + "\n"
+            f"differences under {renderer.name}:\n  {_listed(differences)}\n"
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
+            + (f" {len(unrendered)} more rows were not compared." if unrendered else "")
+        )
+    if unrendered:
+        raise MismatchError(
+            f"{file}: {len(unrendered)} of {num_rows + len(unrendered)} rows were not compared, "
+            f"because the chat template of {renderer.name} refuses them; the others are the same:"
+            f"\n  {_listed(unrendered)}\nA trainer with this template cannot use them: leave them "
+            "out of the trajectories, or set chat_template to one that takes them."
         )
     if unwritten.empty and not config.allow_empty_steps:
         raise MismatchError(f"{file}: {refuse_empty_steps(unwritten, renderer, 'critical steps')}")
     notes = tuple(unwritten.notes(renderer, "critical steps"))
     counts = num_trajectories, num_rows, num_steps, num_tokens
-    return CheckedExport(*counts, tuple(unrendered), notes)
+    return CheckedExport(*counts, notes)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    """The first lines, and how many more there are."""
+    left = len(lines) - NUM_SHOWN
+    return "\n  ".join([*lines[:NUM_SHOWN], *([f"… and {left} more"] if left > 0 else [])])
 
 
 def _expected_steps(examples: Iterable[TokenizedExample]) -> dict[int, SupervisedTurn]:
@@ -188,7 +195,8 @@ class _Comparison:
                 # ValueError: the tools are not JSON, or the row does not fit the trajectory.
                 yield f": {where}: {error}"
                 return
-        exact_context = not self._dialect.losses(trajectory)
+        losses = self._dialect.losses(trajectory, selection)
+        exact_context = not any(change.in_context for change in losses)
         for step in sorted(expected.keys() | found.keys()):
             difference = self._of_step(expected.get(step), found.get(step), exact_context)
             if difference is not None:

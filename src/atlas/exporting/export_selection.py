@@ -7,28 +7,25 @@ FILE.problems.jsonl   trajectories left out, and why (only if there are any)
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.config import BY_CONTENT, Config, StrPath, result_settings
-from atlas.errors import AtlasError, ConfigError, DataError, ModelError, RunError
+from atlas.errors import AtlasError, ConfigError, DataError, RunError
 from atlas.exporting.dialects.base import (
     DIALECT,
-    CannotCarryError,
     Dialect,
     DialectContext,
-    ExportRow,
 )
+from atlas.exporting.export_rows import ExportedRows
 from atlas.exporting.write_rows import write_rows
 from atlas.kinds import Choice
 from atlas.models.local.load import load_renderer_named, rendering_inputs
-from atlas.records import Problem, Selection, Trajectory
+from atlas.records import Selection, Trajectory
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
-from atlas.rendering.count_unwritten import UnwrittenCount, refuse_empty_steps
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.store.locks import locked_file
@@ -120,14 +117,15 @@ def export_selection(
         if earlier := _earlier(out, wanted):
             return earlier
         selected = read_with_tools(config, trajectories, selection)
-        export = _Export(dialect, renderer, config, limits_of(selection, trajectories))
+        limits = limits_of(selection, trajectories)
+        export = ExportedRows(dialect, renderer, config.allow_empty_steps, limits)
         return _write(out, wanted, export, selected)
 
 
 def _write(
     out: Path,
     wanted: Manifest,
-    export: _Export,
+    export: ExportedRows,
     selected: Iterable[tuple[Trajectory, Selection]],
 ) -> Manifest:
     """Write the rows, the problems, and the manifest last."""
@@ -171,79 +169,6 @@ def read_with_tools(
     """
     tools, selected = read_tools(config.tools), read_selected(selection, trajectories)
     return ((with_tools(trajectory, tools), chosen) for trajectory, chosen in selected)
-
-
-def rows_of(
-    dialect: Dialect, trajectory: Trajectory, selection: Selection
-) -> list[ExportRow] | Problem:
-    """All rows of one trajectory, or the reason why it has none."""
-    try:
-        if selection.critical_steps:
-            return list(dialect.rows(trajectory, selection))
-        reason = selection.problem or "no critical step, so nothing to train on"
-    except (CannotCarryError, ModelError) as error:
-        # ModelError: the chat template refuses this conversation.
-        reason = str(error)
-    return Problem(where=f"trajectory {trajectory.id}", reason=reason, item=trajectory.id)
-
-
-class _Export:
-    """Makes rows, and counts the trajectories and steps in them."""
-
-    def __init__(
-        self,
-        dialect: Dialect,
-        renderer: Renderer | None,
-        config: ExportConfig,
-        limits: Sequence[str],
-    ) -> None:
-        self.dialect = dialect
-        self._renderer = renderer
-        self._limits = limits
-        self._allows_empty_steps = config.allow_empty_steps
-        self._unwritten = UnwrittenCount()
-        self._counts: Counter[str] = Counter()
-        self._losses: Counter[str] = Counter()
-        self._outcomes: Counter[str] = Counter()
-        self.problems: list[Problem] = []
-
-    def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
-        for trajectory, selection in selected:
-            rows = rows_of(self.dialect, trajectory, selection)
-            if isinstance(rows, Problem):
-                self.problems.append(rows)
-                continue
-            num_critical = len(selection.critical_steps)
-            self._counts.update(exported=1, steps=len(trajectory.steps), critical=num_critical)
-            self._losses.update(self.dialect.losses(trajectory))
-            self._unwritten += self.dialect.unwritten(trajectory, selection)
-            self._outcomes[trajectory.outcome.status] += num_critical
-            yield from rows
-        self._check_empty_steps()
-
-    def _check_empty_steps(self) -> None:
-        """Refuse rows of tokens that would train a model to say nothing."""
-        empty = self._unwritten.empty
-        if empty and self._renderer is not None and not self._allows_empty_steps:
-            raise DataError(refuse_empty_steps(self._unwritten, self._renderer, "critical steps"))
-
-    def summary(self, num_rows: int) -> dict[str, Any]:
-        return {
-            "trajectories": self._counts["exported"] + len(self.problems),
-            "exported": self._counts["exported"],
-            "rows": num_rows,
-            "steps": self._counts["steps"],
-            "critical_steps": self._counts["critical"],
-            "problems": len(self.problems),
-            "selected_by_outcome": dict(sorted(self._outcomes.items())),
-            "losses": dict(self._losses.most_common()),
-            **({"notes": notes} if (notes := self._notes()) else {}),
-            **({"limited": "; ".join(self._limits)} if self._limits else {}),
-        }
-
-    def _notes(self) -> list[str]:
-        renderer = self._renderer
-        return [] if renderer is None else self._unwritten.notes(renderer, "critical steps")
 
 
 def _earlier(out: Path, wanted: Manifest) -> Manifest | None:

@@ -49,12 +49,11 @@ def simulate_trainer(
     encoded = renderer.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = tuple(encoded["input_ids"]), encoded["offset_mapping"]
     header = _generation_header(renderer)
-    closing = renderer.tokenizer.decode(list(renderer.end_of_turn))
+    closings = [str(renderer.tokenizer.decode(list(end))) for end in renderer.ends]
     found: dict[int, SupervisedTurn] = {}
     for index in (index for index, flag in enumerate(supervised) if flag):
-        start, end = _turn(renderer, text, messages, index, header, tools)
-        if text.startswith(closing, end):
-            end += len(closing)
+        start, end = _turn(renderer, text, messages, index, header, closings, tools)
+        end = _after_closing(text, end, messages[index], closings)
         inside = [place for place, (low, high) in enumerate(offsets) if start <= low < high <= end]
         first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
         found[index] = ids[:first], ids[first:last]
@@ -67,6 +66,7 @@ def _turn(
     messages: Sequence[Message],
     index: int,
     header: str,
+    closings: Sequence[str],
     tools: Sequence[Mapping[str, Any]],
 ) -> tuple[int, int]:
     """Characters [start, end) that the message at `index` adds to `text` after the header."""
@@ -81,9 +81,28 @@ def _turn(
         before = renderer.render(messages[:index], tools=tools) if index else ""
         start = len(before) if text.startswith(before) else start
     elif (opened := text.rfind(header, 0, start)) >= 0:
-        # An empty <think> block that both texts open with belongs to the turn.
-        start = opened + len(header)
+        opened += len(header)
+        # An empty <think> block that both texts open with belongs to the turn. The header of an
+        # earlier turn, which is closed, does not: some templates write none after results of tools.
+        if not any(closing in text[opened:start] for closing in closings):
+            start = opened
     return start, end
+
+
+def _after_closing(text: str, end: int, message: Message, closings: Sequence[str]) -> int:
+    """The end of a turn with the token that closes it.
+
+    A turn with a call may be closed by another token than the turn that stood in for it
+    (`<|call|>`, `<|end|>`). Then the texts differ in that token, or only in a part of it.
+    """
+    if message.tool_calls and any(text.endswith(closing, 0, end) for closing in closings[1:]):
+        return end
+    for closing in closings if message.tool_calls else closings[:1]:
+        parts = range(len(closing)) if message.tool_calls else (0,)
+        for part in parts:
+            if text.startswith(closing, max(0, end - part)):
+                return end - part + len(closing)
+    return end
 
 
 def _generation_header(renderer: Renderer) -> str:

@@ -61,10 +61,17 @@ class DialectContext:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A difference between the file and the trajectories to which `applies` returns true."""
+    """A difference between the file and the trajectories to which `applies` returns true.
+
+    Attributes:
+        name: a word for it, for tests and tables.
+        in_context: whether it changes the text before a response.
+    """
 
     text: str
-    applies: Callable[[Trajectory], bool]
+    applies: Callable[[Trajectory, Selection], bool]
+    name: str = ""
+    in_context: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,8 @@ class Dialect:
         notes: the tested versions, and unexpected behavior of the trainer.
         stanza: the settings for the trainer, with {file} for the path.
         suffixes: allowed suffixes of the file.
-        changes: what a row omits or writes in another form.
+        changes: what a row omits or writes in another form (changes.py).
+        demands: what the trainer or service refuses or leaves out, though the row has it.
         one_row_per_step: each critical step has its own row, in which only this step carries loss.
         stops_at_last_step: a row ends with the last critical step, because later turns would be
             trained.
@@ -101,6 +109,7 @@ class Dialect:
     stanza = ""
     suffixes: tuple[Suffix, ...] = (".jsonl",)
     changes: tuple[Change, ...] = ()
+    demands: tuple[Change, ...] = ()
     one_row_per_step = False
     stops_at_last_step = False
     max_tokens: int | None = None
@@ -124,10 +133,14 @@ class Dialect:
         """
         raise NotImplementedError
 
-    def unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount:
-        """What a chat template does not write, in rows of tokens."""
-        return UnwrittenCount()
+    def unwritten(self, trajectory: Trajectory, selection: Selection) -> UnwrittenCount | None:
+        """What a chat template does not write in rows of tokens; None if the trainer renders."""
+        return None
 
-    def losses(self, trajectory: Trajectory) -> tuple[str, ...]:
+    def losses(self, trajectory: Trajectory, selection: Selection) -> tuple[Change, ...]:
         """The changes that apply to this trajectory."""
-        return tuple(change.text for change in self.changes if change.applies(trajectory))
+        return tuple(change for change in self.changes if change.applies(trajectory, selection))
+
+    def refusals(self, trajectory: Trajectory, selection: Selection) -> tuple[Change, ...]:
+        """The demands that this trajectory does not meet."""
+        return tuple(demand for demand in self.demands if demand.applies(trajectory, selection))

@@ -6,28 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.exporting.dialects.base import Change, SupervisedChat
+from atlas.exporting.dialects.base import SupervisedChat
 from atlas.records import Message, Selection, ToolCall, Trajectory
 from atlas.rendering.openai_messages import (
     decode_arguments,
     encode_arguments,
     read_openai_message,
     write_openai_message,
-)
-
-
-def has_reasoning(trajectory: Trajectory) -> bool:
-    """Whether a message has a separate reasoning text."""
-    return any(message.reasoning is not None for message in trajectory.messages)
-
-
-# The change that `with_thinking` makes.
-THINKING_MOVED = Change("reasoning was moved into the content, in <think> tags", has_reasoning)
-CALL_IDS_DROPPED = Change(
-    "ids of tool calls: results are matched to calls by order only",
-    lambda trajectory: any(
-        call.id is not None for message in trajectory.messages for call in message.tool_calls
-    ),
 )
 
 
@@ -96,26 +81,40 @@ def supervise_last(messages: Sequence[Message]) -> SupervisedChat:
 
 def conversations_to_steps(
     trajectory: Trajectory, selection: Selection
-) -> Iterator[tuple[Sequence[Message], Message]]:
-    """(preceding messages, response) for each critical step, in order."""
+) -> Iterator[tuple[int, Sequence[Message], Message]]:
+    """(step, preceding messages, response) for each critical step, in order."""
     history: list[Message] = []
-    for message, critical in flagged_messages(trajectory, selection):
-        if critical:
-            yield tuple(history), message
+    for message, step in trajectory.owned_messages():
+        if step in selection.indices:
+            yield step, tuple(history), message
         history.append(message)
+
+
+def row_name(trajectory: Trajectory, step: int) -> dict[str, Any]:
+    """The fields that say which rows belong together: the trajectory and the critical step."""
+    return {"id": trajectory.id, "step": step}
 
 
 def with_thinking(message: Message, content: str | None = None) -> str:
     """The reasoning in <think> tags and then the content, for formats without a reasoning field."""
     content = message.content if content is None else content
-    if message.reasoning is None:
+    if not message.reasoning:
         return content
     return f"<think>\n{message.reasoning}\n</think>\n\n{content}"
 
 
 def write_call(call: ToolCall) -> dict[str, Any]:
-    """A tool call as an object, for formats without call ids."""
-    return {"name": call.name, "arguments": decode_arguments(call.arguments)}
+    """A tool call as an object, for formats without call ids.
+
+    Arguments that are not an object, or would not come back from JSON, stay a text.
+    """
+    try:
+        arguments = decode_arguments(call.arguments)
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        arguments = call.arguments
+    is_object = isinstance(arguments, dict)
+    return {"name": call.name, "arguments": arguments if is_object else call.arguments}
 
 
 def read_call(written: Mapping[str, Any]) -> ToolCall:

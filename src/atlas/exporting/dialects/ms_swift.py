@@ -6,10 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
-from atlas.exporting.dialects.chat import (
+from atlas.exporting.dialects.base import Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import (
     CALL_IDS_DROPPED,
+    CUT_AFTER_LAST,
+    NAMES_DROPPED,
+    OF_FLAGS,
     THINKING_MOVED,
+)
+from atlas.exporting.dialects.chat import (
     flagged_messages,
     read_call,
     supervised_chat,
@@ -17,6 +22,7 @@ from atlas.exporting.dialects.chat import (
     with_thinking,
     write_call,
 )
+from atlas.exporting.dialects.demands import SYSTEM_IN_BETWEEN, USER_AFTER_RESULT
 from atlas.records import Message, Selection, Trajectory
 
 
@@ -27,15 +33,14 @@ class MsSwiftDialect(Dialect):
 Run with ms-swift 4.6.0 (its preprocessor and the template chatml; text turns, no tools). One token
 per turn differs: its templates also train the newline after <|im_end|>. `loss` overrides
 `--loss_scale`; leave that at `default`. ms-swift trains the end of the last turn of a row whatever
-its `loss` says, so rows stop at the last critical step; do not append turns to them. It drops other
-fields of a message without a warning, so reasoning is written into the content and tool calls are
-messages (read in its code, not run)."""
+its `loss` says, so rows stop at the last critical step; do not append turns to them. It drops all
+fields of a message but `loss` and `loss_scale` without a warning, so reasoning is written into the
+content, and tool calls are messages (read in its code, not run; since 4.6 it also takes OpenAI's
+`tool_calls`). Of several calls in a row, the `loss` of the first counts. A row must alternate
+between the agent and a user or results, or it is dropped."""
     stanza = "swift sft --dataset {file} …"
-    changes = (
-        THINKING_MOVED,
-        CALL_IDS_DROPPED,
-        Change("names on messages", lambda one: any(m.name is not None for m in one.messages)),
-    )
+    changes = (*OF_FLAGS, CUT_AFTER_LAST, THINKING_MOVED, CALL_IDS_DROPPED, NAMES_DROPPED)
+    demands = (USER_AFTER_RESULT, SYSTEM_IN_BETWEEN)
     stops_at_last_step = True
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -47,7 +52,10 @@ messages (read in its code, not run)."""
                 role = "tool_response" if message.role == "tool" else message.role
                 messages.append({"role": role, "content": message.content})
                 continue
-            if (content := with_thinking(message)) or not message.tool_calls:
+            content = with_thinking(message)
+            # Calls right after a turn would be read as a part of it.
+            follows = bool(messages) and messages[-1]["role"] in ("assistant", "tool_call")
+            if content or follows or not message.tool_calls:
                 messages.append({"role": "assistant", "content": content, "loss": critical})
             for call in message.tool_calls:
                 text = json.dumps(write_call(call), ensure_ascii=False)

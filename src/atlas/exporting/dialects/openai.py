@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import OF_FLAGS, has_reasoning
 from atlas.exporting.dialects.chat import (
     flagged_messages,
-    has_reasoning,
     read_flagged,
     read_listed,
     tools_field,
     write_flagged,
+)
+from atlas.exporting.dialects.demands import (
+    BROKEN_ARGUMENTS,
+    CALLS_WITHOUT_ID,
+    EMPTY_STEPS,
+    MISSING_RESULTS,
+    ORPHAN_RESULTS,
+    REPEATED_IDS,
 )
 from atlas.records import Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
@@ -26,11 +34,14 @@ assistant messages, 1 if absent. It does not know `reasoning_content`: strip it,
 upload to be refused. Many open trainers read this shape but not `weight` (TRL, LLaMA-Factory and
 torchtune train every assistant turn of it): use their own dialects."""
     changes = (
+        *OF_FLAGS,
         Change(
             "reasoning is in `reasoning_content`, which OpenAI's service does not know",
             has_reasoning,
+            name="reasoning_unknown",
         ),
     )
+    demands = (MISSING_RESULTS, ORPHAN_RESULTS, REPEATED_IDS, CALLS_WITHOUT_ID)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "weight", int)
@@ -52,7 +63,9 @@ Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns
 without it every assistant turn is trained. `train_on_eos: turn` trains the end of critical turns
 only (`all`: of every turn, observations included). If turns do not end in the tokenizer's eos token
 (Llama 3: <|eot_id|>), name their end in `eot_tokens`, or the model never learns to stop. Sequences
-over `sequence_len` are dropped or cut, wherever the critical steps are."""
+over `sequence_len` are dropped or cut, wherever the critical steps are. A turn without words and
+calls is not found and not trained, and arguments that are not JSON stop it (read in its code). It
+also reads `train_detail`, spans of characters, which is not written here."""
     stanza = """\
 datasets:
   - path: {file}
@@ -64,6 +77,8 @@ datasets:
     roles_to_train: []
     train_on_eos: turn
 chat_template: tokenizer_default"""
+    changes = OF_FLAGS
+    demands = (EMPTY_STEPS, BROKEN_ARGUMENTS)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         messages = write_flagged(trajectory, selection, "train")
@@ -90,6 +105,7 @@ for row in map(json.loads, open("{file}")):
         tools=row.get("tools"),
         message_loss_mask=row["message_loss_mask"],
     )"""
+    changes = OF_FLAGS
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
         flagged = list(flagged_messages(trajectory, selection))

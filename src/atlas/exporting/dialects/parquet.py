@@ -8,6 +8,7 @@ from typing import Any
 from atlas.config import Config
 from atlas.errors import DependencyError
 from atlas.exporting.dialects.base import Dialect, ExportRow, Suffix, SupervisedChat
+from atlas.exporting.dialects.changes import FINAL_OBSERVATION, OF_FLAGS
 from atlas.exporting.dialects.chat import read_flagged, read_listed, tools_text, write_flagged
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.rendering.openai_messages import write_openai_message
@@ -28,7 +29,9 @@ class ParquetDialect(Dialect):
     notes = """\
 For your own code and for the Hub: `datasets.load_dataset("parquet", …)` reads it. `step` is the
 index of the step whose response a message is, or -1. `tools` is JSON text, because schemas have no
-common columns. Absent fields of a message are null: drop them before you apply a chat template."""
+common columns. Absent fields of a message are null: drop them before you apply a chat template.
+`atlas import` reads it back with kinds and scores; the reasons stand in the details."""
+    changes = (FINAL_OBSERVATION,)
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -84,7 +87,8 @@ Run with verl 0.9.1 and the class below (text turns; ray and its Qwen2-VL module
 ones). One token per turn differs: verl trains all that the template writes after a turn's header,
 with ChatML also the newline after <|im_end|>. verl's own MultiTurnSFTDataset trains every assistant
 turn, canned acknowledgements included; the class below makes it read `loss_mask`. If a turn has
-other tokens on its own than within the conversation, verl stops with an error (set
+other tokens on its own than within the conversation, or the template refuses a lone turn, verl
+stops with an error (set
 `ignore_input_ids_mismatch` only after looking). `truncation: error` is the default; "right" drops
 late critical steps silently."""
     stanza = """\
@@ -107,6 +111,7 @@ class MaskedSFTDataset(MultiTurnSFTDataset):
     def _process_single_message(self, index, message, **others):
         ids, mask, *rest = super()._process_single_message(index=index, message=message, **others)
         return ids, mask * message.get("loss_mask", 0), *rest"""
+    changes = OF_FLAGS
     suffixes: tuple[Suffix, ...] = (".parquet",)
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 
-from atlas.exporting.dialects.base import (
-    CannotCarryError,
-    Change,
-    Dialect,
-    ExportRow,
-    SupervisedChat,
+from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import (
+    ALL_CRITICAL,
+    ALL_NEIGHBORS_JOINED,
+    ALL_SYSTEM_MOVED,
+    BLANKS_DROPPED,
+    CALL_IDS_DROPPED,
+    EMPTY_SYSTEM_DROPPED,
+    FIRST_READ_AS_PROMPT,
+    NAMES_DROPPED,
+    NEIGHBORS_JOINED,
+    OF_ALTERNATING,
+    OF_ROWS,
+    SYSTEM_MOVED,
+    THINKING_MOVED,
 )
 from atlas.exporting.dialects.chat import (
-    CALL_IDS_DROPPED,
-    THINKING_MOVED,
     conversations_to_steps,
     flagged_messages,
     read_call,
+    row_name,
     supervise_last,
     supervised_chat,
     tools_text,
@@ -27,26 +34,7 @@ from atlas.exporting.dialects.chat import (
 )
 from atlas.records import Message, Role, Selection, Trajectory
 
-
-def _has_neighbors(messages: Sequence[Message]) -> bool:
-    """Whether `joined` would join any messages."""
-    return any("assistant" not in (one.role, other.role) for one, other in pairwise(messages))
-
-
-def _after_system(messages: Sequence[Message]) -> Sequence[Message]:
-    return messages[1:] if messages and messages[0].role == "system" else messages
-
-
 ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "observation": "tool"}
-JOINED = "adjacent messages of one side were joined with an empty line"
-# For formats with a separate place for the system message at the start.
-NEIGHBORS_JOINED = Change(
-    JOINED, lambda trajectory: _has_neighbors(_after_system(trajectory.messages))
-)
-SYSTEM_MOVED = Change(
-    "system messages in mid-conversation became the human's",
-    lambda trajectory: any(message.role == "system" for message in trajectory.messages[1:]),
-)
 
 
 class AgentTrajDialect(Dialect):
@@ -58,9 +46,13 @@ gpt turn (the canned "OK." too). Use this to pass a selection on in the paper's 
 import` reads it back, and the selector `annotated` gives the same steps."""
     suffixes = (".json", ".jsonl")
     changes = (
-        Change(JOINED, lambda trajectory: _has_neighbors(trajectory.messages)),
-        SYSTEM_MOVED,
+        *OF_ALTERNATING,
+        FIRST_READ_AS_PROMPT,
+        ALL_CRITICAL,
+        ALL_NEIGHBORS_JOINED,
+        ALL_SYSTEM_MOVED,
         THINKING_MOVED,
+        NAMES_DROPPED,
     )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -88,8 +80,10 @@ class LlamaFactoryDialect(Dialect):
 Run with llamafactory 0.9.5 (sharegpt converter and supervised processor, template qwen, text turns;
 transformers newer than it supports). One token per turn differs: its template also trains the
 newline after <|im_end|>. LLaMA-Factory 0.9.5 reads no flag per turn: it trains every gpt turn, or
-with `mask_history: true` only the last one. So there is one row per critical step. Its newer engine
-(USE_V1=1) reads a `loss_weight` per message in another data format (read in its code, not run).
+with `mask_history: true` only the last one. So there is one row per critical step; `id` and `step`
+say which rows belong together, and `mask_history` in a row is for readers: the trainer takes it
+from its own settings. Its newer engine (USE_V1=1) reads a `loss_weight` per message in another data
+format, and makes a sample of each turn with a weight (read in its code, not run).
 `mask_history` also strips thinking from earlier turns, as at inference, unless the template keeps
 it. A row that does not alternate is skipped with a warning in the log only, so neighbors are joined
 here, or the trajectory is left out. With mask_history, `cutoff_len` keeps the end of the row. The
@@ -105,7 +99,16 @@ format `openai` of 0.9.5 adds words to system prompts: keep `sharegpt`."""
 dataset: atlas
 mask_history: true"""
     suffixes = (".jsonl", ".json")
-    changes = (NEIGHBORS_JOINED, SYSTEM_MOVED, THINKING_MOVED, CALL_IDS_DROPPED)
+    changes = (
+        *OF_ROWS,
+        NEIGHBORS_JOINED,
+        SYSTEM_MOVED,
+        EMPTY_SYSTEM_DROPPED,
+        BLANKS_DROPPED,
+        THINKING_MOVED,
+        CALL_IDS_DROPPED,
+        NAMES_DROPPED,
+    )
     one_row_per_step = True
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:
@@ -114,16 +117,19 @@ mask_history: true"""
                 "a turn has text beside its tool calls, which LLaMA-Factory's function_call cannot "
                 "hold. Use --to trl"
             )
-        for history, response in conversations_to_steps(trajectory, selection):
-            system = history[0].content if history and history[0].role == "system" else ""
-            rest = history[1:] if system else history
+        for step, history, response in conversations_to_steps(trajectory, selection):
+            opens = bool(history) and history[0].role == "system"
+            rest = history[1:] if opens else history
             turns = joined([*((message, False) for message in rest), (response, True)])
             yield {
+                **row_name(trajectory, step),
                 "conversations": [
                     {"from": _speaker(message), "value": _value(message)} for message, _ in turns
                 ],
-                "system": system,
+                "system": history[0].content if opens else "",
                 "tools": tools_text(trajectory),
+                # Not read from rows by the trainer, which has it in its own settings.
+                "mask_history": True,
             }
 
     def read(self, row: ExportRow) -> SupervisedChat:
@@ -146,6 +152,8 @@ def joined(flagged: Iterable[tuple[Message, bool]]) -> Iterator[tuple[Message, b
                     "two assistant turns follow each other, or one is the first; the format "
                     "alternates. Use --to trl"
                 )
+            if waiting.role == "system":
+                waiting = waiting.model_copy(update={"role": "user"})
             yield waiting, False
             yield message, critical
             waiting = None

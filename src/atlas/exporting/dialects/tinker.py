@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atlas.exporting.dialects.base import Change, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import OF_FLAGS
 from atlas.exporting.dialects.chat import supervised_chat, tools_field, write_flagged
 from atlas.records import Message, Selection, Trajectory
 from atlas.rendering.openai_messages import read_openai_message, write_openai_message
@@ -20,7 +21,9 @@ Dataset.from_list). Any other `train_on_what` refuses the `trainable` fields; th
 every assistant turn. Weights are normalized per row (`reduction="mean"`), so rows with few critical
 tokens count as much as rows with many; reduction="none" sums over tokens. Renderers that strip
 earlier thinking (has_extension_property False) show a flagged turn in mid-conversation without its
-thinking: use last-turn. Tools: replace each call by ToolCall.model_validate(call), and begin with
+thinking: use last-turn. What the generation prompt supplies, such as an opened <think>, carries no
+loss in newer versions (read in its code). Tools: replace each call by
+ToolCall.model_validate(call), and begin with
 renderer.create_conversation_prefix_with_tools(row["tools"])."""
     stanza = """\
 FromConversationFileBuilder(
@@ -29,15 +32,18 @@ FromConversationFileBuilder(
 )"""
 
     changes = (
+        *OF_FLAGS,
         Change(
             "tool schemas are in `tools`, which tinker-cookbook's file builder does not read "
             "(see --explain)",
-            lambda trajectory: bool(trajectory.tools),
+            lambda trajectory, _: bool(trajectory.tools),
+            name="tools_unread",
         ),
         Change(
             "tool calls are plain objects; tinker-cookbook needs ToolCall.model_validate first "
             "(see --explain)",
-            lambda trajectory: any(message.tool_calls for message in trajectory.messages),
+            lambda trajectory, _: any(message.tool_calls for message in trajectory.messages),
+            name="calls_plain",
         ),
     )
 

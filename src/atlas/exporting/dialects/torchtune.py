@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atlas.exporting.dialects.base import (
-    CannotCarryError,
-    Change,
-    Dialect,
-    ExportRow,
-    SupervisedChat,
-)
-from atlas.exporting.dialects.chat import (
+from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow, SupervisedChat
+from atlas.exporting.dialects.changes import (
+    NAMES_DROPPED,
+    NEIGHBORS_JOINED,
+    OF_ALTERNATING,
+    SYSTEM_MOVED,
     THINKING_MOVED,
-    flagged_messages,
-    supervised_chat,
-    with_thinking,
+    TOOLS_DROPPED,
 )
-from atlas.exporting.dialects.sharegpt import NEIGHBORS_JOINED, joined
+from atlas.exporting.dialects.chat import flagged_messages, supervised_chat, with_thinking
+from atlas.exporting.dialects.sharegpt import joined
 from atlas.records import Message, Selection, Trajectory
 
 
@@ -29,7 +26,8 @@ Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTr
 tokens written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages,
 ShareGPTToMessages) ignore `masked` and train every assistant turn: use the one below. It refuses
 two user turns in a row, a system message in mid-conversation, and an assistant turn after a tool
-result: neighbors are joined here, and trajectories with tools are left out. The end of a turn is
+result (its main branch takes that now): neighbors are joined here, and trajectories with tools are
+left out. The end of a turn is
 trained with it; `max_seq_len` cuts the tail. The project is no longer developed."""
     stanza = """\
 # For torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …):
@@ -39,9 +37,12 @@ class MaskedMessages:
         return {"messages": messages}"""
 
     changes = (
+        *OF_ALTERNATING,
         THINKING_MOVED,
         NEIGHBORS_JOINED,
-        Change("tool schemas: torchtune has no field for them", lambda one: bool(one.tools)),
+        SYSTEM_MOVED,
+        NAMES_DROPPED,
+        TOOLS_DROPPED,
     )
 
     def rows(self, trajectory: Trajectory, selection: Selection) -> Iterator[ExportRow]:

@@ -15,6 +15,7 @@ from atlas.exporting.dialects.base import (
     ExportRow,
     SupervisedTokens,
 )
+from atlas.exporting.dialects.changes import FINAL_OBSERVATION, ONLY_TOKENS, SELECTION_NOTES
 from atlas.records import Selection, Trajectory
 from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
 from atlas.rendering.loss_mask import labels, loss_mask
@@ -38,12 +39,15 @@ class TrlDialect(Dialect):
     """Exact tokens of one tokenizer: --tokenizer must name the model to be trained."""
 
     Config = TrlConfig
+    changes = (FINAL_OBSERVATION, SELECTION_NOTES, ONLY_TOKENS)
     notes = """\
 Run with trl 1.16.0 (SFTTrainer's preparation and collator): the labels reach the loss unchanged.
 TRL has no flag per message: on `messages` it trains every assistant turn (`assistant_only_loss`,
 and only if the template has generation markers) or every token. It takes rows with `input_ids` and
 `labels` as they are; before 1.0 it did not promise to keep a `labels` column. Set max_length=None:
-its default of 1,024 cuts the tail, and with it late critical steps. Packing keeps labels, but mixes
+its default of 1,024 cuts the tail, and with it late critical steps; a row that is left without a
+label is dropped. Without `labels` it reads masks of tokens (`assistant_masks`, `completion_mask`).
+Packing keeps labels, but mixes
 rows."""
     stanza = """\
 data = datasets.load_dataset("json", data_files="{file}", split="train")

@@ -33,6 +33,7 @@ from atlas.trajectories.formats.metadata import (
 )
 from atlas.trajectories.formats.part_kinds import left_out_of
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
+from atlas.trajectories.formats.thinking_tags import split_thinking
 from atlas.trajectories.trajectory_lines import line_of
 
 # Characters that the search for texts within longer texts may read, for all rows of a settlement.
@@ -266,6 +267,8 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
             nested = decode_nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
+            elif parts := split_thinking(at.value, decode_nested):
+                stack += [at._replace(value=part) for part in parts]
             elif _is_content(at):
                 lost.append(Lost(at.place or "the row", at.path or "the row"))
             else:

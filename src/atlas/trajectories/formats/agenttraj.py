@@ -46,6 +46,10 @@ class AgentTrajFormat(RowFormat):
             reason = "'conversations' is empty, expected a list of turns"
             raise BadRowError(f"{reason}. Is this a list of evaluation tasks?")
         turns = [_turn(turn, index) for index, turn in enumerate(given)]
+        num_prompt = 2 if _opens_with_acknowledgement(turns) else 0
+        if all(turn.is_trained for turn in turns[num_prompt + 1 :: 2]):
+            # The data set as it was published, not a selection.
+            turns = [Turn(turn.message) for turn in turns]
         digest = row.content_hash
         outcome = Outcome(status="unknown", reason="AgentTraj records no outcome")
         if any(fields.get(key) is not None for key in OUTCOME_KEYS):
@@ -53,7 +57,7 @@ class AgentTrajFormat(RowFormat):
         details = details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS))
         return build_trajectory(
             turns,
-            2 if _opens_with_acknowledgement(turns) else 0,
+            num_prompt,
             task=task_of_row(fields, f"agenttraj-{digest}", item_keys=("item_id", "id")),
             digest=digest,
             outcome=outcome,

@@ -18,6 +18,7 @@ from atlas.records import Problem
 from atlas.trajectories.formats.convert_rows import Converted, convert_rows
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.formats.training_flags import TOKENS_ONLY, is_token_row
 
 FORMATS: dict[str, str] = {
     "atlas": "atlas.trajectories.formats.atlas:AtlasFormat",
@@ -46,6 +47,7 @@ FORMATS: dict[str, str] = {
     "gemini": "atlas.trajectories.formats.gemini:GeminiFormat",
     "qwen_code": "atlas.trajectories.formats.qwen_code:QwenCodeFormat",
     "cline": "atlas.trajectories.formats.cline:ClineFormat",
+    "selection_table": "atlas.trajectories.formats.selection_table:SelectionTableFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
 }
 # Exceptions that concern one row only.
@@ -153,6 +155,8 @@ def detect_format(source: SourceFile) -> str:
                 return _only(names, row.where)
         if num_decoded == ROWS_TO_DETECT_FROM or number == ROWS_TO_LOOK_AT:
             break
+    if first is not None and is_token_row(first.value):
+        raise DataError(f"{first.where}: {TOKENS_ONLY}.")
     if first is not None:
         raise DataError(
             f"{first.where} is {describe(first.value)}; no format reads that. "

@@ -17,6 +17,7 @@ from atlas.trajectories.formats.conventions import (
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS, read_tools
 from atlas.trajectories.formats.messages import MESSAGE_METADATA
 from atlas.trajectories.formats.rows import SourceRow
+from atlas.trajectories.formats.training_flags import METADATA as FLAGS
 
 TOOLS_KEYS = (
     "tools",
@@ -39,7 +40,13 @@ SYSTEM_KEYS = (
 )
 # The fields of a row that any chat may have.
 CHAT_KEYS = frozenset((*SYSTEM_KEYS, *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
-CHAT_METADATA = (*MESSAGE_METADATA, *REJECTED_KEYS, "*.metadata.userVisible", "*.agentVisible")
+CHAT_METADATA = (
+    *FLAGS,
+    *MESSAGE_METADATA,
+    *REJECTED_KEYS,
+    "*.metadata.userVisible",
+    "*.agentVisible",
+)
 # Fields beside the messages that may be a part of the chat.
 PARTS = frozenset((*ANSWER_KEYS, *REJECTED_KEYS, *TOOLS_KEYS))
 PARTS_OR_SYSTEM = PARTS.union(SYSTEM_KEYS)

@@ -28,6 +28,7 @@ from atlas.trajectories.formats.conversations import (
 from atlas.trajectories.formats.messages import Turn, read_turns
 from atlas.trajectories.formats.plain_chats import plain_chat
 from atlas.trajectories.formats.rows import Reading, SourceRow
+from atlas.trajectories.formats.training_flags import with_row_flags
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Readers of formats need them with chats.
@@ -44,6 +45,7 @@ def read_chat(
     Raises:
         BadRowError: something is not a message, or a field does not hold what its name says.
     """
+    messages = with_row_flags(row.value, messages)
     plain = plain_chat(row, messages, form)
     return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
 

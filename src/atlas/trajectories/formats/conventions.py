@@ -19,6 +19,8 @@ ITEM_KEYS = ("item_id", "task_id")
 # They name a task or just the row.
 OTHER_ID_KEYS = ("instance_id", "id")
 ID_KEYS = (*ITEM_KEYS, *OTHER_ID_KEYS)
+# The columns of the dialect `parquet` that have an entry per message.
+SELECTION_COLUMNS = ("step", "critical", "kinds", "scores")
 _NUMBERED_ITEM = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:_[A-Za-z][A-Za-z0-9]*)*)_\d+")
 _ALFWORLD_GAME = re.compile(r".*_trial_T\d{8}_\d+_\d+")
 _ACKNOWLEDGEMENT = re.compile(
@@ -261,6 +263,15 @@ def is_cline(row: Any) -> bool:
         )
     return isinstance(row, list) and any(
         isinstance(one, dict) and {"role", "ts"} <= one.keys() for one in row[:2]
+    )
+
+
+def is_selection_row(row: Any) -> bool:
+    """Whether a row is one of the dialect `parquet`, which looks like a chat in OpenAI's form."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("messages"), list)
+        and all(isinstance(row.get(name), list) for name in SELECTION_COLUMNS)
     )
 
 

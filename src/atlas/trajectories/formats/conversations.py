@@ -19,6 +19,7 @@ from atlas.trajectories.formats.calls import decode_nested, has_content
 from atlas.trajectories.formats.conventions import is_acknowledgement
 from atlas.trajectories.formats.messages import Turn, read_message
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.training_flags import NOT_THE_AGENTS, flag_remarks
 from atlas.trajectories.react_turns import Remark, parse_action
 
 OUTCOME_KEYS = ("success", "reward")
@@ -53,7 +54,7 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
         BadRowError: no assistant turn follows the prompt.
     """
     steps: list[dict[str, Any]] = []
-    flags: list[bool | None] = []
+    flags: list[float | None] = []
     observation: list[Message] = []
     calls: tuple[ToolCall, ...] = ()
     remarks: list[Remark] = []
@@ -73,13 +74,18 @@ def split_conversation(turns: Sequence[Turn], prompt_length: int) -> Conversatio
         )
         flags.append(is_trained)
         observation, calls = [], message.tool_calls
+    trains_others = any(turn.is_trained and turn.message.role != "assistant" for turn in turns)
     if not steps:
         raise BadRowError("no assistant message besides the prompt, so no step")
     return Conversation(
         prompt=tuple(turn.message for turn in turns[:prompt_length]),
         steps=_steps(_annotated(steps, flags)),
         final_observation=in_call_order(observation, calls),
-        remarks=tuple((min(index, len(steps) - 1), remark) for index, remark in remarks),
+        remarks=(
+            *((min(index, len(steps) - 1), remark) for index, remark in remarks),
+            *flag_remarks(flags),
+            *(((-1, NOT_THE_AGENTS),) if trains_others else ()),
+        ),
         cut_steps=tuple(cut_steps),
     )
 
@@ -89,7 +95,7 @@ def prompt_length(turns: Sequence[Turn]) -> int:
     num_system = num_leading_system(turns)
     for index, turn in enumerate(turns[num_system:-1], start=num_system):
         if turn.message.role == "assistant":
-            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn.message)
+            acknowledges = turns[index + 1].message.role == "user" and _acknowledges(turn)
             return index + 1 if acknowledges else num_system
     return num_system
 
@@ -118,9 +124,12 @@ def with_system(turns: Sequence[Turn], given: Any) -> Sequence[Turn]:
 
 
 def with_default_flags(turns: Sequence[Turn], is_trained: bool) -> list[Turn]:
-    """The turns, with `is_trained` where they have no flag."""
+    """The turns, with `is_trained` where a turn of the assistant has no flag."""
     return [
-        turn._replace(is_trained=is_trained) if turn.is_trained is None else turn for turn in turns
+        turn._replace(is_trained=is_trained)
+        if turn.is_trained is None and (not is_trained or turn.message.role == "assistant")
+        else turn
+        for turn in turns
     ]
 
 
@@ -163,16 +172,16 @@ def in_call_order(observation: Sequence[Message], calls: Sequence[ToolCall]) -> 
 
 
 def _annotated(
-    steps: Sequence[dict[str, Any]], flags: Sequence[bool | None]
+    steps: Sequence[dict[str, Any]], flags: Sequence[float | None]
 ) -> Sequence[dict[str, Any]]:
-    """Flags are used only if one of them is false; then the trained steps are marked.
+    """Flags become annotations if one leaves something of a step out, or if each step has one.
 
     A step without a flag counts as trained.
     """
-    if False not in flags:
+    if None in flags and all(flag is None or flag >= 1 for flag in flags):
         return steps
     return [
-        {**step, "annotation": Annotation() if flag is False else Annotation(score=1.0)}
+        {**step, "annotation": Annotation(score=1.0 if flag is None else flag)}
         for step, flag in zip(steps, flags, strict=True)
     ]
 
@@ -189,5 +198,12 @@ def _tools_of_object(tools: dict[str, Any]) -> list[Any]:
     return [tool if "name" in tool else {"name": name, **tool} for name, tool in tools.items()]
 
 
-def _acknowledges(message: Message) -> bool:
-    return not message.tool_calls and not message.reasoning and is_acknowledgement(message.content)
+def _acknowledges(turn: Turn) -> bool:
+    """Whether the turn is a canned acknowledgement; one that is trained is a step."""
+    message = turn.message
+    return (
+        not turn.is_trained
+        and not message.tool_calls
+        and not message.reasoning
+        and is_acknowledgement(message.content)
+    )

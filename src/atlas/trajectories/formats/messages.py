@@ -23,6 +23,8 @@ from atlas.trajectories.formats.calls import (
 from atlas.trajectories.formats.parts import Content, Said
 from atlas.trajectories.formats.reasoning import HIDDEN, REASONING_KEYS, read_reasoning
 from atlas.trajectories.formats.rows import BadRowError
+from atlas.trajectories.formats.thinking_tags import split_thinking
+from atlas.trajectories.formats.training_flags import read_flag
 from atlas.trajectories.formats.turns import Turn, join_generations
 
 # Readers of formats need them with messages.
@@ -57,7 +59,6 @@ ROLES: dict[str, Role] = {
 ROLE_AND_CONTENT = ("role", "content")
 # An assistant turn whose content is the JSON of its calls.
 CALL_ROLES = ("function_call", "tool_call", "tool_calls", "tool_use")
-FLAG_KEYS = ("weight", "loss", "train", "trainable")
 CALLS_KEYS = ("tool_calls", "toolCalls", "function_calls")
 CALLS_ARE_A_LIST = "tool_calls are a list and may only stand on assistant messages"
 # The result in a message of a tool without content.
@@ -133,12 +134,14 @@ def read_message(
             index,
         )
     name, role = _role(given.get(keys[0]), index)
-    flag = _flag(given, index)
+    flag = read_flag(given, given.get(keys[1]), index)
     calls, is_legacy = _tool_calls(given, index)
     if calls and role != "assistant":
         raise BadRowError(CALLS_ARE_A_LIST, index)
-    if name in CALL_ROLES and (found := _calls_of_role(given, given.get(keys[1]), index)):
+    thought, said = split_thinking(given.get(keys[1]), decode_nested) or ("", given.get(keys[1]))
+    if name in CALL_ROLES and (found := _calls_of_role(given, said, index)):
         reasoning, hides = read_reasoning(given, "", index)
+        reasoning = reasoning or thought or None
         message = Message(role="assistant", reasoning=reasoning, tool_calls=(*calls, *found))
         yield Turn(message, flag, True, (HIDDEN,) if hides else (), _is_cut(given))
         return
@@ -177,7 +180,7 @@ def read_message(
 
 
 def _assistant_turns(
-    given: Mapping[str, Any], content: Content, flag: bool | None, is_call: bool, index: int
+    given: Mapping[str, Any], content: Content, flag: float | None, is_call: bool, index: int
 ) -> Iterator[Turn]:
     """The stretches of an assistant's message, each with the results of its calls."""
     stretches = [said for said in content.said if not said.is_empty] or content.said[:1]
@@ -217,7 +220,7 @@ def _content(given: Mapping[str, Any], key: str, role: Role) -> Any:
 
 
 def _add_other_text(given: Mapping[str, Any], content: Content) -> None:
-    """The text of an answer that refuses, or that was spoken, if other text is missing."""
+    """The text of an answer that refuses, or that was spoken, if there is no other."""
     said = content.said[0]
     if not said.text and isinstance(given.get("refusal"), str):
         said.text = given["refusal"]
@@ -242,16 +245,6 @@ def _role(spelled: Any, index: int) -> tuple[str, Role]:
             f"role is {spelled!r:.60}, expected one of {', '.join((*ROLES, *CALL_ROLES))}", index
         )
     return name, role
-
-
-def _flag(given: Mapping[str, Any], index: int) -> bool | None:
-    for key in FLAG_KEYS:
-        value = given.get(key)
-        if isinstance(value, bool | int | float):
-            return value > 0
-        if value is not None:
-            raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
-    return None
 
 
 def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[tuple[ToolCall, ...], bool]:

@@ -28,6 +28,7 @@ from atlas.trajectories.formats.conventions import (
     is_cline,
     is_mini_swe_agent,
     is_prompted_completion,
+    is_selection_row,
     is_simulation,
     is_swe_agent_chat,
     is_verifiers,
@@ -38,6 +39,7 @@ from atlas.trajectories.formats.goose_parts import is_goose_message
 from atlas.trajectories.formats.item_types import holds_items
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
+from atlas.trajectories.formats.training_flags import TOKENS_ONLY, is_token_row
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
@@ -67,6 +69,7 @@ class OpenAIFormat(RowFormat):
             is_prompted_completion,
             is_verifiers,
             is_cline,
+            is_selection_row,
         )
         is_other = (
             holds_items(messages) or is_contents(messages) or any(map(is_goose_message, messages))
@@ -75,6 +78,8 @@ class OpenAIFormat(RowFormat):
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         messages = _messages_of(row.value)
+        if not messages and is_token_row(row.value):
+            raise BadRowError(TOKENS_ONLY)
         if not messages:
             raise BadRowError(
                 "no messages, expected a list of them, bare or under 'messages' or 'conversations'"

@@ -18,7 +18,7 @@ class Turn(NamedTuple):
     """
 
     message: Message
-    is_trained: bool | None = None
+    is_trained: float | None = None
     is_call: bool = False
     remarks: tuple[str, ...] = ()
     is_cut: bool = False
