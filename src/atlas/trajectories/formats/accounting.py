@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
+from atlas.trajectories.formats.calls import decode_nested
 from atlas.trajectories.formats.conventions import USERS_CALL
-from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CALL_KEYS,

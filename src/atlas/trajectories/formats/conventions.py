@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.records import Outcome, OutcomeStatus, Task
-from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.calls import decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
 # Begins the line of a user's own tool call, which the agent sees as text.
