@@ -1,0 +1,159 @@
+"""A tokenizer and its chat template as trainers use them: on raw messages, not on records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.auditing.layout import Chat, Ends, Layout, lay_out
+from atlas.auditing.rows import RefusedRowError
+from atlas.auditing.supervision import Unwritten
+from atlas.errors import ModelError
+from atlas.rendering.renderer import Renderer
+from atlas.rendering.template_clock import pin_day
+
+GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+ASKED = [{"role": "user", "content": "Which?"}]
+
+
+class LaidOut:
+    """A rendered conversation: text, tokens, and what each token is."""
+
+    def __init__(
+        self, text: str, ids: Sequence[int], offsets: NDArray[np.int64], layout: Layout
+    ) -> None:
+        self.text = text
+        self.ids = np.asarray(ids, dtype=np.int32)
+        self.starts = offsets[:, 0] if len(offsets) else np.zeros(0, dtype=np.int64)
+        self.stops = offsets[:, 1] if len(offsets) else np.zeros(0, dtype=np.int64)
+        self.layout = layout
+        self.codes, self.owners = layout.of_tokens(self.starts)
+
+    @property
+    def unwritten(self) -> tuple[Unwritten, ...]:
+        return self.layout.unwritten
+
+
+class Template:
+    """Renders and encodes raw messages with one tokenizer.
+
+    Args:
+        renderer: of the same tokenizer; it knows what ends a turn.
+    """
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.renderer = renderer
+        self.tokenizer = renderer.tokenizer
+        self.name = renderer.name
+
+    def render(
+        self,
+        messages: Chat,
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        open_turn: bool = False,
+    ) -> str:
+        """The text of messages.
+
+        Raises:
+            RefusedRowError: the template refuses them.
+        """
+        try:
+            return self._apply(messages, tools, open_turn=open_turn)
+        except Exception as error:
+            # Templates raise jinja errors, TypeError, ValueError and more.
+            said = str(error).strip().partition("\n")[0]
+            reason = f"the chat template refuses it: {type(error).__name__}: {said:.200}"
+            raise RefusedRowError(reason) from None
+
+    def _apply(self, messages: Chat, tools: Sequence[Mapping[str, Any]], open_turn: bool) -> str:
+        given = [dict(tool) for tool in tools] or None
+        template, variables = pin_day(self._template(bool(given)), self.renderer.day)
+        text = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=given,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=open_turn,
+            **variables,
+        )
+        return str(text)
+
+    def _template(self, has_tools: bool) -> str:
+        templates = self.tokenizer.chat_template
+        if isinstance(templates, dict):
+            return str(self.tokenizer.get_chat_template(tools=[{}] if has_tools else None))
+        return str(templates)
+
+    def lay_out(self, messages: Chat, tools: Sequence[Mapping[str, Any]] = ()) -> LaidOut:
+        """A conversation with the owner of each token.
+
+        Raises:
+            RefusedRowError: the template refuses it.
+        """
+        text = self.render(messages, tools)
+        layout = lay_out(
+            lambda chat: self._apply(chat, tools, open_turn=False), messages, text, self.ends
+        )
+        ids, offsets = self.encode(text)
+        return LaidOut(text, ids, offsets, layout)
+
+    def encode(self, text: str) -> tuple[list[int], NDArray[np.int64]]:
+        """The tokens of a text, without added special ones, and their first and last characters."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        return list(encoded["input_ids"]), offsets
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text only."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def has_generation_marks(self) -> bool:
+        """Whether the template says itself which text is the model's."""
+        return GENERATION.search(self._template(has_tools=False)) is not None
+
+    @cached_property
+    def ends(self) -> Ends:
+        """What closes a turn and opens the model's."""
+        return Ends(self.end_texts, self.header)
+
+    @cached_property
+    def end_texts(self) -> tuple[str, ...]:
+        """What closes a turn; the end of a sequence, if the template closes none."""
+        try:
+            found = [self.tokenizer.decode(list(end)) for end in self.renderer.ends]
+        except ModelError:
+            found = []
+        found.append(self.tokenizer.eos_token)
+        return tuple(dict.fromkeys(text for text in found if text))
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens at which a model stops."""
+        try:
+            return self.renderer.stop_ids
+        except ModelError:
+            end = self.tokenizer.eos_token_id
+            return frozenset(() if end is None else (int(end),))
+
+    @cached_property
+    def header(self) -> str:
+        """The generation prompt; empty if the template has none."""
+        try:
+            asked = self._apply(ASKED, (), open_turn=False)
+            opened = self._apply(ASKED, (), open_turn=True)
+        except Exception:
+            # The rows will say what the template refuses.
+            return ""
+        return opened[len(asked) :] if opened.startswith(asked) else ""
+
+    @cached_property
+    def folds_system(self) -> bool:
+        """Whether the template has no system turn."""
+        return self.renderer.folds_system
