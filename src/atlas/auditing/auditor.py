@@ -99,8 +99,9 @@ class Auditor:
     def _add(
         self, tally: Tally, row: Supervision, flags: list[Finding], order: Order, where: str
     ) -> None:
-        bos = self.trainer.template.tokenizer.bos_token_id
-        found = [*flags, *find_in_tokens(row, bos)]
+        template = self.trainer.template
+        bos = template.tokenizer.bos_token_id
+        found = [*flags, *find_in_tokens(row, bos, template.stop_ids)]
         for finding in found:
             tally.add_finding(finding, order, where)
         tally.add_sequence(row)

@@ -35,6 +35,7 @@ FindingName = Literal[
     "truncated",
     "all-truncated",
     "double-bos",
+    "stop-inside",
     "unread-flags",
     "missing-flags",
     "after-end",
@@ -78,6 +79,9 @@ FINDINGS: dict[FindingName, FindingKind] = {
     ),
     "all-truncated": FindingKind("rows", "lose all supervised tokens by the maximum length"),
     "double-bos": FindingKind("rows", "have the token that begins a sequence twice"),
+    "stop-inside": FindingKind(
+        "turns", "are supervised with a token that ends a turn among their words"
+    ),
     "unread-flags": FindingKind("rows", "have flags on messages that the trainer does not read"),
     "missing-flags": FindingKind(
         "rows", "lack flags that other messages or rows have, so the trainer's default decides"
@@ -104,7 +108,9 @@ class Finding:
     detail: str
 
 
-def find_in_tokens(row: Supervision, bos: int | None) -> Iterator[Finding]:
+def find_in_tokens(
+    row: Supervision, bos: int | None, stop_ids: frozenset[int] = frozenset()
+) -> Iterator[Finding]:
     """The findings in the tokens of a row."""
     supervised, parts, roles = row.supervised, row.codes & 7, row.codes >> 3
     if not row.mask.any():
@@ -123,6 +129,11 @@ def find_in_tokens(row: Supervision, bos: int | None) -> Iterator[Finding]:
     if after.any() and not others.any():
         yield Finding("after-end", int(after.sum()), _first_message(row, after))
     yield from _lost(row)
+    is_inside = supervised & (roles == ASSISTANT) & (parts != END) & (parts != TEMPLATE)
+    is_inside &= np.isin(row.token_ids, list(stop_ids)) & (parts != HEADER)
+    if is_inside.any():
+        turns = np.unique(row.owners[is_inside])
+        yield Finding("stop-inside", len(turns), _first_message(row, is_inside))
     begins = (row.token_ids[:-1] == bos) & (row.token_ids[1:] == bos) if bos is not None else None
     if begins is not None and begins.any():
         yield Finding("double-bos", 1, f"at tokens {int(begins.argmax())} and the next")

@@ -289,7 +289,11 @@ def _add_tail(
     is_response = roles[before.message] == ASSISTANT
     add(place, at, before.message, before.part if is_response else TEMPLATE)
     add(at, at + len(end), before.message, END)
-    return at + len(end)
+    place = at + len(end)
+    # ChatML writes a newline after the end of a turn.
+    after = place + len(text[place:stop]) - len(text[place:stop].lstrip())
+    add(place, after, before.message, TEMPLATE)
+    return after
 
 
 def _add_header(

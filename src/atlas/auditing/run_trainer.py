@@ -123,11 +123,12 @@ def run_axolotl(file: Path, tokenizer: Any, settings: dict[str, Any]) -> Iterato
         name = "conversations" if "conversations" in row else "messages"
         turns = row.get(name)
         first = turns[0] if isinstance(turns, list) and turns else {}
-        spelled = {"role": "from", "content": "value"} if "from" in first else None
+        plain = None if settings["map_reasoning"] else {"role": "role", "content": "content"}
+        spelled = {"role": "from", "content": "value"} if "from" in first else plain
         data = {
             "type": "chat_template",
             "field_messages": name,
-            "message_property_mappings": spelled or {"role": "role", "content": "content"},
+            "message_property_mappings": spelled,
             "message_field_training": settings["message_field_training"],
             "roles_to_train": list(settings["roles_to_train"]),
             "train_on_eos": settings["train_on_eos"],
@@ -163,6 +164,7 @@ def run_ms_swift(file: Path, tokenizer: Any, settings: dict[str, Any]) -> Iterat
     template = Template(
         tokenizer,
         TEMPLATE_MAPPING["chatml"],
+        default_system=settings["default_system"] or None,
         max_length=settings["max_length"],
         truncation_strategy=strategy,
         loss_scale=settings["loss_scale"],

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import jinja2
+import jinja2.nodes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ from atlas.rendering.renderer import Renderer
 from atlas.rendering.template_clock import pin_day
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_GENERATION_TAGS = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 ASKED = [{"role": "user", "content": "Which?"}]
 
 
@@ -103,6 +106,52 @@ class Template:
         ids, offsets = self.encode(text)
         return LaidOut(text, ids, offsets, layout)
 
+    def fields_of(self, variable: str) -> set[str]:
+        """The names that the template reads from a variable, at any depth."""
+        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(
+            _GENERATION_TAGS.sub("", self._template(has_tools=True))
+        )
+        fields = set()
+        for node in tree.find_all((jinja2.nodes.Getattr, jinja2.nodes.Getitem)):
+            base: Any = node
+            while isinstance(base, jinja2.nodes.Getattr | jinja2.nodes.Getitem):
+                base = base.node
+            if not isinstance(base, jinja2.nodes.Name) or base.name != variable:
+                continue
+            name = node.attr if isinstance(node, jinja2.nodes.Getattr) else _constant(node)
+            if isinstance(name, str):
+                fields.add(name)
+        return fields
+
+    def generated(
+        self, messages: Chat, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[tuple[int, int]]:
+        """The characters [start, end) that the template marks as the model's.
+
+        Raises:
+            RefusedRowError: the template refuses the messages.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        given = [dict(tool) for tool in tools] or None
+        template, variables = pin_day(self._template(bool(given)), self.renderer.day)
+        special = {
+            name: token for name, token in self.tokenizer.special_tokens_map.items() if token
+        }
+        try:
+            _, spans = render_jinja_template(
+                conversations=[[dict(message) for message in messages]],
+                tools=given,
+                chat_template=template,
+                return_assistant_tokens_mask=True,
+                add_generation_prompt=False,
+                **{**special, **variables},
+            )
+        except Exception as error:
+            # Templates raise jinja errors, TypeError, ValueError and more.
+            raise RefusedRowError(f"the chat template refuses it: {error!s:.200}") from None
+        return [(int(start), int(end)) for start, end in spans[0]]
+
     def encode(self, text: str) -> tuple[list[int], NDArray[np.int64]]:
         """The tokens of a text, without added special ones, and their first and last characters."""
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -157,3 +206,12 @@ class Template:
     def folds_system(self) -> bool:
         """Whether the template has no system turn."""
         return self.renderer.folds_system
+
+
+def _constant(node: jinja2.nodes.Node) -> object:
+    """The constant by which an item is read."""
+    return (
+        node.arg.value
+        if isinstance(node, jinja2.nodes.Getitem) and isinstance(node.arg, jinja2.nodes.Const)
+        else None
+    )

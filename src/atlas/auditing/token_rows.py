@@ -35,11 +35,11 @@ def supervise_tokens(
     tokens = array(ids, np.int32)
     codes = np.full(len(tokens), code_of(USER, WORDS), dtype=np.uint8)
     owners = np.full(len(tokens), NO_MESSAGE, dtype=np.int32)
-    header = array(template.ids(template.header), np.int32) if template.header else None
-    places = [] if header is None else _places(tokens, header)
+    header = array(template.ids(template.header) if template.header else [], np.int32)
+    places = _places(tokens, header)
     stops = np.flatnonzero(np.isin(tokens, list(template.stop_ids))).tolist()
-    if header is None:
-        # The template has no header, so a response is what is supervised.
+    if not places:
+        # Without a header, a response is what is supervised.
         return _by_runs(tokens, array(mask, np.bool_), kept, codes, owners, stops)
     number = 0
     for place in places:

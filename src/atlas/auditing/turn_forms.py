@@ -54,7 +54,7 @@ def read_turn_forms(template: Template) -> TurnForms:
         whole = None if template.folds_system else template.render(chat)
         plain = template.render(chat[1:])
         header = template.header
-        first, answer, between, last = _gaps(plain, _STAND_INS[1:])
+        first, answer, between, _, last = _gaps(plain, _STAND_INS[1:])
         end, rest = _at_end(between, template.end_texts)
         closing, tail = _at_end(last, template.end_texts)
         if closing != end or not answer.endswith(header):

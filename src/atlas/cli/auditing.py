@@ -21,8 +21,8 @@ AUDIT_HELP = (
     f"that win over it. {LISTED}"
 )
 AS_HELP = (
-    "The trainer: axolotl, ms-swift, trl, llamafactory, openai, torchtune, tinker, verl, renderers, "
-    "agenttraj, last-turn, parquet, atlas (our own runs), or package.module:Trainer."
+    "The trainer: axolotl, ms-swift, trl, llamafactory, openai, torchtune, tinker, verl, "
+    "renderers, agenttraj, last-turn, parquet, atlas (our own runs), or package.module:Trainer."
 )
 EXECUTE_HELP = "Also run the trainer's own code on the rows, and compare token for token."
 

@@ -7,6 +7,9 @@
 - The end of a turn is not in this span. It is the first `eot_tokens` (the eos token, if none are
   given) within three tokens, trained as `train_on_eot` says, which is `train_on_eos` if not given.
   A template that ends turns otherwise leaves the end untrained.
+- Of a message only role, content and (without `message_property_mappings`) `reasoning_content` are
+  read, and fields that the template reads from a variable called `message`
+  (`jinja_template_analyzer.py`): a template whose loop names it otherwise gets no calls.
 - A tokenizer that does not encode the rendered text to the same tokens falls back to another
   search; that is not modeled.
 - `sequence_len` drops longer rows; `excess_length_strategy: truncate` cuts their end.
@@ -17,14 +20,17 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from atlas.auditing.layout import REASONING_KEYS
 from atlas.auditing.rows import RefusedRowError, TrainingRow, plain_role
-from atlas.auditing.supervision import Supervision
+from atlas.auditing.supervision import CALLS, REASONING, Supervision, Unwritten
 from atlas.auditing.template import LaidOut
 from atlas.auditing.trainers.base import (
     Trainer,
@@ -64,6 +70,10 @@ class AxolotlConfig(Config):
     train_on_eot: Ends | None = Field(
         default=None, description="of which turns the end of turn is trained; none: train_on_eos"
     )
+    map_reasoning: bool = Field(
+        default=True,
+        description="whether reasoning_content is mapped, as without message_property_mappings",
+    )
     eot_tokens: tuple[str, ...] | None = Field(
         default=None, description="tokens that end a turn; none: the end-of-sequence token"
     )
@@ -95,10 +105,22 @@ class AxolotlTrainer(Trainer):
             return as_it_is(self.template, row, self.max_length, side)
         if not row.messages:
             raise RefusedRowError("the row has no messages: axolotl's chat_template needs them")
-        chat = [_with_objects(message) for message in row.messages]
+        chat = [_with_objects(self._read_fields(message)) for message in row.messages]
         laid = self.template.lay_out(chat, row.tools)
         mask = self._mask(row, chat, laid)
-        return as_supervision(laid, mask, row, self.max_length, side)
+        made = as_supervision(laid, mask, row, self.max_length, side)
+        return replace(made, unwritten=(*made.unwritten, *_dropped(row, chat)))
+
+    @cached_property
+    def _fields(self) -> set[str]:
+        """The fields of a message that are read."""
+        fields = {"role", "content", "reasoning_content"}
+        if not self._config.map_reasoning:
+            fields.remove("reasoning_content")
+        return fields | self.template.fields_of("message")
+
+    def _read_fields(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in message.items() if key in self._fields}
 
     def _mask(
         self, row: TrainingRow, chat: list[dict[str, Any]], laid: LaidOut
@@ -195,6 +217,17 @@ class AxolotlTrainer(Trainer):
     def run_settings(self) -> dict[str, Any]:
         settings = super().run_settings()
         return {key: None if value == "none" else value for key, value in settings.items()}
+
+
+def _dropped(row: TrainingRow, chat: list[dict[str, Any]]) -> list[Unwritten]:
+    """The parts of messages that are not read."""
+    parts = {"tool_calls": CALLS, **dict.fromkeys(REASONING_KEYS, REASONING)}
+    return [
+        Unwritten(index, part)
+        for index, (message, read) in enumerate(zip(row.messages, chat, strict=True))
+        for key, part in parts.items()
+        if message.get(key) and key not in read
+    ]
 
 
 def _with_objects(message: dict[str, Any]) -> dict[str, Any]:

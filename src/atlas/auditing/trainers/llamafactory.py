@@ -1,11 +1,13 @@
 """LLaMA-Factory 0.9.5: after `data/converter.py`, `data/template.py` and `data/processor/`.
 
 - Conversations alternate between the user's side (user, observation) and the assistant's
-  (assistant, function call); others are skipped with a warning in the log only. So are odd numbers of turns.
-- Each turn is encoded on its own. A response carries loss with its end of turn and what its template
-  writes after it (ChatML: a newline). No flag is read.
+  (assistant, function call); others are skipped with a warning in the log only. So are odd
+  numbers of turns.
+- Each turn is encoded on its own. A response carries loss with its end of turn and what its
+  template writes after it (ChatML: a newline). No flag is read.
 - `mask_history` supervises the last turn only; `train_on_prompt` all turns.
-- `cutoff_len` (2,048) cuts inside of turns: with `mask_history` the beginning of the row goes first.
+- `cutoff_len` (2,048) cuts inside of turns: with `mask_history` the beginning of the row goes
+  first.
 - A reasoning template (Qwen3) puts an empty block of thinking, with loss, before a response without
   one, and with `mask_history` it strips thinking from earlier turns.
 - The format `openai` writes tool calls without the words beside them.
@@ -189,9 +191,9 @@ class LlamaFactoryTrainer(Trainer):
             texts = _function_texts(content, index)
         else:
             texts = response_texts(content, index)
-        if self._reasons and "<think>" not in content and "</think>" not in content:
-            if is_last or not discards:
-                texts.insert(0, Text(_EMPTY_THOUGHT, index, code_of(ASSISTANT, REASONING)))
+        lacks_thought = "<think>" not in content and "</think>" not in content
+        if self._reasons and lacks_thought and (is_last or not discards):
+            texts.insert(0, Text(_EMPTY_THOUGHT, index, code_of(ASSISTANT, REASONING)))
         return [
             *texts,
             Text(forms.end, index, code_of(ASSISTANT, END)),
@@ -200,7 +202,8 @@ class LlamaFactoryTrainer(Trainer):
 
     def run_settings(self) -> dict[str, Any]:
         template = "qwen3" if self._reasons else "qwen"
-        return {**super().run_settings(), "template": template}
+        default = self._forms.default_system
+        return {**super().run_settings(), "template": template, "default_system": default}
 
 
 def _function_texts(content: str, index: int) -> list[Text]:

@@ -4,10 +4,10 @@
   assistant's turns, `last_round` those after the last question, `all` everything.
 - Texts of equal loss are encoded together. The end of a supervised turn is supervised afterwards,
   where it follows the turn (`_add_dynamic_eos`), with what the template writes after it.
-- The end of the last turn of a row counts as the assistant's, so it carries loss even where the turn
-  has `loss` false.
-- Neighbors of one role are joined. Fields of a message other than role, content, loss and tool calls
-  are dropped without a warning, `reasoning_content` among them.
+- The end of the last turn of a row counts as the assistant's, so it carries loss even where the
+  turn has `loss` false.
+- Neighbors of one role are joined. Fields of a message other than role, content, loss and tool
+  calls are dropped without a warning, `reasoning_content` among them.
 - Longer rows are left out (`truncation_strategy: delete`), or cut left or right.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import Field
@@ -98,6 +99,9 @@ class MsSwiftTrainer(Trainer):
         if side == "drop" and not kept.all():
             dropped = f"{len(pieces.ids):,} tokens, longer than {self.max_length:,}: left out"
         return pieces.supervision(kept, roles_of(row), lost, dropped)
+
+    def run_settings(self) -> dict[str, Any]:
+        return {**super().run_settings(), "default_system": self._forms.default_system}
 
     def _parts(self, row: TrainingRow, turns: list[_Turn]) -> list[_Part]:
         forms, everything = self._forms, self._config.loss_scale == "all"
@@ -241,10 +245,9 @@ def _decoded(call: Any) -> dict[str, Any]:
         raise RefusedRowError("a call without a name")
     arguments = call.get("arguments", call.get("parameters", {}))
     if isinstance(arguments, str):
-        try:
+        # A text that is not JSON is kept as it is.
+        with suppress(ValueError, RecursionError):
             arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            pass
     return {"name": call["name"], "arguments": arguments}
 
 
@@ -257,8 +260,8 @@ def _rounds(turns: list[_Turn]) -> list[tuple[list[_Turn], list[_Turn]]]:
         elif rounds and not rounds[-1][1]:
             if rounds[-1][0][0].role != turn.role:
                 raise RefusedRowError(
-                    f"message {turn.index} ({turn.role}) follows a message of another kind that has "
-                    "no answer"
+                    f"message {turn.index} ({turn.role}) follows a message of another kind that "
+                    "has no answer"
                 )
             rounds[-1][0].append(turn)
         else:

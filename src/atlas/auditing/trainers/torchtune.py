@@ -1,13 +1,14 @@
 """torchtune 0.6.1: after `data/_messages.py` and `models/qwen2_5/_tokenizer.py`.
 
-- `masked` true leaves a message out of the loss. torchtune's own transforms for files of messages do
-  not read it and mask by role; the transform that `atlas export --to torchtune` prints does.
+- `masked` true leaves a message out of the loss. torchtune's own transforms for files of messages
+  do not read it and mask by role; the transform that `atlas export --to torchtune` prints does.
 - The mask of a message covers its header and what follows its end: the role header of a supervised
   turn carries loss too.
 - The last response has no footer; one end-of-sequence token follows it, with its mask.
 - A conversation needs two messages; a system message only stands first, two user messages never
   follow each other, and a response follows a user message only.
-- `max_seq_len` cuts the end and puts an end-of-sequence token, without loss, in the last place.
+- `max_seq_len` cuts the end and puts an end-of-sequence token, without loss, in the last place. This
+  takes the loss from the last end of turn of shorter rows, too.
 """
 
 from __future__ import annotations
@@ -78,8 +79,10 @@ class TorchtuneTrainer(Trainer):
             for texts in self._texts(message, index, is_last):
                 pieces.add(texts, flags[index])
         kept = keep_start(len(pieces.ids), self.max_length)
-        if self.max_length is not None and len(pieces.ids) > self.max_length:
-            kept[self.max_length - 1 :] = False
+        if self.max_length is not None and pieces.ids:
+            last = min(self.max_length, len(pieces.ids)) - 1
+            pieces.mask[last] = False
+            pieces.ids[last] = self.template.ids(self._forms.end)[-1]
         pieces.mask[:1] = [False] * len(pieces.mask[:1])
         return pieces.supervision(kept, roles_of(row), lost)
 

@@ -14,18 +14,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from atlas.auditing.rows import RefusedRowError, TrainingRow
 from atlas.auditing.supervision import Supervision, keep_start
+from atlas.auditing.template import LaidOut
 from atlas.auditing.token_rows import supervise_tokens
 from atlas.auditing.trainers.base import Trainer, TrainerContext, as_it_is, as_supervision
-from atlas.auditing.trainers.flagged_turns import mask_of_turns
 from atlas.auditing.trainers.trl_templates import KNOWN_TEMPLATES
 from atlas.config import Config
+from atlas.errors import ConfigError
 
 
 class TrlConfig(Config):
@@ -51,6 +52,19 @@ class TrlTrainer(Trainer):
     def __init__(self, config: TrlConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
         self._config = config
+        if config.assistant_only_loss and not self.template.has_generation_marks:
+            self._refuse_replaced()
+
+    def _refuse_replaced(self) -> None:
+        """Refuse a template in whose place TRL uses one that we do not have."""
+        text = str(self.template.tokenizer.get_chat_template())
+        name = KNOWN_TEMPLATES.get(hashlib.sha256(text.encode()).hexdigest()[:16])
+        if name is not None:
+            raise ConfigError(
+                f"with assistant_only_loss TRL replaces the chat template of {self.template.name} "
+                f"by its own, {name}_training.jinja. Give this file of your TRL (in "
+                "trl/chat_templates): chat_template=PATH."
+            )
 
     def supervise(self, row: TrainingRow) -> Supervision:
         config = self._config
@@ -76,30 +90,17 @@ class TrlTrainer(Trainer):
             mask &= self._assistant_mask(row, laid)
         return as_supervision(laid, mask, row, self.max_length)
 
-    def _assistant_mask(self, row: TrainingRow, laid: Any) -> Any:
-        template = self.template
-        if not template.has_generation_marks:
-            text = str(template.tokenizer.get_chat_template())
-            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-            if digest not in KNOWN_TEMPLATES:
-                raise RefusedRowError(
-                    "assistant_only_loss needs {% generation %} marks in the chat template, and "
-                    "TRL has no replacement for this one"
-                )
-            # Its replacement marks the words of responses with their end of turn.
-            return mask_of_turns(laid, [one["role"] == "assistant" for one in row.messages])
-        done = template.tokenizer.apply_chat_template(
-            [dict(message) for message in row.messages],
-            tools=[dict(tool) for tool in row.tools] or None,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-        mask = np.asarray(done["assistant_masks"], dtype=np.bool_)
+    def _assistant_mask(self, row: TrainingRow, laid: LaidOut) -> NDArray[np.bool_]:
+        if not self.template.has_generation_marks:
+            raise RefusedRowError(
+                "assistant_only_loss needs {% generation %} marks in the chat template, and TRL "
+                "has no replacement for this one: it stops"
+            )
+        mask = np.zeros(len(laid.ids), dtype=np.bool_)
+        for start, end in self.template.generated(row.messages, row.tools):
+            mask |= (laid.starts >= start) & (laid.starts < end)
         if not mask.any():
-            raise RefusedRowError("the template marks no token as the assistant's, so TRL stops")
-        if len(mask) != len(laid.ids):
-            raise RefusedRowError("the template writes another text each time")
+            raise RefusedRowError("the template marks no token as the assistant's: TRL stops")
         return mask
 
     def _tokens(self, row: TrainingRow) -> Supervision:
