@@ -204,25 +204,27 @@ def run_llamafactory(file: Path, tokenizer: Any, settings: dict[str, Any]) -> It
 
     def make(row: dict[str, Any]) -> tuple[Any, Any] | None:
         is_sharegpt = "conversations" in row
-        columns = DatasetAttr("file", "atlas", formatting="sharegpt" if is_sharegpt else "openai")
+        columns_of: dict[str, Any] = {}
+        columns = DatasetAttr("file", "atlas", formatting="sharegpt")
         names = {"messages": "conversations" if is_sharegpt else "messages"}
-        tags = {}
         if is_sharegpt:
             names |= {"system": "system", "tools": "tools"}
         else:
-            tags = {
+            columns_of["tags"] = {
                 "role_tag": "role",
                 "content_tag": "content",
                 "user_tag": "user",
                 "assistant_tag": "assistant",
                 "observation_tag": "tool",
+                "function_tag": "function_call",
                 "system_tag": "system",
             }
             names |= {"tools": "tools"}
             row = {"tools": "", **row}
             if not isinstance(row["tools"], str):
                 row["tools"] = json.dumps(row["tools"], ensure_ascii=False)
-        columns.join({"columns": names, "tags": tags})
+        formatting = "sharegpt" if is_sharegpt else "openai"
+        columns.join({"formatting": formatting, "columns": names, **columns_of})
         kind = SharegptDatasetConverter if is_sharegpt else OpenAIDatasetConverter
         example = kind(dataset_attr=columns, data_args=arguments)(
             {"system": "", "tools": "", **row}

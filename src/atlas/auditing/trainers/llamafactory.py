@@ -10,7 +10,8 @@
   first.
 - A reasoning template (Qwen3) puts an empty block of thinking, with loss, before a response without
   one, and with `mask_history` it strips thinking from earlier turns.
-- The format `openai` writes tool calls without the words beside them.
+- Rows with `messages` count as the format `openai`. It writes tool calls without the words beside
+  them, and adds "detailed thinking off" to the system text of rows without tools.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ _SIDES = {
     "function_call": "function",
 }
 _NEXT_RESULT = "\n</tool_response>\n<tool_response>\n"
+_THINKING = "detailed thinking"
+_NO_THINKING = f"{_THINKING} off"
 _EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
+
+
+# (role, text, message).
+_Turn = tuple[str, str, int]
 
 
 class LlamaFactoryConfig(Config):
@@ -106,31 +113,19 @@ class LlamaFactoryTrainer(Trainer):
         kept = _cut(sizes, self._config.max_length, from_end=self._config.mask_history)
         return pieces.supervision(kept, roles_of(row), lost)
 
-    def _turns(self, row: TrainingRow) -> tuple[list[tuple[str, str, int]], str, list[Unwritten]]:
-        """(role, text, message) of each turn, the system text, and what is not written."""
+    def _turns(self, row: TrainingRow) -> tuple[list[_Turn], str, list[Unwritten]]:
+        """The turns, the system text, and what is not written."""
         messages = list(enumerate(row.messages))
         system = ""
         if messages and messages[0][1]["role"] == "system":
             system = messages.pop(0)[1]["content"]
-        turns: list[tuple[str, str, int]] = []
+        if isinstance(row.raw, dict) and "conversations" not in row.raw:
+            system = _openai_system(system, bool(row.tools))
+        turns: list[_Turn] = []
         results: list[str] = []
         lost: list[Unwritten] = []
         for index, message in messages:
-            role, content = _SIDES.get(message["role"]), message["content"]
-            if role is None:
-                raise RefusedRowError(f"the role {message['role']!r:.40} is unknown: row skipped")
-            if message.get("reasoning_content") or message.get("reasoning"):
-                lost.append(Unwritten(index, REASONING))
-            calls = message.get("tool_calls")
-            if calls:
-                lost += [Unwritten(index, WORDS)] if content.strip() else []
-                role, content = (
-                    "function",
-                    json.dumps(
-                        [call.get("function", call) for call in calls if isinstance(call, dict)],
-                        ensure_ascii=False,
-                    ),
-                )
+            role, content = self._said(message, index, lost)
             if role == "observation" and message["role"] == "tool":
                 results.append(content)
                 continue
@@ -138,16 +133,23 @@ class LlamaFactoryTrainer(Trainer):
                 turns.append(("observation", _NEXT_RESULT.join(results), index - 1))
                 results = []
             turns.append((role, content, index))
-        for number, (role, _, index) in enumerate(turns):
-            sides = (("user", "observation"), ("assistant", "function"))[number % 2]
-            if role not in sides:
-                raise RefusedRowError(
-                    f"message {index} ({role}) stands where {' or '.join(sides)} was expected: row "
-                    "skipped"
-                )
-        if not turns or len(turns) % 2:
-            raise RefusedRowError(f"{len(turns)} turns, expected an even number: row skipped")
+        _refuse(turns)
         return turns, system, lost
+
+    def _said(self, message: dict[str, Any], index: int, lost: list[Unwritten]) -> tuple[str, str]:
+        """Role and text of a message; what they lack of it is added to `lost`."""
+        role, content = _SIDES.get(message["role"]), message["content"]
+        if role is None:
+            raise RefusedRowError(f"the role {message['role']!r:.40} is unknown: row skipped")
+        if message.get("reasoning_content") or message.get("reasoning"):
+            lost.append(Unwritten(index, REASONING))
+        calls = message.get("tool_calls")
+        if not calls:
+            return role, content
+        if content.strip():
+            lost.append(Unwritten(index, WORDS))
+        named = [call.get("function", call) for call in calls if isinstance(call, dict)]
+        return "function", json.dumps(named, ensure_ascii=False)
 
     def _opening(self, row: TrainingRow, system: str) -> list[list[Text]]:
         forms = self._forms
@@ -204,6 +206,33 @@ class LlamaFactoryTrainer(Trainer):
         template = "qwen3" if self._reasons else "qwen"
         default = self._forms.default_system
         return {**super().run_settings(), "template": template, "default_system": default}
+
+
+def _openai_system(system: str, has_tools: bool) -> str:
+    """The system text that the converter for the format `openai` makes."""
+    if has_tools:
+        return f"{system}\n" if system else ""
+    if not system:
+        return _NO_THINKING
+    is_said = f"{_THINKING} on" in system or _NO_THINKING in system
+    return system if is_said else f"{system}\n{_NO_THINKING}"
+
+
+def _refuse(turns: list[_Turn]) -> None:
+    """Refuse turns that do not alternate.
+
+    Raises:
+        RefusedRowError: the trainer skips the row.
+    """
+    for number, (role, _, index) in enumerate(turns):
+        sides = (("user", "observation"), ("assistant", "function"))[number % 2]
+        if role not in sides:
+            raise RefusedRowError(
+                f"message {index} ({role}) stands where {' or '.join(sides)} was expected: row "
+                "skipped"
+            )
+    if not turns or len(turns) % 2:
+        raise RefusedRowError(f"{len(turns)} turns, expected an even number: row skipped")
 
 
 def _function_texts(content: str, index: int) -> list[Text]:

@@ -7,8 +7,8 @@
 - The last response has no footer; one end-of-sequence token follows it, with its mask.
 - A conversation needs two messages; a system message only stands first, two user messages never
   follow each other, and a response follows a user message only.
-- `max_seq_len` cuts the end and puts an end-of-sequence token, without loss, in the last place. This
-  takes the loss from the last end of turn of shorter rows, too.
+- `max_seq_len` cuts the end and puts an end-of-sequence token, without loss, in the last place.
+  This takes the loss from the last end of turn of shorter rows, too.
 """
 
 from __future__ import annotations
