@@ -11,7 +11,6 @@ import numpy as np
 from atlas.auditing.rows import INVERTED_FLAGS, TrainingRow, plain_role
 from atlas.auditing.supervision import (
     ASSISTANT,
-    CALLS,
     END,
     HEADER,
     NUM_CODES,
@@ -27,6 +26,7 @@ FindingName = Literal[
     "refused",
     "nothing-supervised",
     "end-of-turn",
+    "end-only",
     "headers",
     "observations",
     "thinking-lost",
@@ -64,6 +64,9 @@ FINDINGS: dict[FindingName, FindingKind] = {
     "nothing-supervised": FindingKind("rows", "have no supervised token"),
     "end-of-turn": FindingKind(
         "turns", "are supervised without their end of turn, so the model never learns to stop there"
+    ),
+    "end-only": FindingKind(
+        "turns", "carry loss on their end of turn only, though their words carry none"
     ),
     "headers": FindingKind("tokens", "of role headers are supervised"),
     "observations": FindingKind("tokens", "of system, user or tool messages are supervised"),
@@ -156,7 +159,11 @@ def _turns(row: Supervision) -> Iterator[Finding]:
     if cut:
         yield Finding("truncated", len(cut), f"message {min(cut)}")
     ended = messages(supervised & (parts == END))
-    lacking = messages(supervised & is_said) - ended - cut
+    said = messages(supervised & is_said)
+    responses = {index for index, role in enumerate(row.roles) if plain_role(role) == "assistant"}
+    if alone := (ended & responses) - said - cut:
+        yield Finding("end-only", len(alone), f"message {min(alone)}")
+    lacking = said - ended - cut
     if lacking:
         first = min(lacking)
         has_end = bool(((row.owners == first) & (parts == END)).any())
@@ -170,7 +177,9 @@ def _lost(row: Supervision) -> Iterator[Finding]:
     lost: dict[FindingName, list[str]] = {}
     for name in ("thinking-lost", "thinking-stripped", "content-lost"):
         seen = dict.fromkeys(
-            (one.message, one.part) for one in row.unwritten if _name_of_lost(one, trained) == name
+            (one.message, one.part)
+            for one in row.unwritten
+            if _name_of_lost(one.message, one.part, trained) == name
         )
         messages = dict.fromkeys(message for message, _ in seen)
         if messages:
@@ -180,8 +189,7 @@ def _lost(row: Supervision) -> Iterator[Finding]:
         yield Finding(name, len(details), details[0])
 
 
-def _name_of_lost(one: object, trained: set[int]) -> FindingName:
-    part, message = getattr(one, "part"), getattr(one, "message")  # noqa: B009
+def _name_of_lost(message: int, part: int, trained: set[int]) -> FindingName:
     if part != REASONING:
         return "content-lost"
     return "thinking-lost" if message in trained else "thinking-stripped"
@@ -197,7 +205,7 @@ def find_in_flags(row: TrainingRow, flag: str | None) -> Iterator[Finding]:
         index for index, one in enumerate(row.messages) if plain_role(one["role"]) == "assistant"
     ]
     for name, values in row.flags.items():
-        if name == flag or (flag == "message_loss_mask" and name == flag):
+        if name == flag:
             continue
         given = [values[index] for index in responses if values[index] is not None]
         # A flag that all responses carry changes nothing where all are trained.
