@@ -84,10 +84,10 @@ def main() -> None:
                 print(f"{name:13} {done.stderr.strip().splitlines()[-1]}")
                 continue
             made = json.loads(done.stdout.strip().splitlines()[-1])
+            rows, tokens = (made[unit] / made["seconds"] for unit in ("rows", "tokens"))
             print(
-                f"{name:13} {made['seconds']:7.1f} s {made['rows'] / made['seconds']:8,.0f} rows/s "
-                f"{made['tokens'] / made['seconds']:12,.0f} tokens/s  {made['cpu_seconds']:7.1f} s CPU"
-                f"  {made['peak_mib']:6.0f} MiB",
+                f"{name:13} {made['seconds']:7.1f} s {rows:8,.0f} rows/s {tokens:12,.0f} tokens/s "
+                f"{made['cpu_seconds']:7.1f} s CPU {made['peak_mib']:6.0f} MiB",
                 flush=True,
             )
 

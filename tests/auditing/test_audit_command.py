@@ -51,10 +51,8 @@ def test_a_clean_file_has_the_status_0_and_a_report(tokenizer_folder: Path, tmp_
 def test_findings_have_the_status_1_unless_fail_on_leaves_them_out(
     tokenizer_folder: Path, tmp_path: Path
 ) -> None:
-    rows: list[object] = [
-        {"messages": CHAT},
-        {"messages": [{"role": "user", "content": "\x1b[2J"}]},
-    ]
+    hostile = {"messages": [{"role": "user", "content": "\x1b[2J"}]}
+    rows: list[object] = [{"messages": CHAT}, hostile]
     file = write(tmp_path / "a.jsonl", rows)
     given = (file, "--as", "trl", "--tokenizer", str(tokenizer_folder))
     done = atlas_audit(*given)

@@ -176,11 +176,11 @@ def _lost(row: Supervision) -> Iterator[Finding]:
     trained = set(np.unique(row.owners[row.mask]).tolist())
     lost: dict[FindingName, list[str]] = {}
     for name in ("thinking-lost", "thinking-stripped", "content-lost"):
-        seen = dict.fromkeys(
-            (one.message, one.part)
+        seen = {
+            (one.message, one.part): None
             for one in row.unwritten
             if _name_of_lost(one.message, one.part, trained) == name
-        )
+        }
         messages = dict.fromkeys(message for message, _ in seen)
         if messages:
             message, part = next(iter(seen))
@@ -239,6 +239,3 @@ def count_codes(
         np.bincount(kept, minlength=NUM_CODES).astype(np.int64),
         np.bincount(row.codes[row.supervised], minlength=NUM_CODES).astype(np.int64),
     )
-
-
-assert len(PARTS) > CALLS
