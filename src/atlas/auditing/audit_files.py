@@ -181,8 +181,6 @@ def _open_auditor(
 ) -> Iterator[Callable[[_Job], Tally]]:
     """In a worker: the tokenizer, once, and the function that audits a job."""
     if renderer is None:
-        # Its threads would compete with the other processes.
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         renderer = load_renderer_named(config.tokenizer, config.chat_template)
     assert renderer is not None
     auditor = Auditor(make_trainer(config, renderer), config.num_worst)

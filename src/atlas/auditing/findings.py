@@ -59,7 +59,7 @@ class FindingKind:
 
 
 FINDINGS: dict[FindingName, FindingKind] = {
-    "unreadable": FindingKind("rows", "are no training rows, or not JSON"),
+    "unreadable": FindingKind("rows", "are not training rows, or not JSON"),
     "refused": FindingKind("rows", "are refused or left out by the trainer or the chat template"),
     "nothing-supervised": FindingKind("rows", "have no supervised token"),
     "end-of-turn": FindingKind(
@@ -161,8 +161,8 @@ def _turns(row: Supervision) -> Iterator[Finding]:
     ended = messages(supervised & (parts == END))
     said = messages(supervised & is_said)
     responses = {index for index, role in enumerate(row.roles) if plain_role(role) == "assistant"}
-    if alone := (ended & responses) - said - cut:
-        yield Finding("end-only", len(alone), f"message {min(alone)}")
+    if bare := (ended & responses) - said - cut:
+        yield Finding("end-only", len(bare), f"message {min(bare)}")
     lacking = said - ended - cut
     if lacking:
         first = min(lacking)

@@ -42,7 +42,7 @@ ROLE_OF = {
 
 
 class BadTrainingRowError(ValueError):
-    """A row that is no training example in any known form."""
+    """A row that is not a training example in any known form."""
 
 
 class RefusedRowError(Exception):
@@ -181,7 +181,7 @@ def _read_message(message: Any, index: int) -> dict[str, Any]:
             f"message {index} has the content {content!r:.40}, expected a text or parts"
         )
     if not isinstance(made.get("tool_calls", []), list):
-        raise BadTrainingRowError(f"message {index} has tool_calls that are no list")
+        raise BadTrainingRowError(f"message {index} has tool_calls that are not a list")
     return made
 
 

@@ -267,7 +267,7 @@ def _rounds(turns: list[_Turn]) -> list[tuple[list[_Turn], list[_Turn]]]:
         else:
             rounds.append(([turn], []))
     if not rounds[-1][1]:
-        # A question without an answer is no pair, so it is not read.
+        # A question without an answer is not a pair, so it is not read.
         rounds.pop()
     if not rounds:
         raise RefusedRowError("the row has no response")

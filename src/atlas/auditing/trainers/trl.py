@@ -29,7 +29,7 @@ from atlas.config import Config
 from atlas.errors import ConfigError
 
 
-class TrlConfig(Config):
+class TrlTrainerConfig(Config):
     """Settings of `trl`, as in SFTConfig."""
 
     max_length: int | None = Field(
@@ -46,10 +46,10 @@ class TrlConfig(Config):
 class TrlTrainer(Trainer):
     """`messages` whole, or with assistant_only_loss the assistant's; completions of prompts."""
 
-    Config = TrlConfig
+    Config = TrlTrainerConfig
     version = "trl 1.16.0"
 
-    def __init__(self, config: TrlConfig, context: TrainerContext) -> None:
+    def __init__(self, config: TrlTrainerConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
         self._config = config
         if config.assistant_only_loss and not self.template.has_generation_marks:
