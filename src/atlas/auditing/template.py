@@ -154,9 +154,10 @@ class Template:
 
     def encode(self, text: str) -> tuple[list[int], NDArray[np.int64]]:
         """The tokens of a text, without added special ones, and their first and last characters."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        return list(encoded["input_ids"]), offsets
+        # The same as the tokenizer's own call, which takes half as long again.
+        encoded = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        offsets = np.asarray(encoded.offsets, dtype=np.int64).reshape(-1, 2)
+        return list(encoded.ids), offsets
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text only."""
