@@ -39,8 +39,8 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 def main() -> None:
     """Entry point of the command `atlas`."""
     kept = "Finished work is kept; run the same command to resume."
-    if sys.argv[1:2] == ["import"]:
-        kept = "An interrupted import keeps nothing; run the same command to start again."
+    if sys.argv[1:2] in (["import"], ["audit"]):
+        kept = f"An interrupted {sys.argv[1]} keeps nothing; run the same command to start again."
     tolerate_encodings()
     try:
         app()
