@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from atlas.auditing.audit_files import Audit, AuditConfig, audit_files
 from atlas.auditing.audit_report import as_json
+from atlas.auditing.findings import FINDINGS
 from atlas.errors import ConfigError, DataError
 from atlas.kinds import Choice
 from atlas.rendering.renderer import Renderer
@@ -236,3 +238,11 @@ def test_a_run_folder_is_for_atlas_and_a_selection_for_a_run(tmp_path: Path) -> 
         audit_files(config, RENDERER)
     with pytest.raises(ConfigError, match="--tokenizer"):
         audit_files(AuditConfig(trainer=Choice("trl"), paths=(str(file),)))
+
+
+def test_the_docs_list_each_finding_and_whether_it_fails_by_default() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "commands" / "audit.md"
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| .* \| (yes|no) \|$", page.read_text(), re.M)
+    assert rows == [
+        (name, kind.unit, "yes" if kind.fails else "no") for name, kind in FINDINGS.items()
+    ]
