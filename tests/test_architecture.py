@@ -25,7 +25,7 @@ STAGES = (
 # Highest first; a package may import packages of a lower floor and its own.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
-    ("experiments",),
+    ("experiments", "auditing"),
     STAGES,
     ("environments",),
     ("models",),
@@ -54,7 +54,7 @@ HEAVY = {
     "sklearn",
     "scipy",
 }
-MAY_IMPORT_TORCH = ("models", "rendering", "training")
+MAY_IMPORT_TORCH = ("auditing", "models", "rendering", "training")
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

@@ -67,6 +67,7 @@ OPTIONS = {
     "select-train": "--trajectories --selection --out",
     "compare-selections": "--out --tokenizer",
     "export": "--to --trajectories --selection --out --tokenizer --check --explain",
+    "audit": "--as --tokenizer --selection --out --execute",
     "train": "--trajectories --selection --out --model --dry-run",
     "evaluate": "--out --model --player --env",
     "report": "--out",

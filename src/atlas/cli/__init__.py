@@ -10,13 +10,13 @@ import errno
 import sys
 
 # Each of these modules adds its commands to `app`.
-from atlas.cli import data, listing, running, selecting, tuning
+from atlas.cli import auditing, data, listing, running, selecting, tuning
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, DependencyError, RankError
 from atlas.extras import missing_module
 from atlas.terminal.output import tolerate_encodings
 
-__all__ = ["app", "data", "listing", "main", "running", "selecting", "tuning"]
+__all__ = ["app", "auditing", "data", "listing", "main", "running", "selecting", "tuning"]
 
 # The exit status that typer gives to Ctrl-C.
 INTERRUPTED = 130
@@ -39,8 +39,8 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 def main() -> None:
     """Entry point of the command `atlas`."""
     kept = "Finished work is kept; run the same command to resume."
-    if sys.argv[1:2] == ["import"]:
-        kept = "An interrupted import keeps nothing; run the same command to start again."
+    if sys.argv[1:2] in (["import"], ["audit"]):
+        kept = f"An interrupted {sys.argv[1]} keeps nothing; run the same command to start again."
     tolerate_encodings()
     try:
         app()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import atlas
+from atlas.auditing.audit_files import AuditConfig
 from atlas.config import Config, Mark, sections_of
 from atlas.kinds import Choice, Kind, config_class
 from atlas.viewing.terminal.label import LabelConfig
@@ -21,6 +22,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "select-train": atlas.SelectTrainConfig,
     "compare-selections": atlas.CompareConfig,
     "export": atlas.ExportConfig,
+    "audit": AuditConfig,
     "train": atlas.TrainConfig,
     "evaluate": atlas.EvaluateConfig,
     "report": atlas.ReportConfig,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
@@ -26,7 +26,7 @@ _work: Work[Any, Any] | None = None
 
 
 def spread(
-    open_worker: OpenWorker[JobT, ResultT], jobs: Sequence[JobT], num_workers: int
+    open_worker: OpenWorker[JobT, ResultT], jobs: Iterable[JobT], num_workers: int
 ) -> Iterator[ResultT]:
     """Yield the results of all jobs in the order of completion.
 

@@ -1,0 +1,1 @@
+"""Training files or runs -> what a trainer would supervise in them."""

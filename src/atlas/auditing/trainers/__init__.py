@@ -1,0 +1,1 @@
+"""What each trainer supervises, written after its code."""

@@ -1,0 +1,40 @@
+"""Texts of responses as trainers with templates of their own write them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atlas.auditing.pieces import Text
+from atlas.auditing.supervision import ASSISTANT, REASONING, WORDS, code_of
+
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def response_texts(content: str, index: int) -> list[Text]:
+    """The words of a response, with its thinking apart."""
+    thinking, closing, answer = content.rpartition("</think>")
+    if not closing:
+        return [Text(content, index, code_of(ASSISTANT, WORDS))]
+    words = answer.lstrip()
+    space = answer[: len(answer) - len(words)]
+    return [
+        Text(thinking + closing + space, index, code_of(ASSISTANT, REASONING)),
+        Text(words, index, code_of(ASSISTANT, WORDS)),
+    ]
+
+
+def cut_thinking(content: str) -> str:
+    """A response without its thinking, as in a history."""
+    return _THOUGHT.sub("", content).lstrip("\n")
+
+
+def write_calls(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Calls in the form of Hermes and Qwen."""
+    texts = [
+        json.dumps({"name": call["name"], "arguments": call["arguments"]}, ensure_ascii=False)
+        for call in calls
+    ]
+    return "\n".join(f"<tool_call>\n{text}\n</tool_call>" for text in texts)
