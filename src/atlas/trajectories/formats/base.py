@@ -30,6 +30,8 @@ FORMATS: dict[str, str] = {
     "inspect": "atlas.trajectories.formats.inspect:InspectFormat",
     "claude_code": "atlas.trajectories.formats.claude_code:ClaudeCodeFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
+    "langfuse": "atlas.trajectories.formats.langfuse:LangfuseFormat",
+    "langchain": "atlas.trajectories.formats.langchain:LangChainFormat",
 }
 # Exceptions that concern one row only.
 _OF_A_ROW = (BadRowError, RecursionError, ValidationError)

@@ -1,0 +1,354 @@
+"""Exports of Langfuse: observations (a line, a list or a table each), or traces that hold them.
+
+Generations are model calls (`model_calls`), observations of the type TOOL are runs of tools. Agents
+and chains only repeat what generations hold, and are read where a trace has none. An outcome is
+known only where a boolean score says so by its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from atlas.config import Config
+from atlas.records import Message, Outcome, Problem
+from atlas.trajectories.formats.agent_logs import objects_of, problem_of
+from atlas.trajectories.formats.conventions import is_number
+from atlas.trajectories.formats.conversations import read_tools
+from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.framework_messages import (
+    SETTINGS,
+    FrameworkMessages,
+    as_words,
+    finish_reason_of,
+    holds_messages,
+)
+from atlas.trajectories.formats.framework_parts import without_unreadable
+from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.model_calls import (
+    ModelCall,
+    Record,
+    ToolRun,
+    nanoseconds,
+    read_record,
+    result_of_run,
+    without_repeated,
+)
+from atlas.trajectories.formats.otel_pydantic_ai import tools_of
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
+from atlas.trajectories.formats.source_file import SourceFile
+
+TYPES = (
+    "GENERATION",
+    "SPAN",
+    "EVENT",
+    "TOOL",
+    "AGENT",
+    "CHAIN",
+    "RETRIEVER",
+    "EVALUATOR",
+    "EMBEDDING",
+    "GUARDRAIL",
+)
+# Only traces of Langfuse have one of these next to input and output.
+TRACE_KEYS = ("sessionId", "session_id", "projectId", "project_id", "bookmarked", "htmlPath")
+# A boolean score with one of these names is the outcome.
+SUCCESS = ("success", "task_success", "is_success", "passed", "resolved", "solved")
+METADATA = tuple(
+    key
+    for name in (
+        "project_id",
+        "name",
+        "environment",
+        "level",
+        "status_message",
+        "model_parameters",
+        "internal_model_id",
+        "internal_model",
+        "provided_model_name",
+        "completion_start_time",
+        "prompt_id",
+        "prompt_name",
+        "prompt_version",
+        "time_to_first_token",
+        "usage_details",
+        "provided_usage_details",
+        "cost_details",
+        "provided_cost_details",
+        "input_cost",
+        "output_cost",
+        "total_cost",
+        "calculated_input_cost",
+        "calculated_output_cost",
+        "calculated_total_cost",
+        "input_usage",
+        "output_usage",
+        "total_usage",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "unit",
+        "input_price",
+        "output_price",
+        "total_price",
+        "usage_pricing_tier_id",
+        "usage_pricing_tier_name",
+        "parent_observation_id",
+        "event_ts",
+        "is_deleted",
+        "release",
+        "user_id",
+        "bookmarked",
+        "public",
+        "tags",
+        "metadata",
+        "latency",
+        "trace_name",
+    )
+    for key in {name, "".join(part.title() if n else part for n, part in enumerate(name.split("_")))}
+)
+DATA_NOTE = "what went in is data of a function, written as JSON"
+
+
+class LangfuseFormat:
+    """Reads observations and traces of Langfuse."""
+
+    metadata = (
+        *sorted(METADATA),
+        *(f"{side}.{name}" for side in ("input", "output") for name in SETTINGS),
+        "output.response_metadata",
+    )
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def matches(self, row: Any) -> bool:
+        return _is_observation(row) or _is_trace(row) or bool(_page(row))
+
+    def read(self, source: SourceFile) -> Iterator[Item]:
+        record = Record()
+        num_problems = 0
+        for row in source.rows():
+            if isinstance(row, Problem):
+                num_problems += 1
+                yield row
+                continue
+            if not self.matches(row.value):
+                num_problems += 1
+                reason = "neither an observation nor a trace, expected 'traceId', 'type', 'input'"
+                yield Problem(where=row.where, reason=reason)
+                continue
+            for problem in _gather(row, record):
+                num_problems += 1
+                yield problem
+        if not record.calls and not num_problems:
+            reason = "no observation holds messages, expected one of the type GENERATION"
+            yield Problem(where=source.name, reason=reason)
+        yield from read_record(record, "langfuse", self.metadata, source.ignored)
+
+
+def _is_observation(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and str(row.get("type")).upper() in TYPES
+        and isinstance(row.get("traceId", row.get("trace_id")), str)
+        and bool({"input", "output", "startTime", "start_time"} & row.keys())
+        and not {"attributes", "run_type"} & row.keys()
+    )
+
+
+def _is_trace(row: Any) -> bool:
+    if not isinstance(row, dict) or "messages" in row:
+        return False
+    if isinstance(row.get("observations"), list):
+        return isinstance(row.get("trace", row.get("id")), dict | str) and (
+            isinstance(row.get("trace"), dict) or "timestamp" in row or "scores" in row
+        )
+    return {"id", "timestamp", "input", "output"} <= row.keys() and any(
+        key in row for key in TRACE_KEYS
+    )
+
+
+def _page(row: Any) -> list[dict[str, Any]]:
+    """The elements of an answer of the API."""
+    if not isinstance(row, dict) or not isinstance(row.get("meta"), dict):
+        return []
+    found = objects_of(row, "data")
+    return found if found and all(_is_observation(one) or _is_trace(one) for one in found) else []
+
+
+def _gather(row: SourceRow, record: Record) -> Iterator[Problem]:
+    for value in _page(row.value) or [row.value]:
+        if _is_observation(value):
+            yield from _observations([value], {}, row, record)
+            continue
+        trace = object_or_empty(value.get("trace")) or value
+        known = len(record.calls)
+        observations = objects_of(value, "observations") or objects_of(trace, "observations")
+        yield from _observations(observations, trace, row, record)
+        if len(record.calls) == known and trace.get("output") is not None:
+            whole = {**trace, "traceId": trace.get("id"), "type": "SPAN"}
+            yield from _observations([whole], trace, row, record)
+
+
+def _observations(
+    observations: Sequence[Mapping[str, Any]],
+    trace: Mapping[str, Any],
+    row: SourceRow,
+    record: Record,
+) -> Iterator[Problem]:
+    outcome, scores = _outcome_of(trace)
+    for given in observations:
+        where = f"{row.where}, observation {given.get('id', '?')}"
+        place = SourceRow(row.file, row.index, None, where, row.line)
+        try:
+            _observation(given, trace, place, record, outcome, scores)
+        except (BadRowError, RecursionError, ValidationError) as error:
+            if str(given.get("type")).upper() == "GENERATION":
+                yield problem_of(error, where)
+            else:
+                name = str(given.get("traceId", given.get("trace_id")))
+                record.others.setdefault(name, Counter())[str(given.get("type"))] += 1
+
+
+def _observation(
+    given: Mapping[str, Any],
+    trace: Mapping[str, Any],
+    row: SourceRow,
+    record: Record,
+    outcome: Outcome | None,
+    scores: Mapping[str, Any],
+) -> None:
+    kind = str(given.get("type")).upper()
+    name = str(given.get("traceId", given.get("trace_id")))
+    id_ = str(given.get("id") or "")
+    parent = given.get("parentObservationId", given.get("parent_observation_id"))
+    if isinstance(parent, str) and parent:
+        record.parents[name, id_] = parent
+    start = nanoseconds(given.get("startTime", given.get("start_time", given.get("timestamp"))))
+    sent, answered = _decoded(given.get("input")), _decoded(given.get("output"))
+    if kind == "TOOL":
+        record.tool_spans.add((name, id_))
+        if answered is not None:
+            called = text_or_none(given.get("name")) or ""
+            result = result_of_run(answered)
+            called = called.rpartition(" ")[2]
+            record.runs.append(ToolRun(name, called, None, start, result, arguments=sent))
+        return
+    is_model = kind == "GENERATION"
+    may_tell = kind == "AGENT" or not parent
+    if not is_model and not (may_tell and sent is not None and _tells(answered)):
+        if sent is not None or answered is not None:
+            record.others.setdefault(name, Counter())[kind] += 1
+        return
+    if is_model and sent is None and answered is None:
+        record.others.setdefault(name, Counter())["GENERATION without input and output"] += 1
+        return
+    error = None
+    if given.get("level") == "ERROR":
+        message = given.get("statusMessage", given.get("status_message"))
+        error = text_or_none(message) or "error"
+    reader = FrameworkMessages()
+    messages = reader.sent(_words(sent, reader))
+    if is_model:
+        said: Sequence[Message] = reader.answered(as_words(answered))
+    else:
+        said = without_repeated(messages, reader.worked(as_words(answered)))
+    if not said and error is None:
+        raise BadRowError("no answer of the model, expected it as 'output'")
+    if reader.system is not None and not any(message.role == "system" for message in messages):
+        messages = reader.sent([{"role": "system", "content": reader.system}]) + messages
+    model = given.get("model", given.get("providedModelName", given.get("provided_model_name")))
+    details = {"model": model, "session": trace.get("sessionId"), **scores}
+    session = trace.get("sessionId", given.get("sessionId", given.get("session_id")))
+    tools = _tools(given, reader)
+    record.calls.append(
+        ModelCall(
+            trace=name,
+            span=id_,
+            row=row.part(_accounted(given, sent, answered, tools)),
+            session=text_or_none(session),
+            is_agent=not is_model,
+            start=start,
+            input=tuple(messages),
+            output=tuple(said),
+            finish_reason=finish_reason_of(answered),
+            error=error,
+            tools=tools,
+            details={key: value for key, value in details.items() if value is not None},
+            outcome=outcome,
+            notes=tuple(reader.notes),
+        )
+    )
+
+
+def _decoded(value: Any) -> Any:
+    """An input or output, which tables hold as a JSON text, sometimes twice."""
+    decoded = decode_nested(value)
+    return decode_nested(decoded) if isinstance(decoded, str) else decoded
+
+
+def _tells(answered: Any) -> bool:
+    return isinstance(answered, str) or holds_messages(answered)
+
+
+def _words(sent: Any, reader: FrameworkMessages) -> Any:
+    """What went in: messages, a request, a text, or data as JSON text."""
+    is_request = isinstance(sent, dict) and isinstance(sent.get("prompt"), str | list)
+    if isinstance(sent, dict | list) and not holds_messages(sent) and not is_request:
+        reader.notes[DATA_NOTE] = None
+        return as_words(sent)
+    return sent
+
+
+def _tools(given: Mapping[str, Any], reader: FrameworkMessages) -> tuple[dict[str, Any], ...]:
+    """The schemas beside the messages, in the metadata or in a field of their own."""
+    if tools := read_tools(reader.tools):
+        return tools
+    metadata = object_or_empty(decode_nested(given.get("metadata")))
+    attributes = object_or_empty(metadata.get("attributes"))
+    for found in (metadata.get("tools"), attributes.get("gen_ai.tool.definitions")):
+        decoded = decode_nested(found)
+        if isinstance(decoded, list) and (tools := read_tools([*map(decode_nested, decoded)])):
+            return tools
+    if tools := read_tools(tools_of(attributes)):
+        return tools
+    named = object_or_empty(decode_nested(given.get("toolDefinitions", given.get("tool_definitions"))))
+    schemas = [decode_nested(schema) for schema in named.values()]
+    return tuple(schema for schema in schemas if isinstance(schema, dict))
+
+
+def _accounted(
+    given: Mapping[str, Any], sent: Any, answered: Any, tools: tuple[dict[str, Any], ...]
+) -> dict[str, Any]:
+    """What has to come out of an observation."""
+    copies = ("input", "output", "observations", "scores", "toolDefinitions", "tool_definitions")
+    rest = {key: value for key, value in given.items() if key not in copies}
+    return {
+        "input": without_unreadable(sent),
+        "output": without_unreadable(answered),
+        "tools": list(tools),
+        **rest,
+    }
+
+
+def _outcome_of(trace: Mapping[str, Any]) -> tuple[Outcome | None, dict[str, Any]]:
+    """The outcome that a boolean score says, and all scores as details."""
+    details: dict[str, Any] = {}
+    outcome: Outcome | None = None
+    for score in objects_of(trace, "scores"):
+        name, value = score.get("name"), score.get("value")
+        if not isinstance(name, str):
+            continue
+        shown = score.get("stringValue") or value
+        if isinstance(shown, str | bool) or is_number(shown):
+            details[f"score.{name}"] = shown
+        is_boolean = str(score.get("dataType", score.get("data_type"))).upper() == "BOOLEAN"
+        if is_boolean and name.lower() in SUCCESS and value in (0, 1):
+            reason = f"the boolean score '{name}' is {'true' if value else 'false'}"
+            status = "success" if value else "failure"
+            outcome = Outcome(status=status, score=float(value), reason=reason)  # type: ignore[arg-type]
+    return outcome, details

@@ -1,0 +1,47 @@
+"""Google's Agent Development Kit: whole requests and responses as JSON attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.otel_exchange import Exchange
+from atlas.trajectories.formats.otel_spans import Span
+
+REQUEST = "gcp.vertex.agent.llm_request"
+RESPONSE = "gcp.vertex.agent.llm_response"
+RESULT = "gcp.vertex.agent.tool_response"
+METADATA = ("gcp",)
+# Settings of a request; the rest is what the model was given.
+SETTINGS = ("http_options", "model")
+
+
+def exchange_of(span: Span) -> Exchange | None:
+    given = span.attributes
+    if RESULT in given:
+        return Exchange(
+            "tool",
+            sent=None,
+            answered=given[RESULT],
+            used=(),
+            name=given.get("gen_ai.tool.name"),
+            id=given.get("gen_ai.tool.call.id"),
+        )
+    request, response = decode_nested(given.get(REQUEST)), decode_nested(given.get(RESPONSE))
+    if not isinstance(request, dict) or not request or not isinstance(response, dict):
+        return None
+    return Exchange(
+        "model",
+        sent=_request(request),
+        answered=response.get("content", response) if response else None,
+        used=(REQUEST, RESPONSE),
+        finish_reason=response.get("finish_reason"),
+    )
+
+
+def _request(request: dict[str, Any]) -> dict[str, Any]:
+    config = request.get("config")
+    config = config if isinstance(config, dict) else {}
+    kept = {key: value for key, value in config.items() if key not in SETTINGS}
+    contents = request.get("contents") or []
+    return {"contents": contents, "config": kept}

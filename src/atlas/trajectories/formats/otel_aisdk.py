@@ -1,0 +1,94 @@
+"""Vercel's AI SDK: `ai.prompt.messages`, `ai.response.text`, `ai.response.toolCalls`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.otel_exchange import Exchange
+from atlas.trajectories.formats.otel_spans import Span
+
+MESSAGES = "ai.prompt.messages"
+PROMPT = "ai.prompt"
+TOOLS = "ai.prompt.tools"
+# The last are the names of version 3.
+ANSWERS = ("ai.response", "ai.result")
+METADATA = (
+    "ai.model",
+    "ai.operationId",
+    "ai.settings",
+    "ai.telemetry",
+    "ai.request",
+    "ai.usage",
+    "ai.stream",
+    "ai.schema",
+    "ai.finishReason",
+    "ai.prompt.toolChoice",
+    "ai.prompt.format",
+    *(
+        f"{start}.{name}"
+        for start in ANSWERS
+        for name in (
+            "finishReason",
+            "id",
+            "model",
+            "timestamp",
+            "providerMetadata",
+            "msToFirstChunk",
+            "msToFinish",
+            "avgOutputTokensPerSecond",
+            "avgCompletionTokensPerSecond",
+            "files",
+        )
+    ),
+)
+SAID = ("text", "object", "toolCalls", "reasoning")
+
+
+def exchange_of(span: Span) -> Exchange | None:
+    given = span.attributes
+    if "ai.toolCall.name" in given or "ai.toolCall.id" in given:
+        return Exchange(
+            "tool",
+            sent=None,
+            answered=given.get("ai.toolCall.result"),
+            used=(),
+            name=given.get("ai.toolCall.name"),
+            id=given.get("ai.toolCall.id"),
+        )
+    is_call = MESSAGES in given
+    if not is_call and PROMPT not in given:
+        return None
+    found = {
+        name: given[f"{start}.{name}"]
+        for start in reversed(ANSWERS)
+        for name in SAID
+        if f"{start}.{name}" in given
+    }
+    if not found and span.error is None:
+        return None
+    return Exchange(
+        "model" if is_call else "agent",
+        sent=given[MESSAGES] if is_call else given[PROMPT],
+        answered=_answer(found) if found else None,
+        used=(MESSAGES, TOOLS, *(f"{start}.{name}" for start in ANSWERS for name in SAID))
+        + ((PROMPT,) if not is_call else ()),
+        tools=_tools(given.get(TOOLS)),
+        finish_reason=given.get("ai.response.finishReason", given.get("ai.finishReason")),
+        agent=given.get("ai.telemetry.functionId"),
+    )
+
+
+def _answer(found: dict[str, Any]) -> dict[str, Any]:
+    said = found.get("text") or found.get("object")
+    return {
+        "role": "assistant",
+        "content": said,
+        "reasoning": found.get("reasoning"),
+        "tool_calls": decode_nested(found.get("toolCalls")),
+    }
+
+
+def _tools(value: Any) -> Any:
+    value = decode_nested(value)
+    return [decode_nested(each) for each in value] if isinstance(value, list) else value
