@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import openai, sharegpt
 from atlas.trajectories.formats.base import FORMAT
 from atlas.trajectories.formats.chats import chat_trajectory
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.messages import read_turns
-from atlas.trajectories.formats.rows import SourceRow, convert_rows
-from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
+from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from tests.source_files import matches, read_file
 
 USER = {"role": "user", "content": "Go."}
@@ -275,9 +276,12 @@ def test_tool_schemas_are_kept_verbatim(tmp_path: Path, fields: dict[str, Any]) 
     assert read_good(tmp_path, {"messages": [USER, AGENT], **fields}).tools == (SCHEMA,)
 
 
-def test_tools_that_are_no_schemas_stay_a_detail(tmp_path: Path) -> None:
-    trajectory = read_good(tmp_path, {"messages": [USER, AGENT], "tools": "a hammer"})
-    assert (trajectory.tools, trajectory.source.details) == ((), {"tools": "a hammer"})
+def test_tools_that_are_no_schemas_are_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_text(json.dumps({"messages": [USER, AGENT], "tools": "a hammer"}))
+    (problem,) = read_file("openai", path)
+    assert isinstance(problem, Problem)
+    assert "ignore=tools" in problem.reason
 
 
 @pytest.mark.parametrize(
@@ -502,12 +506,7 @@ def test_a_plain_chat_has_the_line_that_its_record_would_have(
     (slow,) = convert_rows(
         [row], lambda row: chat_trajectory(row, read_turns(messages, form.FORM.keys), form.FORM)
     )
-    if isinstance(quick, TrajectoryLine):
-        assert isinstance(slow, Trajectory)
-        assert quick == line_of(slow)
-    else:
-        assert quick == slow
-        assert isinstance(slow, Problem) or slow.tools
+    assert quick == slow
 
 
 @pytest.mark.parametrize(
@@ -524,5 +523,5 @@ def test_a_plain_chat_has_the_line_that_its_record_would_have(
 )
 def test_messages_that_are_more_or_less_than_a_role_and_a_text_are_not_plain(message: Any) -> None:
     row = SourceRow("x", 0, {"messages": [message, AGENT]}, "x row 0")
-    for item in convert_rows([row], FORMAT.make(Choice("openai")).convert):
-        assert not isinstance(item, TrajectoryLine)
+    with suppress(BadRowError):
+        assert isinstance(FORMAT.make(Choice("openai")).convert(row), Trajectory)

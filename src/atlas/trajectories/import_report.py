@@ -53,6 +53,14 @@ def _tables(summary: Mapping[str, Any], bar_width: int) -> Iterator[RenderableTy
         for remark, count in most_first[:ROWS_SHOWN]:
             notes.add_row(_plain(remark), f"{count:,}")
         yield notes
+    # Imports of earlier versions did not count them.
+    if unread := summary.get("unread"):
+        paths = _table("not read: path in a row", "rows")
+        for path, count in list(unread.items())[:ROWS_SHOWN]:
+            paths.add_row(_plain(path), f"{count:,}")
+        if len(unread) > ROWS_SHOWN:
+            paths.add_row(_plain(f"({len(unread) - ROWS_SHOWN} more)"), "")
+        yield paths
 
 
 def _group_table(groups: Mapping[str, Any]) -> Table:

@@ -37,6 +37,7 @@ class ImportSummary:
         self._groups: dict[str, _GroupCounts] = {}
         self._reasons: Counter[str] = Counter()
         self._remarks: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
 
     def add(self, trajectory: TrajectoryLine) -> None:
         """Count a trajectory that is kept."""
@@ -53,6 +54,8 @@ class ImportSummary:
         group.add(status, num_steps)
         for role, number in trajectory.characters.items():
             self._characters[role] += number
+        for path in trajectory.unread:
+            _count(self._unread, path)
         if self._count_tokens is not None:
             record = Trajectory.model_validate_json(trajectory.line)
             for message in (*record.messages, *record.final_observation):
@@ -98,6 +101,7 @@ class ImportSummary:
             "duplicates": self._reasons[DUPLICATE],
             "filtered": dict(self.filtered),
             "notes": dict(sorted(self._remarks.items())),
+            "unread": dict(self._unread.most_common()),
         }
 
 

@@ -2,7 +2,7 @@
 
 OUT/trajectories.jsonl   in the order of the files and their rows
 OUT/problems.jsonl       rows left out, exact duplicates among them
-OUT/notes.jsonl          rows kept, with something odd about a step
+OUT/notes.jsonl          rows kept, with something odd about a step, or with fields not read
 
 Each file is opened once and streamed; only ids stay in memory. An interrupted import starts over:
 to read what was done already costs as much as to do it again, and the bytes are the same.
@@ -103,6 +103,11 @@ class ImportConfig(Config):
         default=False,
         description="keep trajectories that are equal word for word, under ids of their own",
     )
+    ignore: Texts = Field(
+        default=(),
+        description="paths of fields that are left out although they may be content, as a problem "
+        "names them: messages.extra, or *.extra at any place",
+    )
     limit: int | None = Field(
         default=None,
         ge=1,
@@ -174,7 +179,7 @@ def _import(
                 digests[file] = file_digest(file.path)
                 continue
             try:
-                opened = SourceFile(file.path, file.name)
+                opened = SourceFile(file.path, file.name, config.ignore)
             except PermissionError as error:
                 reason = f"the file cannot be read ({error.strerror})"
                 writer.add(Problem(where=file.name, reason=reason), file.name, False)
@@ -300,8 +305,12 @@ class _Writer:
         self._trajectories.write(trajectory.line)
         self.summary.add(trajectory)
         for index, remark in trajectory.remarks:
-            self._notes.write(Problem(where=f"{place}, step {index}", reason=remark, item=id_))
+            where = place if index < 0 else f"{place}, step {index}"
+            self._notes.write(Problem(where=where, reason=remark, item=id_))
             self.summary.add_remark(remark)
+        if trajectory.unread:
+            reason = f"not read: {', '.join(trajectory.unread)}"
+            self._notes.write(Problem(where=place, reason=reason, item=id_))
 
     def _refuse(self, problem: Problem) -> None:
         if self._config.strict:

@@ -28,7 +28,7 @@ from atlas.kinds import Choice
 from atlas.records import Problem
 from atlas.trajectories.formats.base import FORMAT, RowFormat
 from atlas.trajectories.formats.read_rows import holds_lines, line_chunks, rows_of_lines
-from atlas.trajectories.formats.rows import Item, convert_rows
+from atlas.trajectories.formats.rows import Item
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
@@ -76,7 +76,7 @@ class ImportWorkers:
         while len(self._workers) < self._num_workers:
             self._workers.append(self._stack.enter_context(_Worker()))
         chunks = (
-            _Chunk(format_, source.name, first_index, lines)
+            _Chunk(format_, source.name, source.ignored, first_index, lines)
             for first_index, lines in line_chunks(source.file, CHUNK_BYTES)
         )
         jobs: deque[_Job] = deque()
@@ -113,6 +113,7 @@ class _Chunk(NamedTuple):
 
     format: Choice
     file: str
+    ignored: tuple[str, ...]
     first_index: int
     lines: bytes
 
@@ -206,7 +207,8 @@ def serve() -> None:
 
 def _convert(chunk: _Chunk) -> Iterator[Item]:
     rows = rows_of_lines(io.BufferedReader(io.BytesIO(chunk.lines)), chunk.file, chunk.first_index)
-    return convert_rows(rows, FORMAT.make(chunk.format).convert)
+    reader: RowFormat = FORMAT.make(chunk.format)
+    return reader.convert_all(rows, chunk.ignored)
 
 
 def _pack(items: Iterator[Item]) -> bytes:

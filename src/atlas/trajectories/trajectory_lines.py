@@ -28,6 +28,7 @@ class TrajectoryLine(NamedTuple):
         row: the row in the source file, counted from 0, if there is one.
         remarks: oddities of its steps.
         characters: number of characters per role, in texts, reasoning and calls.
+        unread: paths of leaves of the source that are not in the record.
     """
 
     id: str
@@ -42,6 +43,7 @@ class TrajectoryLine(NamedTuple):
     num_steps: int
     remarks: list[Remark]
     characters: dict[Role, int]
+    unread: tuple[str, ...] = ()
 
     def with_id(self, id_: str) -> TrajectoryLine:
         """The same trajectory under another id."""

@@ -36,6 +36,20 @@ _VERSION = re.compile(r"ATIF-v1\.\d+")
 class ATIFFormat(RowFormat):
     """Reads ATIF documents, one a file or as rows."""
 
+    metadata = (
+        "schema_version",
+        "agent",
+        "final_metrics",
+        "extra",
+        "*.steps.step_id",
+        "*.steps.source",
+        "steps.step_id",
+        "steps.source",
+        "*.metrics",
+        "*.extra",
+        "*.source.path",
+    )
+
     def matches(self, row: Any) -> bool:
         document = object_or_empty(row)
         return _is_atif(document) and isinstance(document.get("steps"), list)

@@ -10,6 +10,7 @@ from typing import Any
 from atlas.records import SCHEMA_VERSION, Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 KEYS = frozenset({"version", "id", "task", "steps", "outcome", "source"})
 
@@ -20,7 +21,7 @@ class AtlasFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         return isinstance(row, dict) and row.keys() >= KEYS
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> TrajectoryLine:
         if not self.matches(row.value):
             expected = f"expected an object with {', '.join(sorted(KEYS))}"
             raise BadRowError(f"not a trajectory written by atlas, {expected}")
@@ -28,4 +29,5 @@ class AtlasFormat(RowFormat):
         if version != SCHEMA_VERSION:
             reason = f"version is {version!r:.60}, expected {SCHEMA_VERSION}"
             raise BadRowError(f"{reason}. Read it with the release that wrote it")
-        return Trajectory.model_validate(row.value)
+        # A record refuses fields that it does not know, so no leaf is lost.
+        return line_of(Trajectory.model_validate(row.value))

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
 from atlas.config import Config
 from atlas.errors import ConfigError, DataError
 from atlas.kinds import Choice, Kind
-from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
+from atlas.records import Problem
+from atlas.trajectories.formats.convert_rows import Converted, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
-from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 FORMATS: dict[str, str] = {
     "atlas": "atlas.trajectories.formats.atlas:AtlasFormat",
@@ -79,12 +79,20 @@ class RowFormat:
     """Base of the formats in which a row holds one or several trajectories.
 
     The rows of a large file are converted by several processes, each with an instance of its own.
+
+    Attributes:
+        metadata: what no model saw or wrote, as paths from the root of a row: "info.stats", or
+            "*.cost" at any place. A list is not a level of a path; all below a path belongs to it.
+        parsed: paths of texts that `convert` takes apart, so that only their words come out.
     """
+
+    metadata: ClassVar[tuple[str, ...]] = ()
+    parsed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Iterable[Item]:
+    def convert(self, row: SourceRow) -> Converted | Iterable[Converted | Problem]:
         """The trajectory in a row, or those in it.
 
         Raises:
@@ -93,7 +101,13 @@ class RowFormat:
         raise NotImplementedError
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        return convert_rows(source.rows(), self.convert)
+        return self.convert_all(source.rows(), source.ignored)
+
+    def convert_all(
+        self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]
+    ) -> Iterator[Item]:
+        """Lines and problems of rows; a row of which content would be lost is a problem."""
+        return convert_rows(rows, self.convert, self.metadata, ignored, self.parsed)
 
 
 def detect_format(source: SourceFile) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from atlas.records import SCHEMA_VERSION, Role, Trajectory
+from atlas.trajectories.formats.accounting import unread_fields
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -45,11 +46,13 @@ class ChatForm:
         name: of the format.
         keys: the keys for role and content of a message.
         used: fields of the row that become a part of the trajectory.
+        metadata: paths of the format that are metadata.
     """
 
     name: str
     keys: tuple[str, str]
     used: frozenset[str]
+    metadata: tuple[str, ...] = ()
 
 
 def read_chat(
@@ -98,7 +101,8 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     system = _system_of(row)
     if isinstance(system, str) and system and roles[0] != "system":
         roles, texts = ["system", *roles], [system, *texts]
-    if "assistant" not in roles:
+    unread = _unread_beside_messages(row, texts, form)
+    if unread is None or "assistant" not in roles:
         return None
     first = roles.index("assistant")
     if roles[first + 1 : first + 2] == ["user"] and is_acknowledgement(texts[first]):
@@ -109,8 +113,6 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
     if not ends:
         return None
     fields = _fields_of_row(row, form)
-    if fields["tools"]:
-        return None
     responses = [texts[end] for end in ends]
     pieces = [text.split(ACTION) for text in responses]
     made = [
@@ -168,7 +170,23 @@ def _plain_chat(row: SourceRow, messages: Sequence[Any], form: ChatForm) -> Traj
         num_steps=len(ends),
         remarks=odd_steps(responses, pieces, empty_steps),
         characters=characters,
+        unread=unread,
     )
+
+
+def _unread_beside_messages(
+    row: SourceRow, texts: Sequence[str], form: ChatForm
+) -> tuple[str, ...] | None:
+    """The unread paths of a plain chat; None if other fields may hold content too."""
+    fields = row.value if isinstance(row.value, dict) else {}
+    system = fields.get("system")
+    if system is not None and not (isinstance(system, str) and (not system or system in texts)):
+        return None
+    if len(fields.keys() & (form.used - CHAT_KEYS)) > 1 or any(
+        fields.get(key) not in (None, "", [], {}) for key in TOOLS_KEYS
+    ):
+        return None
+    return unread_fields(fields, form.used, form.metadata)
 
 
 def _system_of(row: SourceRow) -> Any:

@@ -1,16 +1,15 @@
-"""Rows and what becomes of them: `rows -> trajectories and problems`, one bad row at a time."""
+"""Rows of a source, and what a format makes of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, NamedTuple
 
 from atlas.records import Problem, Source, Trajectory
 from atlas.trajectories.formats.decoding import content_hash
+from atlas.trajectories.react_turns import Remark
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # What a format finds. A line stands for a trajectory of which no record had to be made.
@@ -53,6 +52,13 @@ class SourceRow:
         )
 
 
+class Reading(NamedTuple):
+    """A trajectory, with remarks of its format on what was left out; index -1 is all of it."""
+
+    trajectory: Trajectory
+    remarks: Sequence[Remark] = ()
+
+
 class BadRowError(Exception):
     """A row that is not a trajectory; `convert_rows` catches it and adds the place of the row."""
 
@@ -65,45 +71,6 @@ class BadRowError(Exception):
         return where if self.message is None else f"{where}, message {self.message}"
 
 
-def convert_rows(
-    rows: Iterable[SourceRow | Problem],
-    convert: Callable[[SourceRow], Trajectory | TrajectoryLine | Iterable[Item]],
-) -> Iterator[Item]:
-    """Each row through `convert`, which may find several trajectories in it.
-
-    What cannot be converted becomes a problem that names row and message.
-    """
-    for row in rows:
-        if not isinstance(row, SourceRow):
-            yield row
-            continue
-        try:
-            made = convert(row)
-            if isinstance(made, (TrajectoryLine, Trajectory)):
-                yield made
-            else:
-                yield from made
-        except BadRowError as error:
-            where = error.place(row.where)
-            yield Problem(where=where, reason=printable(str(error)), item=_item(row.value))
-        except RecursionError:
-            reason = "not usable: nested too deeply"
-            yield Problem(where=row.where, reason=reason, item=_item(row.value))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            reason = printable(f"not a trajectory: {place}: {first['msg']}")
-            yield Problem(where=row.where, reason=reason, item=_item(row.value))
-
-
 def printable(text: str) -> str:
     """A text without halves of surrogate pairs, which no record can hold."""
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _item(value: Any) -> str | None:
-    """What the row calls itself, for the list of problems."""
-    if not isinstance(value, dict):
-        return None
-    item = value.get("item_id", value.get("task_id", value.get("id")))
-    return printable(str(item)) if isinstance(item, str | int) else None

@@ -27,10 +27,12 @@ class SourceFile:
         file: the bytes as they are on disk, at any position; `seek` first.
         start: the first bytes.
         container: the container that the first bytes indicate.
+        ignored: paths within rows that the user leaves out, for `settle`.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, ignored: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.ignored = ignored
         self.name = path.name if name is None else name
         self._hashed = _HashedFile(path)
         self.file = io.BufferedReader(self._hashed, BUFFER_BYTES)

@@ -42,6 +42,20 @@ TurnAndAction = tuple[Turn, str | None]
 class SWEAgentFormat(RowFormat):
     """Reads the trajectories of SWE-agent and of mini-SWE-agent."""
 
+    # The trajectory is a copy of the history, beside what the harness measured.
+    metadata = (
+        "*.message_type",
+        "*.agent",
+        "*.is_demo",
+        "trajectory.state",
+        "trajectory.execution_time",
+        "trajectory.action",
+        "trajectory.thought",
+        "trajectory.query",
+        "info",
+        "replay_config",
+    )
+
     def matches(self, row: Any) -> bool:
         if is_mini_swe_agent(row):
             return True

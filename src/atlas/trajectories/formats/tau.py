@@ -19,9 +19,10 @@ from atlas.trajectories.formats.agent_logs import build_trajectory, objects_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_id, is_number, is_simulation
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
+from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import read_message, read_tool_call, read_turns
-from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow, convert_rows
+from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
 
 # Reasons with which tau2-bench itself ends a simulation; the reward is then 0. Too many failed
 # calls in a row are a failure of the agent, not a crash.
@@ -38,8 +39,14 @@ TERMINATIONS: dict[str, OutcomeStatus] = {
 _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 
 
+# Of a message of tau2-bench; whose call it is decides where the text stands.
+METADATA = ("*.requestor", "*.turn_idx", "*.raw_data", "*.cost")
+
+
 class TauFormat(RowFormat):
     """Reads result files of tau-bench and tau2-bench."""
+
+    metadata = METADATA
 
     def matches(self, row: Any) -> bool:
         match row:
@@ -99,7 +106,7 @@ def _simulations(row: SourceRow) -> Iterator[Item]:
         replace(row.part(simulation), where=f"{row.where}, simulation {index}")
         for index, simulation in enumerate(simulations)
     )
-    return convert_rows(rows, lambda part: _tau2_trajectory(part, info, tasks))
+    return convert_rows(rows, lambda part: _tau2_trajectory(part, info, tasks), METADATA)
 
 
 def _tau2_trajectory(
