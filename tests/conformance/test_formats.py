@@ -18,6 +18,8 @@ from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
+from tests.format_examples.langchain import langchain_row
+from tests.format_examples.langfuse import langfuse_row
 from tests.source_files import detect_format, matches, read_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -233,6 +235,8 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "tau": tau_row,
     "swe_agent": swe_agent_row,
     "atif": atif_row,
+    "langfuse": langfuse_row,
+    "langchain": langchain_row,
 }
 EXAMPLES |= FORMAT_EXAMPLES
 # Formats whose rows are not trajectories.

@@ -7,7 +7,6 @@ reader takes them all, since traces mix them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from atlas.records import Message, Role
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.langchain_messages import fields_of
 from atlas.trajectories.formats.framework_parts import CALLS, RESULTS, Content, read_result
+from atlas.trajectories.formats.framework_shapes import ITEMS, decoded_messages
 from atlas.trajectories.formats.messages import ROLES, decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
@@ -28,38 +27,15 @@ FRAMEWORK_ROLES: dict[str, Role] = {
     "tool-result": "tool",
 }
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
-# Items of OpenAI's Responses; several may make up one turn.
-ITEMS = ("message", "reasoning", *CALLS, *RESULTS)
+ALTERNATIVES = ("choices", "candidates", "generations")
+SYSTEM = ("system", "system_instruction", "systemInstruction", "system_prompt")
+# One of these is enough for an object to be a message.
+OF_A_MESSAGE = frozenset(("role", "parts", "content", "tool_calls", *REASONING))
+# A message may have these and say nothing.
+SILENT = frozenset(("role", "name", "id", "index", "type", "finish_reason", "status"))
 # Objects of Python that were printed instead of written as JSON.
-_REPRESENTATION = re.compile(r"\{'role': '|role='\w+' content=|\w*Message\(|content='.*' additional_kwargs=")
-# Settings in a request or a response, next to the messages.
-SETTINGS = tuple(
-    "tool_choice toolChoice parallel_tool_calls response_format max_completion_tokens "
-    "max_output_tokens max_tool_calls n stop seed user stream stream_options store extra_headers "
-    "extra_query extra_body extra_args reasoning_effort safety_settings safetySettings labels "
-    "generation_config generationConfig http_options config.http_options presence_penalty "
-    "frequency_penalty logit_bias timeout betas thinking metadata top_k background truncation "
-    "prompt_cache_key safety_identifier sdk_http_response model_version modelVersion "
-    "usageMetadata avg_logprobs candidates.avg_logprobs candidates.score "
-    "candidates.safety_ratings candidates.safetyRatings invocation_id author actions include "
-    "previous_response_id incomplete_details top_logprobs reasoning.effort reasoning.summary "
-    "text.format text.verbosity max_retries mode maxSteps config.temperature "
-    "config.generation_config config.response_modalities config.thinking_config "
-    "config.max_output_tokens config.safety_settings config.automatic_function_calling "
-    "config.labels choices.message.annotations llm_output "
-    "generations.generation_info".split()
-)
-# An object with one of these holds messages, or is one.
-TELLING_KEYS = (
-    "role",
-    "messages",
-    "choices",
-    "candidates",
-    "contents",
-    "generations",
-    "parts",
-    "tool_calls",
-    "toolCallId",
+_REPRESENTATION = re.compile(
+    r"\{'role': '|role='\w+' content=|\w*Message\(content=|content='.*' additional_kwargs="
 )
 
 
@@ -69,7 +45,7 @@ class FrameworkMessages:
     Attributes:
         notes: what was left out, in words.
         tools: schemas of tools that stood beside the messages.
-        system: instructions that stood beside the messages.
+        system: instructions that stood beside an answer.
     """
 
     def __init__(self) -> None:
@@ -103,7 +79,7 @@ class FrameworkMessages:
         return self._read(value, "assistant", is_answer=False)
 
     def _read(self, value: Any, role: Role, is_answer: bool) -> list[Message]:
-        value = _decoded(value)
+        value = decoded_messages(value)
         if value is None or value == "":
             return []
         messages: list[Message] = []
@@ -121,7 +97,7 @@ class FrameworkMessages:
             was_item = is_item
         return messages
 
-    def _unwrapped(self, value: Any, role: Role) -> Iterator[dict[str, Any]]:
+    def _unwrapped(self, value: Any, role: Role) -> Iterator[Mapping[str, Any]]:
         """The single messages in a value, each an object with a role or a type."""
         if isinstance(value, str):
             if _REPRESENTATION.match(value):
@@ -132,70 +108,78 @@ class FrameworkMessages:
             for each in value:
                 yield from self._unwrapped(each, role)
         elif isinstance(value, dict):
-            yield from self._unwrapped_object(value, role)
+            kind = langchain_messages.kind_of(value)
+            is_written = kind is not None and (
+                "role" not in value or langchain_messages.is_telling(value)
+            )
+            if kind is not None and is_written:
+                if kind != "remove":
+                    yield langchain_messages.as_chat(value, kind)
+                return
+            contained = self._contained(value, role)
+            yield from self._single(value, role) if contained is None else contained
         else:
             raise BadRowError(f"messages are {value!r:.60}, expected a list of them")
 
-    def _unwrapped_object(self, value: dict[str, Any], role: Role) -> Iterator[dict[str, Any]]:
-        kind = langchain_messages.kind_of(value)
-        if kind == "remove":
-            return
-        if kind is not None and (langchain_messages.is_telling(value) or "role" not in value):
-            yield langchain_messages.as_chat(value, kind)
-            return
-        if _is_schema(value.get("content")) and value.get("role") == "tool":
+    def _contained(
+        self, value: Mapping[str, Any], role: Role
+    ) -> Iterator[Mapping[str, Any]] | None:
+        """The messages in an object that holds some; None if it is a message itself."""
+        for key in ALTERNATIVES:
+            if isinstance(value.get(key), list):
+                return self._first_of(value[key], role)
+        if isinstance(value.get("message"), dict):
+            return self._unwrapped(value["message"], role)
+        if "messages" in value or "contents" in value:
+            return self._request(value, value.get("messages", value.get("contents")))
+        if "role" in value:
+            return None
+        if isinstance(value.get("output"), list):
+            return self._response(value)
+        if isinstance(value.get("content"), dict) and "parts" in value["content"]:
+            return self._unwrapped(value["content"], role)
+        if isinstance(value.get("prompt"), str | list) and not OF_A_MESSAGE & value.keys():
+            return self._request(value, value["prompt"])
+        return None
+
+    def _single(self, value: Mapping[str, Any], role: Role) -> Iterator[Mapping[str, Any]]:
+        kind = value.get("type")
+        if value.get("role") == "tool" and _is_schema(value.get("content")):
             # LangChain's callbacks append the schemas of tools to the messages.
             self.tools.append(value["content"])
-            return
-        for key in ("choices", "candidates", "generations"):
-            if isinstance(value.get(key), list):
-                yield from self._alternatives(value[key], role)
-                return
-        inner = value.get("message")
-        if isinstance(inner, dict):
-            yield from self._unwrapped(inner, role)
-        elif any(key in value for key in ("messages", "contents")):
-            yield from self._request(value)
-        elif isinstance(value.get("output"), list) and "role" not in value:
-            system = value.get("instructions")
-            self.system = system if isinstance(system, str) and system else self.system
-            self._take_tools(value)
-            yield from self._unwrapped(value["output"], "assistant")
-        elif isinstance(value.get("content"), dict) and "parts" in value["content"]:
-            yield from self._unwrapped(value["content"], role)
-        elif value.get("type") in ITEMS and value["type"] != "message" and "role" not in value:
+        elif kind in ITEMS and kind != "message" and "role" not in value:
             yield value
-        elif "role" in value or value.get("type") == "message" or "parts" in value:
-            yield {"role": role, **value}
-        elif any(key in value for key in ("toolCallId", "toolName")):
+        elif {"toolCallId", "toolName"} & value.keys() and "role" not in value:
             yield {**value, "type": "tool_call"}
-        elif any(key in value for key in ("content", "tool_calls", *REASONING)):
+        elif OF_A_MESSAGE & value.keys() or kind == "message":
             yield {"role": role, **value}
-        elif isinstance(value.get("prompt"), str | list):
-            yield from self._request({**value, "messages": value["prompt"]})
-        elif isinstance(value.get("text"), str) and not value.get("type"):
+        elif isinstance(value.get("text"), str) and not kind:
             yield {"role": role, "content": value["text"]}
         else:
             keys = ", ".join(map(str, value))[:80]
             raise BadRowError(f"an object with the keys {keys} holds no messages that are known")
 
-    def _alternatives(self, found: list[Any], role: Role) -> Iterator[dict[str, Any]]:
+    def _first_of(self, found: list[Any], role: Role) -> Iterator[Mapping[str, Any]]:
         if len(found) > 1:
             self.notes[f"{len(found) - 1} further answers to the same request"] = None
         if found:
             yield from self._unwrapped(found[0], role)
 
-    def _request(self, value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _request(self, value: Mapping[str, Any], messages: Any) -> Iterator[Mapping[str, Any]]:
         """The messages of a request, after the system prompt that stands beside them."""
-        config = object_or_empty(value.get("config"))
-        for owner in (value, config):
-            for key in ("system", "system_instruction", "systemInstruction", "system_prompt"):
-                if owner.get(key):
-                    given = owner[key]
-                    content = given.get("parts", given) if isinstance(given, dict) else given
-                    yield {"role": "system", "content": content}
+        for owner in (value, object_or_empty(value.get("config"))):
+            for given in (owner[key] for key in SYSTEM if owner.get(key)):
+                content = given.get("parts", given) if isinstance(given, dict) else given
+                yield {"role": "system", "content": content}
             self._take_tools(owner)
-        yield from self._unwrapped(value.get("messages", value.get("contents")), "user")
+        yield from self._unwrapped(messages, "user")
+
+    def _response(self, value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The items of a response of OpenAI's, which repeats the instructions of its request."""
+        system = value.get("instructions")
+        self.system = system if isinstance(system, str) and system else self.system
+        self._take_tools(value)
+        yield from self._unwrapped(value["output"], "assistant")
 
     def _take_tools(self, owner: Mapping[str, Any]) -> None:
         for key in ("tools", "functions"):
@@ -204,16 +188,15 @@ class FrameworkMessages:
                 self.tools += [tool for tool in tools if tool not in self.tools]
 
     def _message(self, given: Mapping[str, Any], role: Role, index: int) -> list[Message]:
-        kind = given.get("type")
-        if kind in RESULTS and "role" not in given:
-            return [read_result(given, index)]
-        name = given.get("role")
-        if kind in (*CALLS, "reasoning") and "role" not in given:
+        kind, name = given.get("type"), given.get("role")
+        if kind in RESULTS and name is None:
+            return [read_result(given)]
+        if kind in (*CALLS, "reasoning") and name is None:
             content = Content("assistant", index, self.notes)
             content.add([given])
             return content.messages()
         found = FRAMEWORK_ROLES.get(name.lower()) if isinstance(name, str) else None
-        if found is None and name in self._called:
+        if found is None and isinstance(name, str) and name in self._called:
             # Langfuse's handler of LangChain writes the name of the tool as the role.
             found, given = "tool", {**given, "name": name}
         if name is not None and found is None:
@@ -227,59 +210,44 @@ class FrameworkMessages:
         return self._of_role(given, role, index)
 
     def _of_role(self, given: Mapping[str, Any], role: Role, index: int) -> list[Message]:
-        fields = given.keys() & {"content", "parts", "contents", "tool_calls", "function_call"}
-        if not fields and not any(given.get(key) for key in (*REASONING, "refusal", "content")):
+        says = given.keys() & {"content", "parts", "contents", "tool_calls", "function_call"}
+        says = says or {key for key in (*REASONING, "refusal") if given.get(key)}
+        # A message that says nothing still has its place.
+        if not says and given.keys() - SILENT:
             keys = ", ".join(map(str, given))[:80]
             reason = f"no 'content', expected the text of the message (its keys: {keys})"
-            # A message without content, calls or reasoning still has its place.
-            if given.keys() - {"role", "name", "id", "index", "type", "finish_reason", "status"}:
-                raise BadRowError(reason, index)
-        content = Content(role, index, self.notes)
-        if role == "tool" and isinstance(given.get("parts", given.get("content")), list):
-            content = self._results(given, index)
-        else:
-            for key in ("content", "parts", "contents"):
-                content.add(given.get(key))
-        if not content.text and not content.done and isinstance(given.get("refusal"), str):
-            content.add(given["refusal"])
-        for key in REASONING:
-            content.add_reasoning(given.get(key))
-        content.add_calls(decode_nested(given.get("tool_calls")))
-        for owner in (given, object_or_empty(given.get("additional_kwargs"))):
-            if not content.calls and owner.get("function_call"):
-                content.add_calls([owner["function_call"]])
-            if not content.calls and owner is not given:
-                content.add_calls(decode_nested(owner.get("tool_calls")))
-                for key in REASONING:
-                    content.add_reasoning(owner.get(key))
+            raise BadRowError(reason, index)
+        content = self._content(given, role, index)
+        self._add_calls(content, given)
         name, id_ = given.get("name"), given.get("tool_call_id", given.get("call_id"))
-        if role == "tool" and id_ is None:
-            id_ = given.get("id")
+        id_ = given.get("id") if id_ is None else id_
         return content.messages(
             tool_call_id=str(id_) if isinstance(id_, str | int) and role == "tool" else None,
             name=name if isinstance(name, str) and name else None,
         )
 
-    def _results(self, given: Mapping[str, Any], index: int) -> Content:
-        """The content of a message of a tool: result parts, or the parts of one result."""
+    def _content(self, given: Mapping[str, Any], role: Role, index: int) -> Content:
         parts = given.get("parts", given.get("content"))
-        marked = [
-            part
-            for part in parts or []
-            if isinstance(part, dict)
-            and (
-                str(part.get("type", "")).replace("-", "_") in RESULTS
-                or {"functionResponse", "function_response", "toolResult"} & part.keys()
-            )
-        ]
-        content = Content("user" if marked else "tool", index, self.notes)
-        if marked or "parts" in given:
-            content.role = "user"
-            content.add(parts)
-            content.role = "user" if marked else "tool"
-        else:
-            content.add(parts)
+        is_of_results = isinstance(parts, list) and any(map(_is_result, parts))
+        # A message of a tool is one result, or it holds results.
+        content = Content("user" if role == "tool" and is_of_results else role, index, self.notes)
+        for key in ("content", "parts", "contents"):
+            content.add(given.get(key))
+        if not content.text and not content.done and isinstance(given.get("refusal"), str):
+            content.add(given["refusal"])
+        for key in REASONING:
+            content.add_reasoning(given.get(key))
         return content
+
+    def _add_calls(self, content: Content, given: Mapping[str, Any]) -> None:
+        for owner in (given, object_or_empty(given.get("additional_kwargs"))):
+            if owner is not given:
+                for key in REASONING:
+                    content.add_reasoning(owner.get(key))
+            if not content.calls or owner is given:
+                content.add_calls(decode_nested(owner.get("tool_calls")))
+            if not content.calls and owner.get("function_call"):
+                content.add_calls([owner["function_call"]])
 
 
 def joined(first: Message, second: Message) -> Message:
@@ -294,57 +262,11 @@ def joined(first: Message, second: Message) -> Message:
     )
 
 
-def holds_messages(value: Any) -> bool:
-    """Whether a decoded value looks like messages, or an object that holds them."""
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(each, dict | list) for each in value) and all(
-            holds_messages(each) for each in value[:3]
-        )
-    if not isinstance(value, dict):
-        return False
-    return (
-        any(key in value for key in TELLING_KEYS)
-        or isinstance(value.get("message"), dict)
-        or langchain_messages.is_telling(value)
-        or (value.get("type") in ITEMS and bool(value.keys() & {"content", "name", "summary"}))
-        or (isinstance(value.get("content"), dict) and "parts" in value["content"])
-        or (value.get("object") == "response" and isinstance(value.get("output"), list))
-        or set(value) == {"content"}
+def _is_result(part: Any) -> bool:
+    return isinstance(part, dict) and (
+        str(part.get("type")).lower().replace("-", "_") in RESULTS
+        or bool({"functionResponse", "function_response", "toolResult"} & part.keys())
     )
-
-
-def _decoded(value: Any) -> Any:
-    """A JSON text of messages as its value; any other text is words."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        decoded = decode_nested(value)
-        return decoded if holds_messages(decoded) else value
-    return value
-
-
-def as_words(value: Any) -> Any:
-    """An answer that is data, and not a message, as the JSON text that a model wrote."""
-    decoded = _decoded(value)
-    if isinstance(decoded, dict | list) and not holds_messages(decoded):
-        return json.dumps(decoded, ensure_ascii=False)
-    return decoded
-
-
-def finish_reason_of(answered: Any) -> str | None:
-    """Why the model stopped, where its answer says so."""
-    found: Any = None
-    value = decode_nested(answered)
-    for key in ("choices", "candidates"):
-        if isinstance(value, dict) and isinstance(value.get(key), list):
-            value = value[key]
-    value = value[-1] if isinstance(value, list) and value else value
-    if isinstance(value, dict):
-        inner = (value, object_or_empty(value.get("message")), fields_of(value))
-        names = ("finish_reason", "finishReason", "stop_reason", "done_reason")
-        owners = (*inner, *(object_or_empty(one.get("response_metadata")) for one in inner))
-        found = next((one[name] for one in owners for name in names if one.get(name)), None)
-        if value.get("status") == "incomplete":
-            found = object_or_empty(value.get("incomplete_details")).get("reason", "incomplete")
-    return found if isinstance(found, str) else None
 
 
 def _is_schema(value: Any) -> bool:

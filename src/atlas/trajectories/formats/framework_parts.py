@@ -77,18 +77,6 @@ NAMED_BY_KEY = {
     "tool_call": "tool_call",
 }
 HIDDEN = frozenset(("redacted_thinking", "redacted_reasoning", "compaction"))
-# Fields that only the service can read.
-HIDDEN_KEYS = (
-    "protectedData",
-    "thoughtSignature",
-    "thought_signature",
-    "encrypted_content",
-    "signature",
-    "reasoning_signature",
-    "redactedContent",
-)
-# What instrumentations add to messages.
-ADDED_KEYS = ("gen_ai.system", "gen_ai.message.index", "event.name")
 CALL_IDS = ("call_id", "toolCallId", "tool_call_id", "toolUseId", "id")
 RESULT_IDS = ("tool_call_id", "tool_use_id", "toolCallId", "toolUseId", "call_id", "id")
 NAMES = ("name", "toolName", "tool_name")
@@ -179,23 +167,27 @@ class Content:
         if not isinstance(part, dict):
             reason = f"content has a part {part!r:.60}, expected a text or an object with 'type'"
             raise BadRowError(reason, self.index)
-        kind, inner = _kind_of(part)
-        if kind == "message_content":
-            self._part(object_or_empty(inner))
-        elif kind in HIDDEN:
-            self.notes[f"a part of type {kind} holds nothing that can be read"] = None
-        elif kind in REASONING or (kind in TEXTS and part.get("thought") is True):
+        kind, inner = kind_of_part(part)
+        if kind in REASONING or (kind in TEXTS and part.get("thought") is True):
             self._reasoning_part(inner)
         elif kind in TEXTS:
             self.text.append(self._said(part, kind))
-        elif kind == "refusal" and isinstance(part.get("refusal"), str):
-            self.text.append(part["refusal"])
         elif kind in CALLS:
             self.add_calls([inner])
         elif kind in RESULTS:
             self._result(inner)
         elif kind in MEDIA:
             self._medium(part, kind)
+        else:
+            self._rare_part(part, kind, inner)
+
+    def _rare_part(self, part: Mapping[str, Any], kind: str, inner: Any) -> None:
+        if kind == "message_content":
+            self._part(object_or_empty(inner))
+        elif kind in HIDDEN:
+            self.notes[f"a part of type {kind} holds nothing that can be read"] = None
+        elif kind == "refusal" and isinstance(part.get("refusal"), str):
+            self.text.append(part["refusal"])
         elif kind == "non_standard" and isinstance(part.get("value"), dict):
             self._part(part["value"])
         else:
@@ -216,7 +208,7 @@ class Content:
             self.notes["reasoning that only the service can read"] = None
 
     def _result(self, part: Any) -> None:
-        result = read_result(object_or_empty(part), self.index)
+        result = read_result(object_or_empty(part))
         if self.text or self.reasoning or self.calls:
             if self.role == "assistant":
                 self.notes["a service ran a tool within an answer, which begins a new step"] = None
@@ -258,12 +250,8 @@ def read_call(value: Any, index: int) -> ToolCall:
     return ToolCall(id=_id_of(given, CALL_IDS), name=name, arguments=text)
 
 
-def read_result(part: Mapping[str, Any], index: int) -> Message:
-    """A result in any framework's spelling.
-
-    Raises:
-        BadRowError: it cannot be written as JSON.
-    """
+def read_result(part: Mapping[str, Any]) -> Message:
+    """A result in any framework's spelling."""
     name = _first(part, NAMES)
     return Message(
         role="tool",
@@ -279,9 +267,9 @@ def text_of_result(value: Any) -> str:
         return value
     if value is None:
         return ""
-    if isinstance(value, dict) and set(value) <= {"type", "value", "providerOptions"}:
-        if "value" in value:
-            return text_of_result(value["value"])
+    is_typed = isinstance(value, dict) and set(value) <= {"type", "value", "providerOptions"}
+    if is_typed and "value" in value:
+        return text_of_result(value["value"])
     if isinstance(value, dict) and set(value) == {"content"} and isinstance(value["content"], list):
         value = value["content"]
     if isinstance(value, list) and value:
@@ -291,38 +279,7 @@ def text_of_result(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def without_unreadable(value: Any) -> Any:
-    """A value without media, and without the alternatives that no agent took.
-
-    They are left out on purpose, so they are not accounted for.
-    """
-    if isinstance(value, list):
-        return [without_unreadable(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    kept: dict[Any, Any] = {}
-    for key, each in value.items():
-        if key in HIDDEN_KEYS or key in ADDED_KEYS:
-            continue
-        if key in ("choices", "candidates") and isinstance(each, list):
-            kept[key] = without_unreadable(each[:1])
-        elif isinstance(each, list):
-            kept[key] = [without_unreadable(part) for part in each if not _is_unreadable(part)]
-        else:
-            kept[key] = {} if _is_unreadable(each) else without_unreadable(each)
-    return kept
-
-
-def _is_unreadable(part: Any) -> bool:
-    if not isinstance(part, dict):
-        return False
-    kind, inner = _kind_of(part)
-    if kind == "message_content":
-        return _is_unreadable(inner)
-    return kind in HIDDEN or (kind in MEDIA and "role" not in part and "messages" not in part)
-
-
-def _kind_of(part: Mapping[str, Any]) -> tuple[str, Any]:
+def kind_of_part(part: Mapping[str, Any]) -> tuple[str, Any]:
     """The kind of a part, and where its fields stand."""
     given = part.get("type")
     if isinstance(given, str) and given:
@@ -350,7 +307,7 @@ def _shown(part: Any) -> str | None:
     """A part of a result as the model saw it; None where the value is not a list of parts."""
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         return None
-    kind, _ = _kind_of(part)
+    kind, _ = kind_of_part(part)
     if kind in TEXTS and isinstance(part.get("text"), str):
         return str(part["text"])
     return f"[{MEDIA[kind]}]" if kind in MEDIA else None

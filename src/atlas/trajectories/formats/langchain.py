@@ -13,25 +13,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from atlas.config import Config
-from atlas.records import Message, Problem
+from atlas.records import Message, Outcome, Problem
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import build_trajectory, problem_of
 from atlas.trajectories.formats.conventions import details_of_row, outcome_of_row, task_of_row
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.framework_messages import (
-    SETTINGS,
-    FrameworkMessages,
-    finish_reason_of,
-)
-from atlas.trajectories.formats.framework_parts import without_unreadable
+from atlas.trajectories.formats.framework_accounting import setting_paths, without_unreadable
+from atlas.trajectories.formats.framework_messages import FrameworkMessages
+from atlas.trajectories.formats.framework_shapes import finish_reason_of
 from atlas.trajectories.formats.langchain_messages import REMOVE_ALL, fields_of, is_telling, kind_of
 from atlas.trajectories.formats.langsmith import gather_runs, is_runs
 from atlas.trajectories.formats.messages import Turn, decode_nested
 from atlas.trajectories.formats.model_calls import CUT_SHORT, Record, read_record
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
-from atlas.records import Outcome
 
 # Where the messages of a state stand.
 PLACES = (
@@ -96,7 +92,7 @@ class LangChainFormat:
             for name in STATE_FIELDS
             for start in ("", "checkpoint.", "state.", "values.")
         ),
-        *(f"{side}.{name}" for side in ("input", "output") for name in SETTINGS),
+        *setting_paths(),
         *(
             f"{side}.{inner}{name}"
             for side in ("input", "output")

@@ -7,6 +7,7 @@ known only where a boolean score says so by its name.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,14 +20,9 @@ from atlas.trajectories.formats.agent_logs import objects_of, problem_of
 from atlas.trajectories.formats.conventions import is_number
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.framework_messages import (
-    SETTINGS,
-    FrameworkMessages,
-    as_words,
-    finish_reason_of,
-    holds_messages,
-)
-from atlas.trajectories.formats.framework_parts import without_unreadable
+from atlas.trajectories.formats.framework_accounting import accounted, setting_paths
+from atlas.trajectories.formats.framework_messages import FrameworkMessages
+from atlas.trajectories.formats.framework_shapes import as_words, finish_reason_of, holds_messages
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
@@ -108,8 +104,14 @@ METADATA = tuple(
         "latency",
         "trace_name",
     )
-    for key in {name, "".join(part.title() if n else part for n, part in enumerate(name.split("_")))}
+    for key in {
+        name,
+        "".join(part.title() if n else part for n, part in enumerate(name.split("_"))),
+    }
 )
+FLAT = re.compile(r"(system|developer|user|human): ")
+FLAT_NOTE = "what went in is one text, into which several messages were printed"
+ANSWER_NOTE = "what came out is data, written as JSON"
 DATA_NOTE = "what went in is data of a function, written as JSON"
 
 
@@ -118,7 +120,7 @@ class LangfuseFormat:
 
     metadata = (
         *sorted(METADATA),
-        *(f"{side}.{name}" for side in ("input", "output") for name in SETTINGS),
+        *setting_paths(),
         "output.response_metadata",
     )
 
@@ -252,15 +254,9 @@ def _observation(
         message = given.get("statusMessage", given.get("status_message"))
         error = text_or_none(message) or "error"
     reader = FrameworkMessages()
-    messages = reader.sent(_words(sent, reader))
-    if is_model:
-        said: Sequence[Message] = reader.answered(as_words(answered))
-    else:
-        said = without_repeated(messages, reader.worked(as_words(answered)))
+    messages, said = _messages(sent, answered, reader, is_model)
     if not said and error is None:
         raise BadRowError("no answer of the model, expected it as 'output'")
-    if reader.system is not None and not any(message.role == "system" for message in messages):
-        messages = reader.sent([{"role": "system", "content": reader.system}]) + messages
     model = given.get("model", given.get("providedModelName", given.get("provided_model_name")))
     details = {"model": model, "session": trace.get("sessionId"), **scores}
     session = trace.get("sessionId", given.get("sessionId", given.get("session_id")))
@@ -285,8 +281,28 @@ def _observation(
     )
 
 
+def _messages(
+    sent: Any, answered: Any, reader: FrameworkMessages, is_model: bool
+) -> tuple[Sequence[Message], Sequence[Message]]:
+    """What a model or an agent was given, and what it answered."""
+    messages = reader.sent(_words(sent, reader))
+    if isinstance(answered, dict | list) and not holds_messages(answered):
+        reader.notes[ANSWER_NOTE] = None
+    said: Sequence[Message]
+    if is_model:
+        said = reader.answered(as_words(answered))
+    else:
+        said = without_repeated(messages, reader.worked(as_words(answered)))
+    if reader.system is not None and not any(message.role == "system" for message in messages):
+        messages = reader.sent([{"role": "system", "content": reader.system}]) + messages
+    return messages, said
+
+
 def _decoded(value: Any) -> Any:
     """An input or output, which tables hold as a JSON text, sometimes twice."""
+    if value == "None":
+        # What Python printed instead of nothing.
+        return None
     decoded = decode_nested(value)
     return decode_nested(decoded) if isinstance(decoded, str) else decoded
 
@@ -301,6 +317,8 @@ def _words(sent: Any, reader: FrameworkMessages) -> Any:
     if isinstance(sent, dict | list) and not holds_messages(sent) and not is_request:
         reader.notes[DATA_NOTE] = None
         return as_words(sent)
+    if isinstance(sent, str) and FLAT.match(sent):
+        reader.notes[FLAT_NOTE] = None
     return sent
 
 
@@ -316,7 +334,9 @@ def _tools(given: Mapping[str, Any], reader: FrameworkMessages) -> tuple[dict[st
             return tools
     if tools := read_tools(tools_of(attributes)):
         return tools
-    named = object_or_empty(decode_nested(given.get("toolDefinitions", given.get("tool_definitions"))))
+    named = object_or_empty(
+        decode_nested(given.get("toolDefinitions", given.get("tool_definitions")))
+    )
     schemas = [decode_nested(schema) for schema in named.values()]
     return tuple(schema for schema in schemas if isinstance(schema, dict))
 
@@ -328,8 +348,8 @@ def _accounted(
     copies = ("input", "output", "observations", "scores", "toolDefinitions", "tool_definitions")
     rest = {key: value for key, value in given.items() if key not in copies}
     return {
-        "input": without_unreadable(sent),
-        "output": without_unreadable(answered),
+        **accounted("input", sent),
+        **accounted("output", answered),
         "tools": list(tools),
         **rest,
     }
@@ -350,5 +370,5 @@ def _outcome_of(trace: Mapping[str, Any]) -> tuple[Outcome | None, dict[str, Any
         if is_boolean and name.lower() in SUCCESS and value in (0, 1):
             reason = f"the boolean score '{name}' is {'true' if value else 'false'}"
             status = "success" if value else "failure"
-            outcome = Outcome(status=status, score=float(value), reason=reason)  # type: ignore[arg-type]
+            outcome = Outcome(status=status, score=float(value), reason=reason)
     return outcome, details

@@ -15,13 +15,9 @@ from atlas.records import Problem
 from atlas.trajectories.formats.agent_logs import objects_of, problem_of
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.framework_messages import (
-    FrameworkMessages,
-    as_words,
-    finish_reason_of,
-    holds_messages,
-)
-from atlas.trajectories.formats.framework_parts import without_unreadable
+from atlas.trajectories.formats.framework_accounting import accounted
+from atlas.trajectories.formats.framework_messages import FrameworkMessages
+from atlas.trajectories.formats.framework_shapes import as_words, finish_reason_of, holds_messages
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
     Record,
@@ -44,9 +40,7 @@ def is_runs(row: Any) -> bool:
         return False
     if any(isinstance(row.get(key), list) and row[key] for key in BATCH):
         return all(
-            _is_run(one) or {"id", "dotted_order"} <= one.keys()
-            for key in BATCH
-            for one in objects_of(row, key)
+            _is_run(one) or "dotted_order" in one for key in BATCH for one in objects_of(row, key)
         )
     return _is_run(row)
 
@@ -73,15 +67,18 @@ def _runs(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if any(key in row for key in BATCH):
         merged: dict[Any, dict[str, Any]] = {}
         for key in BATCH:
-            for run in objects_of(row, key):
-                known = merged.setdefault(str(run.get("id")), {})
-                known.update({name: value for name, value in run.items() if value is not None})
+            for part in objects_of(row, key):
+                known = merged.setdefault(str(part.get("dotted_order", part.get("id"))), {})
+                known.update({name: value for name, value in part.items() if value is not None})
         yield from merged.values()
         return
     waiting: list[tuple[Mapping[str, Any], Any]] = [(row, None)]
     while waiting:
+        run: Mapping[str, Any]
         run, parent = waiting.pop()
-        yield run if parent is None or run.get("parent_run_id") else {**run, "parent_run_id": parent}
+        yield (
+            run if parent is None or run.get("parent_run_id") else {**run, "parent_run_id": parent}
+        )
         waiting += [(child, run.get("id")) for child in reversed(objects_of(run, "child_runs"))]
 
 
@@ -127,8 +124,8 @@ def _add(run: Mapping[str, Any], row: SourceRow, record: Record) -> None:
             span=id_,
             row=row.part(
                 {
-                    "input": without_unreadable(inputs),
-                    "output": _without_alternatives(outputs),
+                    **accounted("input", _prompts(inputs)),
+                    **accounted("output", _without_alternatives(outputs)),
                     "tools": list(tools),
                 }
             ),
@@ -177,8 +174,8 @@ def _first_generation(outputs: Any) -> Any:
 def _without_alternatives(outputs: Any) -> Any:
     first = _first_generation(outputs)
     if isinstance(first, dict):
-        outputs = {**outputs, "generations": [first]}
-    return without_unreadable(outputs)
+        return {**outputs, "generations": [first]}
+    return outputs
 
 
 def _finish_reason(outputs: Any) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from atlas.records import Message, Outcome, Problem, Task, ToolCall
+from atlas.records import Message, Outcome, Task, ToolCall
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
@@ -342,9 +342,7 @@ def _last_results(conversation: _Conversation, runs: list[ToolRun]) -> list[Mess
     results: list[Message] = []
     for call in _pending(conversation.messages):
         by_id = [run for run in runs if run.id is not None and run.id == call.id]
-        named = [
-            run for run in runs if run.name == call.name and run.start >= start and not run.id
-        ]
+        named = [run for run in runs if run.name == call.name and run.start >= start and not run.id]
         given = decode_nested(call.arguments)
         alike = [run for run in named if _arguments_of(run) == given]
         if run := next(iter([*by_id, *alike, *named]), None):

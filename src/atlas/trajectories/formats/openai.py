@@ -17,6 +17,7 @@ from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory, read_chat
 from atlas.trajectories.formats.conventions import is_mini_swe_agent, is_simulation
 from atlas.trajectories.formats.conversations import with_default_flags
+from atlas.trajectories.formats.langchain import is_langchain
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, decode_nested, read_turns
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
@@ -32,7 +33,8 @@ class OpenAIFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
         is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
-        return is_chat and not is_simulation(row) and not is_mini_swe_agent(row)
+        is_other = is_simulation(row) or is_mini_swe_agent(row) or is_langchain(row)
+        return is_chat and not is_other
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine:
         messages = _messages_of(row.value)

@@ -18,8 +18,8 @@ from atlas.records import Problem
 from atlas.trajectories.formats.agent_logs import problem_of
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import text_or_none
-from atlas.trajectories.formats.framework_messages import SETTINGS, FrameworkMessages
-from atlas.trajectories.formats.framework_parts import without_unreadable
+from atlas.trajectories.formats.framework_accounting import accounted, setting_paths
+from atlas.trajectories.formats.framework_messages import FrameworkMessages
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
@@ -38,7 +38,13 @@ from atlas.trajectories.formats.otel_spans import Span, is_spans, spans_of
 from atlas.trajectories.formats.rows import BadRowError, Item, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
-MODELS = ("gen_ai.request.model", "llm.model_name", "ai.model.id", "llm.request.model", "model_name")
+MODELS = (
+    "gen_ai.request.model",
+    "llm.model_name",
+    "ai.model.id",
+    "llm.request.model",
+    "model_name",
+)
 READ_EVENTS = (*EVENT_ROLES, *CONTENT_EVENTS, CHOICE)
 KINDS = ("openinference.span.kind", "traceloop.span.kind", "gen_ai.operation.name")
 NO_ANSWER = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
@@ -50,7 +56,7 @@ class OTelFormat:
     # "other_events" are those of a span that hold no messages.
     metadata = (
         *METADATA,
-        *(f"{side}.{name}" for side in ("input", "output") for name in SETTINGS),
+        *setting_paths(),
         "other_events.exception",
         "other_events.ai",
     )
@@ -185,8 +191,8 @@ def _accounted(span: Span, exchange: Exchange) -> dict[str, Any]:
     }
     return {
         "system": decode_nested(exchange.system),
-        "input": without_unreadable(decode_nested(exchange.sent)),
-        "output": without_unreadable(decode_nested(exchange.answered)),
+        **accounted("input", decode_nested(exchange.sent)),
+        **accounted("output", decode_nested(exchange.answered)),
         "tools": decode_nested(exchange.tools),
         "attributes": unflattened(without(span.attributes, exchange.used)),
         "other_events": unflattened(others),

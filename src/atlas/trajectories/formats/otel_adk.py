@@ -17,6 +17,7 @@ SETTINGS = ("http_options", "model")
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     if RESULT in given:
         return Exchange(

@@ -46,6 +46,7 @@ SAID = ("text", "object", "toolCalls", "reasoning")
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     if "ai.toolCall.name" in given or "ai.toolCall.id" in given:
         return Exchange(

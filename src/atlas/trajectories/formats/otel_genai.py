@@ -52,12 +52,13 @@ RUN_RESULTS = ("gen_ai.tool.call.result", "tool_response", "gen_ai.tool.output")
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     operation = given.get("gen_ai.operation.name", "chat")
     if operation == "execute_tool":
         return _tool_run(span)
     kind = "agent" if operation not in CALLS else "model"
-    sent, answered = given.get(INPUT), given.get(OUTPUT)
+    sent, answered = decode_nested(given.get(INPUT)), decode_nested(given.get(OUTPUT))
     reason = _finish_reason(given.get("gen_ai.response.finish_reasons"), answered)
     if sent is None and answered is None:
         told = [*_of_events(span)]

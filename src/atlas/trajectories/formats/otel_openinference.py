@@ -37,6 +37,7 @@ METADATA = (
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     kind = given.get("openinference.span.kind")
     sent, answered = nested(given, INPUT), nested(given, OUTPUT)

@@ -1,4 +1,4 @@
-"""Pydantic AI before the GenAI attributes: `events` of a call, `all_messages_events` of an agent."""
+"""Pydantic AI: `events` of a call, `all_messages_events` or `all_messages` of an agent."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ METADATA = (
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     agent = given.get("agent_name", given.get("gen_ai.agent.name"))
     for key in AGENT:
@@ -29,9 +30,7 @@ def exchange_of(span: Span) -> Exchange | None:
         if isinstance(told, list):
             system = given.get("gen_ai.system_instructions")
             used = (*AGENT, "gen_ai.system_instructions")
-            return Exchange(
-                "agent", sent=[], answered=told, used=used, system=system, agent=agent
-            )
+            return Exchange("agent", sent=[], answered=told, used=used, system=system, agent=agent)
     if "gen_ai.tool.name" in given and "tool_response" in given:
         name, id_ = given.get("gen_ai.tool.name"), given.get("gen_ai.tool.call.id")
         result = given["tool_response"]

@@ -33,6 +33,8 @@ EVENTS = ("events", "otel_events", "logs")
 DOCUMENTS = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs")
 FAILED = (2, "2", "STATUS_CODE_ERROR", "ERROR", "Error", "StatusCode.ERROR")
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
+# Phoenix has the kind of a span in a column of its own.
+KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
 # Columns of a table of spans.
 COLUMN = "attributes."
 
@@ -75,7 +77,9 @@ def spans_of(row: Mapping[str, Any]) -> Iterator[Span]:
     is_document = False
     for resource in [*objects_of(row, *DOCUMENTS[:2]), *objects_of(row, *DOCUMENTS[2:])]:
         is_document = True
-        for scope in objects_of(resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans"):
+        for scope in objects_of(
+            resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans"
+        ):
             for span in objects_of(scope, "spans"):
                 yield _span(span)
         for scope in objects_of(resource, "scopeLogs", "scope_logs"):
@@ -106,6 +110,9 @@ def _span(given: Mapping[str, Any]) -> Span:
     for reference in objects_of(given, "references"):
         parent = parent or _first(reference, SPAN_IDS)
     attributes = _attributes_of(given)
+    kind = given.get("span_kind")
+    if isinstance(kind, str) and kind in KINDS:
+        attributes.setdefault("openinference.span.kind", kind)
     events: list[tuple[str, dict[str, Any]]] = []
     for event in _events_of(given):
         inner = _attributes_of(event) or _pairs(event.get("fields"))

@@ -23,6 +23,7 @@ METADATA = ("traceloop", "llm.request", "llm.usage", "llm.headers", "llm.is_stre
 
 
 def exchange_of(span: Span) -> Exchange | None:
+    """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     kind = given.get("traceloop.span.kind")
     kind = kind or given.get("langfuse.observation.type", given.get("langsmith.span.kind"))
