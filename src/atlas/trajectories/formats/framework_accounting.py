@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.trajectories.formats.framework_parts import HIDDEN, MEDIA, kind_of_part
+from atlas.trajectories.formats.framework_parts import (
+    HIDDEN,
+    MEDIA,
+    REASONING,
+    kind_of_part,
+    text_of_reasoning,
+)
 
 # Fields that only the service can read.
 HIDDEN_KEYS = (
@@ -19,6 +25,18 @@ HIDDEN_KEYS = (
     "reasoning_signature",
     "redactedContent",
 )
+# The fields of reasoning that holds no words.
+WITHOUT_WORDS = {
+    *HIDDEN_KEYS,
+    "type",
+    "id",
+    "data",
+    "content",
+    "summary",
+    "text",
+    "status",
+    "index",
+}
 # What instrumentations add to messages.
 ADDED_KEYS = ("gen_ai.system", "gen_ai.message.index", "event.name")
 # What of a request or response holds messages or tools; the rest are settings.
@@ -94,7 +112,9 @@ def without_unreadable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kept: dict[Any, Any] = {}
-    for key, each in value.items():
+    # The fields of a message of LangChain are called like the arguments of a call.
+    is_written = value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict)
+    for key, each in (value["kwargs"] if is_written else value).items():
         if key in HIDDEN_KEYS or key in ADDED_KEYS:
             continue
         if key in ("choices", "candidates") and isinstance(each, list):
@@ -112,4 +132,6 @@ def _is_unreadable(part: Any) -> bool:
     kind, inner = kind_of_part(part)
     if kind == "message_content":
         return _is_unreadable(inner)
+    if kind in REASONING and set(inner) <= WITHOUT_WORDS and not text_of_reasoning(inner):
+        return True
     return kind in HIDDEN or (kind in MEDIA and "role" not in part and "messages" not in part)

@@ -31,8 +31,10 @@ ALTERNATIVES = ("choices", "candidates", "generations")
 SYSTEM = ("system", "system_instruction", "systemInstruction", "system_prompt")
 # One of these is enough for an object to be a message.
 OF_A_MESSAGE = frozenset(("role", "parts", "content", "tool_calls", *REASONING))
+# Marks a message that has no role.
+DEFAULT = "without role"
 # A message may have these and say nothing.
-SILENT = frozenset(("role", "name", "id", "index", "type", "finish_reason", "status"))
+SILENT = frozenset((DEFAULT, "role", "name", "id", "index", "type", "finish_reason", "status"))
 # Objects of Python that were printed instead of written as JSON.
 _REPRESENTATION = re.compile(
     r"\{'role': '|role='\w+' content=|\w*Message\(content=|content='.*' additional_kwargs="
@@ -84,7 +86,11 @@ class FrameworkMessages:
             return []
         messages: list[Message] = []
         was_item = False
-        for index, given in enumerate(self._unwrapped(value, role)):
+        unwrapped = [*self._unwrapped(value, role)]
+        for index, given in enumerate(unwrapped):
+            if DEFAULT in given and len(unwrapped) > 1 and not is_answer:
+                keys = ", ".join(map(str, given.keys() - {DEFAULT}))[:80]
+                raise BadRowError(f"a message without 'role' (its keys: {keys})", index)
             is_item = given.get("type") in ITEMS
             for message in self._message(given, role, index):
                 self._called.update(call.name for call in message.tool_calls)
@@ -130,10 +136,10 @@ class FrameworkMessages:
                 return self._first_of(value[key], role)
         if isinstance(value.get("message"), dict):
             return self._unwrapped(value["message"], role)
-        if "messages" in value or "contents" in value:
-            return self._request(value, value.get("messages", value.get("contents")))
         if "role" in value:
             return None
+        if "messages" in value or "contents" in value:
+            return self._request(value, value.get("messages", value.get("contents")))
         if isinstance(value.get("output"), list):
             return self._response(value)
         if isinstance(value.get("content"), dict) and "parts" in value["content"]:
@@ -152,7 +158,7 @@ class FrameworkMessages:
         elif {"toolCallId", "toolName"} & value.keys() and "role" not in value:
             yield {**value, "type": "tool_call"}
         elif OF_A_MESSAGE & value.keys() or kind == "message":
-            yield {"role": role, **value}
+            yield value if "role" in value else {DEFAULT: True, **value}
         elif isinstance(value.get("text"), str) and not kind:
             yield {"role": role, "content": value["text"]}
         else:
@@ -203,6 +209,9 @@ class FrameworkMessages:
             expected = ", ".join(FRAMEWORK_ROLES)
             raise BadRowError(f"role is {name!r:.60}, expected one of {expected}", index)
         role = found or role
+        if role == "user" and isinstance(given.get("tool_call_id"), str):
+            # Anthropic's results are the user's messages.
+            role = "tool"
         if calls := _calls_in_text(given, role):
             content = Content("assistant", index, self.notes)
             content.add_calls(calls)

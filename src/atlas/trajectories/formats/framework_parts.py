@@ -134,7 +134,7 @@ class Content:
 
     def add_reasoning(self, value: Any) -> None:
         """Add reasoning under any spelling; what is already known is not added again."""
-        text = _reasoning_text(value)
+        text = text_of_reasoning(value)
         if text and text not in self.reasoning:
             self.reasoning.append(text)
 
@@ -183,7 +183,9 @@ class Content:
 
     def _rare_part(self, part: Mapping[str, Any], kind: str, inner: Any) -> None:
         if kind == "message_content":
-            self._part(object_or_empty(inner))
+            # OpenInference marks the place of a call that stands beside the content.
+            if kind_of_part(inner)[0] not in CALLS or inner.keys() & {*NAMES, "function"}:
+                self._part(inner)
         elif kind in HIDDEN:
             self.notes[f"a part of type {kind} holds nothing that can be read"] = None
         elif kind == "refusal" and isinstance(part.get("refusal"), str):
@@ -202,7 +204,7 @@ class Content:
         return said
 
     def _reasoning_part(self, inner: Any) -> None:
-        if text := _reasoning_text(inner):
+        if text := text_of_reasoning(inner):
             self.reasoning.append(text)
         elif self.role == "assistant":
             self.notes["reasoning that only the service can read"] = None
@@ -291,14 +293,14 @@ def kind_of_part(part: Mapping[str, Any]) -> tuple[str, Any]:
     return ("text" if isinstance(part.get("text"), str) else str(given)), part
 
 
-def _reasoning_text(value: Any) -> str:
+def text_of_reasoning(value: Any) -> str:
     """The text of reasoning, which may be nested or a list of summaries."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "\n".join(filter(None, map(_reasoning_text, value)))
+        return "\n".join(filter(None, map(text_of_reasoning, value)))
     if isinstance(value, dict):
-        texts = (_reasoning_text(value.get(key)) for key in REASONING_TEXTS)
+        texts = (text_of_reasoning(value.get(key)) for key in REASONING_TEXTS)
         return next(filter(None, texts), "")
     return ""
 

@@ -23,6 +23,7 @@ from atlas.trajectories.formats.framework_accounting import setting_paths, witho
 from atlas.trajectories.formats.framework_messages import FrameworkMessages
 from atlas.trajectories.formats.framework_shapes import finish_reason_of
 from atlas.trajectories.formats.langchain_messages import REMOVE_ALL, fields_of, is_telling, kind_of
+from atlas.trajectories.formats.langsmith import METADATA as RUN_METADATA
 from atlas.trajectories.formats.langsmith import gather_runs, is_runs
 from atlas.trajectories.formats.messages import Turn, decode_nested
 from atlas.trajectories.formats.model_calls import CUT_SHORT, Record, read_record
@@ -83,9 +84,10 @@ class LangChainFormat:
         *(
             f"{start}{name}"
             for place in (*(".".join(place) for place in PLACES), "the list")
-            for start in (f"{place}.", f"{place}.kwargs.", f"{place}.data.")
+            for start in (f"{place}.", f"{place}.data.")
             for name in MESSAGE_FIELDS
         ),
+        "*.invalid_tool_calls.error",
         *(f"*.additional_kwargs.{name}" for name in ("refusal", "parsed", "__openai_role__")),
         *(
             f"{start}{name}"
@@ -93,19 +95,11 @@ class LangChainFormat:
             for start in ("", "checkpoint.", "state.", "values.")
         ),
         *setting_paths(),
+        *RUN_METADATA,
         *(
             f"{side}.{inner}{name}"
             for side in ("input", "output")
-            for inner in (
-                "",
-                "kwargs.",
-                "messages.",
-                "messages.kwargs.",
-                "messages.data.",
-                "generations.message.kwargs.",
-                "generations.message.data.",
-                "generations.message.",
-            )
+            for inner in ("", "messages.", "generations.message.")
             for name in MESSAGE_FIELDS
         ),
     )
@@ -133,7 +127,7 @@ class LangChainFormat:
                 yield Problem(where=row.where, reason=reason)
         if waiting is not None:
             yield from self._state(waiting, source.ignored)
-        yield from read_record(record, "langchain", self.metadata, source.ignored)
+        yield from read_record(record, source.name, "langchain", self.metadata, source.ignored)
 
     def _state(self, row: SourceRow, ignored: tuple[str, ...]) -> Iterator[Item]:
         try:

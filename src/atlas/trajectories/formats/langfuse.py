@@ -149,7 +149,7 @@ class LangfuseFormat:
         if not record.calls and not num_problems:
             reason = "no observation holds messages, expected one of the type GENERATION"
             yield Problem(where=source.name, reason=reason)
-        yield from read_record(record, "langfuse", self.metadata, source.ignored)
+        yield from read_record(record, source.name, "langfuse", self.metadata, source.ignored)
 
 
 def _is_observation(row: Any) -> bool:
@@ -234,7 +234,9 @@ def _observation(
     sent, answered = _decoded(given.get("input")), _decoded(given.get("output"))
     if kind == "TOOL":
         record.tool_spans.add((name, id_))
-        if answered is not None:
+        if answered is None:
+            record.others.setdefault(name, Counter())["tool without a result"] += 1
+        else:
             called = text_or_none(given.get("name")) or ""
             result = result_of_run(answered)
             called = called.rpartition(" ")[2]

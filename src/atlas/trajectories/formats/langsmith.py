@@ -30,6 +30,61 @@ from atlas.trajectories.formats.rows import BadRowError, SourceRow
 
 BATCH = ("post", "patch")
 SESSIONS = ("thread_id", "session_id", "conversation_id")
+PARTS = ("inputs", "outputs", "child_runs")
+METADATA = tuple(
+    f"run.{name}"
+    for name in (
+        "name",
+        "run_type",
+        "error",
+        "serialized",
+        "tags",
+        "session_name",
+        "dotted_order",
+        "events",
+        "attachments",
+        "extra.metadata",
+        "extra.runtime",
+        "extra.options",
+        "extra.batch_size",
+        "extra.invocation_params._type",
+        "extra.invocation_params.tool_choice",
+        "extra.invocation_params.stop",
+        "extra.invocation_params.stream",
+        "extra.invocation_params.n",
+        "extra.invocation_params.max_completion_tokens",
+        "extra.invocation_params.parallel_tool_calls",
+        "extra.invocation_params.response_format",
+        "child_run_ids",
+        "parent_run_id",
+        "parent_run_ids",
+        "reference_example_id",
+        "reference_dataset_id",
+        "feedback_stats",
+        "inputs_s3_urls",
+        "outputs_s3_urls",
+        "s3_urls",
+        "app_path",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_cost",
+        "completion_cost",
+        "total_cost",
+        "first_token_time",
+        "last_queued_at",
+        "manifest_id",
+        "manifest_s3_id",
+        "execution_order",
+        "in_dataset",
+        "trace_tier",
+        "ttl_seconds",
+        "trace_first_received_at",
+        "inputs_preview",
+        "outputs_preview",
+        "price_model_id",
+    )
+)
 # Inputs and outputs that hold one thing only.
 SINGLE = ("output", "input", "result")
 
@@ -91,7 +146,9 @@ def _add(run: Mapping[str, Any], row: SourceRow, record: Record) -> None:
     kind = run.get("run_type")
     if kind == "tool":
         record.tool_spans.add((trace, id_))
-        if outputs is not None:
+        if outputs is None:
+            record.others.setdefault(trace, Counter())["tool without a result"] += 1
+        else:
             name = text_or_none(run.get("name"))
             given = _arguments(run)
             record.runs.append(
@@ -127,6 +184,7 @@ def _add(run: Mapping[str, Any], row: SourceRow, record: Record) -> None:
                     **accounted("input", _prompts(inputs)),
                     **accounted("output", _without_alternatives(outputs)),
                     "tools": list(tools),
+                    "run": {key: value for key, value in run.items() if key not in PARTS},
                 }
             ),
             session=session,

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from atlas.records import Message, Outcome, Task, ToolCall
+from atlas.records import Message, Outcome, Problem, Task, ToolCall
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
@@ -108,27 +108,41 @@ class _Conversation:
 
 
 def read_record(
-    record: Record, format_name: str, metadata: tuple[str, ...], ignored: tuple[str, ...]
+    record: Record,
+    where: str,
+    format_name: str,
+    metadata: tuple[str, ...],
+    ignored: tuple[str, ...],
 ) -> Iterator[Item]:
-    """The lines of the trajectories in a record, and problems."""
+    """The lines of the trajectories in a record, and problems.
+
+    Args:
+        where: the name of the file, for people.
+    """
     chosen, wrappers = _chosen(record)
+    known = {call.trace for call in chosen}
+    if chosen and (strange := sum(run.trace not in known for run in record.runs)):
+        reason = f"{strange} results of tools belong to no trace with a model call"
+        yield Problem(where=where, reason=reason)
     for name, members in _groups(chosen).items():
         conversations = _conversations(sorted(members, key=lambda call: call.start))
         traces = {call.trace for call in members}
         runs = sorted(
             (run for run in record.runs if run.trace in traces), key=lambda run: run.start
         )
-        for number, conversation in enumerate(conversations):
+        readings: list[tuple[_Conversation, Reading]] = []
+        for conversation in conversations:
             try:
-                unread = _others(record, traces) if number == 0 else ()
-                reading = _reading(name, conversation, runs, format_name, unread)
-                rows = [call.row for call in conversation.calls]
-                rows += [
-                    wrapper.row for call in conversation.calls for wrapper in wrappers[id(call)]
-                ]
-                yield from settle(rows, [reading], metadata, ignored)
+                readings.append((conversation, _reading(name, conversation, runs, format_name)))
             except (BadRowError, RecursionError, ValidationError) as error:
                 yield problem_of(error, conversation.calls[0].row.where, name)
+        notes = [*_others(record, traces), *_unseen(runs, conversations)]
+        for conversation, reading in readings:
+            reading = reading._replace(remarks=[*reading.remarks, *((-1, note) for note in notes)])
+            notes = []
+            rows = [call.row for call in conversation.calls]
+            rows += [wrapper.row for call in conversation.calls for wrapper in wrappers[id(call)]]
+            yield from settle(rows, [reading], metadata, ignored)
 
 
 def nanoseconds(value: Any) -> int:
@@ -305,7 +319,6 @@ def _reading(
     conversation: _Conversation,
     runs: list[ToolRun],
     format_name: str,
-    unread: Sequence[str],
 ) -> Reading:
     calls, messages = conversation.calls, conversation.messages
     messages += _last_results(conversation, runs)
@@ -324,7 +337,7 @@ def _reading(
     notes = dict.fromkeys(note for call in calls for note in call.notes)
     if conversation.num_copied:
         notes["its history is that of an earlier conversation, shortened or edited"] = None
-    return Reading(trajectory, [(-1, note) for note in (*notes, *unread)])
+    return Reading(trajectory, [(-1, note) for note in notes])
 
 
 def _tools(calls: Sequence[ModelCall]) -> tuple[dict[str, Any], ...]:
@@ -351,6 +364,29 @@ def _last_results(conversation: _Conversation, runs: list[ToolRun]) -> list[Mess
                 Message(role="tool", content=run.result, tool_call_id=call.id, name=call.name)
             )
     return results
+
+
+def _unseen(runs: Sequence[ToolRun], conversations: Sequence[_Conversation]) -> list[str]:
+    """How many results of tools reached no model and are no last observation."""
+    shown = [
+        message
+        for conversation in conversations
+        for message in conversation.messages
+        if message.role == "tool"
+    ]
+    ids = {message.tool_call_id for message in shown}
+    texts = {_canonical(message.content) for message in shown}
+    unseen = [
+        run
+        for run in runs
+        if not (run.id is not None and run.id in ids) and _canonical(run.result) not in texts
+    ]
+    return [f"{len(unseen)} results of tools stand in no request"] if unseen else []
+
+
+def _canonical(text: str) -> str:
+    value = decode_nested(text)
+    return text.strip() if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _arguments_of(run: ToolRun) -> Any:

@@ -92,7 +92,7 @@ class OTelFormat:
         if not record.calls and not num_problems:
             reason = "no span holds messages. Was the content of messages captured?"
             yield Problem(where=source.name, reason=reason)
-        yield from read_record(record, "otel", self.metadata, source.ignored)
+        yield from read_record(record, source.name, "otel", self.metadata, source.ignored)
 
 
 def _gather(
@@ -120,7 +120,9 @@ def _record(span: Span, row: SourceRow, record: Record) -> None:
         record.others.setdefault(span.trace, Counter())[_kind(span)] += 1
     elif exchange.kind == "tool":
         record.tool_spans.add((span.trace, span.id))
-        if exchange.answered is not None:
+        if exchange.answered is None:
+            record.others.setdefault(span.trace, Counter())["tool without a result"] += 1
+        else:
             record.runs.append(
                 ToolRun(
                     trace=span.trace,

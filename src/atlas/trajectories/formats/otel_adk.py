@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.otel_exchange import Exchange
 from atlas.trajectories.formats.otel_spans import Span
@@ -12,8 +10,6 @@ REQUEST = "gcp.vertex.agent.llm_request"
 RESPONSE = "gcp.vertex.agent.llm_response"
 RESULT = "gcp.vertex.agent.tool_response"
 METADATA = ("gcp",)
-# Settings of a request; the rest is what the model was given.
-SETTINGS = ("http_options", "model")
 
 
 def exchange_of(span: Span) -> Exchange | None:
@@ -33,16 +29,8 @@ def exchange_of(span: Span) -> Exchange | None:
         return None
     return Exchange(
         "model",
-        sent=_request(request),
+        sent={key: value for key, value in request.items() if key != "model"},
         answered=response.get("content", response) if response else None,
         used=(REQUEST, RESPONSE),
         finish_reason=response.get("finish_reason"),
     )
-
-
-def _request(request: dict[str, Any]) -> dict[str, Any]:
-    config = request.get("config")
-    config = config if isinstance(config, dict) else {}
-    kept = {key: value for key, value in config.items() if key not in SETTINGS}
-    contents = request.get("contents") or []
-    return {"contents": contents, "config": kept}

@@ -70,7 +70,7 @@ def exchange_of(span: Span) -> Exchange | None:
         return None
     return Exchange(
         "model" if is_call else "agent",
-        sent=given[MESSAGES] if is_call else given[PROMPT],
+        sent=decode_nested(given[MESSAGES] if is_call else given[PROMPT]),
         answered=_answer(found) if found else None,
         used=(MESSAGES, TOOLS, *(f"{start}.{name}" for start in ANSWERS for name in SAID))
         + ((PROMPT,) if not is_call else ()),

@@ -16,8 +16,36 @@ METADATA = (
     "model_name",
     "agent_name",
     "final_result",
-    "pydantic_ai",
-    "model_request_parameters",
+    *(
+        f"model_request_parameters.{name}"
+        for name in (
+            "output_mode",
+            "output_object",
+            "allow_text_output",
+            "allow_image_output",
+            "builtin_tools",
+            "native_tools",
+            "tool_visibility",
+            "revealed_tool_names",
+            "deferred_capability_ids",
+            "prompted_output_template",
+            "instruction_parts",
+            "thinking",
+            *(
+                f"{tools}.{name}"
+                for tools in ("function_tools", "output_tools")
+                for name in (
+                    "outer_typed_dict_key",
+                    "strict",
+                    "sequential",
+                    "kind",
+                    "metadata",
+                    "timeout",
+                    "defer_loading",
+                )
+            ),
+        )
+    ),
 )
 
 
