@@ -13,6 +13,7 @@ from atlas.trajectories.formats.messages import decode_nested
 # Items of OpenAI's Responses; several may make up one turn.
 ITEMS = ("message", "reasoning", *CALLS, *RESULTS)
 ITEM_KEYS = {"content", "name", "summary", "output", "call_id"}
+MAX_LOOKED_AT = 10_000
 # An object with one of these holds messages, or is one.
 TELLING_KEYS = (
     "role",
@@ -46,6 +47,20 @@ def holds_messages(value: Any) -> bool:
         or (value.get("object") == "response" and isinstance(value.get("output"), list))
         or set(value) == {"content"}
     )
+
+
+def tells_messages(value: Any) -> bool:
+    """Whether a value certainly holds messages somewhere, also within JSON texts."""
+    waiting, seen = [value], 0
+    while waiting and seen < MAX_LOOKED_AT:
+        value, seen = decode_nested(waiting.pop()), seen + 1
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            if isinstance(value.get("role"), str) and {"content", "parts"} & value.keys():
+                return True
+            waiting += value.values()
+    return False
 
 
 def decoded_messages(value: Any) -> Any:

@@ -49,6 +49,10 @@ TYPES = (
     "EMBEDDING",
     "GUARDRAIL",
 )
+# A trace repeats what its observations hold.
+TRACE_FIELDS = frozenset(
+    ("input", "output", "observations", "scores", "trace", "metadata", "corrections")
+)
 # Only traces of Langfuse have one of these next to input and output.
 TRACE_KEYS = ("sessionId", "session_id", "projectId", "project_id", "bookmarked", "htmlPath")
 # A boolean score with one of these names is the outcome.
@@ -120,6 +124,7 @@ class LangfuseFormat:
 
     metadata = (
         *sorted(METADATA),
+        *(f"trace.{name}" for name in sorted(METADATA)),
         *setting_paths(),
         "output.response_metadata",
     )
@@ -204,6 +209,9 @@ def _observations(
 ) -> Iterator[Problem]:
     outcome, scores = _outcome_of(trace)
     for given in observations:
+        if not _is_observation(given) and given is not trace and "traceId" not in given:
+            yield Problem(where=row.where, reason=f"{given!r:.60} is not an observation")
+            continue
         where = f"{row.where}, observation {given.get('id', '?')}"
         place = SourceRow(row.file, row.index, None, where, row.line)
         try:
@@ -267,7 +275,7 @@ def _observation(
         ModelCall(
             trace=name,
             span=id_,
-            row=row.part(_accounted(given, sent, answered, tools)),
+            row=row.part(_accounted(given, trace, sent, answered, tools)),
             session=text_or_none(session),
             is_agent=not is_model,
             start=start,
@@ -344,7 +352,11 @@ def _tools(given: Mapping[str, Any], reader: FrameworkMessages) -> tuple[dict[st
 
 
 def _accounted(
-    given: Mapping[str, Any], sent: Any, answered: Any, tools: tuple[dict[str, Any], ...]
+    given: Mapping[str, Any],
+    trace: Mapping[str, Any],
+    sent: Any,
+    answered: Any,
+    tools: tuple[dict[str, Any], ...],
 ) -> dict[str, Any]:
     """What has to come out of an observation."""
     copies = ("input", "output", "observations", "scores", "toolDefinitions", "tool_definitions")
@@ -354,6 +366,7 @@ def _accounted(
         **accounted("output", answered),
         "tools": list(tools),
         **rest,
+        "trace": {key: value for key, value in trace.items() if key not in TRACE_FIELDS},
     }
 
 

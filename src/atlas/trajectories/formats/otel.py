@@ -20,6 +20,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.framework_accounting import accounted, setting_paths
 from atlas.trajectories.formats.framework_messages import FrameworkMessages
+from atlas.trajectories.formats.framework_shapes import tells_messages
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
@@ -47,6 +48,23 @@ MODELS = (
 )
 READ_EVENTS = (*EVENT_ROLES, *CONTENT_EVENTS, CHOICE)
 KINDS = ("openinference.span.kind", "traceloop.span.kind", "gen_ai.operation.name")
+# Names under which agents and tools repeat what model calls hold.
+NOT_MESSAGES = (
+    "traceloop.entity",
+    "input",
+    "output",
+    "ai.prompt",
+    "ai.values",
+    "gen_ai.tool",
+    "tool_arguments",
+    "langfuse",
+    "gcp.vertex.agent",
+    "llm.prompts",
+    "retrieval",
+    "reranker",
+    "metadata",
+    *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.prompt", "gen_ai.completion"),
+)
 NO_ANSWER = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
 
 
@@ -107,6 +125,7 @@ def _gather(
     # A log record has no name. A span that was exported twice is one.
     first, second = (known, span) if known.name or not span.name else (span, known)
     first.attributes = {**second.attributes, **first.attributes}
+    first.rest = {**second.rest, **first.rest}
     first.events += [event for event in second.events if event not in first.events]
     first.error = first.error or second.error
     spans[key] = (first, place)
@@ -117,6 +136,10 @@ def _record(span: Span, row: SourceRow, record: Record) -> None:
         record.parents[span.trace, span.id] = span.parent
     exchange = exchange_of(span)
     if exchange is None:
+        if strange := _strange(span):
+            raise BadRowError(f"messages under a name that is not known: {strange}")
+        if not span.id:
+            return
         record.others.setdefault(span.trace, Counter())[_kind(span)] += 1
     elif exchange.kind == "tool":
         record.tool_spans.add((span.trace, span.id))
@@ -134,6 +157,13 @@ def _record(span: Span, row: SourceRow, record: Record) -> None:
             )
     else:
         record.calls.append(_call(span, exchange, row))
+
+
+def _strange(span: Span) -> str | None:
+    """The name of a field of a span that holds messages although no convention knows it."""
+    fields = {name: attributes for name, attributes in span.events if name not in READ_EVENTS}
+    names = {**without(span.attributes, NOT_MESSAGES), **fields, **span.rest}
+    return next((name for name, value in names.items() if tells_messages(value)), None)
 
 
 def _kind(span: Span) -> str:
@@ -198,4 +228,5 @@ def _accounted(span: Span, exchange: Exchange) -> dict[str, Any]:
         "tools": decode_nested(exchange.tools),
         "attributes": unflattened(without(span.attributes, exchange.used)),
         "other_events": unflattened(others),
+        "span": span.rest,
     }

@@ -33,6 +33,36 @@ EVENTS = ("events", "otel_events", "logs")
 DOCUMENTS = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs")
 FAILED = (2, "2", "STATUS_CODE_ERROR", "ERROR", "Error", "StatusCode.ERROR")
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
+# All that a container or a span may have, in any of the spellings.
+KNOWN = frozenset(
+    (
+        *DOCUMENTS,
+        *TRACE_IDS,
+        *SPAN_IDS,
+        *PARENT_IDS,
+        *NAMES,
+        *STARTS,
+        *ATTRIBUTES,
+        *EVENTS,
+        *("resource", "schemaUrl", "schema_url", "scope", "instrumentationLibrary", "spans"),
+        *("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "scopeLogs", "scope_logs"),
+        *("logRecords", "log_records", "data", "kind", "SpanKind", "span_kind", "status"),
+        *("endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime", "end_timestamp"),
+        *("EndTime", "duration", "Duration", "duration_ms", "traceState", "trace_state"),
+        *("TraceState", "flags", "links", "Links", "droppedAttributesCount"),
+        *("droppedEventsCount", "droppedLinksCount", "dropped_attributes_count"),
+        *("dropped_events_count", "dropped_links_count", "context", "spanContext", "parent"),
+        *("parentSpanContext", "references", "status_code", "status_message"),
+        *("StatusCode", "StatusMessage", "otel_status_code", "otel_status_message"),
+        *("ServiceName", "service_name", "ResourceAttributes", "resource_attributes"),
+        *("ScopeName", "ScopeVersion", "otel_scope_name", "otel_scope_version"),
+        *("instrumentationScope", "instrumentation_scope", "timeUnixNano", "time_unix_nano"),
+        *("observedTimeUnixNano", "severityNumber", "severityText", "severity_number"),
+        *("severity_text", "eventName", "event_name", "body", "processID", "processes"),
+        *("process", "warnings", "operationName", "is_remote", "level", "message", "log_level"),
+        *("span_type", "project_id", "project", "start_time_unix_nano", "id"),
+    )
+)
 # Phoenix has the kind of a span in a column of its own.
 KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
 # Columns of a table of spans.
@@ -46,6 +76,7 @@ class Span:
     Attributes:
         events: names and attributes; what a log record says is an event of its span.
         error: what went wrong, where it failed.
+        rest: fields that are not known.
     """
 
     trace: str
@@ -56,6 +87,7 @@ class Span:
     attributes: dict[str, Any]
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     error: str | None = None
+    rest: dict[str, Any] = field(default_factory=dict)
 
 
 def is_spans(row: Any) -> bool:
@@ -68,25 +100,44 @@ def is_spans(row: Any) -> bool:
 
 
 def spans_of(row: Mapping[str, Any]) -> Iterator[Span]:
-    """The spans of a row; a log record is a span without a name that has one event."""
+    """The spans of a row; a log record is a span without a name that has one event.
+
+    What a container holds besides is a span without an id, so that it is not lost.
+    """
     if _is_jaeger(row):
+        yield from _rest_of(row)
         for trace in objects_of(row, "data"):
-            for span in objects_of(trace, "spans"):
-                yield _span(span)
+            yield from _rest_of(trace)
+            yield from map(_span, objects_of(trace, "spans"))
         return
-    is_document = False
-    for resource in [*objects_of(row, *DOCUMENTS[:2]), *objects_of(row, *DOCUMENTS[2:])]:
-        is_document = True
+    resources = [*objects_of(row, *DOCUMENTS[:2]), *objects_of(row, *DOCUMENTS[2:])]
+    if not resources and _is_span(row):
+        yield _span(row)
+        return
+    yield from _rest_of(row)
+    for resource in resources:
+        yield from _rest_of(resource)
         for scope in objects_of(
             resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans"
         ):
-            for span in objects_of(scope, "spans"):
-                yield _span(span)
+            yield from _rest_of(scope)
+            yield from map(_span, objects_of(scope, "spans"))
         for scope in objects_of(resource, "scopeLogs", "scope_logs"):
-            for record in objects_of(scope, "logRecords", "log_records"):
-                yield _log_record(record)
-    if not is_document and _is_span(row):
-        yield _span(row)
+            yield from _rest_of(scope)
+            yield from map(_log_record, objects_of(scope, "logRecords", "log_records"))
+
+
+def _rest_of(owner: Mapping[str, Any]) -> Iterator[Span]:
+    if rest := _unknown(owner):
+        yield Span("", "", None, "", None, {}, rest=rest)
+
+
+def _unknown(owner: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in owner.items()
+        if isinstance(key, str) and key not in KNOWN and not key.startswith(COLUMN)
+    }
 
 
 def _is_jaeger(row: Mapping[str, Any]) -> bool:
@@ -131,6 +182,7 @@ def _span(given: Mapping[str, Any]) -> Span:
         attributes=attributes,
         events=events,
         error=_error(given, attributes),
+        rest=_unknown(given),
     )
 
 
@@ -147,6 +199,7 @@ def _log_record(given: Mapping[str, Any]) -> Span:
         name="",
         start=_first(given, ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano")),
         attributes=dict(attributes) if name == DETAILS_EVENT else {},
+        rest=_unknown(given),
     )
     if name != DETAILS_EVENT:
         span.events.append((name, fields))
@@ -177,10 +230,15 @@ def _events_of(owner: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pairs(given: Any) -> dict[str, Any]:
-    if not isinstance(given, list):
-        return {}
-    pairs = ((each.get("key"), each.get("value")) for each in given if isinstance(each, dict))
-    return {name: plain(value) for name, value in pairs if isinstance(name, str)}
+    """Pairs of keys and values; what is no pair gets a key of its own."""
+    found: dict[str, Any] = {}
+    for number, each in enumerate(given if isinstance(given, list) else []):
+        is_pair = isinstance(each, dict) and isinstance(each.get("key"), str)
+        if is_pair:
+            found[each["key"]] = plain(each.get("value"))
+        if not is_pair or each.keys() - {"key", "value", "type"}:
+            found[f"without key {number}"] = each
+    return found
 
 
 def plain(value: Any) -> Any:
