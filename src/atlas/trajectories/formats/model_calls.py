@@ -80,6 +80,7 @@ class Record:
         parents: of spans, by trace and span.
         tool_spans: the spans that run tools; what they hold is not a copy of what is above them.
         others: how many other spans each trace has, by their kind.
+        rest: what stands beside the spans, which is accounted for once.
     """
 
     calls: list[ModelCall] = field(default_factory=list)
@@ -87,6 +88,7 @@ class Record:
     parents: dict[tuple[str, str], str] = field(default_factory=dict)
     tool_spans: set[tuple[str, str]] = field(default_factory=set)
     others: dict[str, Counter[str]] = field(default_factory=dict)
+    rest: list[SourceRow] = field(default_factory=list)
 
 
 Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
@@ -142,7 +144,8 @@ def read_record(
             notes = []
             rows = [call.row for call in conversation.calls]
             rows += [wrapper.row for call in conversation.calls for wrapper in wrappers[id(call)]]
-            yield from settle(rows, [reading], metadata, ignored)
+            yield from settle([*rows, *record.rest], [reading], metadata, ignored)
+            record.rest.clear()
 
 
 def nanoseconds(value: Any) -> int:

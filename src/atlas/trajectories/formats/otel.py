@@ -138,7 +138,8 @@ def _record(span: Span, row: SourceRow, record: Record) -> None:
     if exchange is None:
         if strange := _strange(span):
             raise BadRowError(f"messages under a name that is not known: {strange}")
-        if not span.id:
+        if span.rest and not span.id:
+            record.rest.append(row.part({"document": span.rest}))
             return
         record.others.setdefault(span.trace, Counter())[_kind(span)] += 1
     elif exchange.kind == "tool":

@@ -63,6 +63,7 @@ KNOWN = frozenset(
         *("span_type", "project_id", "project", "start_time_unix_nano", "id"),
     )
 )
+SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 # Phoenix has the kind of a span in a column of its own.
 KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
 # Columns of a table of spans.
