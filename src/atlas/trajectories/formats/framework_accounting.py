@@ -66,8 +66,22 @@ HOLDERS = frozenset(
     )
 )
 
-# Settings that are called like content.
-SETTINGS = ("reasoning", "thinking", "text", "tool_choice", "metadata", "http_options")
+# Settings of models and services, and what responses say of themselves.
+SETTINGS = (
+    *("reasoning", "thinking", "text", "tool_choice", "metadata", "http_options", "stream"),
+    *("parallel_tool_calls", "response_format", "max_completion_tokens", "max_output_tokens"),
+    *("max_tool_calls", "n", "stop", "seed", "user", "store", "background", "truncation"),
+    *("stream_options", "extra_headers", "extra_query", "extra_body", "reasoning_effort"),
+    *("presence_penalty", "frequency_penalty", "top_k", "top_logprobs", "timeout", "billing"),
+    *("safety_settings", "labels", "generation_config", "generationConfig", "model_version"),
+    *("modelVersion", "usageMetadata", "sdk_http_response", "llm_output", "prompt_cache_key"),
+    *("safety_identifier", "previous_response_id", "incomplete_details", "error"),
+)
+# Facts next to one answer of several.
+OF_AN_ANSWER = tuple(
+    f"output.candidates.{name}"
+    for name in ("avg_logprobs", "avgLogprobs", "score", "safety_ratings", "safetyRatings")
+)
 
 
 def accounted(side: str, value: Any) -> dict[str, Any]:
@@ -94,7 +108,7 @@ def accounted(side: str, value: Any) -> dict[str, Any]:
 
 def setting_paths() -> tuple[str, ...]:
     """The paths of settings that are no content, within what `accounted` gives."""
-    return tuple(
+    return OF_AN_ANSWER + tuple(
         f"{side}_settings.{inner}{name}"
         for side in ("input", "output")
         for inner in ("", "config.")

@@ -40,6 +40,7 @@ PLACES = (
     ("checkpoint", "channel_values", "messages"),
     ("output", "messages"),
     ("outputs", "messages"),
+    ("data", "messages"),
 )
 MESSAGES_TO_LOOK_AT = 50
 MESSAGE_FIELDS = (
@@ -119,6 +120,9 @@ class LangChainFormat:
             elif is_runs(row.value):
                 yield from gather_runs(row, record)
             elif _messages_of(row.value):
+                if waiting is not None and _goes_on(waiting.value, row.value):
+                    # A history with the newest state first.
+                    continue
                 if waiting is not None and not _goes_on(row.value, waiting.value):
                     yield from self._state(waiting, source.ignored)
                 waiting = row
@@ -151,7 +155,9 @@ def _is_state(row: Any) -> bool:
 def _messages_of(row: Any) -> list[Any]:
     """The messages of a row, bare or in a state."""
     if isinstance(row, list):
-        return row
+        # What a stream of several modes gives: the name of the mode, and a state.
+        is_named = len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict)
+        return _messages_of(row[1]) if is_named else row
     for place in PLACES:
         value = row
         for key in place:
@@ -209,7 +215,8 @@ def _without_removed(messages: Sequence[Any]) -> tuple[list[Any], int]:
 def _reading(row: SourceRow, messages: Sequence[Any], removed: int) -> Reading:
     reader = FrameworkMessages()
     read: list[Message] = reader.sent(messages)
-    fields = object_or_empty(row.value)
+    named = row.value[-1] if isinstance(row.value, list) and row.value else None
+    fields = object_or_empty(row.value) or (object_or_empty(named) if len(row.value) == 2 else {})
     digest = row.content_hash
     thread = _thread(row.value)
     task = task_of_row(fields, otherwise=str(thread) if thread is not None else f"chat-{digest}")
@@ -242,8 +249,10 @@ def _reading(row: SourceRow, messages: Sequence[Any], removed: int) -> Reading:
 
 def _accounted(row: Any, messages: Sequence[Any]) -> Any:
     """The row without the messages that were removed, and without media."""
-    if isinstance(row, list):
+    if isinstance(row, list) and _messages_of(row) is row:
         return {"messages": without_unreadable(list(messages))}
+    if isinstance(row, list):
+        row = row[1]
     kept: Mapping[str, Any] = _replaced(row, messages)
     return without_unreadable(kept)
 
