@@ -47,10 +47,15 @@ def is_telling(value: Any) -> bool:
     kind = kind_of(value)
     if kind is None:
         return False
-    is_written = value.get("type") == "constructor" or isinstance(value.get("data"), dict)
-    return is_written or (
+    has_fields = value.get("type") == "constructor" or isinstance(value.get("data"), dict)
+    return has_fields or (
         kind in TELLING and ("content" in value or kind == "remove" or "tool_calls" in value)
     )
+
+
+def is_written(value: Any) -> bool:
+    """Whether a value looks like a message of LangChain, of any kind."""
+    return kind_of(value) is not None and bool({"content", "data", "kwargs"} & value.keys())
 
 
 def fields_of(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -324,7 +324,9 @@ def _tells(answered: Any) -> bool:
 def _words(sent: Any, reader: FrameworkMessages) -> Any:
     """What went in: messages, a request, a text, or data as JSON text."""
     is_request = isinstance(sent, dict) and isinstance(sent.get("prompt"), str | list)
-    if isinstance(sent, dict | list) and not holds_messages(sent) and not is_request:
+    is_texts = isinstance(sent, list) and all(isinstance(each, str) for each in sent)
+    is_data = isinstance(sent, dict | list) and not holds_messages(sent)
+    if is_data and not is_request and not is_texts:
         reader.notes[DATA_NOTE] = None
         return as_words(sent)
     if isinstance(sent, str) and FLAT.match(sent):
