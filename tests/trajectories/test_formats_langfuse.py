@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.base import FORMAT
+from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.format_examples.langfuse import langfuse_row
 from tests.source_files import detect_format, read_file
 
@@ -129,9 +133,17 @@ def test_a_result_that_no_model_saw_is_said(tmp_path: Path) -> None:
     rows = [
         observation(1, [USER], DONE),
         observation(2, {}, "lost words", type="TOOL", name="other"),
+        observation(3, {}, None, type="TOOL", name="other"),
+        observation(4, {"a": 1}, {"b": 1}, type="SPAN", parentObservationId="o1"),
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert isinstance(read_file("langfuse", path)[0], Trajectory)
+    with SourceFile(path) as source:
+        [line] = FORMAT.make(Choice("langfuse")).read(source)
+    assert isinstance(line, TrajectoryLine)
+    assert [text for _, text in line.remarks] == [
+        "spans that are no model calls were not read: 1 SPAN, 1 tool without a result",
+        "1 results of tools stand in no request",
+    ]
 
 
 def test_the_innermost_of_nested_generations_is_read(tmp_path: Path) -> None:
@@ -179,9 +191,11 @@ def test_only_a_boolean_score_of_success_is_an_outcome(
 
 
 def test_an_error_is_the_outcome(tmp_path: Path) -> None:
-    failed = observation(2, [USER], None, level="ERROR", statusMessage="overloaded")
-    trajectory = read(tmp_path, observation(1, [USER], DONE), failed)
-    assert [item.outcome.status for item in trajectory if isinstance(item, Trajectory)] != []
+    history = [USER, DONE, {"role": "user", "content": "More."}]
+    failed = observation(2, history, None, level="ERROR", statusMessage="overloaded")
+    trajectory = read_one(tmp_path, observation(1, [USER], DONE), failed)
+    assert (trajectory.outcome.status, trajectory.outcome.reason) == ("error", "overloaded")
+    assert [message.content for message in trajectory.final_observation] == ["More."]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,11 @@ def _record(span: Span, row: SourceRow, record: Record) -> None:
                     result=result_of_run(exchange.answered),
                 )
             )
+    elif exchange.kind == "agent":
+        try:
+            record.calls.append(_call(span, exchange, row))
+        except (BadRowError, ValidationError):
+            record.others.setdefault(span.trace, Counter())["agent"] += 1
     else:
         record.calls.append(_call(span, exchange, row))
 
@@ -213,7 +218,7 @@ def _system(value: Any) -> Any:
     decoded = decode_nested(value)
     if not decoded:
         return None
-    parts = decoded if isinstance(decoded, list) else str(value)
+    parts = decoded if isinstance(decoded, list | str) else str(value)
     return [{"role": "system", "content": parts}]
 
 

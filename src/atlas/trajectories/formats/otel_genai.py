@@ -10,10 +10,12 @@ from atlas.trajectories.formats.otel_exchange import Exchange
 from atlas.trajectories.formats.otel_pydantic_ai import tools_of
 from atlas.trajectories.formats.otel_spans import Span
 
-CALLS = ("chat", "text_completion", "generate_content")
+# All other operations that have messages are calls of models.
+AGENTS = ("invoke_agent", "create_agent", "invoke_workflow", "agent", "workflow")
+TOOL_RUNS = ("execute_tool", "tool")
 INPUT = "gen_ai.input.messages"
 OUTPUT = "gen_ai.output.messages"
-SYSTEM = "gen_ai.system_instructions"
+SYSTEMS = ("gen_ai.system_instructions", "gen_ai.system.instructions")
 TOOLS = "gen_ai.tool.definitions"
 # The older form.
 EVENT_ROLES = {
@@ -39,6 +41,9 @@ METADATA = (
     "gen_ai.client",
     "gen_ai.conversation",
     "gen_ai.output.type",
+    "gen_ai.prompt.name",
+    "gen_ai.is_streaming",
+    "gen_ai.tool",
     "gen_ai.agent",
     "gen_ai.token",
     "gen_ai.openai",
@@ -48,16 +53,21 @@ METADATA = (
     "azure",
     "event",
 )
-RUN_RESULTS = ("gen_ai.tool.call.result", "tool_response", "gen_ai.tool.output")
+RUN_RESULTS = (
+    "gen_ai.tool.call.result",
+    "tool_response",
+    "gen_ai.tool.output",
+    "gen_ai.tool.result.value",
+)
 
 
 def exchange_of(span: Span) -> Exchange | None:
     """What a span says in this convention; None where it says nothing."""
     given = span.attributes
     operation = given.get("gen_ai.operation.name", "chat")
-    if operation == "execute_tool":
+    if operation in TOOL_RUNS:
         return _tool_run(span)
-    kind = "agent" if operation not in CALLS else "model"
+    is_agent = operation in AGENTS
     sent, answered = decode_nested(given.get(INPUT)), decode_nested(given.get(OUTPUT))
     reason = _finish_reason(given.get("gen_ai.response.finish_reasons"), answered)
     if sent is None and answered is None:
@@ -72,11 +82,11 @@ def exchange_of(span: Span) -> Exchange | None:
         # Later choices were not taken.
         answered = answered[:1]
     return Exchange(
-        kind,  # type: ignore[arg-type]
+        "agent" if is_agent else "model",
         sent=sent,
         answered=answered,
-        used=(INPUT, OUTPUT, SYSTEM, TOOLS),
-        system=given.get(SYSTEM),
+        used=(INPUT, OUTPUT, *SYSTEMS, TOOLS),
+        system=next((given[key] for key in SYSTEMS if given.get(key)), None),
         tools=given[TOOLS] if given.get(TOOLS) else tools_of(given),
         finish_reason=reason,
         agent=given.get("gen_ai.agent.name"),

@@ -18,7 +18,7 @@ SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 TRACE_IDS = ("traceId", "trace_id", "traceID", "TraceId", "context.trace_id")
 SPAN_IDS = ("spanId", "span_id", "spanID", "SpanId", "context.span_id", "id")
 PARENT_IDS = ("parentSpanId", "parent_span_id", "parent_id", "parentId", "ParentSpanId")
-NAMES = ("name", "span_name", "operationName", "SpanName")
+NAMES = ("name", "span_name", "spanName", "operationName", "SpanName")
 STARTS = (
     "startTimeUnixNano",
     "start_time_unix_nano",
@@ -55,7 +55,14 @@ KNOWN = frozenset(
         *("parentSpanContext", "references", "status_code", "status_message"),
         *("StatusCode", "StatusMessage", "otel_status_code", "otel_status_message"),
         *("ServiceName", "service_name", "ResourceAttributes", "resource_attributes"),
-        *("ScopeName", "ScopeVersion", "otel_scope_name", "otel_scope_version"),
+        *(
+            "ScopeName",
+            "ScopeVersion",
+            "scopeName",
+            "spanName",
+            "otel_scope_name",
+            "otel_scope_version",
+        ),
         *("instrumentationScope", "instrumentation_scope", "timeUnixNano", "time_unix_nano"),
         *("observedTimeUnixNano", "severityNumber", "severityText", "severity_number"),
         *("severity_text", "eventName", "event_name", "body", "processID", "processes"),
@@ -66,6 +73,7 @@ KNOWN = frozenset(
 SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 # Phoenix has the kind of a span in a column of its own.
 KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
+OF_MODELS = ("gen_ai.", "llm.", "ai.operationId", "openinference.")
 # Columns of a table of spans.
 COLUMN = "attributes."
 
@@ -146,13 +154,14 @@ def _is_jaeger(row: Mapping[str, Any]) -> bool:
 
 
 def _is_span(row: Mapping[str, Any]) -> bool:
-    has_attributes = any(
-        isinstance(decode_nested(row.get(key)), dict | list) for key in ATTRIBUTES
-    ) or any(isinstance(key, str) and key.startswith(COLUMN) for key in row)
+    attributes = _attributes_of(row)
     context = object_or_empty(row.get("context", row.get("spanContext")))
-    return has_attributes and (
-        _first(row, TRACE_IDS) is not None or _first(context, TRACE_IDS) is not None
+    is_named = _first(row, TRACE_IDS) is not None or _first(context, TRACE_IDS) is not None
+    has_attributes = bool(attributes) or any(
+        isinstance(decode_nested(row.get(key)), dict | list) for key in ATTRIBUTES
     )
+    # Only attributes of models tell a span that has no id.
+    return has_attributes and (is_named or any(key.startswith(OF_MODELS) for key in attributes))
 
 
 def _span(given: Mapping[str, Any]) -> Span:
@@ -250,6 +259,8 @@ def plain(value: Any) -> Any:
     if kind == "arrayValue":
         values = object_or_empty(inner).get("values")
         return [plain(each) for each in values] if isinstance(values, list) else []
+    if kind == "values" and isinstance(inner, list):
+        return [plain(each) for each in inner]
     if kind == "kvlistValue":
         return _pairs(object_or_empty(inner).get("values"))
     return inner if kind in SCALARS else value

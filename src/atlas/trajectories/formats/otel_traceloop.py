@@ -5,6 +5,7 @@ LangSmith and others write whole requests as JSON under the same names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from atlas.trajectories.formats.otel_attributes import nested
@@ -34,7 +35,7 @@ def exchange_of(span: Span) -> Exchange | None:
         id_ = given.get("gen_ai.tool.call.id")
         return Exchange("tool", sent=None, answered=_entity(result), used=(), name=name, id=id_)
     for sent_key, answered_key in PAIRS:
-        sent, answered = nested(given, sent_key), nested(given, answered_key)
+        sent, answered = _numbered(given, sent_key), _numbered(given, answered_key)
         if sent is None and answered is None:
             continue
         is_entity = sent_key.startswith("traceloop")
@@ -54,6 +55,17 @@ def exchange_of(span: Span) -> Exchange | None:
             agent=given.get("gen_ai.agent.name"),
         )
     return None
+
+
+def _numbered(given: Mapping[str, Any], prefix: str) -> Any:
+    """The messages under numbers, or what stands under the name itself."""
+    start = f"{prefix}."
+    kept = {
+        key: value
+        for key, value in given.items()
+        if key == prefix or (key.startswith(start) and key[len(start) : len(start) + 1].isdecimal())
+    }
+    return nested(kept, prefix)
 
 
 def _entity(value: Any) -> Any:
