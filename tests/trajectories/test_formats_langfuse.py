@@ -141,7 +141,7 @@ def test_a_result_that_no_model_saw_is_said(tmp_path: Path) -> None:
         [line] = FORMAT.make(Choice("langfuse")).read(source)
     assert isinstance(line, TrajectoryLine)
     assert [text for _, text in line.remarks] == [
-        "spans that are no model calls were not read: 1 SPAN, 1 tool without a result",
+        "spans without model calls were not read: 1 SPAN, 1 tool without a result",
         "1 results of tools stand in no request",
     ]
 

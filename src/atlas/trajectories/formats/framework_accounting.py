@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.trajectories.formats.framework_parts import (
-    HIDDEN,
-    MEDIA,
-    REASONING,
-    kind_of_part,
-    text_of_reasoning,
-)
+from atlas.trajectories.formats.framework_kinds import HIDDEN, MEDIA, REASONING, kind_of_part
+from atlas.trajectories.formats.framework_parts import text_of_reasoning
 
 # Fields that only the service can read.
 HIDDEN_KEYS = (
@@ -107,7 +102,7 @@ def accounted(side: str, value: Any) -> dict[str, Any]:
 
 
 def setting_paths() -> tuple[str, ...]:
-    """The paths of settings that are no content, within what `accounted` gives."""
+    """The paths of settings that are not content, within what `accounted` gives."""
     return OF_AN_ANSWER + tuple(
         f"{side}_settings.{inner}{name}"
         for side in ("input", "output")

@@ -14,7 +14,9 @@ from typing import Any
 from atlas.records import Message, Role
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.framework_parts import CALLS, RESULTS, Content, read_result
+from atlas.trajectories.formats.framework_calls import read_result
+from atlas.trajectories.formats.framework_kinds import CALLS, RESULTS
+from atlas.trajectories.formats.framework_parts import Content
 from atlas.trajectories.formats.framework_shapes import ITEMS, decoded_messages
 from atlas.trajectories.formats.messages import ROLES, decode_nested
 from atlas.trajectories.formats.rows import BadRowError

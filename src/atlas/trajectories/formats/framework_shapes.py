@@ -7,7 +7,7 @@ from typing import Any
 
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.framework_parts import CALLS, RESULTS
+from atlas.trajectories.formats.framework_kinds import CALLS, RESULTS
 from atlas.trajectories.formats.messages import decode_nested
 
 # Items of OpenAI's Responses; several may make up one turn.

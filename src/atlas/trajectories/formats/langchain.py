@@ -25,8 +25,9 @@ from atlas.trajectories.formats.framework_shapes import finish_reason_of
 from atlas.trajectories.formats.langchain_messages import REMOVE_ALL, fields_of, is_telling, kind_of
 from atlas.trajectories.formats.langsmith import METADATA as RUN_METADATA
 from atlas.trajectories.formats.langsmith import gather_runs, is_runs
+from atlas.trajectories.formats.merged_calls import read_record
 from atlas.trajectories.formats.messages import Turn, decode_nested
-from atlas.trajectories.formats.model_calls import CUT_SHORT, Record, read_record
+from atlas.trajectories.formats.model_calls import CUT_SHORT, RecordedCalls
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
@@ -112,7 +113,7 @@ class LangChainFormat:
         return is_runs(row) or _is_state(row)
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        record = Record()
+        record = RecordedCalls()
         waiting: SourceRow | None = None
         for row in source.rows():
             if isinstance(row, Problem):

@@ -20,7 +20,7 @@ from atlas.trajectories.formats.framework_messages import FrameworkMessages
 from atlas.trajectories.formats.framework_shapes import as_words, finish_reason_of, holds_messages
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
-    Record,
+    RecordedCalls,
     ToolRun,
     nanoseconds,
     result_of_run,
@@ -100,7 +100,7 @@ def is_runs(row: Any) -> bool:
     return _is_run(row)
 
 
-def gather_runs(row: SourceRow, record: Record) -> Iterator[Problem]:
+def gather_runs(row: SourceRow, record: RecordedCalls) -> Iterator[Problem]:
     """Add the runs of a row to the record; what cannot be read is a problem."""
     for run in _runs(row.value):
         where = f"{row.where}, run {run.get('id', '?')}"
@@ -137,7 +137,7 @@ def _runs(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         waiting += [(child, run.get("id")) for child in reversed(objects_of(run, "child_runs"))]
 
 
-def _add(run: Mapping[str, Any], row: SourceRow, record: Record) -> None:
+def _add(run: Mapping[str, Any], row: SourceRow, record: RecordedCalls) -> None:
     id_, trace = str(run.get("id") or ""), str(run.get("trace_id") or run.get("id") or "trace")
     if parent := run.get("parent_run_id"):
         record.parents[trace, id_] = str(parent)

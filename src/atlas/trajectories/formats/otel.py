@@ -21,13 +21,13 @@ from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.framework_accounting import accounted, setting_paths
 from atlas.trajectories.formats.framework_messages import FrameworkMessages
 from atlas.trajectories.formats.framework_shapes import tells_messages
+from atlas.trajectories.formats.merged_calls import read_record
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.model_calls import (
     ModelCall,
-    Record,
+    RecordedCalls,
     ToolRun,
     nanoseconds,
-    read_record,
     result_of_run,
     without_repeated,
 )
@@ -65,6 +65,8 @@ NOT_MESSAGES = (
     "metadata",
     *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.prompt", "gen_ai.completion"),
 )
+# Spans that repeat a request in the words of a service.
+COPIES = ("raw_gen_ai_request",)
 NO_ANSWER = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
 
 
@@ -99,7 +101,7 @@ class OTelFormat:
                 num_problems += 1
                 reason = "not an export of spans, expected an object with 'resourceSpans'"
                 yield Problem(where=row.where, reason=f"{reason} or a span with 'attributes'")
-        record = Record()
+        record = RecordedCalls()
         for span, row in spans.values():
             where = f"{row.where}, span {span.id or '?'}"
             try:
@@ -131,12 +133,13 @@ def _gather(
     spans[key] = (first, place)
 
 
-def _record(span: Span, row: SourceRow, record: Record) -> None:
+def _record(span: Span, row: SourceRow, record: RecordedCalls) -> None:
     if span.parent is not None:
         record.parents[span.trace, span.id] = span.parent
     exchange = exchange_of(span)
     if exchange is None:
-        if strange := _strange(span):
+        strange = None if span.name in COPIES else _strange(span)
+        if strange is not None:
             raise BadRowError(f"messages under a name that is not known: {strange}")
         if span.rest and not span.id:
             record.rest.append(row.part({"document": span.rest}))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.otel_attributes import nested
 from atlas.trajectories.formats.otel_exchange import Exchange
 from atlas.trajectories.formats.otel_pydantic_ai import tools_of
 from atlas.trajectories.formats.otel_spans import Span
@@ -87,7 +88,7 @@ def exchange_of(span: Span) -> Exchange | None:
         answered=answered,
         used=(INPUT, OUTPUT, *SYSTEMS, TOOLS),
         system=next((given[key] for key in SYSTEMS if given.get(key)), None),
-        tools=given[TOOLS] if given.get(TOOLS) else tools_of(given),
+        tools=given.get(TOOLS) or tools_of(given) or nested(given, "llm.request.functions"),
         finish_reason=reason,
         agent=given.get("gen_ai.agent.name"),
     )

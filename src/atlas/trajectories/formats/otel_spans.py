@@ -240,7 +240,7 @@ def _events_of(owner: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pairs(given: Any) -> dict[str, Any]:
-    """Pairs of keys and values; what is no pair gets a key of its own."""
+    """Pairs of keys and values; anything else gets a key of its own."""
     found: dict[str, Any] = {}
     for number, each in enumerate(given if isinstance(given, list) else []):
         is_pair = isinstance(each, dict) and isinstance(each.get("key"), str)

@@ -1,6 +1,6 @@
 """Traceloop's OpenLLMetry: numbered attributes (`gen_ai.prompt.0.role`).
 
-LangSmith and others write whole requests as JSON under the same names.
+LangSmith, Langfuse and Braintrust write whole requests as JSON, under these names or their own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.otel_attributes import nested
 from atlas.trajectories.formats.otel_exchange import Exchange
 from atlas.trajectories.formats.otel_spans import Span
@@ -16,11 +17,24 @@ PAIRS = (
     ("gen_ai.prompt", "gen_ai.completion"),
     ("llm.prompts", "llm.completions"),
     ("langfuse.observation.input", "langfuse.observation.output"),
+    ("braintrust.input_json", "braintrust.output_json"),
     ("traceloop.entity.input", "traceloop.entity.output"),
 )
 TOOLS = "llm.request.functions"
-AGENTS = ("workflow", "agent", "task", "CHAIN", "AGENT", "chain", "agent")
-METADATA = ("traceloop", "llm.request", "llm.usage", "llm.headers", "llm.is_streaming", "llm.user")
+AGENTS = ("workflow", "agent", "task", "chain", "function", "span")
+METADATA = (
+    "traceloop",
+    "llm.request",
+    "llm.usage",
+    "llm.headers",
+    "llm.is_streaming",
+    "llm.user",
+    "llm.chat",
+    "braintrust",
+    "litellm",
+    "hidden_params",
+    "gen_ai.cost",
+)
 
 
 def exchange_of(span: Span) -> Exchange | None:
@@ -28,12 +42,16 @@ def exchange_of(span: Span) -> Exchange | None:
     given = span.attributes
     kind = given.get("traceloop.span.kind")
     kind = kind or given.get("langfuse.observation.type", given.get("langsmith.span.kind"))
+    described = decode_nested(given.get("braintrust.span_attributes"))
+    kind = kind or (described.get("type") if isinstance(described, dict) else None)
     if kind == "tool":
         name = given.get("gen_ai.tool.name", given.get("traceloop.entity.name", span.name))
         keys = [output for _, output in PAIRS if given.get(output) is not None]
         result = given[keys[0]] if keys else None
         id_ = given.get("gen_ai.tool.call.id")
-        return Exchange("tool", sent=None, answered=_entity(result), used=(), name=name, id=id_)
+        return Exchange(
+            "tool", sent=None, answered=_entity(decode_nested(result)), used=(), name=name, id=id_
+        )
     for sent_key, answered_key in PAIRS:
         sent, answered = _numbered(given, sent_key), _numbered(given, answered_key)
         if sent is None and answered is None:
