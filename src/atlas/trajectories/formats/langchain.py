@@ -174,7 +174,11 @@ def _goes_on(row: Any, before: Any) -> bool:
     known, messages = _messages_of(before), _messages_of(row)
     if len(messages) < len(known):
         return False
-    same = [_identity(one) for one in known] == [_identity(one) for one in messages[: len(known)]]
+    try:
+        pairs = zip(known, messages, strict=False)
+        same = all(_identity(one) == _identity(other) for one, other in pairs)
+    except RecursionError:
+        return False
     thread = _thread(row)
     return same and (
         (thread is not None and thread == _thread(before))

@@ -82,7 +82,10 @@ def read_record(
             notes = []
             rows = [call.row for call in conversation.calls]
             rows += [wrapper.row for call in conversation.calls for wrapper in wrappers[id(call)]]
-            yield from settle([*rows, *record.rest], [reading], metadata, ignored)
+            try:
+                yield from settle([*rows, *record.rest], [reading], metadata, ignored)
+            except (BadRowError, RecursionError) as error:
+                yield problem_of(error, conversation.calls[0].row.where, name)
             record.rest.clear()
 
 

@@ -70,6 +70,7 @@ KNOWN = frozenset(
         *("span_type", "project_id", "project", "start_time_unix_nano", "id"),
     )
 )
+MAX_DEPTH = 40
 SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 # Phoenix has the kind of a span in a column of its own.
 KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
@@ -239,30 +240,30 @@ def _events_of(owner: Mapping[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _pairs(given: Any) -> dict[str, Any]:
+def _pairs(given: Any, depth: int = 0) -> dict[str, Any]:
     """Pairs of keys and values; anything else gets a key of its own."""
     found: dict[str, Any] = {}
     for number, each in enumerate(given if isinstance(given, list) else []):
         is_pair = isinstance(each, dict) and isinstance(each.get("key"), str)
         if is_pair:
-            found[each["key"]] = plain(each.get("value"))
+            found[each["key"]] = plain(each.get("value"), depth)
         if not is_pair or each.keys() - {"key", "value", "type"}:
             found[f"without key {number}"] = each
     return found
 
 
-def plain(value: Any) -> Any:
-    """A value without OTLP's types."""
-    if not isinstance(value, dict) or len(value) != 1:
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value without OTLP's types, to a depth that no exporter writes."""
+    if not isinstance(value, dict) or len(value) != 1 or depth > MAX_DEPTH:
         return value
     [(kind, inner)] = value.items()
     if kind == "arrayValue":
         values = object_or_empty(inner).get("values")
-        return [plain(each) for each in values] if isinstance(values, list) else []
+        return [plain(each, depth + 1) for each in values] if isinstance(values, list) else []
     if kind == "values" and isinstance(inner, list):
-        return [plain(each) for each in inner]
+        return [plain(each, depth + 1) for each in inner]
     if kind == "kvlistValue":
-        return _pairs(object_or_empty(inner).get("values"))
+        return _pairs(object_or_empty(inner).get("values"), depth + 1)
     return inner if kind in SCALARS else value
 
 
