@@ -141,8 +141,9 @@ def _record(span: Span, row: SourceRow, record: RecordedCalls) -> None:
         strange = None if span.name in COPIES else _strange(span)
         if strange is not None:
             raise BadRowError(f"messages under a name that is not known: {strange}")
-        if span.rest and not span.id:
-            record.rest.append(row.part({"document": span.rest}))
+        if span.rest:
+            record.rest.append(row.part({"span" if span.id else "document": span.rest}))
+        if not span.id:
             return
         record.others.setdefault(span.trace, Counter())[_kind(span)] += 1
     elif exchange.kind == "tool":

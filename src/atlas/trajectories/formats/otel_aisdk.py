@@ -11,6 +11,8 @@ from atlas.trajectories.formats.otel_spans import Span
 MESSAGES = "ai.prompt.messages"
 PROMPT = "ai.prompt"
 TOOLS = "ai.prompt.tools"
+# How the operations end that call a model; others hold these.
+CALLS = (".doGenerate", ".doStream")
 # The last are the names of version 3.
 ANSWERS = ("ai.response", "ai.result")
 METADATA = (
@@ -57,20 +59,21 @@ def exchange_of(span: Span) -> Exchange | None:
             name=given.get("ai.toolCall.name"),
             id=given.get("ai.toolCall.id"),
         )
-    is_call = MESSAGES in given
-    if not is_call and PROMPT not in given:
-        return None
+    is_call = MESSAGES in given or str(given.get("ai.operationId")).endswith(CALLS)
     found = {
         name: given[f"{start}.{name}"]
         for start in reversed(ANSWERS)
         for name in SAID
         if f"{start}.{name}" in given
     }
-    if not found and span.error is None:
+    sent = given.get(MESSAGES if is_call else PROMPT)
+    is_told = bool(found) if not is_call else bool(found) or sent is not None
+    if not is_told or (sent is None and not is_call):
+        # The content was not captured, or it is another operation.
         return None
     return Exchange(
         "model" if is_call else "agent",
-        sent=decode_nested(given[MESSAGES] if is_call else given[PROMPT]),
+        sent=decode_nested(sent),
         answered=_answer(found) if found else None,
         used=(MESSAGES, TOOLS, *(f"{start}.{name}" for start in ANSWERS for name in SAID))
         + ((PROMPT,) if not is_call else ()),
