@@ -122,8 +122,10 @@ def without_unreadable(value: Any) -> Any:
         return value
     kept: dict[Any, Any] = {}
     # The fields of a message of LangChain are called like the arguments of a call.
-    is_written = value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict)
-    for key, each in (value["kwargs"] if is_written else value).items():
+    if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
+        beside = {key: each for key, each in value.items() if key not in ("kwargs", "lc")}
+        value = {**value["kwargs"], **beside}
+    for key, each in value.items():
         if key in HIDDEN_KEYS or key in ADDED_KEYS:
             continue
         if key in ("choices", "candidates") and isinstance(each, list):
