@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +40,13 @@ class _Conversation:
     keys: list[Key] = field(default_factory=list)
     num_copied: int = 0
     calls: list[ModelCall] = field(default_factory=list)
+    digest: int = 0
 
     def extend(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.messages.append(message)
             self.keys.append(key_of(message))
+            self.digest = hash((self.digest, self.keys[-1]))
 
 
 def read_record(
@@ -64,19 +66,21 @@ def read_record(
     if chosen and (strange := sum(run.trace not in known for run in record.runs)):
         reason = f"{strange} results of tools belong to no trace with a model call"
         yield Problem(where=where, reason=reason)
+    runs_of: dict[str, list[ToolRun]] = {}
+    for run in sorted(record.runs, key=lambda run: run.start):
+        runs_of.setdefault(run.trace, []).append(run)
+    others = _others(record)
     for name, members in _groups(chosen).items():
         conversations = _conversations(sorted(members, key=lambda call: call.start))
-        traces = {call.trace for call in members}
-        runs = sorted(
-            (run for run in record.runs if run.trace in traces), key=lambda run: run.start
-        )
+        traces = dict.fromkeys(call.trace for call in members)
+        runs = [run for trace in traces for run in runs_of.get(trace, ())]
         readings: list[tuple[_Conversation, Reading]] = []
         for conversation in conversations:
             try:
                 readings.append((conversation, _reading(name, conversation, runs, format_name)))
             except (BadRowError, RecursionError, ValidationError) as error:
                 yield problem_of(error, conversation.calls[0].row.where, name)
-        notes = [*_others(record, traces), *_unseen(runs, conversations)]
+        notes = [*_not_read(others, traces), *_unseen(runs, conversations)]
         for conversation, reading in readings:
             reading = reading._replace(remarks=[*reading.remarks, *((-1, note) for note in notes)])
             notes = []
@@ -152,16 +156,19 @@ def _groups(calls: Sequence[ModelCall]) -> dict[str, list[ModelCall]]:
 def _conversations(calls: Sequence[ModelCall]) -> list[_Conversation]:
     """Each call continues the longest conversation that its input begins with, or begins one."""
     conversations: list[_Conversation] = []
+    # By the digest of all messages.
+    by_end: dict[int, list[_Conversation]] = {}
     answers: set[Key] = set()
     made: set[str | None] = set()
     for call in calls:
         keys = [key_of(message) for message in call.input]
-        extended = [each for each in conversations if each.keys == keys[: len(each.keys)]]
-        if extended:
-            found = max(extended, key=lambda each: len(each.keys))
+        found = _longest(keys, by_end)
+        if found is not None:
+            by_end[found.digest].remove(found)
             found.extend(call.input[len(found.keys) :])
         elif sent := _sends_only_new(call, conversations):
             found = sent
+            by_end[found.digest].remove(found)
             found.extend(message for message in call.input if message.role != "system")
         else:
             copied = [
@@ -174,10 +181,26 @@ def _conversations(calls: Sequence[ModelCall]) -> list[_Conversation]:
             conversations.append(found)
         found.extend(call.output)
         found.calls.append(call)
+        by_end.setdefault(found.digest, []).append(found)
         answers |= {key_of(message) for message in call.output if message.role == "assistant"}
         made.update(one.id for message in call.output for one in message.tool_calls)
         made.discard(None)
     return conversations
+
+
+def _longest(
+    keys: Sequence[Key], by_end: Mapping[int, Sequence[_Conversation]]
+) -> _Conversation | None:
+    """The longest conversation that messages begin with."""
+    digest = 0
+    found: _Conversation | None = None
+    for number, key in enumerate(keys, start=1):
+        digest = hash((digest, key))
+        for each in by_end.get(digest, ()):
+            if each.keys == keys[:number]:
+                found = each
+                break
+    return found
 
 
 def _sends_only_new(
@@ -311,13 +334,20 @@ def _outcome(calls: Sequence[ModelCall]) -> Outcome:
     return known[-1] if known else Outcome(status="unknown", reason="spans record no outcome")
 
 
-def _others(record: RecordedCalls, traces: Iterable[str]) -> list[str]:
+def _others(record: RecordedCalls) -> dict[str, Counter[str]]:
+    """How many spans of each trace were not read, by their kind; agents beside model calls too."""
+    others = {trace: Counter(found) for trace, found in record.others.items()}
+    with_models = {call.trace for call in record.calls if not call.is_agent}
+    for call in record.calls:
+        if call.is_agent and call.trace in with_models:
+            others.setdefault(call.trace, Counter())["agent"] += 1
+    return others
+
+
+def _not_read(others: Mapping[str, Counter[str]], traces: Iterable[str]) -> list[str]:
     total: Counter[str] = Counter()
     for trace in traces:
-        total += record.others.get(trace, Counter())
-    agents = [call for call in record.calls if call.trace in traces and call.is_agent]
-    if agents and any(call.trace in traces and not call.is_agent for call in record.calls):
-        total["agent"] += len(agents)
+        total += others.get(trace, Counter())
     if not total:
         return []
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(total.items()))
