@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from atlas.records import Message, Outcome
@@ -152,12 +153,13 @@ def add_observation(
         ModelCall(
             trace=name,
             span=id_,
-            row=row.part(_accounted(given, trace, sent, answered, tools)),
+            row=row,
+            accounted=partial(_accounted, given, trace, sent, answered, tools),
             session=text_or_none(session),
             is_agent=not is_model,
             start=start,
-            input=tuple(messages),
-            output=tuple(said),
+            input=record.kept(messages),
+            output=record.kept(said),
             finish_reason=finish_reason_of(answered),
             error=error,
             tools=tools,

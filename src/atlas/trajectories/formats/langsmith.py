@@ -6,7 +6,8 @@ Runs come one a row, as trees with `child_runs`, or as batches of `post` and `pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -179,19 +180,13 @@ def _add(run: Mapping[str, Any], row: SourceRow, record: RecordedCalls) -> None:
         ModelCall(
             trace=trace,
             span=id_,
-            row=row.part(
-                {
-                    **accounted("input", _prompts(inputs)),
-                    **accounted("output", _without_alternatives(outputs)),
-                    "tools": list(tools),
-                    "run": {key: value for key, value in run.items() if key not in PARTS},
-                }
-            ),
+            row=row,
+            accounted=partial(_accounted, run, inputs, outputs, tools),
             session=session,
             is_agent=not is_model,
             start=start,
-            input=tuple(sent),
-            output=tuple(said),
+            input=record.kept(sent),
+            output=record.kept(said),
             finish_reason=_finish_reason(outputs),
             error=error.splitlines()[-1] if error else None,
             agent=None if is_model else text_or_none(run.get("name")),
@@ -200,6 +195,18 @@ def _add(run: Mapping[str, Any], row: SourceRow, record: RecordedCalls) -> None:
             notes=tuple(reader.notes),
         )
     )
+
+
+def _accounted(
+    run: Mapping[str, Any], inputs: Any, outputs: Any, tools: Sequence[Any]
+) -> dict[str, Any]:
+    """What has to come out of a run."""
+    return {
+        **accounted("input", _prompts(inputs)),
+        **accounted("output", _without_alternatives(outputs)),
+        "tools": list(tools),
+        "run": {key: value for key, value in run.items() if key not in PARTS},
+    }
 
 
 def _only(value: Any) -> Any:

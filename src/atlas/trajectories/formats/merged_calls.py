@@ -84,9 +84,10 @@ def read_record(
         for conversation, reading in readings:
             reading = reading._replace(remarks=[*reading.remarks, *((-1, note) for note in notes)])
             notes = []
-            rows = [call.row for call in conversation.calls]
-            rows += [wrapper.row for call in conversation.calls for wrapper in wrappers[id(call)]]
+            told = [*conversation.calls]
+            told += [wrapper for call in conversation.calls for wrapper in wrappers[id(call)]]
             try:
+                rows = [call.row.part(call.accounted()) for call in told]
                 yield from settle([*rows, *record.rest], [reading], metadata, ignored)
             except (BadRowError, RecursionError) as error:
                 yield problem_of(error, conversation.calls[0].row.where, name)
@@ -215,12 +216,11 @@ def _sends_only_new(
         return None
     system = [message for message in call.input if message.role == "system"]
     results = {each.tool_call_id for each in call.input if each.role == "tool"} - {None}
-    for each in reversed(conversations):
+    for each in reversed(conversations if results else ()):
         known = [message for message in each.messages if message.role == "system"]
-        if system and system != known:
-            continue
-        pending = {pending.id for pending in _pending(each.messages)}
-        if results and results <= pending:
+        if (not system or system == known) and results <= {
+            pending.id for pending in _pending(each.messages)
+        }:
             return each
     last = conversations[-1]
     known = [message for message in last.messages if message.role == "system"]

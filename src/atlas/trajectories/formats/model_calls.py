@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,13 +27,15 @@ class ModelCall:
         sends_new: the source may send only the new messages of a session.
         is_agent: it tells the whole work of an agent, whose calls may be recorded too.
         outcome: what the source says of the whole, if it does.
-        row: what is accounted for: input, output and attributes as they came.
+        row: where the call stands, without a value.
+        accounted: gives what has to come out: input, output and attributes as they came.
         notes: what was left out.
     """
 
     trace: str
     span: str
     row: SourceRow
+    accounted: Callable[[], Any]
     session: str | None = None
     sends_new: bool = False
     is_agent: bool = False
@@ -70,6 +72,7 @@ class RecordedCalls:
         tool_spans: the spans that run tools; what they hold is not a copy of what is above them.
         others: how many other spans each trace has, by their kind.
         rest: what stands beside the spans, which is accounted for once.
+        messages: those that were read, since histories repeat them.
     """
 
     calls: list[ModelCall] = field(default_factory=list)
@@ -78,6 +81,11 @@ class RecordedCalls:
     tool_spans: set[tuple[str, str]] = field(default_factory=set)
     others: dict[str, Counter[str]] = field(default_factory=dict)
     rest: list[SourceRow] = field(default_factory=list)
+    messages: dict[Message, Message] = field(default_factory=dict)
+
+    def kept(self, messages: Iterable[Message]) -> tuple[Message, ...]:
+        """The messages, equal ones as the same object."""
+        return tuple(self.messages.setdefault(message, message) for message in messages)
 
 
 def key_of(message: Message) -> Key:

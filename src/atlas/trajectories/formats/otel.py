@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -162,11 +163,11 @@ def _record(span: Span, row: SourceRow, record: RecordedCalls) -> None:
             )
     elif exchange.kind == "agent":
         try:
-            record.calls.append(_call(span, exchange, row))
+            record.calls.append(_call(span, exchange, row, record))
         except (BadRowError, ValidationError):
             record.others.setdefault(span.trace, Counter())["agent"] += 1
     else:
-        record.calls.append(_call(span, exchange, row))
+        record.calls.append(_call(span, exchange, row, record))
 
 
 def _strange(span: Span) -> str | None:
@@ -182,7 +183,7 @@ def _kind(span: Span) -> str:
     return next((text for text in found if isinstance(text, str) and text), "other")
 
 
-def _call(span: Span, exchange: Exchange, row: SourceRow) -> ModelCall:
+def _call(span: Span, exchange: Exchange, row: SourceRow, record: RecordedCalls) -> ModelCall:
     reader = FrameworkMessages()
     system = reader.sent(_system(exchange.system))
     sent = system + reader.sent(exchange.sent)
@@ -201,13 +202,14 @@ def _call(span: Span, exchange: Exchange, row: SourceRow) -> ModelCall:
     return ModelCall(
         trace=span.trace,
         span=span.id,
-        row=row.part(_accounted(span, exchange)),
+        row=row,
+        accounted=partial(_accounted, span, exchange),
         session=session,
         sends_new=sends_new,
         is_agent=exchange.kind == "agent",
         start=nanoseconds(span.start),
-        input=tuple(sent),
-        output=tuple(answered),
+        input=record.kept(sent),
+        output=record.kept(answered),
         finish_reason=text_or_none(exchange.finish_reason),
         error=span.error,
         agent=agent,
