@@ -21,6 +21,8 @@ from tests.extending_rows import FORMAT_EXAMPLES, write_examples
 from tests.format_examples import chats, codex
 from tests.format_examples.claude_code import claude_code_file
 from tests.format_examples.gemini import cline_row, gemini_row, qwen_code_file
+from tests.format_examples.langchain import langchain_row
+from tests.format_examples.langfuse import langfuse_row
 from tests.format_examples.nebius import nebius_row
 from tests.format_examples.openhands import openhands_row
 from tests.format_examples.rl import RL_EXAMPLES
@@ -221,6 +223,8 @@ EXAMPLES: dict[str, Callable[[Exchanges, int], Any]] = {
     "gemini": gemini_row,
     "cline": cline_row,
     "selection_table": selection_row,
+    "langfuse": langfuse_row,
+    "langchain": langchain_row,
 }
 EXAMPLES |= codex.ROWS
 EXAMPLES |= chats.ROWS

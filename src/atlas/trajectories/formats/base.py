@@ -49,6 +49,8 @@ FORMATS: dict[str, str] = {
     "cline": "atlas.trajectories.formats.cline:ClineFormat",
     "selection_table": "atlas.trajectories.formats.selection_table:SelectionTableFormat",
     "otel": "atlas.trajectories.formats.otel:OTelFormat",
+    "langfuse": "atlas.trajectories.formats.langfuse:LangfuseFormat",
+    "langchain": "atlas.trajectories.formats.langchain:LangChainFormat",
 }
 # Exceptions that concern one row only.
 _OF_A_ROW = (BadRowError, RecursionError, ValidationError)

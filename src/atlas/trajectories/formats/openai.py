@@ -37,6 +37,7 @@ from atlas.trajectories.formats.conversations import with_default_flags
 from atlas.trajectories.formats.gemini_contents import is_contents
 from atlas.trajectories.formats.goose_parts import is_goose_message
 from atlas.trajectories.formats.item_types import holds_items
+from atlas.trajectories.formats.langchain import is_langchain
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.formats.training_flags import TOKENS_ONLY, is_token_row
@@ -70,6 +71,7 @@ class OpenAIFormat(RowFormat):
             is_verifiers,
             is_cline,
             is_selection_row,
+            is_langchain,
         )
         is_other = (
             holds_items(messages) or is_contents(messages) or any(map(is_goose_message, messages))

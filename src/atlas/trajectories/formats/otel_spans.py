@@ -1,242 +1,304 @@
-"""The model calls in an export of spans: `row -> calls and problems`."""
+"""Spans in the containers that exporters write: `row -> spans`, each with plain attributes.
+
+OTLP as JSON (spans and log records), flat spans as console exporters, Phoenix, Logfire or
+ClickHouse write them, and Jaeger's. Keys are in snake case, camel case or capitalized.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.records import Message, Problem, ToolCall
-from atlas.trajectories.formats.agent_logs import call_fields, objects_of, problem_of
-from atlas.trajectories.formats.fields import object_or_empty, read_one_message, text_or_none
-from atlas.trajectories.formats.messages import decode_nested, read_message, read_tool_call
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.agent_logs import objects_of
+from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.messages import decode_nested
 
-CALLS = ("chat", "text_completion", "generate_content")
-INPUT = "gen_ai.input.messages"
-OUTPUT = "gen_ai.output.messages"
-SYSTEM = "gen_ai.system_instructions"
-# The older form.
-EVENT_ROLES = {
-    "gen_ai.system.message": "system",
-    "gen_ai.user.message": "user",
-    "gen_ai.assistant.message": "assistant",
-    "gen_ai.tool.message": "tool",
-}
-CHOICE = "gen_ai.choice"
-SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue")
+SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
+TRACE_IDS = ("traceId", "trace_id", "traceID", "TraceId", "context.trace_id")
+SPAN_IDS = ("spanId", "span_id", "spanID", "SpanId", "context.span_id", "id")
+PARENT_IDS = ("parentSpanId", "parent_span_id", "parent_id", "parentId", "ParentSpanId")
+NAMES = ("name", "span_name", "spanName", "operationName", "SpanName")
+STARTS = (
+    "startTimeUnixNano",
+    "start_time_unix_nano",
+    "start_time",
+    "startTime",
+    "start_timestamp",
+    "Timestamp",
+    "timestamp",
+)
+ATTRIBUTES = ("attributes", "SpanAttributes", "span_attributes", "tags")
+EVENTS = ("events", "otel_events", "logs")
+DOCUMENTS = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs")
+FAILED = (2, "2", "STATUS_CODE_ERROR", "ERROR", "Error", "StatusCode.ERROR")
+DETAILS_EVENT = "gen_ai.client.inference.operation.details"
+# All that a container or a span may have, in any of the spellings.
+KNOWN = frozenset(
+    (
+        *DOCUMENTS,
+        *TRACE_IDS,
+        *SPAN_IDS,
+        *PARENT_IDS,
+        *NAMES,
+        *STARTS,
+        *ATTRIBUTES,
+        *EVENTS,
+        *("resource", "schemaUrl", "schema_url", "scope", "instrumentationLibrary", "spans"),
+        *("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "scopeLogs", "scope_logs"),
+        *("logRecords", "log_records", "data", "kind", "SpanKind", "span_kind", "status"),
+        *("endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime", "end_timestamp"),
+        *("EndTime", "duration", "Duration", "duration_ms", "traceState", "trace_state"),
+        *("TraceState", "flags", "links", "Links", "droppedAttributesCount"),
+        *("droppedEventsCount", "droppedLinksCount", "dropped_attributes_count"),
+        *("dropped_events_count", "dropped_links_count", "context", "spanContext", "parent"),
+        *("parentSpanContext", "references", "status_code", "status_message"),
+        *("StatusCode", "StatusMessage", "otel_status_code", "otel_status_message"),
+        *("ServiceName", "service_name", "ResourceAttributes", "resource_attributes"),
+        *(
+            "ScopeName",
+            "ScopeVersion",
+            "scopeName",
+            "spanName",
+            "otel_scope_name",
+            "otel_scope_version",
+        ),
+        *("instrumentationScope", "instrumentation_scope", "timeUnixNano", "time_unix_nano"),
+        *("observedTimeUnixNano", "severityNumber", "severityText", "severity_number"),
+        *("severity_text", "eventName", "event_name", "body", "processID", "processes"),
+        *("process", "warnings", "operationName", "is_remote", "level", "message", "log_level"),
+        *("span_type", "project_id", "project", "start_time_unix_nano", "id"),
+    )
+)
+MAX_DEPTH = 40
+SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
+# Phoenix has the kind of a span in a column of its own.
+KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
+OF_MODELS = ("gen_ai.", "llm.", "ai.operationId", "openinference.")
+# Columns of a table of spans.
+COLUMN = "attributes."
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """One call of a model, or the whole work of an agent.
+@dataclass(slots=True)
+class Span:
+    """One span.
 
     Attributes:
-        group: the conversation of the call, or its trace.
-        is_continuation: the conversation has a name and no answer of the model was sent along, so
-            perhaps only new messages were sent.
-        row: where the call stands, without a value.
+        events: names and attributes; what a log record says is an event of its span.
+        error: what went wrong, where it failed.
+        rest: fields that are not known.
     """
 
-    group: str
-    is_agent: bool
     trace: str
-    start: int
-    input: tuple[Message, ...]
-    output: tuple[Message, ...]
-    is_continuation: bool
-    finish_reason: str | None
-    error: str | None
-    attributes: Mapping[str, Any]
-    row: SourceRow
+    id: str
+    parent: str | None
+    name: str
+    start: Any
+    attributes: dict[str, Any]
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    error: str | None = None
+    rest: dict[str, Any] = field(default_factory=dict)
 
 
-def calls_of_document(row: SourceRow) -> Iterator[ModelCall | Problem]:
-    """The spans of an export that hold messages: of model calls, and of whole agents."""
-    for span in _spans(row.value):
-        attributes = _attributes(span)
-        events = objects_of(span, "events")
-        is_choice = (event.get("name") == CHOICE for event in events)
-        if INPUT not in attributes and OUTPUT not in attributes and not any(is_choice):
-            continue
-        where = f"{row.where}, span {_first_text(span, 'spanId', 'span_id') or '?'}"
-        try:
-            yield _call(span, attributes, replace(row.part(None), where=where))
-        except (BadRowError, RecursionError) as error:
-            yield problem_of(error, where)
+def is_spans(row: Any) -> bool:
+    """Whether a row holds spans."""
+    if not isinstance(row, dict):
+        return False
+    if any(isinstance(row.get(key), list) for key in DOCUMENTS):
+        return True
+    return _is_jaeger(row) or _is_span(row)
 
 
-def _spans(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for resource in objects_of(document, "resourceSpans", "resource_spans"):
-        scopes = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
-        for scope in objects_of(resource, *scopes):
-            yield from objects_of(scope, "spans")
+def spans_of(row: Mapping[str, Any]) -> Iterator[Span]:
+    """The spans of a row; a log record is a span without a name that has one event.
+
+    What a container holds besides is a span without an id, so that it is not lost.
+    """
+    if _is_jaeger(row):
+        yield from _rest_of(row)
+        for trace in objects_of(row, "data"):
+            yield from _rest_of(trace)
+            yield from map(_span, objects_of(trace, "spans"))
+        return
+    resources = [*objects_of(row, *DOCUMENTS[:2]), *objects_of(row, *DOCUMENTS[2:])]
+    if not resources and _is_span(row):
+        yield _span(row)
+        return
+    yield from _rest_of(row)
+    for resource in resources:
+        yield from _rest_of(resource)
+        for scope in objects_of(
+            resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans"
+        ):
+            yield from _rest_of(scope)
+            yield from map(_span, objects_of(scope, "spans"))
+        for scope in objects_of(resource, "scopeLogs", "scope_logs"):
+            yield from _rest_of(scope)
+            yield from map(_log_record, objects_of(scope, "logRecords", "log_records"))
 
 
-def _first_text(owner: Mapping[str, Any], *keys: str) -> str | None:
-    return text_or_none(next((owner[key] for key in keys if owner.get(key)), None))
+def _rest_of(owner: Mapping[str, Any]) -> Iterator[Span]:
+    if rest := _unknown(owner):
+        yield Span("", "", None, "", None, {}, rest=rest)
 
 
-def _attributes(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as plain values, from a list of keys with typed values or from an object."""
-    given = owner.get("attributes")
-    if isinstance(given, dict):
-        return given
-    pairs = _pairs(owner, "attributes")
-    for event in objects_of(owner, "events"):
-        if event.get("name") == "gen_ai.client.inference.operation.details":
-            pairs |= _attributes(event)
-    return pairs
+def _unknown(owner: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in owner.items()
+        if isinstance(key, str) and key not in KNOWN and not key.startswith(COLUMN)
+    }
 
 
-def _pairs(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
-    pairs = ((each.get("key"), each.get("value")) for each in objects_of(owner, key))
-    return {name: _plain(value) for name, value in pairs if isinstance(name, str)}
+def _is_jaeger(row: Mapping[str, Any]) -> bool:
+    return any("spans" in trace for trace in objects_of(row, "data"))
 
 
-def _plain(value: Any) -> Any:
-    if not isinstance(value, dict) or len(value) != 1:
+def _is_span(row: Mapping[str, Any]) -> bool:
+    attributes = _attributes_of(row)
+    context = object_or_empty(row.get("context", row.get("spanContext")))
+    is_named = _first(row, TRACE_IDS) is not None or _first(context, TRACE_IDS) is not None
+    has_attributes = bool(attributes) or any(
+        isinstance(decode_nested(row.get(key)), dict | list) for key in ATTRIBUTES
+    )
+    # Only attributes of models tell a span that has no id.
+    return has_attributes and (is_named or any(key.startswith(OF_MODELS) for key in attributes))
+
+
+def _span(given: Mapping[str, Any]) -> Span:
+    context = object_or_empty(given.get("context", given.get("spanContext")))
+    parent = _first(given, PARENT_IDS) or _first(object_or_empty(given.get("parent")), SPAN_IDS)
+    parent = parent or _first(object_or_empty(given.get("parentSpanContext")), SPAN_IDS)
+    for reference in objects_of(given, "references"):
+        parent = parent or _first(reference, SPAN_IDS)
+    attributes = _attributes_of(given)
+    kind = given.get("span_kind")
+    if isinstance(kind, str) and kind in KINDS:
+        attributes.setdefault("openinference.span.kind", kind)
+    events: list[tuple[str, dict[str, Any]]] = []
+    for event in _events_of(given):
+        inner = _attributes_of(event) or _pairs(event.get("fields"))
+        name = text_or_none(event.get("name")) or text_or_none(event.get("event_name"))
+        name = name or text_or_none(inner.get("event.name", inner.get("event"))) or ""
+        if name == DETAILS_EVENT:
+            attributes |= inner
+        else:
+            events.append((name, inner))
+    return Span(
+        trace=str(_first(given, TRACE_IDS) or _first(context, TRACE_IDS) or "trace"),
+        id=str(_first(context, SPAN_IDS) or _first(given, SPAN_IDS) or ""),
+        parent=None if parent is None else str(parent),
+        name=text_or_none(_first(given, NAMES)) or "",
+        start=_first(given, STARTS),
+        attributes=attributes,
+        events=events,
+        error=_error(given, attributes),
+        rest=_unknown(given),
+    )
+
+
+def _log_record(given: Mapping[str, Any]) -> Span:
+    attributes = _attributes_of(given)
+    body = plain(given.get("body"))
+    fields = attributes | (body if isinstance(body, dict) else {"content": body})
+    name = text_or_none(given.get("eventName", given.get("event_name")))
+    name = name or text_or_none(attributes.get("event.name")) or ""
+    span = Span(
+        trace=str(_first(given, TRACE_IDS) or "trace"),
+        id=str(_first(given, SPAN_IDS[:-1]) or ""),
+        parent=None,
+        name="",
+        start=_first(given, ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano")),
+        attributes=dict(attributes) if name == DETAILS_EVENT else {},
+        rest=_unknown(given),
+    )
+    if name != DETAILS_EVENT:
+        span.events.append((name, fields))
+    return span
+
+
+def _attributes_of(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as plain values: from an object, typed pairs, a JSON text or columns."""
+    found: dict[str, Any] = {}
+    for key in ATTRIBUTES:
+        given = decode_nested(owner.get(key))
+        if isinstance(given, dict):
+            found |= {name: plain(value) for name, value in given.items() if isinstance(name, str)}
+        else:
+            found |= _pairs(given)
+    for key, value in owner.items():
+        if isinstance(key, str) and key.startswith(COLUMN) and value is not None:
+            found[key.removeprefix(COLUMN)] = value
+    return found
+
+
+def _events_of(owner: Mapping[str, Any]) -> list[dict[str, Any]]:
+    for key in EVENTS:
+        given = decode_nested(owner.get(key))
+        if isinstance(given, list):
+            return [each for each in given if isinstance(each, dict)]
+    return []
+
+
+def _pairs(given: Any, depth: int = 0) -> dict[str, Any]:
+    """Pairs of keys and values; anything else gets a key of its own."""
+    found: dict[str, Any] = {}
+    for number, each in enumerate(given if isinstance(given, list) else []):
+        is_pair = isinstance(each, dict) and isinstance(each.get("key"), str)
+        if is_pair:
+            found[each["key"]] = plain(each.get("value"), depth)
+        if not is_pair or each.keys() - {"key", "value", "type"}:
+            found[f"without key {number}"] = each
+    return found
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value without OTLP's types, to a depth that no exporter writes."""
+    if not isinstance(value, dict) or len(value) != 1 or depth > MAX_DEPTH:
         return value
     [(kind, inner)] = value.items()
     if kind == "arrayValue":
         values = object_or_empty(inner).get("values")
-        return [_plain(each) for each in values] if isinstance(values, list) else []
+        return [plain(each, depth + 1) for each in values] if isinstance(values, list) else []
+    if kind == "values" and isinstance(inner, list):
+        return [plain(each, depth + 1) for each in inner]
     if kind == "kvlistValue":
-        return _pairs(object_or_empty(inner), "values")
+        return _pairs(object_or_empty(inner).get("values"), depth + 1)
     return inner if kind in SCALARS else value
 
 
-def _call(span: Mapping[str, Any], attributes: Mapping[str, Any], row: SourceRow) -> ModelCall:
-    system = decode_nested(attributes.get(SYSTEM))
-    output = decode_nested(attributes.get(OUTPUT))
-    sent = _messages(decode_nested(attributes.get(INPUT)), "user")
-    answered = _messages(output, "assistant")
-    reason = _finish_reason(attributes, output)
-    if not sent and not answered:
-        sent, answered, reason = _from_events(span, reason)
-    if system:
-        is_parts = isinstance(system, list)
-        given = [{"role": "system", "parts": system}] if is_parts else str(system)
-        sent = _messages(given, "system") + sent
-    status = object_or_empty(span.get("status"))
-    error: str | None = None
-    if status.get("code") in (2, "STATUS_CODE_ERROR", "ERROR"):
-        error = text_or_none(status.get("message")) or text_or_none(attributes.get("error.type"))
-        error = error or "error"
-    elif not answered:
-        reason = "no answer of the model, expected gen_ai.output.messages or an event gen_ai.choice"
-        raise BadRowError(reason)
-    trace = _first_text(span, "traceId", "trace_id") or "trace"
-    conversation = text_or_none(attributes.get("gen_ai.conversation.id"))
-    start = str(span.get("startTimeUnixNano", span.get("start_time_unix_nano")))
-    has_answers = any(message.role == "assistant" for message in sent)
-    return ModelCall(
-        group=conversation or trace,
-        is_agent=attributes.get("gen_ai.operation.name", "chat") not in CALLS,
-        trace=trace,
-        start=int(start) if start.isdecimal() and len(start) < 30 else 0,
-        input=tuple(sent),
-        output=tuple(answered),
-        is_continuation=conversation is not None and not has_answers,
-        finish_reason=reason,
-        error=error,
-        attributes=attributes,
-        row=row,
+def _error(given: Mapping[str, Any], attributes: Mapping[str, Any]) -> str | None:
+    status = given.get("status")
+    fields = object_or_empty(status)
+    code = next(
+        (
+            each
+            for each in (
+                fields.get("code", fields.get("status_code")),
+                given.get("status_code", given.get("otel_status_code")),
+                given.get("StatusCode", status),
+            )
+            if isinstance(each, str | int)
+        ),
+        None,
     )
+    if code not in FAILED:
+        return None
+    messages = (
+        fields.get("message"),
+        fields.get("description"),
+        given.get("status_message", given.get("otel_status_message", given.get("StatusMessage"))),
+        attributes.get("error.type"),
+    )
+    return next(filter(None, map(text_or_none, messages)), "error")
 
 
-def _messages(given: Any, role: str) -> list[Message]:
-    """Messages of `{"role", "parts"}` or `{"role", "content"}`; a bare text is one of `role`."""
-    if given is None:
-        return []
-    if isinstance(given, str):
-        given = [{"role": role, "content": given}]
-    if not isinstance(given, list):
-        raise BadRowError(f"messages are {given!r:.60}, expected a list of them")
-    return [message for index, each in enumerate(given) for message in _message(each, role, index)]
-
-
-def _message(given: Any, role: str, index: int) -> list[Message]:
-    if not isinstance(given, dict):
-        reason = f"{given!r:.60} is not a message, expected an object with 'role' and 'parts'"
-        raise BadRowError(reason, index)
-    fields = {"role": role, **given}
-    parts = fields.get("parts")
-    if not isinstance(parts, list):
-        return [turn.message for turn in read_message(fields, index)]
-    content, calls, results = _sorted_parts(parts, index)
-    if results and not content and not calls:
-        return results
-    messages = [turn.message for turn in read_message({**fields, "content": content}, index)]
-    if calls:
-        last = messages[-1]
-        if last.role != "assistant":
-            raise BadRowError("tool calls may only stand in an assistant's message", index)
-        messages[-1] = last.model_copy(update={"tool_calls": (*last.tool_calls, *calls)})
-    return results + messages
-
-
-def _sorted_parts(
-    parts: Sequence[Any], index: int
-) -> tuple[list[Any], list[ToolCall], list[Message]]:
-    """The parts that are content, the calls and the results."""
-    content: list[Any] = []
-    calls: list[ToolCall] = []
-    results: list[Message] = []
-    for part in parts:
-        match object_or_empty(part).get("type"):
-            case "text" | "reasoning" as kind:
-                said = part.get("content")
-                shown_as = "text" if kind == "text" else "thinking"
-                content.append({"type": shown_as, "text": said, "thinking": said})
-            case "tool_call":
-                calls.append(read_tool_call(call_fields(part, "id", "name"), index))
-            case "tool_call_response":
-                results.append(_result(part, index))
-            case "blob" | "uri" | "file" as kind:
-                content.append({"type": text_or_none(part.get("modality")) or kind})
-            case _:
-                content.append(part)
-    return content, calls, results
-
-
-def _result(part: Mapping[str, Any], index: int) -> Message:
-    given = (part.get(key) for key in ("response", "result", "content"))
-    content = next((each for each in given if each is not None), None)
-    if isinstance(content, bool | int | float):
-        content = str(content)
-    return read_one_message("tool", content, index, tool_call_id=part.get("id"))
-
-
-def _from_events(
-    span: Mapping[str, Any], reason: str | None
-) -> tuple[list[Message], list[Message], str | None]:
-    """The older form: an event for each message, and one for each choice."""
-    sent: list[Message] = []
-    answered: list[Message] = []
-    for index, event in enumerate(objects_of(span, "events")):
-        fields = {
-            key: decode_nested(value) if key in ("tool_calls", "message") else value
-            for key, value in _attributes(event).items()
-        }
-        role = EVENT_ROLES.get(str(event.get("name")))
-        if role is not None:
-            if role == "tool":
-                fields.setdefault("tool_call_id", fields.get("id"))
-            sent += _message({**fields, "role": role}, role, index)
-        elif event.get("name") == CHOICE and not answered:
-            # Later choices were not taken.
-            message = fields.get("message", fields.get("content"))
-            if isinstance(message, dict):
-                message = [message]
-            answered = _messages(message or [{**fields, "role": "assistant"}], "assistant")
-            reason = text_or_none(fields.get("finish_reason")) or reason
-    return sent, answered, reason
-
-
-def _finish_reason(attributes: Mapping[str, Any], output: Any) -> str | None:
-    reasons = decode_nested(attributes.get("gen_ai.response.finish_reasons"))
-    if isinstance(reasons, list) and reasons:
-        return text_or_none(reasons[0])
-    last = output[-1] if isinstance(output, list) and output else None
-    return text_or_none(object_or_empty(last).get("finish_reason"))
+def _first(owner: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next(
+        (
+            owner[key]
+            for key in keys
+            if isinstance(owner.get(key), str | int | float) and owner[key] != ""
+        ),
+        None,
+    )

@@ -27,6 +27,7 @@ from atlas.trajectories.formats.containers import (
 from atlas.trajectories.formats.decoding import canonical_bytes, decode, finish
 from atlas.trajectories.formats.item_types import is_item
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
+from atlas.trajectories.formats.langchain_messages import is_written
 from atlas.trajectories.formats.parquet import read_parquet
 from atlas.trajectories.formats.rows import SourceRow, printable
 
@@ -110,7 +111,7 @@ def is_message(value: Any) -> bool:
     """Whether a decoded value looks like one message or item of some dialect."""
     return is_item(value) or (
         isinstance(value, dict)
-        and ("role" in value or "from" in value)
+        and ("role" in value or "from" in value or is_written(value))
         and "messages" not in value
         and "conversations" not in value
     )
