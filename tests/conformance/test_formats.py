@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
 from atlas.store.record_files import read_records, write_records
-from atlas.trajectories.formats.base import FORMATS
+from atlas.trajectories.formats.base import FORMATS, formats_of
 from tests.extending_rows import FORMAT_EXAMPLES, write_examples
 from tests.format_examples import chats, codex
 from tests.format_examples.claude_code import claude_code_file
@@ -460,7 +460,7 @@ def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
 
 def test_every_example_is_of_exactly_one_format() -> None:
     for name, example in EXAMPLES.items():
-        assert [other for other in FORMATS if matches(other, example(GOOD, 1))] == [name]
+        assert formats_of(example(GOOD, 1)) == [name]
 
 
 @given(rows=st.lists(EXCHANGES, min_size=1, max_size=3))

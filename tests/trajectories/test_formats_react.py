@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS
+from atlas.trajectories.formats.base import formats_of
 from atlas.trajectories.formats.react import _said
 from tests.source_files import matches, read_file
 
@@ -37,7 +37,7 @@ def read_good(tmp_path: Path, value: Any) -> Trajectory:
     ],
 )
 def test_each_thought_with_its_action_is_a_step(tmp_path: Path, row: Any) -> None:
-    assert [name for name in FORMATS if matches(name, row)] == ["react"]
+    assert formats_of(row) == ["react"]
     trajectory = read_good(tmp_path, row)
     assert [
         ([message.content for message in step.observation], step.response.content, step.action)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.base import formats_of
 from tests.format_examples.selection_table import selection_row
-from tests.source_files import detect_format, matches, read_file
+from tests.source_files import detect_format, read_file
 
 ROW = selection_row([("go", "a"), ("on", "b"), ("ok", "c")], 7)
 
@@ -51,8 +52,8 @@ def test_it_is_told_from_a_chat(tmp_path: Path) -> None:
     path = tmp_path / "file.jsonl"
     path.write_text(json.dumps(ROW))
     assert detect_format(path) == "selection_table"
-    assert not matches("openai", ROW)
-    assert matches("openai", {"messages": ROW["messages"]})
+    assert formats_of(ROW) == ["selection_table"]
+    assert formats_of({"messages": ROW["messages"]}) == ["openai"]
 
 
 @pytest.mark.parametrize(

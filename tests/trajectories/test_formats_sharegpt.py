@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS
-from tests.source_files import matches, read_file
+from atlas.trajectories.formats.base import formats_of
+from tests.source_files import read_file
 
 HUMAN = {"from": "human", "value": "Go."}
 AGENT = {"from": "gpt", "value": "Action: go"}
@@ -127,9 +127,7 @@ def test_a_canned_acknowledgement_is_prompt(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_is_of_one_format(turns: list[Any], name: str) -> None:
-    assert [
-        known for known in FORMATS if matches(known, {"conversations": turns, "item_id": "x_1"})
-    ] == [name]
+    assert formats_of({"conversations": turns, "item_id": "x_1"}) == [name]
 
 
 @pytest.mark.parametrize(

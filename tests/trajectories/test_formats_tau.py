@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS
-from tests.source_files import detect_format, matches, read_file
+from atlas.trajectories.formats.base import formats_of
+from tests.source_files import detect_format, read_file
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 real_data = pytest.mark.skipif(
@@ -181,7 +181,7 @@ def test_a_document_of_tau2_holds_a_trajectory_for_each_simulation(tmp_path: Pat
     document = results(
         simulation(), {"task_id": "x", "messages": []}, simulation(id="s-2", trial=3), 7
     )
-    assert [name for name in FORMATS if matches(name, document)] == ["tau"]
+    assert formats_of(document) == ["tau"]
     first, bad, second, worse = read(tmp_path, document)
     assert isinstance(first, Trajectory)
     assert isinstance(second, Trajectory)
@@ -262,7 +262,7 @@ def test_how_a_simulation_was_ended_comes_before_its_reward(
 
 def test_a_simulation_may_be_a_file_of_its_own(tmp_path: Path) -> None:
     value = simulation(policy="Be kind.")
-    assert [name for name in FORMATS if matches(name, value)] == ["tau"]
+    assert formats_of(value) == ["tau"]
     trajectory = read_good(tmp_path, value)
     assert (trajectory.task.id, len(trajectory.steps), trajectory.prompt[0].content) == (
         "[mobile]slow",
@@ -326,7 +326,7 @@ def test_the_rule_of_success_is_stored(tmp_path: Path) -> None:
 def test_results_without_messages_are_known_and_say_what_is_missing(
     value: Any, reason: str, tmp_path: Path
 ) -> None:
-    assert [name for name in FORMATS if matches(name, value)] == ["tau"]
+    assert formats_of(value) == ["tau"]
     [problem] = read(tmp_path, value)
     assert isinstance(problem, Problem)
     assert reason in problem.reason

@@ -9,11 +9,12 @@ import pytest
 from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import base
+from atlas.trajectories.formats.base import formats_of
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.format_examples.rl import call_text, trace_row
-from tests.source_files import detect_format, matches, read_file
+from tests.source_files import detect_format, read_file
 
 CASES = Path(__file__).resolve().parents[2] / "../shared/data/import_cases"
 import_cases = pytest.mark.skipif(
@@ -315,8 +316,8 @@ def test_an_episode_and_a_trace_are_told_from_content() -> None:
     whole = trace_row([("a", "b")], 1)
     episode_of_0_3 = {key: value for key, value in whole.items() if key != "task"}
     for row in (whole, episode_of_0_3, whole["traces"][0]):
-        assert [name for name in base.FORMATS if matches(name, row)] == ["verifiers"]
-    assert not matches("openai", rollout())
+        assert formats_of(row) == ["verifiers"]
+    assert formats_of(rollout()) == ["verifiers"]
 
 
 def test_an_episode_without_answers_is_a_problem_that_says_why(tmp_path: Path) -> None:

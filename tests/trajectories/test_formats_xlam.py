@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.base import FORMATS
-from tests.source_files import matches, read_file
+from atlas.trajectories.formats.base import formats_of
+from tests.source_files import read_file
 
 CALL = {"name": "weather", "arguments": {"city": "Oslo"}}
 TOOL = {"name": "weather", "description": "d", "parameters": {"city": {"type": "str"}}}
@@ -24,7 +24,7 @@ def read_one(tmp_path: Path, row: Any) -> Trajectory | Problem:
 @pytest.mark.parametrize("write", [json.dumps, lambda value: value])
 def test_the_answers_are_the_calls_of_one_step(tmp_path: Path, write: Any) -> None:
     row = {"id": 0, "query": "How is Oslo?", "answers": write([CALL, CALL]), "tools": write([TOOL])}
-    assert [name for name in FORMATS if matches(name, row)] == ["xlam"]
+    assert formats_of(row) == ["xlam"]
     trajectory = read_one(tmp_path, row)
     assert isinstance(trajectory, Trajectory)
     [step] = trajectory.steps

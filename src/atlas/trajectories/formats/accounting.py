@@ -194,7 +194,8 @@ class Carried:
 
     def has_value(self, value: Any, is_content: bool) -> bool:
         """Whether a number or boolean was carried over."""
-        if value in self._values:
+        # True equals 1, but is another value.
+        if (type(value), value) in self._values:
             return True
         return is_content and any(map(self._is_within, {json.dumps(value), str(value)}))
 
@@ -210,16 +211,32 @@ class Carried:
         Sources and trajectories have the same order, so the search goes on from the last place.
         """
         whole = self._joined()
-        place = whole.find(text, self._place)
-        self._num_scanned += (len(whole) if place < 0 else place) - self._place
+        place = self._find(text, self._place, len(whole))
         if place < 0 and self._place:
-            place = whole.find(text, 0, self._place + len(text))
-            self._num_scanned += self._place if place < 0 else place
-        if self._num_scanned > MAX_SCANNED:
-            raise BadRowError("it takes too long to find out whether all of it was read")
+            place = self._find(text, 0, self._place + len(text))
         if place >= 0:
             self._place = place
         return place >= 0
+
+    def _find(self, text: str, start: int, end: int) -> int:
+        """The place of a text in what was carried over, or -1. It begins and ends with words."""
+        whole = self._joined()
+        begins, ends = text[:1].isalnum(), text[-1:].isalnum()
+        while (place := whole.find(text, start, end)) >= 0:
+            self._scan(place - start)
+            after = place + len(text)
+            if not (begins and whole[place - 1 : place].isalnum()) and not (
+                ends and whole[after : after + 1].isalnum()
+            ):
+                return place
+            start = place + 1
+        self._scan(end - start)
+        return -1
+
+    def _scan(self, number: int) -> None:
+        self._num_scanned += number
+        if self._num_scanned > MAX_SCANNED:
+            raise BadRowError("it takes too long to find out whether all of it was read")
 
     def _joined(self) -> str:
         if self._whole is None:
@@ -393,7 +410,7 @@ def _add_leaves(value: Any, texts: dict[str, None], values: set[Any]) -> None:
         elif isinstance(value, str):
             texts[value] = None
         elif value is not None:
-            values.add(value)
+            values.add((type(value), value))
 
 
 def _spellings(text: str) -> Collection[str]:

@@ -52,6 +52,8 @@ FORMATS: dict[str, str] = {
     "langfuse": "atlas.trajectories.formats.langfuse:LangfuseFormat",
     "langchain": "atlas.trajectories.formats.langchain:LangChainFormat",
 }
+# Chats that many programs write: a row that another format recognizes too is of that format.
+GENERAL_FORMATS = ("openai", "sharegpt")
 # Exceptions that concern one row only.
 _OF_A_ROW = (BadRowError, RecursionError, ValidationError)
 FORMAT = Kind(
@@ -153,7 +155,7 @@ def detect_format(source: SourceFile) -> str:
         else:
             first = first or row
             num_decoded += 1
-            if names := [name for name, format_ in formats.items() if format_.matches(row.value)]:
+            if names := formats_of(row.value):
                 return _only(names, row.where)
         if num_decoded == ROWS_TO_DETECT_FROM or number == ROWS_TO_LOOK_AT:
             break
@@ -168,6 +170,12 @@ def detect_format(source: SourceFile) -> str:
     if unreadable is not None:
         raise DataError(f"{unreadable.where}: {unreadable.reason}")
     raise DataError(f"{source.name}: the file is empty, expected rows of JSON")
+
+
+def formats_of(row: Any) -> list[str]:
+    """The formats of the table that recognize a row; a general one only if no other does."""
+    names = [name for name, format_ in _known_formats().items() if format_.matches(row)]
+    return [name for name in names if name not in GENERAL_FORMATS] or names
 
 
 def describe(value: Any) -> str:

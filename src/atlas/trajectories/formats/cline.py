@@ -14,7 +14,6 @@ from typing import Any
 from atlas.records import Message, Outcome, Task
 from atlas.trajectories.formats.agent_logs import build_trajectory
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conventions import is_cline
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, read_message
@@ -241,3 +240,14 @@ def _details_texts(value: Any) -> list[str]:
 def _step_at(turns: Sequence[Turn], start: int, place: int) -> int:
     roles = [turn.message.role for turn in turns]
     return min(roles[start:place].count("assistant"), roles[start:].count("assistant") - 1)
+
+
+def is_cline(row: Any) -> bool:
+    """Whether a row is a chat of Cline or Roo Code."""
+    if isinstance(row, dict):
+        return {"agent", "sessionId", "updated_at"} <= row.keys() and isinstance(
+            row.get("messages"), list
+        )
+    return isinstance(row, list) and any(
+        isinstance(one, dict) and {"role", "ts"} <= one.keys() for one in row[:2]
+    )

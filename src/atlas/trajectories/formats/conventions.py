@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.records import Outcome, OutcomeStatus, Task
-from atlas.trajectories.formats.calls import decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
 # Begins the line of a user's own tool call, which the agent sees as text.
@@ -205,74 +204,6 @@ def details_of_row(row: Mapping[str, Any], used: Collection[str]) -> dict[str, A
         for key, value in row.items()
         if key not in used and (type(value) in (bool, str) or is_number(value))
     }
-
-
-def is_simulation(row: Any) -> bool:
-    """Whether a row is one simulation of tau2-bench, which looks like a chat in OpenAI's form."""
-    return (
-        isinstance(row, dict)
-        and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
-    )
-
-
-# A result of verifiers has one of these, or what its first versions wrote.
-_OF_VERIFIERS = ("example_id", "generation_ms", "is_completed", "stop_condition")
-_OF_FIRST_VERIFIERS = frozenset(("id", "task", "completion"))
-
-
-def is_verifiers(row: Any) -> bool:
-    """Whether a row is a result of verifiers, which looks like a chat in OpenAI's form."""
-    if not isinstance(row, dict) or not {"prompt", "reward"} <= row.keys():
-        return False
-    known = any(key in row for key in _OF_VERIFIERS) or row.keys() >= _OF_FIRST_VERIFIERS
-    return known and "messages" not in row and isinstance(row["prompt"], str | list)
-
-
-def is_mini_swe_agent(row: Any) -> bool:
-    """Whether a row is a run of mini-SWE-agent, which looks like a chat in OpenAI's form."""
-    if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
-        return False
-    written, info = row.get("trajectory_format"), row.get("info")
-    return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (
-        isinstance(info, dict) and "mini_version" in info
-    )
-
-
-def is_swe_agent_chat(row: Any) -> bool:
-    """Whether a row holds a history of SWE-agent under `messages`, as SWE-smith publishes them."""
-    messages = decode_nested(row.get("messages")) if isinstance(row, dict) else None
-    first = messages[0] if isinstance(messages, list) and messages else None
-    return isinstance(first, dict) and "role" in first and "message_type" in first
-
-
-def is_prompted_completion(row: Any) -> bool:
-    """Whether a row is a completion log of OpenHands whose model called tools in text."""
-    return (
-        isinstance(row, dict)
-        and isinstance(row.get("messages"), list)
-        and "response" in row
-        and ("raw_response" in row or "fncall_messages" in row)
-    )
-
-
-def is_cline(row: Any) -> bool:
-    """Whether a row is a chat of Cline or Roo Code, which looks like a chat in OpenAI's form."""
-    if isinstance(row, dict):
-        return {"agent", "sessionId", "updated_at"} <= row.keys() and isinstance(
-            row.get("messages"), list
-        )
-    return isinstance(row, list) and any(
-        isinstance(one, dict) and {"role", "ts"} <= one.keys() for one in row[:2]
-    )
-
-
-def is_selection_row(row: Any) -> bool:
-    """Whether a row is one of the dialect `parquet`, which looks like a chat in OpenAI's form."""
-    return (
-        isinstance(row, dict)
-        and isinstance(row.get("messages"), list)
-        and all(isinstance(row.get(name), list) for name in SELECTION_COLUMNS)
-    )
 
 
 def is_number(value: Any) -> bool:

@@ -24,20 +24,7 @@ from atlas.trajectories.formats.chats import (
     chat_trajectory,
     read_chat,
 )
-from atlas.trajectories.formats.conventions import (
-    is_cline,
-    is_mini_swe_agent,
-    is_prompted_completion,
-    is_selection_row,
-    is_simulation,
-    is_swe_agent_chat,
-    is_verifiers,
-)
 from atlas.trajectories.formats.conversations import with_default_flags
-from atlas.trajectories.formats.gemini_contents import is_contents
-from atlas.trajectories.formats.goose_parts import is_goose_message
-from atlas.trajectories.formats.item_types import holds_items
-from atlas.trajectories.formats.langchain import is_langchain
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, read_turns
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.formats.training_flags import TOKENS_ONLY, is_token_row
@@ -62,21 +49,7 @@ class OpenAIFormat(RowFormat):
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)
-        is_chat = bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
-        others = (
-            is_simulation,
-            is_mini_swe_agent,
-            is_swe_agent_chat,
-            is_prompted_completion,
-            is_verifiers,
-            is_cline,
-            is_selection_row,
-            is_langchain,
-        )
-        is_other = (
-            holds_items(messages) or is_contents(messages) or any(map(is_goose_message, messages))
-        )
-        return is_chat and not is_other and not any(claims(row) for claims in others)
+        return bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         messages = _messages_of(row.value)

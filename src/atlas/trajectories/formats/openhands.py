@@ -18,7 +18,6 @@ from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_text
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
-    is_prompted_completion,
     outcome_of_row,
     task_of_row,
 )
@@ -295,3 +294,13 @@ def _num_prompt(entries: Sequence[Entry]) -> int:
         if entry.message is None or entry.message.role != "system":
             return index
     return len(entries)
+
+
+def is_prompted_completion(row: Any) -> bool:
+    """Whether a row is a completion log of OpenHands whose model called tools in text."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("messages"), list)
+        and "response" in row
+        and ("raw_response" in row or "fncall_messages" in row)
+    )

@@ -22,7 +22,6 @@ from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
     details_of_row,
     is_number,
-    is_selection_row,
 )
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools
 from atlas.trajectories.formats.fields import text_or_none
@@ -127,4 +126,13 @@ def _outcome(fields: Mapping[str, Any]) -> Outcome:
         status=status,
         score=None if score is None else float(score),
         reason="as in the trajectory that was exported",
+    )
+
+
+def is_selection_row(row: Any) -> bool:
+    """Whether a row is one of the dialect `parquet`."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("messages"), list)
+        and all(isinstance(row.get(name), list) for name in SELECTION_COLUMNS)
     )

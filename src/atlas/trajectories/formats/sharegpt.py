@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.records import Trajectory
-from atlas.trajectories.formats.agenttraj import is_agenttraj
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.calls import decode_nested
 from atlas.trajectories.formats.chats import CHAT_KEYS, CHAT_METADATA, ChatForm, read_chat
@@ -30,12 +29,7 @@ class ShareGPTFormat(RowFormat):
 
     def matches(self, row: Any) -> bool:
         turns = _turns_of(row)
-        return (
-            bool(turns)
-            and isinstance(turns[0], dict)
-            and {"from", "value"} <= turns[0].keys()
-            and not is_agenttraj(row)
-        )
+        return bool(turns) and isinstance(turns[0], dict) and {"from", "value"} <= turns[0].keys()
 
     def convert(self, row: SourceRow) -> Trajectory | TrajectoryLine | Reading:
         turns = _turns_of(row.value)

@@ -19,8 +19,6 @@ from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
-    is_mini_swe_agent,
-    is_swe_agent_chat,
     outcome_of_row,
 )
 from atlas.trajectories.formats.conversations import read_tools
@@ -292,3 +290,20 @@ def _task_id(document: Mapping[str, Any], file: str) -> str:
             return next(iter(ids.values()))
     name = PurePath(file).name
     return name.split(".traj")[0] or name
+
+
+def is_mini_swe_agent(row: Any) -> bool:
+    """Whether a row is a run of mini-SWE-agent."""
+    if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
+        return False
+    written, info = row.get("trajectory_format"), row.get("info")
+    return (isinstance(written, str) and written.startswith("mini-swe-agent")) or (
+        isinstance(info, dict) and "mini_version" in info
+    )
+
+
+def is_swe_agent_chat(row: Any) -> bool:
+    """Whether a row holds a history of SWE-agent under `messages`, as SWE-smith publishes them."""
+    messages = decode_nested(row.get("messages")) if isinstance(row, dict) else None
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and "role" in first and "message_type" in first

@@ -22,7 +22,6 @@ from atlas.trajectories.formats.conventions import (
     details_of_row,
     is_id,
     is_number,
-    is_simulation,
 )
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.convert_rows import convert_rows
@@ -55,6 +54,8 @@ _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 # What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
 # `raw_data` repeats a message of the agent; the reasoning in it is read.
 METADATA = (
+    "info.task",
+    "trial",
     "info.reward_info",
     "info.source",
     "info.user_cost",
@@ -329,3 +330,14 @@ def _is_greeting(message: Any) -> bool:
     fields = object_or_empty(message)
     is_models = any(fields.get(key) for key in ("tool_calls", "raw_data", "usage", "cost"))
     return fields.get("role") == "assistant" and not is_models
+
+
+def is_simulation(row: Any) -> bool:
+    """Whether a row is one simulation of tau2-bench."""
+    return (
+        isinstance(row, dict)
+        and {"task_id", "messages", "termination_reason", "reward_info"} <= row.keys()
+    )
+
+
+# A result of verifiers has one of these, or what its first versions wrote.

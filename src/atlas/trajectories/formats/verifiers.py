@@ -26,7 +26,6 @@ from atlas.trajectories.formats.conventions import (
     details_of_row,
     is_id,
     is_number,
-    is_verifiers,
     outcome_of_reward,
 )
 from atlas.trajectories.formats.conversations import read_tools
@@ -42,6 +41,8 @@ TRACE_THRESHOLD = 1.0
 TOOLS_KEYS = ("tool_defs", "oai_tools")
 # They become a part of the trajectory, or are copies of what does.
 USED = ("prompt", "completion", "reward", "trajectory", "info", "task", *TOOLS_KEYS)
+_OF_VERIFIERS = ("example_id", "generation_ms", "is_completed", "stop_condition")
+_OF_FIRST_VERIFIERS = frozenset(("id", "task", "completion"))
 
 
 class VerifiersConfig(Config):
@@ -255,3 +256,11 @@ def _task(fields: Mapping[str, Any], info: Mapping[str, Any], digest: str) -> Ta
         id=f"{environment}-{id_}" if environment and number is not None else id_,
         environment=environment or UNKNOWN_ENVIRONMENT,
     )
+
+
+def is_verifiers(row: Any) -> bool:
+    """Whether a row is a result of verifiers."""
+    if not isinstance(row, dict) or not {"prompt", "reward"} <= row.keys():
+        return False
+    known = any(key in row for key in _OF_VERIFIERS) or row.keys() >= _OF_FIRST_VERIFIERS
+    return known and "messages" not in row and isinstance(row["prompt"], str | list)
