@@ -115,7 +115,7 @@ class Converting(Base):
     def read(self, row: Any) -> Any:
         raise ValueError
 
-    def losses(self, trajectory: Any) -> tuple[str, ...]:
+    def losses(self, trajectory: Any, selection: Any) -> tuple[str, ...]:
         break_in("losses")
         return ()
 
