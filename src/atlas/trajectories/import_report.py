@@ -106,7 +106,7 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
         f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     )
     formats = ", ".join(
-        f"{name} {count:,}" if num_files > 1 else name
+        f"{'not recognized' if name == 'none' else name} {count:,}" if num_files > 1 else name
         for name, count in sorted(summary["formats"].items(), key=lambda item: -item[1])
     )
     statuses = describe_shares(summary["outcomes"])
