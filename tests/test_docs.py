@@ -16,6 +16,7 @@ import pytest
 from typer.main import get_command
 
 import atlas
+from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
@@ -35,6 +36,7 @@ CONFIGS = {
     "collect": (atlas.CollectConfig, {"--env": "environment"}),
     "select": (atlas.SelectConfig, {"--selector": "selector"}),
     "select-train": (atlas.SelectTrainConfig, {}),
+    "audit": (AuditConfig, {"--as": "trainer"}),
     "train": (atlas.TrainConfig, {"--model": "model"}),
     "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
 }
