@@ -16,9 +16,11 @@ import pytest
 from typer.main import get_command
 
 import atlas
+from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
+from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,7 @@ CONFIGS = {
     "collect": (atlas.CollectConfig, {"--env": "environment"}),
     "select": (atlas.SelectConfig, {"--selector": "selector"}),
     "select-train": (atlas.SelectTrainConfig, {}),
+    "audit": (AuditConfig, {"--as": "trainer"}),
     "train": (atlas.TrainConfig, {"--model": "model"}),
     "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
 }
@@ -149,6 +152,42 @@ def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: 
 def test_every_link_to_a_file_of_the_project_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_to_a_heading_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(
+        r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")
+    ):
+        other = page.parent / target if target else page
+        assert anchor in anchors_of(other), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_format_of_import_has_a_row_and_a_heading() -> None:
+    table = (ROOT / "docs" / "commands" / "import.md").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"^\| `(\w+)` \|", table.partition("## Formats")[2].partition("## Options")[0], re.MULTILINE
+    )
+    assert sorted(listed) == sorted(FORMATS)
+    page = ROOT / "docs" / "import-formats.md"
+    assert set(FORMATS) <= anchors_of(page)
+    contents = page.read_text(encoding="utf-8").partition("## ")[0]
+    assert set(FORMATS) == set(re.findall(r"\[`(\w+)`\]\(#", contents))
+
+
+def test_the_number_of_formats_in_the_docs_is_that_of_the_table() -> None:
+    for name in ("commands/import.md", "quickstart.md", "plain-version.md"):
+        text = " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
+        assert re.findall(r"\b(\d+) formats", text) == [str(len(FORMATS))], name
 
 
 def paragraphs_of(page: Path) -> Iterator[str]:

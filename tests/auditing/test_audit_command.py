@@ -60,7 +60,24 @@ def test_findings_have_the_status_1_unless_fail_on_leaves_them_out(
     assert "observations" in done.stdout
     assert "⟦" in done.stdout
     assert "\x1b" not in done.stdout
+    assert "result:    exit status 1 for findings of " in done.stdout
     assert atlas_audit(*given, "fail_on=[unreadable]").returncode == 0
+
+
+def test_a_bad_row_with_a_long_prompt_shows_what_is_supervised(
+    tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    row = golden_row("axolotl")
+    assert isinstance(row, dict)
+    long = {"role": "user", "content": "look around " * 2000}
+    messages = [long, {"role": "assistant", "content": "Well.", "train": False}, *row["messages"]]
+    file = write(tmp_path / "a.jsonl", [{"messages": messages}])
+    given = ("--as", "axolotl", "--tokenizer", str(tokenizer_folder), "train_on_eos=none")
+    done = atlas_audit(file, *given)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "⟦" in done.stdout
+    assert " tokens without loss …" in done.stdout
+    assert len(done.stdout) < 12_000
 
 
 @pytest.mark.parametrize(

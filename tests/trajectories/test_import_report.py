@@ -60,3 +60,25 @@ def test_many_tasks_are_counted_together(tmp_path: Path) -> None:
     assert "(8 more)" in printed(
         tmp_path, *(row(number % 3, name=f"env{number}") for number in range(20))
     )
+
+
+def test_a_share_of_some_trajectories_says_of_how_many(tmp_path: Path) -> None:
+    text = printed(tmp_path, row(0, success=True), row(1), row(2))
+    assert "babyai 3 2.0 100.0 % of 1" in [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_remarks_and_paths_stay_tables_on_80_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    key = "a_field_with_a_long_name_" * 4
+    texts = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]
+    path.write_text(json.dumps({"messages": texts * 2, key: {"b": "c"}}) + "\n{}")
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    manifest = import_trajectories(ImportConfig(paths=(str(path),)), tmp_path / "out")
+    print_import(manifest, tmp_path / "out", console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "times  kept, but odd (places: notes.jsonl)" in [line.rstrip() for line in lines]
+    assert "    2  empty response" in [line.rstrip() for line in lines]
+    assert "rows  path that was not read (places: notes.jsonl)" in [line.rstrip() for line in lines]
+    tables = [line for line in lines if not line.startswith(("in:", "out:", "left out:"))]
+    assert all(len(line) <= 80 for line in tables)

@@ -153,7 +153,7 @@ def test_a_file_without_trajectories_among_others_is_a_problem(tmp_path: Path) -
     reasons = {problem.where: problem.reason for problem in problems_in(tmp_path / "out")}
     assert "is empty" in reasons["empty.json"]
     assert (
-        "an object with the keys text; no format reads that. Known: agenttraj, "
+        "an object with the keys text; no format reads that. Name one with --format, "
         in reasons["other.json"]
     )
 
@@ -442,7 +442,7 @@ def test_the_summary_counts_steps_characters_and_successes(tmp_path: Path) -> No
     assert spread["histogram"] == [[start, start + 1, 2] for start in range(1, 20, 2)]
     assert summary["characters"] == {"assistant": 630, "user": 630}
     assert summary["groups"] == {
-        "babyai": {"trajectories": 20, "mean_steps": 10.5, "success_rate": 0.15}
+        "babyai": {"trajectories": 20, "mean_steps": 10.5, "judged": 20, "success_rate": 0.15}
     }
 
 

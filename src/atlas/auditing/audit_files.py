@@ -45,7 +45,8 @@ class AuditConfig(Config):
     """What to audit, as which trainer, and what makes the exit status 1."""
 
     trainer: Annotated[Choice, TRAINER] = Field(
-        description="the trainer (--as): one listed below, or your own as package.module:Trainer"
+        description="the trainer (--as NAME): one that `atlas settings audit` lists, or your own "
+        "as package.module:Trainer"
     )
     paths: Annotated[tuple[str, ...], BY_CONTENT] = Field(
         default=(), description="files, folders or patterns to audit; with --as atlas, a run folder"

@@ -54,7 +54,10 @@ def print_audit(console: Console, audit: Audit, execution: Execution | None = No
     if not found:
         line("found:     nothing")
     failed = audit.failed_on
-    line(f"result:    {'findings of ' + ', '.join(failed) if failed else 'clean'}")
+    if failed:
+        line(f"result:    exit status 1 for findings of {', '.join(failed)} (see fail_on)")
+    else:
+        line("result:    clean")
 
 
 def write_audit(path: Path, audit: Audit, execution: Execution | None = None) -> None:
@@ -165,6 +168,8 @@ def _print_row(console: Console, audit: Audit, row: ShownRow) -> None:
     console.print()
     title = f"{row.where}: {', '.join(row.findings)}; supervised between ⟦ and ⟧:"
     print_text(console, visible(title), "bold")
+    if row.num_before:
+        print_text(console, f"{row.num_before:,} tokens without loss …", "dim")
     console.print(_text(audit, row), soft_wrap=True)
-    if (left := row.num_tokens - len(row.token_ids)) > 0:
+    if (left := row.num_tokens - row.num_before - len(row.token_ids)) > 0:
         print_text(console, f"… {left:,} more tokens", "dim")

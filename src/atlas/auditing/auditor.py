@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from atlas.auditing.findings import FINDINGS, Finding, find_in_flags, find_in_tokens
 from atlas.auditing.rows import (
     BadTrainingRowError,
@@ -12,7 +15,14 @@ from atlas.auditing.rows import (
     read_training_row,
 )
 from atlas.auditing.supervision import Supervision
-from atlas.auditing.tally import NUM_SHOWN_TOKENS, Example, Order, ShownRow, Tally
+from atlas.auditing.tally import (
+    NUM_BEFORE_SUPERVISED,
+    NUM_SHOWN_TOKENS,
+    Example,
+    Order,
+    ShownRow,
+    Tally,
+)
 from atlas.auditing.trainers.atlas_runs import AtlasTrainer
 from atlas.auditing.trainers.base import Trainer
 from atlas.records import Problem, Selection, Trajectory
@@ -110,14 +120,23 @@ class Auditor:
             ids, mask = row.token_ids[row.kept], row.supervised[row.kept]
             if not len(ids):
                 ids, mask = row.token_ids, row.mask
+            start = _first_shown(mask)
+            end = start + NUM_SHOWN_TOKENS
             tally.show(
                 ShownRow(
                     (len(bad), sum(one.count for one in bad)),
                     order,
                     where,
                     tuple(dict.fromkeys(one.name for one in bad)),
-                    tuple(ids[:NUM_SHOWN_TOKENS].tolist()),
-                    tuple(mask[:NUM_SHOWN_TOKENS].tolist()),
+                    tuple(ids[start:end].tolist()),
+                    tuple(mask[start:end].tolist()),
+                    start,
                     len(ids),
                 )
             )
+
+
+def _first_shown(mask: NDArray[np.bool_]) -> int:
+    """The token from which a row is shown: a long prompt would hide what is supervised."""
+    first = int(mask.argmax()) if mask.any() else 0
+    return first - NUM_BEFORE_SUPERVISED if first > NUM_SHOWN_TOKENS // 2 else 0

@@ -13,6 +13,8 @@ from atlas.auditing.supervision import NUM_CODES, Supervision
 NUM_EXAMPLES = 5
 # Tokens of a row that are shown.
 NUM_SHOWN_TOKENS = 1500
+# Those of them that stand before the first supervised one, if that is far from the beginning.
+NUM_BEFORE_SUPERVISED = 200
 # The place of a row: the number of its file, and of the row in it.
 Order = tuple[int, int]
 
@@ -28,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ShownRow:
-    """A row with many findings: its first tokens."""
+    """A row with many findings: its tokens around the first supervised ones."""
 
     score: tuple[int, int]
     order: Order
@@ -36,6 +38,7 @@ class ShownRow:
     findings: tuple[str, ...]
     token_ids: tuple[int, ...]
     mask: tuple[bool, ...]
+    num_before: int
     num_tokens: int
 
 

@@ -32,8 +32,8 @@ IMPORT_HELP = (
     f"atlas import logs/ only=success min_steps=3 where=task~babyai --out RUN. {LISTED}"
 )
 FORMAT_HELP = (
-    "A row of the table of formats, or package.module:Format; by default the content of each file "
-    "decides."
+    "A format (atlas settings import lists them), or package.module:Format; by default the content "
+    "of each file decides."
 )
 
 

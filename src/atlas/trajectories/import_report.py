@@ -9,16 +9,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from atlas.presenting.outcome_shares import describe_shares
 from atlas.store.run_folders import Manifest
-from atlas.terminal.visible_text import print_whole, visible_line
+from atlas.terminal.visible_text import one_line, print_whole, visible_line
 
 ROWS_SHOWN = 12
 BAR_WIDTH = 40
+# Characters of a reason in the closing lines; problems.jsonl has all of it.
+MAX_REASON = 140
 
 
 def print_import(manifest: Manifest, out: Path, console: Console) -> None:
@@ -48,19 +50,23 @@ def _tables(summary: Mapping[str, Any], bar_width: int) -> Iterator[RenderableTy
         yield _bars(spread["histogram"], max(4, bar_width))
     yield _size_table(summary["characters"], summary.get("tokens"))
     if summary["notes"]:
-        notes = _table("kept, but odd", "steps")
-        most_first = sorted(summary["notes"].items(), key=lambda item: -item[1])
-        for remark, count in most_first[:ROWS_SHOWN]:
-            notes.add_row(_plain(remark), f"{count:,}")
-        yield notes
+        yield _text_table("times", "kept, but odd (places: notes.jsonl)", summary["notes"])
     # Imports of earlier versions did not count them.
     if unread := summary.get("unread"):
-        paths = _table("not read: path in a row", "rows")
-        for path, count in list(unread.items())[:ROWS_SHOWN]:
-            paths.add_row(_plain(path), f"{count:,}")
-        if len(unread) > ROWS_SHOWN:
-            paths.add_row(_plain(f"({len(unread) - ROWS_SHOWN} more)"), "")
-        yield paths
+        yield _text_table("rows", "path that was not read (places: notes.jsonl)", unread)
+
+
+def _text_table(number: str, text: str, counts: Mapping[str, int]) -> Group:
+    """Counts with their texts, the most common first; long texts go on in the next line."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(number, justify="right", no_wrap=True)
+    table.add_column(text, overflow="fold")
+    most_first = sorted(counts.items(), key=lambda item: -item[1])
+    for name, count in most_first[:ROWS_SHOWN]:
+        table.add_row(f"{count:,}", _plain(name))
+    if rest := most_first[ROWS_SHOWN:]:
+        table.add_row(f"{sum(count for _, count in rest):,}", f"({len(rest)} more)")
+    return Group(table)
 
 
 def _group_table(groups: Mapping[str, Any]) -> Table:
@@ -68,7 +74,7 @@ def _group_table(groups: Mapping[str, Any]) -> Table:
     most_first = sorted(groups.items(), key=lambda item: (-item[1]["trajectories"], item[0]))
     for name, group in most_first[:ROWS_SHOWN]:
         number, mean_steps = f"{group['trajectories']:,}", f"{group['mean_steps']:.1f}"
-        table.add_row(_plain(name), number, mean_steps, _share(group["success_rate"]))
+        table.add_row(_plain(name), number, mean_steps, _share(group))
     if rest := most_first[ROWS_SHOWN:]:
         number = f"{sum(group['trajectories'] for _, group in rest):,}"
         table.add_row(_plain(f"({len(rest)} more)"), number, "", "")
@@ -100,7 +106,8 @@ def _closing(manifest: Manifest, out: Path) -> dict[str, str]:
         f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     )
     formats = ", ".join(
-        f"{name} {count:,}" if num_files > 1 else name for name, count in summary["formats"].items()
+        f"{'not recognized' if name == 'none' else name} {count:,}" if num_files > 1 else name
+        for name, count in sorted(summary["formats"].items(), key=lambda item: -item[1])
     )
     statuses = describe_shares(summary["outcomes"])
     files = f"{num_files:,} {'file' if num_files == 1 else 'files'}"
@@ -116,17 +123,23 @@ def _left_out(summary: Mapping[str, Any], out: Path) -> str:
     parts = [f"{count:,} by {name}" for name, count in summary["filtered"].items()]
     if summary["problems"]:
         reasons = list(summary["reasons"].items())
-        listed = "; ".join(f"{count:,} × {reason}" for reason, count in reasons[:3]) + (
-            "; …" if len(reasons) > 3 else ""
-        )
+        listed = "; ".join(
+            f"{count:,} × {one_line(reason, MAX_REASON)}" for reason, count in reasons[:3]
+        ) + ("; …" if len(reasons) > 3 else "")
         parts.append(f"{summary['problems']:,} ({listed}), see {out / 'problems.jsonl'}")
     if "limit" in summary:
         parts.append(f"kept {summary['limit']}")
     return "; ".join(parts) or "nothing"
 
 
-def _share(rate: float | None) -> str:
-    return "unknown" if rate is None else f"{100 * rate:.1f} %"
+def _share(group: Mapping[str, Any]) -> str:
+    """The share of successes, and of how many trajectories if not of all."""
+    rate = group["success_rate"]
+    if rate is None:
+        return "unknown"
+    # Imports of earlier versions did not count them.
+    judged = group.get("judged", group["trajectories"])
+    return f"{100 * rate:.1f} %" + ("" if judged == group["trajectories"] else f" of {judged:,}")
 
 
 def _table(first: str, *others: str) -> Table:

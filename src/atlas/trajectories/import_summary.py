@@ -143,6 +143,7 @@ class _GroupCounts:
         return {
             "trajectories": self.num_trajectories,
             "mean_steps": round(self.num_steps / self.num_trajectories, 2),
+            "judged": self.num_judged,
             "success_rate": self.success_rate,
         }
 

@@ -58,9 +58,10 @@ class AxolotlDialect(Dialect):
     """`train` true on critical turns, false on all others."""
 
     notes = """\
-Run with axolotl 0.19.0 (chat_template strategy and the stanza below; text turns). 0.21 needs Python
-3.12 and was not run. `message_field_training` makes a turn's `train` override `roles_to_train`;
-without it every assistant turn is trained. `train_on_eos: turn` trains the end of critical turns
+Run with axolotl 0.19.0 and, on Python 3.12, 0.21.0 (chat_template strategy and the stanza below).
+0.21 reads tool calls only if the template's loop calls a message `message`.
+`message_field_training` makes a turn's `train` override `roles_to_train`; without it every
+assistant turn is trained. `train_on_eos: turn` trains the end of critical turns
 only (`all`: of every turn, observations included). If turns do not end in the tokenizer's eos token
 (Llama 3: <|eot_id|>), name their end in `eot_tokens`, or the model never learns to stop. Sequences
 over `sequence_len` are dropped or cut, wherever the critical steps are. A turn without words and

@@ -164,8 +164,9 @@ def detect_format(source: SourceFile) -> str:
     if first is not None:
         raise DataError(
             f"{first.where} is {describe(first.value)}; no format reads that. "
-            f"Known: {', '.join(sorted(FORMATS))}. "
-            "Name one with --format, or your own as --format package.module:Format."
+            "Name one with --format, or your own as --format package.module:Format "
+            "(docs/extending.md). "
+            f"Known: {', '.join(sorted(FORMATS))}."
         )
     if unreadable is not None:
         raise DataError(f"{unreadable.where}: {unreadable.reason}")
