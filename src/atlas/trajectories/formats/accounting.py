@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
-from atlas.trajectories.formats.calls import decode_nested
+from atlas.trajectories.formats.calls import decode_nested, decode_sequence
 from atlas.trajectories.formats.conventions import USERS_CALL
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
@@ -304,7 +304,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
                 for index, child in reversed([*enumerate(at.value)])
             ]
         elif at.value is not None and not _is_carried(at, carried, rules):
-            nested = decode_nested(at.value) if str(at.value).startswith(("{", "[")) else None
+            nested = _nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
             elif parts := split_thinking(at.value, decode_nested):
@@ -388,6 +388,12 @@ def _expected(name: Any, child: Any, at: _Place) -> str:
     if name in (CONTENT_KEYS if at.expected == "root" else CERTAIN_CONTENT_KEYS):
         return "content"
     return "content" if at.expected == "content" and name not in NEUTRAL_KEYS else "neutral"
+
+
+def _nested(text: str) -> Any:
+    """The value of a JSON text, or those of a text that is several."""
+    value = decode_nested(text)
+    return decode_sequence(text) or None if isinstance(value, str) else value
 
 
 def _is_content(at: _Place) -> bool:
