@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from atlas.records import Message, Problem, Trajectory
 from atlas.trajectories.formats.calls import decode_nested, decode_sequence
 from atlas.trajectories.formats.conventions import USERS_CALL
+from atlas.trajectories.formats.joined_parts import joined_parts
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CALL_KEYS,
@@ -31,7 +32,7 @@ from atlas.trajectories.formats.metadata import (
     RESULT_KEYS,
     SPEAKERS,
 )
-from atlas.trajectories.formats.part_kinds import kind_of, left_out_of, text_of_part
+from atlas.trajectories.formats.part_kinds import left_out_of, text_of_part
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.formats.thinking_tags import split_thinking
 from atlas.trajectories.trajectory_lines import line_of
@@ -202,7 +203,7 @@ class Carried:
         if known is None:
             places = {
                 place
-                for group, text in _joined_parts(parts)
+                for group, text in joined_parts(parts)
                 if self.has_text(text, is_content=True)
                 for place in group
             }
@@ -416,23 +417,6 @@ def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
         # Before the search, which takes long for many short parts.
         return carried.has_joined(at.parts, at.position) or carried.has_text(value, is_content)
     return carried.has_text(value, is_content)
-
-
-def _joined_parts(parts: Sequence[Any]) -> Iterator[tuple[list[int], str]]:
-    """Texts of several parts that may have been read as one, and the places of these parts."""
-    texts = [text_of_part(part) for part in parts]
-    kinds = ["text" if isinstance(part, str) else kind_of(part) for part in parts]
-    for kind in ("text", "reasoning"):
-        # What ends a text: any other part, only a result, or nothing.
-        for ends in ({*kinds} - {kind}, {"result"}, set()):
-            group: list[int] = []
-            for place, each in enumerate([*kinds, None]):
-                if place < len(kinds) and each == kind and texts[place] is not None:
-                    group.append(place)
-                elif place == len(kinds) or each in ends:
-                    if len(group) > 1:
-                        yield group, "".join(texts[index] or "" for index in group)
-                    group = []
 
 
 def _texts_of(message: Message) -> Iterator[str]:

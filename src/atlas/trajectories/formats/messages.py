@@ -226,7 +226,7 @@ def _content(given: Mapping[str, Any], key: str, role: Role) -> Any:
 
 
 def _add_other_text(given: Mapping[str, Any], content: Content) -> None:
-    """The text of an answer that refuses, or that was spoken, if there is no other."""
+    """The text of an answer that refuses, or that was spoken, unless it has another one."""
     said = content.said[0]
     if not said.text and isinstance(given.get("refusal"), str):
         said.text = given["refusal"]
