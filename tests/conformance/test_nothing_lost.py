@@ -24,6 +24,7 @@ from atlas.trajectories.formats.metadata import GENERIC_METADATA
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.conformance.test_formats import EXAMPLES, FILES, GOOD
+from tests.format_examples.rich_chats import RICH
 from tests.source_files import detect_format
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "import_cases"
@@ -46,6 +47,11 @@ def test_every_format_reports_what_it_does_not_read(tmp_path: Path) -> None:
             rows = _values(tmp_path / "example")
         silent += [f"{name}: {fault}" for fault in _silent_losses(name, rows, tmp_path / "x")]
     assert silent == []
+
+
+@pytest.mark.parametrize("name", RICH)
+def test_chats_of_all_kinds_of_parts_lose_nothing_in_silence(name: str, tmp_path: Path) -> None:
+    assert _silent_losses(name, [RICH[name]], tmp_path / "x") == []
 
 
 @pytest.mark.slow

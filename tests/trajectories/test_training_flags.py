@@ -17,6 +17,7 @@ from atlas.trajectories.formats.base import FORMAT
 from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.formats.training_flags import (
+    FLAGS_LEFT_OUT,
     IN_PART,
     NOT_THE_AGENTS,
     read_flag,
@@ -28,6 +29,7 @@ from tests.source_files import detect_format, read_file
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "import_cases" / "wrong"
 USER = {"role": "user", "content": "u"}
 AGENT = {"role": "assistant", "content": "one two"}
+FOUR = [{"role": who, "content": f"text {n}"} for n, who in enumerate(["user", "assistant"] * 2)]
 
 
 def written(tmp_path: Path, row: Any) -> Path:
@@ -218,3 +220,42 @@ def test_masks_of_the_cases_come_back(name: str, expected: list[float]) -> None:
     [found] = read_file(detect_format(path), path)
     assert isinstance(found, Trajectory)
     assert [step.annotation and step.annotation.score for step in found.steps] == expected
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"loss_mask": [0, 1]},
+        {"loss_mask": "[0, 1]"},
+        {"loss_mask": ["0", "1"]},
+        {"trainable": [False, True]},
+        {"masked": ["true", "false"]},
+        {"message_loss_mask": "[0, 0, 0, 1]"},
+        {"message_loss_mask": ["0", "0", "0", "1"]},
+        {"mask_history": "true"},
+    ],
+)
+def test_flags_beside_the_messages_may_be_texts_or_those_of_the_agent(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    assert scores(tmp_path, {"messages": FOUR, **flags}) == [0, 1]
+
+
+def test_flags_on_messages_may_be_texts(tmp_path: Path) -> None:
+    for no, yes in (("0", "1"), ("false", "True"), ("0.0", "1.0")):
+        messages = [FOUR[0], {**FOUR[1], "weight": no}, FOUR[2], {**FOUR[3], "weight": yes}]
+        assert scores(tmp_path, messages) == [0, 1]
+
+
+@pytest.mark.parametrize("flags", [[0, 1, 1], [0.3, 0.2], [1]])
+def test_flags_that_fit_no_messages_are_named(flags: list[float], tmp_path: Path) -> None:
+    row = {"messages": FOUR, "loss": flags}
+    assert (-1, FLAGS_LEFT_OUT) in remarks(tmp_path, row)
+
+
+def test_messages_of_one_generation_are_trained_by_their_share(tmp_path: Path) -> None:
+    thought = {"role": "assistant", "content": "", "reasoning": "rr"}
+    said = {"role": "assistant", "content": "said.."}
+    for first, second, score in ((0, 1, 0.75), (0.5, 0.5, 0.5), (0, 0, 0)):
+        messages = [FOUR[0], {**thought, "weight": first}, {**said, "weight": second}]
+        assert scores(tmp_path, [*messages, *FOUR[2:]])[0] == score

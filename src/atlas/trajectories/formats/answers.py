@@ -41,7 +41,7 @@ def read_answer(
     """
     is_answered = bool(turns) and turns[-1].message.role == "assistant"
     for key in ANSWER_KEYS:
-        messages = _messages_of(decode_nested(row.get(key)), key, keys)
+        messages = _messages_of(_decoded(row.get(key), keys), key, keys)
         if not messages:
             continue
         spelled = ROLE_AND_CONTENT if ROLE_AND_CONTENT[0] in messages[0] else keys
@@ -64,6 +64,20 @@ def with_answer(turns: Sequence[Turn], answer: Sequence[Turn]) -> list[Turn]:
     if len(answer) > len(turns) and shown == [_key(turn.message) for turn in turns]:
         return [*answer]
     return join_generations([*turns, *answer])
+
+
+def _decoded(value: Any, keys: tuple[str, str]) -> Any:
+    """A JSON text of a response or of messages as their value; other texts are the answer."""
+    decoded = decode_nested(value)
+    if not isinstance(value, str) or isinstance(decoded, str):
+        return value
+    first = decoded[0] if isinstance(decoded, list) and decoded else decoded
+    if not isinstance(first, dict):
+        return value
+    is_message = set(keys) <= first.keys() or set(ROLE_AND_CONTENT) <= first.keys()
+    is_response = any(isinstance(first.get(key), list) for key in ("choices", "candidates"))
+    is_choice = isinstance(first.get("message"), dict)
+    return decoded if is_message or is_response or is_choice else value
 
 
 def _messages_of(value: Any, key: str, keys: tuple[str, str]) -> list[Any]:

@@ -61,6 +61,7 @@ OTHER_KEYS = (
     *("output", "result", "results", "error", "errorText"),
 )
 MAX_INNER = 3
+_DECODER = json.JSONDecoder()
 
 
 def read_tool_call(call: Any, index: int) -> ToolCall:
@@ -126,6 +127,23 @@ def decode_nested(value: Any) -> Any:
     return decoded
 
 
+def decode_sequence(text: str) -> list[Any]:
+    """The objects and lists of a text that is nothing but several of them as JSON, else none."""
+    values: list[Any] = []
+    end = 0
+    while rest := text[end:].lstrip():
+        begin = len(text) - len(rest)
+        try:
+            _, end = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return []
+        value = decode_nested(text[begin:end])
+        if not isinstance(value, dict | list):
+            return []
+        values.append(value)
+    return values
+
+
 def _owners(call: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The objects that a call consists of, the innermost first."""
     owners = [call]
@@ -144,8 +162,7 @@ def _values(owners: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterato
 
 def _arguments(owners: Sequence[Mapping[str, Any]], name: str, index: int) -> str:
     """The JSON text of the arguments; texts are kept verbatim."""
-    found = [*_values(owners, ARGUMENTS_KEYS)]
-    value = next(filter(has_content, found), found[0] if found else None)
+    value = _given_arguments([*_values(owners, ARGUMENTS_KEYS)], name, index)
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list):
@@ -168,6 +185,20 @@ def _arguments(owners: Sequence[Mapping[str, Any]], name: str, index: int) -> st
             index,
         )
     return "{}"
+
+
+def _given_arguments(found: Sequence[Any], name: str, index: int) -> Any:
+    """The one of several values that says anything, also as a JSON text."""
+    if len(found) < 2:
+        return found[0] if found else None
+    full = [value for value in found if has_content(decode_nested(value))]
+    if any(decode_nested(value) != decode_nested(full[0]) for value in full[1:]):
+        raise BadRowError(
+            f"tool call {name!r:.60} has several arguments that differ, expected them under one of "
+            f"{', '.join(ARGUMENTS_KEYS)}",
+            index,
+        )
+    return full[0] if full else found[0]
 
 
 def _is_known(key: Any, value: Any) -> bool:

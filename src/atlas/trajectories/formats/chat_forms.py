@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from atlas.trajectories.formats.answers import ANSWER_KEYS, REJECTED_KEYS
-from atlas.trajectories.formats.calls import has_content
+from atlas.trajectories.formats.calls import decode_nested, has_content
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -16,6 +17,7 @@ from atlas.trajectories.formats.conventions import (
 )
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS, read_tools
 from atlas.trajectories.formats.messages import MESSAGE_METADATA
+from atlas.trajectories.formats.part_kinds import kind_of
 from atlas.trajectories.formats.rows import SourceRow
 from atlas.trajectories.formats.training_flags import METADATA as FLAGS
 
@@ -28,6 +30,8 @@ TOOLS_KEYS = (
     "tool_definitions",
     "function_definitions",
     "tools_json",
+    "tool_list",
+    "function_schemas",
     "toolConfig",
 )
 SYSTEM_KEYS = (
@@ -52,6 +56,9 @@ PARTS = frozenset((*ANSWER_KEYS, *REJECTED_KEYS, *TOOLS_KEYS))
 PARTS_OR_SYSTEM = PARTS.union(SYSTEM_KEYS)
 
 
+_MESSAGE = frozenset(("role", "content"))
+
+
 @dataclass(frozen=True, slots=True)
 class ChatForm:
     """The keys of chats in a format.
@@ -71,7 +78,16 @@ class ChatForm:
 
 def system_of(fields: Mapping[str, Any]) -> Any:
     """The system prompt in a field of the row."""
-    return next((fields[key] for key in SYSTEM_KEYS if has_content(fields.get(key))), None)
+    given = next((fields[key] for key in SYSTEM_KEYS if has_content(fields.get(key))), None)
+    if isinstance(given, list):
+        contents = (
+            block["content"] if isinstance(block, dict) and block.keys() == _MESSAGE else block
+            for block in given
+        )
+        return [*chain.from_iterable(x if isinstance(x, list) else [x] for x in contents)]
+    blocks = decode_nested(given)
+    is_blocks = isinstance(blocks, list) and all(kind_of(block) == "text" for block in blocks)
+    return blocks if is_blocks and blocks else given
 
 
 def fields_of_row(row: SourceRow, form: ChatForm, more_used: Sequence[str] = ()) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from atlas.trajectories.formats.conversations import (
 from atlas.trajectories.formats.messages import Turn, read_turns
 from atlas.trajectories.formats.plain_chats import plain_chat
 from atlas.trajectories.formats.rows import Reading, SourceRow
-from atlas.trajectories.formats.training_flags import with_row_flags
+from atlas.trajectories.formats.training_flags import row_flag_remarks, with_row_flags
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Readers of formats need them with chats.
@@ -45,9 +45,14 @@ def read_chat(
     Raises:
         BadRowError: something is not a message, or a field does not hold what its name says.
     """
+    remarks = row_flag_remarks(row.value, messages)
     messages = with_row_flags(row.value, messages)
-    plain = plain_chat(row, messages, form)
-    return plain or chat_trajectory(row, read_turns(messages, form.keys), form)
+    plain = None if remarks else plain_chat(row, messages, form)
+    if plain:
+        return plain
+    made = chat_trajectory(row, read_turns(messages, form.keys), form)
+    reading = made if isinstance(made, Reading) else Reading(made)
+    return reading._replace(remarks=[*reading.remarks, *remarks]) if remarks else made
 
 
 def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory | Reading:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from atlas.records import Message, Role, ToolCall
 from atlas.trajectories.formats.calls import (
     decode_nested,
+    decode_sequence,
     has_content,
     is_named_call,
     read_id,
@@ -59,10 +60,11 @@ ROLES: dict[str, Role] = {
 ROLE_AND_CONTENT = ("role", "content")
 # An assistant turn whose content is the JSON of its calls.
 CALL_ROLES = ("function_call", "tool_call", "tool_calls", "tool_use")
-CALLS_KEYS = ("tool_calls", "toolCalls", "function_calls")
+CALLS_KEYS = ("tool_calls", "toolCalls", "function_calls", "tool_call", "toolCall")
 CALLS_ARE_A_LIST = "tool_calls are a list and may only stand on assistant messages"
 # The result in a message of a tool without content.
 RESULT_KEYS = ("output", "result", "response", "observation")
+ERROR_KEYS = ("error", "errorText")
 RESULT_ID_KEYS = ("tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "call_id", "callId")
 FINISH_KEYS = ("finish_reason", "finishReason", "stop_reason", "stopReason")
 # Reasons for an end at a limit, compared without case.
@@ -83,6 +85,7 @@ MESSAGE_METADATA = (
     *("*.redactedContent", "*.content.citations", "*.reasoning_details.format"),
     *("*.toolResult.isError", "*.value.isError", "*.providerMetadata", "*.content.state"),
     *("*.parts.state", "*.toolInvocations.state", "*.toolInvocation.state"),
+    *("*.content.server_name", "*.content.server_label"),
     *("*.audio.data", "*.audio.expires_at", "*.reasoning.effort"),
     *("*.source.data", "*.source.bytes", "*.source.url", "*.source.media_type"),
     *("*.file.file_data", "*.file.filename", "*.fileData.fileUri", "*.fileData.mimeType"),
@@ -162,7 +165,7 @@ def read_message(
         first.reasoning = first.reasoning or reasoning
         if hides:
             content.remarks.append(HIDDEN)
-        _add_calls(content.said, calls)
+        _add_calls(content.said, calls, index)
         is_call = is_legacy and not (first.text.strip() or first.reasoning)
         yield from _assistant_turns(given, content, flag, is_call, index)
         return
@@ -214,8 +217,11 @@ def _content(given: Mapping[str, Any], key: str, role: Role) -> Any:
         return content
     if isinstance(given.get("parts"), list):
         return given["parts"]
-    if role == "tool" and content is None:
-        return next((given[other] for other in RESULT_KEYS if given.get(other) is not None), None)
+    if role == "tool":
+        results = (given.get(other) for other in RESULT_KEYS)
+        # A flag says that there was an error, not which.
+        errors = (given[other] for other in ERROR_KEYS if isinstance(given.get(other), str | dict))
+        return next(filter(has_content, (*results, *errors)), content)
     return content
 
 
@@ -229,11 +235,36 @@ def _add_other_text(given: Mapping[str, Any], content: Content) -> None:
         content.add_spoken(transcript if isinstance(transcript, str) else None)
 
 
-def _add_calls(stretches: list[Said], calls: Sequence[ToolCall]) -> None:
+def _add_calls(stretches: list[Said], calls: Sequence[ToolCall], index: int) -> None:
     """Calls beside the content, unless they stand in it too."""
-    known = {call.id for said in stretches for call in said.calls if call.id is not None}
+    in_content = [(said, call) for said in stretches for call in said.calls]
+    more: list[ToolCall] = []
+    for call in calls:
+        twin = next((each for each in in_content if _is_same(each[1], call)), None)
+        if twin is None:
+            more.append(call)
+            continue
+        in_content.remove(twin)
+        said, other = twin
+        given, known = (decode_nested(each.arguments) for each in (call, other))
+        if call.name == other.name and not has_content(known):
+            said.calls[said.calls.index(other)] = call
+        elif call.name != other.name or (has_content(given) and given != known):
+            raise BadRowError(
+                f"tool call {call.name!r:.60} stands in the content and beside it, but differs",
+                index,
+            )
     last = stretches[0] if stretches[-1].results else stretches[-1]
-    last.calls[:0] = [call for call in calls if call.id not in known]
+    last.calls[:0] = more
+
+
+def _is_same(first: ToolCall, second: ToolCall) -> bool:
+    """Whether two calls are tellings of one: by id, else by what they say."""
+    if first.id is not None and second.id is not None:
+        return first.id == second.id
+    return first.name == second.name and decode_nested(first.arguments) == decode_nested(
+        second.arguments
+    )
 
 
 def _role(spelled: Any, index: int) -> tuple[str, Role]:
@@ -255,9 +286,10 @@ def _tool_calls(given: Mapping[str, Any], index: int) -> tuple[tuple[ToolCall, .
     if not isinstance(calls, list):
         raise BadRowError(CALLS_ARE_A_LIST, index)
     legacy = given.get("function_call") or given.get("functionCall")
-    if calls or not legacy:
-        return tuple(read_tool_call(call, index) for call in calls), False
-    return (read_tool_call(legacy, index),), True
+    is_legacy = not calls and bool(legacy)
+    given_calls = (legacy if isinstance(legacy, list) else [legacy]) if is_legacy else calls
+    read = tuple(read_tool_call(call, index) for call in given_calls if call is not None)
+    return read, is_legacy
 
 
 def _calls_of_role(given: Mapping[str, Any], content: Any, index: int) -> list[ToolCall]:
@@ -268,6 +300,8 @@ def _calls_of_role(given: Mapping[str, Any], content: Any, index: int) -> list[T
     if not has_content(content):
         return [read_tool_call(given, index)] if is_named_call(given) else []
     value = decode_nested(content)
+    if isinstance(value, str):
+        value = decode_sequence(value) or value
     calls = value if isinstance(value, list) else [value]
     if isinstance(content, str) and not all(map(is_named_call, calls)):
         return []

@@ -59,9 +59,11 @@ class OpenAIFormat(RowFormat):
             raise BadRowError(
                 "no messages, expected a list of them, bare or under 'messages' or 'conversations'"
             )
-        if isinstance(row.value, dict) and row.value.keys().isdisjoint(MESSAGE_KEYS):
+        if isinstance(row.value, dict) and not any(
+            has_content(row.value.get(key)) for key in MESSAGE_KEYS
+        ):
             turns = read_turns(messages)
-            if has_content(row.value.get(PROMPT_KEY)):
+            if isinstance(decode_nested(row.value.get(PROMPT_KEY)), list):
                 turns = with_default_flags(turns, False)
             return chat_trajectory(row, turns, FORM)
         return read_chat(row, messages, FORM)
@@ -71,14 +73,15 @@ def _messages_of(row: Any) -> list[Any]:
     """The messages of a row under any known key, also if stored as JSON text."""
     if not isinstance(row, dict):
         return row if isinstance(row, list) else []
-    for key in MESSAGE_KEYS:
-        if key in row:
-            messages = decode_nested(row[key])
-            return messages if isinstance(messages, list) else []
+    # In tables that were put together, the columns of the others are empty.
+    if given := next((row[key] for key in MESSAGE_KEYS if has_content(row.get(key))), None):
+        messages = decode_nested(given)
+        return messages if isinstance(messages, list) else []
     prompt = decode_nested(row.get(PROMPT_KEY))
     if isinstance(prompt, list) and any(has_content(row.get(key)) for key in ANSWER_KEYS):
         return prompt
     chosen: list[Any] = next(
         (row[key] for key in CHOSEN_KEYS if isinstance(row.get(key), list)), []
     )
-    return [] if has_content(prompt) else [*chosen]
+    # A prompt that is a text stands in the conversation too.
+    return [] if isinstance(prompt, list) and prompt else [*chosen]

@@ -13,7 +13,7 @@ from typing import Any
 
 from atlas.records import Trajectory
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.calls import decode_nested
+from atlas.trajectories.formats.calls import decode_nested, has_content
 from atlas.trajectories.formats.chats import CHAT_KEYS, CHAT_METADATA, ChatForm, read_chat
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine
@@ -40,7 +40,9 @@ class ShareGPTFormat(RowFormat):
 
 def _turns_of(row: Any) -> list[Any]:
     given = (
-        next((row[key] for key in TURN_KEYS if key in row), None) if isinstance(row, dict) else row
+        next((row[key] for key in TURN_KEYS if has_content(row.get(key))), None)
+        if isinstance(row, dict)
+        else row
     )
     turns = decode_nested(given)
     return turns if isinstance(turns, list) else []

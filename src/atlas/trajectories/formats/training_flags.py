@@ -2,18 +2,20 @@
 
 A flag stands on the message (`weight`, `loss_mask`, `train`, torchtune's inverted `masked`), on
 parts of it (axolotl's `train_detail`, its flags on parts of the content), or beside the messages as
-a list with an entry per message. LLaMA-Factory's `mask_history` trains the last turn only. 0 means
-that a turn is not trained, 1 that it is; anything between is the trained share of the turn, or the
-weight of its loss.
+a list with an entry per message, or per message of the agent. LLaMA-Factory's `mask_history` trains
+the last turn only. 0 means that a turn is not trained, 1 that it is; anything between is the
+trained share of the turn, or the weight of its loss.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.trajectories.formats.conventions import is_number
+from atlas.trajectories.formats.calls import decode_nested
+from atlas.trajectories.formats.conventions import TRUTH, is_number
 from atlas.trajectories.formats.rows import BadRowError
 from atlas.trajectories.react_turns import Remark
 
@@ -35,6 +37,9 @@ PART_KEYS = ("train", "weight")
 # Beside the messages; the other keys are lists of flags only where their length says so.
 LIST_KEY = "message_loss_mask"
 LAST_TURN_KEY = "mask_history"
+_SPEAKER_KEYS = ("role", "from")
+_AGENTS = ("assistant", "gpt", "model", "ai", "bot", "agent")
+_NUMBER = re.compile(r"\d+(\.\d*)?")
 # Fields of a row that hold its flags.
 ROW_KEYS = frozenset((LIST_KEY, LAST_TURN_KEY, *FLAG_KEYS, *INVERTED_KEYS))
 METADATA = tuple(f"*.{key}" for key in (*ROW_KEYS, SPANS_KEY))
@@ -44,6 +49,10 @@ TOKENS_ONLY = (
     "beside a file of 'atlas export' names the run), or export with --to parquet, which comes back"
 )
 IN_PART = "trained in part or with a weight: the score of the annotation says how much"
+FLAGS_LEFT_OUT = (
+    "training flags beside the messages are left out: there is not one for each message, nor one "
+    "for each of the agent's"
+)
 NOT_THE_AGENTS = "the source also trains turns that are not the agent's: annotations mark steps"
 
 
@@ -91,20 +100,18 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
     """
     if not isinstance(row, dict) or row.keys().isdisjoint(ROW_KEYS):
         return messages
-    given = row.get(LIST_KEY)
+    given = decode_nested(row.get(LIST_KEY))
     if given is not None and (not isinstance(given, list) or len(given) != len(messages)):
         found = f"{len(given)} entries" if isinstance(given, list) else repr(given)[:60]
         raise BadRowError(
             f"{LIST_KEY} is {found}, expected a list with one for each of the {len(messages)} "
             "messages"
         )
-    lists = {"loss_mask": given} if given is not None else {}
-    lists |= {
-        key: row[key]
-        for key in (*FLAG_KEYS, *INVERTED_KEYS)
-        if isinstance(row.get(key), list) and len(row[key]) == len(messages)
-    }
-    if messages and row.get(LAST_TURN_KEY) is True:
+    lists: dict[str, Sequence[Any]] = {"loss_mask": given} if given is not None else {}
+    for key, found_flags in _lists_of_flags(row):
+        if (flags := _flag_per_message(found_flags, messages)) is not None:
+            lists[key] = flags
+    if messages and _truth(row.get(LAST_TURN_KEY)) is True:
         lists["train"] = [*[False] * (len(messages) - 1), True]
     for key, flags in lists.items():
         messages = [
@@ -114,11 +121,57 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
     return messages
 
 
-def _share(value: Any, key: str, index: int) -> float:
+def row_flag_remarks(row: Any, messages: Sequence[Any]) -> list[Remark]:
+    """A remark if flags beside the messages are left out, since nothing says whose they are."""
+    if not isinstance(row, dict) or row.keys().isdisjoint(ROW_KEYS) or is_token_row(row):
+        return []
+    lists = (flags for _, flags in _lists_of_flags(row))
+    if all(_flag_per_message(flags, messages) is not None for flags in lists):
+        return []
+    return [(-1, FLAGS_LEFT_OUT)]
+
+
+def _lists_of_flags(row: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    for key in (*FLAG_KEYS, *INVERTED_KEYS):
+        flags = decode_nested(row.get(key))
+        if isinstance(flags, list) and flags:
+            yield key, flags
+
+
+def _flag_per_message(flags: list[Any], messages: Sequence[Any]) -> Sequence[Any] | None:
+    """The flags of all messages, from those of all or of the agent's; None for anything else."""
+    if len(flags) == len(messages):
+        return flags
+    speakers = [
+        str(next((message[key] for key in _SPEAKER_KEYS if key in message), "")).lower()
+        if isinstance(message, dict)
+        else ""
+        for message in messages
+    ]
+    answers = [index for index, who in enumerate(speakers) if who in _AGENTS]
+    # Other numbers may be the losses of a training.
+    if len(answers) != len(flags) or not all(_truth(flag) in (None, 0, 1) for flag in flags):
+        return None
+    by_place = dict(zip(answers, flags, strict=True))
+    return [by_place.get(index) for index in range(len(messages))]
+
+
+def _truth(value: Any) -> Any:
+    """A flag that was written as a text, as its value."""
+    text = value.strip().lower() if isinstance(value, str) else None
+    if text in TRUTH:
+        return TRUTH[text]
+    return decode_nested(text) if text is not None and _NUMBER.fullmatch(text) else value
+
+
+def _share(given: Any, key: str, index: int) -> float:
+    value = _truth(given)
     if isinstance(value, bool) or is_number(value):
         return max(0.0, float(value))
-    if isinstance(value, list) and value and all(map(_is_flag, value)):
-        return sum(max(0.0, float(flag)) for flag in value) / len(value)
+    if isinstance(value, list) and value:
+        flags = [_truth(flag) for flag in value]
+        if all(map(_is_flag, flags)):
+            return sum(max(0.0, float(flag)) for flag in flags) / len(flags)
     raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
 
 

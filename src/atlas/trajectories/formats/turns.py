@@ -77,11 +77,24 @@ def _joined(first: Turn, second: Turn) -> Turn:
             "tool_calls": (*before.tool_calls, *after.tool_calls),
         }
     )
-    flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
     return Turn(
         message,
-        any(flags) if flags else None,
+        _joined_flag(first, second),
         is_call=first.is_call,
         remarks=(*first.remarks, *second.remarks),
         is_cut=first.is_cut or second.is_cut,
     )
+
+
+def _joined_flag(first: Turn, second: Turn) -> float | None:
+    """How much of two messages together is trained: the share of their characters."""
+    flags = [turn.is_trained for turn in (first, second) if turn.is_trained is not None]
+    if len(flags) < 2 or flags[0] == flags[1]:
+        return flags[0] if flags else None
+    lengths = [max(1, _length(turn.message)) for turn in (first, second)]
+    return sum(flag * length for flag, length in zip(flags, lengths, strict=True)) / sum(lengths)
+
+
+def _length(message: Message) -> int:
+    calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+    return len(message.content) + len(message.reasoning or "") + calls
