@@ -48,7 +48,7 @@ def _tables(summary: Mapping[str, Any], bar_width: int) -> Iterator[RenderableTy
         yield _bars(spread["histogram"], max(4, bar_width))
     yield _size_table(summary["characters"], summary.get("tokens"))
     if summary["notes"]:
-        notes = _table("kept, but odd", "steps")
+        notes = _table("kept, but odd", "count")
         most_first = sorted(summary["notes"].items(), key=lambda item: -item[1])
         for remark, count in most_first[:ROWS_SHOWN]:
             notes.add_row(_plain(remark), f"{count:,}")

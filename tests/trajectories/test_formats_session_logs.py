@@ -1,0 +1,145 @@
+"""Laws that the session logs of all coding agents keep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from atlas.kinds import Choice
+from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats.base import FORMAT
+from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.import_summary import ImportSummary
+from atlas.trajectories.trajectory_lines import TrajectoryLine
+from tests.source_files import detect_format
+
+Line = dict[str, Any]
+
+
+def read(path: Path, *lines: Any) -> tuple[list[Trajectory], list[str], list[str]]:
+    """The trajectories, the remarks and unread paths, and the reasons of problems."""
+    path.write_text(
+        "\n".join(each if isinstance(each, str) else json.dumps(each) for each in lines)
+    )
+    with SourceFile(path) as source:
+        items = list(FORMAT.make(Choice(detect_format(path))).read(source))
+    made = [item for item in items if isinstance(item, TrajectoryLine)]
+    trajectories = [Trajectory.model_validate_json(item.line) for item in made]
+    notes = [text for item in made for text in (*(text for _, text in item.remarks), *item.unread)]
+    return trajectories, notes, [item.reason for item in items if isinstance(item, Problem)]
+
+
+def seen(trajectory: Trajectory) -> list[list[str]]:
+    return [[each.content for each in step.observation] for step in trajectory.steps]
+
+
+def said(trajectory: Trajectory) -> list[str]:
+    return [step.response.content for step in trajectory.steps]
+
+
+def claude(uuid: str, parent: str | None, kind: str, content: Any, **fields: Any) -> Line:
+    message = {"role": kind, "content": content}
+    if kind == "assistant":
+        message["id"] = f"m-{uuid}"
+    line = {"type": kind, "uuid": uuid, "parentUuid": parent, "sessionId": "s", "message": message}
+    return {**line, **fields}
+
+
+def queued(operation: str, content: str | None = None) -> Line:
+    line = {"type": "queue-operation", "operation": operation, "sessionId": "s"}
+    return line if content is None else {**line, "content": content}
+
+
+def test_numbers_in_remarks_are_added_up() -> None:
+    summary = ImportSummary()
+    for remark in ("3 lines are left out", "37 lines are left out", "empty response"):
+        summary.add_remark(remark)
+    assert summary.as_dict()["notes"] == {"empty response": 1, "lines are left out": 40}
+
+
+def test_queued_messages_that_no_line_holds_are_counted(tmp_path: Path) -> None:
+    _, notes, problems = read(
+        tmp_path / "x.jsonl",
+        claude("a", None, "user", "Go."),
+        queued("enqueue", "Sent on."),
+        queued("dequeue"),
+        claude("b", "a", "user", "Sent on."),
+        queued("enqueue", "Lost."),
+        queued("dequeue"),
+        queued("enqueue", "Taken back."),
+        queued("popAll"),
+        claude("c", "b", "assistant", "Done."),
+        queued("enqueue", "Still waiting."),
+    )
+    assert problems == []
+    assert notes == [
+        "3 queued messages are left out: the log does not say that the agent read them"
+    ]
+
+
+def test_a_session_that_another_one_was_forked_from_is_not_an_abandoned_branch(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        claude("a", None, "user", "Go."),
+        claude("b", "a", "assistant", "On."),
+        claude("c", "b", "user", "Other.", sessionId="fork"),
+        claude("d", "c", "assistant", "Otherwise.", sessionId="fork"),
+        claude("e", "b", "user", "And?"),
+        claude("f", "e", "assistant", "Done."),
+    ]
+    (first, fork), notes, problems = read(tmp_path / "x.jsonl", *lines)
+    assert (said(first), said(fork)) == (["On.", "Done."], ["Otherwise."])
+    assert [each.content for each in fork.prompt] == ["Go.", "On."]
+    assert (fork.task.id, notes, problems) == ("fork", [], [])
+    # One that only goes on is the same conversation.
+    [whole], notes, _ = read(tmp_path / "x.jsonl", *lines[:4])
+    assert said(whole) == ["On.", "Otherwise."]
+    assert whole.prompt == ()
+
+
+def test_a_result_stands_before_what_was_said_while_its_tool_ran(tmp_path: Path) -> None:
+    call = {"type": "tool_use", "id": "c", "name": "Look", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": "A door."}
+    attached = {"type": "queued_command", "prompt": "Hurry.", "commandMode": "prompt"}
+    attachment = {"type": "attachment", "uuid": "q", "parentUuid": "b", "sessionId": "s"}
+    [trajectory], _, _ = read(
+        tmp_path / "x.jsonl",
+        claude("a", None, "user", "Go."),
+        claude("b", "a", "assistant", [call]),
+        {**attachment, "attachment": attached},
+        claude("c", "b", "user", [result]),
+        claude("d", "c", "assistant", "Done."),
+    )
+    assert seen(trajectory) == [["Go."], ["A door.", "Hurry."]]
+
+
+def test_a_context_without_an_answer_at_the_end_is_no_problem(tmp_path: Path) -> None:
+    summary = claude("d", "c", "user", "What was.", isCompactSummary=True)
+    boundary = {"type": "system", "subtype": "compact_boundary", "uuid": "c", "sessionId": "s"}
+    lines = [claude("a", None, "user", "Go."), claude("b", "a", "assistant", "Done.")]
+    for end in (
+        [{**boundary, "parentUuid": None}, summary],
+        [claude("e", "b", "user", "<command-name>/clear</command-name>")],
+    ):
+        [trajectory], notes, problems = read(tmp_path / "x.jsonl", *lines, *end)
+        assert said(trajectory) == ["Done."]
+        assert notes == ["1 messages of a context in which the agent did not act are left out"]
+        assert problems == []
+
+
+def test_media_and_citations_in_an_answer_refuse_no_log(tmp_path: Path) -> None:
+    image = {"type": "image", "source": {"type": "base64", "data": "AA"}}
+    cited = {
+        "type": "text",
+        "text": "Cats.",
+        "citations": [{"cited_text": "All cats.", "url": "u"}],
+    }
+    [trajectory], notes, problems = read(
+        tmp_path / "x.jsonl",
+        claude("a", None, "user", "Go."),
+        claude("b", "a", "assistant", [image, cited]),
+    )
+    assert (said(trajectory), problems) == (["Cats."], [])
+    assert notes == ["an image in an answer is left out"]
