@@ -31,7 +31,7 @@ from atlas.trajectories.formats.metadata import (
     RESULT_KEYS,
     SPEAKERS,
 )
-from atlas.trajectories.formats.part_kinds import left_out_of
+from atlas.trajectories.formats.part_kinds import kind_of, left_out_of, text_of_part
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.formats.thinking_tags import split_thinking
 from atlas.trajectories.trajectory_lines import line_of
@@ -159,6 +159,7 @@ class Carried:
         self._words: set[str] | None = None
         self._place = 0
         self._num_scanned = 0
+        self._joined_parts: dict[int, tuple[Sequence[Any], set[int]]] = {}
 
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory]) -> Carried:
@@ -191,6 +192,23 @@ class Carried:
             return False
         stripped = text.strip()
         return stripped in self._content or any(map(self._is_within, _spellings(stripped)))
+
+    def has_joined(self, parts: Sequence[Any], position: int) -> bool:
+        """Whether a part of a list was carried over in one text with those beside it.
+
+        Nothing stands between the texts, so one of them may end within a word.
+        """
+        known = self._joined_parts.get(id(parts))
+        if known is None:
+            places = {
+                place
+                for group, text in _joined_parts(parts)
+                if self.has_text(text, is_content=True)
+                for place in group
+            }
+            # The list is kept, so that its id stays its own.
+            known = self._joined_parts[id(parts)] = (parts, places)
+        return position in known[1]
 
     def has_value(self, value: Any, is_content: bool) -> bool:
         """Whether a number or boolean was carried over."""
@@ -257,6 +275,9 @@ class _Place(NamedTuple):
     # The key next above.
     key: str
     expected: str
+    # The nearest list above, and the position in it.
+    parts: Sequence[Any] = ()
+    position: int = 0
 
 
 def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost], list[str]]:
@@ -277,7 +298,9 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
             stack += reversed([*_fields(at, rules)])
         elif isinstance(at.value, list):
             stack += [
-                at._replace(value=child, place=f"{at.place}[{index}]")
+                at._replace(
+                    value=child, place=f"{at.place}[{index}]", parts=at.value, position=index
+                )
                 for index, child in reversed([*enumerate(at.value)])
             ]
         elif at.value is not None and not _is_carried(at, carried, rules):
@@ -310,7 +333,8 @@ def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
             expected = "metadata"
         if expected == "metadata" and (name in OPAQUE_KEYS or not isinstance(child, dict | list)):
             continue
-        yield _Place(child, f"{at.place}.{key}" if at.place else key, path, key, expected)
+        place = f"{at.place}.{key}" if at.place else key
+        yield _Place(child, place, path, key, expected, at.parts, at.position)
 
 
 def _is_lost_call(at: _Place, carried: Carried) -> bool:
@@ -380,7 +404,29 @@ def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
         return carried.has_value(value, at.expected in ("content", "values"))
     if at.path in rules.parsed:
         return carried.has_words(value)
-    return not value.strip() or carried.has_text(value, is_content)
+    if not value.strip() or carried.has_text(value, is_content=False):
+        return True
+    if is_content and text_of_part(at.parts[at.position] if at.parts else None) == value:
+        # Before the search, which takes long for many short parts.
+        return carried.has_joined(at.parts, at.position) or carried.has_text(value, is_content)
+    return carried.has_text(value, is_content)
+
+
+def _joined_parts(parts: Sequence[Any]) -> Iterator[tuple[list[int], str]]:
+    """Texts of several parts that may have been read as one, and the places of these parts."""
+    texts = [text_of_part(part) for part in parts]
+    kinds = ["text" if isinstance(part, str) else kind_of(part) for part in parts]
+    for kind in ("text", "reasoning"):
+        # What ends a text: any other part, only a result, or nothing.
+        for ends in ({*kinds} - {kind}, {"result"}, set()):
+            group: list[int] = []
+            for place, each in enumerate([*kinds, None]):
+                if place < len(kinds) and each == kind and texts[place] is not None:
+                    group.append(place)
+                elif place == len(kinds) or each in ends:
+                    if len(group) > 1:
+                        yield group, "".join(texts[index] or "" for index in group)
+                    group = []
 
 
 def _texts_of(message: Message) -> Iterator[str]:

@@ -87,6 +87,19 @@ def text_of_document(part: Mapping[str, Any]) -> str | None:
     return None
 
 
+def text_of_part(part: Any) -> str | None:
+    """The text of a part of text or reasoning."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or kind_of(part) not in ("text", "reasoning", None):
+        return None
+    return next((part[key] for key in _ALL_TEXT_KEYS if isinstance(part.get(key), str)), None)
+
+
+# Of texts and of reasoning.
+_ALL_TEXT_KEYS = ("refusal", *TEXT_KEYS, "thinking", "reasoning", "thought", "summary")
+
+
 def left_out_of(part: Any) -> frozenset[str]:
     """The fields that are known to be left out of a part."""
     kind = kind_of(part)
