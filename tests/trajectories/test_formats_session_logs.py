@@ -143,3 +143,36 @@ def test_media_and_citations_in_an_answer_refuse_no_log(tmp_path: Path) -> None:
     )
     assert (said(trajectory), problems) == (["Cats."], [])
     assert notes == ["an image in an answer is left out"]
+
+
+def codex(kind: str, **payload: Any) -> Line:
+    return {"timestamp": "t", "type": kind, "payload": payload}
+
+
+def test_a_new_field_of_an_item_of_codex_is_a_problem(tmp_path: Path) -> None:
+    meta = codex("session_meta", id="s", cwd="/w")
+    question = codex("response_item", type="message", role="user", content="Go.")
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    item = codex("response_item", **call, output={"words": "Never read."})
+    answer = codex("response_item", type="message", role="assistant", content="Done.")
+    _, _, problems = read(tmp_path / "x.jsonl", meta, question, item, answer)
+    assert len(problems) == 1
+    assert "'output.words' is not read" in problems[0]
+    completed = {"id": "i", "type": "agent_message", "text": "Done.", "output": "Never read."}
+    lines = [{"type": "thread.started", "thread_id": "t"}]
+    lines += [{"type": "item.completed", "item": completed}]
+    _, _, problems = read(tmp_path / "x.jsonl", *lines)
+    assert len(problems) == 1
+    assert "'output' is not read" in problems[0]
+
+
+def test_an_answer_that_a_stream_of_codex_cuts_is_counted(tmp_path: Path) -> None:
+    [trajectory], notes, problems = read(
+        tmp_path / "x.jsonl",
+        {"type": "thread.started", "thread_id": "t"},
+        {"type": "item.completed", "item": {"id": "i", "type": "agent_message", "text": "On."}},
+        {"type": "item.started", "item": {"id": "j", "type": "agent_message", "text": "And th"}},
+        {"type": "turn.failed", "error": {"message": "Lost."}},
+    )
+    assert (said(trajectory), trajectory.outcome.status, problems) == (["On."], "error", [])
+    assert "1 answers are left out: the stream ends within them" in notes
