@@ -176,3 +176,72 @@ def test_an_answer_that_a_stream_of_codex_cuts_is_counted(tmp_path: Path) -> Non
     )
     assert (said(trajectory), trajectory.outcome.status, problems) == (["On."], "error", [])
     assert "1 answers are left out: the stream ends within them" in notes
+
+
+def test_sessions_whose_lines_alternate_are_read_whole(tmp_path: Path) -> None:
+    def goose(session: str, role: str, text: str) -> Line:
+        content = json.dumps([{"type": "text", "text": text}])
+        return {"session_id": session, "role": role, "content_json": content, "created": 1}
+
+    def opencode(session: str, kind: str, **part: Any) -> Line:
+        return {"type": kind, "sessionID": session, "part": {"type": kind, **part}}
+
+    tool = {"tool": "look", "callID": "c", "state": {"status": "completed", "input": {"at": 1}}}
+    tool["state"] |= {"output": "A door."}
+    for lines in (
+        [
+            *(goose(session, "user", "Go.") for session in ("a", "b")),
+            *(goose(session, "assistant", "On.") for session in ("a", "b")),
+            *(goose(session, "user", "A door.") for session in ("a", "b")),
+            {"role": "damaged"},
+            *(goose(session, "assistant", "Done.") for session in ("a", "b")),
+        ],
+        [
+            *(opencode(session, "text", text="On.") for session in ("a", "b")),
+            *(
+                {**opencode(session, "tool_use"), "part": {"type": "tool", **tool}}
+                for session in ("a", "b")
+            ),
+            {"type": "later_event", "sessionID": "a"},
+            *(opencode(session, "text", text="Done.") for session in ("a", "b")),
+        ],
+    ):
+        trajectories, _, _ = read(tmp_path / "x.jsonl", *lines)
+        assert [each.task.id for each in trajectories] == ["a", "b"]
+        for trajectory in trajectories:
+            assert said(trajectory) == ["On.", "Done."]
+            assert seen(trajectory)[1] == ["A door."]
+
+
+def test_a_chat_of_gemini_that_is_resumed_in_its_file_is_one(tmp_path: Path) -> None:
+    header = {"sessionId": "s", "projectHash": "p"}
+    lines = [
+        {"id": str(at), "timestamp": "t", "type": kind, "content": text}
+        for at, (kind, text) in enumerate((("user", "Go."), ("gemini", "On."), ("user", "And?")))
+    ]
+    last = {**lines[1], "id": "4", "content": "Done."}
+    [trajectory], _, _ = read(tmp_path / "x.jsonl", header, *lines[:2], header, lines[2], last)
+    assert said(trajectory) == ["On.", "Done."]
+    first, second = read(
+        tmp_path / "x.jsonl", header, *lines[:2], {**header, "sessionId": "t"}, *lines[:2]
+    )[0]
+    assert (first.task.id, second.task.id) == ("s", "t")
+
+
+def test_what_stands_at_the_end_of_a_log_of_qwen_code_is_reported(tmp_path: Path) -> None:
+    def record(uuid: str, parent: str | None, kind: str, text: str, **fields: Any) -> Line:
+        message = {"role": "model" if kind == "assistant" else "user", "parts": [{"text": text}]}
+        line = {"uuid": uuid, "parentUuid": parent, "sessionId": "s", "type": kind}
+        return {**line, **({"message": message} if kind != "system" else {}), **fields}
+
+    lines = [record("a", None, "user", "Go."), record("b", "a", "assistant", "Done.")]
+    unknown = record("c", "b", "system", "", subtype="later", systemPayload={"words": "Lost."})
+    [_], notes, problems = read(tmp_path / "x.jsonl", *lines, unknown)
+    assert (notes, problems) == (["payload.words"], [])
+    history = [{"role": "user", "parts": [{"text": "What was."}]}]
+    payload = {"compressedHistory": history}
+    compression = record("c", "b", "system", "", subtype="chat_compression", systemPayload=payload)
+    more = record("d", "c", "user", "And?")
+    [trajectory], notes, problems = read(tmp_path / "x.jsonl", *lines, compression, more)
+    assert (said(trajectory), problems) == (["Done."], [])
+    assert notes == ["1 messages of a context in which the agent did not act are left out"]

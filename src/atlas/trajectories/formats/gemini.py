@@ -138,7 +138,7 @@ def _gathered(rows: Iterable[SourceRow | Problem], lines: _Lines) -> Iterator[So
     """The rows, those that are lines of a saved chat gathered into one."""
     for row in rows:
         if isinstance(row, SourceRow) and is_session_line(row.value):
-            if lines.row is not None and "projectHash" in row.value and lines.messages:
+            if lines.row is not None and lines.messages and _begins(row.value, lines.header):
                 yield _session(lines)
                 lines.row, lines.header, lines.messages, lines.num_rewound = None, {}, {}, 0
             lines.row = lines.row or row
@@ -154,6 +154,11 @@ def _gathered(rows: Iterable[SourceRow | Problem], lines: _Lines) -> Iterator[So
             yield row
     if lines.row is not None:
         yield _session(lines)
+
+
+def _begins(line: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    """Whether a line begins another chat; one that is resumed has the same header again."""
+    return "projectHash" in line and line.get("sessionId") != header.get("sessionId")
 
 
 def _session(lines: _Lines) -> SourceRow:
