@@ -11,6 +11,7 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.base import FORMAT
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.import_summary import ImportSummary
+from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.source_files import detect_format
 
@@ -245,3 +246,14 @@ def test_what_stands_at_the_end_of_a_log_of_qwen_code_is_reported(tmp_path: Path
     [trajectory], notes, problems = read(tmp_path / "x.jsonl", *lines, compression, more)
     assert (said(trajectory), problems) == (["Done."], [])
     assert notes == ["1 messages of a context in which the agent did not act are left out"]
+
+
+def test_the_file_that_describes_a_sub_agent_is_no_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    lines = [claude("a", None, "user", "Go."), claude("b", "a", "assistant", "Done.")]
+    read(folder / "agent-1.jsonl", *({**line, "isSidechain": True} for line in lines))
+    described = {"agentType": "Explore", "description": "Look.", "toolUseId": "c"}
+    (folder / "agent-1.meta.json").write_text(json.dumps(described))
+    imported = import_trajectories(ImportConfig(paths=(str(folder),)), tmp_path / "out")
+    assert (imported.summary["trajectories"], imported.summary["problems"]) == (1, 0)

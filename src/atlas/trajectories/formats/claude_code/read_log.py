@@ -27,6 +27,7 @@ from atlas.trajectories.formats.claude_code.stream_events import (
     is_stream_event,
 )
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.metadata import CONTENT_KEYS
 from atlas.trajectories.formats.rows import SourceRow
 from atlas.trajectories.react_turns import Remark
 
@@ -46,6 +47,7 @@ class Log:
         results: the events that end a stream.
         shown: progress messages of sub-agents, by session and call.
         remarks: by session.
+        is_sidecar: the file describes a sub-agent, whose log stands beside it.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Log:
     results: list[SourceRow] = field(default_factory=list)
     shown: Counter[tuple[str, str]] = field(default_factory=Counter)
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
+    is_sidecar: bool = False
 
     def remarks_on(self, conversation: LogConversation) -> list[Remark]:
         """Remarks on what the file holds besides a conversation and belongs to it."""
@@ -83,6 +86,16 @@ class Log:
                 if row.index > last and not any(last < place < row.index for place in places):
                     return object_or_empty(row.value)
         return None
+
+
+def is_sidecar(row: Any) -> bool:
+    """Whether a row is what `agent-ID.meta.json` says of a sub-agent: its type, not its words."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("agentType"), str)
+        and row.keys().isdisjoint((*CONTENT_KEYS, "type", "role"))
+        and not any(isinstance(value, dict | list) for value in row.values())
+    )
 
 
 def read_log(rows: Iterable[SourceRow | Problem]) -> Log:
@@ -113,7 +126,9 @@ class _Reader:
     def add(self, row: SourceRow) -> None:
         value = object_or_empty(row.value)
         kind = value.get("type")
-        if not isinstance(kind, str):
+        if is_sidecar(value):
+            self.log.is_sidecar = True
+        elif not isinstance(kind, str):
             reason = "not an event, expected an object with a 'type'"
             self.log.problems.append(Problem(where=row.where, reason=reason))
         elif is_stream_event(event := self._stream.with_session(value)):

@@ -36,7 +36,7 @@ from atlas.trajectories.formats.claude_code.log_lines import (
 )
 from atlas.trajectories.formats.claude_code.log_metadata import METADATA
 from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
-from atlas.trajectories.formats.claude_code.read_log import Log, read_log
+from atlas.trajectories.formats.claude_code.read_log import Log, is_sidecar, read_log
 from atlas.trajectories.formats.claude_code.stream_events import is_stream_event, outcome_of
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -88,14 +88,14 @@ class ClaudeCodeFormat:
                 return False
             case {"type": str(), "uuid": _, "parentUuid": _, "sessionId": _}:
                 return True
-        return is_stream_event(row)
+        return is_stream_event(row) or is_sidecar(row)
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         log = read_log(source.rows())
         yield from log.problems
         told: list[_Told] = []
         others = dict(log.others)
-        has_items = bool(log.problems)
+        has_items = bool(log.problems) or log.is_sidecar
         for conversation in _with_answers([*conversations(log.lines)]):
             session = conversation.thread.session
             try:
