@@ -277,7 +277,8 @@ def _unrepeated(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[SourceR
         for key in INSTRUCTIONS:
             if (text := text_or_none(left.get(key))) and text.strip() in joined:
                 del left[key]
-        yield line.row.part({"type": line.kind, "payload": left})
+        beside = {key: each for key, each in line.row.value.items() if key != "payload"}
+        yield line.row.part({**(beside if "payload" in line.row.value else {}), "payload": left})
 
 
 def _tools_of(meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
