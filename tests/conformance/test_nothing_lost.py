@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.conformance.test_formats import EXAMPLES, FILES, GOOD
 from tests.format_examples.rich_chats import RICH
+from tests.format_examples.session_logs import LOGS
 from tests.source_files import detect_format
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "import_cases"
@@ -54,6 +56,24 @@ def test_chats_of_all_kinds_of_parts_lose_nothing_in_silence(name: str, tmp_path
     assert _silent_losses(name, [RICH[name]], tmp_path / "x") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        pytest.param(name, rows, id=f"{name}-{number}")
+        for name, logs in LOGS.items()
+        for number, rows in enumerate(logs)
+    ],
+)
+def test_logs_with_calls_results_and_reasoning_lose_nothing_in_silence(
+    name: str, rows: list[Any], tmp_path: Path
+) -> None:
+    silent = _silent_losses(name, rows, tmp_path / "x")
+    if name == "nemo_gym":
+        # The data of an environment's task may stand under this key of a row.
+        silent = [fault for fault in silent if not re.fullmatch(r"moved to 1 of .*\.text", fault)]
+    assert silent == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CASES.exists(), reason="the logs of ../shared/data are not here")
 @pytest.mark.parametrize(
@@ -70,7 +90,7 @@ def _silent_losses(name: str, rows: list[Any], path: Path) -> list[str]:
     silent: list[str] = []
     found = False
     for place in list(_text_places(rows)):
-        if place[-1] in GENERIC_METADATA or place[-1] == "name":
+        if place[-1] in GENERIC_METADATA or place[-1] in ("name", "callID"):
             continue
         marked = _with(rows, place, SENTINEL)
         if _reports(name, marked, path) != "read":

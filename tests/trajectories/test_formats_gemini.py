@@ -271,3 +271,63 @@ def test_commands_of_the_user_are_not_seen_by_the_model(tmp_path: Path) -> None:
     )
     assert told(trajectory) == [(["Look."], "A door.")]
     assert remarks(tmp_path) == [(-1, "1 notices and commands of the program are not read")]
+
+
+def _stream(*events: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"timestamp": "2026-01-01T00:00:00Z", **event} for event in events]
+
+
+def _result(id_: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_id": id_, "status": "success", **fields}
+
+
+def test_a_stream_is_read_event_by_event(tmp_path: Path) -> None:
+    path = tmp_path / "stream.jsonl"
+    call = {"type": "tool_use", "tool_name": "look"}
+    said = {"type": "message", "role": "assistant", "delta": True}
+    lines = _stream(
+        {"type": "init", "session_id": "s", "model": "gemini-3"},
+        {"type": "message", "role": "user", "content": "Go."},
+        {**said, "content": "Loo"},
+        {**said, "content": "king."},
+        {**call, "tool_id": "a", "parameters": {"at": 1}},
+        {**call, "tool_id": "b", "parameters": {"at": 2}},
+        _result("b", output="A wall."),
+        _result("a", output="", error={"type": "x", "message": "No door."}),
+        {"type": "error", "severity": "warning", "message": "Loop detected."},
+        {**said, "content": "Done."},
+        {"type": "result", "status": "success", "stats": {"total_tokens": 3}},
+        {"type": "message", "role": "user", "content": "Again."},
+        {"type": "init", "session_id": "t", "model": "gemini-3"},
+        {**call, "tool_id": "c", "parameters": {}},
+        _result("c"),
+        {"type": "result", "status": "error", "error": {"type": "Error", "message": "Broken."}},
+    )
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert detect_format(path) == "gemini"
+    first, second = read_file("gemini", path)
+    assert isinstance(first, Trajectory)
+    assert isinstance(second, Trajectory)
+    assert [step.response.content for step in first.steps] == ["Looking.", "Done."]
+    assert [call.arguments for call in first.steps[0].response.tool_calls] == [
+        '{"at": 1}',
+        '{"at": 2}',
+    ]
+    assert [each.content for each in first.steps[1].observation] == ["No door.", "A wall."]
+    assert (first.task.id, first.outcome.status) == ("s", "unknown")
+    assert [each.content for each in second.steps[0].observation] == ["Again."]
+    assert (second.outcome.status, second.task.id) == ("error", "t")
+    assert "Broken." in str(second.outcome.reason)
+
+
+def test_an_unknown_event_of_a_stream_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "stream.jsonl"
+    lines = _stream(
+        {"type": "init", "session_id": "s", "model": "gemini-3"},
+        {"type": "message", "role": "assistant", "content": "Done."},
+        {"type": "later", "words": "Lost."},
+    )
+    path.write_text("\n".join(map(json.dumps, lines)))
+    [problem] = read_file("gemini", path)
+    assert isinstance(problem, Problem)
+    assert "an event of type 'later' is not known" in problem.reason

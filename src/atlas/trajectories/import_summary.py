@@ -15,6 +15,8 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine
 # Rows of a table of the summary (groups, reasons, remarks); the rest is counted together.
 MAX_ROWS = 500
 MAX_BARS = 10
+# Of a number at the beginning of a remark.
+MAX_DIGITS = 12
 OTHERS = "(others)"
 DUPLICATE = "the same as an earlier one, word for word"
 
@@ -72,8 +74,12 @@ class ImportSummary:
         self.filtered[name] += 1
 
     def add_remark(self, remark: str) -> None:
-        """Count an oddity of a step that is kept."""
-        _count(self._remarks, remark)
+        """Count an oddity that is kept; one that begins with a number counts that often."""
+        number, _, text = remark.partition(" ")
+        if text and number.isdecimal():
+            _count(self._remarks, text, int(number[:MAX_DIGITS]))
+        else:
+            _count(self._remarks, remark)
 
     def add_unread(self, path: str, place: str) -> None:
         """Count a path of which a leaf was not read, and keep its first place."""
@@ -148,8 +154,8 @@ class _GroupCounts:
         }
 
 
-def _count(counter: Counter[str], key: str) -> None:
-    counter[key if key in counter or len(counter) < MAX_ROWS else OTHERS] += 1
+def _count(counter: Counter[str], key: str, number: int = 1) -> None:
+    counter[key if key in counter or len(counter) < MAX_ROWS else OTHERS] += number
 
 
 def _spread(steps: Counter[int]) -> dict[str, Any]:

@@ -37,10 +37,10 @@ class CodexFormat:
 
     metadata: ClassVar[tuple[str, ...]] = (
         *ITEM_METADATA,
-        *("ordinal", "payload.result", "payload.metadata", "payload.trigger_turn"),
+        *("ordinal", "result", "metadata", "payload.trigger_turn"),
         *("payload.window_number", "payload.window_id", "payload.first_window_id"),
         *("payload.previous_window_id", "*.deferLoading", "*.defer_loading"),
-        *("item.server", "item.tool", "item.sender_thread_id", "item.message"),
+        *("server", "tool", "sender_thread_id"),
     )
 
     def __init__(self, config: Config) -> None:

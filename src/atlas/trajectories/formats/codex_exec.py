@@ -8,7 +8,8 @@ the result. A list of things to do has no result.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from atlas.records import Outcome, Task
@@ -86,7 +87,11 @@ def read_thread(lines: Sequence[Line]) -> Iterator[tuple[list[SourceRow], Readin
         source=lines[0].row.source("codex", {"stream": "exec"}),
     )
     remarks = [(0, NO_PROMPT), *remarks_of_steps(turns, reader.remarks, start)]
-    yield _last_of_each(rows), Reading(trajectory, remarks)
+    whole = {json.dumps(row.value["item"].get("id")) for row in rows if _is_complete(row)}
+    read = [row for row in _last_of_each(rows) if not _is_cut(row, whole)]
+    if cut := sum(_is_cut(row, whole) for row in _last_of_each(rows)):
+        remarks.append((-1, f"{cut} answers are left out: the stream ends within them"))
+    yield [_accounted(row) for row in read], Reading(trajectory, remarks)
 
 
 def _add(reader: ItemReader, line: Line, begun: set[str], plans: dict[str, Any]) -> None:
@@ -171,14 +176,30 @@ def _last_of_each(rows: Sequence[SourceRow]) -> list[SourceRow]:
         is_list = item.get("type") == "todo_list"
         key = f"{item.get('id')} {row.index if is_list or item.get('id') is None else ''}"
         last[json.dumps(key)] = row
-    return [_without_results(row) for row in last.values()]
+    return [*last.values()]
 
 
-def _without_results(row: SourceRow) -> SourceRow:
-    """The row without the fields of a result, which are carried over as one JSON text."""
+def _is_complete(row: SourceRow) -> bool:
+    return bool(row.value["type"] == "item.completed")
+
+
+def _is_cut(row: SourceRow, whole: Collection[str]) -> bool:
+    """Whether a row is of a text that the stream does not complete."""
     item = row.value["item"]
-    _, keys = CALLS.get(str(item.get("type")), ((), ()))
-    if row.value["type"] != "item.completed":
-        return row
+    return _kind_of(item) in TEXTS and json.dumps(item.get("id")) not in whole
+
+
+def _accounted(row: SourceRow) -> SourceRow:
+    """The part of a row that has to be carried over: of its item, what is content as in any row.
+
+    The fields of a result are carried over as one JSON text.
+    """
+    item = row.value["item"]
+    keys: Collection[str] = CALLS.get(str(item.get("type")), ((), ()))[1]
+    if not _is_complete(row):
+        keys = ()
+    if _kind_of(item) == "error":
+        keys = ("message",)
     kept = {key: value for key, value in item.items() if key not in keys}
-    return row.part({**row.value, "item": kept})
+    beside = {key: value for key, value in row.value.items() if key not in ("item", "type")}
+    return replace(row.part({**beside, **kept}), where=f"{row.where}, item")

@@ -9,6 +9,7 @@ are counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from atlas.records import Message, Outcome, Task
@@ -139,7 +140,7 @@ class _Session:
         remarks += (
             (-1, text) for text in (*self._remarks, *remarks_on_copies(self._copies, texts))
         )
-        yield rows, Reading(trajectory, remarks)
+        yield [_accounted(row) for row in rows], Reading(trajectory, remarks)
 
     @property
     def num_rows(self) -> int:
@@ -259,6 +260,15 @@ class _Session:
         self._remarks.append(f"{removed} steps that the user rolled back are left out")
 
 
+def _accounted(row: SourceRow) -> SourceRow:
+    """The part of a row that has to be carried over: of an item, what is content as in any row."""
+    value = object_or_empty(row.value)
+    if value.get("type") != "response_item" or not isinstance(value.get("payload"), dict):
+        return row
+    beside = {key: each for key, each in value.items() if key not in ("payload", "type")}
+    return replace(row.part({**beside, **value["payload"]}), where=f"{row.where}, payload")
+
+
 def _unrepeated(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[SourceRow]:
     """Settings without what is known to be no part of a conversation, or stands in an item."""
     joined = "\0".join(texts)
@@ -267,7 +277,8 @@ def _unrepeated(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[SourceR
         for key in INSTRUCTIONS:
             if (text := text_or_none(left.get(key))) and text.strip() in joined:
                 del left[key]
-        yield line.row.part({"type": line.kind, "payload": left})
+        beside = {key: each for key, each in line.row.value.items() if key != "payload"}
+        yield line.row.part({**(beside if "payload" in line.row.value else {}), "payload": left})
 
 
 def _tools_of(meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,19 @@ from atlas.trajectories.formats.gemini_sessions import (
     read_session,
     without_notices,
 )
+from atlas.trajectories.formats.gemini_stream import (
+    STREAM_METADATA,
+    accounted_stream,
+    begins,
+    end_of_session,
+    is_said,
+    is_stream_event,
+    is_stream_row,
+    may_continue,
+    read_stream,
+    session_of,
+    stream_row,
+)
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
@@ -71,6 +84,7 @@ class GeminiFormat:
     metadata = (
         *CONTENTS_METADATA,
         *SESSION_METADATA,
+        *STREAM_METADATA,
         *(f"*.{key}" for key in SAMPLING_KEYS),
         "candidates.safetyRatings",
         "candidates.avgLogprobs",
@@ -87,7 +101,7 @@ class GeminiFormat:
         self.config = config
 
     def matches(self, row: Any) -> bool:
-        if is_session(row) or is_contents(row):
+        if is_session(row) or is_contents(row) or is_stream_event(row):
             return True
         if is_session_line(row):
             # Other logs have messages of the other types, with the same keys.
@@ -95,11 +109,39 @@ class GeminiFormat:
         return _contents_of(row) is not None
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        rows = _gathered(source.rows(), _Lines())
-        return convert_rows(rows, _convert, self.metadata, source.ignored)
+        rows = _gathered(_streams(source.rows()), _Lines())
+        return convert_rows(rows, _convert, self.metadata, source.ignored, accounted=_accounted)
+
+
+def _accounted(row: SourceRow) -> list[SourceRow]:
+    return [accounted_stream(row) if is_stream_row(row.value) else row]
+
+
+def _streams(rows: Iterable[SourceRow | Problem]) -> Iterator[SourceRow | Problem]:
+    """The rows, the events of each stream as one."""
+    events: list[SourceRow] = []
+    session: str | None = None
+    for row in rows:
+        if isinstance(row, Problem):
+            yield row
+        elif (
+            is_stream_event(row.value) or is_said(row.value) or (events and may_continue(row.value))
+        ):
+            if begins(row.value, session):
+                place = end_of_session(events)
+                yield stream_row(events[:place])
+                events = events[place:]
+            session = session_of(row.value) or session
+            events.append(row)
+        else:
+            yield row
+    if events:
+        yield stream_row(events)
 
 
 def _convert(row: SourceRow) -> Trajectory | Reading:
+    if is_stream_row(row.value):
+        return read_stream(row)
     if is_session(row.value) or "numUnseen" in object_or_empty(row.value):
         return read_session(row)
     contents = row.value if isinstance(row.value, list) else _contents_of(row.value)
@@ -138,7 +180,7 @@ def _gathered(rows: Iterable[SourceRow | Problem], lines: _Lines) -> Iterator[So
     """The rows, those that are lines of a saved chat gathered into one."""
     for row in rows:
         if isinstance(row, SourceRow) and is_session_line(row.value):
-            if lines.row is not None and "projectHash" in row.value and lines.messages:
+            if lines.row is not None and lines.messages and _begins(row.value, lines.header):
                 yield _session(lines)
                 lines.row, lines.header, lines.messages, lines.num_rewound = None, {}, {}, 0
             lines.row = lines.row or row
@@ -154,6 +196,11 @@ def _gathered(rows: Iterable[SourceRow | Problem], lines: _Lines) -> Iterator[So
             yield row
     if lines.row is not None:
         yield _session(lines)
+
+
+def _begins(line: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    """Whether a line begins another chat; one that is resumed has the same header again."""
+    return "projectHash" in line and line.get("sessionId") != header.get("sessionId")
 
 
 def _session(lines: _Lines) -> SourceRow:

@@ -50,8 +50,15 @@ class GooseFormat:
         *("*.blob", "*.toolResult.value.structuredContent", "*.size"),
         *("*.toolCall.error", "*.toolResult.status", "*.toolResult.value.isError", "*.annotations"),
         *("*.thoughtSignature", "*.userVisible", "*.agentVisible", "*.uri", "*._meta", "*.meta"),
-        *("recipe", "extension_data", "model_config", "user_recipe_values", "schedule_id"),
-        *("message_count", "total_tokens", "input_tokens", "output_tokens", "user_set_name"),
+        *("name", "recipe", "extension_data", "model_config", "user_recipe_values", "schedule_id"),
+        *(
+            "message_count",
+            "total_tokens",
+            "input_tokens",
+            "output_tokens",
+            "user_set_name",
+            "name",
+        ),
         *("accumulated_total_tokens", "accumulated_input_tokens", "accumulated_output_tokens"),
         *(
             "*.created_timestamp",
@@ -69,43 +76,36 @@ class GooseFormat:
         return is_goose(row) or _is_message(row)
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        lines: list[SourceRow] = []
-        head: Mapping[str, Any] = {}
+        # By session, which rows of a table name, or which a line of metadata begins.
+        groups: dict[str | int, tuple[list[SourceRow], Mapping[str, Any]]] = {}
+        begun: Mapping[str, Any] = {}
+        num_begun = 0
         found = False
         for row in source.rows():
+            value = object_or_empty(row.value) if isinstance(row, SourceRow) else {}
+            given = _list_of(row.value) if isinstance(row, SourceRow) else None
             if isinstance(row, Problem):
                 found = True
                 yield row
-                continue
-            value = object_or_empty(row.value)
-            session = text_or_none(value.get("session_id"))
-            given = _list_of(row.value)
-            if given is not None:
+            elif given is not None:
                 found = True
                 yield from self._settle([row], given, value, source)
             elif _is_head(value):
-                yield from self._settle_lines(lines, head, source)
-                found, lines, head = found or bool(lines), [], value
+                num_begun, begun = num_begun + 1, value
             elif "role" in value:
-                if lines and session != text_or_none(lines[0].value.get("session_id")):
-                    yield from self._settle_lines(lines, head, source)
-                    found, lines, head = True, [], {}
-                lines.append(row)
+                session = text_or_none(value.get("session_id"))
+                head = begun if session is None else {}
+                groups.setdefault(session or num_begun, ([], head))[0].append(row)
             else:
                 found = True
                 reason = (
                     "not a message or session, expected 'role' and 'content', or 'conversation'"
                 )
                 yield Problem(where=row.where, reason=reason)
-        yield from self._settle_lines(lines, head, source)
-        if not lines and not found:
+        for lines, head in groups.values():
+            yield from self._settle(lines, [line.value for line in lines], head, source)
+        if not groups and not found:
             yield Problem(where=source.name, reason=NOTHING)
-
-    def _settle_lines(
-        self, lines: list[SourceRow], head: Mapping[str, Any], source: SourceFile
-    ) -> Iterator[Item]:
-        if lines:
-            yield from self._settle(lines, [row.value for row in lines], head, source)
 
     def _settle(
         self,

@@ -39,7 +39,8 @@ OF_VERIFIERS = (
     *("failure_labels", "regime_mix", "customer_scenario", "source_artifacts"),
     *("reference_file_urls", "delegated_response", "follow_instruction_list"),
     *("text", "tools", "declared_tools"),
-    *("instruction_id_list", "parsed_synonym_values", "per_position_acceptance_rates"),
+    *("_ng_task_index", "_ng_rollout_index", "instruction_id_list"),
+    *("parsed_synonym_values", "per_position_acceptance_rates"),
 )
 
 

@@ -52,38 +52,31 @@ class OpencodeFormat:
         return _is_session(row) or _is_message(row) or _is_event(row)
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        group: list[SourceRow] = []
+        # By session: several of them may write into one file at once.
+        groups: dict[str | None, list[SourceRow]] = {}
         found = False
         for row in source.rows():
-            if isinstance(row, Problem):
-                found = True
-                yield row
+            if isinstance(row, SourceRow) and (_is_message(row.value) or _is_event(row.value)):
+                groups.setdefault(_session(row.value), []).append(row)
                 continue
-            is_part_of_group = _is_message(row.value) or _is_event(row.value)
-            if group and not (is_part_of_group and _session(row.value) == _session(group[0].value)):
-                yield from self._settle_group(group, source)
-                found, group = True, []
-            if is_part_of_group:
-                group.append(row)
+            found = True
+            if isinstance(row, Problem):
+                yield row
             elif isinstance(row.value, dict) and isinstance(row.value.get("messages"), list):
-                found = True
                 info = object_or_empty(row.value.get("info"))
                 yield from self._settle([row], row.value["messages"], info, source)
             elif isinstance(row.value, list):
-                found = True
                 yield from self._settle([row], row.value, {}, source)
             else:
-                found = True
                 reason = "not a session, expected 'info' with 'messages', or 'info' with 'parts'"
                 yield Problem(where=row.where, reason=reason)
-        yield from self._settle_group(group, source)
-        if not group and not found:
+        for group in groups.values():
+            yield from self._settle_group(group, source)
+        if not groups and not found:
             yield Problem(where=source.name, reason=NOTHING)
 
     def _settle_group(self, rows: list[SourceRow], source: SourceFile) -> Iterator[Item]:
         """Messages or events that stand in rows of their own."""
-        if not rows:
-            return
         info = {"id": _session(rows[0].value)}
         messages = [row.value for row in rows if _is_message(row.value)]
         if not messages:
@@ -149,12 +142,20 @@ def _rows_read(rows: Sequence[SourceRow], idle: Collection[int]) -> list[SourceR
     value = rows[0].value
     if _is_message(value) or _is_event(value):
         kept = (row for index, row in enumerate(rows) if index not in idle)
-        return [row.part(_read_of(row.value)) for row in kept]
+        return [row.part(_read_of(_as_message(row.value))) for row in kept]
     info = object_or_empty(value.get("info")) if isinstance(value, dict) else {}
     given = value["messages"] if isinstance(value, dict) else value
     messages, _ = kept_messages(given, info.get("revert"))
     read = [_read_of(each) for index, each in enumerate(messages) if index not in idle]
     return [rows[0].part({**value, "messages": read} if isinstance(value, dict) else read)]
+
+
+def _as_message(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event with its part where messages have theirs, which is content."""
+    if "part" not in value:
+        return value
+    beside = {key: each for key, each in value.items() if key not in ("part", "type")}
+    return {**beside, "parts": [value["part"]]}
 
 
 def _read_of(message: Any) -> Any:

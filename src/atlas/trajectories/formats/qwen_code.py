@@ -35,6 +35,7 @@ from atlas.trajectories.react_turns import Remark
 
 SPEAKERS = ("user", "assistant", "tool_result")
 COMPRESSION = "chat_compression"
+IDLE = "messages of a context in which the agent did not act are left out"
 NO_HISTORY = "the chat was compressed; the log does not hold what was left"
 # Records of type "system" for the user and the program.
 NOTICES = (
@@ -161,11 +162,24 @@ class QwenCodeFormat:
                 records.setdefault(found.thread, []).append(found)
         for thread, given in sorted(records.items(), key=lambda item: item[0].agent is not None):
             path, num_left = _path_to_last_leaf(given)
-            for number, part in enumerate(_parts(path)):
+            parts, num_idle = _acted(_parts(path))
+            known = {record.uuid for record in path}
+            # Those that no record follows, of which nothing is known.
+            beside = [
+                record
+                for record in given
+                if not (record.speaks or record.is_notice or record.uuid in known)
+                and record.compressed is None
+            ]
+            for number, part in enumerate(parts):
                 has_items = True
                 try:
                     reading = _reading(part, thread, 0 if number else num_left)
+                    if number == len(parts) - 1 and num_idle:
+                        text = f"{num_idle} {IDLE}"
+                        reading = Reading(reading.trajectory, [*reading.remarks, (-1, text)])
                     rows = [_accounted(record) for record in part]
+                    rows += [] if number else [_accounted(record) for record in beside]
                     yield from settle(rows, [reading], self.metadata, source.ignored)
                 except (BadRowError, RecursionError) as error:
                     place = getattr(error, "message", None) or 0
@@ -223,6 +237,13 @@ def _parts(path: Sequence[_Record]) -> list[list[_Record]]:
             parts.append([])
         parts[-1].append(record)
     return [part for part in parts if any(record.speaks for record in part)]
+
+
+def _acted(parts: list[list[_Record]]) -> tuple[list[list[_Record]], int]:
+    """The parts in which the agent acted, and the number of messages in the others."""
+    acted = [part for part in parts if any(record.kind == "assistant" for record in part)]
+    num_idle = sum(record.speaks for part in parts if part not in acted for record in part)
+    return (acted, num_idle) if acted else (parts, 0)
 
 
 def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading:

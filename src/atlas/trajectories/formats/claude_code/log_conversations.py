@@ -32,6 +32,11 @@ class LogConversation:
     num_context: int
     remarks: Sequence[Remark]
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the agent said something that is not in the prompt."""
+        return any(line.kind == "assistant" for line in self.lines[self.num_context :])
+
 
 def conversations(lines: Sequence[Line]) -> Iterator[LogConversation]:
     """One for each root that was followed by an answer or a question; main ones first."""
@@ -44,18 +49,23 @@ def conversations(lines: Sequence[Line]) -> Iterator[LogConversation]:
     retracted = _retracted(lines)
     known_turns: dict[Thread, set[str]] = {}
     for root, tree in sorted(trees.items(), key=lambda item: item[1][0].thread.agent is not None):
-        path, remarks = _path_to_last_leaf(tree, links, retracted)
-        if not any(line.kind in SPEAKERS for line in path):
-            continue
-        thread = path[0].thread
-        turns = known_turns.setdefault(thread, set())
-        kept = [links.lines[uuid] for uuid in links.kept.get(root, ())]
-        path, num_context = _with_context(path, kept, turns)
-        if root in links.broken:
-            reason = "what the compaction preserved is not in the log"
-            remarks = [*remarks, (-1, reason)]
-        turns |= {line.turn_id for line in path if line.turn_id is not None}
-        yield LogConversation(thread, path, num_context, remarks)
+        told: set[str] = set()
+        forks = _forks(tree, links, retracted)
+        for number, (leaf, thread) in enumerate(forks, start=1):
+            path = _path_to(leaf, tree, links, retracted)
+            read = told | {line.uuid for line in path}
+            remarks = _remarks_on_left(tree, read, retracted) if number == len(forks) else []
+            if not any(line.kind in SPEAKERS for line in path):
+                continue
+            turns = known_turns.setdefault(thread, set())
+            kept = [links.lines[uuid] for uuid in links.kept.get(root, ())]
+            path, num_context = _with_context(path, kept, turns, told)
+            if root in links.broken:
+                reason = "what the compaction preserved is not in the log"
+                remarks = [*remarks, (-1, reason)]
+            turns |= {line.turn_id for line in path if line.turn_id is not None}
+            told = read
+            yield LogConversation(thread, path, num_context, remarks)
 
 
 class _Links:
@@ -165,19 +175,47 @@ def _retracted(lines: Sequence[Line]) -> set[str]:
     return found
 
 
-def _path_to_last_leaf(
+def _is_valid(line: Line, retracted: set[str]) -> bool:
+    return line.kind in SPEAKERS and not line.is_hidden and line.uuid not in retracted
+
+
+def _forks(
     tree: Sequence[Line], links: _Links, retracted: set[str]
-) -> tuple[list[Line], list[Remark]]:
-    """The lines of the last leaf's path that the agent saw or wrote, in the order of the file.
+) -> list[tuple[str | None, Thread]]:
+    """The last leaf of each session in a tree: one session may continue another one.
+
+    A session that another one goes on from at its end has no leaf of its own.
+    """
+    leaves: dict[str, Line] = {}
+    for line in tree:
+        if _is_valid(line, retracted):
+            leaves[line.thread.session] = line
+    if len(leaves) < 2:
+        return [(next((line.uuid for line in leaves.values()), None), tree[0].thread)]
+    above: set[str | None] = set()
+    for line in leaves.values():
+        at = links.parents[line.uuid]
+        while at is not None and at not in above:
+            above.add(at)
+            at = links.parents.get(at)
+    found = [line for line in leaves.values() if line.uuid not in above]
+    if len(found) == 1:
+        return [(found[0].uuid, tree[0].thread)]
+    return [(line.uuid, line.thread) for line in found]
+
+
+def _path_to(
+    leaf: str | None, tree: Sequence[Line], links: _Links, retracted: set[str]
+) -> list[Line]:
+    """The lines of a leaf's path that the agent saw or wrote, in the order of the file.
 
     Parallel calls branch the chain. So lines with the message id of a turn on the path, and results
     of its calls, also belong to the path; so does what was attached to a line of the path.
     """
     parents = links.parents
-    spoken = [line for line in tree if line.kind in SPEAKERS and not line.is_hidden]
-    valid = [line for line in spoken if line.uuid not in retracted]
+    valid = [line for line in tree if _is_valid(line, retracted)]
     on_path: set[str] = set()
-    at = valid[-1].uuid if valid else None
+    at = leaf
     while at is not None and at not in on_path:
         on_path.add(at)
         at = parents.get(at)
@@ -190,31 +228,32 @@ def _path_to_last_leaf(
         if line.kind not in SPEAKERS and parents[line.uuid] in on_path:
             on_path.add(line.uuid)
     wanted = {line.uuid for line in valid} | {line.uuid for line in tree if line.is_context}
-    path = [line for line in tree if line.uuid in on_path and line.uuid in wanted]
-    remarks = [
-        (-1, text)
+    return [line for line in tree if line.uuid in on_path and line.uuid in wanted]
+
+
+def _remarks_on_left(tree: Sequence[Line], read: set[str], retracted: set[str]) -> list[Remark]:
+    """Remarks on the messages of a tree that stand in no conversation."""
+    spoken = [line for line in tree if line.kind in SPEAKERS and not line.is_hidden]
+    valid = [line for line in spoken if line.uuid not in retracted]
+    return [
+        (-1, f"{number} {text}")
         for number, text in (
             (
-                sum(line.uuid not in on_path for line in valid),
-                "{} messages of abandoned branches are not read, such as those that a rewind left",
+                sum(line.uuid not in read for line in valid),
+                "messages of abandoned branches are not read, such as those that a rewind left",
             ),
-            (
-                len(spoken) - len(valid),
-                "{} messages are not read that the service retracted",
-            ),
+            (len(spoken) - len(valid), "messages are not read that the service retracted"),
             (
                 sum(line.kind == "assistant" and line.is_hidden for line in tree),
-                "{} answers of the harness itself are not read, such as errors of the service",
+                "answers of the harness itself are not read, such as errors of the service",
             ),
         )
         if number
-        for text in [text.format(number)]
     ]
-    return path, remarks
 
 
 def _with_context(
-    path: list[Line], kept: Sequence[Line], known_turns: set[str]
+    path: list[Line], kept: Sequence[Line], known_turns: set[str], told: set[str]
 ) -> tuple[list[Line], int]:
     """The path with what a compaction preserved, and the number of lines in the prompt.
 
@@ -223,7 +262,7 @@ def _with_context(
     """
     start = 0
     for index, line in enumerate(path, start=1):
-        if line.is_summary or line.turn_id in known_turns:
+        if line.is_summary or line.turn_id in known_turns or line.uuid in told:
             start = index
     if not kept:
         return path, start

@@ -7,7 +7,7 @@ in them are reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -169,3 +169,13 @@ class Line:
         blocks = objects_of(self.message, "content")
         given = (block.get(key) for block in blocks if block.get("type") == kind)
         return {id_ for id_ in given if isinstance(id_, str) and id_}
+
+    def texts(self) -> Iterator[str]:
+        """What the user said in it: a text, blocks of text, or what was queued."""
+        given = self.attachment.get("prompt") if self.kind == ATTACHMENT else None
+        if self.kind == "user":
+            given = self.message.get("content")
+        for block in given if isinstance(given, list) else [given]:
+            text = block if isinstance(block, str) else object_or_empty(block).get("text")
+            if isinstance(text, str):
+                yield text

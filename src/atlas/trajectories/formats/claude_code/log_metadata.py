@@ -72,6 +72,8 @@ METADATA = (
     "message.diagnostics",
     "message.stop_details",
     "message.content.caller",
+    # They repeat parts of results.
+    "message.content.citations",
     "message.content.source",
     "message.content.title",
     "message.content.data",

@@ -28,6 +28,8 @@ SPOKEN = ("text", "thinking", "tool_use")
 LEFT_OUT = {
     "redacted_thinking": "redacted reasoning is left out",
     "fallback": "another model wrote the rest of the answer",
+    "image": "an image in an answer is left out",
+    "document": "a document in an answer is left out",
 }
 REASONS_OF_A_CUT = {
     "max_tokens": "the answer was cut at the limit of tokens",
@@ -68,7 +70,7 @@ def turns_of(lines: Sequence[Line], num_context: int) -> Turns:
         elif line.kind == "assistant":
             _add_answer(line, index, made, place_of_turn)
         else:
-            turns += _seen(line, index)
+            _add_seen(_seen(line, index), made, num_prompt)
             made.remarks.extend((len(turns), remark) for remark in _without_words(line))
     return made._replace(num_prompt=len(turns) if num_context >= len(lines) else num_prompt)
 
@@ -89,6 +91,25 @@ def _add_answer(line: Line, index: int, made: Turns, place_of_turn: dict[str, in
                 turns[place] = Turn(_joined(turns[place].message, found.message))
                 continue
         turns.append(found)
+
+
+def _add_seen(seen: Iterator[Turn], made: Turns, num_prompt: int) -> None:
+    """Add what the agent saw; the result of a call stands before what was said while it ran."""
+    turns = made.turns
+    # What was cleared, or is the prompt, stays apart from what follows it.
+    first = max([num_prompt, *(start for start, _ in made.clearings)])
+    for turn in seen:
+        place = len(turns)
+        if turn.message.role == "tool":
+            while place > first and turns[place - 1].message.role == "user":
+                place -= 1
+            asked = next(
+                (each.message for each in reversed(turns[:place]) if each.message.tool_calls), None
+            )
+            known = {call.id for call in asked.tool_calls} if asked is not None else set()
+            if place == first or turn.message.tool_call_id not in known:
+                place = len(turns)
+        turns.insert(place, turn)
 
 
 def with_cleared(turns: Sequence[Turn], call_ids: set[str]) -> list[Turn]:

@@ -27,8 +27,11 @@ from atlas.trajectories.formats.claude_code.stream_events import (
     is_stream_event,
 )
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
+from atlas.trajectories.formats.metadata import CONTENT_KEYS
 from atlas.trajectories.formats.rows import SourceRow
 from atlas.trajectories.react_turns import Remark
+
+UNREAD = "queued messages are left out: the log does not say that the agent read them"
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Log:
         results: the events that end a stream.
         shown: progress messages of sub-agents, by session and call.
         remarks: by session.
+        is_sidecar: the file describes a sub-agent, whose log stands beside it.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Log:
     results: list[SourceRow] = field(default_factory=list)
     shown: Counter[tuple[str, str]] = field(default_factory=Counter)
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
+    is_sidecar: bool = False
 
     def remarks_on(self, conversation: LogConversation) -> list[Remark]:
         """Remarks on what the file holds besides a conversation and belongs to it."""
@@ -83,6 +88,16 @@ class Log:
         return None
 
 
+def is_sidecar(row: Any) -> bool:
+    """Whether a row is what `agent-ID.meta.json` says of a sub-agent: its type, not its words."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("agentType"), str)
+        and row.keys().isdisjoint((*CONTENT_KEYS, "type", "role"))
+        and not any(isinstance(value, dict | list) for value in row.values())
+    )
+
+
 def read_log(rows: Iterable[SourceRow | Problem]) -> Log:
     """Read the lines of a log, each linked to its parent, or to the line before it."""
     reader = _Reader()
@@ -105,11 +120,15 @@ class _Reader:
         # What the user wrote while a tool ran, and the place in the log where the agent read it.
         self._absorbed: list[tuple[int, Thread, SourceRow]] = []
         self._num_repeated: Counter[str] = Counter()
+        # What left the queue for a line of its own, went back to the user, or still waits.
+        self._left: list[SourceRow] = []
 
     def add(self, row: SourceRow) -> None:
         value = object_or_empty(row.value)
         kind = value.get("type")
-        if not isinstance(kind, str):
+        if is_sidecar(value):
+            self.log.is_sidecar = True
+        elif not isinstance(kind, str):
             reason = "not an event, expected an object with a 'type'"
             self.log.problems.append(Problem(where=row.where, reason=reason))
         elif is_stream_event(event := self._stream.with_session(value)):
@@ -125,6 +144,8 @@ class _Reader:
         for session, number in self._num_repeated.items():
             text = f"{number} lines that stand twice in the log are read once"
             self.log.remarks.setdefault(session, []).append((-1, text))
+        for session, number in self._num_unread().items():
+            self.log.remarks.setdefault(session, []).append((-1, f"{number} {UNREAD}"))
         for session, remark in self._stream.remarks():
             self.log.remarks.setdefault(session, []).append((-1, remark))
         prompts = {
@@ -172,13 +193,29 @@ class _Reader:
             else:
                 self.log.others.setdefault(session, []).append(row)
         elif operation == "popAll":
+            self._left += queue
             queue.clear()
         elif operation in ("dequeue", "remove") and queue:
             found = next((one for one in queue if one.value.get("content") == content), queue[0])
             queue.remove(found)
-            # One that was dequeued is a line of its own.
             if operation == "remove":
                 self._absorbed.append((row.index, Thread(session, None), found))
+            else:
+                self._left.append(found)
+
+    def _num_unread(self) -> Counter[str]:
+        """By session, how many messages left the queue or still wait, but stand in no line."""
+        rows = [*self._left, *(row for queue in self._queues.values() for row in queue)]
+        if not rows:
+            return Counter()
+        told = {text.strip() for line in self.log.lines for text in line.texts()}
+        # A command of the user stands in the log in another form.
+        return Counter(
+            str(row.value["sessionId"])
+            for row in rows
+            if (content := row.value["content"].strip()) not in told
+            and content[:1] not in ("", "/")
+        )
 
     def _add_event(self, row: SourceRow) -> None:
         line = self._stream.line_of(row, self._latest)

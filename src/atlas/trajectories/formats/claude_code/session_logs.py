@@ -7,6 +7,7 @@ events of a stream have no parents; each follows the one before it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from atlas.config import Config
@@ -26,10 +27,16 @@ from atlas.trajectories.formats.claude_code.attachments import (
     snapshot_of,
 )
 from atlas.trajectories.formats.claude_code.log_conversations import LogConversation, conversations
-from atlas.trajectories.formats.claude_code.log_lines import ATTACHMENT, NOTICES, Line
+from atlas.trajectories.formats.claude_code.log_lines import (
+    ATTACHMENT,
+    NOTICES,
+    SPEAKERS,
+    Line,
+    Thread,
+)
 from atlas.trajectories.formats.claude_code.log_metadata import METADATA
 from atlas.trajectories.formats.claude_code.log_turns import turns_of, with_cleared
-from atlas.trajectories.formats.claude_code.read_log import Log, read_log
+from atlas.trajectories.formats.claude_code.read_log import Log, is_sidecar, read_log
 from atlas.trajectories.formats.claude_code.stream_events import is_stream_event, outcome_of
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -39,6 +46,7 @@ from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.react_turns import Remark
 
 NO_OUTCOME = Outcome(status="unknown", reason="a session log records no outcome")
+IDLE = "messages of a context in which the agent did not act are left out"
 NO_TASK = "the log does not hold what the agent was asked"
 
 
@@ -80,15 +88,15 @@ class ClaudeCodeFormat:
                 return False
             case {"type": str(), "uuid": _, "parentUuid": _, "sessionId": _}:
                 return True
-        return is_stream_event(row)
+        return is_stream_event(row) or is_sidecar(row)
 
     def read(self, source: SourceFile) -> Iterator[Item]:
         log = read_log(source.rows())
         yield from log.problems
         told: list[_Told] = []
         others = dict(log.others)
-        has_items = bool(log.problems)
-        for conversation in conversations(log.lines):
+        has_items = bool(log.problems) or log.is_sidecar
+        for conversation in _with_answers([*conversations(log.lines)]):
             session = conversation.thread.session
             try:
                 readings = _readings(conversation, log, told)
@@ -107,6 +115,23 @@ class ClaudeCodeFormat:
         if not has_items:
             reason = "the log holds no conversation, expected lines of type 'user' and 'assistant'"
             yield Problem(where=source.name, reason=reason)
+
+
+def _with_answers(found: Sequence[LogConversation]) -> list[LogConversation]:
+    """The conversations in which the agent acted; others become a remark on the first one of them.
+
+    Such others are what stands after the last `/clear` or compaction.
+    """
+    acted = {each.thread for each in found if each.has_answer}
+    remarks: dict[Thread, list[Remark]] = {}
+    kept: list[LogConversation] = []
+    for each in found:
+        if each.has_answer or each.thread not in acted:
+            kept.append(each)
+            continue
+        number = sum(line.kind in SPEAKERS for line in each.lines)
+        remarks.setdefault(each.thread, []).extend([*each.remarks, (-1, f"{number} {IDLE}")])
+    return [replace(each, remarks=[*each.remarks, *remarks.pop(each.thread, ())]) for each in kept]
 
 
 def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) -> list[Reading]:
