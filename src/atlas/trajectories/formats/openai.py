@@ -61,9 +61,10 @@ class OpenAIFormat(RowFormat):
             )
         if isinstance(row.value, dict) and row.value.keys().isdisjoint(MESSAGE_KEYS):
             turns = read_turns(messages)
-            if has_content(row.value.get(PROMPT_KEY)):
+            is_prompt = has_content(row.value.get(PROMPT_KEY))
+            if is_prompt:
                 turns = with_default_flags(turns, False)
-            return chat_trajectory(row, turns, FORM)
+            return chat_trajectory(row, turns, FORM, is_prompt=is_prompt)
         return read_chat(row, messages, FORM)
 
 

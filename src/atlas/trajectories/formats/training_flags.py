@@ -10,6 +10,7 @@ weight of its loss.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ LIST_KEY = "message_loss_mask"
 LAST_TURN_KEY = "mask_history"
 # Fields of a row that hold its flags.
 ROW_KEYS = frozenset((LIST_KEY, LAST_TURN_KEY, *FLAG_KEYS, *INVERTED_KEYS))
+_TRUTH = {"true": 1.0, "false": 0.0}
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,18})?")
 METADATA = tuple(f"*.{key}" for key in (*ROW_KEYS, SPANS_KEY))
 TOKENS_ONLY = (
     "the row holds token ids and no messages. Only the tokenizer that made them knows their words, "
@@ -104,7 +107,7 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
         for key in (*FLAG_KEYS, *INVERTED_KEYS)
         if isinstance(row.get(key), list) and len(row[key]) == len(messages)
     }
-    if messages and row.get(LAST_TURN_KEY) is True:
+    if messages and _is_true(row.get(LAST_TURN_KEY)):
         lists["train"] = [*[False] * (len(messages) - 1), True]
     for key, flags in lists.items():
         messages = [
@@ -114,16 +117,41 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
     return messages
 
 
+def row_flag_remarks(row: Any, num_messages: int) -> list[Remark]:
+    """Remarks on lists of flags beside the messages that have another length, so are not read."""
+    if not isinstance(row, dict) or row.keys().isdisjoint(ROW_KEYS):
+        return []
+    return [
+        (
+            -1,
+            f"{key} beside the messages has {len(row[key])} entries, not one for each message: "
+            "not read as flags",
+        )
+        for key in (*FLAG_KEYS, *INVERTED_KEYS)
+        if isinstance(row.get(key), list) and len(row[key]) != num_messages
+    ]
+
+
 def _share(value: Any, key: str, index: int) -> float:
-    if isinstance(value, bool) or is_number(value):
-        return max(0.0, float(value))
-    if isinstance(value, list) and value and all(map(_is_flag, value)):
-        return sum(max(0.0, float(flag)) for flag in value) / len(value)
-    raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
+    flags = [_number(flag) for flag in (value if isinstance(value, list) else [value])]
+    numbers = [max(0.0, flag) for flag in flags if flag is not None]
+    if not flags or len(numbers) < len(flags):
+        raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
+    return sum(numbers) / len(numbers)
 
 
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool) or is_number(value)
+def _number(value: Any) -> float | None:
+    """A flag as a number; tables may hold it as a text. None if it is something else."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in _TRUTH:
+            return _TRUTH[text]
+        value = float(text) if _NUMBER.fullmatch(text) else None
+    return float(value) if isinstance(value, bool) or is_number(value) else None
+
+
+def _is_true(value: Any) -> bool:
+    return _number(value) == 1
 
 
 def _share_of_spans(spans: Any, content: Any, index: int) -> float:
