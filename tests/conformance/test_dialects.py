@@ -313,6 +313,20 @@ def changes_text(name: str) -> bool:
 
 
 @every_dialect
+def test_a_check_that_compares_nothing_fails(name: str, tmp_path: Path) -> None:
+    renderer, trajectory = RENDERERS["chatml"], TRAJECTORIES[0]
+    run = write_trajectories(tmp_path / "t", [trajectory])
+    selection = write_selections(tmp_path / "s", [selection_of(trajectory, [])], run)
+    file = tmp_path / f"file{make(name).suffixes[0]}"
+    if file.suffix == ".jsonl":
+        file.touch()
+    else:
+        write_rows(file, [], make(name))
+    with pytest.raises(MismatchError, match="no row was compared"):
+        check_export(config_of(name), run, selection, file, renderer)
+
+
+@every_dialect
 def test_the_check_finds_rows_that_are_missing_or_too_many(name: str, tmp_path: Path) -> None:
     renderer = RENDERERS["chatml"]
     config, runs, file = exported(name, TRAJECTORIES, tmp_path, renderer)

@@ -138,6 +138,11 @@ def check_export(
             f"\n  {_listed(unrendered)}\nA trainer with this template cannot use them: leave them "
             "out of the trajectories, or set chat_template to one that takes them."
         )
+    if not num_rows:
+        raise MismatchError(
+            f"{file}: no row was compared, because no trajectory of {trajectories} has a row in "
+            f"{config.dialect.name}. Export to another dialect, or select other steps."
+        )
     if unwritten.empty and not config.allow_empty_steps:
         raise MismatchError(f"{file}: {refuse_empty_steps(unwritten, renderer, 'critical steps')}")
     notes = tuple(unwritten.notes(renderer, "critical steps"))
