@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,70 @@ def test_the_check_finds_a_flag_that_was_changed(name: str, tmp_path: Path) -> N
         MismatchError, match=r"trajectory plain.*(supervised|expected|not critical)"
     ):
         check_export(config, *runs, file, renderer)
+
+
+@every_dialect
+def test_the_check_finds_every_value_that_was_changed(name: str, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.chat_template = TOOL_CALLING
+    renderer = Renderer(tokenizer, "a template without names, call ids and thinking")
+    named = make_trajectory(3, "named")
+    asked = Message(role="user", content="Go.", name="ann")
+    given = [TRAJECTORIES[0], named.model_copy(update={"prompt": (asked,)})]
+    if not changes_text(name):
+        given.append(TOOLS)
+    config, runs, file = exported(name, given, tmp_path, renderer)
+    dialect = dialect_of(config, renderer)
+    rows_written = [row for _, row in read_rows(file)]
+    places = {}
+    for index, row in enumerate(rows_written):
+        for path, value in leaves(row):
+            places[tuple(key for key in path if isinstance(key, str)), type(value)] = index, path
+    for index, path in places.values():
+        damaged = copy.deepcopy(rows_written)
+        holder: Any = damaged[index]
+        for key in path[:-1]:
+            holder = holder[key]
+        holder[path[-1]] = other_than(holder[path[-1]])
+        write_rows(file, damaged, dialect)
+        with pytest.raises(MismatchError):
+            check_export(config, *runs, file, renderer)
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, one in inner:
+        if isinstance(one, dict | list):
+            yield from leaves(one, (*path, key))
+        elif one is not None:
+            yield (*path, key), one
+
+
+def other_than(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return f"{value}!" if isinstance(value, str) else value + 1
+
+
+def changes_text(name: str) -> bool:
+    """Whether a dialect writes thinking as words, which this template would not write itself."""
+    lost = make(name).losses(TOOLS, selection_of(TOOLS, [0]))
+    is_left_out = isinstance(rows_of(make(name), TOOLS, selection_of(TOOLS, [0])), Problem)
+    return is_left_out or any(change.name == "thinking_moved" for change in lost)
+
+
+@every_dialect
+def test_a_check_that_compares_nothing_fails(name: str, tmp_path: Path) -> None:
+    renderer, trajectory = RENDERERS["chatml"], TRAJECTORIES[0]
+    run = write_trajectories(tmp_path / "t", [trajectory])
+    selection = write_selections(tmp_path / "s", [selection_of(trajectory, [])], run)
+    file = tmp_path / f"file{make(name).suffixes[0]}"
+    if file.suffix == ".jsonl":
+        file.touch()
+    else:
+        write_rows(file, [], make(name))
+    with pytest.raises(MismatchError, match="no row was compared"):
+        check_export(config_of(name), run, selection, file, renderer)
 
 
 @every_dialect

@@ -71,6 +71,11 @@ FLAGGED: list[tuple[Any, Any, list[float]]] = [
     ({"masked": True}, {"masked": False}, [0, 1]),
     ({"masked": True}, {}, [0, 1]),
     ({"weight": -1}, {}, [0, 1]),
+    # Tables may hold them as texts.
+    ({"weight": "0"}, {"weight": "1.0"}, [0, 1]),
+    ({"train": "False"}, {"train": "true"}, [0, 1]),
+    ({"masked": "true"}, {"masked": "false"}, [0, 1]),
+    ({"loss_weight": "0.5"}, {}, [0.5, 1]),
     # A flag for each token.
     ({"loss_mask": [0, 0, 1, 1]}, {"loss_mask": [1, 1]}, [0.5, 1]),
     # axolotl counts both ends; what no span covers is not trained.
@@ -105,7 +110,10 @@ def test_a_flag_on_a_message_says_how_much_of_the_step_is_trained(
         ({"masked": [True, True, True, False]}, [0, 1]),
         ({"weight": [0, 0.5, 0, 1]}, [0.5, 1]),
         ({"mask_history": True}, [0, 1]),
+        ({"mask_history": "true"}, [0, 1]),
+        ({"mask_history": 1}, [0, 1]),
         ({"mask_history": False}, [None, None]),
+        ({"message_loss_mask": ["0", "0", "0", "1"]}, [0, 1]),
         # Flags of tokens, and a weight of the whole row.
         ({"loss_mask": [0, 1, 1]}, [None, None]),
         ({"weight": 0.5}, [None, None]),
@@ -119,6 +127,24 @@ def test_flags_beside_the_messages_are_read_too(
     messages = [{who: one["role"], what: one["content"]} for one in (USER, AGENT, USER, AGENT)]
     name = "messages" if who == "role" else "conversations"
     assert scores(tmp_path, {name: messages, **beside}) == expected
+
+
+@pytest.mark.parametrize("key", ["loss_mask", "weight", "masked"])
+def test_a_list_of_flags_with_another_length_is_named(tmp_path: Path, key: str) -> None:
+    row = {"messages": [USER, AGENT, USER, AGENT], key: [0, 1]}
+    [(index, remark)] = remarks(tmp_path, row)
+    assert (index, remark.split(":")[0]) == (
+        -1,
+        f"{key} beside the messages has 2 entries, not one for each message",
+    )
+
+
+@pytest.mark.parametrize("said", [AGENT["content"], AGENT["content"][:1]])
+def test_the_answer_to_a_prompt_is_a_turn_of_its_own_also_if_it_says_the_same_again(
+    tmp_path: Path, said: str
+) -> None:
+    row = {"prompt": [USER, AGENT], "completion": [{**AGENT, "content": said}]}
+    assert scores(tmp_path, row) == [0, 1]
 
 
 def test_a_step_that_is_trained_in_part_says_so(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ The expected tokens come from the runs, through the renderer's token ownership a
 actual tokens come only from the file: a simulated trainer finds them (dialects with messages), or
 they are stored there (dialects with tokens). They are compared per step, because some templates
 strip earlier thinking, so a turn in the middle of a conversation differs from the same turn at its
-end.
+end. A row with the expected tokens is then compared with what an export writes, field by field:
+a flag on another role, a call id or a word in a context that the dialect changes shows only there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from atlas.exporting.export_selection import (
     dialect_of,
     read_with_tools,
 )
+from atlas.exporting.row_differences import PlacedRow, row_differences
 from atlas.exporting.simulation import SupervisedTurn, Tokens, simulate_trainer
 from atlas.exporting.write_rows import read_rows
 from atlas.models.local.load import load_renderer_named
@@ -38,8 +40,6 @@ from atlas.rendering.loss_mask import IGNORED_LABEL, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import NO_STEP, TokenizedExample
 
-# The position of a row in the file, and the row.
-PlacedRow = tuple[str, Any]
 NUM_SHOWN = 20
 
 
@@ -75,9 +75,10 @@ def check_export(
     """Compare `file` with the runs that it was made from.
 
     Raises:
-        MismatchError: a supervised token differs (the message names trajectory, step and tokens of
-            the first differences), nothing but the end of turn is supervised of a step, or a row
-            could not be compared, because the chat template refuses its conversation.
+        MismatchError: a supervised token or a field of a row differs (the message names trajectory,
+            step and tokens of the first differences), nothing but the end of turn is supervised of
+            a step, or a row could not be compared, because the chat template refuses its
+            conversation.
         DataError: the file cannot be read at all.
         RunError: an input is not a finished run of its kind.
     """
@@ -110,7 +111,8 @@ def check_export(
             continue
         unwritten += count_unwritten(examples, renderer, chosen.indices)
         expected = _expected_steps(examples)
-        found = comparison.differences(rows, trajectory, chosen, examples, expected)
+        found = list(comparison.differences(rows, trajectory, chosen, examples, expected))
+        found = found or list(row_differences(rows, made))
         differences += [f"trajectory {trajectory.id}{difference}" for difference in found]
         num_trajectories += 1
         num_rows += len(rows)
@@ -123,7 +125,7 @@ def check_export(
         ]
     if differences:
         raise MismatchError(
-            f"{file} does not supervise the tokens of the selection, {len(differences)} "
+            f"{file} is not what the selection says, {len(differences)} "
             f"differences under {renderer.name}:\n  {_listed(differences)}\n"
             "If the file was changed, export again. If the template strips earlier thinking, use "
             "--to last-turn or --to trl."
@@ -135,6 +137,11 @@ def check_export(
             f"because the chat template of {renderer.name} refuses them; the others are the same:"
             f"\n  {_listed(unrendered)}\nA trainer with this template cannot use them: leave them "
             "out of the trajectories, or set chat_template to one that takes them."
+        )
+    if not num_rows:
+        raise MismatchError(
+            f"{file}: no row was compared, because no trajectory of {trajectories} has a row in "
+            f"{config.dialect.name}. Export to another dialect, or select other steps."
         )
     if unwritten.empty and not config.allow_empty_steps:
         raise MismatchError(f"{file}: {refuse_empty_steps(unwritten, renderer, 'critical steps')}")
@@ -264,7 +271,10 @@ class _Comparison:
         return f"token {place} of {len(ours)}: {there} in the file, {here} expected"
 
     def _show(self, tokens: Tokens) -> str:
-        text = str(self._renderer.tokenizer.decode(list(tokens[:24])))
+        shown, known = list(tokens[:24]), range(len(self._renderer.tokenizer))
+        if not all(token in known for token in shown):
+            return f"tokens {str(shown)[:80]}"
+        text = str(self._renderer.tokenizer.decode(shown))
         return f"{text!r}{' …' if len(tokens) > 24 else ''}" if tokens else "nothing"
 
 

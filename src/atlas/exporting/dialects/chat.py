@@ -39,19 +39,22 @@ def write_flagged(
 
 
 def read_flagged(
-    messages: Sequence[Mapping[str, Any]], flag: str, *, default: bool
+    messages: Sequence[Mapping[str, Any]], flag: str, *, default: bool, any_role: bool = False
 ) -> SupervisedChat:
     """Messages with a flag on each.
 
     Args:
         default: the trainer's default flag for assistant messages.
+        any_role: whether the trainer also trains messages of other roles with a flag.
     """
     flags = []
     for chat in messages:
         value = chat.get(flag)
         if value is not None and value not in (0, 1):
             raise ValueError(f"{flag} is {value!r:.40}, expected 0, 1, true or false")
-        flags.append(chat["role"] == "assistant" and (default if value is None else bool(value)))
+        is_assistant = chat["role"] == "assistant"
+        flagged = is_assistant and default if value is None else bool(value)
+        flags.append(flagged and (is_assistant or any_role))
     return supervised_chat(zip(map(read_openai_message, messages), flags, strict=True))
 
 

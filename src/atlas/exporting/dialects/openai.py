@@ -73,7 +73,7 @@ datasets:
     ds_type: json
     type: chat_template
     field_messages: messages
-    message_property_mappings: {role: role, content: content}
+    message_property_mappings: {role: role, content: content, reasoning_content: reasoning_content}
     message_field_training: train
     roles_to_train: []
     train_on_eos: turn
@@ -86,7 +86,7 @@ chat_template: tokenizer_default"""
         yield {"messages": messages, **tools_field(trajectory)}
 
     def read(self, row: ExportRow) -> SupervisedChat:
-        return read_flagged(row["messages"], "train", default=False)
+        return read_flagged(row["messages"], "train", default=False, any_role=True)
 
 
 class RenderersDialect(Dialect):

@@ -22,13 +22,14 @@ class TorchtuneDialect(Dialect):
     """`masked` false on critical turns, true on all others."""
 
     notes = """\
-Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages and SFTTransform; the ChatML
-tokens written as its Qwen tokenizer does). torchtune's own transforms (OpenAIToMessages,
-ShareGPTToMessages) ignore `masked` and train every assistant turn: use the one below. It refuses
-two user turns in a row, a system message in mid-conversation, and an assistant turn after a tool
-result (its main branch takes that now): neighbors are joined here, and trajectories with tools are
-left out. The end of a turn is
-trained with it; `max_seq_len` cuts the tail. The project is no longer developed."""
+Run with torchtune 0.6.1 and torchao 0.9.0 (Message, validate_messages, SFTTransform and its Qwen
+tokenizer class with another vocabulary). That tokenizer also trains the role header of a critical
+turn. torchtune's own transforms (OpenAIToMessages, ShareGPTToMessages) ignore `masked` and train
+every assistant turn: use the one below. It refuses two user turns in a row, a system message in
+mid-conversation, and an assistant turn after a tool result (its main branch takes that now):
+neighbors are joined here, and trajectories with tools are left out. The end of a turn is trained
+with it. `max_seq_len` cuts the tail, and masks the last token also of rows that are short enough:
+a last turn is trained without its end. The project is no longer developed."""
     stanza = """\
 # For torchtune.datasets.SFTDataset(source="json", data_files="{file}", split="train", …):
 class MaskedMessages:

@@ -18,7 +18,7 @@ from atlas.exporting.dialects.base import (
 from atlas.exporting.dialects.changes import FINAL_OBSERVATION, ONLY_TOKENS, SELECTION_NOTES
 from atlas.records import Selection, Trajectory
 from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
-from atlas.rendering.loss_mask import labels, loss_mask
+from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
 from atlas.rendering.token_ownership import TokenizedExample
 
 
@@ -95,4 +95,11 @@ SFTTrainer(model, SFTConfig(max_length=None, packing=False), train_dataset=data)
     def read(self, row: ExportRow) -> SupervisedTokens:
         if len(row["input_ids"]) != len(row["labels"]):
             raise ValueError(f"{len(row['input_ids'])} input_ids and {len(row['labels'])} labels")
-        return SupervisedTokens(tuple(map(int, row["input_ids"])), tuple(map(int, row["labels"])))
+        read = SupervisedTokens(tuple(map(int, row["input_ids"])), tuple(map(int, row["labels"])))
+        for place, (token, label) in enumerate(zip(read.input_ids, read.labels, strict=True)):
+            if label not in (token, IGNORED_LABEL):
+                raise ValueError(
+                    f"label {place} is {label}, expected the token there, {token}, or "
+                    f"{IGNORED_LABEL}"
+                )
+        return read

@@ -26,7 +26,11 @@ REJECTED = "the rejected answer is left out"
 
 
 def read_answer(
-    row: Mapping[str, Any], turns: Sequence[Turn], keys: tuple[str, str]
+    row: Mapping[str, Any],
+    turns: Sequence[Turn],
+    keys: tuple[str, str],
+    *,
+    may_be_copy: bool = True,
 ) -> tuple[list[Turn], str | None]:
     """The turns of the answer beside the messages, and the field it was read from.
 
@@ -35,6 +39,7 @@ def read_answer(
     Args:
         turns: of the messages.
         keys: of the messages, who spoke and what.
+        may_be_copy: whether the messages may end with the answer.
 
     Raises:
         BadRowError: the answer is not a message, or there are several.
@@ -49,10 +54,10 @@ def read_answer(
             answer = read_turns(messages, spelled)
         except BadRowError as error:
             raise BadRowError(f"'{key}' holds no answer: {error}") from None
-        if _ends_with(turns, answer):
+        if may_be_copy and _ends_with(turns, answer):
             return [], key
         # What stands there may also be a label or a result.
-        if is_answered and key in OTHER_KEYS:
+        if may_be_copy and is_answered and key in OTHER_KEYS:
             continue
         return answer, key
     return [], None

@@ -48,26 +48,34 @@ def read_chat(
     remarks = row_flag_remarks(row.value, messages)
     messages = with_row_flags(row.value, messages)
     plain = None if remarks else plain_chat(row, messages, form)
-    if plain:
-        return plain
-    made = chat_trajectory(row, read_turns(messages, form.keys), form)
-    reading = made if isinstance(made, Reading) else Reading(made)
-    return reading._replace(remarks=[*reading.remarks, *remarks]) if remarks else made
+    return plain or chat_trajectory(row, read_turns(messages, form.keys), form, remarks)
 
 
-def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Trajectory | Reading:
+def chat_trajectory(
+    row: SourceRow,
+    turns: Sequence[Turn],
+    form: ChatForm,
+    remarks: Sequence[Remark] = (),
+    *,
+    is_prompt: bool = False,
+) -> Trajectory | Reading:
     """The trajectory of a row whose messages were read.
+
+    Args:
+        remarks: on the row.
+        is_prompt: whether the messages are what the model was given, so that the answer beside them
+            is a turn of its own, also if it says the same as the last of them.
 
     Raises:
         BadRowError: the chat has no step, or a field does not hold what its name says.
     """
     fields = row.value if isinstance(row.value, dict) else {}
-    answer, answer_key = read_answer(fields, turns, form.keys)
+    answer, answer_key = read_answer(fields, turns, form.keys, may_be_copy=not is_prompt)
     if answer and any(turn.is_trained is False for turn in turns):
         answer = with_default_flags(answer, True)
     turns = with_answer(turns, answer) if answer else turns
     turns = with_system(turns, system_of(fields))
-    remarks = [(-1, REJECTED) for key in REJECTED_KEYS if has_content(fields.get(key))]
+    rejected = [(-1, REJECTED) for key in REJECTED_KEYS if has_content(fields.get(key))]
     conversation = split_conversation(turns, prompt_length(turns))
     rest = fields_of_row(row, form, (answer_key or REJECTED_KEYS[0], *REJECTED_KEYS))
     source = rest["source"]
@@ -80,5 +88,5 @@ def chat_trajectory(row: SourceRow, turns: Sequence[Turn], form: ChatForm) -> Tr
         final_observation=conversation.final_observation,
         **rest,
     )
-    remarks += conversation.remarks
+    remarks = [*remarks, *rejected, *conversation.remarks]
     return Reading(trajectory, remarks) if remarks else trajectory

@@ -63,9 +63,10 @@ class OpenAIFormat(RowFormat):
             has_content(row.value.get(key)) for key in MESSAGE_KEYS
         ):
             turns = read_turns(messages)
-            if isinstance(decode_nested(row.value.get(PROMPT_KEY)), list):
+            is_prompt = isinstance(decode_nested(row.value.get(PROMPT_KEY)), list)
+            if is_prompt:
                 turns = with_default_flags(turns, False)
-            return chat_trajectory(row, turns, FORM)
+            return chat_trajectory(row, turns, FORM, is_prompt=is_prompt)
         return read_chat(row, messages, FORM)
 
 

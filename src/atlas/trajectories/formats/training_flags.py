@@ -42,6 +42,8 @@ _AGENTS = ("assistant", "gpt", "model", "ai", "bot", "agent")
 _NUMBER = re.compile(r"\d+(\.\d*)?")
 # Fields of a row that hold its flags.
 ROW_KEYS = frozenset((LIST_KEY, LAST_TURN_KEY, *FLAG_KEYS, *INVERTED_KEYS))
+_TRUTH = {"true": 1.0, "false": 0.0}
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,18})?")
 METADATA = tuple(f"*.{key}" for key in (*ROW_KEYS, SPANS_KEY))
 TOKENS_ONLY = (
     "the row holds token ids and no messages. Only the tokenizer that made them knows their words, "
@@ -111,7 +113,7 @@ def with_row_flags(row: Any, messages: Sequence[Any]) -> Sequence[Any]:
     for key, found_flags in _lists_of_flags(row):
         if (flags := _flag_per_message(found_flags, messages)) is not None:
             lists[key] = flags
-    if messages and _truth(row.get(LAST_TURN_KEY)) is True:
+    if messages and _truth(row.get(LAST_TURN_KEY)) == 1:
         lists["train"] = [*[False] * (len(messages) - 1), True]
     for key, flags in lists.items():
         messages = [
@@ -173,10 +175,6 @@ def _share(given: Any, key: str, index: int) -> float:
         if all(map(_is_flag, flags)):
             return sum(max(0.0, float(flag)) for flag in flags) / len(flags)
     raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool) or is_number(value)
 
 
 def _share_of_spans(spans: Any, content: Any, index: int) -> float:
