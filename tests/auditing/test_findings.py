@@ -194,6 +194,58 @@ def test_what_is_no_training_row_is_unreadable_and_a_file_of_it_is_an_error(tmp_
         audited(tmp_path, [{"a": 1}], "openai")
 
 
+SHARED = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+COMPLETED = {
+    "prompt": [{"role": "user", "content": "a"}],
+    "completion": [{"role": "assistant", "content": "b"}],
+}
+
+
+@pytest.mark.parametrize("row", [SHARED, COMPLETED], ids=["sharegpt", "completion"])
+@pytest.mark.parametrize("name", ["axolotl", "openai", "renderers", "tinker", "verl"])
+def test_a_row_of_another_dialect_is_refused_and_never_read_as_its_own(
+    name: str, row: dict[str, Any], tmp_path: Path
+) -> None:
+    audit = audited(tmp_path, [row], name)
+    assert counts(audit) == {"refused": 1}
+    assert "another dialect" in audit.tally.found["refused"].examples[0].detail
+
+
+def test_axolotl_reads_rows_of_sharegpt_where_its_settings_say_so(tmp_path: Path) -> None:
+    settings = {"field_messages": "conversations", "read_from_value": True}
+    assert counts(audited(tmp_path, [SHARED], "axolotl", **settings)) == {}
+
+
+@pytest.mark.parametrize("name", ["ms-swift", "llamafactory"])
+def test_trainers_of_both_spellings_take_both(name: str, tmp_path: Path) -> None:
+    assert "refused" not in counts(audited(tmp_path, [SHARED, chat("a", "b")], name))
+
+
+def test_trl_writes_the_roles_of_sharegpt_as_they_are(tmp_path: Path) -> None:
+    audit = audited(tmp_path, [SHARED], "trl")
+    assert "human" in as_json(audit)["worst"][0]["text"]
+
+
+def test_a_system_column_is_lost_where_the_trainer_does_not_read_it(tmp_path: Path) -> None:
+    row = {**chat("a", "b"), "system": "Be brief."}
+    audit = audited(tmp_path, [row], "openai")
+    assert counts(audit) == {"content-lost": 1}
+    assert "system words" not in as_json(audit)["parts"]
+    assert counts(audited(tmp_path, [row], "axolotl")) == {}
+    listed = {**row, "message_loss_mask": [False, True]}
+    assert counts(audited(tmp_path, [listed], "renderers")) == {"content-lost": 1}
+
+
+@pytest.mark.parametrize(
+    ("ids", "name"), [([1, -4], "unreadable"), ([2**70], "unreadable"), ([1, 10**6], "refused")]
+)
+def test_tokens_that_the_tokenizer_does_not_have_are_found(
+    ids: list[int], name: str, tmp_path: Path
+) -> None:
+    rows = [{"input_ids": ids, "labels": ids}, chat("a", "b")]
+    assert audited(tmp_path, rows, "axolotl").tally.found[name].count == 1
+
+
 @pytest.mark.parametrize("ending", [".json", ".jsonl.gz"])
 def test_other_containers_give_the_same_sums(ending: str, tmp_path: Path) -> None:
     rows = [golden_row("openai"), chat("a", "b")]

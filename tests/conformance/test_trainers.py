@@ -15,7 +15,8 @@ from atlas.auditing.supervision import ASSISTANT, TEMPLATE
 from atlas.auditing.trainers.atlas_runs import AtlasTrainer
 from atlas.auditing.trainers.base import TRAINERS, Trainer
 from atlas.exporting.dialects.base import DIALECTS
-from atlas.exporting.export_selection import ExportConfig, dialect_of, rows_of
+from atlas.exporting.export_rows import rows_of
+from atlas.exporting.export_selection import ExportConfig, dialect_of
 from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
 from atlas.rendering.colored_tokens import color_tokens

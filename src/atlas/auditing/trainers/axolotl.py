@@ -60,6 +60,14 @@ class AxolotlConfig(Config):
         default="train",
         description="the flag of a message; axolotl's own default is none, which reads no flag",
     )
+    field_messages: str = Field(
+        default="messages", description="the column of the messages, such as conversations"
+    )
+    read_from_value: bool = Field(
+        default=False,
+        description="whether message_property_mappings is {role: from, content: value}, as for "
+        "rows of ShareGPT",
+    )
     roles_to_train: tuple[str, ...] = Field(
         default=("assistant",), description="roles that are trained where a message has no flag"
     )
@@ -89,6 +97,8 @@ class AxolotlTrainer(Trainer):
         super().__init__(config, context)
         self._config = config
         self.flag = config.message_field_training
+        self.columns = config.field_messages, "input_ids"
+        self.spellings = ("from",) if config.read_from_value else ("role",)
         tokenizer = self.template.tokenizer
         ends = config.eot_tokens
         if ends is None:

@@ -86,6 +86,7 @@ class LlamaFactoryTrainer(Trainer):
 
     Config = LlamaFactoryConfig
     version = "llamafactory 0.9.5"
+    columns = ("messages", "conversations", "input_ids")
 
     def __init__(self, config: LlamaFactoryConfig, context: TrainerContext) -> None:
         super().__init__(config, context)

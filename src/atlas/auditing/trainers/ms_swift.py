@@ -75,6 +75,7 @@ class MsSwiftTrainer(Trainer):
     Config = MsSwiftConfig
     version = "ms-swift 4.6.0"
     flag = "loss"
+    columns = ("messages", "conversations", "conversation", "input_ids")
 
     def __init__(self, config: MsSwiftConfig, context: TrainerContext) -> None:
         super().__init__(config, context)

@@ -14,6 +14,9 @@ class OpenAITrainer(FlaggedTurns):
 
     version = "OpenAI fine-tuning, its documentation of 2026"
     flag = "weight"
+    columns = ("messages",)
+    spellings = ("role",)
+    reads_system = False
 
     def flags(self, row: TrainingRow) -> list[bool]:
         for index, weight in enumerate(row.flags.get("weight", ())):

@@ -57,6 +57,8 @@ class TorchtuneTrainer(Trainer):
 
     Config = TorchtuneConfig
     version = "torchtune 0.6.1"
+    columns = ("messages", "conversations", "input_ids")
+    reads_system = False
 
     def __init__(self, config: TorchtuneConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
