@@ -279,7 +279,7 @@ def _read_tools(tools: Any) -> tuple[dict[str, Any], ...]:
 def _read_tokens(row: dict[str, Any]) -> TrainingRow:
     ids = _whole_numbers(row["input_ids"], "input_ids")
     if wrong := [one for one in ids if not 0 <= one < LARGEST_TOKEN]:
-        raise BadTrainingRowError(f"input_ids holds {wrong[0]!r:.40}, which is no token")
+        raise BadTrainingRowError(f"input_ids holds {wrong[0]!r:.40}, expected tokens")
     masks = []
     names = []
     if row.get("labels") is not None:
