@@ -194,6 +194,17 @@ def test_what_is_no_training_row_is_unreadable_and_a_file_of_it_is_an_error(tmp_
         audited(tmp_path, [{"a": 1}], "openai")
 
 
+def test_tool_schemas_that_the_template_writes_first_count_as_system_text(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {}}}
+    row = {**chat("a", "b"), "tools": [tool]}
+    for family in ("qwen2.5", "qwen3"):
+        audit = audited(tmp_path, [row], "trl", family_renderer(family))
+        parts = as_json(audit)["parts"]
+        assert parts["system words"]["supervised"] > 50
+        assert parts["user header"]["tokens"] < 20
+        assert counts(audit)["observations"] > parts["system words"]["supervised"]
+
+
 SHARED = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
 COMPLETED = {
     "prompt": [{"role": "user", "content": "a"}],

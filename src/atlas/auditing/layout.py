@@ -29,6 +29,7 @@ from atlas.auditing.supervision import (
     NO_MESSAGE,
     REASONING,
     ROLES,
+    SYSTEM,
     TEMPLATE,
     WORDS,
     Unwritten,
@@ -249,6 +250,10 @@ def _segments(
         else:
             if before is not None:
                 place = _add_tail(add, text, place, span.start, before, roles, ends)
+            elif stop := _own_turns(text, span.start, ends):
+                # Tool schemas, or a system prompt of the template's own.
+                made.append((0, NO_MESSAGE, code_of(SYSTEM, WORDS)))
+                place = stop
             _add_header(add, text, place, span, roles, ends)
         add(span.start, span.end, span.message, span.part)
         place, before = span.end, span
@@ -294,6 +299,15 @@ def _add_tail(
     after = place + len(text[place:stop]) - len(text[place:stop].lstrip())
     add(place, after, before.message, TEMPLATE)
     return after
+
+
+def _own_turns(text: str, stop: int, ends: Ends) -> int:
+    """Where the turns end that the template writes before the first message; 0: there are none."""
+    at, size = max((text.rfind(end, 0, stop), len(end)) for end in ends.texts or ("",))
+    if at <= 0 or not size:
+        return 0
+    place = at + size
+    return place + len(text[place:stop]) - len(text[place:stop].lstrip())
 
 
 def _add_header(
