@@ -205,6 +205,37 @@ def test_tool_schemas_that_the_template_writes_first_count_as_system_text(tmp_pa
         assert counts(audit)["observations"] > parts["system words"]["supervised"]
 
 
+BLOCKS = [{"type": "thinking", "thinking": "I think about doors.", "signature": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "finding"),
+    [
+        ({"reasoning_text": "I think about doors."}, "thinking-lost"),
+        ({"thinking_blocks": BLOCKS}, "thinking-lost"),
+        (
+            {"reasoning_details": [{"type": "reasoning.text", "text": "I think about doors."}]},
+            "thinking-lost",
+        ),
+        ({"function_call": {"name": "look", "arguments": "{}"}}, "content-lost"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else one,
+)
+@pytest.mark.parametrize("name", ["axolotl", "llamafactory", "ms-swift", "openai", "torchtune"])
+def test_thinking_and_calls_are_lost_in_every_spelling_that_is_not_written(
+    name: str, fields: dict[str, Any], finding: str, tmp_path: Path
+) -> None:
+    family = family_renderer("qwen3" if name in ("axolotl", "openai") else "qwen2.5")
+    found = counts(audited(tmp_path, [chat("a", "b", **fields)], name, family))
+    assert found[finding] == 1
+
+
+def test_a_copy_of_thinking_that_is_written_is_not_lost(tmp_path: Path) -> None:
+    row = chat("a", "b", reasoning_content="I think.", thinking_blocks=BLOCKS)
+    for name in ("openai", "axolotl"):
+        assert counts(audited(tmp_path, [row], name, family_renderer("qwen3"))) == {}
+
+
 SHARED = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
 COMPLETED = {
     "prompt": [{"role": "user", "content": "a"}],

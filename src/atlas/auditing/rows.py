@@ -7,7 +7,7 @@ spelling of fields differs between dialects: `from` and `value`, or `role` and `
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,16 @@ MESSAGE_FLAGS = (
     "masked",
     "critical",
 )
+# Fields of a message with thinking or calls beside its content, in any spelling.
+REASONING_KEYS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking_blocks",
+)
+CALL_KEYS = ("tool_calls", "function_call")
 LISTED_FLAGS = ("message_loss_mask", "critical")
 # Flags that are true on messages without loss.
 INVERTED_FLAGS = frozenset({"masked"})
@@ -120,6 +130,11 @@ class TrainingRow:
         """The row for a trainer that takes `human` and `gpt` as they are."""
         chat = zip(self.messages, self.given_roles, strict=True)
         return replace(self, messages=tuple({**one, "role": role} for one, role in chat))
+
+
+def holds_any(message: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Whether a message has one of these fields, and something in it."""
+    return any(message.get(key) for key in keys)
 
 
 def plain_role(role: str) -> str:
