@@ -253,6 +253,12 @@ def test_a_row_of_another_dialect_is_refused_and_never_read_as_its_own(
     assert "another dialect" in audit.tally.found["refused"].examples[0].detail
 
 
+@pytest.mark.parametrize("role", ["alien", "human", "gpt"])
+def test_a_role_that_openai_does_not_know_is_refused(role: str, tmp_path: Path) -> None:
+    row = {"messages": [{"role": role, "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert counts(audited(tmp_path, [row], "openai")) == {"refused": 1}
+
+
 def test_axolotl_reads_rows_of_sharegpt_where_its_settings_say_so(tmp_path: Path) -> None:
     settings = {"field_messages": "conversations", "read_from_value": True}
     assert counts(audited(tmp_path, [SHARED], "axolotl", **settings)) == {}
