@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atlas.auditing.audit_files import Audit as Audit
+    from atlas.auditing.audit_files import AuditConfig as AuditConfig
+    from atlas.auditing.audit_files import audit_files as audit_files
     from atlas.config import load_config as load_config
     from atlas.errors import AtlasError as AtlasError
     from atlas.evaluation.evaluate_agent import EvaluateConfig as EvaluateConfig
@@ -63,6 +66,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     name: module
     for module, names in {
+        "atlas.auditing.audit_files": "Audit AuditConfig audit_files",
         "atlas.config": "load_config",
         "atlas.errors": "AtlasError",
         "atlas.evaluation.evaluate_agent": "EvaluateConfig evaluate_agent",

@@ -194,6 +194,106 @@ def test_what_is_no_training_row_is_unreadable_and_a_file_of_it_is_an_error(tmp_
         audited(tmp_path, [{"a": 1}], "openai")
 
 
+def test_tool_schemas_that_the_template_writes_first_count_as_system_text(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {}}}
+    row = {**chat("a", "b"), "tools": [tool]}
+    for family in ("qwen2.5", "qwen3"):
+        audit = audited(tmp_path, [row], "trl", family_renderer(family))
+        parts = as_json(audit)["parts"]
+        assert parts["system words"]["supervised"] > 50
+        assert parts["user header"]["tokens"] < 20
+        assert counts(audit)["observations"] > parts["system words"]["supervised"]
+
+
+BLOCKS = [{"type": "thinking", "thinking": "I think about doors.", "signature": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "finding"),
+    [
+        ({"reasoning_text": "I think about doors."}, "thinking-lost"),
+        ({"thinking_blocks": BLOCKS}, "thinking-lost"),
+        (
+            {"reasoning_details": [{"type": "reasoning.text", "text": "I think about doors."}]},
+            "thinking-lost",
+        ),
+        ({"function_call": {"name": "look", "arguments": "{}"}}, "content-lost"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else one,
+)
+@pytest.mark.parametrize("name", ["axolotl", "llamafactory", "ms-swift", "openai", "torchtune"])
+def test_thinking_and_calls_are_lost_in_every_spelling_that_is_not_written(
+    name: str, fields: dict[str, Any], finding: str, tmp_path: Path
+) -> None:
+    family = family_renderer("qwen3" if name in ("axolotl", "openai") else "qwen2.5")
+    found = counts(audited(tmp_path, [chat("a", "b", **fields)], name, family))
+    assert found[finding] == 1
+
+
+def test_a_copy_of_thinking_that_is_written_is_not_lost(tmp_path: Path) -> None:
+    row = chat("a", "b", reasoning_content="I think.", thinking_blocks=BLOCKS)
+    for name in ("openai", "axolotl"):
+        assert counts(audited(tmp_path, [row], name, family_renderer("qwen3"))) == {}
+
+
+SHARED = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+COMPLETED = {
+    "prompt": [{"role": "user", "content": "a"}],
+    "completion": [{"role": "assistant", "content": "b"}],
+}
+
+
+@pytest.mark.parametrize("row", [SHARED, COMPLETED], ids=["sharegpt", "completion"])
+@pytest.mark.parametrize("name", ["axolotl", "openai", "renderers", "tinker", "verl"])
+def test_a_row_of_another_dialect_is_refused_and_never_read_as_its_own(
+    name: str, row: dict[str, Any], tmp_path: Path
+) -> None:
+    audit = audited(tmp_path, [row], name)
+    assert counts(audit) == {"refused": 1}
+    assert "another dialect" in audit.tally.found["refused"].examples[0].detail
+
+
+@pytest.mark.parametrize("role", ["alien", "human", "gpt"])
+def test_a_role_that_openai_does_not_know_is_refused(role: str, tmp_path: Path) -> None:
+    row = {"messages": [{"role": role, "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert counts(audited(tmp_path, [row], "openai")) == {"refused": 1}
+
+
+def test_axolotl_reads_rows_of_sharegpt_where_its_settings_say_so(tmp_path: Path) -> None:
+    settings = {"field_messages": "conversations", "read_from_value": True}
+    assert counts(audited(tmp_path, [SHARED], "axolotl", **settings)) == {}
+
+
+@pytest.mark.parametrize("name", ["ms-swift", "llamafactory"])
+def test_trainers_of_both_spellings_take_both(name: str, tmp_path: Path) -> None:
+    assert "refused" not in counts(audited(tmp_path, [SHARED, chat("a", "b")], name))
+
+
+def test_trl_writes_the_roles_of_sharegpt_as_they_are(tmp_path: Path) -> None:
+    audit = audited(tmp_path, [SHARED], "trl")
+    assert "human" in as_json(audit)["worst"][0]["text"]
+
+
+def test_a_system_column_is_lost_where_the_trainer_does_not_read_it(tmp_path: Path) -> None:
+    row = {**chat("a", "b"), "system": "Be brief."}
+    audit = audited(tmp_path, [row], "openai")
+    assert counts(audit) == {"content-lost": 1}
+    assert "system words" not in as_json(audit)["parts"]
+    assert counts(audited(tmp_path, [row], "axolotl")) == {}
+    listed = {**row, "message_loss_mask": [False, True]}
+    assert counts(audited(tmp_path, [listed], "renderers")) == {"content-lost": 1}
+
+
+@pytest.mark.parametrize(
+    ("ids", "name"), [([1, -4], "unreadable"), ([2**70], "unreadable"), ([1, 10**6], "refused")]
+)
+def test_tokens_that_the_tokenizer_does_not_have_are_found(
+    ids: list[int], name: str, tmp_path: Path
+) -> None:
+    rows = [{"input_ids": ids, "labels": ids}, chat("a", "b")]
+    assert audited(tmp_path, rows, "axolotl").tally.found[name].count == 1
+
+
 @pytest.mark.parametrize("ending", [".json", ".jsonl.gz"])
 def test_other_containers_give_the_same_sums(ending: str, tmp_path: Path) -> None:
     rows = [golden_row("openai"), chat("a", "b")]

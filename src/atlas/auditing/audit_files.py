@@ -248,7 +248,7 @@ def _refuse_nothing(tally: Tally, config: AuditConfig) -> None:
     unreadable = tally.found.get("unreadable")
     if not tally.num_rows or (unreadable and unreadable.num_rows == tally.num_rows):
         first = unreadable.examples[0] if unreadable and unreadable.examples else None
-        reason = f"; the first: {first.where}: {first.detail}" if first else ""
+        reason = f"; the first: {first.where}: {first.detail.rstrip('.')}" if first else ""
         raise DataError(
             f"{', '.join(config.paths)}: none of {tally.num_rows:,} rows is a training row{reason}"
             ". Give a file of messages, conversations, prompt and completion, text or input_ids."

@@ -24,12 +24,20 @@ from atlas.auditing.tally import (
     Tally,
 )
 from atlas.auditing.trainers.atlas_runs import AtlasTrainer
-from atlas.auditing.trainers.base import Trainer
+from atlas.auditing.trainers.base import Trainer, supervise_row
 from atlas.records import Problem, Selection, Trajectory
 from atlas.trajectories.formats.rows import SourceRow
 
 # What a hostile row may raise where a model reads its fields; it is reported, never lost.
-ROW_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+ROW_ERRORS = (
+    ArithmeticError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+)
 
 
 class Auditor:
@@ -85,7 +93,7 @@ class Auditor:
             tally.add_finding(Finding("unreadable", 1, reason), order, source.where)
             return
         try:
-            made = self.trainer.supervise(row)
+            made, drops_system = supervise_row(self.trainer, row)
         except RefusedRowError as error:
             for finding in (*flags, Finding("refused", 1, str(error))):
                 tally.add_finding(finding, order, source.where)
@@ -95,6 +103,9 @@ class Auditor:
             reason = f"it has a field of another kind ({type(error).__name__}: {said:.100})"
             tally.add_finding(Finding("refused", 1, reason), order, source.where)
             return
+        if drops_system:
+            reason = "the column `system`, which the trainer does not read"
+            flags.append(Finding("content-lost", 1, reason))
         self._add(tally, made, flags, order, source.where)
 
     def _count_flags(self, tally: Tally, row: TrainingRow, order: Order, where: str) -> None:

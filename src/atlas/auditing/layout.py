@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.auditing.rows import plain_role
+from atlas.auditing.rows import REASONING_KEYS, plain_role
 from atlas.auditing.supervision import (
     ASSISTANT,
     CALLS,
@@ -29,6 +29,7 @@ from atlas.auditing.supervision import (
     NO_MESSAGE,
     REASONING,
     ROLES,
+    SYSTEM,
     TEMPLATE,
     WORDS,
     Unwritten,
@@ -41,7 +42,8 @@ _FIRST = 0xF0000
 _MARKS = re.compile("[\U000f0000-\U000fffff]")
 _TAG = re.compile("(<think>|</think>)")
 _STAND_IN = "\ue000\ue001"
-REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+# Fields of a part of thinking that hold no words.
+_NAMES = frozenset({"type", "id", "format", "signature", "index"})
 _THINKING_END = re.compile(r"</think>\s*")
 
 
@@ -126,8 +128,8 @@ class _Marks:
         made = dict(message)
         is_response = plain_role(message["role"]) == "assistant"
         for key in REASONING_KEYS:
-            if isinstance(made.get(key), str):
-                made[key] = self._around(made[key], REASONING)
+            if made.get(key):
+                made[key] = self._value(made[key], REASONING)
         content = made.get("content")
         if isinstance(content, str):
             made["content"] = (
@@ -136,6 +138,8 @@ class _Marks:
         calls = made.get("tool_calls")
         if isinstance(calls, list):
             made["tool_calls"] = [self._call(call) for call in calls]
+        if made.get("function_call"):
+            made["function_call"] = self._call(made["function_call"])
         return made
 
     def _content(self, text: str) -> str:
@@ -156,16 +160,20 @@ class _Marks:
         if isinstance(made.get("name"), str):
             made["name"] = self._around(made["name"], CALLS)
         if "arguments" in made:
-            made["arguments"] = self._value(made["arguments"])
+            made["arguments"] = self._value(made["arguments"], CALLS)
         return {**call, "function": made} if "function" in call else made
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, part: int) -> Any:
         if isinstance(value, str):
-            return self._around(value, CALLS)
+            return self._around(value, part)
         if isinstance(value, dict):
-            return {key: self._value(inner) for key, inner in value.items()}
+            left = _NAMES if part == REASONING else ()
+            return {
+                key: inner if key in left else self._value(inner, part)
+                for key, inner in value.items()
+            }
         if isinstance(value, list):
-            return [self._value(inner) for inner in value]
+            return [self._value(inner, part) for inner in value]
         return value
 
     def _around(self, text: str, part: int) -> str:
@@ -215,17 +223,28 @@ def _not_found(chat: Chat, text: str, found: set[int]) -> list[tuple[int, int]]:
         content = message.get("content")
         if isinstance(content, str) and content.strip() and index not in found:
             lost.append((index, WORDS))
-        for key in REASONING_KEYS:
-            reasoning = message.get(key)
-            if isinstance(reasoning, str) and reasoning.strip() and reasoning.strip() not in text:
-                lost.append((index, REASONING))
+        thoughts = [thought for key in REASONING_KEYS for thought in _texts(message.get(key))]
+        if thoughts and not any(thought in text for thought in thoughts):
+            lost.append((index, REASONING))
         calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
+        calls = calls if isinstance(calls, list) else []
+        for call in (*calls, message.get("function_call")):
             inner = call.get("function", call) if isinstance(call, dict) else {}
             name = inner.get("name") if isinstance(inner, dict) else None
             if isinstance(name, str) and json.dumps(name)[1:-1] not in text:
                 lost.append((index, CALLS))
     return lost
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of a field of thinking."""
+    if isinstance(value, str) and value.strip():
+        yield value.strip()
+    if isinstance(value, dict):
+        value = [inner for key, inner in value.items() if key not in _NAMES]
+    if isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _segments(
@@ -249,6 +268,10 @@ def _segments(
         else:
             if before is not None:
                 place = _add_tail(add, text, place, span.start, before, roles, ends)
+            elif stop := _own_turns(text, span.start, ends):
+                # Tool schemas, or a system prompt of the template's own.
+                made.append((0, NO_MESSAGE, code_of(SYSTEM, WORDS)))
+                place = stop
             _add_header(add, text, place, span, roles, ends)
         add(span.start, span.end, span.message, span.part)
         place, before = span.end, span
@@ -294,6 +317,15 @@ def _add_tail(
     after = place + len(text[place:stop]) - len(text[place:stop].lstrip())
     add(place, after, before.message, TEMPLATE)
     return after
+
+
+def _own_turns(text: str, stop: int, ends: Ends) -> int:
+    """Where the turns end that the template writes before the first message; 0: there are none."""
+    at, size = max((text.rfind(end, 0, stop), len(end)) for end in ends.texts or ("",))
+    if at <= 0 or not size:
+        return 0
+    place = at + size
+    return place + len(text[place:stop]) - len(text[place:stop].lstrip())
 
 
 def _add_header(

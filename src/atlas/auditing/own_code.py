@@ -23,7 +23,7 @@ from atlas.auditing.rows import BadTrainingRowError, RefusedRowError, read_train
 from atlas.auditing.run_trainer import ROW, TRAINERS
 from atlas.auditing.supervision import Supervision
 from atlas.auditing.tally import NUM_EXAMPLES, Tally
-from atlas.auditing.trainers.base import Trainer
+from atlas.auditing.trainers.base import Trainer, supervise_row
 from atlas.errors import ConfigError, RunError
 from atlas.models.local.load import load_renderer_named
 from atlas.records import Problem
@@ -161,7 +161,7 @@ def _compare(
 ) -> str | None:
     """What differs between the row as predicted and as the trainer made it; None: nothing."""
     try:
-        predicted: Supervision | None = trainer.supervise(read_training_row(row.value))
+        predicted: Supervision | None = supervise_row(trainer, read_training_row(row.value))[0]
         reason = ""
     except (BadTrainingRowError, RefusedRowError) as error:
         predicted, reason = None, str(error)

@@ -7,10 +7,12 @@ spelling of fields differs between dialects: `from` and `value`, or `role` and `
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+# Above every vocabulary; tokens are kept in 32 bits.
+LARGEST_TOKEN = 1 << 31
 # Names of flags on messages, or of lists beside the messages, in any dialect.
 MESSAGE_FLAGS = (
     "train",
@@ -24,11 +26,22 @@ MESSAGE_FLAGS = (
     "masked",
     "critical",
 )
+# Fields of a message with thinking or calls beside its content, in any spelling.
+REASONING_KEYS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking_blocks",
+)
+CALL_KEYS = ("tool_calls", "function_call")
 LISTED_FLAGS = ("message_loss_mask", "critical")
 # Flags that are true on messages without loss.
 INVERTED_FLAGS = frozenset({"masked"})
 SPOKEN = {"human": "user", "gpt": "assistant"}
 ROLE_OF = {
+    **SPOKEN,
     "developer": "system",
     "model": "assistant",
     "bot": "assistant",
@@ -62,6 +75,11 @@ class TrainingRow:
         token_ids: the tokens of a row that is tokenized already.
         labels: for each token whether it carries loss.
         mask_name: the column that says so.
+        column: where the row stands: messages, conversations, conversation, prompt, text or
+            input_ids.
+        spelling: the key of a role, `role` or `from`.
+        given_roles: the role of each message as in the file.
+        has_system: whether the first message is the column `system` of the row.
         raw: the row itself.
     """
 
@@ -73,6 +91,10 @@ class TrainingRow:
     token_ids: tuple[int, ...] | None = None
     labels: tuple[bool, ...] = ()
     mask_name: str = ""
+    column: str = "messages"
+    spelling: str = "role"
+    given_roles: tuple[str, ...] = ()
+    has_system: bool = False
     raw: Any = None
 
     def flagged(
@@ -92,6 +114,27 @@ class TrainingRow:
             else:
                 found.append(bool(value) != (name in INVERTED_FLAGS))
         return found
+
+    def without_system(self) -> TrainingRow:
+        """The row for a trainer that does not read the column `system`."""
+        return replace(
+            self,
+            messages=self.messages[1:],
+            given_roles=self.given_roles[1:],
+            num_prompt=None if self.num_prompt is None else self.num_prompt - 1,
+            flags={name: values[1:] for name, values in self.flags.items()},
+            has_system=False,
+        )
+
+    def with_given_roles(self) -> TrainingRow:
+        """The row for a trainer that takes `human` and `gpt` as they are."""
+        chat = zip(self.messages, self.given_roles, strict=True)
+        return replace(self, messages=tuple({**one, "role": role} for one, role in chat))
+
+
+def holds_any(message: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Whether a message has one of these fields, and something in it."""
+    return any(message.get(key) for key in keys)
 
 
 def plain_role(role: str) -> str:
@@ -114,13 +157,13 @@ def read_training_row(row: Any) -> TrainingRow:
     tools = _read_tools(row.get("tools", row.get("functions")))
     prompt, completion = row.get("prompt"), row.get("completion")
     if isinstance(prompt, str) and isinstance(completion, str):
-        return TrainingRow(text=(prompt, completion), raw=row)
+        return TrainingRow(text=(prompt, completion), column="prompt", raw=row)
     num_prompt = None
     if prompt is not None and completion is not None:
         before, after = _list(prompt, "prompt"), _list(completion, "completion")
-        spoken, num_prompt = [*before, *after], len(before)
+        spoken, num_prompt, name = [*before, *after], len(before), "prompt"
     else:
-        name = next(
+        found = next(
             (
                 name
                 for name in ("messages", "conversations", "conversation")
@@ -128,27 +171,37 @@ def read_training_row(row: Any) -> TrainingRow:
             ),
             None,
         )
-        if name is None:
+        if found is None:
             if isinstance(row.get("text"), str):
-                return TrainingRow(text=("", row["text"]), raw=row)
+                return TrainingRow(text=("", row["text"]), column="text", raw=row)
             raise BadTrainingRowError(
                 "a row without messages, conversations, prompt and completion, text or input_ids; "
                 f"its keys are {', '.join(map(str, list(row)[:8])) or 'none'}"
             )
+        name = found
         spoken = _list(row[name], name)
     if not spoken:
         raise BadTrainingRowError("a row without messages")
     messages = [_read_message(message, index) for index, message in enumerate(spoken)]
+    flags = _read_flags(row, spoken)
+    spelling = "role" if all("role" in message for message in spoken) else "from"
+    given_roles = [str(message.get("role", message.get("from"))) for message in spoken]
     system = row.get("system")
-    if isinstance(system, str) and system and messages[0]["role"] != "system":
+    has_system = isinstance(system, str) and bool(system) and messages[0]["role"] != "system"
+    if has_system:
         messages.insert(0, {"role": "system", "content": system})
-        spoken = [{}, *spoken]
+        given_roles.insert(0, "system")
+        flags = {name: (None, *values) for name, values in flags.items()}
         num_prompt = None if num_prompt is None else num_prompt + 1
     return TrainingRow(
         messages=tuple(messages),
         num_prompt=num_prompt,
-        flags=_read_flags(row, spoken),
+        flags=flags,
         tools=tools,
+        column=name,
+        spelling=spelling,
+        given_roles=tuple(given_roles),
+        has_system=has_system,
         raw=row,
     )
 
@@ -240,6 +293,8 @@ def _read_tools(tools: Any) -> tuple[dict[str, Any], ...]:
 
 def _read_tokens(row: dict[str, Any]) -> TrainingRow:
     ids = _whole_numbers(row["input_ids"], "input_ids")
+    if wrong := [one for one in ids if not 0 <= one < LARGEST_TOKEN]:
+        raise BadTrainingRowError(f"input_ids holds {wrong[0]!r:.40}, expected tokens")
     masks = []
     names = []
     if row.get("labels") is not None:
@@ -255,7 +310,11 @@ def _read_tokens(row: dict[str, Any]) -> TrainingRow:
             raise BadTrainingRowError(f"{len(ids)} input_ids and {len(mask)} {name}")
     labels = [all(bits) for bits in zip(*masks, strict=True)] if masks else [True] * len(ids)
     return TrainingRow(
-        token_ids=tuple(ids), labels=tuple(labels), mask_name=" and ".join(names), raw=row
+        token_ids=tuple(ids),
+        labels=tuple(labels),
+        mask_name=" and ".join(names),
+        column="input_ids",
+        raw=row,
     )
 
 

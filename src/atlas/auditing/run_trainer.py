@@ -120,11 +120,9 @@ def run_axolotl(file: Path, tokenizer: Any, settings: dict[str, Any]) -> Iterato
         "eot_tokens": settings["eot_tokens"],
     }
     for number, row in lines(file):
-        name = "conversations" if "conversations" in row else "messages"
-        turns = row.get(name)
-        first = turns[0] if isinstance(turns, list) and turns else {}
+        name = settings["field_messages"]
         plain = None if settings["map_reasoning"] else {"role": "role", "content": "content"}
-        spelled = {"role": "from", "content": "value"} if "from" in first else plain
+        spelled = {"role": "from", "content": "value"} if settings["read_from_value"] else plain
         data = {
             "type": "chat_template",
             "field_messages": name,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.auditing.rows import RefusedRowError
 from atlas.auditing.supervision import (
     ASSISTANT,
     END,
@@ -33,6 +34,12 @@ def supervise_tokens(
     what the user says, with their headers, because their roles are not known.
     """
     tokens = array(ids, np.int32)
+    size = len(template.tokenizer)
+    if len(tokens) and (largest := int(tokens.max())) >= size:
+        raise RefusedRowError(
+            f"it holds the token {largest:,}, and the tokenizer has {size:,}: the row was made "
+            "with another tokenizer"
+        )
     codes = np.full(len(tokens), code_of(USER, WORDS), dtype=np.uint8)
     owners = np.full(len(tokens), NO_MESSAGE, dtype=np.int32)
     header = array(template.ids(template.header) if template.header else [], np.int32)

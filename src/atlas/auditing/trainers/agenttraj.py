@@ -28,6 +28,9 @@ class AgentTrajTrainer(FlaggedTurns):
 
     Config = AgentTrajConfig
     version = "AgentGym, its code of 2024"
+    columns = ("conversations",)
+    spellings = ("from",)
+    reads_system = False
 
     def __init__(self, config: AgentTrajConfig, context: TrainerContext) -> None:
         super().__init__(config, context)

@@ -28,8 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from atlas.auditing.layout import REASONING_KEYS
-from atlas.auditing.rows import RefusedRowError, TrainingRow, plain_role
+from atlas.auditing.rows import (
+    CALL_KEYS,
+    REASONING_KEYS,
+    RefusedRowError,
+    TrainingRow,
+    holds_any,
+    plain_role,
+)
 from atlas.auditing.supervision import CALLS, REASONING, Supervision, Unwritten
 from atlas.auditing.template import LaidOut
 from atlas.auditing.trainers.base import (
@@ -60,6 +66,14 @@ class AxolotlConfig(Config):
         default="train",
         description="the flag of a message; axolotl's own default is none, which reads no flag",
     )
+    field_messages: str = Field(
+        default="messages", description="the column of the messages, such as conversations"
+    )
+    read_from_value: bool = Field(
+        default=False,
+        description="whether message_property_mappings is {role: from, content: value}, as for "
+        "rows of ShareGPT",
+    )
     roles_to_train: tuple[str, ...] = Field(
         default=("assistant",), description="roles that are trained where a message has no flag"
     )
@@ -89,6 +103,8 @@ class AxolotlTrainer(Trainer):
         super().__init__(config, context)
         self._config = config
         self.flag = config.message_field_training
+        self.columns = config.field_messages, "input_ids"
+        self.spellings = ("from",) if config.read_from_value else ("role",)
         tokenizer = self.template.tokenizer
         ends = config.eot_tokens
         if ends is None:
@@ -221,12 +237,12 @@ class AxolotlTrainer(Trainer):
 
 def _dropped(row: TrainingRow, chat: list[dict[str, Any]]) -> list[Unwritten]:
     """The parts of messages that are not read."""
-    parts = {"tool_calls": CALLS, **dict.fromkeys(REASONING_KEYS, REASONING)}
+    parts = (CALL_KEYS, CALLS), (REASONING_KEYS, REASONING)
     return [
         Unwritten(index, part)
         for index, (message, read) in enumerate(zip(row.messages, chat, strict=True))
-        for key, part in parts.items()
-        if message.get(key) and key not in read
+        for keys, part in parts
+        if holds_any(message, keys) and not holds_any(read, keys)
     ]
 
 

@@ -61,6 +61,9 @@ class Trainer:
     Attributes:
         version: the package and version that the model was written after.
         flag: the flag that the trainer reads, with its settings; None: it reads none.
+        columns: the columns in which a row may stand (`TrainingRow.column`); empty: any.
+        spellings: the keys of a role that it reads.
+        reads_system: whether it reads a column `system` beside the messages.
         reads_runs: whether it takes trajectories with a selection, not rows.
         max_length: the length at which it cuts a sequence; None: never.
     """
@@ -68,6 +71,9 @@ class Trainer:
     Config: type[Config] = LengthConfig
     version = ""
     flag: str | None = None
+    columns: tuple[str, ...] = ()
+    spellings: tuple[str, ...] = ("role", "from")
+    reads_system = True
     reads_runs = False
     max_length: int | None = None
 
@@ -87,6 +93,30 @@ class Trainer:
     def run_settings(self) -> dict[str, Any]:
         """The settings with which the trainer's own code is run on the rows."""
         return dict(self.config.model_dump(mode="json"))
+
+
+def supervise_row(trainer: Trainer, row: TrainingRow) -> tuple[Supervision, bool]:
+    """What a trainer supervises of a row, and whether it leaves out the column `system`.
+
+    Raises:
+        RefusedRowError: the trainer stops at the row, or leaves it out.
+    """
+    if trainer.columns and row.column not in trainer.columns:
+        known = " or ".join(trainer.columns)
+        raise RefusedRowError(
+            f"the row stands in `{row.column}`, and the trainer reads {known}: it is of another "
+            "dialect"
+        )
+    if row.messages and row.spelling not in trainer.spellings:
+        raise RefusedRowError(
+            "its messages have `from` and `value`, and the trainer reads `role` and `content`: "
+            "it is of another dialect"
+            if row.spelling == "from"
+            else "its messages have `role` and `content`, and the trainer reads `from` and "
+            "`value`: it is of another dialect"
+        )
+    drops_system = row.has_system and not trainer.reads_system
+    return trainer.supervise(row.without_system() if drops_system else row), drops_system
 
 
 def roles_of(row: TrainingRow) -> tuple[str, ...]:

@@ -41,7 +41,12 @@ from atlas.auditing.supervision import (
     code_of,
 )
 from atlas.auditing.trainers.base import Trainer, TrainerContext, as_it_is, roles_of
-from atlas.auditing.trainers.responses import cut_thinking, response_texts, write_calls
+from atlas.auditing.trainers.responses import (
+    cut_thinking,
+    response_texts,
+    unread_parts,
+    write_calls,
+)
 from atlas.auditing.turn_forms import read_turn_forms, tools_in_system
 from atlas.config import Config
 
@@ -86,6 +91,7 @@ class LlamaFactoryTrainer(Trainer):
 
     Config = LlamaFactoryConfig
     version = "llamafactory 0.9.5"
+    columns = ("messages", "conversations", "input_ids")
 
     def __init__(self, config: LlamaFactoryConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
@@ -141,8 +147,7 @@ class LlamaFactoryTrainer(Trainer):
         role, content = _SIDES.get(message["role"]), message["content"]
         if role is None:
             raise RefusedRowError(f"the role {message['role']!r:.40} is unknown: row skipped")
-        if message.get("reasoning_content") or message.get("reasoning"):
-            lost.append(Unwritten(index, REASONING))
+        lost += unread_parts(message, index)
         calls = message.get("tool_calls")
         if not calls:
             return role, content

@@ -39,7 +39,7 @@ from atlas.auditing.supervision import (
     code_of,
 )
 from atlas.auditing.trainers.base import Trainer, TrainerContext, as_it_is, kept_of, roles_of
-from atlas.auditing.trainers.responses import response_texts, write_calls
+from atlas.auditing.trainers.responses import response_texts, unread_parts, write_calls
 from atlas.auditing.turn_forms import read_turn_forms, tools_in_system
 from atlas.config import Config
 
@@ -75,6 +75,7 @@ class MsSwiftTrainer(Trainer):
     Config = MsSwiftConfig
     version = "ms-swift 4.6.0"
     flag = "loss"
+    columns = ("messages", "conversations", "conversation", "input_ids")
 
     def __init__(self, config: MsSwiftConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
@@ -212,8 +213,7 @@ def _normalized(row: TrainingRow) -> tuple[list[_Turn], list[Unwritten]]:
 
     for index, (message, loss) in enumerate(zip(row.messages, losses, strict=True)):
         role, content = message["role"], message["content"]
-        if any(message.get(key) for key in ("reasoning_content", "reasoning")):
-            lost.append(Unwritten(index, REASONING))
+        lost += unread_parts(message, index)
         if role == "tool_call":
             calls.append((_decoded(_as_call(content, index)), index, loss))
             continue

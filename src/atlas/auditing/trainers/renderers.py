@@ -16,6 +16,9 @@ class RenderersTrainer(FlaggedTurns):
 
     version = "renderers 0.1.12"
     flag = "message_loss_mask"
+    columns = ("messages", "input_ids")
+    spellings = ("role",)
+    reads_system = False
 
     def flags(self, row: TrainingRow) -> list[bool]:
         for index, value in enumerate(row.flags.get("message_loss_mask", ())):

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.auditing.pieces import Text
-from atlas.auditing.supervision import ASSISTANT, REASONING, WORDS, code_of
+from atlas.auditing.rows import REASONING_KEYS, holds_any
+from atlas.auditing.supervision import ASSISTANT, CALLS, REASONING, WORDS, Unwritten, code_of
 
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
@@ -24,6 +25,12 @@ def response_texts(content: str, index: int) -> list[Text]:
         Text(thinking + closing + space, index, code_of(ASSISTANT, REASONING)),
         Text(words, index, code_of(ASSISTANT, WORDS)),
     ]
+
+
+def unread_parts(message: Mapping[str, Any], index: int) -> list[Unwritten]:
+    """What stands beside the content of a message in fields that these trainers do not read."""
+    lost = [Unwritten(index, REASONING)] if holds_any(message, REASONING_KEYS) else []
+    return [*lost, Unwritten(index, CALLS)] if message.get("function_call") else lost
 
 
 def cut_thinking(content: str) -> str:

@@ -15,6 +15,9 @@ class TinkerTrainer(FlaggedTurns):
 
     version = "tinker-cookbook 0.6.1"
     flag = "trainable"
+    columns = ("messages", "input_ids")
+    spellings = ("role",)
+    reads_system = False
     default = False
 
     def flags(self, row: TrainingRow) -> list[bool]:

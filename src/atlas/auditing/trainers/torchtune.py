@@ -22,18 +22,16 @@ from atlas.auditing.supervision import (
     END,
     HEADER,
     NO_MESSAGE,
-    REASONING,
     SYSTEM,
     TEMPLATE,
     USER,
     WORDS,
     Supervision,
-    Unwritten,
     code_of,
     keep_start,
 )
 from atlas.auditing.trainers.base import LengthConfig, Trainer, TrainerContext, as_it_is, roles_of
-from atlas.auditing.trainers.responses import response_texts
+from atlas.auditing.trainers.responses import response_texts, unread_parts
 from atlas.auditing.turn_forms import read_turn_forms
 
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
@@ -57,6 +55,8 @@ class TorchtuneTrainer(Trainer):
 
     Config = TorchtuneConfig
     version = "torchtune 0.6.1"
+    columns = ("messages", "conversations", "input_ids")
+    reads_system = False
 
     def __init__(self, config: TorchtuneConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
@@ -73,8 +73,7 @@ class TorchtuneTrainer(Trainer):
         pieces.add([Text(self._forms.prefix, NO_MESSAGE, TEMPLATE)], supervised=False)
         lost = []
         for index, message in enumerate(row.messages):
-            if any(message.get(key) for key in ("reasoning_content", "reasoning")):
-                lost.append(Unwritten(index, REASONING))
+            lost += unread_parts(message, index)
             is_last = index == len(row.messages) - 1
             for texts in self._texts(message, index, is_last):
                 pieces.add(texts, flags[index])

@@ -48,6 +48,8 @@ class TrlTrainer(Trainer):
 
     Config = TrlTrainerConfig
     version = "trl 1.16.0"
+    columns = ("messages", "conversations", "prompt", "text", "input_ids")
+    reads_system = False
 
     def __init__(self, config: TrlTrainerConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
@@ -72,6 +74,8 @@ class TrlTrainer(Trainer):
             return self._tokens(row)
         if row.text is not None:
             return self._text(*row.text)
+        # TRL renames the keys of ShareGPT, not its roles: a template writes `human` and `gpt`.
+        row = row.with_given_roles()
         if row.num_prompt is not None:
             return self._completion(row, row.num_prompt)
         laid = self.template.lay_out(row.messages, row.tools)

@@ -48,6 +48,9 @@ class VerlTrainer(Trainer):
 
     Config = VerlConfig
     version = "verl 0.9.1"
+    columns = ("messages", "input_ids")
+    spellings = ("role",)
+    reads_system = False
 
     def __init__(self, config: VerlConfig, context: TrainerContext) -> None:
         super().__init__(config, context)
