@@ -29,6 +29,7 @@ from atlas.trajectories.formats.messages import Turn, read_turns
 from atlas.trajectories.formats.plain_chats import plain_chat
 from atlas.trajectories.formats.rows import Reading, SourceRow
 from atlas.trajectories.formats.training_flags import row_flag_remarks, with_row_flags
+from atlas.trajectories.react_turns import Remark
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 # Readers of formats need them with chats.

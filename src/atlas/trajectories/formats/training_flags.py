@@ -39,10 +39,8 @@ LIST_KEY = "message_loss_mask"
 LAST_TURN_KEY = "mask_history"
 _SPEAKER_KEYS = ("role", "from")
 _AGENTS = ("assistant", "gpt", "model", "ai", "bot", "agent")
-_NUMBER = re.compile(r"\d+(\.\d*)?")
 # Fields of a row that hold its flags.
 ROW_KEYS = frozenset((LIST_KEY, LAST_TURN_KEY, *FLAG_KEYS, *INVERTED_KEYS))
-_TRUTH = {"true": 1.0, "false": 0.0}
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,18})?")
 METADATA = tuple(f"*.{key}" for key in (*ROW_KEYS, SPANS_KEY))
 TOKENS_ONLY = (
@@ -172,7 +170,7 @@ def _share(given: Any, key: str, index: int) -> float:
         return max(0.0, float(value))
     if isinstance(value, list) and value:
         flags = [_truth(flag) for flag in value]
-        if all(map(_is_flag, flags)):
+        if all(isinstance(flag, bool) or is_number(flag) for flag in flags):
             return sum(max(0.0, float(flag)) for flag in flags) / len(flags)
     raise BadRowError(f"{key} is {value!r:.60}, expected true, false or a number", index)
 
