@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
 from atlas.trajectories.formats.calls import decode_nested
-from atlas.trajectories.formats.conventions import USERS_CALL
+from atlas.trajectories.formats.conventions import DECIDED, DECIDING_PATHS, USERS_CALL
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CALL_KEYS,
@@ -375,6 +375,8 @@ def _is_content(at: _Place) -> bool:
 def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
     value, is_content = at.value, _is_content(at) or at.expected == "copy"
     if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
+        return True
+    if at.path in DECIDING_PATHS and str(value).lower() in DECIDED:
         return True
     if not isinstance(value, str):
         return carried.has_value(value, at.expected in ("content", "values"))
