@@ -12,6 +12,8 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import orjson
+from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import to_json as write_json
 
 from atlas.records import CUT_STEPS, SCHEMA_VERSION, Message, OutcomeStatus, Role, Trajectory
 from atlas.store.record_files import to_json
@@ -19,6 +21,11 @@ from atlas.trajectories.call_results import odd_calls
 from atlas.trajectories.react_turns import ACTION, Remark, odd_opening, odd_steps
 
 CUT = "the answer was cut by length"
+# Of objects and lists in tools or details: with those around them, every reader of JSON takes them.
+MAX_LEVELS = 120
+TOO_DEEP = f"not usable: nested too deeply (more than {MAX_LEVELS} levels)"
+# What `from_json` takes.
+_LEVELS_OF_READER = 201
 
 # Of a record: orjson writes them in the order of the record.
 fields_of = attrgetter("__dict__")
@@ -56,7 +63,11 @@ class TrajectoryLine(NamedTuple):
 
 
 def line_of(trajectory: Trajectory) -> TrajectoryLine:
-    """Make a TrajectoryLine from a record."""
+    """Make a TrajectoryLine from a record.
+
+    Raises:
+        RecursionError: tools or details are nested so deeply that the line could not be read again.
+    """
     task, source = trajectory.task, trajectory.source
     responses = [step.response for step in trajectory.steps]
     texts = [response.content for response in responses]
@@ -143,12 +154,28 @@ def _write(trajectory: Trajectory) -> bytes:
         scores.append(score)
     try:
         as_it_came = orjson.dumps((trajectory.tools, trajectory.source.details))
+        _refuse_deep(as_it_came)
         if b"null" not in as_it_came and all(map(math.isfinite, scores)):
             return orjson.dumps(fields_of(trajectory), default=fields_of)
     except orjson.JSONEncodeError:
         # Whole numbers beyond 64 bits, or great depth.
-        pass
+        try:
+            _refuse_deep(write_json([trajectory.tools, trajectory.source.details]))
+        except PydanticSerializationError:
+            raise RecursionError(TOO_DEEP) from None
     return to_json(trajectory)
+
+
+def _refuse_deep(text: bytes) -> None:
+    """Refuse a JSON text of tools and details of which one has more than MAX_LEVELS levels."""
+    if text.count(b"{") + text.count(b"[") <= MAX_LEVELS:
+        return
+    # The two of them stand in a list.
+    around = _LEVELS_OF_READER - MAX_LEVELS - 1
+    try:
+        from_json(b"[" * around + text + b"]" * around)
+    except ValueError:
+        raise RecursionError(TOO_DEEP) from None
 
 
 def _line_start(id_: str) -> bytes:

@@ -124,7 +124,11 @@ def settle(
             return
         unread.update(dict.fromkeys(others))
     for index, (trajectory, remarks) in enumerate(readings):
-        line = line_of(trajectory)
+        try:
+            line = line_of(trajectory)
+        except RecursionError as error:
+            yield Problem(where=rows[0].where, reason=str(error), item=trajectory.task.id)
+            continue
         yield line._replace(
             remarks=sorted([*line.remarks, *remarks], key=lambda remark: remark[0]),
             unread=() if index else tuple(unread),

@@ -89,7 +89,7 @@ class OutcomeRule(NamedTuple):
     is_score: bool = False
 
 
-# Texts as tables and scripts write them: a boolean, or that there is no value.
+# Texts as tables and scripts write them: a boolean, or that a value is missing.
 TRUTH = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 BLANK = frozenset(("", "null", "none", "nan", "n/a", "<na>"))
 # Beside these keys, an evaluation is that of an issue.
@@ -197,7 +197,7 @@ def _value_at(row: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def read_truth(given: Any, name: str) -> Any:
-    """True, false, 1 or 0 as it was given or as a text says it; None where there is no value.
+    """True, false, 1 or 0 as it was given or as a text says it; None where a value is missing.
 
     Raises:
         BadRowError: it is something else.
@@ -211,7 +211,7 @@ def read_truth(given: Any, name: str) -> Any:
 
 
 def read_reward(given: Any, name: str = "reward") -> float | None:
-    """A reward, also as a text or a boolean; None where there is no value.
+    """A reward, also as a text or a boolean; None where a value is missing.
 
     Raises:
         BadRowError: it is something else.
@@ -228,7 +228,7 @@ def read_reward(given: Any, name: str = "reward") -> float | None:
 
 
 def _without_blank(value: Any) -> Any:
-    """None for what stands where a table has no value; anything else as it is."""
+    """None for what stands where a table lacks a value; anything else as it is."""
     if isinstance(value, float) and math.isnan(value):
         return None
     return None if isinstance(value, str) and value.strip().lower() in BLANK else value

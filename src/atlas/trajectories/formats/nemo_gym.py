@@ -38,7 +38,7 @@ OF_VERIFIERS = (
     *("reward_components", "step_results", "trajectory", "trajectory_invalid_reasons"),
     *("failure_labels", "regime_mix", "customer_scenario", "source_artifacts"),
     *("reference_file_urls", "delegated_response", "follow_instruction_list"),
-    *("text", "tools", "declared_tools"),
+    *("text", "tools", "declared_tools", "_ng_task_index"),
     *("instruction_id_list", "parsed_synonym_values", "per_position_acceptance_rates"),
 )
 
