@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
@@ -152,30 +153,38 @@ def _write(trajectory: Trajectory) -> bytes:
     scores = [reward for step in trajectory.steps if (reward := step.reward) is not None]
     if (score := trajectory.outcome.score) is not None:
         scores.append(score)
+    open_values = (list(trajectory.tools), trajectory.source.details)
     try:
-        as_it_came = orjson.dumps((trajectory.tools, trajectory.source.details))
+        as_it_came = [orjson.dumps(value) for value in open_values]
         _refuse_deep(as_it_came)
-        if b"null" not in as_it_came and all(map(math.isfinite, scores)):
+        if not any(b"null" in text for text in as_it_came) and all(map(math.isfinite, scores)):
             return orjson.dumps(fields_of(trajectory), default=fields_of)
     except orjson.JSONEncodeError:
         # Whole numbers beyond 64 bits, or great depth.
         try:
-            _refuse_deep(write_json([trajectory.tools, trajectory.source.details]))
+            _refuse_deep([write_json(value) for value in open_values])
         except PydanticSerializationError:
             raise RecursionError(TOO_DEEP) from None
     return to_json(trajectory)
 
 
-def _refuse_deep(text: bytes) -> None:
-    """Refuse a JSON text of tools and details of which one has more than MAX_LEVELS levels."""
-    if text.count(b"{") + text.count(b"[") <= MAX_LEVELS:
-        return
-    # The two of them stand in a list.
-    around = _LEVELS_OF_READER - MAX_LEVELS - 1
+def _refuse_deep(texts: Sequence[bytes]) -> None:
+    """Refuse a JSON text of which a value has more than MAX_LEVELS levels."""
+    for text in texts:
+        if text.count(b"{") + text.count(b"[") > MAX_LEVELS and not _is_readable(text):
+            raise RecursionError(TOO_DEEP)
+
+
+# Rows of one source often have the same tools.
+@lru_cache(maxsize=2)
+def _is_readable(text: bytes) -> bool:
+    """Whether a JSON text has at most MAX_LEVELS levels."""
+    around = _LEVELS_OF_READER - MAX_LEVELS
     try:
         from_json(b"[" * around + text + b"]" * around)
     except ValueError:
-        raise RecursionError(TOO_DEEP) from None
+        return False
+    return True
 
 
 def _line_start(id_: str) -> bytes:
