@@ -182,6 +182,31 @@ def test_after_a_condensation_the_prompt_is_what_the_agent_still_had(tmp_path: P
     assert before.id != after.id
 
 
+def test_a_summary_without_a_place_is_not_shown_and_replaces_none(tmp_path: Path) -> None:
+    def condensation(id_: int, ids: list[int], summary: str | None, offset: int | None) -> Any:
+        args = {"forgotten_event_ids": ids, "summary": summary, "summary_offset": offset}
+        return {"id": id_, "source": "agent", "action": "condensation", "args": args}
+
+    events = [
+        SYSTEM,
+        message(1, "Fix the bug."),
+        action(2, "c1", "First."),
+        observation(3, "c1", "one"),
+        condensation(4, [2, 3], "One was done.", 2),
+        action(5, "c2", "Second."),
+        observation(6, "c2", "two"),
+        condensation(7, [5, 6], "Nobody reads this.", None),
+        action(8, "c3", "Third."),
+        observation(9, "c3", "three"),
+    ]
+    *_, last = read_good(tmp_path, events)
+    assert [m.content for m in last.prompt] == [
+        "You work in a terminal.",
+        "Fix the bug.",
+        "One was done.",
+    ]
+
+
 def test_older_logs_without_answers_make_the_call_of_the_action_and_say_so(tmp_path: Path) -> None:
     history = [
         {"content": "Go.", "wait_for_response": False, "action": "message"},

@@ -373,3 +373,30 @@ def test_reasoning_that_only_the_kept_answer_of_mini_has_is_read(tmp_path: Path)
     assert isinstance(trajectory, Trajectory)
     assert trajectory.steps[0].response.reasoning == "I wonder."
     assert trajectory.steps[0].action == "ls"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "score"),
+    [
+        ({"info": {"exit_status": "submitted", "resolved": True}}, "success", None),
+        ({"info": {"exit_status": "exit_cost"}, "resolved": "False"}, "failure", None),
+        ({"instance_id": "a__b-1", "report": {"a__b-1": {"resolved": 1}}}, "success", None),
+        ({"info": {"exit_status": "submitted", "reward": 0.5}}, "unknown", 0.5),
+        ({"info": {"exit_status": "submitted"}, "resolved": 1, "reward": 0}, "unknown", 0.0),
+        ({"info": {"exit_status": "exit_cost"}, "reward": 1}, "truncated", 1.0),
+    ],
+)
+def test_what_an_evaluation_wrote_into_the_document_is_the_outcome(
+    fields: dict[str, Any], status: str, score: float | None, tmp_path: Path
+) -> None:
+    history = [
+        {"role": "system", "content": "Be brief.", "agent": "main"},
+        {"role": "user", "content": "Fix it.", "agent": "main"},
+        {"role": "assistant", "content": "Done.", "agent": "main", "action": "submit"},
+    ]
+    path = tmp_path / "run.traj"
+    path.write_text(json.dumps({"history": history, "trajectory": [], **fields}))
+    (made,) = read_file("swe_agent", path)
+    assert isinstance(made, Trajectory)
+    assert (made.outcome.status, made.outcome.score) == (status, score)
+    assert made.outcome.reason

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from atlas.trajectories.formats.conventions import OUTCOME_RULES, OutcomeRule, outcome_of_row
+from atlas.trajectories.formats.conventions import (
+    OUTCOME_RULES,
+    OWN_ID,
+    OutcomeRule,
+    outcome_of_row,
+)
 from atlas.trajectories.formats.rows import BadRowError
 
 
 def row_with(rule: OutcomeRule, value: Any) -> dict[str, Any]:
     """A row to which the rule applies."""
     for key in reversed(rule.path):
-        value = {key: value}
+        value = {"x" if key == OWN_ID else key: value}
     return {**dict.fromkeys(rule.beside, "x"), **value}
 
 
@@ -23,10 +29,13 @@ def row_with(rule: OutcomeRule, value: Any) -> dict[str, Any]:
     [
         (True, "success"),
         (1.0, "success"),
-        ("True", "success"),
         (0, "failure"),
-        ("false", "failure"),
+        ("1", "success"),
+        (" 0 ", "failure"),
         (None, "unknown"),
+        ("null", "unknown"),
+        ("", "unknown"),
+        (float("nan"), "unknown"),
     ],
 )
 def test_each_rule_decides_and_its_words_are_the_reason(
@@ -34,8 +43,16 @@ def test_each_rule_decides_and_its_words_are_the_reason(
 ) -> None:
     outcome = outcome_of_row(row_with(rule, value))
     assert outcome.status == status
-    assert (rule.meaning in (outcome.reason or "")) == (value is not None)
-    assert (outcome.score is not None) == (rule.is_score and type(value) in (int, float))
+    assert (rule.meaning in (outcome.reason or "")) == (status != "unknown")
+    assert (outcome.score is not None) == (rule.is_score and status != "unknown")
+
+
+@pytest.mark.parametrize(
+    "rule", [one for one in OUTCOME_RULES if not one.is_score], ids=lambda rule: ".".join(rule.path)
+)
+@pytest.mark.parametrize(("value", "status"), [("True", "success"), ("false", "failure")])
+def test_the_words_true_and_false_decide(rule: OutcomeRule, value: str, status: str) -> None:
+    assert outcome_of_row(row_with(rule, value)).status == status
 
 
 @pytest.mark.parametrize("rule", OUTCOME_RULES, ids=lambda rule: ".".join(rule.path))
@@ -64,3 +81,25 @@ def test_fields_that_disagree_decide_nothing() -> None:
 def test_an_object_under_the_name_of_a_field_is_something_else() -> None:
     row = {"history": [], "test_result": {"result": {"checkpoints": []}}}
     assert outcome_of_row(row).status == "unknown"
+
+
+def test_a_reward_that_contradicts_decides_nothing() -> None:
+    for resolved, reward in ((True, 0), (True, "0.0"), (True, False), (False, 1), (0, "1")):
+        row = {"instance_id": "a__b-1", "resolved": resolved, "reward": reward}
+        outcome = outcome_of_row(row)
+        assert outcome.status == "unknown"
+        assert "but the reward is" in (outcome.reason or "")
+
+
+@pytest.mark.parametrize("given", ["", "NaN", None, float("nan"), {"total": 1}, [0, 1]])
+def test_what_is_no_single_reward_is_no_score(given: Any) -> None:
+    assert outcome_of_row({"success": True, "reward": given}).score is None
+
+
+def test_a_report_may_be_a_json_text_and_name_its_instance() -> None:
+    report = {"a__b-1": {"resolved": True}}
+    for given in (report, json.dumps(report)):
+        assert outcome_of_row({"instance_id": "a__b-1", "report": given}).status == "success"
+        row = {"instance_id": "a__b-1", "test_result": {"report": given}}
+        assert outcome_of_row(row).status == "success"
+    assert outcome_of_row({"instance_id": "c__d-2", "report": report}).status == "unknown"

@@ -40,12 +40,12 @@ from atlas.trajectories.find_files import (
     spool_stdin,
 )
 from atlas.trajectories.formats.base import FORMAT, Format, detect_format
-from atlas.trajectories.formats.rows import Item
+from atlas.trajectories.formats.rows import Item, as_line
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.identities import Identities
 from atlas.trajectories.import_summary import DUPLICATE, ImportSummary
 from atlas.trajectories.import_workers import OBJECTS_PER_COLLECTION, ImportWorkers
-from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 
 MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
@@ -264,10 +264,10 @@ class _Writer:
         self._num_items += 1
         if not self._num_items % ITEMS_PER_REFRESH:
             self._bar.update(self._num_items)
-        if isinstance(item, Problem):
-            self._refuse(item)
+        trajectory = as_line(item)
+        if isinstance(trajectory, Problem):
+            self._refuse(trajectory)
             return
-        trajectory = item if isinstance(item, TrajectoryLine) else line_of(item)
         if name := dropped_by(trajectory, self._filters):
             self.summary.add_filtered(name)
             return

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import orjson
+from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import to_json as write_json
 
 from atlas.records import CUT_STEPS, SCHEMA_VERSION, Message, OutcomeStatus, Role, Trajectory
 from atlas.store.record_files import to_json
@@ -19,6 +22,11 @@ from atlas.trajectories.call_results import odd_calls
 from atlas.trajectories.react_turns import ACTION, Remark, odd_opening, odd_steps
 
 CUT = "the answer was cut by length"
+# Of objects and lists in tools or details: with those around them, every reader of JSON takes them.
+MAX_LEVELS = 120
+TOO_DEEP = f"not usable: nested too deeply (more than {MAX_LEVELS} levels)"
+# What `from_json` takes.
+_LEVELS_OF_READER = 201
 
 # Of a record: orjson writes them in the order of the record.
 fields_of = attrgetter("__dict__")
@@ -56,7 +64,11 @@ class TrajectoryLine(NamedTuple):
 
 
 def line_of(trajectory: Trajectory) -> TrajectoryLine:
-    """Make a TrajectoryLine from a record."""
+    """Make a TrajectoryLine from a record.
+
+    Raises:
+        RecursionError: tools or details are nested so deeply that the line could not be read again.
+    """
     task, source = trajectory.task, trajectory.source
     responses = [step.response for step in trajectory.steps]
     texts = [response.content for response in responses]
@@ -141,14 +153,38 @@ def _write(trajectory: Trajectory) -> bytes:
     scores = [reward for step in trajectory.steps if (reward := step.reward) is not None]
     if (score := trajectory.outcome.score) is not None:
         scores.append(score)
+    open_values = (list(trajectory.tools), trajectory.source.details)
     try:
-        as_it_came = orjson.dumps((trajectory.tools, trajectory.source.details))
-        if b"null" not in as_it_came and all(map(math.isfinite, scores)):
+        as_it_came = [orjson.dumps(value) for value in open_values]
+        _refuse_deep(as_it_came)
+        if not any(b"null" in text for text in as_it_came) and all(map(math.isfinite, scores)):
             return orjson.dumps(fields_of(trajectory), default=fields_of)
     except orjson.JSONEncodeError:
         # Whole numbers beyond 64 bits, or great depth.
-        pass
+        try:
+            _refuse_deep([write_json(value) for value in open_values])
+        except PydanticSerializationError:
+            raise RecursionError(TOO_DEEP) from None
     return to_json(trajectory)
+
+
+def _refuse_deep(texts: Sequence[bytes]) -> None:
+    """Refuse a JSON text of which a value has more than MAX_LEVELS levels."""
+    for text in texts:
+        if text.count(b"{") + text.count(b"[") > MAX_LEVELS and not _is_readable(text):
+            raise RecursionError(TOO_DEEP)
+
+
+# Rows of one source often have the same tools.
+@lru_cache(maxsize=2)
+def _is_readable(text: bytes) -> bool:
+    """Whether a JSON text has at most MAX_LEVELS levels."""
+    around = _LEVELS_OF_READER - MAX_LEVELS
+    try:
+        from_json(b"[" * around + text + b"]" * around)
+    except ValueError:
+        return False
+    return True
 
 
 def _line_start(id_: str) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from atlas.records import Message, Problem, Trajectory
 from atlas.trajectories.formats.calls import decode_nested, decode_sequence
-from atlas.trajectories.formats.conventions import USERS_CALL
+from atlas.trajectories.formats.conventions import DECIDED, DECIDING_PATHS, USERS_CALL
 from atlas.trajectories.formats.joined_parts import joined_parts
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
@@ -125,7 +125,11 @@ def settle(
             return
         unread.update(dict.fromkeys(others))
     for index, (trajectory, remarks) in enumerate(readings):
-        line = line_of(trajectory)
+        try:
+            line = line_of(trajectory)
+        except RecursionError as error:
+            yield Problem(where=rows[0].where, reason=str(error), item=trajectory.task.id)
+            continue
         yield line._replace(
             remarks=sorted([*line.remarks, *remarks], key=lambda remark: remark[0]),
             unread=() if index else tuple(unread),
@@ -406,6 +410,8 @@ def _is_content(at: _Place) -> bool:
 def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
     value, is_content = at.value, _is_content(at) or at.expected == "copy"
     if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
+        return True
+    if at.path in DECIDING_PATHS and str(value).lower() in DECIDED:
         return True
     if not isinstance(value, str):
         return carried.has_value(value, at.expected in ("content", "values"))

@@ -12,9 +12,6 @@ from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Reading, printable
 
-# Readers of JSON refuse more than 128 to 255 levels.
-MAX_LEVELS = 100
-
 
 def build_reading(
     turns: Sequence[Turn],
@@ -31,11 +28,8 @@ def build_reading(
     Its id is that of the task and `digest`, the hash of what it was read from.
 
     Raises:
-        BadRowError: no assistant turn follows the prompt, or a field is nested too deeply for a
-            record that others can read.
+        BadRowError: no assistant turn follows the prompt.
     """
-    if _is_deep([*tools, source.details]):
-        raise BadRowError("not usable: nested too deeply")
     parts = split_conversation(turns, prompt_length)
     details = parts.add_cut_steps(source.details)
     trajectory = Trajectory(
@@ -71,19 +65,6 @@ def build_trajectory(
         source=source,
         tools=tools,
     ).trajectory
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether a value has more levels than MAX_LEVELS."""
-    stack = [(value, 0)]
-    while stack:
-        value, level = stack.pop()
-        if isinstance(value, dict | list):
-            if level > MAX_LEVELS:
-                return True
-            below = value.values() if isinstance(value, dict) else value
-            stack += [(child, level + 1) for child in below]
-    return False
 
 
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:

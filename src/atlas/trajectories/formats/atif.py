@@ -60,7 +60,9 @@ class ATIFFormat(RowFormat):
 
     metadata = (
         "schema_version",
-        "agent",
+        "agent.name",
+        "agent.version",
+        "agent.extra",
         "final_metrics",
         "extra",
         "*.steps.step_id",
@@ -74,12 +76,18 @@ class ATIFFormat(RowFormat):
         "*.source.duration_sec",
         "*.subagent_trajectory_ref",
         "*.subagent_trajectories.schema_version",
-        "*.subagent_trajectories.agent",
+        "*.subagent_trajectories.agent.name",
+        "*.subagent_trajectories.agent.version",
+        "*.subagent_trajectories.agent.extra",
+        "subagent_trajectories.agent.name",
+        "subagent_trajectories.agent.version",
+        "subagent_trajectories.agent.extra",
         "*.subagent_trajectories.final_metrics",
         "*.reasoning_effort",
         "*.llm_call_count",
         "*.is_copied_context",
-        "*.source_call_id",
+        "steps.observation.results.source_call_id",
+        "*.steps.observation.results.source_call_id",
     )
 
     def matches(self, row: Any) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from atlas.records import Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.calls import decode_nested
 from atlas.trajectories.formats.rows import BadRowError
 
 # Begins the line of a user's own tool call, which the agent sees as text.
@@ -87,24 +89,37 @@ class OutcomeRule(NamedTuple):
     is_score: bool = False
 
 
-TRUTH = {"true": True, "false": False}
+# Texts as tables and scripts write them: a boolean, or that a value is missing.
+TRUTH = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+BLANK = frozenset(("", "null", "none", "nan", "n/a", "<na>"))
+# Beside these keys, an evaluation is that of an issue.
+_OF_ISSUE = ("instance_id",)
+_TESTS_PASS = "whether the tests of the issue pass"
+_SUCCEEDED = "whether the task succeeded"
+# What stands for the id of the row in a path.
+OWN_ID = "<instance_id>"
 # Rules are tried in this order. All that apply to a row must agree.
 OUTCOME_RULES = (
-    OutcomeRule(("success",), (), "whether the task succeeded"),
+    *(OutcomeRule((key,), (), _SUCCEEDED) for key in ("success", "is_success", "is_correct")),
     # SWE-smith, SWE-Gym, SWE-rebench and their relatives.
-    OutcomeRule(("resolved",), ("instance_id",), "whether the tests of the issue pass"),
+    OutcomeRule(("resolved",), _OF_ISSUE, _TESTS_PASS),
     # SWE-agent runs of nebius.
-    OutcomeRule(("target",), ("instance_id", "exit_status"), "whether the tests of the issue pass"),
+    OutcomeRule(("target",), ("instance_id", "exit_status"), _TESTS_PASS),
     # mini-coder.
-    OutcomeRule(("verified",), ("instance_id", "patch"), "whether the tests of the issue pass"),
+    OutcomeRule(("verified",), ("instance_id", "patch"), _TESTS_PASS),
     # OpenHands after evaluation.
-    OutcomeRule(("report", "resolved"), ("instance_id",), "whether the tests of the issue pass"),
-    OutcomeRule(
-        ("test_result", "report", "resolved"),
-        ("instance_id",),
-        "whether the tests of the issue pass",
-    ),
+    OutcomeRule(("report", "resolved"), _OF_ISSUE, _TESTS_PASS),
+    OutcomeRule(("test_result", "report", "resolved"), _OF_ISSUE, _TESTS_PASS),
     OutcomeRule(("test_result", "result"), ("history",), "whether the evaluation is passed"),
+    # Reports of SWE-bench, which have the id as their key.
+    OutcomeRule(("report", OWN_ID, "resolved"), _OF_ISSUE, _TESTS_PASS),
+    OutcomeRule(("test_result", "report", OWN_ID, "resolved"), _OF_ISSUE, _TESTS_PASS),
+    # The same fields where a script put them beside others about the run.
+    *(OutcomeRule((key, "success"), (), _SUCCEEDED) for key in ("info", "metadata")),
+    *(
+        OutcomeRule((key, "resolved"), _OF_ISSUE, _TESTS_PASS)
+        for key in ("info", "metadata", "test_result")
+    ),
     # Terminal-Bench.
     OutcomeRule(("is_resolved",), (), "whether the tests of the task pass"),
     # Runs that agentpile loaded from a data set.
@@ -121,20 +136,23 @@ OUTCOME_RULES = (
         is_score=True,
     ),
 )
+# Fields that decide, as paths within a row.
+DECIDING_PATHS = frozenset(".".join(rule.path) for rule in OUTCOME_RULES)
+DECIDED = BLANK | TRUTH.keys()
 
 
 def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     """The outcome by the rules of `OUTCOME_RULES`.
 
-    A `reward` does not decide: some environments score 0 to 100, some never reach 1.
+    A `reward` does not decide: some environments score 0 to 100, some never reach 1. But one that
+    contradicts makes the outcome unknown.
 
     Raises:
         BadRowError: `reward` is not a number, or a deciding field neither true nor false.
     """
-    reward = row.get("reward")
-    if reward is not None and not is_number(reward):
-        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
-    score = None if reward is None else float(reward)
+    given = row.get("reward")
+    # Several rewards are not one score.
+    score = None if isinstance(given, Mapping | list) else read_reward(given)
     status: OutcomeStatus | None = None
     reason = "the row does not say whether it succeeded"
     for rule in OUTCOME_RULES:
@@ -149,7 +167,7 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
             status, reason = decided, f"{says}, which says {rule.meaning}"
         elif status != decided:
             return Outcome(status="unknown", score=score, reason=f"{reason}; but {says}")
-    if status == "failure" and score is not None and score > 0:
+    if status and score is not None and (status == "success") != (score > 0):
         return Outcome(status="unknown", score=score, reason=f"{reason}; but the reward is {score}")
     return Outcome(status=status or "unknown", score=score, reason=reason)
 
@@ -159,21 +177,61 @@ def _decision(row: Mapping[str, Any], rule: OutcomeRule) -> Any:
     given = _value_at(row, rule.path)
     if given is None or not all(key in row for key in rule.beside):
         return None
-    if rule.beside and isinstance(given, Mapping | list):
+    if (rule.beside or len(rule.path) > 1) and isinstance(given, Mapping | list):
         # Something else under the same name.
         return None
-    value = TRUTH.get(given.lower(), given) if isinstance(given, str) else given
-    if value in (0, 1) or (rule.is_score and is_number(value)):
-        return value
-    raise BadRowError(f"{'.'.join(rule.path)} is {given!r:.60}, expected true or false")
+    if rule.is_score:
+        return read_reward(given, ".".join(rule.path))
+    return read_truth(given, ".".join(rule.path))
 
 
-def _value_at(row: Any, path: Sequence[str]) -> Any:
+def _value_at(row: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value at a path; tables hold objects as JSON texts."""
+    value: Any = row
     for key in path:
-        if not isinstance(row, Mapping):
+        value = decode_nested(value)
+        if not isinstance(value, Mapping):
             return None
-        row = row.get(key)
-    return row
+        value = value.get(str(row.get("instance_id")) if key == OWN_ID else key)
+    return value
+
+
+def read_truth(given: Any, name: str) -> Any:
+    """True, false, 1 or 0 as it was given or as a text says it; None where a value is missing.
+
+    Raises:
+        BadRowError: it is something else.
+    """
+    value = _without_blank(given)
+    if isinstance(value, str):
+        value = TRUTH.get(value.strip().lower(), value)
+    if value is None or value in (0, 1):
+        return value
+    raise BadRowError(f"{name} is {given!r:.60}, expected true or false")
+
+
+def read_reward(given: Any, name: str = "reward") -> float | None:
+    """A reward, also as a text or a boolean; None where a value is missing.
+
+    Raises:
+        BadRowError: it is something else.
+    """
+    value = _without_blank(given)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    if value is None:
+        return None
+    if type(value) is bool or is_number(value):
+        return float(value)
+    raise BadRowError(f"{name} is {given!r:.60}, expected a number")
+
+
+def _without_blank(value: Any) -> Any:
+    """None for what stands where a table lacks a value; anything else as it is."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return None if isinstance(value, str) and value.strip().lower() in BLANK else value
 
 
 def outcome_of_reward(

@@ -22,7 +22,7 @@ class Condensation:
     """Events that leave the view of the agent, and what takes their place.
 
     Attributes:
-        offset: the place of the summary in the view; None if there is none.
+        offset: the place of the summary in the view; without one the agent did not see it.
         replaces_summary: whether earlier summaries leave the view too.
     """
 
@@ -102,11 +102,10 @@ def _condensed(view: Sequence[Entry], entry: Entry) -> list[Entry]:
         for each in view
         if not change.forgets(each.id) and not (each.is_summary and change.replaces_summary)
     ]
-    if change.summary:
-        place = len(kept) if change.offset is None else min(change.offset, len(kept))
+    if change.summary and change.offset is not None:
         name = None if entry.id is None else f"{entry.id}-summary"
         message = Message(role="user", content=change.summary)
-        kept.insert(place, Entry(id=name, message=message, is_summary=True))
+        kept.insert(change.offset, Entry(id=name, message=message, is_summary=True))
     return kept
 
 

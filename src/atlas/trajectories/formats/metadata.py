@@ -17,7 +17,7 @@ CERTAIN_CONTENT_KEYS = _keys(
     tool_calls tool_call toolCall toolCalls function_call functionCall toolRequest tool_use toolUse
     tool_result tool_results toolResult toolResponse functionResponse function_response
     reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks
-    tools functions available_tools tool_defs tool_schemas
+    tools functions available_tools tool_defs tool_schemas tool_definitions toolDefinitions
     """
 )
 # The same at the root of a row.

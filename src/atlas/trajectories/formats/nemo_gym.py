@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from atlas.records import Outcome, Task
 from atlas.trajectories.formats.base import RowFormat
-from atlas.trajectories.formats.conventions import is_id, is_number, task_of_row
+from atlas.trajectories.formats.conventions import is_id, read_reward, task_of_row
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.item_types import ITEM_METADATA
 from atlas.trajectories.formats.messages import decode_nested
@@ -84,16 +84,13 @@ def _task(fields: Mapping[str, Any], digest: str) -> Task:
 
 def _outcome(fields: Mapping[str, Any], response: Mapping[str, Any]) -> Outcome:
     """The verdict of the verifier decides; a reward need not be 0 or 1 and is only the score."""
-    reward = fields.get("reward")
-    if reward is not None and not is_number(reward):
-        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
-    score = None if reward is None else float(reward)
+    score = read_reward(fields.get("reward"))
     for key in VERDICT_KEYS:
         verdict = fields.get(key)
         if verdict is None or verdict not in (0, 1):
             continue
-        if not verdict and score is not None and score > 0:
-            reason = f"the row has {key} {verdict!r} and reward {reward}"
+        if score is not None and bool(verdict) != (score > 0):
+            reason = f"the row has {key} {verdict!r} and reward {score:g}"
             return Outcome(status="unknown", score=score, reason=reason)
         status = "success" if verdict else "failure"
         return Outcome(status=status, score=score, reason=f"{key} of the verifier is {verdict!r}")

@@ -60,7 +60,7 @@ class OpenHandsFormat:
         "git_patch",
         "llm_completions",
         "*.llm_response_id",
-        "*.tool_name",
+        "events.tool_name",
         "*.tool_call.origin",
         "*.tool_call.responses_item_id",
         "*.cache_prompt",

@@ -284,10 +284,9 @@ def _condensation(args: Mapping[str, Any], index: int) -> Condensation:
         forgotten = range(first, last + 1)
     else:
         raise BadRowError("a condensation does not say which events are forgotten", index)
-    offset = args.get("summary_offset")
-    return Condensation(
-        forgotten,
-        text_or_none(args.get("summary")),
-        offset if type(offset) is int and offset >= 0 else None,
-        replaces_summary=True,
-    )
+    given = args.get("summary_offset")
+    offset = given if type(given) is int and given >= 0 else None
+    summary = text_or_none(args.get("summary"))
+    # Without a new summary, the last one stays.
+    is_replaced = summary is not None and offset is not None
+    return Condensation(forgotten, summary, offset, replaces_summary=is_replaced)

@@ -21,6 +21,8 @@ from atlas.trajectories.formats.conventions import (
     details_of_row,
     is_id,
     is_number,
+    read_reward,
+    read_truth,
 )
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message, read_turns
@@ -148,21 +150,17 @@ class RLLMFormat(RowFormat):
         return made.model_copy(update={"steps": tuple(steps)})
 
     def _outcome(self, fields: Mapping[str, Any], part: Mapping[str, Any]) -> Outcome:
-        reward, is_correct = part.get("reward"), fields.get("is_correct")
-        if reward is not None and not is_number(reward):
-            raise BadRowError(f"reward is {reward!r:.60}, expected a number")
-        if is_correct is not None and is_correct not in (True, False):
-            raise BadRowError(f"is_correct is {is_correct!r:.60}, expected true or false")
+        score = read_reward(part.get("reward"))
+        is_correct = read_truth(fields.get("is_correct"), "is_correct")
         ending = text_or_none(fields.get("termination_reason")) or ""
         status = ENDINGS.get(ending)
-        score = None if reward is None else float(reward)
         if is_correct:
             return Outcome(status="success", score=score, reason="is_correct of the episode")
         if status is not None:
             return Outcome(status=status, score=score, reason=f"ended by {ending}")
         if is_correct is not None:
             return Outcome(status="failure", score=score, reason="is_correct of the episode")
-        return outcome_without_rule(reward, self.config, "rLLM without is_correct")
+        return outcome_without_rule(score, self.config, "rLLM without is_correct")
 
 
 def is_rllm(row: Any) -> bool:

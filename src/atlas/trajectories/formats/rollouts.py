@@ -16,7 +16,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.records import Outcome
-from atlas.trajectories.formats.conventions import is_number, outcome_of_reward
+from atlas.trajectories.formats.conventions import outcome_of_reward, read_reward
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError
@@ -140,12 +140,10 @@ def outcome_without_rule(
     Raises:
         BadRowError: the reward is not a number.
     """
-    if reward is not None and not is_number(reward):
-        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
+    score = read_reward(reward)
     is_cut = ending is not None
     if config.success_at is not None:
-        return outcome_of_reward(reward, config.success_at, is_truncated=is_cut, ending=ending)
-    score = None if reward is None else float(reward)
+        return outcome_of_reward(score, config.success_at, is_truncated=is_cut, ending=ending)
     if is_cut:
         return Outcome(status="truncated", score=score, reason=f"cut short ({ending})")
     reason = f"{source} defines no success; give a reward as success_at"

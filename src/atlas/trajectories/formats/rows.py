@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from atlas.records import Problem, Source, Trajectory
 from atlas.trajectories.formats.decoding import content_hash
 from atlas.trajectories.react_turns import Remark
-from atlas.trajectories.trajectory_lines import TrajectoryLine
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 # What a format finds. A line stands for a trajectory of which no record had to be made.
 Item = Trajectory | TrajectoryLine | Problem
@@ -69,6 +69,16 @@ class BadRowError(Exception):
     def place(self, where: str) -> str:
         """`where`, with the number of the message that is wrong."""
         return where if self.message is None else f"{where}, message {self.message}"
+
+
+def as_line(item: Item) -> TrajectoryLine | Problem:
+    """An item with the line of its record, or the problem that it cannot be written."""
+    if not isinstance(item, Trajectory):
+        return item
+    try:
+        return line_of(item)
+    except RecursionError as error:
+        return Problem(where=item.id, reason=str(error), item=item.task.id)
 
 
 def printable(text: str) -> str:

@@ -51,6 +51,8 @@ class SWEAgentFormat(RowFormat):
 
     # The trajectory is a copy of the history, beside what the harness measured.
     metadata = (
+        "trajectory_format",
+        "patch",
         "*.message_type",
         "*.agent",
         "*.is_demo",
@@ -58,6 +60,7 @@ class SWEAgentFormat(RowFormat):
         "history.thought",
         # What mini-SWE-agent made the message of.
         "messages.extra.raw_output",
+        "messages.extra.submission",
         "messages.extra.returncode",
         "messages.extra.traceback",
         "messages.extra.exception",
@@ -108,7 +111,7 @@ class SWEAgentFormat(RowFormat):
         else:
             found, start = _executed(executed)
         details = {key: info[key] for key in DETAILS if info.get(key)}
-        outcome = _outcome(text_or_none(info.get("exit_status")))
+        outcome = _outcome_of_run(document, info)
         if is_row:
             details = details_of_row(document, ("messages", *ID_KEYS))
             outcome = outcome_of_row(document)
@@ -268,6 +271,16 @@ def _last_observation(document: Mapping[str, Any]) -> tuple[Message, ...]:
         case {"trajectory": [*_, {"observation": str(text)}]} if text:
             return (Message(role="user", content=text),)
     return ()
+
+
+def _outcome_of_run(document: Mapping[str, Any], info: Mapping[str, Any]) -> Outcome:
+    """What an evaluation wrote into the document; else what the exit status says."""
+    fields = {"instance_id": "", "reward": info.get("reward"), **document}
+    stated = outcome_of_row(fields)
+    if stated.status != "unknown" or "; but " in (stated.reason or ""):
+        return stated
+    outcome = _outcome(text_or_none(info.get("exit_status")))
+    return outcome.model_copy(update={"score": stated.score})
 
 
 def _outcome(given: str | None) -> Outcome:

@@ -21,7 +21,7 @@ from atlas.trajectories.formats.conventions import (
     USERS_CALL,
     details_of_row,
     is_id,
-    is_number,
+    read_reward,
 )
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools, with_system
 from atlas.trajectories.formats.convert_rows import convert_rows
@@ -54,6 +54,8 @@ _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 # What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
 # `raw_data` repeats a message of the agent; the reasoning in it is read.
 METADATA = (
+    "termination_reason",
+    "info.environment_info.domain_name",
     "info.task",
     "trial",
     "info.reward_info",
@@ -275,9 +277,7 @@ def _task(environment: str, domain: Any, id_: Any, goal: Any, seed: Any = None) 
 
 
 def _outcome(reward: Any, ending: Any) -> Outcome:
-    if reward is not None and not is_number(reward):
-        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
-    score = None if reward is None else float(reward)
+    score = read_reward(reward)
     if isinstance(ending, str) and ending in TERMINATIONS:
         return Outcome(status=TERMINATIONS[ending], score=score, reason=f"ended by {ending}")
     if score is None:

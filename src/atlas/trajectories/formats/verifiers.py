@@ -25,8 +25,8 @@ from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
     details_of_row,
     is_id,
-    is_number,
     outcome_of_reward,
+    read_reward,
 )
 from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
@@ -69,6 +69,13 @@ class VerifiersFormat(RowFormat):
         "sampling_args",
         "version_info",
         "error",
+        "answer",
+        "is_truncated",
+        "stop_condition",
+        "metrics",
+        "ok",
+        "traces.ok",
+        "traces.is_completed",
         "long_error_chain",
         "trajectory.tokens",
         "trajectory.reward",
@@ -199,17 +206,14 @@ def _are_messages(value: Any) -> bool:
 
 
 def _outcome(fields: Mapping[str, Any], threshold: float) -> Outcome:
-    reward, error = fields.get("reward"), fields.get("error")
-    if reward is not None and not is_number(reward):
-        raise BadRowError(f"reward is {reward!r:.60}, expected a number")
+    reward, error = read_reward(fields.get("reward")), fields.get("error")
     if error:
         told = object_or_empty(error)
         name = text_or_none(told.get("error")) or text_or_none(told.get("type")) or ""
         text = text_or_none(told.get("message")) or (error if isinstance(error, str) else "")
-        score = None if reward is None else float(reward)
         return Outcome(
             status="error",
-            score=score,
+            score=reward,
             reason=f"the rollout broke: {': '.join(filter(None, (name, text)))}"[:300],
         )
     return outcome_of_reward(

@@ -39,7 +39,7 @@ class VerlFormat(RowFormat):
 
     Config = RewardConfig
     config: RewardConfig
-    metadata = ("step", "env_extras", "reward_model", "extra_info")
+    metadata = ("step", "acc", "gts", "env_extras", "reward_model", "extra_info")
     parsed = tuple(key for keys in TEXT_KEYS for key in keys)
 
     def matches(self, row: Any) -> bool:
