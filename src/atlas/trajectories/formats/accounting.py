@@ -24,12 +24,13 @@ from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CALL_KEYS,
     CERTAIN_CONTENT_KEYS,
-    CONTENT_KEYS,
     GENERIC_METADATA,
     NEUTRAL_KEYS,
     OPAQUE_KEYS,
     RESULT_KEYS,
     SPEAKERS,
+    is_prose,
+    means_content,
 )
 from atlas.trajectories.formats.part_kinds import left_out_of
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
@@ -38,6 +39,9 @@ from atlas.trajectories.trajectory_lines import line_of
 
 # Characters that the search for texts within longer texts may read, for all rows of a settlement.
 MAX_SCANNED = 4_000_000_000
+# A search begins around the last place. A place within a word costs as much as these characters.
+NEARBY = 50_000
+COST_OF_A_PLACE = 100
 # Further unread leaves of content say nothing new about a row.
 MAX_CONTENT_LEAVES = 5
 MAX_KEY = 60
@@ -208,22 +212,30 @@ class Carried:
     def _is_within(self, text: str) -> bool:
         """Whether a text is a part of what was carried over.
 
-        Sources and trajectories have the same order, so the search goes on from the last place.
+        Sources and trajectories have nearly the same order: the search begins at the last place.
         """
-        whole = self._joined()
-        place = self._find(text, self._place, len(whole))
-        if place < 0 and self._place:
-            place = self._find(text, 0, self._place + len(text))
-        if place >= 0:
-            self._place = place
-        return place >= 0
+        length, last = len(text), self._place
+        end = len(self._joined())
+        near, before = min(end, last + NEARBY + length), max(0, last - NEARBY)
+        stretches = (
+            (last, near),
+            (before, last + length),
+            (near - length, end),
+            (0, before + length),
+        )
+        for first, after in stretches:
+            place = self._find(text, max(0, first), after)
+            if place >= 0:
+                self._place = place
+                return True
+        return False
 
     def _find(self, text: str, start: int, end: int) -> int:
         """The place of a text in what was carried over, or -1. It begins and ends with words."""
         whole = self._joined()
         begins, ends = text[:1].isalnum(), text[-1:].isalnum()
         while (place := whole.find(text, start, end)) >= 0:
-            self._scan(place - start)
+            self._scan(place - start + COST_OF_A_PLACE)
             after = place + len(text)
             if not (begins and whole[place - 1 : place].isalnum()) and not (
                 ends and whole[after : after + 1].isalnum()
@@ -247,8 +259,8 @@ class Carried:
 class _Place(NamedTuple):
     """A value within a row.
 
-    What is expected there: "root", "content", "values" of a call, "neutral" data, "metadata", or
-    within metadata a "copy" of content.
+    What is expected there: "root", "content", "values" of a call, "neutral" data, "metadata" that
+    the format names, generic "facts", or within these a "copy" of content.
     """
 
     value: Any
@@ -280,7 +292,12 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
                 at._replace(value=child, place=f"{at.place}[{index}]")
                 for index, child in reversed([*enumerate(at.value)])
             ]
-        elif at.value is not None and not _is_carried(at, carried, rules):
+        elif not (
+            at.value is None
+            # Said already.
+            or (at.path in others and not _is_content(at))
+            or _is_carried(at, carried, rules)
+        ):
             nested = decode_nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
@@ -304,11 +321,15 @@ def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
         if rules.ignored.match(path, key):
             continue
         expected = _expected(name, child, at)
-        if at.expected != "values" and (
-            name in GENERIC_METADATA or rules.metadata.match(path, key)
+        if at.expected not in ("values", "metadata"):
+            if rules.metadata.match(path, key):
+                expected = "metadata"
+            elif name in GENERIC_METADATA:
+                expected = "facts"
+        if expected in ("metadata", "facts") and (
+            name in OPAQUE_KEYS
+            or not (isinstance(child, dict | list) or (expected == "facts" and is_prose(child)))
         ):
-            expected = "metadata"
-        if expected == "metadata" and (name in OPAQUE_KEYS or not isinstance(child, dict | list)):
             continue
         yield _Place(child, f"{at.place}.{key}" if at.place else key, path, key, expected)
 
@@ -354,14 +375,14 @@ def unread_fields(
 
 def _expected(name: Any, child: Any, at: _Place) -> str:
     """What is expected below a key of the object at a place."""
-    if at.expected in ("metadata", "copy"):
+    if at.expected in ("metadata", "facts", "copy"):
         return "copy" if name in CERTAIN_CONTENT_KEYS else at.expected
     if at.expected == "values" or (at.expected == "content" and name in ARGUMENT_KEYS):
         return "values"
     if at.expected == "content" and name == "input" and isinstance(child, dict):
         # Of a call, or else of a request.
         return "values" if "name" in at.value else "content"
-    if name in (CONTENT_KEYS if at.expected == "root" else CERTAIN_CONTENT_KEYS):
+    if means_content(name, at.expected == "root"):
         return "content"
     return "content" if at.expected == "content" and name not in NEUTRAL_KEYS else "neutral"
 
@@ -373,8 +394,10 @@ def _is_content(at: _Place) -> bool:
 
 
 def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
-    value, is_content = at.value, _is_content(at) or at.expected == "copy"
+    value, is_content = at.value, _is_content(at) or at.expected in ("copy", "facts")
     if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
+        return True
+    if at.expected == "facts" and not is_prose(value):
         return True
     if not isinstance(value, str):
         return carried.has_value(value, at.expected in ("content", "values"))
