@@ -15,6 +15,7 @@ from atlas.trajectories.formats import base
 from atlas.trajectories.formats.accounting import Carried, rules_of, unread_leaves
 from atlas.trajectories.formats.rows import Item
 from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.source_files import read_file
 
 WORDS = "The door to the north is locked, and the key lies below."
@@ -113,3 +114,22 @@ def test_an_answer_beside_a_transcript_is_the_last_step(tmp_path: Path) -> None:
     assert not isinstance(trajectory, Problem)
     assert [step.action for step in trajectory.steps] == ["go[1]", "open", None]
     assert trajectory.steps[-1].response.content == "I am through."
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_the_paths_to_ignore_are_counted_and_those_that_stand_nowhere_are_named(
+    is_plain: bool, tmp_path: Path
+) -> None:
+    calls = {} if is_plain else {"name": "me"}
+    row = {"messages": [MESSAGES[0], {**MESSAGES[1], **calls}], "grades": {"a.b": 17, "c": "no"}}
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(json.dumps({**row, "n": number}) for number in range(3)))
+    ignore = ("grades.a.b", "*.c", "n", "messages[1].extra")
+    manifest = import_trajectories(
+        ImportConfig(paths=(str(path),), ignore=ignore), tmp_path / "out"
+    )
+    assert manifest.summary["ignored"] == {**dict.fromkeys(ignore[:3], 3), ignore[3]: 0}
+    assert manifest.summary["unread"] == {}
+    notes = (tmp_path / "out" / "notes.jsonl").read_text()
+    assert "ignore=messages[1].extra left nothing out" in notes
+    assert "ignore=n " not in notes

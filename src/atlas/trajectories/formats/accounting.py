@@ -35,7 +35,7 @@ from atlas.trajectories.formats.metadata import (
 from atlas.trajectories.formats.part_kinds import left_out_of
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.formats.thinking_tags import split_thinking
-from atlas.trajectories.trajectory_lines import line_of
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
 # Characters that the search for texts within longer texts may read, for all rows of a settlement.
 MAX_SCANNED = 4_000_000_000
@@ -90,6 +90,13 @@ class _Patterns:
         ends = self._ends.get(key)
         return ends is not None and f".{path}".endswith(ends)
 
+    def first(self, path: str, key: str) -> str | None:
+        """The one that a path is, which ends in `key`."""
+        if path in self._rooted:
+            return path
+        ends = self._ends.get(key, ())
+        return next((f"*{end}" for end in ends if f".{path}".endswith(end)), None)
+
 
 @lru_cache(maxsize=256)
 def rules_of(
@@ -121,8 +128,9 @@ def settle(
     rules = rules_of(metadata, ignored, parsed)
     carried = Carried.of([reading.trajectory for reading in readings])
     unread: dict[str, None] = {}
+    left_out: set[str] = set()
     for row in rows:
-        lost, others = unread_leaves(row.value, carried, rules)
+        lost, others = unread_leaves(row.value, carried, rules, left_out)
         if lost:
             yield problem_of_lost(lost[0], row, readings[0].trajectory.task.id)
             return
@@ -132,7 +140,25 @@ def settle(
         yield line._replace(
             remarks=sorted([*line.remarks, *remarks], key=lambda remark: remark[0]),
             unread=() if index else tuple(unread),
+            ignored=() if index else tuple(sorted(left_out)),
         )
+
+
+def without_ignored(line: TrajectoryLine, ignored: tuple[str, ...]) -> TrajectoryLine:
+    """A line that was accounted for elsewhere, without unread paths that the user leaves out."""
+    rules = rules_of((), ignored)
+    found = {path: _ignored_above(path, rules.ignored) for path in line.unread}
+    left = tuple(path for path, pattern in found.items() if pattern is None)
+    return line._replace(unread=left, ignored=tuple(sorted({*filter(None, found.values())})))
+
+
+def _ignored_above(path: str, ignored: _Patterns) -> str | None:
+    """The path to ignore that a path is, or lies below."""
+    while path:
+        if pattern := ignored.first(path, path.rpartition(".")[2]):
+            return pattern
+        path = path.rpartition(".")[0]
+    return None
 
 
 def problem_of_lost(lost: Lost, row: SourceRow, item: str | None) -> Problem:
@@ -271,8 +297,13 @@ class _Place(NamedTuple):
     expected: str
 
 
-def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost], list[str]]:
+def unread_leaves(
+    value: Any, carried: Carried, rules: Rules, left_out: set[str] | None = None
+) -> tuple[list[Lost], list[str]]:
     """The leaves of a row that were neither carried over nor metadata.
+
+    Args:
+        left_out: gets the paths to ignore that occur.
 
     Returns:
         Those where content is expected, at most a few, and the paths of the others.
@@ -286,7 +317,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
         if isinstance(at.value, dict):
             if _is_lost_call(at, carried):
                 lost.append(Lost(at.place or "the row", at.path or "the row"))
-            stack += reversed([*_fields(at, rules)])
+            stack += reversed([*_fields(at, rules, left_out)])
         elif isinstance(at.value, list):
             stack += [
                 at._replace(value=child, place=f"{at.place}[{index}]")
@@ -310,7 +341,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
     return lost, list(others)
 
 
-def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
+def _fields(at: _Place, rules: Rules, ignored: set[str] | None) -> Iterator[_Place]:
     """The fields of an object that may have to be carried over."""
     left_out = left_out_of(at.value) if at.expected == "content" else ()
     for name, child in at.value.items():
@@ -318,7 +349,9 @@ def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
             continue
         key = _key(name)
         path = f"{at.path}.{key}" if at.path else key
-        if rules.ignored.match(path, key):
+        if pattern := rules.ignored.first(path, key):
+            if ignored is not None:
+                ignored.add(pattern)
             continue
         expected = _expected(name, child, at)
         if at.expected not in ("values", "metadata"):
