@@ -291,3 +291,24 @@ def test_a_small_log_is_read() -> None:
     ]
     assert [(m.role, m.content, m.tool_call_id) for m in done.observation] == [("tool", "r", "c1")]
     assert done.response.content == "done"
+
+
+def test_calls_of_a_part_of_a_stream_are_calls(tmp_path: Path) -> None:
+    chunk = {"name": "look", "args": '{"at": "it"}', "id": "c1", "index": 0}
+    path = tmp_path / "x.json"
+    path.write_text(
+        json.dumps(
+            {
+                "messages": [
+                    {"type": "human", "content": "Go."},
+                    {"type": "AIMessageChunk", "content": "", "tool_call_chunks": [chunk]},
+                    {"type": "tool", "content": "a cat", "tool_call_id": "c1"},
+                    {"type": "ai", "content": "Done."},
+                ]
+            }
+        )
+    )
+    [trajectory] = read_file("langchain", path)
+    assert isinstance(trajectory, Trajectory)
+    [call] = trajectory.steps[0].response.tool_calls
+    assert (call.id, call.name, call.arguments) == ("c1", "look", '{"at": "it"}')

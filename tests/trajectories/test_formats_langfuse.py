@@ -272,3 +272,18 @@ def test_a_small_log_is_read() -> None:
         ("hi", "hello"),
         ("more", "more hello"),
     ]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_calls_in_the_place_of_a_content_are_calls(as_list: bool, tmp_path: Path) -> None:
+    function = {"name": "look", "arguments": '{"at": "it"}'}
+    calls = [{"id": "c1", "type": "function", "function": function}]
+    calling = {"role": "assistant", "content": calls if as_list else json.dumps(calls)}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "a cat"}
+    trajectory = read_one(
+        tmp_path,
+        observation(1, [SYSTEM, USER], calling),
+        observation(2, [SYSTEM, USER, calling, result], DONE),
+    )
+    [call] = trajectory.steps[0].response.tool_calls
+    assert (call.id, call.name, call.arguments) == ("c1", "look", '{"at": "it"}')

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from atlas.kinds import Choice
 from atlas.records import Problem, Trajectory
+from atlas.trajectories.formats import base
+from atlas.trajectories.formats.source_file import SourceFile
+from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.source_files import detect_format, read_file
 
 Part = dict[str, Any]
@@ -253,3 +257,78 @@ def test_a_bad_export_is_a_problem_that_says_why(
     assert isinstance(problem, Problem)
     assert where in problem.where
     assert reason in problem.reason
+
+
+@pytest.mark.parametrize("cut", ["gen_ai.input.messages", "gen_ai.output.messages"])
+def test_messages_that_an_exporter_cut_are_a_problem_and_no_response(
+    cut: str, tmp_path: Path
+) -> None:
+    given = span([USER], [DONE])
+    [attribute] = [each for each in given["attributes"] if each["key"] == cut]
+    attribute["value"]["stringValue"] = attribute["value"]["stringValue"][:50]
+    [problem] = [each for each in read(tmp_path, export(given)) if isinstance(each, Problem)]
+    assert "the text was cut or damaged" in problem.reason
+
+
+def test_instructions_and_choices_that_an_exporter_cut_are_a_problem(tmp_path: Path) -> None:
+    cut = '[{"type": "text", "content": "You are'
+    [problem] = read(
+        tmp_path, export(span([USER], [DONE], attributes={"gen_ai.system_instructions": cut}))
+    )
+    assert isinstance(problem, Problem)
+    choice = {"key": "message", "value": {"stringValue": '{"role": "assistant", "content": "I g'}}
+    [problem] = read(
+        tmp_path,
+        export(span(None, None, events=[{"name": "gen_ai.choice", "attributes": [choice]}])),
+    )
+    assert isinstance(problem, Problem)
+
+
+def test_of_several_choices_the_first_is_the_answer_and_the_others_are_counted(
+    tmp_path: Path,
+) -> None:
+    other = {**text("assistant", "No."), "finish_reason": "stop"}
+    as_events = [
+        {
+            "name": "gen_ai.choice",
+            "attributes": [
+                {"key": "message", "value": {"stringValue": json.dumps({"content": content})}}
+            ],
+        }
+        for content in ("Done.", "No.")
+    ]
+    for given in (span([USER], [DONE, other]), span(None, None, events=as_events)):
+        path = tmp_path / "x.jsonl"
+        path.write_text(json.dumps(export(given)))
+        [trajectory] = read_file("otel", path)
+        assert isinstance(trajectory, Trajectory)
+        assert said(trajectory) == ["Done."]
+        with SourceFile(path) as source:
+            [item] = base.FORMAT.make(Choice("otel")).read(source)
+        assert isinstance(item, TrajectoryLine)
+        assert (-1, "1 further answers to the same request") in item.remarks
+    # A text and a call are one answer.
+    call = {**CALLING, "parts": CALLING["parts"][2:]}
+    [trajectory] = read_good(tmp_path, export(span([USER], [DONE, call])))
+    assert said(trajectory) == ["Done."]
+    assert len(trajectory.steps[0].response.tool_calls) == 2
+
+
+def test_parts_that_traceloop_writes_as_a_text_are_parts(tmp_path: Path) -> None:
+    def attributes(content: str) -> Part:
+        return {
+            "gen_ai.prompt.0.role": "user",
+            "gen_ai.prompt.0.content": content,
+            "gen_ai.completion.0.role": "assistant",
+            "gen_ai.completion.0.content": content,
+        }
+
+    parts = json.dumps([{"type": "text", "text": "One "}, {"type": "text", "text": "two."}])
+    given = span(None, None, typed=True, attributes=attributes(parts))
+    [trajectory] = read_good(tmp_path, export(given))
+    assert said(trajectory) == [trajectory.steps[0].observation[0].content] == ["One two."]
+    [problem] = read(tmp_path, export(span(None, None, attributes=attributes(parts[:40]))))
+    assert isinstance(problem, Problem)
+    data = '[{"type": "bug"}]'
+    [trajectory] = read_good(tmp_path, export(span(None, None, attributes=attributes(data))))
+    assert said(trajectory) == [data]

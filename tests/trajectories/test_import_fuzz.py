@@ -37,10 +37,12 @@ from tests.source_files import detect_format, read_file
 
 pytestmark = pytest.mark.slow
 
-# For each row format: 10,500 and more in all.
+# For each format.
 DAMAGED_LINES = 1500
 DAMAGED_VALUES = 1300
 DAMAGED_FILES = 500
+HYPOTHESIS_EXAMPLES = 1500
+MIN_INPUTS = 60_000
 HOSTILE: list[Any] = [
     *(
         None,
@@ -156,6 +158,15 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(value[key])
 
 
+def test_the_inputs_are_at_least_60_000_and_of_every_format() -> None:
+    assert EXAMPLES.keys() | FILES.keys() == FORMATS.keys()
+    by_row = len(EXAMPLES.keys() - FILES.keys()) * (DAMAGED_LINES + DAMAGED_VALUES)
+    # As they are, and packed in two ways.
+    by_file = len(FORMATS) * (DAMAGED_FILES + 2 * (DAMAGED_FILES // 2))
+    by_session = len(FILES.keys() - {"inspect"}) * DAMAGED_VALUES
+    assert by_row + by_file + by_session + HYPOTHESIS_EXAMPLES >= MIN_INPUTS
+
+
 @every_row_format
 def test_damaged_lines_never_cost_the_others(name: str, tmp_path: Path) -> None:
     rng = random.Random(f"lines {name}")
@@ -242,7 +253,9 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
     )
 )
 @settings(
-    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=HYPOTHESIS_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_values_of_no_format_are_refused_in_words(value: Any, tmp_path: Path) -> None:
     path = tmp_path / "x"

@@ -127,6 +127,10 @@ def _left_out(summary: Mapping[str, Any], out: Path) -> str:
             f"{count:,} × {one_line(reason, MAX_REASON)}" for reason, count in reasons[:3]
         ) + ("; …" if len(reasons) > 3 else "")
         parts.append(f"{summary['problems']:,} ({listed}), see {out / 'problems.jsonl'}")
+    # Imports of earlier versions did not count them.
+    for path, count in summary.get("ignored", {}).items():
+        where = f"in {count:,} trajectories" if count else "which stands nowhere"
+        parts.append(f"ignore={path}, {where}")
     if "limit" in summary:
         parts.append(f"kept {summary['limit']}")
     return "; ".join(parts) or "nothing"

@@ -41,6 +41,7 @@ class ImportSummary:
         self._remarks: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
         self._first_unread: dict[str, str] = {}
+        self.ignored: Counter[str] = Counter()
 
     def add(self, trajectory: TrajectoryLine) -> None:
         """Count a trajectory that is kept."""
@@ -87,6 +88,10 @@ class ImportSummary:
         if path in self._unread:
             self._first_unread.setdefault(path, place)
 
+    def add_ignored(self, path: str) -> None:
+        """Count a path that the user leaves out, where it occurred."""
+        self.ignored[path] += 1
+
     def unread(self) -> list[tuple[str, int, str]]:
         """Paths that were not read, in how many trajectories, and the place of the first."""
         return [
@@ -120,6 +125,7 @@ class ImportSummary:
             "filtered": dict(self.filtered),
             "notes": dict(sorted(self._remarks.items())),
             "unread": dict(self._unread.most_common()),
+            "ignored": dict(self.ignored.most_common()),
         }
 
 

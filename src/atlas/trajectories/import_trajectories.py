@@ -51,6 +51,7 @@ MAX_FILES_NAMED = 500
 ITEMS_PER_REFRESH = 64
 # Replaces the digest of a file that cannot be read.
 UNREADABLE = "unreadable"
+AS_NAMED = "Paths are written as problems name them, without positions in lists: messages.extra"
 
 
 def _as_list(value: Any) -> Any:
@@ -238,6 +239,7 @@ class _Writer:
 
     def __init__(self, out: Path, config: ImportConfig, filters: Sequence[Filter]) -> None:
         self.summary = ImportSummary(_token_counter(config.tokenizer))
+        self.summary.ignored.update(dict.fromkeys(config.ignore, 0))
         self._config = config
         self._filters = filters
         self._identities = Identities(config.keep_duplicates)
@@ -281,6 +283,10 @@ class _Writer:
         for path, count, first in self.summary.unread():
             reason = f"not read: {path} (trajectories: {count:,}; this is the first)"
             self._notes.write(Problem(where=first, reason=reason))
+        for path in self._config.ignore:
+            if not self.summary.ignored[path]:
+                reason = f"ignore={path} left nothing out. {AS_NAMED}"
+                self._notes.write(Problem(where="all files", reason=reason))
 
     def check_not_empty(self) -> None:
         """Raise DataError if no trajectory was kept."""
@@ -317,6 +323,8 @@ class _Writer:
             self.summary.add_remark(remark)
         for path in trajectory.unread:
             self.summary.add_unread(path, place)
+        for path in trajectory.ignored:
+            self.summary.add_ignored(path)
 
     def _refuse(self, problem: Problem) -> None:
         if self._config.strict:

@@ -41,6 +41,7 @@ class TrajectoryLine(NamedTuple):
         remarks: oddities of its steps.
         characters: number of characters per role, in texts, reasoning and calls.
         unread: paths of leaves of the source that are not in the record.
+        ignored: those of the paths to ignore that occurred.
     """
 
     id: str
@@ -56,6 +57,7 @@ class TrajectoryLine(NamedTuple):
     remarks: list[Remark]
     characters: dict[Role, int]
     unread: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def with_id(self, id_: str) -> TrajectoryLine:
         """The same trajectory under another id."""

@@ -10,41 +10,34 @@ it.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from atlas.records import Message, Problem, Trajectory
+from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats.calls import decode_nested, decode_sequence
-from atlas.trajectories.formats.conventions import DECIDED, DECIDING_PATHS, USERS_CALL
-from atlas.trajectories.formats.joined_parts import joined_parts
+from atlas.trajectories.formats.carried import Carried
+from atlas.trajectories.formats.conventions import DECIDED, DECIDING_PATHS
 from atlas.trajectories.formats.metadata import (
     ARGUMENT_KEYS,
     CALL_KEYS,
     CERTAIN_CONTENT_KEYS,
-    CONTENT_KEYS,
     GENERIC_METADATA,
     NEUTRAL_KEYS,
     OPAQUE_KEYS,
     RESULT_KEYS,
-    SPEAKERS,
+    is_prose,
+    means_content,
 )
 from atlas.trajectories.formats.part_kinds import left_out_of, text_of_part
-from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
+from atlas.trajectories.formats.rows import Item, Reading, SourceRow, printable
 from atlas.trajectories.formats.thinking_tags import split_thinking
-from atlas.trajectories.trajectory_lines import line_of
+from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
-# Characters that the search for texts within longer texts may read, for all rows of a settlement.
-MAX_SCANNED = 4_000_000_000
 # Further unread leaves of content say nothing new about a row.
 MAX_CONTENT_LEAVES = 5
 MAX_KEY = 60
-# Marks of a text format: tags, and the number of an observation.
-_TAG = re.compile(r"<[^<>\n]{1,80}>|(?<=Observation)[^\S\n]*\d+(?=:)")
-_WORD = re.compile(r"\w+")
 
 
 class Lost(NamedTuple):
@@ -87,6 +80,13 @@ class _Patterns:
         ends = self._ends.get(key)
         return ends is not None and f".{path}".endswith(ends)
 
+    def first(self, path: str, key: str) -> str | None:
+        """The one that a path is, which ends in `key`."""
+        if path in self._rooted:
+            return path
+        ends = self._ends.get(key, ())
+        return next((f"*{end}" for end in ends if f".{path}".endswith(end)), None)
+
 
 @lru_cache(maxsize=256)
 def rules_of(
@@ -118,8 +118,9 @@ def settle(
     rules = rules_of(metadata, ignored, parsed)
     carried = Carried.of([reading.trajectory for reading in readings])
     unread: dict[str, None] = {}
+    left_out: set[str] = set()
     for row in rows:
-        lost, others = unread_leaves(row.value, carried, rules)
+        lost, others = unread_leaves(row.value, carried, rules, left_out)
         if lost:
             yield problem_of_lost(lost[0], row, readings[0].trajectory.task.id)
             return
@@ -133,7 +134,25 @@ def settle(
         yield line._replace(
             remarks=sorted([*line.remarks, *remarks], key=lambda remark: remark[0]),
             unread=() if index else tuple(unread),
+            ignored=() if index else tuple(sorted(left_out)),
         )
+
+
+def without_ignored(line: TrajectoryLine, ignored: tuple[str, ...]) -> TrajectoryLine:
+    """A line that was accounted for elsewhere, without unread paths that the user leaves out."""
+    rules = rules_of((), ignored)
+    found = {path: _ignored_above(path, rules.ignored) for path in line.unread}
+    left = tuple(path for path, pattern in found.items() if pattern is None)
+    return line._replace(unread=left, ignored=tuple(sorted({*filter(None, found.values())})))
+
+
+def _ignored_above(path: str, ignored: _Patterns) -> str | None:
+    """The path to ignore that a path is, or lies below."""
+    while path:
+        if pattern := ignored.first(path, path.rpartition(".")[2]):
+            return pattern
+        path = path.rpartition(".")[0]
+    return None
 
 
 def problem_of_lost(lost: Lost, row: SourceRow, item: str | None) -> Problem:
@@ -145,133 +164,11 @@ def problem_of_lost(lost: Lost, row: SourceRow, item: str | None) -> Problem:
     return Problem(where=f"{row.where}, {lost.place}", reason=reason, item=item)
 
 
-class Carried:
-    """The texts and numbers that came out of a source.
-
-    Args:
-        content: texts that a model sees or writes.
-        values: numbers and booleans within calls and schemas.
-        calls: the names of the calls.
-    """
-
-    def __init__(
-        self, content: Collection[str], values: set[Any] | None = None, calls: Collection[str] = ()
-    ) -> None:
-        self._content = content
-        self._values = values or set()
-        self._calls = calls
-        self._whole: str | None = None
-        self._words: set[str] | None = None
-        self._place = 0
-        self._num_scanned = 0
-        self._joined_parts: dict[int, tuple[Sequence[Any], set[int]]] = {}
-
-    @classmethod
-    def of(cls, trajectories: Iterable[Trajectory]) -> Carried:
-        # In the order of the trajectories, without a second one of each.
-        content: dict[str, None] = {}
-        values: set[Any] = set()
-        calls: set[str] = set()
-        for trajectory in trajectories:
-            for message in (*trajectory.messages, *trajectory.final_observation):
-                for text in _texts_of(message):
-                    content[text] = None
-                for call in message.tool_calls:
-                    _add_leaves(decode_nested(call.arguments), content, values)
-                    calls.add(call.name)
-            for step in trajectory.steps:
-                if step.action is not None:
-                    content[step.action] = None
-            _add_leaves(list(trajectory.tools), content, values)
-        return cls(content, values, calls)
-
-    def has_call(self, name: str) -> bool:
-        """Whether a call was carried over, as a call or as a user's call in a text."""
-        return name in self._calls or self._is_within(f"{USERS_CALL} {name} ")
-
-    def has_text(self, text: str, is_content: bool) -> bool:
-        """Whether a text was carried over, for content also within a longer text."""
-        if text in self._content:
-            return True
-        if not is_content:
-            return False
-        stripped = text.strip()
-        return stripped in self._content or any(map(self._is_within, _spellings(stripped)))
-
-    def has_joined(self, parts: Sequence[Any], position: int) -> bool:
-        """Whether a part of a list was carried over in one text with those beside it.
-
-        Nothing stands between the texts, so one of them may end within a word.
-        """
-        known = self._joined_parts.get(id(parts))
-        if known is None:
-            places = {
-                place
-                for group, text in joined_parts(parts)
-                if self.has_text(text, is_content=True)
-                for place in group
-            }
-            # The list is kept, so that its id stays its own.
-            known = self._joined_parts[id(parts)] = (parts, places)
-        return position in known[1]
-
-    def has_value(self, value: Any, is_content: bool) -> bool:
-        """Whether a number or boolean was carried over."""
-        # True equals 1, but is another value.
-        if (type(value), value) in self._values:
-            return True
-        return is_content and any(map(self._is_within, {json.dumps(value), str(value)}))
-
-    def has_words(self, text: str) -> bool:
-        """Whether all words of a text that was taken apart were carried over."""
-        if self._words is None:
-            self._words = set(_WORD.findall(self._joined())) | SPEAKERS
-        return self._words.issuperset(_WORD.findall(_TAG.sub(" ", text)))
-
-    def _is_within(self, text: str) -> bool:
-        """Whether a text is a part of what was carried over.
-
-        Sources and trajectories have the same order, so the search goes on from the last place.
-        """
-        whole = self._joined()
-        place = self._find(text, self._place, len(whole))
-        if place < 0 and self._place:
-            place = self._find(text, 0, self._place + len(text))
-        if place >= 0:
-            self._place = place
-        return place >= 0
-
-    def _find(self, text: str, start: int, end: int) -> int:
-        """The place of a text in what was carried over, or -1. It begins and ends with words."""
-        whole = self._joined()
-        begins, ends = text[:1].isalnum(), text[-1:].isalnum()
-        while (place := whole.find(text, start, end)) >= 0:
-            self._scan(place - start)
-            after = place + len(text)
-            if not (begins and whole[place - 1 : place].isalnum()) and not (
-                ends and whole[after : after + 1].isalnum()
-            ):
-                return place
-            start = place + 1
-        self._scan(end - start)
-        return -1
-
-    def _scan(self, number: int) -> None:
-        self._num_scanned += number
-        if self._num_scanned > MAX_SCANNED:
-            raise BadRowError("it takes too long to find out whether all of it was read")
-
-    def _joined(self) -> str:
-        if self._whole is None:
-            self._whole = "\0".join(self._content)
-        return self._whole
-
-
 class _Place(NamedTuple):
     """A value within a row.
 
-    What is expected there: "root", "content", "values" of a call, "neutral" data, "metadata", or
-    within metadata a "copy" of content.
+    What is expected there: "root", "content", "values" of a call, "neutral" data, "metadata" that
+    the format names, generic "facts", or within these a "copy" of content.
     """
 
     value: Any
@@ -285,8 +182,13 @@ class _Place(NamedTuple):
     position: int = 0
 
 
-def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost], list[str]]:
+def unread_leaves(
+    value: Any, carried: Carried, rules: Rules, left_out: set[str] | None = None
+) -> tuple[list[Lost], list[str]]:
     """The leaves of a row that were neither carried over nor metadata.
+
+    Args:
+        left_out: gets the paths to ignore that occur.
 
     Returns:
         Those where content is expected, at most a few, and the paths of the others.
@@ -300,7 +202,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
         if isinstance(at.value, dict):
             if _is_lost_call(at, carried):
                 lost.append(Lost(at.place or "the row", at.path or "the row"))
-            stack += reversed([*_fields(at, rules)])
+            stack += reversed([*_fields(at, rules, left_out)])
         elif isinstance(at.value, list):
             stack += [
                 at._replace(
@@ -308,7 +210,12 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
                 )
                 for index, child in reversed([*enumerate(at.value)])
             ]
-        elif at.value is not None and not _is_carried(at, carried, rules):
+        elif not (
+            at.value is None
+            # Said already.
+            or (at.path in others and not _is_content(at))
+            or _is_carried(at, carried, rules)
+        ):
             nested = _nested(at.value) if str(at.value).startswith(("{", "[")) else None
             if isinstance(nested, dict | list):
                 stack.append(at._replace(value=nested))
@@ -321,7 +228,7 @@ def unread_leaves(value: Any, carried: Carried, rules: Rules) -> tuple[list[Lost
     return lost, list(others)
 
 
-def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
+def _fields(at: _Place, rules: Rules, ignored: set[str] | None) -> Iterator[_Place]:
     """The fields of an object that may have to be carried over."""
     left_out = left_out_of(at.value) if at.expected == "content" else ()
     for name, child in at.value.items():
@@ -329,14 +236,20 @@ def _fields(at: _Place, rules: Rules) -> Iterator[_Place]:
             continue
         key = _key(name)
         path = f"{at.path}.{key}" if at.path else key
-        if rules.ignored.match(path, key):
+        if pattern := rules.ignored.first(path, key):
+            if ignored is not None:
+                ignored.add(pattern)
             continue
         expected = _expected(name, child, at)
-        if at.expected != "values" and (
-            name in GENERIC_METADATA or rules.metadata.match(path, key)
+        if at.expected not in ("values", "metadata"):
+            if rules.metadata.match(path, key):
+                expected = "metadata"
+            elif name in GENERIC_METADATA:
+                expected = "facts"
+        if expected in ("metadata", "facts") and (
+            name in OPAQUE_KEYS
+            or not (isinstance(child, dict | list) or (expected == "facts" and is_prose(child)))
         ):
-            expected = "metadata"
-        if expected == "metadata" and (name in OPAQUE_KEYS or not isinstance(child, dict | list)):
             continue
         place = f"{at.place}.{key}" if at.place else key
         yield _Place(child, place, path, key, expected, at.parts, at.position)
@@ -383,14 +296,14 @@ def unread_fields(
 
 def _expected(name: Any, child: Any, at: _Place) -> str:
     """What is expected below a key of the object at a place."""
-    if at.expected in ("metadata", "copy"):
+    if at.expected in ("metadata", "facts", "copy"):
         return "copy" if name in CERTAIN_CONTENT_KEYS else at.expected
     if at.expected == "values" or (at.expected == "content" and name in ARGUMENT_KEYS):
         return "values"
     if at.expected == "content" and name == "input" and isinstance(child, dict):
         # Of a call, or else of a request.
         return "values" if "name" in at.value else "content"
-    if name in (CONTENT_KEYS if at.expected == "root" else CERTAIN_CONTENT_KEYS):
+    if means_content(name, at.expected == "root"):
         return "content"
     return "content" if at.expected == "content" and name not in NEUTRAL_KEYS else "neutral"
 
@@ -408,10 +321,12 @@ def _is_content(at: _Place) -> bool:
 
 
 def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
-    value, is_content = at.value, _is_content(at) or at.expected == "copy"
+    value, is_content = at.value, _is_content(at) or at.expected in ("copy", "facts")
     if at.expected == "metadata" or (at.expected == "copy" and not isinstance(value, str)):
         return True
     if at.path in DECIDING_PATHS and str(value).lower() in DECIDED:
+        return True
+    if at.expected == "facts" and not is_prose(value):
         return True
     if not isinstance(value, str):
         return carried.has_value(value, at.expected in ("content", "values"))
@@ -423,43 +338,6 @@ def _is_carried(at: _Place, carried: Carried, rules: Rules) -> bool:
         # Before the search, which takes long for many short parts.
         return carried.has_joined(at.parts, at.position) or carried.has_text(value, is_content)
     return carried.has_text(value, is_content)
-
-
-def _texts_of(message: Message) -> Iterator[str]:
-    if message.reasoning:
-        yield message.reasoning
-    if message.content:
-        yield message.content
-    for call in message.tool_calls:
-        yield call.name
-        yield call.arguments
-        if call.id:
-            yield call.id
-    if message.tool_call_id:
-        yield message.tool_call_id
-    if message.name:
-        yield message.name
-
-
-def _add_leaves(value: Any, texts: dict[str, None], values: set[Any]) -> None:
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack += value.values()
-        elif isinstance(value, list | tuple):
-            stack += value
-        elif isinstance(value, str):
-            texts[value] = None
-        elif value is not None:
-            values.add((type(value), value))
-
-
-def _spellings(text: str) -> Collection[str]:
-    """A text as it may stand within a longer one: as it is, or within a JSON text."""
-    return dict.fromkeys(
-        (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1])
-    ).keys()
 
 
 def _key(name: Any) -> str:

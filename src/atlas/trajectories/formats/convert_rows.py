@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.accounting import settle
+from atlas.trajectories.formats.accounting import settle, without_ignored
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow, printable
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 
@@ -40,7 +40,11 @@ def convert_rows(
         try:
             made = convert(row)
             found = [made] if isinstance(made, Converted) else [*made]
-            yield from (one for one in found if isinstance(one, Problem | TrajectoryLine))
+            for one in found:
+                if isinstance(one, TrajectoryLine):
+                    yield without_ignored(one, ignored) if ignored and one.unread else one
+                elif isinstance(one, Problem):
+                    yield one
             read = [one for one in found if isinstance(one, Trajectory | Reading)]
             parts = accounted(row) if accounted else [row]
             yield from settle(parts, read, metadata, ignored, parsed)

@@ -289,11 +289,15 @@ def _is_schema(value: Any) -> bool:
 
 
 def _calls_in_text(given: Mapping[str, Any], role: Role) -> list[Any]:
-    """Calls that an agent wrote down as the JSON text of a message."""
-    text = given.get("content")
-    if role not in ("assistant", "tool") or not isinstance(text, str) or text[:1] != "[":
+    """Calls that an agent wrote down as the content of a message, a list or its JSON text."""
+    content = given.get("content")
+    if role not in ("assistant", "tool"):
         return []
-    calls = decode_nested(text)
+    calls = (
+        decode_nested(content)
+        if isinstance(content, list) or (isinstance(content, str) and content[:1] == "[")
+        else None
+    )
     is_calls = isinstance(calls, list) and all(
         object_or_empty(call).get("type") == "function"
         and "arguments" in object_or_empty(object_or_empty(call).get("function"))

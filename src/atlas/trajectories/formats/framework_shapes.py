@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.fields import object_or_empty
-from atlas.trajectories.formats.framework_kinds import CALLS, RESULTS
+from atlas.trajectories.formats.framework_kinds import (
+    CALLS,
+    MEDIA,
+    REASONING,
+    RESULTS,
+    TEXTS,
+    kind_of_part,
+)
 from atlas.trajectories.formats.messages import decode_nested
+from atlas.trajectories.formats.rows import BadRowError
 
 # Items of OpenAI's Responses; several may make up one turn.
 ITEMS = ("message", "reasoning", *CALLS, *RESULTS)
+# How a JSON text of messages or calls begins, also where its end was cut.
+_BEGINS_MESSAGES = re.compile(
+    r"\s*(?:\[\s*)*\{\s*\"(?:role|parts|messages|message|choices|candidates|contents|generations"
+    r"|tool_calls|toolCallId|toolName|type\"\s*:\s*\"(?:text|thinking|tool_use|tool_call|tool-call|image_url))\"\s*[:,]"
+)
 ITEM_KEYS = {"content", "name", "summary", "output", "call_id"}
 MAX_LOOKED_AT = 10_000
 # An object with one of these holds messages, or is one.
@@ -67,8 +81,34 @@ def decoded_messages(value: Any) -> Any:
     """A JSON text of messages as its value; any other text is words."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         decoded = decode_nested(value)
+        refuse_cut(decoded)
         return decoded if holds_messages(decoded) else value
     return value
+
+
+def parts_in_text(value: Any) -> Any:
+    """The parts of a content that was written as a JSON text; anything else as it is.
+
+    Raises:
+        BadRowError: the text was cut.
+    """
+    if not isinstance(value, str) or not _BEGINS_MESSAGES.match(value):
+        return value
+    refuse_cut(parts := decode_nested(value))
+    known = (*TEXTS, *REASONING, *CALLS, *RESULTS, *MEDIA)
+    is_parts = isinstance(parts, list) and all(
+        isinstance(part, dict) and kind_of_part(part)[0] in known for part in parts
+    )
+    return parts if is_parts else value
+
+
+def refuse_cut(value: Any) -> None:
+    """Raise BadRowError for a text, not decodable, that began as the JSON of messages or calls."""
+    if isinstance(value, str) and _BEGINS_MESSAGES.match(value):
+        raise BadRowError(
+            f"messages that are not JSON, {value!r:.60}: the text was cut or damaged. "
+            "Exporters of spans have a limit for the length of attributes"
+        )
 
 
 def as_words(value: Any) -> Any:

@@ -77,6 +77,8 @@ def as_chat(value: Mapping[str, Any], kind: str) -> dict[str, Any]:
         legacy = extra.get("function_call")
         calls = extra.get("tool_calls") or ([legacy] if legacy else [])
     invalid = fields.get("invalid_tool_calls")
+    # Of a part of a stream, which repeats the calls in its own form.
+    calls = calls or (fields.get("tool_call_chunks") if not invalid else calls)
     if isinstance(calls, list) and isinstance(invalid, list):
         known = {object_or_empty(call).get("id") for call in calls} - {None}
         calls = [*calls, *(one for one in invalid if object_or_empty(one).get("id") not in known)]

@@ -5,6 +5,9 @@ A format adds the paths that only it knows (`RowFormat.metadata`).
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 
 def _keys(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -75,3 +78,26 @@ SPEAKERS = _keys(
     Action Input input Final Answer Question think im_start im_end
     """
 )
+
+# Characters and spaces of a text that is more than a name, a date or a state.
+MIN_PROSE, MIN_SPACES = 40, 5
+
+
+def is_prose(value: Any) -> bool:
+    """Whether a value is a text in sentences, which generic metadata seldom holds."""
+    return isinstance(value, str) and len(value) >= MIN_PROSE and value.count(" ") >= MIN_SPACES
+
+
+@lru_cache(maxsize=4096)
+def means_content(key: Any, is_at_root: bool) -> bool:
+    """Whether content stands below a key, in whatever case and with whatever separators."""
+    squeezed = _squeezed(key) if isinstance(key, str) else ""
+    return squeezed in (_SQUEEZED_ROOT if is_at_root else _SQUEEZED)
+
+
+def _squeezed(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+_SQUEEZED = frozenset(map(_squeezed, CERTAIN_CONTENT_KEYS))
+_SQUEEZED_ROOT = frozenset(map(_squeezed, CONTENT_KEYS))

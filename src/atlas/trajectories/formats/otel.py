@@ -21,7 +21,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.framework_accounting import accounted, setting_paths
 from atlas.trajectories.formats.framework_messages import FrameworkMessages
-from atlas.trajectories.formats.framework_shapes import tells_messages
+from atlas.trajectories.formats.framework_shapes import refuse_cut, tells_messages
 from atlas.trajectories.formats.merged_calls import read_record
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.model_calls import (
@@ -224,6 +224,7 @@ def _system(value: Any) -> Any:
     decoded = decode_nested(value)
     if not decoded:
         return None
+    refuse_cut(decoded)
     parts = decoded if isinstance(decoded, list | str) else str(value)
     return [{"role": "system", "content": parts}]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from atlas.trajectories.formats.fields import object_or_empty
+from atlas.trajectories.formats.framework_shapes import refuse_cut
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.otel_attributes import nested
 from atlas.trajectories.formats.otel_exchange import Exchange
@@ -80,8 +82,9 @@ def exchange_of(span: Span) -> Exchange | None:
         reason = reason or next(
             (choice.get("finish_reason") for choice in answered if isinstance(choice, dict)), None
         )
-        # Later choices were not taken.
-        answered = answered[:1]
+        answered = _alternatives(answered) if len(answered) > 1 else answered
+    elif not is_agent and _are_alternatives(answered):
+        answered = _alternatives(answered)
     return Exchange(
         "agent" if is_agent else "model",
         sent=sent,
@@ -114,6 +117,7 @@ def _of_events(span: Span) -> Iterator[tuple[bool, Any]]:
             yield False, {**fields, "role": role}
         elif name == CHOICE:
             message = fields.get("message", fields.get("content"))
+            refuse_cut(message)
             if isinstance(message, dict):
                 reason = fields.get("finish_reason")
                 yield True, {"role": "assistant", **message, "finish_reason": reason}
@@ -122,6 +126,29 @@ def _of_events(span: Span) -> Iterator[tuple[bool, Any]]:
         elif name in CONTENT_EVENTS:
             key = CONTENT_EVENTS[name]
             yield name.endswith("completion"), decode_nested(attributes.get(key))
+
+
+def _alternatives(answers: Any) -> dict[str, Any]:
+    """Answers of which the agent took the first."""
+    return {"choices": answers}
+
+
+def _are_alternatives(answered: Any) -> bool:
+    """Whether messages are choices, which the convention writes as a list of messages.
+
+    Some programs write an answer as several messages: a text, and then a call.
+    """
+    return (
+        isinstance(answered, list)
+        and len(answered) > 1
+        and all(
+            isinstance(each, dict)
+            and each.get("finish_reason")
+            and isinstance(each.get("parts"), list)
+            and any(object_or_empty(part).get("type") == "text" for part in each["parts"])
+            for each in answered
+        )
+    )
 
 
 def _finish_reason(reasons: Any, answered: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from atlas.trajectories.formats.framework_shapes import parts_in_text
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.otel_attributes import nested
 from atlas.trajectories.formats.otel_exchange import Exchange
@@ -83,7 +84,15 @@ def _numbered(given: Mapping[str, Any], prefix: str) -> Any:
         for key, value in given.items()
         if key == prefix or (key.startswith(start) and key[len(start) : len(start) + 1].isdecimal())
     }
-    return nested(kept, prefix)
+    found = nested(kept, prefix)
+    return [*map(_with_parts, found)] if isinstance(found, list) else found
+
+
+def _with_parts(message: Any) -> Any:
+    """A message with its parts, which are written as a JSON text where there are several."""
+    if not isinstance(message, dict) or message.get("role") == "tool":
+        return message
+    return {**message, "content": parts_in_text(message.get("content"))}
 
 
 def _entity(value: Any) -> Any:

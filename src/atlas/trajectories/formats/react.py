@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from atlas.records import Message, Role, Trajectory
+from atlas.records import Message, Role, Step, Trajectory
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.chats import CHAT_KEYS, ChatForm, chat_trajectory
 from atlas.trajectories.formats.messages import ROLE_AND_CONTENT, Turn
@@ -79,12 +79,15 @@ class ReActFormat(RowFormat):
         made = chat_trajectory(beside, turns, FORM)
         reading = made if isinstance(made, Reading) else Reading(made)
         steps = reading.trajectory.steps
-        actions = [each.action for each in said if each.role == "assistant"][-len(steps) :]
-        acted = tuple(
-            step.model_copy(update={"action": action})
-            for step, action in zip(steps, actions, strict=True)
-        )
-        return reading._replace(trajectory=reading.trajectory.model_copy(update={"steps": acted}))
+        # The answer may stand beside the transcript, and the first text may be in the prompt.
+        acting = iter([each for each in said if each.role == "assistant"])
+        acted: list[Step] = []
+        for step in steps:
+            words = step.response.content
+            found = next((each for each in acting if each.text == words), None)
+            acted.append(step.model_copy(update={"action": found and found.action}))
+        trajectory = reading.trajectory.model_copy(update={"steps": tuple(acted)})
+        return reading._replace(trajectory=trajectory)
 
 
 def _key_of(row: Any) -> str | None:
