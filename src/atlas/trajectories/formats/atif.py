@@ -16,7 +16,7 @@ from typing import Any
 
 from atlas.records import Outcome, Role, Task
 from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
+    build_reading,
     call_fields,
     hash_of_texts,
     texts_of,
@@ -129,7 +129,7 @@ def _trajectories(
     readings: list[Reading] = []
     for number, segment in enumerate(found):
         digest = row.content_hash
-        trajectory = build_trajectory(
+        reading = build_reading(
             segment.turns,
             segment.num_prompt,
             task=_task(document, trial),
@@ -137,8 +137,9 @@ def _trajectories(
             outcome=_outcome(document, trial),
             source=row.source("atif", _details(document, given, parent, trial)),
             tools=tuple(list_of_objects(agent.get("tool_definitions"), "tool_definitions")),
+            remarks=segment.remarks,
         )
-        readings.append(Reading(trajectory, segment.remarks))
+        readings.append(reading)
     for one in embedded:
         readings += _trajectories(row.part(one), readings[0].trajectory.id)
     return readings

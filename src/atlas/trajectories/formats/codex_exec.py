@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.records import Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts
 from atlas.trajectories.formats.codex_lines import Line
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -77,16 +77,16 @@ def read_thread(lines: Sequence[Line]) -> Iterator[tuple[list[SourceRow], Readin
     if all(turn.message.role != "assistant" for turn in turns):
         return
     start = num_leading_system(turns)
-    trajectory = build_trajectory(
+    reading = build_reading(
         turns,
         start,
         task=Task(id=lines[0].session_id or "thread", environment="codex"),
         digest=hash_of_texts(line.row.content_hash for line in lines),
         outcome=outcome,
         source=lines[0].row.source("codex", {"stream": "exec"}),
+        remarks=[(0, NO_PROMPT), *remarks_of_steps(turns, reader.remarks, start)],
     )
-    remarks = [(0, NO_PROMPT), *remarks_of_steps(turns, reader.remarks, start)]
-    yield _last_of_each(rows), Reading(trajectory, remarks)
+    yield _last_of_each(rows), reading
 
 
 def _add(reader: ItemReader, line: Line, begun: set[str], plans: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.records import Message, Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, texts_of
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, texts_of
 from atlas.trajectories.formats.codex_events import (
     COPY_KEYS,
     EVENTS,
@@ -126,7 +126,11 @@ class _Session:
         rows = [row for _, row in self._rows] or [self._first.row]
         rows += _unrepeated(self._left, [text for text in texts if text])
         status = "unknown" if self._error is None or reason else "error"
-        trajectory = build_trajectory(
+        remarks = remarks_of_steps(turns, self._reader.remarks, start)
+        remarks += (
+            (-1, text) for text in (*self._remarks, *remarks_on_copies(self._copies, texts))
+        )
+        reading = build_reading(
             turns,
             start,
             task=Task(id=self._first.session_id or "session", environment="codex"),
@@ -134,12 +138,9 @@ class _Session:
             outcome=Outcome(status=status, reason=reason or self._error or self._end),
             source=self._begin.row.source("codex", self._details()),
             tools=chat_tools([*_tools_of(self._meta), *self._reader.tools]),
+            remarks=remarks,
         )
-        remarks = remarks_of_steps(turns, self._reader.remarks, start)
-        remarks += (
-            (-1, text) for text in (*self._remarks, *remarks_on_copies(self._copies, texts))
-        )
-        yield rows, Reading(trajectory, remarks)
+        yield rows, reading
 
     @property
     def num_rows(self) -> int:

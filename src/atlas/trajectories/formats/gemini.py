@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atlas.config import Config
-from atlas.records import Message, Problem, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.records import Message, Problem
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conventions import details_of_row, outcome_of_row, task_of_row
 from atlas.trajectories.formats.conversations import num_leading_system, prompt_length
 from atlas.trajectories.formats.convert_rows import convert_rows
@@ -99,7 +99,7 @@ class GeminiFormat:
         return convert_rows(rows, _convert, self.metadata, source.ignored)
 
 
-def _convert(row: SourceRow) -> Trajectory | Reading:
+def _convert(row: SourceRow) -> Reading:
     if is_session(row.value) or "numUnseen" in object_or_empty(row.value):
         return read_session(row)
     contents = row.value if isinstance(row.value, list) else _contents_of(row.value)
@@ -123,7 +123,7 @@ def _convert(row: SourceRow) -> Trajectory | Reading:
         raise BadRowError("tools are not objects, expected a list with functionDeclarations")
     digest = row.content_hash
     used = {*CONTENTS_KEYS, *SYSTEM_KEYS, *CONFIG_KEYS, *ANSWER_KEYS, "success", "reward"}
-    return build_trajectory(
+    return build_reading(
         turns,
         max(prompt_length(turns), num_leading_system(turns)),
         task=task_of_row(fields, otherwise=f"chat-{digest}"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atlas.records import Message, Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.gemini_contents import messages_of_parts
@@ -110,15 +110,15 @@ def read_session(row: SourceRow) -> Reading:
         if (number := document.get(key))
     ]
     session = text_or_none(document.get("sessionId")) or f"chat-{row.content_hash}"
-    trajectory = build_trajectory(
+    return build_reading(
         turns,
         num_leading_system(turns),
         task=Task(id=session, environment="gemini_cli"),
         digest=row.content_hash,
         outcome=Outcome(status="unknown", reason="a saved chat records no outcome"),
         source=row.source("gemini", _details(document, models)),
+        remarks=remarks,
     )
-    return Reading(trajectory, remarks)
 
 
 def _details(document: Mapping[str, Any], models: list[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from atlas.config import Config
 from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
+    build_reading,
     hash_of_texts,
     problem_of,
     texts_of,
@@ -57,6 +57,7 @@ class GooseFormat:
             "*.created_timestamp",
             "*.metadata",
             "*.metadata_json",
+            "name",
             "working_dir",
             "*.requestedSchema",
         ),
@@ -213,15 +214,16 @@ def _contexts(
         if num_hidden:
             remarks.append((-1, f"{num_hidden} messages that the agent did not see are left out"))
         digest = hash_of_texts(row.content_hash for row in rows)
-        trajectory = build_trajectory(
+        reading = build_reading(
             reader.turns,
             start,
             task=Task(id=name or "session", environment="goose"),
             digest=f"{digest}-{begin}" if begin else digest,
             outcome=Outcome(status="unknown", reason="a session records no outcome"),
             source=rows[0].source("goose", texts_of(head, DETAILS)),
+            remarks=remarks,
         )
-        yield range(begin, end), Reading(trajectory, remarks)
+        yield range(begin, end), reading
 
 
 def _starts_of_contexts(messages: Sequence[Any]) -> list[int]:

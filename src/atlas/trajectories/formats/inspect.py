@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 
 from atlas.config import Config
 from atlas.errors import DependencyError
-from atlas.records import Outcome, Problem, Task, Trajectory
+from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, problem_of
 from atlas.trajectories.formats.containers import FREE_BYTES, MAX_EXPANSION
 from atlas.trajectories.formats.conventions import details_of_row, is_number
 from atlas.trajectories.formats.conversations import num_leading_system
@@ -214,14 +214,14 @@ def _readings(
     digest = hash_of_texts([json.dumps(identity, sort_keys=True, default=str)])
     if not calls.histories:
         start = start or num_leading_system(turns)
-        yield Reading(_trajectory(log, sample, turns, start, scores, row, digest), remarks)
+        yield _reading(log, sample, turns, start, scores, row, digest, remarks)
         return
     whole = [(-1, text) for _, text in remarks]
     for number, history in enumerate(calls.histories):
         parts, start = history.parts()
         named = f"{digest}-{number}" if number else digest
-        trajectory = _trajectory(log, sample, parts, start, scores, row, named)
-        yield Reading(trajectory, [] if number else [(-1, EDITED), *whole])
+        beside = [] if number else [(-1, EDITED), *whole]
+        yield _reading(log, sample, parts, start, scores, row, named, beside)
 
 
 def _turns(messages: Sequence[Any]) -> list[Turn]:
@@ -232,7 +232,7 @@ def _turns(messages: Sequence[Any]) -> list[Turn]:
     ]
 
 
-def _trajectory(
+def _reading(
     log: Any,
     sample: Any,
     turns: Sequence[Turn],
@@ -240,14 +240,15 @@ def _trajectory(
     scores: Mapping[str, Any],
     row: SourceRow,
     digest: str,
-) -> Trajectory:
+    remarks: Sequence[Remark],
+) -> Reading:
     task = Task(id=str(sample.id), environment=str(log.eval.task))
     details = {"model": log.eval.model, "run_id": log.eval.run_id, "epoch": sample.epoch}
     if metadata := details_of_row(sample.metadata or {}, ()):
         details["metadata"] = metadata
     if scores:
         details["scores"] = json.loads(json.dumps(scores, default=str))
-    return build_trajectory(
+    return build_reading(
         turns,
         start,
         task=task,
@@ -255,6 +256,7 @@ def _trajectory(
         outcome=_outcome(log, sample, scores),
         source=row.source("inspect", details),
         tools=_tools(sample),
+        remarks=remarks,
     )
 
 

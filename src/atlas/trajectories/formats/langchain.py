@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from atlas.config import Config
 from atlas.records import Message, Outcome, Problem
 from atlas.trajectories.formats.accounting import settle
-from atlas.trajectories.formats.agent_logs import build_trajectory, problem_of
+from atlas.trajectories.formats.agent_logs import build_reading, problem_of
 from atlas.trajectories.formats.conventions import details_of_row, outcome_of_row, task_of_row
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools
 from atlas.trajectories.formats.fields import object_or_empty
@@ -237,7 +237,10 @@ def _reading(row: SourceRow, messages: Sequence[Any], removed: int) -> Reading:
             reason=f"the last answer ended with '{reason}'",
         )
     turns = [Turn(message) for message in read]
-    trajectory = build_trajectory(
+    remarks = [(-1, note) for note in reader.notes]
+    if removed:
+        remarks.append((-1, f"{removed} messages were removed from the state"))
+    return build_reading(
         turns,
         num_leading_system(turns),
         task=task,
@@ -245,11 +248,8 @@ def _reading(row: SourceRow, messages: Sequence[Any], removed: int) -> Reading:
         outcome=outcome,
         source=row.source("langchain", details_of_row(fields, ("messages", "system"))),
         tools=read_tools(fields.get("tools")) or read_tools(reader.tools) or (),
+        remarks=remarks,
     )
-    remarks = [(-1, note) for note in reader.notes]
-    if removed:
-        remarks.append((-1, f"{removed} messages were removed from the state"))
-    return Reading(trajectory, remarks)
 
 
 def _accounted(row: Any, messages: Sequence[Any]) -> Any:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from atlas.records import Message, Outcome, Problem, Task, ToolCall
 from atlas.trajectories.formats.accounting import settle
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, problem_of
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.messages import Turn, decode_nested
@@ -253,7 +253,10 @@ def _reading(
     turns = [Turn(message) for message in messages]
     first = calls[0]
     details = {"trace_id": first.trace, "calls": len(calls), **first.details}
-    trajectory = build_trajectory(
+    notes = dict.fromkeys(note for call in calls for note in call.notes)
+    if conversation.num_copied:
+        notes["its history is that of an earlier conversation, shortened or edited"] = None
+    return build_reading(
         turns,
         max(num_leading_system(turns), conversation.num_copied),
         task=Task(id=name, environment=first.agent or UNKNOWN_ENVIRONMENT),
@@ -261,11 +264,8 @@ def _reading(
         outcome=_outcome(calls),
         source=first.row.source(format_name, details),
         tools=_tools(calls),
+        remarks=[(-1, note) for note in notes],
     )
-    notes = dict.fromkeys(note for call in calls for note in call.notes)
-    if conversation.num_copied:
-        notes["its history is that of an earlier conversation, shortened or edited"] = None
-    return Reading(trajectory, [(-1, note) for note in notes])
 
 
 def _tools(calls: Sequence[ModelCall]) -> tuple[dict[str, Any], ...]:

@@ -50,6 +50,7 @@ class NeMoGymFormat(RowFormat):
         *ITEM_METADATA,
         *OF_VERIFIERS,
         *(f"{owner}.{key}" for owner in (REQUEST, RESPONSE) for key in SETTINGS),
+        "_ng_task_index",
         "response.output_text",
         "response.expected_answer",
     )

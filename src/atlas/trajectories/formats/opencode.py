@@ -17,7 +17,7 @@ from atlas.config import Config
 from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
+    build_reading,
     hash_of_texts,
     problem_of,
     texts_of,
@@ -199,15 +199,16 @@ def _contexts(
         details = texts_of(info, ("directory", "title", "version", "agent")) | model
         if parent := text_or_none(info.get("parentID")):
             details["parent"] = parent
-        trajectory = build_trajectory(
+        reading = build_reading(
             turns,
             start,
             task=Task(id=name or "session", environment="opencode"),
             digest=f"{digest}-{begin}" if begin else digest,
             outcome=_outcome(given[begin:end], end == len(given)),
             source=rows[0].source("opencode", details),
+            remarks=remarks,
         )
-        yield range(begin, end), Reading(trajectory, remarks)
+        yield range(begin, end), reading
 
 
 def _starts_of_contexts(messages: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.records import Message, Outcome
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -126,7 +126,7 @@ class OpenHandsFormat:
             known = _with_instruction([entry for entry in entries if entry], fields)
             for segment in segments_of(known, _num_prompt(known)):
                 extra = {"delegate": name} if name else {}
-                trajectory = build_trajectory(
+                yield build_reading(
                     segment.turns,
                     segment.num_prompt,
                     task=task,
@@ -134,8 +134,8 @@ class OpenHandsFormat:
                     outcome=outcome,
                     source=row.source("openhands", details | extra),
                     tools=tuple(tool for tool in reader.tools if isinstance(tool, dict)),
+                    remarks=segment.remarks if number else left + segment.remarks,
                 )
-                yield Reading(trajectory, segment.remarks if number else left + segment.remarks)
                 number += 1
         if not number:
             raise BadRowError("no action or message of the agent, so no step")
@@ -202,7 +202,7 @@ def _completion(row: SourceRow) -> Reading:
     """The trajectory of a completion log, a chat with the answer beside it."""
     digest = row.content_hash
     turns = completion_turns(row.value)
-    trajectory = build_trajectory(
+    return build_reading(
         turns,
         num_leading_system(turns),
         task=task_of_row(row.value, otherwise=f"openhands-{digest}"),
@@ -210,7 +210,6 @@ def _completion(row: SourceRow) -> Reading:
         outcome=outcome_of_row(row.value),
         source=row.source("openhands", {}),
     )
-    return Reading(trajectory)
 
 
 def _accounted(row: SourceRow) -> list[SourceRow]:

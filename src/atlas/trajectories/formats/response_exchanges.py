@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.records import Message, Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conventions import details_of_row
 from atlas.trajectories.formats.conversations import prompt_length, read_tools
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -94,7 +94,7 @@ def read_exchange(
         details = details_of_row(exchange.fields, used)
         if model := text_or_none(exchange.response.get("model")):
             details["model"] = model
-        trajectory = build_trajectory(
+        yield build_reading(
             turns,
             start,
             task=task,
@@ -102,8 +102,8 @@ def read_exchange(
             outcome=outcome,
             source=row.source(name, details),
             tools=tools,
+            remarks=remarks,
         )
-        yield Reading(trajectory, remarks)
 
 
 def outcome_of_response(response: Mapping[str, Any], score: float | None = None) -> Outcome | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from atlas.config import Config
 from atlas.records import Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
     details_of_row,
@@ -79,19 +79,20 @@ class SmolagentsFormat:
         run.close()
         digest = row.content_hash
         used = {*STEPS_KEYS, *OUTCOME_KEYS, *ID_KEYS}
-        trajectory = build_trajectory(
+        trajectory, remarks = build_reading(
             run.turns,
             num_leading_system(run.turns),
             task=_task(fields, digest, run.goal),
             digest=digest,
             outcome=_outcome(fields),
             source=row.source("smolagents", details_of_row(fields, used)),
+            remarks=run.remarks,
         )
         made = tuple(
             step if action is None else step.model_copy(update={"action": action})
             for step, action in zip(trajectory.steps, run.actions, strict=True)
         )
-        return Reading(trajectory.model_copy(update={"steps": made}), run.remarks)
+        return Reading(trajectory.model_copy(update={"steps": made}), remarks)
 
 
 def _is_step(value: Any) -> bool:

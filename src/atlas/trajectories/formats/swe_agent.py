@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from atlas.records import Message, Outcome, Problem, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory, texts_of
+from atlas.trajectories.formats.agent_logs import build_reading, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -112,7 +112,7 @@ class SWEAgentFormat(RowFormat):
         if is_row:
             details = details_of_row(document, ("messages", *ID_KEYS))
             outcome = outcome_of_row(document)
-        trajectory = build_trajectory(
+        reading = build_reading(
             [turn for turn, _ in found],
             start,
             task=Task(id=_task_id(document, row.file), environment="swe"),
@@ -122,15 +122,16 @@ class SWEAgentFormat(RowFormat):
                 "swe_agent", details | texts_of(document, ("environment", "trajectory_format"))
             ),
             tools=read_tools(document.get("tools")) or (),
+            remarks=[*remarks, *_remarks(given)],
         )
         actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
         steps = tuple(
             step if action is None else step.model_copy(update={"action": action})
-            for step, action in zip(trajectory.steps, actions, strict=True)
+            for step, action in zip(reading.trajectory.steps, actions, strict=True)
         )
-        last = trajectory.final_observation or _last_observation(document)
-        made = trajectory.model_copy(update={"steps": steps, "final_observation": last})
-        return Reading(made, [*remarks, *_remarks(given)])
+        last = reading.trajectory.final_observation or _last_observation(document)
+        made = reading.trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return reading._replace(trajectory=made)
 
     def convert_all(
         self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.records import Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
@@ -140,7 +140,7 @@ def _rollout(row: SourceRow, threshold: float) -> Iterable[Reading]:
     for index, history in enumerate(histories):
         turns, start = history.parts()
         place = {"conversation": index} if len(histories) > 1 else {}
-        trajectory = build_trajectory(
+        yield build_reading(
             turns,
             start,
             task=_task(fields, info, row.content_hash),
@@ -148,8 +148,8 @@ def _rollout(row: SourceRow, threshold: float) -> Iterable[Reading]:
             outcome=outcome,
             source=row.source("verifiers", details | place),
             tools=tools,
+            remarks=history.remarks(start, cut),
         )
-        yield Reading(trajectory, history.remarks(start, cut))
 
 
 def _histories(fields: Mapping[str, Any]) -> list[History]:

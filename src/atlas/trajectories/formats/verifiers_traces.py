@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.records import Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
     details_of_row,
@@ -162,11 +162,16 @@ def _trajectory(
             details[key] = known
     if rewards := {name: value for name, value in _rewards(trace).items() if value is not None}:
         details["rewards"] = rewards
+    cut = {
+        node
+        for call in _calls(trace)
+        if call.get("finish_reason") == "length" and type(node := call.get("node")) is int
+    }
     task = object_or_empty(trace.get("task")) or object_or_empty(episode.get("task"))
     data = object_or_empty(task.get("data", task))
     if known := details_of_row(data, ("prompt", "system_prompt")):
         details["task"] = known
-    trajectory = build_trajectory(
+    return build_reading(
         turns,
         start,
         task=_task(episode, task, data, row.content_hash),
@@ -174,13 +179,8 @@ def _trajectory(
         outcome=_outcome(trace, threshold),
         source=row.source("verifiers", details),
         tools=tools,
+        remarks=history.remarks(start, cut),
     )
-    cut = {
-        node
-        for call in _calls(trace)
-        if call.get("finish_reason") == "length" and type(node := call.get("node")) is int
-    }
-    return Reading(trajectory, history.remarks(start, cut))
 
 
 def _calls(trace: Mapping[str, Any]) -> list[dict[str, Any]]:
