@@ -8,6 +8,7 @@ from typing import Any
 
 from atlas.records import Outcome, Problem, Source, Task, Trajectory
 from atlas.trajectories.formats.conversations import split_conversation
+from atlas.trajectories.formats.decoding import is_deeper
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Reading, printable
@@ -37,7 +38,7 @@ def build_reading(
         BadRowError: no assistant turn follows the prompt, or a field is nested too deeply for a
             record that others can read.
     """
-    if _is_deep([*tools, source.details]):
+    if is_deeper([*tools, source.details], MAX_LEVELS):
         raise BadRowError("not usable: nested too deeply")
     parts = split_conversation(turns, prompt_length)
     details = parts.add_cut_steps(source.details)
@@ -52,19 +53,6 @@ def build_reading(
         source=source.model_copy(update={"details": details}),
     )
     return Reading(trajectory, tuple(dict.fromkeys((*parts.remarks, *remarks))))
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether a value has more levels than MAX_LEVELS."""
-    stack = [(value, 0)]
-    while stack:
-        value, level = stack.pop()
-        if isinstance(value, dict | list):
-            if level > MAX_LEVELS:
-                return True
-            below = value.values() if isinstance(value, dict) else value
-            stack += [(child, level + 1) for child in below]
-    return False
 
 
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:

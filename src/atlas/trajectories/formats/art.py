@@ -30,8 +30,6 @@ class ARTFormat(RowFormat):
     Config = RewardConfig
     config: RewardConfig
     metadata = (
-        "metadata",
-        "metrics",
         "exceptions",
         "*.initial_policy_version",
         "*.final_policy_version",

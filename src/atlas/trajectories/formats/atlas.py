@@ -9,6 +9,7 @@ from typing import Any
 
 from atlas.records import SCHEMA_VERSION, Trajectory
 from atlas.trajectories.formats.base import RowFormat
+from atlas.trajectories.formats.decoding import is_deeper
 from atlas.trajectories.formats.rows import BadRowError, SourceRow
 from atlas.trajectories.trajectory_lines import TrajectoryLine, line_of
 
@@ -32,25 +33,9 @@ class AtlasFormat(RowFormat):
             reason = f"version is {version!r:.60}, expected {SCHEMA_VERSION}"
             raise BadRowError(f"{reason}. Read it with the release that wrote it")
         trajectory = Trajectory.model_validate(row.value)
-        if _is_deep([*trajectory.tools, trajectory.source.details]):
+        if is_deeper([*trajectory.tools, trajectory.source.details], MAX_DEPTH):
             raise BadRowError(
                 f"nested too deeply: more than {MAX_DEPTH} levels in tools or details"
             )
         # A record refuses fields that it does not know, so no leaf is lost.
         return line_of(trajectory)
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether no reader of records could read a value back."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            return True
-        level = [
-            child
-            for each in level
-            for child in (each.values() if isinstance(each, dict) else each)
-            if isinstance(child, dict | list)
-        ]
-    return False

@@ -24,7 +24,6 @@ TOOLS = "llm.request.functions"
 AGENTS = ("workflow", "agent", "task", "chain", "function", "span")
 METADATA = (
     "traceloop",
-    "llm.request",
     "llm.usage",
     "llm.headers",
     "llm.is_streaming",

@@ -51,11 +51,7 @@ class RLLMFormat(RowFormat):
     config: RewardConfig
     metadata = (
         "task_hash",
-        "timing",
-        "task",
         "metrics",
-        "metadata",
-        "info",
         "artifacts",
         "tool_calls_summary",
         *(
