@@ -60,7 +60,7 @@ class ATIFFormat(RowFormat):
 
     metadata = (
         "schema_version",
-        "agent",
+        "*.agent.name",
         "final_metrics",
         "*.steps.step_id",
         "*.steps.source",
@@ -71,7 +71,6 @@ class ATIFFormat(RowFormat):
         "*.source.duration_sec",
         "*.subagent_trajectory_ref",
         "*.subagent_trajectories.schema_version",
-        "*.subagent_trajectories.agent",
         "*.subagent_trajectories.final_metrics",
         "*.reasoning_effort",
         "*.llm_call_count",

@@ -268,7 +268,9 @@ def _unrepeated(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[SourceR
         for key in INSTRUCTIONS:
             if (text := text_or_none(left.get(key))) and text.strip() in joined:
                 del left[key]
-        yield line.row.part({"type": line.kind, "payload": left})
+        value = line.row.value
+        around = value if line.payload is not value else {}
+        yield line.row.part({"type": line.kind, **around, "payload": left})
 
 
 def _tools_of(meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

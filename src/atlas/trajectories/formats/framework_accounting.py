@@ -126,7 +126,9 @@ def without_unreadable(value: Any) -> Any:
         beside = {key: each for key, each in value.items() if key not in ("kwargs", "lc")}
         value = {**value["kwargs"], **beside}
     for key, each in value.items():
-        if key in HIDDEN_KEYS or key in ADDED_KEYS:
+        # Gemini marks thoughts with a flag.
+        is_flag = key == "thought" and isinstance(each, bool)
+        if key in HIDDEN_KEYS or key in ADDED_KEYS or is_flag:
             continue
         if key in ("choices", "candidates") and isinstance(each, list):
             kept[key] = without_unreadable(each[:1])

@@ -20,20 +20,17 @@ from atlas.trajectories.trajectory_lines import TrajectoryLine
 ROLES_OF_NEBIUS = {"ai": "assistant"}
 # What a message says, in the order in which it is looked for.
 TEXTS = ("content", "text", "system_prompt")
-FORM = ChatForm("nebius", ROLE_AND_CONTENT, CHAT_KEYS.union(("trajectory",)))
+METADATA = (
+    *("model_patch", "generated_patch", "eval_logs", "repo", "target"),
+    *("trajectory.mask", "trajectory.cutoff_date"),
+)
+FORM = ChatForm("nebius", ROLE_AND_CONTENT, CHAT_KEYS.union(("trajectory",)), METADATA)
 
 
 class NebiusFormat(RowFormat):
     """Reads rows whose `trajectory` is a list of chat messages."""
 
-    metadata = (
-        "model_patch",
-        "generated_patch",
-        "eval_logs",
-        "repo",
-        "trajectory.mask",
-        "trajectory.cutoff_date",
-    )
+    metadata = FORM.metadata
 
     def matches(self, row: Any) -> bool:
         messages = _messages_of(row)

@@ -32,6 +32,8 @@ UNSEEN_ACTIONS = (
 )
 UNSEEN_OBSERVATIONS = ("null", "agent_state_changed", "loop_detection")
 # What the program keeps with an action besides what the model wrote.
+# What repeats the call in the answer that an event was taken from.
+OF_CALLS = ("function_name", "tool_call_id", "total_calls_in_response")
 BOOKKEEPING = (
     "thought",
     "confirmation_state",
@@ -210,7 +212,9 @@ def essential(event: dict[str, Any]) -> dict[str, Any]:
             dropped += OF_OLD_OBSERVATIONS
     elif metadata.get("model_response") is not None:
         dropped.append("args")
-        kept["tool_call_metadata"] = {"model_response": metadata["model_response"]}
+        kept["tool_call_metadata"] = {
+            key: value for key, value in metadata.items() if key not in OF_CALLS
+        }
     elif "args" not in event:
         dropped += [key for key in event if key in BOOKKEEPING and key != "thought"]
     elif isinstance(event["args"], dict):

@@ -44,7 +44,7 @@ METADATA = (
     "gen_ai.output.type",
     "gen_ai.prompt.name",
     "gen_ai.is_streaming",
-    "gen_ai.tool",
+    *(f"gen_ai.tool.{key}" for key in ("name", "type", "description", "call", "output", "result")),
     "gen_ai.agent",
     "gen_ai.token",
     "gen_ai.openai",

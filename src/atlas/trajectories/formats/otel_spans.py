@@ -259,7 +259,9 @@ def plain(value: Any, depth: int = 0) -> Any:
     [(kind, inner)] = value.items()
     if kind == "arrayValue":
         values = object_or_empty(inner).get("values")
-        return [plain(each, depth + 1) for each in values] if isinstance(values, list) else []
+        if isinstance(values, list):
+            return [plain(each, depth + 1) for each in values]
+        return value if inner else []
     if kind == "values" and isinstance(inner, list):
         return [plain(each, depth + 1) for each in inner]
     if kind == "kvlistValue":

@@ -34,7 +34,7 @@ USED = frozenset(("messages", *SELECTION_COLUMNS, "reasons", "tools", "task", "o
 class SelectionTableFormat(RowFormat):
     """Reads rows that the dialect `parquet` wrote, in any kind of file."""
 
-    metadata = ("step", "critical", "kinds", "scores")
+    metadata = ("task", "outcome", "selector", "step", "critical", "kinds", "reasons", "scores")
 
     def matches(self, row: Any) -> bool:
         return is_selection_row(row)

@@ -58,6 +58,8 @@ METADATA = (
     "trial",
     "info.reward_info",
     "info.user_cost",
+    "info.environment_info.domain_name",
+    "*.termination_reason",
     "info.traceback",
     "info.agent_info",
     "info.user_info",

@@ -62,6 +62,9 @@ class VerifiersFormat(RowFormat):
     config: VerifiersConfig
     metadata = (
         "*.timing",
+        "metrics",
+        "*.ok",
+        "*.is_completed",
         "token_usage",
         "generation_ms",
         "scoring_ms",
