@@ -19,7 +19,7 @@ from atlas.trajectories.formats.agent_logs import problem_of
 from atlas.trajectories.formats.codex_exec import is_exec_event, read_thread
 from atlas.trajectories.formats.codex_lines import (
     LINE_TYPES,
-    Line,
+    CodexLine,
     is_bare_meta,
     is_fork_of,
 )
@@ -56,9 +56,9 @@ class CodexFormat:
         return is_bare or is_exec_event(row) or (is_bare_item and _is_bare_item(row))
 
     def read(self, source: SourceFile) -> Iterator[Item]:
-        session: list[Line] = []
+        session: list[CodexLine] = []
         # The lines of metadata in it, one for each id.
-        metas: dict[str | None, Line] = {}
+        metas: dict[str | None, CodexLine] = {}
         found = False
         for row in source.rows():
             line = _line(row) if isinstance(row, SourceRow) else row
@@ -77,7 +77,7 @@ class CodexFormat:
         elif not found:
             yield Problem(where=source.name, reason=NO_CONVERSATION)
 
-    def _settle(self, lines: list[Line], source: SourceFile) -> Iterator[Item]:
+    def _settle(self, lines: list[CodexLine], source: SourceFile) -> Iterator[Item]:
         """The trajectories of a session, or its problem."""
         first = lines[0]
         read = read_thread if first.is_exec else read_session
@@ -98,24 +98,24 @@ def _is_bare_item(row: Mapping[str, Any]) -> bool:
     return is_item(row) or is_item_message(row)
 
 
-def _line(row: SourceRow) -> Line | Problem:
+def _line(row: SourceRow) -> CodexLine | Problem:
     value = object_or_empty(row.value)
     kind = value.get("type")
     if is_exec_event(value):
-        return Line(row, str(kind), value, is_exec=True)
+        return CodexLine(row, str(kind), value, is_exec=True)
     if isinstance(kind, str) and isinstance(value.get("payload"), dict):
-        return Line(row, kind, value["payload"])
+        return CodexLine(row, kind, value["payload"])
     if is_bare_meta(value):
-        return Line(row, "session_meta", value)
+        return CodexLine(row, "session_meta", value)
     if value.get("record_type") == "state":
-        return Line(row, "state", value)
+        return CodexLine(row, "state", value)
     if isinstance(kind, str) and ("role" in value or kind != "message"):
-        return Line(row, "response_item", value)
+        return CodexLine(row, "response_item", value)
     reason = "not a line of a session, expected an object with 'type' and 'payload', or an item"
     return Problem(where=row.where, reason=reason)
 
 
-def _begins(line: Line, first: Line, metas: Mapping[str | None, Line]) -> bool:
+def _begins(line: CodexLine, first: CodexLine, metas: Mapping[str | None, CodexLine]) -> bool:
     """Whether a line begins another session than the one that is being read."""
     if line.is_exec:
         return line.kind == "thread.started" or not first.is_exec

@@ -13,7 +13,7 @@ from typing import Any
 
 from atlas.records import Outcome, Task
 from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts
-from atlas.trajectories.formats.codex_lines import Line
+from atlas.trajectories.formats.codex_lines import CodexLine
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
 from atlas.trajectories.formats.response_items import ItemReader, remarks_of_steps
@@ -47,7 +47,7 @@ def is_exec_event(row: Mapping[str, Any]) -> bool:
     return is_turn and row.keys() <= {"type", "usage", "error"}
 
 
-def read_thread(lines: Sequence[Line]) -> Iterator[tuple[list[SourceRow], Reading]]:
+def read_thread(lines: Sequence[CodexLine]) -> Iterator[tuple[list[SourceRow], Reading]]:
     """The trajectory of a thread, with the rows that it was read from.
 
     Raises:
@@ -89,7 +89,7 @@ def read_thread(lines: Sequence[Line]) -> Iterator[tuple[list[SourceRow], Readin
     yield _last_of_each(rows), reading
 
 
-def _add(reader: ItemReader, line: Line, begun: set[str], plans: dict[str, Any]) -> None:
+def _add(reader: ItemReader, line: CodexLine, begun: set[str], plans: dict[str, Any]) -> None:
     item = object_or_empty(line.payload.get("item"))
     kind = _kind_of(item)
     id_ = text_or_none(item.get("id"))

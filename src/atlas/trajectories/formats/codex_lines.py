@@ -32,7 +32,7 @@ _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CodexLine:
     """A line: its kind, and the payload that the kind describes."""
 
     row: SourceRow
@@ -84,7 +84,7 @@ def is_fork_of(meta: Mapping[str, Any], session_id: str | None) -> bool:
     return session_id is not None and parent_of(meta) == session_id
 
 
-def is_copy(line: Line, meta: Mapping[str, Any]) -> bool | None:
+def is_copy(line: CodexLine, meta: Mapping[str, Any]) -> bool | None:
     """Whether a line was copied from the session that a fork was made from.
 
     None where the line does not say: neither its number in the history nor the id of its turn.

@@ -21,14 +21,14 @@ from atlas.trajectories.formats.codex_events import (
     SETTINGS,
     remarks_on_copies,
 )
-from atlas.trajectories.formats.codex_lines import Line, is_context, is_copy, parent_of
+from atlas.trajectories.formats.codex_lines import CodexLine, is_context, is_copy, parent_of
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.response_items import ItemReader, chat_tools, remarks_of_steps
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
-Segment = tuple[list[SourceRow], Reading]
+CodexSegment = tuple[list[SourceRow], Reading]
 NO_OUTCOME = "a session log records no outcome"
 UNTOLD = "the log does not tell which steps were copied from the session it was forked from"
 REBUILT = (
@@ -37,14 +37,14 @@ REBUILT = (
 )
 
 
-def read_session(lines: Sequence[Line]) -> Iterator[Segment]:
+def read_session(lines: Sequence[CodexLine]) -> Iterator[CodexSegment]:
     """The trajectories of a session, each with the rows that it was read from.
 
     Raises:
         BadRowError: a line is not what its type says.
     """
     session = _Session(lines)
-    held: Segment | None = None
+    held: CodexSegment | None = None
     for line in lines:
         try:
             for segment in session.read(line):
@@ -62,7 +62,7 @@ def read_session(lines: Sequence[Line]) -> Iterator[Segment]:
     yield from last
 
 
-def _with_remark(segment: Segment, num_rows: int) -> Segment:
+def _with_remark(segment: CodexSegment, num_rows: int) -> CodexSegment:
     """A segment after which there is only a context in which the agent did not act."""
     rows, (trajectory, remarks) = segment
     text = f"{num_rows} lines after the last compaction, with no step, are left out"
@@ -72,7 +72,7 @@ def _with_remark(segment: Segment, num_rows: int) -> Segment:
 class _Session:
     """The context of the agent so far, and the rows since it began."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[CodexLine]) -> None:
         first = lines[0]
         self._meta: Mapping[str, Any] = first.payload if first.kind == "session_meta" else {}
         self._first = self._begin = first
@@ -81,7 +81,7 @@ class _Session:
         # Rows with the index of the turn that they belong to.
         self._rows: list[tuple[int, SourceRow]] = []
         # Settings of which it is not known yet whether an item repeats them.
-        self._left: list[Line] = []
+        self._left: list[CodexLine] = []
         self._remarks: list[str] = []
         self._summaries: set[int] = set()
         self._copies: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ class _Session:
         self._error: str | None = None
         self._add_instructions(first)
 
-    def read(self, line: Line) -> Iterator[Segment]:
+    def read(self, line: CodexLine) -> Iterator[CodexSegment]:
         """Read the next line; a compaction ends a trajectory."""
         self._watch_fork(line)
         match line.kind:
@@ -111,7 +111,7 @@ class _Session:
             case _:
                 self._add_settings(line)
 
-    def end(self, reason: str | None = None) -> Iterator[Segment]:
+    def end(self, reason: str | None = None) -> Iterator[CodexSegment]:
         """The trajectory of the context so far; nothing where the agent did not act in it."""
         self._reader.end_turn()
         turns = self._reader.turns
@@ -156,14 +156,14 @@ class _Session:
         parent = parent_of(self._meta)
         return details | self._settings | git | ({"parent": parent} if parent else {})
 
-    def _add_instructions(self, line: Line) -> None:
+    def _add_instructions(self, line: CodexLine) -> None:
         """The system prompt, which stands in the metadata or in the settings of a turn."""
         base = line.payload.get("base_instructions")
         text = base if isinstance(base, str) else object_or_empty(base).get("text")
         if isinstance(text, str) and text and not self._reader.turns:
             self._reader.turns.append(Turn(Message(role="system", content=text)))
 
-    def _add_settings(self, line: Line) -> None:
+    def _add_settings(self, line: CodexLine) -> None:
         if line.kind == "turn_context":
             self._add_instructions(line)
             if model := text_or_none(line.payload.get("model")):
@@ -173,7 +173,7 @@ class _Session:
         elif line.kind not in ("state", "world_state"):
             self._add_row(line.row)
 
-    def _add_event(self, line: Line) -> None:
+    def _add_event(self, line: CodexLine) -> None:
         payload, name = line.payload, line.event
         if name == "thread_rolled_back":
             self._roll_back(payload.get("num_turns"))
@@ -188,7 +188,7 @@ class _Session:
         elif name not in EVENTS:
             self._add_row(line.row)
 
-    def _watch_fork(self, line: Line) -> None:
+    def _watch_fork(self, line: CodexLine) -> None:
         """What stands between the metadata of a fork and its first own turn is copied."""
         if not self._is_fork or line is self._first:
             return
@@ -205,7 +205,7 @@ class _Session:
             self._reader.end_turn()
             self._start = len(self._reader.turns)
 
-    def _compact(self, line: Line) -> None:
+    def _compact(self, line: CodexLine) -> None:
         """The new context is what the log says, or else what Codex makes of the old one."""
         old, self._reader = self._reader, ItemReader()
         payload = line.payload
@@ -260,7 +260,7 @@ class _Session:
         self._remarks.append(f"{removed} steps that the user rolled back are left out")
 
 
-def _unrepeated(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[SourceRow]:
+def _unrepeated(lines: Sequence[CodexLine], texts: Sequence[str]) -> Iterator[SourceRow]:
     """Settings without what is known to be no part of a conversation, or stands in an item."""
     joined = "\0".join(texts)
     for line in lines:

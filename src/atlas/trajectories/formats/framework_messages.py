@@ -16,7 +16,7 @@ from atlas.trajectories.formats import langchain_messages
 from atlas.trajectories.formats.fields import object_or_empty
 from atlas.trajectories.formats.framework_calls import read_result
 from atlas.trajectories.formats.framework_kinds import CALLS, RESULTS
-from atlas.trajectories.formats.framework_parts import Content
+from atlas.trajectories.formats.framework_parts import FrameworkContent
 from atlas.trajectories.formats.framework_shapes import ITEMS, decoded_messages
 from atlas.trajectories.formats.messages import ROLES, decode_nested
 from atlas.trajectories.formats.rows import BadRowError
@@ -200,7 +200,7 @@ class FrameworkMessages:
         if kind in RESULTS and name is None:
             return [read_result(given)]
         if kind in (*CALLS, "reasoning") and name is None:
-            content = Content("assistant", index, self.notes)
+            content = FrameworkContent("assistant", index, self.notes)
             content.add([given])
             return content.messages()
         found = FRAMEWORK_ROLES.get(name.lower()) if isinstance(name, str) else None
@@ -215,7 +215,7 @@ class FrameworkMessages:
             # Anthropic's results are the user's messages.
             role = "tool"
         if calls := _calls_in_text(given, role):
-            content = Content("assistant", index, self.notes)
+            content = FrameworkContent("assistant", index, self.notes)
             content.add_calls(calls)
             return content.messages()
         return self._of_role(given, role, index)
@@ -237,11 +237,13 @@ class FrameworkMessages:
             name=name if isinstance(name, str) and name else None,
         )
 
-    def _content(self, given: Mapping[str, Any], role: Role, index: int) -> Content:
+    def _content(self, given: Mapping[str, Any], role: Role, index: int) -> FrameworkContent:
         parts = given.get("parts", given.get("content"))
         is_of_results = isinstance(parts, list) and any(map(_is_result, parts))
         # A message of a tool is one result, or it holds results.
-        content = Content("user" if role == "tool" and is_of_results else role, index, self.notes)
+        content = FrameworkContent(
+            "user" if role == "tool" and is_of_results else role, index, self.notes
+        )
         for key in ("content", "parts", "contents"):
             content.add(given.get(key))
         if not content.text and not content.done and isinstance(given.get("refusal"), str):
@@ -250,7 +252,7 @@ class FrameworkMessages:
             content.add_reasoning(given.get(key))
         return content
 
-    def _add_calls(self, content: Content, given: Mapping[str, Any]) -> None:
+    def _add_calls(self, content: FrameworkContent, given: Mapping[str, Any]) -> None:
         for owner in (given, object_or_empty(given.get("additional_kwargs"))):
             if owner is not given:
                 for key in REASONING:

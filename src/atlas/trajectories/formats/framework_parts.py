@@ -22,7 +22,7 @@ from atlas.trajectories.formats.rows import BadRowError
 REASONING_TEXTS = ("content", "thinking", "reasoning", "reasoningText", "text", "summary")
 
 
-class Content:
+class FrameworkContent:
     """The content of one message. `pieces` are messages in order; `notes` what was left out."""
 
     def __init__(self, role: Role, index: int, notes: dict[str, None]) -> None:

@@ -26,8 +26,8 @@ from atlas.trajectories.formats.langchain_messages import REMOVE_ALL, fields_of,
 from atlas.trajectories.formats.langsmith import METADATA as RUN_METADATA
 from atlas.trajectories.formats.langsmith import gather_runs, is_runs
 from atlas.trajectories.formats.merged_calls import read_record
-from atlas.trajectories.formats.messages import Turn, decode_nested
-from atlas.trajectories.formats.model_calls import CUT_SHORT, RecordedCalls
+from atlas.trajectories.formats.messages import Turn, decode_nested, is_cut_short
+from atlas.trajectories.formats.model_calls import RecordedCalls
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.formats.source_file import SourceFile
 
@@ -230,7 +230,7 @@ def _reading(row: SourceRow, messages: Sequence[Any], removed: int) -> Reading:
         read.insert(0, Message(role="system", content=system))
     outcome = outcome_of_row(fields)
     reason = finish_reason_of(messages[-1]) if messages else None
-    if outcome.status == "unknown" and reason in CUT_SHORT:
+    if outcome.status == "unknown" and is_cut_short(reason):
         outcome = Outcome(
             status="truncated",
             score=outcome.score,

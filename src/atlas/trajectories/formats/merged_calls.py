@@ -20,9 +20,8 @@ from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, problem_of
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
 from atlas.trajectories.formats.conversations import num_leading_system
-from atlas.trajectories.formats.messages import Turn, decode_nested
+from atlas.trajectories.formats.messages import Turn, decode_nested, is_cut_short
 from atlas.trajectories.formats.model_calls import (
-    CUT_SHORT,
     Key,
     ModelCall,
     RecordedCalls,
@@ -327,7 +326,7 @@ def _outcome(calls: Sequence[ModelCall]) -> Outcome:
     last = calls[-1]
     if last.error is not None:
         return Outcome(status="error", reason=last.error)
-    if last.finish_reason in CUT_SHORT:
+    if is_cut_short(last.finish_reason):
         reason = f"the last answer ended with '{last.finish_reason}'"
         return Outcome(status="truncated", reason=reason)
     known = [call.outcome for call in calls if call.outcome is not None]

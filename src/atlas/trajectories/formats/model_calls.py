@@ -14,7 +14,6 @@ from atlas.trajectories.formats.framework_calls import text_of_result
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import SourceRow
 
-CUT_SHORT = ("length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "incomplete")
 Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 

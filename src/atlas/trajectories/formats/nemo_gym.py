@@ -17,7 +17,7 @@ from atlas.trajectories.formats.item_types import ITEM_METADATA
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.response_exchanges import (
     SETTINGS,
-    Exchange,
+    ResponseExchange,
     outcome_of_response,
     read_exchange,
 )
@@ -67,7 +67,7 @@ class NeMoGymFormat(RowFormat):
         request, response = (decode_nested(fields.get(key)) for key in (REQUEST, RESPONSE))
         if not isinstance(request, dict) or not isinstance(response, dict):
             raise BadRowError(f"not a rollout, expected '{REQUEST}' and '{RESPONSE}'")
-        exchange = Exchange(request, response, fields)
+        exchange = ResponseExchange(request, response, fields)
         task = _task(fields, row.content_hash)
         return read_exchange(row, exchange, "nemo_gym", task, _outcome(fields, response), USED)
 

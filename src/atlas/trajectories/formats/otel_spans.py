@@ -71,7 +71,6 @@ KNOWN = frozenset(
     )
 )
 MAX_DEPTH = 40
-SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 # Phoenix has the kind of a span in a column of its own.
 KINDS = ("LLM", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EMBEDDING", "RERANKER", "EVALUATOR")
 OF_MODELS = ("gen_ai.", "llm.", "ai.operationId", "openinference.")

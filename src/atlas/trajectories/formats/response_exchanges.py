@@ -13,11 +13,10 @@ from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.conventions import details_of_row
 from atlas.trajectories.formats.conversations import prompt_length, read_tools
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.messages import Turn, decode_nested
+from atlas.trajectories.formats.messages import Turn, decode_nested, is_cut_short
 from atlas.trajectories.formats.response_items import ItemReader, chat_tools, remarks_of_steps
 from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
-CUT_SHORT = ("max_output_tokens", "length", "max_tokens")
 # Settings of a request, which its response repeats.
 SETTINGS = (
     "metadata",
@@ -56,7 +55,7 @@ SETTINGS = (
 )
 
 
-class Exchange(NamedTuple):
+class ResponseExchange(NamedTuple):
     """A request, the response to it, and other fields of the row."""
 
     request: Mapping[str, Any]
@@ -66,7 +65,7 @@ class Exchange(NamedTuple):
 
 def read_exchange(
     row: SourceRow,
-    exchange: Exchange,
+    exchange: ResponseExchange,
     name: str,
     task: Task,
     outcome: Outcome,
@@ -120,7 +119,7 @@ def outcome_of_response(response: Mapping[str, Any], score: float | None = None)
 def cut_of(response: Mapping[str, Any]) -> str | None:
     """Why an answer was cut, where it was."""
     reason = object_or_empty(response.get("incomplete_details")).get("reason")
-    return reason if isinstance(reason, str) and reason in CUT_SHORT else None
+    return str(reason) if is_cut_short(reason) else None
 
 
 def body_of(response: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def body_of(response: dict[str, Any]) -> dict[str, Any]:
     return body if isinstance(body, dict) else response
 
 
-def _input_of(exchange: Exchange) -> list[Any]:
+def _input_of(exchange: ResponseExchange) -> list[Any]:
     given = decode_nested(exchange.request.get("input"))
     if given is None:
         return []
@@ -159,7 +158,7 @@ def _outputs_of(response: Mapping[str, Any]) -> Iterator[list[Any]]:
 
 
 def _turns(
-    given: Sequence[Any], output: Sequence[Any], exchange: Exchange
+    given: Sequence[Any], output: Sequence[Any], exchange: ResponseExchange
 ) -> tuple[list[Turn], list[tuple[int, str]], tuple[dict[str, Any], ...]]:
     """The turns of an exchange, remarks on them, and the tools."""
     reader = ItemReader()

@@ -19,7 +19,7 @@ from atlas.trajectories.formats.item_types import ITEM_METADATA, holds_items, is
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.response_exchanges import (
     SETTINGS,
-    Exchange,
+    ResponseExchange,
     body_of,
     outcome_of_response,
     read_exchange,
@@ -52,7 +52,7 @@ class ResponsesFormat(RowFormat):
         if items is not None and (exchange is None or holds_items(items)):
             fields = object_or_empty(row.value)
             response = {key: value for key, value in fields.items() if key not in ITEMS_KEYS}
-            exchange = Exchange({}, {**response, "output": items}, fields)
+            exchange = ResponseExchange({}, {**response, "output": items}, fields)
         if exchange is None:
             raise BadRowError(
                 "no items, expected a list of them, 'input' with 'output', or a 'response'"
@@ -63,7 +63,7 @@ class ResponsesFormat(RowFormat):
         return read_exchange(row, exchange, "responses", task, outcome, USED)
 
 
-def _outcome(exchange: Exchange) -> Outcome:
+def _outcome(exchange: ResponseExchange) -> Outcome:
     stated = outcome_of_row(exchange.fields)
     return (
         stated
@@ -85,19 +85,19 @@ def _items_of(row: Any) -> list[Any] | None:
     return None
 
 
-def _exchange_of(row: Any) -> Exchange | None:
+def _exchange_of(row: Any) -> ResponseExchange | None:
     if not isinstance(row, dict) or "traceId" in row or "trace_id" in row:
         return None
     response, request = decode_nested(row.get("response")), decode_nested(row.get("request"))
     if isinstance(response, dict) and _is_response(body_of(response)):
         owner = body_of(request) if isinstance(request, dict) else row
-        return Exchange(owner, body_of(response), row)
+        return ResponseExchange(owner, body_of(response), row)
     if row.get("object") == "response":
-        return Exchange(row, row, row)
+        return ResponseExchange(row, row, row)
     output = _output_of(row)
     first = output[0] if isinstance(output, list) and output else None
     is_output = is_item(first) or object_or_empty(first).get("type") == "message"
-    return Exchange(row, row, row) if "input" in row and is_output else None
+    return ResponseExchange(row, row, row) if "input" in row and is_output else None
 
 
 def _is_response(value: Mapping[str, Any]) -> bool:
