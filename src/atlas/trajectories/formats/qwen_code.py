@@ -22,7 +22,7 @@ from atlas.trajectories.formats.agent_logs import (
 )
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.gemini_contents import (
+from atlas.trajectories.formats.gemini.contents import (
     CONTENTS_METADATA,
     joined,
     messages_of_content,

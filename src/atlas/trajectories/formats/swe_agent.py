@@ -25,7 +25,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.response_items import ItemReader, read_items
+from atlas.trajectories.formats.responses.items import ItemReader, read_items
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.react_turns import Remark
 
