@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atlas.records import Problem, Trajectory
-from tests.renamed_keys import losses_by_renaming
+from tests.lost_content import silent_losses
 from tests.source_files import matches, read_file
 from tests.trajectories.test_formats_atif import AGENT, CALLING, SYSTEM, USER, document
 
@@ -204,11 +204,10 @@ def test_a_run_that_agentpile_loaded_has_the_outcome_of_its_data_set(tmp_path: P
     assert trajectory.task.environment == "SWE-bench/SWE-smith-trajectories"
 
 
-def test_a_renamed_key_costs_nothing_in_silence(tmp_path: Path) -> None:
+def test_a_compaction_loses_no_content_in_silence(tmp_path: Path) -> None:
     notice = {"source": "system", "message": "Performed.", "extra": MARK}
     value = document(SYSTEM, USER, CALLING, notice, HANDOFF, LATER)
-    texts = ["Rules.", "Go.", "Both.", "a door", "waited", "Performed.", "Go on.", "I go on."]
-    assert losses_by_renaming("atif", value, texts, tmp_path) == []
+    assert silent_losses("atif", [value], tmp_path / "x") == []
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the example files are not here")

@@ -13,30 +13,23 @@ from atlas.records import Problem, Trajectory
 from atlas.trajectories.formats import base
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
+from tests.format_examples.chat_spellings import (
+    ARGUMENTS,
+    CALL_PARTS,
+    CALLS,
+    CHOICE,
+    END,
+    MESSAGE,
+    RESULT_PARTS,
+    SCHEMA,
+    USER,
+    call,
+    calling,
+    format_of,
+    result,
+)
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "import_cases"
-USER = {"role": "user", "content": "Go."}
-END = {"role": "assistant", "content": "end"}
-ARGUMENTS = {"x": 1, "deep": {"y": [True]}}
-
-
-def call(id_: str, name: str = "f", **arguments: Any) -> dict[str, Any]:
-    return {"id": id_, "function": {"name": name, "arguments": json.dumps(arguments)}}
-
-
-def calling(*calls: Any, content: Any = "") -> dict[str, Any]:
-    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
-
-
-def result(id_: str | None, content: Any = "7", **fields: Any) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": id_, "content": content, **fields}
-
-
-def format_of(row: Any) -> str:
-    """Named, since some spellings are also those of an agent that has a format of its own."""
-    if isinstance(row, dict) and not {"query", "conversations"}.isdisjoint(row):
-        return "xlam" if "query" in row else "sharegpt"
-    return "openai"
 
 
 def read(tmp_path: Path, row: Any) -> TrajectoryLine | Problem:
@@ -74,26 +67,6 @@ def told(trajectory: Trajectory) -> list[Any]:
         )
         for step in trajectory.steps
     ]
-
-
-CALLS = [
-    *(
-        {"id": "c", "name": "f", key: ARGUMENTS}
-        for key in ("args", "params", "kwargs", "parameters", "input", "arguments", "tool_input")
-    ),
-    *(
-        {"id": "c", "type": "function", "function": {"name": "f", key: ARGUMENTS}}
-        for key in ("args", "params", "arguments")
-    ),
-    {"id": "c", "name": "f", "args": json.dumps(ARGUMENTS)},
-    {"id": "c", "name": "f", "arguments": {}, "args": ARGUMENTS},
-    {"id": "c", "function": {"name": "f"}, "arguments": ARGUMENTS},
-    {"id": "c", "function": "f", "arguments": ARGUMENTS},
-    {"toolCallId": "c", "toolName": "f", "args": ARGUMENTS},
-    {"id": "c", "tool": "f", "input": ARGUMENTS},
-    {"toolUse": {"toolUseId": "c", "name": "f", "input": ARGUMENTS}},
-    json.dumps({"id": "c", "name": "f", "arguments": ARGUMENTS}),
-]
 
 
 @pytest.mark.parametrize("given", CALLS)
@@ -138,48 +111,6 @@ def test_a_call_without_anything_else_has_no_arguments(tmp_path: Path, given: An
 def test_arguments_may_be_a_list(tmp_path: Path) -> None:
     trajectory, _ = read_good(tmp_path, [USER, calling({"name": "f", "arguments": ["a", 1]}), END])
     assert trajectory.steps[0].response.tool_calls[0].arguments == '["a", 1]'
-
-
-CALL_PARTS: list[dict[str, Any]] = [
-    *(
-        {"type": kind, "id": "c", "name": "f", "input": ARGUMENTS}
-        for kind in ("tool_use", "tool_call", "function_call", "mcp_tool_use", "server_tool_use")
-    ),
-    {"type": "tool-call", "toolCallId": "c", "toolName": "f", "args": ARGUMENTS},
-    {"type": "tool-call", "toolCallId": "c", "toolName": "f", "input": ARGUMENTS},
-    {"type": "function_call", "call_id": "c", "id": "fc", "name": "f", "arguments": "{}"},
-    {"type": "toolRequest", "id": "c", "toolCall": {"value": {"name": "f", "arguments": {}}}},
-    {"functionCall": {"id": "c", "name": "f", "args": ARGUMENTS}},
-    {"toolUse": {"toolUseId": "c", "name": "f", "input": ARGUMENTS}},
-    {"type": "tool_call", "value": json.dumps({"id": "c", "name": "f", "arguments": ARGUMENTS})},
-]
-RESULT_PARTS: list[dict[str, Any]] = [
-    {"type": "tool_result", "tool_use_id": "c", "content": "seven"},
-    {"type": "tool_result", "tool_call_id": "c", "content": [{"type": "text", "text": "seven"}]},
-    {"type": "tool-result", "toolCallId": "c", "toolName": "f", "result": "seven"},
-    {
-        "type": "tool-result",
-        "toolCallId": "c",
-        "toolName": "f",
-        "output": {"type": "text", "value": "seven"},
-    },
-    {"type": "function_call_output", "call_id": "c", "output": "seven"},
-    {
-        "type": "toolResponse",
-        "id": "c",
-        "toolResult": {"value": [{"type": "text", "text": "seven"}]},
-    },
-    {
-        "type": "toolResponse",
-        "id": "c",
-        "toolResult": {
-            "status": "success",
-            "value": {"content": [{"type": "text", "text": "seven"}]},
-        },
-    },
-    {"toolResult": {"toolUseId": "c", "content": [{"text": "seven"}]}},
-    {"type": "tool_call_response", "id": "c", "result": "seven"},
-]
 
 
 @pytest.mark.parametrize("role", ["tool", "user", "function"])
@@ -332,10 +263,6 @@ def test_encrypted_reasoning_is_left_out_with_a_remark(tmp_path: Path, fields: A
     assert remarks == [(0, "reasoning that only the service can read is left out")]
 
 
-MESSAGE = {"role": "assistant", "content": "I look.", "tool_calls": [call("d", at="door")]}
-CHOICE = {"index": 0, "finish_reason": "tool_calls", "message": MESSAGE}
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -414,9 +341,6 @@ def test_a_second_system_prompt_is_a_problem(tmp_path: Path) -> None:
     opening = {"role": "system", "content": "One."}
     problem = refused(tmp_path, {"system": "Two.", "messages": [opening, USER, END]})
     assert "'system' is not read" in problem.reason
-
-
-SCHEMA = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from atlas.errors import DependencyError
 from atlas.kinds import NoConfig
 from atlas.records import Problem, Trajectory
-from atlas.trajectories.formats.inspect import InspectConfig, InspectFormat
+from atlas.trajectories.formats.inspect.logs import InspectConfig, InspectFormat
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.source_files import detect_format, read_file

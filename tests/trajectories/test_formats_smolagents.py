@@ -12,7 +12,6 @@ from atlas.trajectories.formats import base
 from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.trajectory_lines import TrajectoryLine
 from tests.format_examples.smolagents import action
-from tests.renamed_keys import losses_by_renaming
 from tests.source_files import detect_format, matches, read_file
 
 TASK = {"task": "How is the weather?", "task_images": None}
@@ -206,12 +205,6 @@ def test_a_step_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
     [problem] = read(tmp_path, [TASK, STEPS[1], {"novel": "Hm."}])
     assert isinstance(problem, Problem)
     assert "novel" in problem.reason
-
-
-def test_a_renamed_key_costs_nothing_in_silence(tmp_path: Path) -> None:
-    texts = ["sunny", "It is sunny there.", "How is the weather?"]
-    steps = [TASK, action(1, "I ask.", "sunny"), action(2, "It is sunny there.", None)]
-    assert losses_by_renaming("smolagents", {"steps": steps}, texts, tmp_path) == []
 
 
 def test_other_rows_are_not_taken_for_a_memory() -> None:

@@ -11,6 +11,7 @@ from atlas.trajectories.formats.conversations import split_conversation
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn
 from atlas.trajectories.formats.rows import BadRowError, Reading, printable
+from atlas.trajectories.react_turns import Remark
 
 
 def build_reading(
@@ -22,10 +23,12 @@ def build_reading(
     outcome: Outcome,
     source: Source,
     tools: tuple[dict[str, Any], ...] = (),
+    remarks: Iterable[Remark] = (),
 ) -> Reading:
     """The trajectory of a conversation whose first `prompt_length` turns are its prompt.
 
-    Its id is that of the task and `digest`, the hash of what it was read from.
+    Its id is that of the task and `digest`, the hash of what it was read from. `remarks` join
+    those that the turns bring along.
 
     Raises:
         BadRowError: no assistant turn follows the prompt.
@@ -42,29 +45,7 @@ def build_reading(
         outcome=outcome,
         source=source.model_copy(update={"details": details}),
     )
-    return Reading(trajectory, parts.remarks)
-
-
-def build_trajectory(
-    turns: Sequence[Turn],
-    prompt_length: int,
-    *,
-    task: Task,
-    digest: str,
-    outcome: Outcome,
-    source: Source,
-    tools: tuple[dict[str, Any], ...] = (),
-) -> Trajectory:
-    """The same without the remarks: for formats whose messages leave nothing out."""
-    return build_reading(
-        turns,
-        prompt_length,
-        task=task,
-        digest=digest,
-        outcome=outcome,
-        source=source,
-        tools=tools,
-    ).trajectory
+    return Reading(trajectory, tuple(dict.fromkeys((*parts.remarks, *remarks))))
 
 
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:

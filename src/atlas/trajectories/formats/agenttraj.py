@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from atlas.records import Message, Outcome, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.records import Message, Outcome
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -26,7 +26,7 @@ from atlas.trajectories.formats.conventions import (
 from atlas.trajectories.formats.conversations import OUTCOME_KEYS
 from atlas.trajectories.formats.fields import object_or_empty
 from atlas.trajectories.formats.messages import Turn
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 SPEAKERS = ("human", "gpt")
 
@@ -37,7 +37,7 @@ class AgentTrajFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         return is_agenttraj(row)
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         fields = row.value
         if not isinstance(fields, dict) or "conversations" not in fields:
             raise BadRowError('no \'conversations\', expected {"conversations": […], "item_id": …}')
@@ -55,7 +55,7 @@ class AgentTrajFormat(RowFormat):
         if any(fields.get(key) is not None for key in OUTCOME_KEYS):
             outcome = outcome_of_row(fields)
         details = details_of_row(fields, ("conversations", *OUTCOME_KEYS, *ID_KEYS))
-        return build_trajectory(
+        return build_reading(
             turns,
             num_prompt,
             task=task_of_row(fields, f"agenttraj-{digest}", item_keys=("item_id", "id")),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atlas.records import Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT, details_of_row, is_id
 from atlas.trajectories.formats.conversations import read_tools
@@ -30,8 +30,6 @@ class ARTFormat(RowFormat):
     Config = RewardConfig
     config: RewardConfig
     metadata = (
-        "metadata",
-        "metrics",
         "exceptions",
         "*.initial_policy_version",
         "*.final_policy_version",
@@ -91,7 +89,7 @@ class ARTFormat(RowFormat):
         owners = (object_or_empty(part.get("metadata")), object_or_empty(group.get("metadata")))
         named = [owner[key] for owner in owners for key in ID_KEYS if is_id(owner.get(key))]
         id_ = str(named[0]) if named else f"art-{row.content_hash}"
-        trajectory = build_trajectory(
+        return build_reading(
             turns,
             start,
             task=Task(id=id_, environment=UNKNOWN_ENVIRONMENT),
@@ -99,8 +97,8 @@ class ARTFormat(RowFormat):
             outcome=outcome_without_rule(part.get("reward"), self.config, "ART"),
             source=row.source("art", details),
             tools=tools,
+            remarks=read.remarks(start, cut),
         )
-        return Reading(trajectory, read.remarks(start, cut))
 
 
 def _history(owner: Mapping[str, Any]) -> tuple[History, set[int]]:

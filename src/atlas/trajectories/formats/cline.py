@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.records import Message, Outcome, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
@@ -80,18 +80,20 @@ class ClineFormat(RowFormat):
                 turns = [Turn(Message(role="system", content=system)), *turns]
                 start, remarks = start + 1, [(place + 1, text) for place, text in remarks]
             start = max(start, num_leading_system(turns))
-            trajectory = build_trajectory(
+            reading = build_reading(
                 turns,
                 start,
                 task=Task(id=name, environment="cline"),
                 digest=digest if number == 0 else f"{digest}-{number}",
                 outcome=Outcome(status="unknown", reason="a saved chat records no outcome"),
                 source=row.source("cline", dict(details)),
+                remarks=[
+                    (_step_at(turns, start, place), text)
+                    for place, text in remarks
+                    if place >= start
+                ],
             )
-            placed = [
-                (_step_at(turns, start, place), text) for place, text in remarks if place >= start
-            ]
-            readings.append(Reading(trajectory, placed))
+            readings.append(reading)
         return readings
 
 

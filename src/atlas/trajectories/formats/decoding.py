@@ -27,6 +27,8 @@ NESTED_KEYS = (
 )
 
 
+# What readers of JSON decode.
+MAX_DECODED_LEVELS = 199
 # A value takes up to a hundred times the memory of its text, which may be two bytes.
 MAX_VALUES = 5_000_000
 _OPENING, _CLOSING, _COUNTED = {*"[{", *b"[{"}, {*"]}", *b"]}"}, {*"[{,", *b"[{,"}
@@ -152,7 +154,7 @@ def canonical_bytes(value: Any) -> bytes:
         ) from None
     except RecursionError:
         raise ValueError("not usable JSON: nested too deeply") from None
-    if _depth_exceeds(value, 200):
+    if is_deeper(value, MAX_DECODED_LEVELS):
         raise ValueError("not usable JSON: nested too deeply")
     return canonical
 
@@ -204,16 +206,16 @@ def _nested(text: str) -> Any:
     return value
 
 
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
+def is_deeper(value: Any, limit: int) -> bool:
+    """Whether more than `limit` lists and objects lie within each other."""
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
-        level = [inner for outer in level for inner in _inner(outer)]
         if not level:
             return False
-    return True
-
-
-def _inner(value: Any) -> Sequence[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else ()
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)

@@ -17,12 +17,11 @@ from pydantic import ValidationError
 
 from atlas.records import Message, Outcome, Problem, Task, ToolCall
 from atlas.trajectories.formats.accounting import settle
-from atlas.trajectories.formats.agent_logs import build_trajectory, hash_of_texts, problem_of
+from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, problem_of
 from atlas.trajectories.formats.conventions import UNKNOWN_ENVIRONMENT
 from atlas.trajectories.formats.conversations import num_leading_system
-from atlas.trajectories.formats.messages import Turn, decode_nested
+from atlas.trajectories.formats.messages import Turn, decode_nested, is_cut_short
 from atlas.trajectories.formats.model_calls import (
-    CUT_SHORT,
     Key,
     ModelCall,
     RecordedCalls,
@@ -253,7 +252,10 @@ def _reading(
     turns = [Turn(message) for message in messages]
     first = calls[0]
     details = {"trace_id": first.trace, "calls": len(calls), **first.details}
-    trajectory = build_trajectory(
+    notes = dict.fromkeys(note for call in calls for note in call.notes)
+    if conversation.num_copied:
+        notes["its history is that of an earlier conversation, shortened or edited"] = None
+    return build_reading(
         turns,
         max(num_leading_system(turns), conversation.num_copied),
         task=Task(id=name, environment=first.agent or UNKNOWN_ENVIRONMENT),
@@ -261,11 +263,8 @@ def _reading(
         outcome=_outcome(calls),
         source=first.row.source(format_name, details),
         tools=_tools(calls),
+        remarks=[(-1, note) for note in notes],
     )
-    notes = dict.fromkeys(note for call in calls for note in call.notes)
-    if conversation.num_copied:
-        notes["its history is that of an earlier conversation, shortened or edited"] = None
-    return Reading(trajectory, [(-1, note) for note in notes])
 
 
 def _tools(calls: Sequence[ModelCall]) -> tuple[dict[str, Any], ...]:
@@ -327,7 +326,7 @@ def _outcome(calls: Sequence[ModelCall]) -> Outcome:
     last = calls[-1]
     if last.error is not None:
         return Outcome(status="error", reason=last.error)
-    if last.finish_reason in CUT_SHORT:
+    if is_cut_short(last.finish_reason):
         reason = f"the last answer ended with '{last.finish_reason}'"
         return Outcome(status="truncated", reason=reason)
     known = [call.outcome for call in calls if call.outcome is not None]

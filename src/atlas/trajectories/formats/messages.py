@@ -312,7 +312,12 @@ def _calls_of_role(given: Mapping[str, Any], content: Any, index: int) -> list[T
 
 def _is_cut(given: Mapping[str, Any]) -> bool:
     reasons = map(given.get, FINISH_KEYS)
-    return any(isinstance(reason, str) and reason.lower() in CUT_SHORT for reason in reasons)
+    return any(map(is_cut_short, reasons))
+
+
+def is_cut_short(reason: Any) -> bool:
+    """Whether a reason for the end of an answer is a limit."""
+    return isinstance(reason, str) and reason.lower() in CUT_SHORT
 
 
 def _name(given: Mapping[str, Any], index: int) -> str | None:

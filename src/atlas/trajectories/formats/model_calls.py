@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from atlas.records import Message, Outcome
-from atlas.trajectories.formats import langchain_messages
-from atlas.trajectories.formats.framework_calls import text_of_result
+from atlas.trajectories.formats.frameworks.calls import text_of_result
+from atlas.trajectories.formats.langchain import messages as langchain_messages
 from atlas.trajectories.formats.messages import decode_nested
 from atlas.trajectories.formats.rows import SourceRow
 
-CUT_SHORT = ("length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "incomplete")
 Key = tuple[str, str, str | None, tuple[tuple[str | None, str], ...]]
 
 

@@ -22,12 +22,8 @@ ROLES_OF_NEBIUS = {"ai": "assistant"}
 TEXTS = ("content", "text", "system_prompt")
 # What the harness and the evaluation add.
 METADATA = (
-    "model_patch",
-    "generated_patch",
-    "eval_logs",
-    "repo",
-    "trajectory.mask",
-    "trajectory.cutoff_date",
+    *("model_patch", "generated_patch", "eval_logs", "repo", "target"),
+    *("trajectory.mask", "trajectory.cutoff_date"),
 )
 FORM = ChatForm("nebius", ROLE_AND_CONTENT, CHAT_KEYS.union(("trajectory",)), METADATA)
 

@@ -15,14 +15,14 @@ from atlas.config import Config
 from atlas.records import Outcome, Problem, Role, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
+    build_reading,
     hash_of_texts,
     problem_of,
     texts_of,
 )
 from atlas.trajectories.formats.conversations import num_leading_system
 from atlas.trajectories.formats.fields import object_or_empty, text_or_none
-from atlas.trajectories.formats.gemini_contents import (
+from atlas.trajectories.formats.gemini.contents import (
     CONTENTS_METADATA,
     joined,
     messages_of_content,
@@ -277,17 +277,17 @@ def _reading(part: Sequence[_Record], thread: _Thread, num_left: int) -> Reading
         details["model"] = known
     if thread.agent is not None:
         details["parent"] = thread.session
-    trajectory = build_trajectory(
+    if num_left:
+        remarks.append((-1, f"{num_left} messages of branches that a rewind left are not read"))
+    return build_reading(
         turns,
         max(num_prompt, num_leading_system(turns)),
         task=Task(id=name, environment="qwen_code"),
         digest=hash_of_texts(record.row.content_hash for record in part),
         outcome=Outcome(status="unknown", reason="a session log records no outcome"),
         source=first.source("qwen_code", details),
+        remarks=remarks,
     )
-    if num_left:
-        remarks.append((-1, f"{num_left} messages of branches that a rewind left are not read"))
-    return Reading(trajectory, remarks)
 
 
 def _accounted(record: _Record) -> SourceRow:

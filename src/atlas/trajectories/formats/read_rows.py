@@ -25,10 +25,10 @@ from atlas.trajectories.formats.containers import (
     unpack,
 )
 from atlas.trajectories.formats.decoding import canonical_bytes, decode, finish
-from atlas.trajectories.formats.item_types import is_item
 from atlas.trajectories.formats.json_array import MAX_ROW_BYTES, read_elements
-from atlas.trajectories.formats.langchain_messages import is_written
+from atlas.trajectories.formats.langchain.messages import is_written
 from atlas.trajectories.formats.parquet import read_parquet
+from atlas.trajectories.formats.responses.item_types import is_item
 from atlas.trajectories.formats.rows import SourceRow, printable
 
 HEAD_BYTES = 1 << 20

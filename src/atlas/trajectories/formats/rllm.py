@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.records import Outcome, OutcomeStatus, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.records import Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     UNKNOWN_ENVIRONMENT,
@@ -32,7 +32,7 @@ from atlas.trajectories.formats.rollouts import (
     histories_of,
     outcome_without_rule,
 )
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 # Values of rLLM's TerminationReason; with the others, the environment or the agent ended it.
 ENDINGS: dict[str, OutcomeStatus] = {
@@ -53,11 +53,7 @@ class RLLMFormat(RowFormat):
     config: RewardConfig
     metadata = (
         "task_hash",
-        "timing",
-        "task",
         "metrics",
-        "metadata",
-        "info",
         "artifacts",
         "tool_calls_summary",
         *(
@@ -100,7 +96,7 @@ class RLLMFormat(RowFormat):
     def matches(self, row: Any) -> bool:
         return is_rllm(row)
 
-    def convert(self, row: SourceRow) -> Iterator[Trajectory]:
+    def convert(self, row: SourceRow) -> Iterator[Reading]:
         fields = object_or_empty(row.value)
         if not is_rllm(fields):
             raise BadRowError("no 'trajectories' with 'steps', expected an episode of rLLM")
@@ -126,10 +122,10 @@ class RLLMFormat(RowFormat):
         history: History,
         read: list[_Step],
         number: int,
-    ) -> Trajectory:
+    ) -> Reading:
         fields = row.value
         turns, start = history.parts()
-        made = build_trajectory(
+        made, remarks = build_reading(
             turns,
             start,
             task=_task(fields, part, row.content_hash),
@@ -147,7 +143,7 @@ class RLLMFormat(RowFormat):
             )
             for step, owner in zip(made.steps, owners, strict=True)
         ]
-        return made.model_copy(update={"steps": tuple(steps)})
+        return Reading(made.model_copy(update={"steps": tuple(steps)}), remarks)
 
     def _outcome(self, fields: Mapping[str, Any], part: Mapping[str, Any]) -> Outcome:
         score = read_reward(part.get("reward"))

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from atlas.records import Annotation, Outcome, OutcomeStatus, Task, Trajectory
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.records import Annotation, Outcome, OutcomeStatus, Task
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     SELECTION_COLUMNS,
@@ -26,7 +26,7 @@ from atlas.trajectories.formats.conventions import (
 from atlas.trajectories.formats.conversations import num_leading_system, read_tools
 from atlas.trajectories.formats.fields import text_or_none
 from atlas.trajectories.formats.messages import Turn, read_message
-from atlas.trajectories.formats.rows import BadRowError, SourceRow
+from atlas.trajectories.formats.rows import BadRowError, Reading, SourceRow
 
 USED = frozenset(("messages", *SELECTION_COLUMNS, "reasons", "tools", "task", "outcome", "score"))
 
@@ -34,12 +34,12 @@ USED = frozenset(("messages", *SELECTION_COLUMNS, "reasons", "tools", "task", "o
 class SelectionTableFormat(RowFormat):
     """Reads rows that the dialect `parquet` wrote, in any kind of file."""
 
-    metadata = ("step", "critical", "kinds", "scores")
+    metadata = ("task", "outcome", "selector", "step", "critical", "kinds", "reasons", "scores")
 
     def matches(self, row: Any) -> bool:
         return is_selection_row(row)
 
-    def convert(self, row: SourceRow) -> Trajectory:
+    def convert(self, row: SourceRow) -> Reading:
         fields = row.value
         if not is_selection_row(fields):
             raise BadRowError(
@@ -60,7 +60,7 @@ class SelectionTableFormat(RowFormat):
             if isinstance(reasons[index], str)
         }
         details = details_of_row(fields, USED)
-        made = build_trajectory(
+        made, remarks = build_reading(
             turns,
             num_prompt,
             task=_task(fields, f"selection-{row.content_hash}"),
@@ -76,7 +76,7 @@ class SelectionTableFormat(RowFormat):
             step.model_copy(update={"annotation": note})
             for step, note in zip(made.steps, notes, strict=True)
         )
-        return made.model_copy(update={"steps": steps})
+        return Reading(made.model_copy(update={"steps": steps}), remarks)
 
 
 def _turn(given: Any, index: int) -> Turn:

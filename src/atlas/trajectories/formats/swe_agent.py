@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from atlas.records import Message, Outcome, Problem, Task
-from atlas.trajectories.formats.agent_logs import build_trajectory, texts_of
+from atlas.trajectories.formats.agent_logs import build_reading, texts_of
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import (
     ID_KEYS,
@@ -25,7 +25,7 @@ from atlas.trajectories.formats.conversations import read_tools
 from atlas.trajectories.formats.convert_rows import convert_rows
 from atlas.trajectories.formats.fields import list_of_objects, object_or_empty, text_or_none
 from atlas.trajectories.formats.messages import Turn, decode_nested, read_message
-from atlas.trajectories.formats.response_items import ItemReader, read_items
+from atlas.trajectories.formats.responses.items import ItemReader, read_items
 from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRow
 from atlas.trajectories.react_turns import Remark
 
@@ -115,7 +115,7 @@ class SWEAgentFormat(RowFormat):
         if is_row:
             details = details_of_row(document, ("messages", *ID_KEYS))
             outcome = outcome_of_row(document)
-        trajectory = build_trajectory(
+        reading = build_reading(
             [turn for turn, _ in found],
             start,
             task=Task(id=_task_id(document, row.file), environment="swe"),
@@ -125,15 +125,16 @@ class SWEAgentFormat(RowFormat):
                 "swe_agent", details | texts_of(document, ("environment", "trajectory_format"))
             ),
             tools=read_tools(document.get("tools")) or (),
+            remarks=[*remarks, *_remarks(given)],
         )
         actions = [action for turn, action in found[start:] if turn.message.role == "assistant"]
         steps = tuple(
             step if action is None else step.model_copy(update={"action": action})
-            for step, action in zip(trajectory.steps, actions, strict=True)
+            for step, action in zip(reading.trajectory.steps, actions, strict=True)
         )
-        last = trajectory.final_observation or _last_observation(document)
-        made = trajectory.model_copy(update={"steps": steps, "final_observation": last})
-        return Reading(made, [*remarks, *_remarks(given)])
+        last = reading.trajectory.final_observation or _last_observation(document)
+        made = reading.trajectory.model_copy(update={"steps": steps, "final_observation": last})
+        return reading._replace(trajectory=made)
 
     def convert_all(
         self, rows: Iterable[SourceRow | Problem], ignored: tuple[str, ...]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atlas.records import Message, Outcome
-from atlas.trajectories.formats.agent_logs import build_trajectory
+from atlas.trajectories.formats.agent_logs import build_reading
 from atlas.trajectories.formats.base import RowFormat
 from atlas.trajectories.formats.conventions import details_of_row, is_number, task_of_row
 from atlas.trajectories.formats.fields import object_or_empty
@@ -67,7 +67,7 @@ class VerlFormat(RowFormat):
         history.add([Turn(Message(role=role, content=text)) for role, text in spoken.made], True)
         turns, start = history.parts()
         used = ("score", *(key for keys in TEXT_KEYS for key in keys))
-        trajectory = build_trajectory(
+        made = build_reading(
             turns,
             start,
             task=task_of_row(fields, f"verl-{row.content_hash}", item_keys=()),
@@ -75,8 +75,8 @@ class VerlFormat(RowFormat):
             outcome=self._outcome(fields),
             source=row.source("verl", details_of_row(fields, used)),
         )
-        cut = [(len(trajectory.steps) - 1, CUT_BY_LENGTH)] if spoken.is_cut else []
-        return Reading(trajectory, cut)
+        cut = [(len(made.trajectory.steps) - 1, CUT_BY_LENGTH)] if spoken.is_cut else []
+        return Reading(made.trajectory, [*made.remarks, *cut])
 
     def _outcome(self, fields: Mapping[str, Any]) -> Outcome:
         score, accuracy = fields.get("score"), fields.get("acc")
@@ -110,15 +110,13 @@ def _generated(row: SourceRow) -> Iterator[Reading]:
         history.add(read_turns(prompt), are_made=False)
         history.add([Turn(Message(role="assistant", content=response))], are_made=True)
         turns, start = history.parts()
-        yield Reading(
-            build_trajectory(
-                turns,
-                start,
-                task=task_of_row(row.value, f"verl-{row.content_hash}", item_keys=()),
-                digest=f"{row.content_hash}-{number}",
-                outcome=Outcome(status="unknown", reason="verl scores generated data elsewhere"),
-                source=row.source("verl", {**details, "response": number}),
-            )
+        yield build_reading(
+            turns,
+            start,
+            task=task_of_row(row.value, f"verl-{row.content_hash}", item_keys=()),
+            digest=f"{row.content_hash}-{number}",
+            outcome=Outcome(status="unknown", reason="verl scores generated data elsewhere"),
+            source=row.source("verl", {**details, "response": number}),
         )
 
 

@@ -14,7 +14,7 @@ from atlas.config import Config
 from atlas.records import Message, Outcome, Problem, Task, Trajectory
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
-    build_trajectory,
+    build_reading,
     hash_of_texts,
     objects_of,
     reason_of,
@@ -152,7 +152,7 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
     texts = [line.row.content_hash for line in lines]
     readings: list[Reading] = []
     for number, (shown, start) in enumerate(_parts(turns, num_prompt, clearings)):
-        trajectory = build_trajectory(
+        reading = build_reading(
             shown,
             start,
             task=Task(id=name, environment="claude_code"),
@@ -160,15 +160,16 @@ def _readings(conversation: LogConversation, log: Log, told: Sequence[_Told]) ->
             outcome=NO_OUTCOME if result is None else outcome_of(result),
             source=lines[0].row.source("claude_code", dict(details)),
             tools=snapshot.tools,
+            remarks=[
+                (_step_at(shown, start, place), text)
+                for place, text in remarks
+                if start <= place < len(shown)
+            ],
         )
-        placed = [
-            (_step_at(shown, start, place), text)
-            for place, text in remarks
-            if start <= place < len(shown)
-        ]
-        if not trajectory.steps[0].observation and start <= num_leading_system(shown):
-            placed.append((0, NO_TASK))
-        readings.append(Reading(trajectory, placed))
+        first_seen = reading.trajectory.steps[0].observation
+        if not first_seen and start <= num_leading_system(shown):
+            reading = reading._replace(remarks=[*reading.remarks, (0, NO_TASK)])
+        readings.append(reading)
     beside = [*snapshot.remarks, *conversation.remarks, *log.remarks_on(conversation)]
     if _is_new(result, readings[-1].trajectory):
         beside.append((-1, "the result of the session is not read: no answer has its words"))

@@ -1,0 +1,1 @@
+"""Documents of ATIF, and the contexts that a compaction cuts them into."""

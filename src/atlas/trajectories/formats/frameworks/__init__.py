@@ -1,0 +1,1 @@
+"""Messages as any framework records them, for traces and callbacks."""

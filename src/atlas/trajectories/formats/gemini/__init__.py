@@ -1,0 +1,1 @@
+"""Chats of Gemini, and sessions of Gemini CLI."""

@@ -1,0 +1,1 @@
+"""Messages of LangChain, states of LangGraph, runs of LangSmith."""

@@ -1,0 +1,1 @@
+"""Runs of OpenHands: events of both eras, rows of evaluations, completion logs."""

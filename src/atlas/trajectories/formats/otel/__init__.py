@@ -1,0 +1,1 @@
+"""Spans of OpenTelemetry, in the conventions of several instrumentations."""

@@ -1,0 +1,1 @@
+"""Items of OpenAI's Responses API, and rollouts of NeMo Gym, which hold them."""
