@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from atlas.records import Trajectory
-from tests.conformance.test_nothing_lost import _silent_losses
 from tests.format_examples.rich_rollouts import RICH, SYSTEM, TOOL, USER
+from tests.lost_content import silent_losses
 from tests.source_files import detect_format, read_file
 
 # What a format has no place for.
@@ -42,4 +42,4 @@ def test_calls_results_reasoning_and_tools_are_read(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", RICH)
 def test_nothing_of_a_rich_rollout_is_lost_in_silence(name: str, tmp_path: Path) -> None:
-    assert _silent_losses(name, [RICH[name]], tmp_path / "x") == []
+    assert silent_losses(name, [RICH[name]], tmp_path / "x") == []

@@ -42,7 +42,7 @@ def load_tokenizer(folder: str) -> Any:
     """The tokenizer that was saved for this run."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -54,7 +54,6 @@ _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 # What the benchmark knows and no agent saw: the goal state, checks, costs, and effects of a voice.
 # `raw_data` repeats a message of the agent; the reasoning in it is read.
 METADATA = (
-    "termination_reason",
     "info.environment_info.domain_name",
     "info.task",
     "trial",

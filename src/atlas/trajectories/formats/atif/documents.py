@@ -62,7 +62,6 @@ class ATIFFormat(RowFormat):
         "schema_version",
         "agent.name",
         "agent.version",
-        "agent.extra",
         "final_metrics",
         "*.steps.step_id",
         "*.steps.source",
@@ -75,15 +74,10 @@ class ATIFFormat(RowFormat):
         "*.subagent_trajectories.schema_version",
         "*.subagent_trajectories.agent.name",
         "*.subagent_trajectories.agent.version",
-        "*.subagent_trajectories.agent.extra",
-        "subagent_trajectories.agent.name",
-        "subagent_trajectories.agent.version",
-        "subagent_trajectories.agent.extra",
         "*.subagent_trajectories.final_metrics",
         "*.reasoning_effort",
         "*.llm_call_count",
         "*.is_copied_context",
-        "steps.observation.results.source_call_id",
         "*.steps.observation.results.source_call_id",
     )
 
