@@ -176,6 +176,6 @@ def test_the_sentence_says_who_marked_the_steps_and_with_what_knowledge(
     )
     expert = new_selector(select_config(), run)
     assert expert.sentence == (
-        "the steps that the expert's own annotations mark as critical, written while it acted, "
-        "with knowledge of the inside of the environment"
+        "the steps that their source marks: annotations of an expert, written while it acted with "
+        "knowledge of the inside of the environment, or training flags of a file"
     )
