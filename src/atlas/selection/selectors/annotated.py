@@ -68,8 +68,8 @@ class AnnotatedSelector(SelectorBase[AnnotatedConfig]):
     def sentence(self) -> str:
         if self._people is None:
             return (
-                "the steps that their source marks: annotations of an expert, written while it acted "
-                "with knowledge of the inside of the environment, or training flags of a file"
+                "the steps that their source marks: annotations of an expert, written while it "
+                "acted with knowledge of the inside of the environment, or training flags of a file"
             )
         return (
             f"the steps that people's labels (by {self._people.whose}) call critical, written by "
