@@ -19,8 +19,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.export_dialects import make_tokenizer
-
 RUN = """
 import json, resource, sys, time
 from atlas.auditing.audit_files import AuditConfig, audit_files
@@ -69,7 +67,7 @@ def main() -> None:
         tokenizer = arguments.tokenizer
         if tokenizer is None:
             tokenizer = str(Path(folder) / "tokenizer")
-            make_tokenizer(Path(tokenizer))
+            importlib.import_module("benchmarks.export_dialects").make_tokenizer(Path(tokenizer))
         megabytes = path.stat().st_size / 1e6
         print(f"{arguments.rows:,} rows, {megabytes:.0f} MB, {os.cpu_count()} CPUs")
         for name in arguments.trainers or TRAINERS:
