@@ -91,6 +91,11 @@ def test_a_reward_that_contradicts_decides_nothing() -> None:
         assert "but the reward is" in (outcome.reason or "")
 
 
+def test_a_success_may_have_a_negative_reward() -> None:
+    outcome = outcome_of_row({"success": True, "reward": -0.3})
+    assert (outcome.status, outcome.score) == ("success", -0.3)
+
+
 @pytest.mark.parametrize("given", ["", "NaN", None, float("nan"), {"total": 1}, [0, 1]])
 def test_what_is_no_single_reward_is_no_score(given: Any) -> None:
     assert outcome_of_row({"success": True, "reward": given}).score is None

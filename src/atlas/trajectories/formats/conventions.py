@@ -167,7 +167,9 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
             status, reason = decided, f"{says}, which says {rule.meaning}"
         elif status != decided:
             return Outcome(status="unknown", score=score, reason=f"{reason}; but {says}")
-    if status and score is not None and (status == "success") != (score > 0):
+    # A success may have a negative reward, for example a cost of each step.
+    contradicts = score is not None and (score == 0 if status == "success" else score > 0)
+    if status and contradicts:
         return Outcome(status="unknown", score=score, reason=f"{reason}; but the reward is {score}")
     return Outcome(status=status or "unknown", score=score, reason=reason)
 
