@@ -246,6 +246,7 @@ class _Writer:
         self._first_problem: Problem | None = None
         self._num_items = 0
         self._stack = ExitStack()
+        self._stack.callback(self._identities.close)
         self._files = [
             self._stack.enter_context(RecordWriter(out / f"{name}.jsonl"))
             for name in ("trajectories", "problems", "notes")
