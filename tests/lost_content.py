@@ -80,13 +80,19 @@ def _without_ids(value: Any) -> Any:
 
 
 def values_of(path: Path) -> list[Any]:
-    """The rows of a file."""
+    """The rows of a file; messages that are a JSON text are decoded, so that each can be tried."""
     text = path.read_text()
     try:
         value = json.loads(text)
+        rows = value if isinstance(value, list) and not _is_chat(value) else [value]
     except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    return value if isinstance(value, list) and not _is_chat(value) else [value]
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [
+        {**row, "messages": json.loads(row["messages"])}
+        if isinstance(row, dict) and isinstance(row.get("messages"), str)
+        else row
+        for row in rows
+    ]
 
 
 def _is_chat(value: list[Any]) -> bool:
