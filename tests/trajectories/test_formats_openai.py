@@ -472,13 +472,26 @@ def test_a_text_under_another_key_is_a_problem_and_not_an_empty_message(tmp_path
 TEXTS = st.sampled_from(["OK.", "Go.", "", " ", "Action: go", "Action:\n \ngo\n", "Thought:\nx"])
 OTHER: st.SearchStrategy[Any] = st.one_of(
     TEXTS,
+    st.just("The door is locked, so the agent looks for a key in the next room."),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
     st.integers(),
     st.none(),
     st.booleans(),
     st.floats(allow_nan=False, allow_infinity=False),
 )
-NAMES = ["task_id", "id", "success", "reward", "system", "tools", "environment", "other", "more"]
+NAMES = [
+    "task_id",
+    "id",
+    "success",
+    "reward",
+    "system",
+    "tools",
+    "environment",
+    "other",
+    "more",
+    "status",
+    "model",
+]
 ROWS = st.tuples(
     st.lists(
         st.fixed_dictionaries(
@@ -500,9 +513,12 @@ def test_a_plain_chat_has_the_line_that_its_record_would_have(
     who, what = form.FORM.keys
     messages = [{who: each["who"], what: each["what"]} for each in messages]
     row = SourceRow("x", 0, {"conversations": messages, **fields}, "x row 0", 1)
-    (quick,) = convert_rows([row], FORMAT.make(Choice(format_name)).convert)
+    (quick,) = FORMAT.make(Choice(format_name)).convert_all([row], ())
     (slow,) = convert_rows(
-        [row], lambda row: chat_trajectory(row, read_turns(messages, form.FORM.keys), form.FORM)
+        [row],
+        lambda row: chat_trajectory(row, read_turns(messages, form.FORM.keys), form.FORM),
+        FORMAT.make(Choice(format_name)).metadata,
+        parsed=FORMAT.make(Choice(format_name)).parsed,
     )
     assert quick == slow
 

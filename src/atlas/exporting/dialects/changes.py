@@ -117,7 +117,7 @@ CUT_AFTER_LAST = Change(
     in_context=False,
 )
 SEVERAL_ROWS = Change(
-    "each critical step is a row of its own; rows of one trajectory have its `id`",
+    "each critical step is a separate row; rows of one trajectory have its `id`",
     lambda _, selection: len(selection.indices) > 1,
     name="several_rows",
     in_context=False,

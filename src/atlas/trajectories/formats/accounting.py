@@ -286,12 +286,17 @@ def unread_fields(
     rest = {
         key: value
         for key, value in fields.items()
-        if key not in used and key not in GENERIC_METADATA
+        if key not in used and not (key in GENERIC_METADATA and _is_fact(value))
     }
     if not rest:
         return ()
     lost, unread = unread_leaves(rest, Carried(texts()), rules_of(metadata))
     return None if lost else tuple(unread)
+
+
+def _is_fact(value: Any) -> bool:
+    """Whether a value under a generic name is metadata: no object, no list, no sentence."""
+    return not isinstance(value, dict | list) and not is_prose(value)
 
 
 def _expected(name: Any, child: Any, at: _Place) -> str:

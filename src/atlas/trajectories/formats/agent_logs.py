@@ -48,6 +48,31 @@ def build_reading(
     return Reading(trajectory, tuple(dict.fromkeys((*parts.remarks, *remarks))))
 
 
+def idle_remark(number: int) -> Remark:
+    """The remark on messages of contexts in which the agent did not act."""
+    return -1, f"{number} messages of a context in which the agent did not act are left out"
+
+
+def acted_contexts(
+    contexts: Iterable[tuple[range, Reading | None]],
+) -> tuple[list[Reading], list[int]]:
+    """The readings of a session's contexts, and the indices of the messages of the other ones.
+
+    A context has no reading if the agent did not act in it. The last reading counts them.
+    """
+    readings: list[Reading] = []
+    idle: list[int] = []
+    for indices, reading in contexts:
+        if reading is None:
+            idle += indices
+        else:
+            readings.append(reading)
+    if readings and idle:
+        trajectory, remarks = readings[-1]
+        readings[-1] = Reading(trajectory, [*remarks, idle_remark(len(idle))])
+    return readings, idle
+
+
 def problem_of(error: Exception, where: str, item: str | None = None) -> Problem:
     """The problem of a part of a log that could not be read."""
     place = error.place(where) if isinstance(error, BadRowError) else where

@@ -45,6 +45,8 @@ SYSTEM_KEYS = (
 # The fields of a row that any chat may have.
 CHAT_KEYS = frozenset((*SYSTEM_KEYS, *TOOLS_KEYS, *OUTCOME_KEYS, *ID_KEYS))
 CHAT_METADATA = (
+    # They become the task.
+    *(*ID_KEYS, "task_name", "environment"),
     *FLAGS,
     *MESSAGE_METADATA,
     *REJECTED_KEYS,

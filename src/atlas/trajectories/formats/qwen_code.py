@@ -17,6 +17,7 @@ from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
     build_reading,
     hash_of_texts,
+    idle_remark,
     problem_of,
     texts_of,
 )
@@ -35,7 +36,6 @@ from atlas.trajectories.react_turns import Remark
 
 SPEAKERS = ("user", "assistant", "tool_result")
 COMPRESSION = "chat_compression"
-IDLE = "messages of a context in which the agent did not act are left out"
 NO_HISTORY = "the chat was compressed; the log does not hold what was left"
 # Records of type "system" for the user and the program.
 NOTICES = (
@@ -176,8 +176,8 @@ class QwenCodeFormat:
                 try:
                     reading = _reading(part, thread, 0 if number else num_left)
                     if number == len(parts) - 1 and num_idle:
-                        text = f"{num_idle} {IDLE}"
-                        reading = Reading(reading.trajectory, [*reading.remarks, (-1, text)])
+                        remarks = [*reading.remarks, idle_remark(num_idle)]
+                        reading = Reading(reading.trajectory, remarks)
                     rows = [_accounted(record) for record in part]
                     rows += [] if number else [_accounted(record) for record in beside]
                     yield from settle(rows, [reading], self.metadata, source.ignored)

@@ -16,6 +16,7 @@ from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
     build_reading,
     hash_of_texts,
+    idle_remark,
     objects_of,
     reason_of,
     texts_of,
@@ -46,7 +47,6 @@ from atlas.trajectories.formats.source_file import SourceFile
 from atlas.trajectories.react_turns import Remark
 
 NO_OUTCOME = Outcome(status="unknown", reason="a session log records no outcome")
-IDLE = "messages of a context in which the agent did not act are left out"
 NO_TASK = "the log does not hold what the agent was asked"
 
 
@@ -130,7 +130,7 @@ def _with_answers(found: Sequence[LogConversation]) -> list[LogConversation]:
             kept.append(each)
             continue
         number = sum(line.kind in SPEAKERS for line in each.lines)
-        remarks.setdefault(each.thread, []).extend([*each.remarks, (-1, f"{number} {IDLE}")])
+        remarks.setdefault(each.thread, []).extend([*each.remarks, idle_remark(number)])
     return [replace(each, remarks=[*each.remarks, *remarks.pop(each.thread, ())]) for each in kept]
 
 

@@ -16,6 +16,7 @@ from atlas.config import Config
 from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
+    acted_contexts,
     build_reading,
     hash_of_texts,
     problem_of,
@@ -31,7 +32,6 @@ from atlas.trajectories.formats.source_file import SourceFile
 
 LIST_KEYS = ("conversation", "messages")
 DETAILS = ("name", "description", "working_dir", "provider_name", "model_name", "session_type")
-IDLE = "messages of a context in which the agent did not act are left out"
 NOTHING = "the session holds no message of the agent"
 
 
@@ -119,20 +119,15 @@ class GooseFormat:
         name = text_or_none(head.get("id")) or text_or_none(head.get("session_id"))
         name = name or text_or_none(object_or_empty(messages[0]).get("session_id"))
         try:
-            read = list(_contexts(rows, messages, head, name))
+            readings, idle = acted_contexts(_contexts(rows, messages, head, name))
         except (BadRowError, RecursionError, ValidationError) as error:
             place = getattr(error, "message", None)
             row = rows[place] if len(rows) > 1 and isinstance(place, int) else rows[0]
             yield problem_of(error, row.where, name)
             return
-        readings = [reading for _, reading in read if reading is not None]
         if not readings:
             yield Problem(where=rows[0].where, reason=NOTHING, item=name)
             return
-        idle = [index for indices, reading in read if reading is None for index in indices]
-        if idle:
-            trajectory, remarks = readings[-1]
-            readings[-1] = Reading(trajectory, [*remarks, (-1, f"{len(idle)} {IDLE}")])
         parts = _rows_read(rows, messages, idle)
         yield from settle(parts, readings, self.metadata, source.ignored)
 

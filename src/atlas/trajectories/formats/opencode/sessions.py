@@ -17,6 +17,7 @@ from atlas.config import Config
 from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import (
+    acted_contexts,
     build_reading,
     hash_of_texts,
     problem_of,
@@ -35,7 +36,6 @@ from atlas.trajectories.formats.rows import BadRowError, Item, Reading, SourceRo
 from atlas.trajectories.formats.source_file import SourceFile
 
 EVENTS = ("step_start", "step_finish", "text", "tool_use", "reasoning", "error")
-IDLE = "messages of a context in which the agent did not act are left out"
 NOTHING = "the session holds no message of the agent"
 NO_PROMPT = "the stream of 'opencode run' does not hold the prompt"
 
@@ -95,18 +95,13 @@ class OpencodeFormat:
         """The trajectories of a session, or its problem."""
         name = text_or_none(info.get("id"))
         try:
-            read = list(_contexts(rows, messages, info, name))
+            readings, idle = acted_contexts(_contexts(rows, messages, info, name))
         except (BadRowError, RecursionError, ValidationError) as error:
             yield problem_of(error, rows[0].where, name)
             return
-        readings = [reading for _, reading in read if reading is not None]
         if not readings:
             yield Problem(where=rows[0].where, reason=NOTHING, item=name)
             return
-        idle = [index for indices, reading in read if reading is None for index in indices]
-        if idle:
-            trajectory, remarks = readings[-1]
-            readings[-1] = Reading(trajectory, [*remarks, (-1, f"{len(idle)} {IDLE}")])
         yield from settle(_rows_read(rows, idle), readings, self.metadata, source.ignored)
 
 
