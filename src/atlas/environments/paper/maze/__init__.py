@@ -1,0 +1,1 @@
+"""AgentGym's wording of the maze."""
