@@ -17,6 +17,10 @@ from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
+    "babyai-agentgym": "atlas.environments.paper.babyai.environment:BabyAIAgentGymEnvironment",
+    "textcraft": "atlas.environments.paper.textcraft.environment:TextCraftEnvironment",
+    "maze": "atlas.environments.paper.maze.environment:MazeEnvironment",
+    "wordle": "atlas.environments.paper.wordle.environment:WordleEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

@@ -56,10 +56,11 @@ class BabyAIExpert:
     """Plays the episode that was just reset. The same seed gives the same thoughts and slips."""
 
     Config = ExpertConfig
+    Planner = MovePlanner
 
     def __init__(self, config: ExpertConfig, environment: PlayedLevel, seed: int) -> None:
         self._environment = environment
-        self._planner = MovePlanner(environment)
+        self._planner = self.Planner(environment)
         self._bot = self._planner.bot
         self._rng = random.Random(seed)
         self._config = config

@@ -1,13 +1,20 @@
-"""How AgentGym's clients read the action in a response, since September 2025.
+"""How AgentGym's clients read the action in a response.
 
-The worlds of BabyAI and TextCraft allow one action per response; the other ones take the text
-after the first `Action:`.
+They changed in September 2025: since then, BabyAI and TextCraft allow one action per response.
+AgentTraj was recorded, and the ATLaS paper evaluated, with the earlier ones.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Client = Literal[2024, 2025]
+CLIENT_HELP = (
+    "which AgentGym client reads the responses: that of 2025 refuses two actions, that of 2024,"
+    " with which AgentTraj was recorded, takes all text after 'Action:'"
+)
 
 # What AgentGym's client answers to two actions, without asking the world.
 ONLY_ONE_ACTION = "Error: Only one 'Action' is allowed per response. Please adjust your response."
@@ -31,15 +38,27 @@ class ReadAction:
 
 
 def read_single_action(response: str) -> ReadAction:
-    """The line after `Action:`, without other characters than letters, digits and commas."""
+    """The line after `Action:`; more than one `Action:` is refused (since September 2025)."""
     matches = _ACTION.findall(response)
     if len(matches) > 1:
         return ReadAction("", has_several=True)
-    action = re.sub(r"[^A-Za-z0-9, ]+", "", matches[-1]) if matches else ""
-    return ReadAction(" ".join(action.split()))
+    return ReadAction(_clean(matches[-1] if matches else ""))
+
+
+def read_last_action(response: str) -> ReadAction:
+    """All words after the last `Action:`, or of a response without one (TextCraft before)."""
+    return ReadAction(_clean(response.split("Instruction:")[0].split("Action:")[-1]))
 
 
 def read_rest_as_action(response: str) -> ReadAction:
-    """Everything between the first `Action:` and the next one, or the whole text without one."""
+    """Everything between the first `Action:` and the next one, or the whole text without one.
+
+    So the maze and Wordle are read to this day, and so BabyAI was.
+    """
     parts = response.removesuffix("</s>").split("Action:")
     return ReadAction(parts[1 if len(parts) > 1 else 0].strip())
+
+
+def _clean(action: str) -> str:
+    """Only letters, digits, commas and single blanks."""
+    return " ".join(re.sub(r"[^A-Za-z0-9, ]+", "", action).split())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, Config
-from atlas.environments.babyai.config import BabyAIExpertConfig
+from atlas.config import Config
+from atlas.environments.experts import ExpertConfig
+from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP, DROP_LEAKED_HELP
+from atlas.environments.paper.responses import CLIENT_HELP, Client
 
 
 class BabyAIAgentGymConfig(Config):
@@ -21,26 +22,12 @@ class BabyAIAgentGymConfig(Config):
         description="end each observation with the list of available actions, as AgentGym's server"
         " does; AgentTraj has no such list",
     )
-    instruction: Annotated[str | None, BY_CONTENT] = Field(
-        default=None,
-        description="the instruction: a text, a text file, or a run folder of imported"
-        " trajectories whose first messages are taken; none: a short text of ATLaS",
-    )
-    agenttraj: Annotated[str | None, BY_CONTENT] = Field(
-        default=None,
-        description="AgentTraj's babyai_train.json, or the run folder of its import: its item ids"
-        " are the split paper_train",
-    )
-    agenteval: Annotated[str | None, BY_CONTENT] = Field(
-        default=None,
-        description="AgentEval's babyai_test.json: its item ids are the split paper_test",
-    )
-    drop_leaked: bool = Field(
-        default=False, description="leave tasks of paper_train out of paper_test"
-    )
-    expert: BabyAIExpertConfig = Field(
-        default=BabyAIExpertConfig(), description="how the expert plays"
-    )
+    client: Client = Field(default=2025, description=CLIENT_HELP)
+    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    agenttraj: str | None = Field(default=None, description=AGENTTRAJ_HELP)
+    agenteval: str | None = Field(default=None, description=AGENTEVAL_HELP)
+    drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
+    expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("babyai",)

@@ -15,12 +15,16 @@ from typing import Any
 from atlas.environments.babyai.actions import CHECK_ACTIONS
 from atlas.environments.babyai.view import Cell, View
 from atlas.environments.base import Expert, StepResult
+from atlas.environments.instruction import load_instruction
 from atlas.environments.paper.babyai.config import BabyAIAgentGymConfig
 from atlas.environments.paper.babyai.errands import Errands, list_errands
 from atlas.environments.paper.babyai.sight import Sight, see
 from atlas.environments.paper.babyai.tasks import BabyAITasks, make_paper_level
-from atlas.environments.paper.responses import ONLY_ONE_ACTION, read_single_action
-from atlas.environments.instruction import load_instruction
+from atlas.environments.paper.responses import (
+    ONLY_ONE_ACTION,
+    read_rest_as_action,
+    read_single_action,
+)
 from atlas.environments.react import user
 from atlas.errors import DependencyError, EpisodeError
 from atlas.records import Message, Task
@@ -70,6 +74,7 @@ class BabyAIAgentGymEnvironment:
         self.on_primitive: Callable[[int, int | None], None] | None = None
         self._tasks = BabyAITasks(config)
         self._expert_config = config.expert
+        self._read = read_single_action if config.client == 2025 else read_rest_as_action
         self._lists_actions = config.available_actions
         self._sight: Sight | None = None
         self._errands = Errands()
@@ -114,10 +119,12 @@ class BabyAIAgentGymEnvironment:
     def step(self, response: Message) -> StepResult:
         """Carry out the action in the text of `response`."""
         if self._is_over or self.num_turns >= self.max_steps:
-            raise EpisodeError(f"{self.name}: the episode is over. Call reset before the next step.")
+            raise EpisodeError(
+                f"{self.name}: the episode is over. Call reset before the next step."
+            )
         assert self._looking
         self.num_turns += 1
-        read = read_single_action(response.content)
+        read = self._read(response.content)
         action = read.text.lower()
         reward, is_done = 0.0, False
         is_invalid = True

@@ -94,9 +94,7 @@ def _add_counted(
 
 def _add_drop(errands: Errands, sight: Sight) -> None:
     if sight.carrying is None:
-        errands.refusals["drop"] = (
-            "You cannot drop the object, as you are not carrying anything."
-        )
+        errands.refusals["drop"] = "You cannot drop the object, as you are not carrying anything."
         return
     dx, dy = DIRECTIONS[sight.direction]
     front = (sight.cell[0] + dx, sight.cell[1] + dy)
@@ -133,7 +131,9 @@ def _add_door(errands: Errands, label: str, door: Spotted, sight: Sight, paths: 
     if path is None:
         # AgentGym writes its table of counts here instead of the number.
         counts = _door_counts(sight, door)
-        errands.refusals[toggle] = f"You cannot toggle and go through {door.name} {counts}, {NO_WAY}"
+        errands.refusals[toggle] = (
+            f"You cannot toggle and go through {door.name} {counts}, {NO_WAY}"
+        )
     else:
         errands.moves[toggle] = (*path, TOGGLE, FORWARD)
         errands.targets[toggle] = door.cell

@@ -129,7 +129,9 @@ def see(world: Any, image: Any) -> Sight:
             if code not in NAMED or (ahead, right) == (0, 0):
                 continue
             kind = NAMED[code]
-            words = (COLORS[color], STATES[state], kind) if kind == "door" else (COLORS[color], kind)
+            words = (
+                (COLORS[color], STATES[state], kind) if kind == "door" else (COLORS[color], kind)
+            )
             distance = ahead + abs(right)
             things.append(Spotted(" ".join(words), kind, cell, ahead, right, distance))
             if kind in ("box", "wall") and right == 0:
