@@ -48,6 +48,8 @@ from atlas.trajectories.import_trajectories import ImportConfig, import_trajecto
 
 # Differences that are printed; the JSON has all of them.
 MAX_SHOWN = 5
+# The end of a text that is printed.
+MAX_CHARACTERS = 240
 GOAL = re.compile(r"^(?:your )?goal: (?:craft )?(?P<goal>.+?)\.?$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -203,7 +205,8 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     summary = {"environment": given.environment, "settings": given.settings} | summary_of(found)
     for row in found.differences[:MAX_SHOWN]:
-        console.print(json.dumps(row, ensure_ascii=False), markup=False)
+        short = {key: str(value)[-MAX_CHARACTERS:] for key, value in row.items()}
+        console.print(json.dumps(short, ensure_ascii=False), markup=False)
     if len(found.differences) > MAX_SHOWN:
         console.print(f"… and {len(found.differences) - MAX_SHOWN:,} more differences")
     console.print_json(json.dumps(summary))

@@ -1,0 +1,33 @@
+"""Settings of the maze."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.environments.experts import ExpertConfig
+from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP, DROP_LEAKED_HELP
+
+
+class MazeConfig(Config):
+    """Settings of the maze."""
+
+    max_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="turns after which an episode is truncated; if none, 15 in the paper's games"
+        " (the paper's limit), and twice the number of cells in generated mazes",
+    )
+    instruction: str | None = Field(
+        default=None,
+        description=INSTRUCTION_HELP + "; of a run folder, also the rules in the first observation",
+    )
+    agenttraj: str | None = Field(
+        default=None, description=AGENTTRAJ_HELP + "; if none, the known ids"
+    )
+    agenteval: str | None = Field(
+        default=None, description=AGENTEVAL_HELP + "; if none, the known ids"
+    )
+    drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
+    expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
