@@ -85,7 +85,6 @@ class PaperItems:
         prefix: what the item ids of the world begin with.
         train, test: the numbers, where they are a short fact.
         agenttraj, agenteval: the files that have them; they take precedence.
-        playable: the numbers that can be played; None: all.
         known_leak: what is known of the leak without AgentTraj's file.
     """
 
@@ -99,12 +98,10 @@ class PaperItems:
         agenttraj: str | None = None,
         agenteval: str | None = None,
         drop_leaked: bool = False,
-        playable: Sequence[int] | None = None,
         known_leak: str | None = None,
     ) -> None:
         self.prefix = prefix
         self._world = world
-        self._playable = playable
         self._drop_leaked = drop_leaked
         self._known_leak = known_leak
         self._paths = {PAPER_TRAIN: agenttraj, PAPER_TEST: agenteval}
@@ -128,19 +125,9 @@ class PaperItems:
         return take_tasks(self._world, split, num_tasks, self.numbers(split))
 
     def notes(self, split: str) -> list[str]:
-        """What to know of the leak between the splits, and of items that cannot be played."""
-        if split not in self._paths:
+        """What to know of the leak between the splits."""
+        if split != PAPER_TEST:
             return []
-        notes = []
-        given = list(dict.fromkeys(self._given(split)))
-        if unplayable := [number for number in given if number not in set(self._all(split))]:
-            named = ", ".join(f"{self.prefix}{number}" for number in unplayable)
-            notes.append(f"{self._world}: {named} cannot be played, so it is in no split")
-        if split == PAPER_TEST:
-            notes += self._leak_notes()
-        return notes
-
-    def _leak_notes(self) -> list[str]:
         try:
             leaked = set(self._all(PAPER_TRAIN)) & set(self._all(PAPER_TEST))
         except ConfigError:
@@ -156,13 +143,9 @@ class PaperItems:
         return [f"{self._world}: {count} are also in {PAPER_TRAIN}; {done}"]
 
     def _all(self, split: str) -> list[int]:
-        """The numbers of a split that can be played, leaked ones too."""
+        """The numbers of a split, leaked ones too."""
         if split not in self._numbers:
-            given = dict.fromkeys(self._given(split))
-            playable = None if self._playable is None else set(self._playable)
-            self._numbers[split] = [
-                number for number in given if playable is None or number in playable
-            ]
+            self._numbers[split] = list(dict.fromkeys(self._given(split)))
         return self._numbers[split]
 
     def _given(self, split: str) -> Sequence[int]:
