@@ -71,6 +71,7 @@ class BabyAIAgentGymEnvironment:
         self.world: Any = None
         self.seen: set[Cell] = set()
         self.num_turns = 0
+        self.task_id = ""
         self.on_primitive: Callable[[int, int | None], None] | None = None
         self._tasks = BabyAITasks(config)
         self._expert_config = config.expert
@@ -93,6 +94,7 @@ class BabyAIAgentGymEnvironment:
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Build the level of `task`, and return the goal and what is in view."""
         self.world, image = make_paper_level(task)
+        self.task_id = task.id
         self.on_primitive = None
         self.num_turns = 0
         self._score, self._is_over = 0.0, False
