@@ -114,6 +114,11 @@ class BabyAIAgentGymEnvironment:
 
         return BabyAIAgentGymExpert(self._expert_config, self, seed)
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether the first wrong act ends the level, without success."""
+        return bool(getattr(self.world, "debug", False) or getattr(self.world, "strict", False))
+
     def leads_to(self, action: str, cell: Cell | None) -> bool:
         """Whether `action` is available and about the thing at `cell` (None: about nothing)."""
         return action in self._errands.moves and self._errands.targets.get(action) == cell

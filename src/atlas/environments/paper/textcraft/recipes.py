@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,9 +43,7 @@ def load_game() -> Any:
 
 def make_game() -> Any:
     """A game of its own; the recipes are shared, because no action changes them."""
-    loaded = load_game()
-    game = type(loaded).__new__(type(loaded))
-    game.__dict__.update(loaded.__dict__)
+    game = copy(load_game())
     game.inventory, game.goal = {}, ""
     return game
 
@@ -97,6 +96,15 @@ def recipes_using() -> dict[str, list[Any]]:
             for part in recipe.input_items:
                 uses.setdefault(part.item_tag.name, []).append(recipe)
     return uses
+
+
+@cache
+def kinds() -> dict[str, tuple[str, ...]]:
+    """Kind of ingredient -> its items, all in words: planks -> (oak planks, …)."""
+    found: dict[str, list[str]] = {}
+    for item, tag in load_game().crafting_tree.item_id_to_tag.items():
+        found.setdefault(name_of(tag), []).append(name_of(item))
+    return {kind: tuple(sorted(items)) for kind, items in sorted(found.items())}
 
 
 def _list_in_order(folder: str) -> list[str]:

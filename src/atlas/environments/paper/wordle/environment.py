@@ -19,8 +19,8 @@ from atlas.records import Message, Task
 
 INSTRUCTION = f"""\
 You play Wordle: find the hidden word of five letters in at most six guesses. Only the listed \
-words are valid. Write the letters of a guess with blanks between them, for example "s t o n e". The \
-answer has one letter for each of yours: g for a letter at its right place, y for one that is \
+words are valid. Write the letters of a guess with blanks between them, for example "s t o n e". \
+The answer has one letter for each of yours: g for a letter at its right place, y for one that is \
 elsewhere in the word, b for one that is not in it.
 {ANSWER_FORMAT}"""
 FIRST = "Valid words: {words}.\nMake your first guess."

@@ -1,8 +1,8 @@
 """The expert of Wordle: of the words that fit all answers, it guesses the one that tells most.
 
 It knows what a player is shown: the valid words, its guesses and the answers. A step is labeled
-where an answer changed what it knows: only one word is left, or nothing of the guess was in the
-word, so that it starts over; and where it corrects a guess that contradicted the answers.
+where an answer changed what it knows: one word or a few are left, or nothing of the guess was in
+the word, so that it starts over; and where it corrects a guess that contradicted the answers.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ RESERVE_GUESSES = 5
 # More candidates are not compared with each other.
 MAX_COMPARED = 100
 MAX_NAMED = 4
+# So few words are left only after an answer that told much.
+FEW = 4
 
 
 class PlayedWordle(Protocol):
@@ -91,6 +93,8 @@ class WordleExpert:
             phrases, kinds, score = LAST, ["critical_observation", "critical_action"], 1.0
         elif set(answers[-1][1]) == {"b"}:
             phrases, kinds, score = NOTHING_RIGHT, ["plan_creation"], 0.7
+        elif len(fitting) <= FEW:
+            kinds, score = ["critical_observation"], 0.6
         guess, earlier = answers[-1][0] if answers else "", ""
         if self._mistake is not None:
             guess, earlier = self._mistake
