@@ -17,7 +17,7 @@ RIGHT = "g" * NUM_LETTERS
 
 
 def mark(guess: str, word: str) -> str:
-    """The answer to a guess: `mark("spoon", "onion")` is "bbyyg"."""
+    """The answer to a guess: `mark("spoon", "onion")` is "bbygg"."""
     return "".join(
         "g" if letter == own else "y" if letter in word else "b"
         for letter, own in zip(guess, word, strict=True)
