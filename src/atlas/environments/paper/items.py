@@ -35,7 +35,7 @@ def number_of_task(task: Task, prefix: str) -> int:
     """The number of a task of the paper.
 
     Raises:
-        EpisodeError: it is no task of this world.
+        EpisodeError: the task is not one of this world.
     """
     number = item_number(task.id, prefix)
     if number is None:

@@ -23,7 +23,7 @@ _ACTION = re.compile(r"Action:\s*(.*?)(?=\n|$)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ReadAction:
-    """The action in a response: `text` is empty without one; `has_several`: there is no single one.
+    """The action in a response: `text` is empty without one; `has_several`: there are two or more.
 
     Attributes:
         found: the action for the record; None if there is none.

@@ -58,6 +58,6 @@ class BabyAIAgentGymExpert(BabyAIExpert):
         return None if self._environment.is_strict else super()._make_slip(move)
 
     def _new_plan(self, move: Move) -> tuple[str, str] | None:
-        """As in BabyAI; to begin with a search is no plan, since most tasks here begin so."""
+        """As in BabyAI; to begin with a search does not count, since most tasks here begin so."""
         plan = super()._new_plan(move)
         return None if plan is not None and plan[1] == "begin" else plan

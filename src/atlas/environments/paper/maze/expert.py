@@ -41,7 +41,7 @@ GOAL_SEEN = (
 )
 DEAD_END = (
     "This is a dead end. I go back {way}.",
-    "There is no new way from here, so that was wrong. Back {way}.",
+    "Nothing new leads on from here, so that was wrong. Back {way}.",
     "Walls on all other sides: I have to turn around and go {way}.",
 )
 GOING_BACK = ("I go on back, {way}.", "Still nothing new here, further back {way}.")

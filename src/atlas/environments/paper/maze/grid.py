@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 Place = tuple[int, int]
 
-# Direction -> its step; the words of its wall, in the order in which walls are told.
+# Direction -> its step; the words of its wall, in the order of the text.
 STEPS: dict[str, Place] = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
 WALLS = {"right": "to your right", "left": "to your left", "up": "above you", "down": "below you"}
 BACK = {"right": "left", "left": "right", "up": "down", "down": "up"}

@@ -1,4 +1,4 @@
-"""The expert of TextCraft: it plans over the listed commands, anew from what it holds each turn.
+"""The expert of TextCraft: each turn it plans over the listed commands, from what it holds.
 
 It knows the commands that are listed, what it holds, and which items belong to a kind such as
 planks. A step is labeled where its plan or what it can do changed: a plan with several commands,

@@ -3,7 +3,7 @@
 A guess is answered by one letter per place: g (right), y (elsewhere in the word), b (not in it). As
 there, a letter that is guessed twice is y at each wrong place if the word has it once.
 
-LMRL-Gym has no fixed secret: at each guess it draws the word anew from those that fit all earlier
+LMRL-Gym has no fixed secret: at each guess it draws a word from those that fit all earlier
 answers. The games of the paper are played so; generated ones have a fixed secret.
 """
 
@@ -42,7 +42,7 @@ class Wordle:
         self._rng = random.Random(seed)
 
     def guess(self, word: str) -> str | None:
-        """The answer; None for what is no word of the vocabulary. Both count as a guess."""
+        """The answer; None for what is not in the vocabulary. Both count as a guess."""
         self.num_guesses += 1
         if word not in self.vocabulary:
             return None

@@ -112,7 +112,7 @@ def read_vocabulary(path: str) -> tuple[str, ...]:
         raise ConfigError(f"vocabulary={path}: cannot be read: {error}.") from None
     wrong = [word for word in words if not re.fullmatch(rf"[a-z]{{{NUM_LETTERS}}}", str(word))]
     if wrong or not words:
-        what = f"{wrong[0]!r:.40} is no word" if wrong else "it has no words"
+        what = f"{wrong[0]!r:.40} cannot be guessed" if wrong else "it has no words"
         expected = f"expected words of {NUM_LETTERS} small letters, one a line"
         raise ConfigError(f"vocabulary={path}: {what}, {expected}.")
     return tuple(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _TEXT = """
 about above acorn actor acute adapt admit adopt adult after again agent agree ahead alarm album
-alert alike alive alley allow alone along aloud amber amuse angle angry ankle apple apply apron
+alert alike alive alley allow along aloud amber amuse angle angry ankle apple apply apron
 arena argue arise arrow aside atlas attic audio avoid awake award bacon badge baker basic basil
 basin beach beard beast beech begin being below bench berry birch black blade blame blank blast
 blend blind block bloom board boast bonus boost booth brain brand brave bread break brick bride
