@@ -59,7 +59,9 @@ DATA = {
     # Observations and thoughts, which models read and say.
     "src/atlas/environments/babyai/actions.py": r"' is no known action|there is no (door|free way)",
     "src/atlas/environments/babyai/thoughts.py": r"open it anew|There was no reason",
+    # Observations of AgentGym.
     "src/atlas/environments/paper/babyai/errands.py": r"there is no path",
+    "src/atlas/environments/paper/maze/grid.py": r"There are no walls",
     "recipes/base/corpus.py": r"what you are told",
     # Prompts whose digests are recorded in runs.
     "src/atlas/selection/judging/oracle_prompt.py": r"^2\. Summarise the plan",

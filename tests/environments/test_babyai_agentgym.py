@@ -109,15 +109,15 @@ def test_text_after_the_action_confuses_the_client_of_2024_only() -> None:
 
 def test_opening_a_named_door_counts_only_by_toggle() -> None:
     environment = make()
-    for task in environment.tasks("held_out_test", 4, 0):
-        if task.group != "OpenRedDoor":
-            continue
+    doors = [one for one in environment.tasks("held_out_test", 20, 0) if "Door" in one.group]
+    assert doors
+    for task in doors:
         environment.reset(task)
-        expert, opened = environment.expert(0), []
-        while not opened or not opened[-1].terminated:
-            opened.append(environment.step(expert.respond().response))
-        assert opened[-1].success
-        assert opened[-1].action == "toggle"
+        expert, result = environment.expert(0), None
+        while result is None or not (result.terminated or result.truncated):
+            result = environment.step(expert.respond().response)
+        assert result.success
+        assert result.action == "toggle"
 
 
 def test_item_numbers_are_levels_and_seeds() -> None:

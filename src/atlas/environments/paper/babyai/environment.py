@@ -12,8 +12,15 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from atlas.environments.babyai.actions import CHECK_ACTIONS
-from atlas.environments.babyai.view import Cell, View
+from atlas.environments.babyai.actions import (
+    CHECK_ACTIONS,
+    DIRECTIONS,
+    FORWARD,
+    LEFT,
+    RIGHT,
+    TOGGLE,
+)
+from atlas.environments.babyai.view import Cell, View, is_passable
 from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.paper.babyai.config import BabyAIAgentGymConfig
@@ -120,8 +127,24 @@ class BabyAIAgentGymEnvironment:
         return bool(getattr(self.world, "debug", False) or getattr(self.world, "strict", False))
 
     def leads_to(self, action: str, cell: Cell | None) -> bool:
-        """Whether `action` is available and about the thing at `cell` (None: about nothing)."""
-        return action in self._errands.moves and self._errands.targets.get(action) == cell
+        """Whether `action` is available, is about the thing at `cell`, and would arrive there.
+
+        As far as the agent can know: AgentGym's paths lead through closed doors and walls that were
+        seen before, where they end early.
+        """
+        moves = self._errands.moves.get(action)
+        if moves is None or self._errands.targets.get(action) != cell:
+            return False
+        x, y, direction = *self._looking.cell, self._looking.direction
+        path = moves[: moves.index(TOGGLE)] if TOGGLE in moves else moves
+        for move in path:
+            if move in (LEFT, RIGHT):
+                direction = (direction + (1 if move == RIGHT else -1)) % len(DIRECTIONS)
+            elif move == FORWARD:
+                x, y = x + DIRECTIONS[direction][0], y + DIRECTIONS[direction][1]
+                if (x, y) in self.seen and not is_passable(self.world.grid.get(x, y)):
+                    return False
+        return True
 
     def step(self, response: Message) -> StepResult:
         """Carry out the action in the text of `response`."""

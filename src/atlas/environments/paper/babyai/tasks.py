@@ -43,8 +43,8 @@ TRAIN_LEVELS: tuple[str, ...] = tuple(
 )
 # What no level of AgentTraj asks for: opening a door that is named, putting things down, keys.
 HELD_OUT_LEVELS: tuple[str, ...] = (
-    *("OpenRedDoor", "OpenDoorLoc", "OpenRedBlueDoorsDebug", "OpenDoorsOrderN4Debug"),
-    *("PutNextLocalS6N4", "Unlock", "UnlockLocalDist", "UnlockPickupDist", "UnblockPickup"),
+    *("OpenRedDoor", "OpenDoorLoc", "OpenRedBlueDoorsDebug", "PutNextLocalS6N4"),
+    *("UnlockLocalDist", "UnlockPickupDist"),
 )
 LEVELS_OF: dict[str, tuple[str, ...]] = {
     "train": TRAIN_LEVELS,

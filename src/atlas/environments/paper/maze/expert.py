@@ -36,7 +36,7 @@ CHOICES = (
 )
 ONWARD = ("The way goes on {way}.", "Only {way} is new, so I follow it.", "I keep going {way}.")
 GOAL_SEEN = (
-    "The goal is next to me and there is no wall {way}. I step onto it.",
+    "The goal is next to me and the way {way} is open. I step onto it.",
     "One step {way} and I am at the goal.",
 )
 DEAD_END = (
