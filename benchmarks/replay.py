@@ -37,13 +37,14 @@ from typing import Any
 
 from rich.console import Console
 
+from atlas.config import load_config
 from atlas.environments.base import ENVIRONMENT, Environment
 from atlas.environments.checked import begin_task, take_step
 from atlas.errors import AtlasError
-from atlas.kinds import Choice, config_class
-from atlas.recipe_file import parse_yaml
+from atlas.kinds import config_class
 from atlas.records import Message, Task, Trajectory
 from atlas.store.readers import read_trajectories
+from atlas.trajectories.collect_experts import CollectConfig
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
 # Differences that are printed; the JSON has all of them.
@@ -161,13 +162,15 @@ def read(path: Path) -> Iterator[Trajectory]:
 
 
 def make_environment(name: str, overrides: Sequence[str]) -> Environment:
-    """The environment with its settings; without a limit of its own."""
+    """The environment with its settings; without a limit of its own, unless one is given.
+
+    Raises:
+        ConfigError: there is no such environment or setting.
+    """
     fields = config_class(ENVIRONMENT.find(name)).model_fields
-    settings: dict[str, Any] = {"max_steps": 1_000} if "max_steps" in fields else {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        settings[key] = parse_yaml(value)
-    made: Environment = ENVIRONMENT.make(Choice(name, settings))
+    limit = ["max_steps=1000"] if "max_steps" in fields else []
+    config = load_config(CollectConfig, None, [*limit, *overrides], {"environment": name})
+    made: Environment = ENVIRONMENT.make(config.environment)
     return made
 
 

@@ -142,6 +142,20 @@ def test_splits_of_the_paper_come_from_its_files(tmp_path: Path) -> None:
         environment.tasks("paper_test", 2, 0)
 
 
+def test_rooms_of_agenttraj_can_be_left_out_of_the_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The seeds of AgentGym's items, so that the same rooms are drawn.
+    monkeypatch.setattr("atlas.environments.paper.babyai.tasks.FIRST_SEED", 0)
+    plain = make()
+    drawn = plain.tasks("held_in_test", 8, 0)
+    ids = [f"babyai_{LEVELS.index(one.group) + 40 * (one.seed or 0)}" for one in drawn[:4]]
+    path = write_items(tmp_path / "train.json", ids)
+    kept = make(agenttraj=path, drop_leaked=True).tasks("held_in_test", 4, 0)
+    assert kept == drawn[4:]
+    assert "drop_leaked" in plain.notes("held_in_test")[0]
+
+
 def test_a_split_of_the_paper_without_its_file_says_which_to_give() -> None:
     with pytest.raises(ConfigError, match="agenteval=PATH"):
         make().tasks("paper_test", 1, 0)

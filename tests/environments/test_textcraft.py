@@ -147,6 +147,19 @@ def test_the_papers_tasks_have_the_goals_and_recipes_of_agenttraj(tmp_path: Path
     assert "disk" in environment.notes("paper_test")[0]
 
 
+def test_goals_of_agenttraj_are_noted_in_the_test_splits_and_can_be_dropped(
+    tmp_path: Path,
+) -> None:
+    task = make().tasks("held_in_test", 1, 0)[0]
+    text = f"Crafting commands:\ncraft 1 x using 1 y\n\nGoal: craft {task.goal}."
+    path = write_items(tmp_path / "train.json", ["textcraft_31"], [text])
+    [note] = make(agenttraj=path).notes("held_in_test")
+    assert "1 goals of held_in_test" in note
+    environment = make(agenttraj=path, drop_leaked=True)
+    assert task.goal not in {one.goal for one in environment.tasks("held_in_test", 60, 0)}
+    assert not environment.notes("held_in_test")
+
+
 def test_an_item_id_without_a_goal_is_an_episode_error() -> None:
     with pytest.raises(EpisodeError, match="agenttraj="):
         make().reset(Task(id="textcraft_31", environment="textcraft"))

@@ -22,7 +22,7 @@ AGENTTRAJ_HELP = (
     " paper_train"
 )
 AGENTEVAL_HELP = "AgentEval's file of this world: its item ids are the split paper_test"
-DROP_LEAKED_HELP = "leave the tasks of paper_train out of paper_test"
+DROP_LEAKED_HELP = "leave what is also in AgentTraj (paper_train) out of the test splits"
 
 
 def item_number(item_id: str, prefix: str) -> int | None:

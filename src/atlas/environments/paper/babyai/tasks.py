@@ -60,6 +60,7 @@ class BabyAITasks:
     """The tasks of one environment with its settings."""
 
     def __init__(self, config: BabyAIAgentGymConfig) -> None:
+        self._drop_leaked = config.drop_leaked
         self._items = PaperItems(
             WORLD,
             PREFIX,
@@ -74,16 +75,24 @@ class BabyAITasks:
         if split in (PAPER_TRAIN, PAPER_TEST):
             numbers = self._items.take(split, num_tasks)
             return [paper_task(number, split) for number in numbers]
+        leaked: set[str] = set()
+        if self._drop_leaked and split != "train":
+            recorded = (paper_task(number, split) for number in self._items.numbers(PAPER_TRAIN))
+            leaked = {_content(task) for task in recorded}
         is_other = split == "held_out_test"
-        return draw_tasks(
-            WORLD,
-            split,
-            num_tasks,
-            _candidates(split, seed),
-            lambda content: is_other or split_of(content, SHARES) == split,
-        )
+
+        def belongs(content: str) -> bool:
+            is_own = is_other or split_of(content, SHARES) == split
+            return is_own and content not in leaked
+
+        return draw_tasks(WORLD, split, num_tasks, _candidates(split, seed), belongs)
 
     def notes(self, split: str) -> Sequence[str]:
+        if split in ("held_in_test", "held_out_test") and not self._drop_leaked:
+            return [
+                f"{WORLD}: small rooms of {split} can be the same as in AgentTraj; agenttraj=PATH "
+                "drop_leaked=true leaves them out"
+            ]
         return self._items.notes(split)
 
 
@@ -134,6 +143,11 @@ def _candidates(split: str, seed: int) -> Iterator[tuple[str, Task]]:
         level, own_seed = levels[index], FIRST_SEED + (seed * 100_003 + round_) % STRIDE
         name = f"{WORLD}/{level}/{own_seed}"
         task = Task(id=name, environment=WORLD, group=level, split=split, seed=own_seed)
-        world, image = make_paper_level(task)
-        yield f"{world.mission}\n{see(world, image).text}", task
+        yield _content(task), task
         number += 1
+
+
+def _content(task: Task) -> str:
+    """The goal and the first sight of a task."""
+    world, image = make_paper_level(task)
+    return f"{world.mission}\n{see(world, image).text}"

@@ -7,6 +7,7 @@ from pydantic import Field
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
 from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.paper.items import DROP_LEAKED_HELP
 from atlas.environments.paper.responses import CLIENT_HELP, Client
 
 
@@ -28,6 +29,7 @@ class TextCraftConfig(Config):
         description="AgentTraj's textcraft_train.json, or the run folder of its import: its goals,"
         " with the recipes that it lists, are the split paper_train, all other goals paper_test",
     )
+    drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class TextCraftEnvironment:
         self.num_turns = 0
         self.max_steps = config.max_steps
         self.game: Any = make_game()
-        self._tasks = TextCraftTasks(config.agenttraj)
+        self._tasks = TextCraftTasks(config.agenttraj, drop_leaked=config.drop_leaked)
         self._expert_config = config.expert
         self._prefix = "Instruction:\n" if config.prefix else ""
         self._read = read_single_action if config.client == 2025 else read_last_action

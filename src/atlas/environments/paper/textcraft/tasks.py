@@ -27,7 +27,8 @@ from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task, Trajectory
 
 WORLD, PREFIX = "textcraft", "textcraft_"
-SPLITS = ("train", "held_in_test", "held_out_test", PAPER_TRAIN, PAPER_TEST)
+TEST_SPLITS = ("held_in_test", "held_out_test")
+SPLITS = ("train", *TEST_SPLITS, PAPER_TRAIN, PAPER_TEST)
 # Goals of a greater depth are held out; AgentTraj and AgentEval have goals of every depth.
 MAX_DEPTH = 2
 # As in AgentGym: recipes listed that do not help, and how many are drawn for one ingredient.
@@ -40,10 +41,12 @@ class TextCraftTasks:
 
     Args:
         agenttraj: the file or run folder with the paper's training tasks.
+        drop_leaked: leave their goals out of the test splits.
     """
 
-    def __init__(self, agenttraj: str | None) -> None:
+    def __init__(self, agenttraj: str | None, *, drop_leaked: bool) -> None:
         self._agenttraj = agenttraj
+        self._drop_leaked = drop_leaked
         self._recorded: dict[str, tuple[str, str]] | None = None
 
     def draw(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
@@ -66,13 +69,21 @@ class TextCraftTasks:
 
     def notes(self, split: str) -> Sequence[str]:
         """What to know of a split of the paper."""
-        if split != PAPER_TEST:
+        if split == PAPER_TEST:
+            return [
+                f"{WORLD}: {split} has the {len(self._goals(split))} goals that AgentTraj lacks. "
+                "The 100 ids of AgentEval are among them, but which goal an id means depends on "
+                "the server's disk"
+            ]
+        if split not in TEST_SPLITS or self._agenttraj is None:
             return []
-        goals = self._goals(split)
-        return [
-            f"{WORLD}: {split} has the {len(goals)} goals that AgentTraj lacks. The 100 ids of "
-            "AgentEval are among them, but which goal an id means depends on the server's disk"
-        ]
+        known = self._read()
+        if shared := [goal for goal in self._goals(split) if goal in known]:
+            return [
+                f"{WORLD}: {len(shared)} goals of {split} are also in AgentTraj; drop_leaked=true "
+                "leaves them out"
+            ]
+        return []
 
     def commands(self, task: Task) -> str:
         """The recipes that are listed: those of AgentTraj for its tasks, else drawn here."""
@@ -86,9 +97,11 @@ class TextCraftTasks:
         if split == PAPER_TRAIN:
             return list(self._read())
         depths = goal_depths()
-        if split == PAPER_TEST:
+        if split == PAPER_TEST or (self._drop_leaked and split in TEST_SPLITS):
             known = self._read()
-            return [goal for goal in depths if goal not in known]
+            depths = {goal: depth for goal, depth in depths.items() if goal not in known}
+        if split == PAPER_TEST:
+            return list(depths)
         if split == "held_out_test":
             return [goal for goal, depth in depths.items() if depth > MAX_DEPTH]
         return [
