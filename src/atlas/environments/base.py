@@ -16,6 +16,7 @@ from atlas.kinds import Kind
 from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
+    "agentgym": "atlas.environments.agentgym.environment:AgentGymEnvironment",
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
 }
 # An error of an environment is recorded with its episode.
