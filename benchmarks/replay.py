@@ -83,6 +83,7 @@ class Tally:
 
     episodes: int = 0
     first: int = 0
+    first_words: int = 0
     later: int = 0
     later_equal: int = 0
     later_words: int = 0
@@ -99,9 +100,10 @@ class Tally:
         equal = [a == b for a, b in pairs]
         self.episodes += 1
         self.first += bool(equal and equal[0])
+        self.first_words += bool(pairs and _same_words(*pairs[0]))
         self.later += len(equal[1:])
         self.later_equal += sum(equal[1:])
-        self.later_words += sum(sorted(a.split()) == sorted(b.split()) for a, b in pairs[1:])
+        self.later_words += sum(_same_words(*pair) for pair in pairs[1:])
         self.whole += all(equal) and len(equal) == len(recording.seen)
         outcome = episode.outcome
         self.solved += outcome is not None and outcome.status == "success"
@@ -115,11 +117,16 @@ class Tally:
         if not self.episodes:
             return
         yield f"first observations identical: {_share(self.first, self.episodes)}"
+        yield f"first observations with the same words: {_share(self.first_words, self.episodes)}"
         yield f"later observations identical: {_share(self.later_equal, self.later)}"
         yield f"later observations with the same words: {_share(self.later_words, self.later)}"
         yield f"episodes identical throughout: {_share(self.whole, self.episodes)}"
         yield f"goals reached: {_share(self.solved, self.episodes)}"
         yield f"mean score: {self.score / self.episodes:.3f}"
+
+
+def _same_words(recorded: str, seen: str) -> bool:
+    return sorted(recorded.split()) == sorted(seen.split())
 
 
 def _share(count: int, total: int) -> str:

@@ -52,6 +52,8 @@ class AgentGymEnvironment:
         self.max_steps = config.max_steps or server.max_steps
         earlier = server.rule_2024 if config.client_version == "2024-06" else None
         self._rule = earlier or server.rule
+        # The worlds of LMRL-Gym share one server; AgentGym's client has their path in the address.
+        self._url = config.url.removesuffix(server.path) if server.path else config.url
         self._rules_text = load_rules(config.rules_text, config.server)
         self._items = GymItems(config)
         self._session: GymSession | None = None
@@ -105,7 +107,7 @@ class AgentGymEnvironment:
         number = self._items.number_of(task)
         if self._session is None:
             config = self._config
-            client = GymClient(config.url, config.timeout_seconds, config.restart_seconds)
+            client = GymClient(self._url, config.timeout_seconds, config.restart_seconds)
             self._session = GymSession(self._server, client)
         self._is_over = True
         text = self._session.first_text(number, self._rules_text)
@@ -188,12 +190,7 @@ class AgentGymEnvironment:
     def _probe(self) -> None:
         """Refuse an address where no server listens, or another one."""
         where = f"{self.name}: the server at url={self._config.url}"
-        # The worlds of LMRL-Gym share one server, whose address may end in the world's path.
-        client = GymClient(
-            self._config.url.removesuffix(self._server.path or "\0"),
-            min(PROBE_SECONDS, self._config.timeout_seconds),
-            0.0,
-        )
+        client = GymClient(self._url, min(PROBE_SECONDS, self._config.timeout_seconds), 0.0)
         try:
             reply = client.get("/")
         except EpisodeError as error:
@@ -211,12 +208,12 @@ class AgentGymEnvironment:
     def _find_goal(self, session: GymSession, goal: str) -> str:
         """Start the task with this goal, wherever the server's order of files puts it."""
         for is_fresh in (False, True):
-            number = _goals_at(self._config.url, session, self._items, is_fresh).get(goal)
+            number = _goals_at(self._url, session, self._items, is_fresh).get(goal)
             if number is not None:
                 text = session.first_text(number, self._rules_text)
                 if goal_in(text) == goal:
                     return text
-        raise EpisodeError(f"{self.name}: the server at {self._config.url} has no task '{goal}'.")
+        raise EpisodeError(f"{self.name}: the server at {self._url} has no task '{goal}'.")
 
     def _worded(self, text: str) -> str:
         """An observation as the settings want it."""

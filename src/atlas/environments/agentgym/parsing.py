@@ -1,8 +1,8 @@
 r"""What AgentGym's own client does to a response before it calls the server: `text -> action`.
 
 The servers get exactly what that client sends, so that an agent is judged as in the paper. The
-rules are those since September 2025; `client_version=2024-06` has those of the first release, with which
-AgentTraj was made.
+rules are those since September 2025; `client_version=2024-06` has those of the first release,
+with which AgentTraj was made.
 
 >>> parse_response("Thought:\nGo.\n\nAction:\nget 2 oak-log!", "cleaned").sent
 'get 2 oaklog'
