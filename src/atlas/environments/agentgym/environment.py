@@ -8,7 +8,6 @@ own `success` is never true for sciworld and babyai, because it expects a reward
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from atlas.environments.agentgym.servers import SERVERS
 from atlas.environments.agentgym.session import GymSession, GymTurn
 from atlas.environments.agentgym.texts import INSTRUCTIONS, load_rules
 from atlas.environments.base import StepResult
+from atlas.environments.experts import stream
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import user
 from atlas.environments.splits import check_split, split_of, take_tasks
@@ -67,7 +67,7 @@ class AgentGymEnvironment:
         items = self._items_of(split)
         self._probe()
         if not split.startswith("paper_"):
-            items = random.Random(f"{self.name} {split} {seed}").sample(items, len(items))
+            items = stream(self.name, split, seed).sample(items, len(items))
         return [
             Task(
                 id=item.id,

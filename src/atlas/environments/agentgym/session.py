@@ -122,6 +122,10 @@ class GymSession:
             isinstance(value, Mapping) and value.get("observation") == "TimeoutError"
         ):
             raise EpisodeError(self._lost(f"/reset of task {item}: TimeoutError"))
+        if self._server.key == "id":
+            if not isinstance(value, Mapping):
+                raise self._malformed("/reset", value, "an object")
+            return value
         return value[0] if isinstance(value, list) and value else value
 
     def _create(self) -> None:
