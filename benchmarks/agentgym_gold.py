@@ -26,11 +26,10 @@ from atlas.records import Task
 
 def science_episode(world: Any, number: int, max_steps: int) -> list[str] | None:
     """What is seen and said in turn on the gold path; None if it is too long."""
-    name, variation = "", number
-    for name, num_variations in SCIENCE_TASKS.items():
-        if variation < num_variations:
-            break
-        variation -= num_variations
+    variation, names = number, list(SCIENCE_TASKS)
+    while variation >= SCIENCE_TASKS[names[0]]:
+        variation -= SCIENCE_TASKS[names.pop(0)]
+    name = names[0]
     world.load(name, variation, "", generateGoldPath=True)
     path = world.get_gold_action_sequence()
     if len(path) > max_steps:

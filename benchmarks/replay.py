@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from atlas.environments.base import ENVIRONMENT
 from atlas.environments.episode import Episode
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds
+from atlas.errors import AtlasError
 from atlas.kinds import Choice, config_class
 from atlas.records import Message, Source, Task
 from atlas.store.readers import read_trajectories
@@ -196,4 +198,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AtlasError as error:
+        sys.exit(f"error: {error}")

@@ -132,7 +132,8 @@ class AgentGymEnvironment:
         if server.reward != "score" or server.best != 1.0 or self._score == 0.0:
             self._score = turn.reward
         success = self._score > server.threshold
-        is_limit = turn.done and not success and self._num_turns == server.step_limit
+        is_late = server.step_limit is not None and self._num_turns >= server.step_limit
+        is_limit = turn.done and not success and is_late and turn.reward != server.loss
         truncated = is_limit or (not turn.done and self._num_turns >= self.max_steps)
         self._is_over = turn.done or truncated
         is_action = parsed.action is not None and (

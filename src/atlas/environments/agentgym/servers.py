@@ -41,9 +41,11 @@ class GymServer:
         items: the numbers of its tasks (`0-543`), where they are known.
         splits: the numbers of splits that the server itself defines.
         unplayable: the numbers of tasks whose reset fails.
-        step_limit: after so many steps the server ends an episode.
+        step_limit: an end without success after so many turns is the server's own limit,
+        loss: unless its reward is this one.
         invalid: matches an observation that says that the action was not possible.
         actions: what an action looks like; an observation does not say whether it was possible.
+        probe: a route that answers only while the world lives.
         max_worlds: a server with a fixed number of worlds hands out the same id twice.
     """
 
@@ -67,8 +69,10 @@ class GymServer:
     splits: Mapping[str, str] = field(default_factory=dict)
     unplayable: tuple[int, ...] = ()
     step_limit: int | None = None
+    loss: float | None = None
     invalid: re.Pattern[str] | None = None
     actions: re.Pattern[str] | None = None
+    probe: str = "/observation"
     can_close: bool = False
     max_worlds: int | None = None
 
@@ -82,7 +86,7 @@ _SQL_FAULT = re.compile(
 OUTAGE = re.compile(
     r"\w*(Connection\w*Error|ConnectionRefused|ConnectTimeout|ReadTimeout|ProxyError|SSLError)\b"
     r"|Max retries exceeded|Connection (refused|reset|aborted)|Broken pipe|Answer from Java|py4j"
-    r"|JavaError|No space left|Cannot allocate memory|Too many open files"
+    r"|JavaError|connect to the Java server|No space left|Cannot allocate memory|Too many open files"
 )
 # The server does not know the id: it was restarted.
 UNKNOWN_ID = re.compile(r"The id \S+ is not valid|has been deleted|Env \S+ not found")
@@ -173,10 +177,14 @@ SERVERS: dict[str, GymServer] = {
         best=100.0,
         threshold=99.0,
         items="0-4638",
-        # The look around at the reset is the first of 100 moves.
-        step_limit=99,
+        # A limit of 100 moves: a turn takes up to two, and some take none.
+        step_limit=50,
+        # Of a wrong focus.
+        loss=-100.0,
         # A question with numbers takes the next action as its answer, so the action was not done.
         invalid=re.compile(r"No known action matches|Unknown action|Ambiguous request"),
+        # The observation is kept outside of the simulator, which may be dead.
+        probe="/goals",
         can_close=True,
     ),
     "alfworld": GymServer(
@@ -218,7 +226,7 @@ SERVERS: dict[str, GymServer] = {
             "paper_train": "13-22",
             "paper_test": "0-24",
         },
-        step_limit=50,
+        step_limit=51,
         actions=re.compile(r"move (up|down|left|right)"),
     ),
     "wordle": GymServer(

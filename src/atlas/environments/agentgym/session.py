@@ -184,7 +184,8 @@ class GymSession:
         """
         if UNKNOWN_ID.search(fault) or OUTAGE.search(fault):
             raise EpisodeError(self._lost(fault))
-        reply = self._client.get(f"{self._server.path}/observation", {self._server.key: self._id})
+        query = {self._server.key: self._id}
+        reply = self._client.get(f"{self._server.path}{self._server.probe}", query)
         if (deeper := _fault_of(reply)) is not None:
             raise EpisodeError(self._lost(f"{fault}; afterwards {deeper}"))
         return GymTurn(f"{FAILED_ACTION}: {fault}", is_refused=True)
