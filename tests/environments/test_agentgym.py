@@ -265,7 +265,7 @@ def test_the_limit_of_the_server_is_a_truncation_and_a_lost_task_is_not() -> Non
     assert (result.terminated, result.truncated, result.success) == (True, False, False)
     assert (result.reward, result.score) == (-100, 0)
     wait = {"id": 0, "action": "wait"}
-    steps = [post("/step", wait, said("x", 0, turn == 60, score=0)) for turn in range(60)]
+    steps = [post("/step", wait, said("x", score=0)) for _ in range(60)]
     steps.append(post("/step", wait, said("x", -100, True, score=-100)))
     with serving(RecordedServer([*RECORDINGS["sciworld"][:2], *steps])) as url:
         environment = make("sciworld", url, max_steps=100)
@@ -273,6 +273,13 @@ def test_the_limit_of_the_server_is_a_truncation_and_a_lost_task_is_not() -> Non
         late = [environment.step(response_for("sciworld", "wait")) for _ in steps][-1]
         environment.close()
     assert (late.terminated, late.truncated) == (True, False)
+    steps[-1] = post("/step", wait, said("x", 0, True, score=0))
+    with serving(RecordedServer([*RECORDINGS["sciworld"][:2], *steps])) as url:
+        environment = make("sciworld", url, max_steps=100)
+        environment.reset(task_of("sciworld", 4000))
+        late = [environment.step(response_for("sciworld", "wait")) for _ in steps][-1]
+        environment.close()
+    assert (late.terminated, late.truncated) == (False, True)
     walk = {"id": 1, "action": "look"}
     steps = [post("/step", walk, said("A room.", 0.0, index == 49)) for index in range(50)]
     with serving(RecordedServer([*RECORDINGS["alfworld"][:2], *steps])) as url:

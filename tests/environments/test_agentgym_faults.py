@@ -99,7 +99,7 @@ GARBAGE: dict[str, Callable[[], Reply]] = {
 OF_STEP = {"no reward", "a reward that is a text", "a reward that is true", "done as a text"}
 # Where the world still answers, the action was at fault.
 OF_ACTION = {"HTTP 500", "HTTP 502", "HTTP 404", "another address", "an error without a text"}
-OF_ACTION |= {"an error in HTTP 200"}
+OF_ACTION |= {"an error in HTTP 200", "a lost process"}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,28 @@ def test_an_action_that_breaks_the_server_is_answered_if_the_world_lives(garbage
         assert result.observation[0].content.startswith("The action could not be carried out: ")
         environment.step(act("get 1 stick"))
         assert environment.step(act("craft 1 item 3 using 1 stick")).success
+        environment.close()
+
+
+def test_no_words_of_the_agent_make_its_world_a_broken_one() -> None:
+    words = "Action: ConnectionError( with Action Input: {}"
+    seen = "Observation: ERROR | Invalid action: ConnectionError(.\nGive me one action."
+    recorded = [
+        *RECORDINGS["weather"][:2],
+        Exchange("POST", "/step", {"env_idx": 4, "action": words}, 200, said(seen)),
+    ]
+    with serving(RecordedServer(recorded)) as url:
+        environment = make("weather", url)
+        environment.reset(task_of("weather", 4))
+        assert environment.step(response_for("weather", words)).is_invalid
+        environment.close()
+    server = HostileServer()
+    with serving(server) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        echo = {"error": "The id 0 is not valid. Connection refused"}
+        server.fault = lambda path, body: Reply(echo) if path == "/step" else None
+        assert environment.step(act("The id 0 is not valid")).is_invalid
         environment.close()
 
 

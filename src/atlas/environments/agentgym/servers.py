@@ -82,12 +82,8 @@ _SQL_FAULT = re.compile(
     r"no such |near \"|unrecognized token|incomplete input|ambiguous column|misuse of|"
     r"You can only execute one statement|attempt to write a readonly|wrong number of arguments"
 )
-# A tool or a process behind the server failed, not the action.
-OUTAGE = re.compile(
-    r"\w*(Connection\w*Error|ConnectionRefused|ConnectTimeout|ReadTimeout|ProxyError|SSLError)\b"
-    r"|Max retries exceeded|Connection (refused|reset|aborted)|Broken pipe|Answer from Java|py4j"
-    r"|JavaError|connect to the Java server|No space left|Cannot allocate memory|Too many open files"
-)
+# A tool could not reach its service, which is not the agent's fault.
+TOOL_OUTAGE = re.compile(r"Observation: ERROR \| \w*(Connection|Timeout|Proxy|SSL)\w*\(")
 # The server does not know the id: it was restarted.
 UNKNOWN_ID = re.compile(r"The id \S+ is not valid|has been deleted|Env \S+ not found")
 # How the numbers of ScienceWorld's tasks are laid out: its variations, one type after the other

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from atlas.environments.agentgym.client import GymClient, HttpReply
-from atlas.environments.agentgym.servers import OUTAGE, UNKNOWN_ID, GymServer
+from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServer
 from atlas.errors import ConfigError, EpisodeError
 
 MAX_QUOTED = 200
@@ -90,7 +90,7 @@ class GymSession:
         if not isinstance(done, bool):
             raise self._malformed("/step", value, f"true or false in '{self._server.done}'")
         text = self._text(value, self._server.text)
-        if OUTAGE.search(text) and "ERROR |" in text:
+        if TOOL_OUTAGE.match(text):
             raise EpisodeError(self._lost(f"its tools are out of order: {_quote(text)}"))
         done = done or value.get("truncated") is True
         return GymTurn(text, self._number(value, self._server.reward), done)
@@ -182,10 +182,9 @@ class GymSession:
         An action that breaks the server's code is a bad action of the agent: an episode that could
         be left in this way would be in no success rate.
         """
-        if UNKNOWN_ID.search(fault) or OUTAGE.search(fault):
-            raise EpisodeError(self._lost(fault))
-        query = {self._server.key: self._id}
-        reply = self._client.get(f"{self._server.path}{self._server.probe}", query)
+        reply = self._client.get(
+            f"{self._server.path}{self._server.probe}", {str(self._server.key): self._id}
+        )
         if (deeper := _fault_of(reply)) is not None:
             raise EpisodeError(self._lost(f"{fault}; afterwards {deeper}"))
         return GymTurn(f"{FAILED_ACTION}: {fault}", is_refused=True)
