@@ -1,10 +1,10 @@
 """Writes solved episodes of ScienceWorld and Wordle, as AgentTraj has them for other worlds.
 
-    python -m benchmarks.agentgym_gold --server sciworld --items 3491,4283 --out gold.json
-    python -m benchmarks.agentgym_gold --server wordle --url http://127.0.0.1:36001 \
+    python benchmarks/agentgym_gold.py --server sciworld --items 3491,4283 --out gold.json
+    python benchmarks/agentgym_gold.py --server wordle --url http://127.0.0.1:36001 \
         --items 0-63 --out gold.json
 
-`benchmarks.replay` plays them at a server. ScienceWorld's come from the package's gold paths, with
+`replay_many.py` plays them at a server. ScienceWorld's come from the package's gold paths, with
 what the package itself says after each action; paths longer than --max-steps are left out. Wordle's
 are played at the server by a player that keeps the words that fit all answers.
 """
@@ -107,7 +107,11 @@ def main() -> None:
                 {"from": "human", "loss": None, "value": "-"},
                 {"from": "gpt", "loss": False, "value": "OK."},
                 *(
-                    {"from": ("human", "gpt")[index % 2], "loss": index % 2 or None, "value": text}
+                    {
+                        "from": ("human", "gpt")[index % 2],
+                        "loss": True if index % 2 else None,
+                        "value": text,
+                    }
                     for index, text in enumerate(turns)
                 ),
             ],

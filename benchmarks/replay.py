@@ -1,11 +1,25 @@
-"""Replays recorded episodes in an environment: how much of what it says is what was recorded.
+"""Replays recorded trajectories through an environment: what is the same, what is not, and why.
 
-    python -m benchmarks.replay --env agentgym --trajectories textcraft_train.json \
-        server=textcraft url=http://127.0.0.1:36001 wording=agenttraj client_version=2024-06
+    python -m benchmarks.replay AGENTTRAJ/babyai_train.json babyai-agentgym
+    python -m benchmarks.replay runs/imported textcraft --out replay.json agenttraj=runs/imported
 
-Takes any environment that knows the ids of the recorded tasks. The recording is a file of AgentTraj
-or a run folder of `atlas import`. Settings of the environment follow as key=value. `max_steps` is
-200 unless it is given: a recorded episode may be longer than the limit of an evaluation.
+The trajectories are a file that `atlas import` reads, or a run folder of imported, collected or
+evaluated trajectories. The environment is any row of ENVIRONMENTS or `package.module:Class`, with
+its settings as `key=value`; it starts each task from the recorded one (its id, and the goal that
+the first observation names). Then every recorded response is given to it until it ends the
+episode.
+
+Texts are compared without leading and trailing blanks. A difference is counted by its kind:
+
+    prefix       one text begins with words that the other one lacks ("Instruction:")
+    suffix       one text ends with more (a list of available actions)
+    order        the same lines in another order
+    lines        some lines are the same (another choice of recipes that are not needed)
+    text         anything else
+    not played   the environment could not start or go on; the reason is listed
+
+`max_steps` is set to 1,000 where the environment has such a setting, so that no limit of ours cuts
+an episode that was recorded with another one.
 """
 
 from __future__ import annotations
@@ -13,192 +27,194 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-import time
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import chdir
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
+from rich.console import Console
 
-from atlas.config import Config, load_config
-from atlas.environments.base import ENVIRONMENT
-from atlas.environments.episode import Episode
-from atlas.environments.play import Opening, play_episodes
-from atlas.environments.worlds import Limits, Worlds
+from atlas.environments.base import ENVIRONMENT, Environment
+from atlas.environments.checked import begin_task, take_step
 from atlas.errors import AtlasError
 from atlas.kinds import Choice, config_class
-from atlas.records import Message, Source, Task
+from atlas.recipe_file import parse_yaml
+from atlas.records import Message, Task, Trajectory
 from atlas.store.readers import read_trajectories
+from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 
-GOAL = re.compile(r"Goal: (craft .+?)\.?\s*$")
-MAX_SHOWN = 160
-
-
-class _Settings(Config):
-    environment: Annotated[Choice, ENVIRONMENT] = Field(
-        default=Choice("babyai"), description="the environment"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A recorded episode: what was seen before each response."""
-
-    task: Task
-    seen: tuple[str, ...]
-    responses: tuple[Message, ...]
-
-
-def read_recordings(path: Path, environment: str) -> Iterator[Recording]:
-    """The recorded episodes of a file of AgentTraj, or of a run folder."""
-    if path.is_dir():
-        for trajectory in read_trajectories(path):
-            observations = tuple(
-                "\n".join(message.content for message in step.observation)
-                for step in trajectory.steps
-            )
-            responses = tuple(step.response for step in trajectory.steps)
-            yield _recording(trajectory.task.id, environment, observations, responses)
-        return
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        # The instruction and its confirmation come first.
-        turns = [turn["value"] for turn in row["conversations"][2:]]
-        said = tuple(Message(role="assistant", content=text) for text in turns[1::2])
-        yield _recording(row["item_id"], environment, tuple(turns[::2]), said)
-
-
-def _recording(
-    item: str, environment: str, seen: tuple[str, ...], responses: tuple[Message, ...]
-) -> Recording:
-    found = GOAL.search(seen[0])
-    task = Task(id=item, environment=environment, goal=found[1] if found else None)
-    return Recording(task, seen, responses)
+# Differences that are printed; the JSON has all of them.
+MAX_SHOWN = 5
+# The end of a text that is printed.
+MAX_CHARACTERS = 240
+GOAL = re.compile(r"^(?:your )?goal: (?:craft )?(?P<goal>.+?)\.?$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(slots=True)
-class Tally:
-    """What the replayed episodes have in common with the recorded ones."""
+class Replay:
+    """What came out of a set of trajectories."""
 
-    episodes: int = 0
-    first: int = 0
-    first_words: int = 0
-    later: int = 0
-    later_equal: int = 0
-    later_words: int = 0
-    whole: int = 0
-    solved: int = 0
+    num_trajectories: int = 0
+    firsts: Counter[str] = field(default_factory=Counter)
+    laters: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
     score: float = 0.0
+    differences: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, recording: Recording, episode: Episode) -> tuple[str, str] | None:
-        """Count one episode; the first pair of texts that differ, recorded and seen."""
-        seen = [_text(step.observation) for step in episode.steps]
-        if len(seen) < len(recording.seen) and episode.observation:
-            seen.append(_text(episode.observation))
-        pairs = list(zip(recording.seen, seen, strict=False))
-        equal = [a == b for a, b in pairs]
-        self.episodes += 1
-        self.first += bool(equal and equal[0])
-        self.first_words += bool(pairs and _same_words(*pairs[0]))
-        self.later += len(equal[1:])
-        self.later_equal += sum(equal[1:])
-        self.later_words += sum(_same_words(*pair) for pair in pairs[1:])
-        self.whole += all(equal) and len(equal) == len(recording.seen)
-        outcome = episode.outcome
-        self.solved += outcome is not None and outcome.status == "success"
-        self.score += (outcome.score or 0.0) if outcome is not None else 0.0
-        return next(
-            (pair for pair, is_equal in zip(pairs, equal, strict=True) if not is_equal), None
-        )
+    def compare(self, where: str, index: int, recorded: str, shown: str) -> None:
+        """Count an observation; the kind "same" means that it is identical."""
+        kind = kind_of_difference(recorded, shown)
+        (self.firsts if index == 0 else self.laters)[kind] += 1
+        if kind != "same":
+            row = {"trajectory": where, "step": index, "kind": kind}
+            self.differences.append(row | {"recorded": recorded, "shown": shown})
 
-    def lines(self) -> Iterator[str]:
-        """The tally as lines of text."""
-        if not self.episodes:
+    def fail(self, where: str, index: int, error: Exception, num_left: int) -> None:
+        """Count the observations that were not shown."""
+        if index == 0:
+            self.firsts["not played"] += 1
+        self.laters["not played"] += num_left
+        self.ends["not played"] += 1
+        reason = f"{type(error).__name__}: {error}"
+        row = {"trajectory": where, "step": index, "kind": "not played"}
+        self.differences.append(row | {"recorded": "", "shown": reason})
+
+
+def kind_of_difference(recorded: str, shown: str) -> str:
+    """The kind of a difference between two texts; "same" without one."""
+    one, other = recorded.strip(), shown.strip()
+    if one == other:
+        return "same"
+    if one.endswith(other) or other.endswith(one):
+        return "prefix"
+    if one.startswith(other) or other.startswith(one):
+        return "suffix"
+    lines, others = one.splitlines(), other.splitlines()
+    if sorted(lines) == sorted(others):
+        return "order"
+    return "lines" if set(lines) & set(others) - {""} else "text"
+
+
+def replay(environment: Environment, trajectories: Sequence[Trajectory]) -> Replay:
+    """Play the recorded responses of each trajectory."""
+    found = Replay()
+    for trajectory in trajectories:
+        found.num_trajectories += 1
+        replay_one(environment, trajectory, found)
+    return found
+
+
+def replay_one(environment: Environment, trajectory: Trajectory, found: Replay) -> None:
+    """Play one trajectory until the environment ends it, or its responses are used up."""
+    steps = trajectory.steps
+    texts = [text_of(step.observation) for step in steps] + [text_of(trajectory.final_observation)]
+    index = 0
+    try:
+        shown = text_of(begin_task(environment, task_of(trajectory.task, texts[0])))
+        found.compare(trajectory.id, 0, texts[0], shown)
+        for index, step in enumerate(steps, start=1):
+            result = take_step(environment, step.response)
+            is_over = result.terminated or result.truncated
+            # What was shown after the last response is often not recorded.
+            if texts[index]:
+                found.compare(trajectory.id, index, texts[index], text_of(result.observation))
+            if is_over:
+                break
+    except Exception as error:
+        if isinstance(error, AtlasError) or index:
+            found.fail(trajectory.id, index, error, sum(map(bool, texts[max(index, 1) :])))
             return
-        yield f"first observations identical: {_share(self.first, self.episodes)}"
-        yield f"first observations with the same words: {_share(self.first_words, self.episodes)}"
-        yield f"later observations identical: {_share(self.later_equal, self.later)}"
-        yield f"later observations with the same words: {_share(self.later_words, self.later)}"
-        yield f"episodes identical throughout: {_share(self.whole, self.episodes)}"
-        yield f"goals reached: {_share(self.solved, self.episodes)}"
-        yield f"mean score: {self.score / self.episodes:.3f}"
+        raise
+    early = sum(map(bool, texts[index + 1 :]))
+    if early:
+        found.laters["not played"] += early
+        reason = f"the environment ended the episode {early} observations earlier"
+        row = {"trajectory": trajectory.id, "step": index, "kind": "not played"}
+        found.differences.append(row | {"recorded": "", "shown": reason})
+    solved = "solved" if result.success else "not solved"
+    found.ends[f"{solved}, {'ended' if result.terminated else 'not ended'}"] += 1
+    found.score += result.score
 
 
-def _same_words(recorded: str, seen: str) -> bool:
-    return sorted(recorded.split()) == sorted(seen.split())
-
-
-def _share(count: int, total: int) -> str:
-    return f"{count:,} of {total:,}" + (f" ({count / total:.1%})" if total else "")
-
-
-def _text(messages: Sequence[Message]) -> str:
+def text_of(messages: Sequence[Message]) -> str:
     return "\n".join(message.content for message in messages)
 
 
-def replay(choice: Choice, recordings: Sequence[Recording], num_worlds: int, shown: int) -> None:
-    """Replay all recordings, many at a time, and print what came of it."""
-    by_name = {str(index): recording for index, recording in enumerate(recordings)}
-    openings = (
-        Opening(name, one.task, Source(name="replay"), responses=one.responses)
-        for name, one in by_name.items()
-    )
-    tally, errors, differences = Tally(), Counter[str](), list[str]()
-    num_steps, started = 0, time.monotonic()
-    with Worlds.of(choice, num_worlds, Limits(step_seconds=600)) as worlds:
-        for name, episode in play_episodes(openings, worlds, None):
-            num_steps += len(episode.steps)
-            if episode.outcome is not None and episode.outcome.status == "error":
-                errors[episode.outcome.reason or ""] += 1
-                continue
-            if (pair := tally.add(by_name[name], episode)) is not None:
-                differences.append(_difference(by_name[name].task.id, *pair))
-    seconds = time.monotonic() - started
-    print(
-        f"{len(recordings):,} episodes, {num_steps:,} steps in {seconds:.1f} s, {num_worlds} worlds"
-    )
-    for line in tally.lines():
-        print(line)
-    print(f"errors: {errors.total():,}")
-    for reason, count in errors.most_common(5):
-        print(f"  {count}: {reason}")
-    for line in differences[:shown]:
-        print(line)
+def task_of(task: Task, first: str) -> Task:
+    """The recorded task, with the goal that its first observation names."""
+    found = GOAL.search(first)
+    return task if task.goal or found is None else task.model_copy(update={"goal": found["goal"]})
 
 
-def _difference(item: str, recorded: str, seen: str) -> str:
-    """Two texts from a little before the place where they part."""
-    parting = next(
-        (i for i, (a, b) in enumerate(zip(recorded, seen, strict=False)) if a != b),
-        min(len(recorded), len(seen)),
-    )
-    start = max(0, parting - 40)
-    end = start + MAX_SHOWN
-    return f"  {item}\n    recorded {recorded[start:end]!r}\n    seen     {seen[start:end]!r}"
+def read(path: Path) -> Iterator[Trajectory]:
+    """The trajectories of a run folder, or of a file after an import."""
+    if path.is_dir():
+        yield from read_trajectories(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        import_trajectories(ImportConfig(paths=(str(path),)), run)
+        yield from read_trajectories(run)
+
+
+def make_environment(name: str, overrides: Sequence[str]) -> Environment:
+    """The environment with its settings; without a limit of its own."""
+    fields = config_class(ENVIRONMENT.find(name)).model_fields
+    settings: dict[str, Any] = {"max_steps": 1_000} if "max_steps" in fields else {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        settings[key] = parse_yaml(value)
+    made: Environment = ENVIRONMENT.make(Choice(name, settings))
+    return made
+
+
+def summary_of(found: Replay) -> dict[str, Any]:
+    return {
+        "trajectories": found.num_trajectories,
+        "first_observations": dict(found.firsts.most_common()),
+        "later_observations": dict(found.laters.most_common()),
+        "ends": dict(found.ends.most_common()),
+        "mean_score": round(found.score / max(found.num_trajectories, 1), 4),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--env", required=True, help="an environment, or package.module:Class")
-    parser.add_argument("--trajectories", required=True, type=Path)
-    parser.add_argument("--worlds", type=int, default=16, help="worlds that are open at a time")
-    parser.add_argument("--limit", type=int, help="replay only the first so many")
-    parser.add_argument("--show", type=int, default=3, help="differences that are printed")
-    parser.add_argument("settings", nargs="*", help="key=value")
-    given = parser.parse_args()
-    settings: list[str] = given.settings
-    if "max_steps" in config_class(ENVIRONMENT.find(given.env)).model_fields:
-        settings = ["max_steps=200", *settings]
-    config: Any = load_config(_Settings, None, settings, {"environment": given.env})
-    recordings = read_recordings(given.trajectories, given.env)
-    replay(config.environment, list(islice(recordings, given.limit)), given.worlds, given.show)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("trajectories", type=Path, help="a file for atlas import, or a run folder")
+    parser.add_argument("environment", help="a row of ENVIRONMENTS, or package.module:Class")
+    parser.add_argument("settings", nargs="*", help="key=value settings of the environment")
+    parser.add_argument("--limit", type=int, default=None, help="only the first trajectories")
+    parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
+    given = parser.parse_intermixed_args()
+    console = Console(width=160)
+    try:
+        trajectories = list(read(given.trajectories))[: given.limit]
+        # A world may go to another directory.
+        with chdir("."):
+            environment = make_environment(given.environment, given.settings)
+            try:
+                found = replay(environment, trajectories)
+            finally:
+                environment.close()
+    except AtlasError as error:
+        raise SystemExit(str(error)) from None
+    summary = {"environment": given.environment, "settings": given.settings} | summary_of(found)
+    for row in found.differences[:MAX_SHOWN]:
+        short = {key: str(value)[-MAX_CHARACTERS:] for key, value in row.items()}
+        console.print(json.dumps(short, ensure_ascii=False), markup=False)
+    if len(found.differences) > MAX_SHOWN:
+        console.print(f"… and {len(found.differences) - MAX_SHOWN:,} more differences")
+    console.print_json(json.dumps(summary))
+    if given.out is not None:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        record = {"benchmark": "replay", **summary, "differences": found.differences}
+        given.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except AtlasError as error:
-        sys.exit(f"error: {error}")
+    main()

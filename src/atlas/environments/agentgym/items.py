@@ -28,7 +28,7 @@ from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
 
 _RANGES = re.compile(r"\s*\d{1,9}(?:\s*-\s*\d{1,9})?(?:\s*,\s*\d{1,9}(?:\s*-\s*\d{1,9})?)*\s*")
-_GOAL = re.compile(r"Goal: (craft .+?)\.?\s*$")
+_GOAL = re.compile(r"Goal: craft (.+?)\.?\s*$")
 MAX_ITEMS = 1_000_000
 
 
@@ -43,10 +43,10 @@ class GymItem:
 
 
 def goal_in(text: str) -> str | None:
-    r"""The goal in the first text of a TextCraft task.
+    r"""The item to craft in the first text of a TextCraft task.
 
     >>> goal_in("Crafting commands:\ncraft 3 bone meal using 1 bone\n\nGoal: craft bone meal.")
-    'craft bone meal'
+    'bone meal'
     """
     match = _GOAL.search(text)
     return match[1] if match else None
