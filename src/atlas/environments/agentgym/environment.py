@@ -86,9 +86,10 @@ class AgentGymEnvironment:
         train, test = self._items.known("paper_train"), self._items.known("paper_test")
         if repeated := self._items.num_repeated.get(split, 0):
             found.append(f"{repeated} of its rows name a task again; each task is played once")
-        if split == "paper_test" and train is None:
-            found.append("whether its tasks are also in AgentTraj is not known: give agenttraj")
-        elif split == "paper_test" and (shared := numbers_of(train) & numbers_of(test)):
+        if split == "paper_test" and train is None and server.num_leaked != 0:
+            are = f"{server.num_leaked} are" if server.num_leaked else "some may be"
+            found.append(f"of AgentEval's tasks {are} in AgentTraj: agenttraj=… finds them")
+        if split == "paper_test" and (shared := numbers_of(train) & numbers_of(test)):
             did = "were left out" if config.drop_leaked else "drop_leaked=true leaves them out"
             found.append(f"{len(shared)} of its {len(test or ())} tasks are in paper_train; {did}")
         if split == "held_in_test" and train is None and "held_in_test" not in server.splits:

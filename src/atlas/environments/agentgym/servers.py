@@ -40,6 +40,7 @@ class GymServer:
         threshold: a task is solved by a reward above it.
         items: the numbers of its tasks (`0-543`), where they are known.
         splits: the numbers of splits that the server itself defines.
+        num_leaked: how many of AgentEval's tasks are in AgentTraj, by their lists of ids.
         unplayable: the numbers of tasks whose reset fails.
         step_limit: an end without success after so many turns is the server's own limit,
         loss: unless its reward is this one.
@@ -67,6 +68,7 @@ class GymServer:
     threshold: float = 0.99
     items: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
+    num_leaked: int | None = 0
     unplayable: tuple[int, ...] = ()
     step_limit: int | None = None
     loss: float | None = None
@@ -173,6 +175,7 @@ SERVERS: dict[str, GymServer] = {
         best=100.0,
         threshold=99.0,
         items="0-4638",
+        num_leaked=61,
         # A limit of 100 moves: a turn takes up to two, and some take none.
         step_limit=50,
         # Of a wrong focus.
@@ -235,6 +238,7 @@ SERVERS: dict[str, GymServer] = {
         first_turn="words",
         path="/wordle",
         items="0-979",
+        num_leaked=21,
         splits={"paper_test": "0-24"},
         invalid=re.compile(r"invalid word"),
     ),
@@ -289,6 +293,7 @@ SERVERS: dict[str, GymServer] = {
         max_steps=30,
         create_body={"id": 0},
         items="0-221328",
+        num_leaked=None,
         splits={"train": "51713-221328", "held_in_test": "0-51712"},
         invalid=re.compile(r"Your previous action is invalid"),
         can_close=True,
