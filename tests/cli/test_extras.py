@@ -118,7 +118,8 @@ def tuning() -> Iterator[tuple[str, str | None]]:
             yield f"train {SELECTED} --model {model} {OUT} {flag}", "train"
     yield f"train --trajectories IN/none --selection IN/none {OUT} --dry-run", "train"
     for env in ENVIRONMENTS:
-        extra = next(iter(config_class(ENVIRONMENT.find(env))().needed_extras()), None)
+        config = config_class(ENVIRONMENT.find(env)).model_construct()
+        extra = next(iter(config.needed_extras()), None)
         for player in PLAYERS if extra else ():
             yield f"collect --env {env} {OUT}", extra
             yield f"evaluate --env {env} --player {player} --model m {OUT}", extra

@@ -16,6 +16,7 @@ from atlas.kinds import Kind
 from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
+    "agentgym": "atlas.environments.agentgym.environment:AgentGymEnvironment",
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
     "babyai-agentgym": "atlas.environments.paper.babyai.environment:BabyAIAgentGymEnvironment",
     "textcraft": "atlas.environments.paper.textcraft.environment:TextCraftEnvironment",

@@ -1,0 +1,497 @@
+"""AgentGym's servers die, hang, restart and talk nonsense: it costs the episode, never the run."""
+
+from __future__ import annotations
+
+import copy
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from atlas.environments.agentgym import client as client_module
+from atlas.environments.agentgym.environment import AgentGymEnvironment
+from atlas.environments.agentgym.servers import SERVERS
+from atlas.environments.episode import Episode
+from atlas.environments.play import Opening, play_episodes
+from atlas.environments.worlds import Limits, Worlds
+from atlas.errors import ConfigError, EpisodeError
+from atlas.kinds import Choice
+from atlas.records import Message, Source, Task
+from tests.environments.agentgym_recordings import RECORDINGS, said
+from tests.environments.agentgym_servers import (
+    CraftServer,
+    Exchange,
+    Hangup,
+    RecordedServer,
+    Reply,
+    serving,
+)
+from tests.environments.players import RoundPlayer
+from tests.environments.test_agentgym import make, response_for, task_of
+
+pytest.importorskip("urllib3", reason="needs the extra agentgym")
+
+
+def act(action: str) -> Message:
+    return response_for("textcraft", action)
+
+
+class HostileServer(CraftServer):
+    """Crafts, until `fault` says what to answer to a request instead."""
+
+    def __init__(self, fault: Callable[[str, Any], Reply | None] = lambda path, body: None) -> None:
+        super().__init__()
+        self.fault = fault
+        self.requests = Counter[str]()
+
+    def __call__(self, method: str, path: str, body: Any) -> Reply:
+        route = path.partition("?")[0]
+        self.requests[route] += 1
+        faulty = self.fault(route, body)
+        return super().__call__(method, path, body) if faulty is None else faulty
+
+
+def hang_up() -> Reply:
+    raise Hangup
+
+
+def sleep_long() -> Reply:
+    time.sleep(1.5)
+    return Reply(said("late"))
+
+
+GARBAGE: dict[str, Callable[[], Reply]] = {
+    "the connection ends": hang_up,
+    "nothing for too long": sleep_long,
+    "no body": lambda: Reply(raw=b""),
+    "a page": lambda: Reply(raw=b"<html>Bad gateway</html>"),
+    "half of an object": lambda: Reply(raw=b'{"observation": "x", "rew'),
+    "bytes": lambda: Reply(raw=bytes(range(256))),
+    "half of a surrogate pair": lambda: Reply(raw=b'{"observation": "\\ud800"}'),
+    "deep nesting": lambda: Reply(raw=b"[" * 100_000),
+    "a number": lambda: Reply(7),
+    "nothing": lambda: Reply(None),
+    "a list": lambda: Reply(["x", None]),
+    "an empty object": lambda: Reply({}),
+    "no reward": lambda: Reply({"observation": "x", "done": False}),
+    "a reward that is a text": lambda: Reply(said("x", "1")),  # type: ignore[arg-type]
+    "a reward that is true": lambda: Reply(said("x", True)),
+    "a reward that is not a number": lambda: Reply(said("x", float("nan"))),
+    "an endless reward": lambda: Reply(raw=b'{"observation": "x", "reward": 1e999, "done": false}'),
+    "done as a text": lambda: Reply(said("x", 0, "false")),  # type: ignore[arg-type]
+    "an observation that is a list": lambda: Reply(said(["x"])),  # type: ignore[arg-type]
+    "an observation that is missing": lambda: Reply({"reward": 0, "done": False}),
+    "HTTP 500": lambda: Reply(raw=b"Internal Server Error", status=500),
+    "HTTP 502": lambda: Reply(raw=b"<html>", status=502),
+    "HTTP 404": lambda: Reply({"detail": "Not Found"}, 404),
+    "another address": lambda: Reply(None, 302),
+    "an error in HTTP 200": lambda: Reply({"error": "Out of memory"}),
+    "an error without a text": lambda: Reply({"error": ""}),
+    "a lost world": lambda: Reply({"error": "The id 0 is not valid."}),
+    "a lost process": lambda: Reply({"error": "Answer from Java side is empty"}),
+}
+# The reply to /reset needs none of these fields.
+OF_STEP = {"no reward", "a reward that is a text", "a reward that is true", "done as a text"}
+# Where the world still answers, the action was at fault.
+OF_ACTION = {"HTTP 500", "HTTP 502", "HTTP 404", "another address", "an error without a text"}
+OF_ACTION |= {"an error in HTTP 200", "a lost process"}
+
+
+@pytest.mark.parametrize(
+    ("route", "garbage"),
+    [
+        (route, garbage)
+        for route in ("/create", "/reset", "/step")
+        for garbage in GARBAGE
+        if not (route == "/reset" and garbage in OF_STEP)
+    ],
+)
+def test_a_broken_reply_is_an_error_of_the_episode(route: str, garbage: str) -> None:
+    server = HostileServer()
+    task = task_of("textcraft", 3)
+    with serving(server) as url:
+        environment = make("textcraft", url, timeout_seconds=0.3)
+        if route == "/step":
+            environment.reset(task)
+        server.fault = lambda path, body: (
+            GARBAGE[garbage]() if path in (route, "/observation") else None
+        )
+        with pytest.raises(EpisodeError) as raised:
+            environment.step(act("inventory")) if route == "/step" else environment.reset(task)
+        assert len(str(raised.value)) < 500
+        assert url in str(raised.value)
+        # A later episode is not affected.
+        server.fault = lambda path, body: None
+        environment.reset(task)
+        assert not environment.step(act("get 1 stick")).is_invalid
+        environment.close()
+
+
+@pytest.mark.parametrize("garbage", sorted(OF_ACTION))
+def test_an_action_that_breaks_the_server_is_answered_if_the_world_lives(garbage: str) -> None:
+    server = HostileServer()
+    with serving(server) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        server.fault = lambda path, body: GARBAGE[garbage]() if path == "/step" else None
+        result = environment.step(act("get"))
+        server.fault = lambda path, body: None
+        assert result.is_invalid
+        assert not any((result.terminated, result.truncated, result.success))
+        assert result.observation[0].content.startswith("The action could not be carried out: ")
+        environment.step(act("get 1 stick"))
+        assert environment.step(act("craft 1 item 3 using 1 stick")).success
+        environment.close()
+
+
+def test_no_words_of_the_agent_make_its_world_a_broken_one() -> None:
+    words = "Action: ConnectionError( with Action Input: {}"
+    seen = "Observation: ERROR | Invalid action: ConnectionError(.\nGive me one action."
+    recorded = [
+        *RECORDINGS["weather"][:2],
+        Exchange("POST", "/step", {"env_idx": 4, "action": words}, 200, said(seen)),
+    ]
+    with serving(RecordedServer(recorded)) as url:
+        environment = make("weather", url)
+        environment.reset(task_of("weather", 4))
+        assert environment.step(response_for("weather", words)).is_invalid
+        environment.close()
+    server = HostileServer()
+    with serving(server) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        echo = {"error": "The id 0 is not valid. Connection refused"}
+        server.fault = lambda path, body: Reply(echo) if path == "/step" else None
+        assert environment.step(act("The id 0 is not valid")).is_invalid
+        environment.close()
+
+
+def test_a_huge_reply_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_REPLY_BYTES", 100_000)
+    server = HostileServer()
+    with serving(server) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        server.fault = lambda path, body: Reply(said("x" * 5_000_000)) if path == "/step" else None
+        with pytest.raises(EpisodeError, match="longer than 100,000 bytes"):
+            environment.step(act("inventory"))
+        environment.close()
+
+
+def test_a_reply_that_trickles_is_given_up() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection, listener:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(100):
+                time.sleep(0.05)
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    environment = make("textcraft", address, timeout_seconds=0.4)
+    started = time.monotonic()
+    with pytest.raises(EpisodeError, match=r"took more than 0\.4 s"):
+        environment.reset(task_of("textcraft", 3))
+    assert time.monotonic() - started < 2
+    environment.close()
+    thread.join()
+
+
+def places(value: Any) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values in a reply, the reply itself first."""
+    yield ()
+    entries = value.items() if isinstance(value, dict) else ()
+    entries = enumerate(value) if isinstance(value, list) else entries
+    for key, inner in entries:
+        yield from ((key, *rest) for rest in places(inner))
+
+
+def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
+    if not place:
+        return by
+    changed = copy.copy(value)
+    changed[place[0]] = replaced(value[place[0]], place[1:], by)
+    return changed
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_no_value_in_a_reply_raises_anything_but_an_error_of_the_episode(server: str) -> None:
+    row, recorded = SERVERS[server], RECORDINGS[server]
+    number = next(one.body[row.item] for one in recorded if one.path == f"{row.path}/reset")
+    changed: list[Exchange] = []
+    current: list[RecordedServer] = []
+    for index, exchange in enumerate(recorded):
+        for place in places(exchange.reply):
+            for by in (None, [], {}, "x", -3, True, 1.5e300, ["x"], {"error": "x"}):
+                reply = replaced(exchange.reply, place, by)
+                one = Exchange(exchange.method, exchange.path, exchange.body, 200, reply)
+                changed.append(one)
+                current.append(RecordedServer([*recorded[:index], one, *recorded[index + 1 :]]))
+    state = {"index": 0}
+    with serving(lambda method, path, body: current[state["index"]](method, path, body)) as url:
+        for index in range(len(changed)):
+            state["index"] = index
+            environment = make(server, url)
+            try:
+                environment.reset(task_of(server, number))
+                for exchange in recorded:
+                    if exchange.path == f"{row.path}/step":
+                        result = environment.step(response_for(server, exchange.body["action"]))
+                        assert 0 <= result.score <= 1
+                        if result.terminated or result.truncated:
+                            break
+            except EpisodeError:
+                pass
+            finally:
+                environment.close()
+
+
+def test_an_id_that_a_restarted_server_does_not_know_is_created_again() -> None:
+    server = HostileServer()
+    with serving(server) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        environment.step(act("get 1 stick"))
+        environment.reset(task_of("textcraft", 4))
+        assert server.requests["/create"] == 1, "an id is used again"
+        server.restart()
+        with pytest.raises(EpisodeError, match="The id 0 is not valid"):
+            environment.step(act("inventory"))
+        environment.reset(task_of("textcraft", 5))
+        assert server.requests["/create"] == 2
+        environment.close()
+
+
+def test_two_worlds_never_share_an_id_after_a_restart() -> None:
+    server = HostileServer()
+    with serving(server) as url:
+        early, late = make("textcraft", url), make("textcraft", url)
+        early.reset(task_of("textcraft", 3))
+        server.restart()
+        # The server gives the id of `early` away.
+        late.reset(task_of("textcraft", 4))
+        with pytest.raises(EpisodeError, match="the server was restarted during the episode"):
+            early.step(act("get 1 stick"))
+        early.reset(task_of("textcraft", 3))
+        for environment, number in ((early, 3), (late, 4)):
+            environment.step(act("get 1 stick"))
+            assert environment.step(act(f"craft 1 item {number} using 1 stick")).success
+        early.close()
+        late.close()
+
+
+def test_a_server_with_few_worlds_says_how_many_may_be_open() -> None:
+    with serving(RecordedServer(RECORDINGS["sqlgym"])) as url:
+        first, second = make("sqlgym", url), make("sqlgym", url)
+        first.reset(task_of("sqlgym", 9428))
+        with pytest.raises(ConfigError, match="Set worlds=8 or less"):
+            second.reset(task_of("sqlgym", 9428))
+        first.close()
+        second.close()
+
+
+def test_a_server_that_is_busy_is_asked_again_and_a_step_is_never_sent_twice() -> None:
+    busy = iter([Reply(None, 503), Reply(raw=b"later", status=503)])
+    server = HostileServer(lambda path, body: next(busy, None) if path == "/step" else None)
+    with serving(server) as url:
+        environment = make("textcraft", url, restart_seconds=5)
+        environment.reset(task_of("textcraft", 3))
+        assert environment.step(act("get 1 stick")).observation[0].content == "Got 1 stick"
+        assert server.num_steps == 1
+        server.requests.clear()
+        server.fault = lambda path, body: hang_up() if path == "/step" else None
+        with pytest.raises(EpisodeError):
+            environment.step(act("get 1 stick"))
+        assert server.requests["/step"] == 1
+        environment.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_a_server_that_starts_late_is_waited_for() -> None:
+    port = free_port()
+    environment = make("textcraft", f"http://127.0.0.1:{port}", restart_seconds=10)
+    with ExitStack() as stack:
+        starter = threading.Timer(0.3, lambda: stack.enter_context(serving(CraftServer(), port)))
+        starter.start()
+        assert "item 3" in environment.reset(task_of("textcraft", 3))[0].content
+        starter.join()
+        environment.close()
+
+
+def test_an_address_without_a_server_or_with_another_one_is_a_mistake_of_the_settings() -> None:
+    environment = make("textcraft", f"http://127.0.0.1:{free_port()}", restart_seconds=30)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"does not answer.*docs/environments.md"):
+        environment.tasks("train", 1, 0)
+    assert time.monotonic() - started < 5
+    with serving(CraftServer()) as url:
+        environment = make("sciworld", url)
+        with pytest.raises(ConfigError, match=r"says 'This is environment TextCraft\.'"):
+            environment.tasks("train", 1, 0)
+
+
+# ---- many episodes at a time ----
+
+
+def choice_of(url: str, **settings: Any) -> Choice:
+    return Choice("agentgym", {"server": "textcraft", "url": url, "restart_seconds": 0, **settings})
+
+
+class CraftPlayer(RoundPlayer):
+    """Solves the crafts: two turns of preparation, then the item of the conversation's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def next_answers(self, timeout: float | None = None) -> dict[str, Any]:
+        self.times.append(time.monotonic())
+        self.says = {
+            name: ("inventory", "get 1 stick", f"craft 1 item {name} using 1 stick")[
+                len(self.heard[name]) - 1
+            ]
+            for name in self._asked
+        }
+        self.says = {name: act(action).content for name, action in self.says.items()}
+        return super().next_answers(timeout)
+
+    def close(self, name: str) -> None:
+        super().close(name)
+        # An episode that is played again begins a new conversation.
+        self.heard.pop(name, None)
+
+
+def play(
+    url: str, num_episodes: int, num_worlds: int, player: CraftPlayer, **settings: Any
+) -> dict[str, Episode]:
+    openings = [
+        Opening(str(number), task_of("textcraft", number), Source(name="x"))
+        for number in range(num_episodes)
+    ]
+    limits = Limits(step_seconds=settings.pop("step_seconds", 30))
+    with Worlds.of(choice_of(url, **settings), num_worlds, limits) as worlds:
+        return dict(play_episodes(openings, worlds, player))
+
+
+def test_a_round_of_64_worlds_waits_about_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = CraftServer()
+
+    def slow(method: str, path: str, body: Any) -> Reply:
+        time.sleep(0.05)
+        return server(method, path, body)
+
+    player = CraftPlayer()
+    with serving(slow) as url:
+        episodes = play(url, 64, 64, player)
+    assert all(episode.trajectory.outcome.status == "success" for episode in episodes.values())
+    assert [len(asked) for asked in player.rounds] == [64, 64, 64]
+    rounds = [after - before for before, after in zip(player.times, player.times[1:], strict=False)]
+    # One after the other, a round would take 3.2 s.
+    assert all(0.05 <= seconds < 0.8 for seconds in rounds), rounds
+
+
+def test_a_world_that_hangs_costs_only_its_own_episode() -> None:
+    hanging: set[int] = set()
+    lock = threading.Lock()
+    server = CraftServer()
+
+    def answer(method: str, path: str, body: Any) -> Reply:
+        if path == "/reset" and body["data_idx"] == 5:
+            with lock:
+                hanging.add(body["id"])
+        if path == "/step" and body["id"] in hanging:
+            time.sleep(1.5)
+        return server(method, path, body)
+
+    with serving(answer) as url:
+        started = time.monotonic()
+        episodes = play(url, 16, 8, CraftPlayer(), timeout_seconds=0.4)
+        seconds = time.monotonic() - started
+    broken = {name for name, episode in episodes.items() if episode.is_broken}
+    assert broken == {"5"}
+    outcome = episodes["5"].trajectory.outcome
+    assert outcome.status == "error"
+    assert outcome.score is None
+    assert "/step: ReadTimeoutError" in (outcome.reason or "")
+    assert seconds < 10
+
+
+def test_a_server_that_dies_once_costs_the_episodes_in_flight_one_attempt() -> None:
+    server = HostileServer()
+    deaths = threading.Event()
+
+    def die(path: str, body: Any) -> Reply | None:
+        if server.num_steps > 20 and path == "/step" and not deaths.is_set():
+            deaths.set()
+            server.restart()
+            raise Hangup
+        return None
+
+    server.fault = die
+    with serving(server) as url:
+        episodes = play(url, 32, 8, CraftPlayer(), restart_seconds=2)
+    assert deaths.is_set()
+    statuses = Counter(episode.trajectory.outcome.status for episode in episodes.values())
+    assert statuses == {"success": 32}
+
+
+def test_a_server_that_stays_dead_is_recorded_and_the_run_ends() -> None:
+    server = HostileServer()
+    server.fault = lambda path, body: hang_up() if server.num_steps > 12 else None
+    with serving(server) as url:
+        episodes = play(url, 12, 4, CraftPlayer())
+    statuses = Counter(episode.trajectory.outcome.status for episode in episodes.values())
+    assert statuses["success"] >= 1
+    assert statuses["success"] + statuses["error"] == 12
+    reasons = {episode.trajectory.outcome.reason for episode in episodes.values()} - {None}
+    assert all("agentgym: " in str(reason) for reason in reasons)
+
+
+def test_a_task_with_a_goal_is_found_at_a_server_that_numbers_its_goals_otherwise() -> None:
+    server = CraftServer(shift=100)
+    task = Task(id="textcraft_3", environment="agentgym_textcraft", goal="item 3")
+    with serving(server) as url:
+        environments = [make("textcraft", url) for _ in range(2)]
+        for environment in environments:
+            assert environment.reset(task)[0].content.endswith("Goal: craft item 3.")
+        # Without a goal, the number is what the server makes of it.
+        [message] = environments[0].reset(task_of("textcraft", 3))
+        assert message.content.endswith("Goal: craft item 103.")
+        # Another order after a restart is noticed.
+        server.shift = 7
+        assert environments[0].reset(task)[0].content.endswith("Goal: craft item 3.")
+        unknown = task.model_copy(update={"goal": "moon"})
+        with pytest.raises(EpisodeError, match="has no task 'moon'"):
+            environments[0].reset(unknown)
+        for environment in environments:
+            environment.close()
+
+
+def test_settings_are_checked() -> None:
+    for settings in (
+        {"server": "textcarft", "url": "http://127.0.0.1:1"},
+        {"server": "textcraft", "url": "127.0.0.1:1"},
+        {"server": "textcraft", "url": "ftp://x"},
+        {"server": "textcraft", "url": "http://me:secret@x"},
+        {"server": "textcraft", "url": "http://x?key=1"},
+    ):
+        with pytest.raises(ValueError):
+            AgentGymEnvironment.Config(**settings)
