@@ -17,6 +17,9 @@ from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
+    "textworld-express": (
+        "atlas.environments.textworld_express.environment:TextWorldExpressEnvironment"
+    ),
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
