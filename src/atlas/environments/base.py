@@ -17,6 +17,7 @@ from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
+    "scienceworld": "atlas.environments.scienceworld.environment:ScienceWorldEnvironment",
     "textworld-express": (
         "atlas.environments.textworld_express.environment:TextWorldExpressEnvironment"
     ),

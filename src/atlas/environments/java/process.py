@@ -39,12 +39,14 @@ class JavaProgram:
         extra: the extra of atlas that installs it.
         archive: the name of the archive in the folder of the package.
         entry: the class of a simulator, with its Java package.
+        options: more options of the Java program.
     """
 
     package: str
     extra: str
     archive: str
     entry: str
+    options: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise if the package or Java is missing.
@@ -91,9 +93,14 @@ class JavaProcess:
 
         self.program = program
         self.num_users = 0
+        # For programs whose simulators share static state: held during calls that belong together,
+        # and what is known of that state.
+        self.lock = threading.RLock()
+        self.statics: dict[str, Any] = {}
         self._gateway: Any = None
+        self._classes: dict[str, Any] = {}
         classpath = os.pathsep.join((find_jar_path(), str(program.folder / program.archive)))
-        options = ("-XX:+UseSerialGC", "-Djava.awt.headless=true")
+        options = ("-XX:+UseSerialGC", "-Djava.awt.headless=true", *program.options)
         server = ("py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0")
         self._process = subprocess.Popen(
             [find_java(), *options, "-classpath", classpath, *server],
@@ -117,6 +124,9 @@ class JavaProcess:
             self.stop()
             raise EpisodeError(f"{program.package}: Java did not start.{said}") from None
         self._gateway = Gateway(port, token)
+        # Some simulators print every text, which takes longer than the step itself.
+        system = self._gateway.jvm.java.lang.System
+        system.setOut(self._gateway.jvm.java.io.PrintStream(os.devnull))
 
     @property
     def is_alive(self) -> bool:
@@ -131,6 +141,10 @@ class JavaProcess:
     def call(self, target: Any, method: str, *arguments: Any) -> Any:
         """The result of a method of a Java object; lists and sets are copied.
 
+        Args:
+            target: the object, or the name of a class for its static methods; of an object of
+                Scala (`package.Name$`), its one instance is called.
+
         Raises:
             EpisodeError: the process ended, or the Java code raised an exception.
         """
@@ -140,7 +154,8 @@ class JavaProcess:
         if not self.is_alive:
             raise self._ended("")
         try:
-            result = getattr(target, method)(*arguments)
+            found = self._class(target) if isinstance(target, str) else target
+            result = getattr(found, method)(*arguments)
             return list(result) if isinstance(result, JavaArray | JavaList | JavaSet) else result
         except Py4JJavaError as error:
             # The text of py4j's error holds the whole stack.
@@ -157,6 +172,10 @@ class JavaProcess:
         if self.is_alive:
             with suppress(Exception):
                 self._gateway.detach(simulator)
+
+    def kill(self) -> None:
+        """End the process at once: it hangs. Calls that wait for it then raise EpisodeError."""
+        self._process.kill()
 
     def stop(self) -> None:
         """End the process. Nothing is printed, and nothing is raised."""
@@ -185,6 +204,13 @@ class JavaProcess:
                 os.close(pipe.fileno())  # type: ignore[union-attr]
         # A child must not wait for a process that is not its own.
         self._process.returncode = 0
+
+    def _class(self, name: str) -> Any:
+        if name not in self._classes:
+            package, _, last = name.rpartition(".")
+            found = getattr(getattr(self._gateway.jvm, package), last)
+            self._classes[name] = getattr(found, "MODULE$") if last.endswith("$") else found
+        return self._classes[name]
 
     def _ended(self, reason: str) -> EpisodeError:
         status = self._process.poll()

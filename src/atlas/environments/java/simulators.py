@@ -9,9 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from atlas.environments.java.process import JavaProcess, JavaProgram
+from atlas.errors import EpisodeError
+
+# A little less than the default time limit of a step.
+LOCK_SECONDS = 100.0
 
 _lock = threading.Lock()
 _running: dict[JavaProgram, JavaProcess] = {}
@@ -23,7 +29,9 @@ class Simulator:
     def __init__(self, program: JavaProgram) -> None:
         self._process: JavaProcess | None = _join(program)
         try:
-            self._java: Any = self._process.make()
+            # Making one may draw from the static state of the program.
+            with self.alone():
+                self._java: Any = self._process.make()
         except BaseException:
             self.close()
             raise
@@ -41,6 +49,31 @@ class Simulator:
         """
         assert self._process is not None, "the simulator is closed"
         return self._process.call(self._java, method, *arguments)
+
+    def call_static(self, name: str, method: str, *arguments: Any) -> Any:
+        """The result of a static method, or of one of an object of Scala (`package.Name$`)."""
+        assert self._process is not None, "the simulator is closed"
+        return self._process.call(name, method, *arguments)
+
+    @contextmanager
+    def alone(self) -> Iterator[dict[str, Any]]:
+        """While it lasts, no other simulator of the process is in such a block.
+
+        It gives what is known of the static state of the process. A process that does not come
+        back from another block in time hangs, and is ended.
+
+        Raises:
+            EpisodeError: the process was ended.
+        """
+        process = self._process
+        assert process is not None, "the simulator is closed"
+        if not process.lock.acquire(timeout=LOCK_SECONDS):
+            process.kill()
+            raise EpisodeError(f"{process.program.package}: the Java process hung; it was ended.")
+        try:
+            yield process.statics
+        finally:
+            process.lock.release()
 
     def close(self) -> None:
         """Free it; the process ends with its last simulator. Twice is fine."""

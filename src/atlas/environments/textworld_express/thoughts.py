@@ -22,10 +22,6 @@ PLANS: dict[str, tuple[str, ...]] = {
         "My plan from the map: go to {rooms}.",
         "By the map I have to pass {rooms}.",
     ),
-    "cookbook": (
-        "I do not know the recipe yet; the cookbook comes first.",
-        "My plan: read the cookbook, gather what it asks for, then cook.",
-    ),
     "recipe": (
         "I need {things}. Then I have to {work}.",
         "The recipe asks for {things}; the steps are: {work}.",

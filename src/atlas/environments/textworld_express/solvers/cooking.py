@@ -44,7 +44,7 @@ class CookSolver(Solver):
     def plan(self) -> tuple[str, Mapping[str, str]] | None:
         ingredients, steps = self.recipe()
         if not ingredients:
-            return "cookbook", {}
+            return None
         work = ", ".join(f"{verb} the {name}" for verb, name in steps) or "prepare the meal"
         return "recipe", {"things": listed(ingredients), "work": work}
 
@@ -100,7 +100,7 @@ class CookSolver(Solver):
         for device in DEVICES.get(verb, ()):
             if known.can(f"cook {name} in {device}"):
                 words = {"noun": f"the {name}", "verb": verb, "place": device}
-                return Move(f"cook {name} in {device}", "cook", words, 0.6)
+                return Move(f"cook {name} in {device}", "cook", words)
         return None
 
     def _fetch(self, wanted: set[str]) -> Move | None:

@@ -1,0 +1,1 @@
+"""The worlds of the ATLaS paper in AgentGym's own wording, played without a server."""
