@@ -23,6 +23,7 @@ from atlas.environments.scienceworld.thoughts import (
     OBSERVED,
     OTHER,
     PLANS,
+    RENAMED,
     SEARCH,
     SLIPS,
 )
@@ -42,6 +43,9 @@ SCORES: dict[str, float] = {
 }
 _PLACE = re.compile(r"This (?:room|outside location) is called the (?P<room>[^.]+)\.")
 _DOOR = re.compile(r"door to the (?P<room>[\w ]+?) \(that is (?P<state>open|closed)\)")
+# Names that change with time.
+_STAGE = re.compile(r"\b(?:adult|juvenile|baby|seedling|sprout|reproducing|hatched) (?=\w)")
+_CONTENTS = re.compile(r" containing .+?(?= in inventory|$)")
 _VERBS = sorted(ACTS, key=len, reverse=True)
 _BETWEEN = re.compile(r" (?:to|into|in|on) (?=\S)")
 # Actions after which the world changes by itself: from then on, no detour.
@@ -90,6 +94,7 @@ class ScienceWorldExpert:
         self._environment = environment
         self._task = task
         self._path = list(path)
+        self._played = ""
         self._rng = stream("scienceworld expert", *names)
         self._num_read = 0
         self._room = ""
@@ -110,6 +115,10 @@ class ScienceWorldExpert:
         self._num_turns += 1
         if last.text.startswith(AMBIGUOUS):
             return react_turn(say(self._rng, CHOICES), "0")
+        if last.is_invalid and self._slip is None and (other := renamed(self._played)) is not None:
+            self._played = other
+            thought = say(self._rng, RENAMED, action=other)
+            return react_turn(thought, other, ("self_correction",), SCORES["self_correction"])
         if not self._path:
             raise EpisodeError("scienceworld: the package's solution did not solve this task.")
         if self._queue or (slips := self._make_slips()):
@@ -165,7 +174,7 @@ class ScienceWorldExpert:
     def _act(self, last: ScienceState) -> ExpertTurn:
         while len(self._path) > 1 and self._is_open(self._path[0]):
             self._path.pop(0)
-        action = self._path.pop(0)
+        action = self._played = self._path.pop(0)
         verb = verb_of(action)
         parts: list[str] = []
         kinds: list[CriticalKind] = []
@@ -289,6 +298,12 @@ class ScienceWorldExpert:
 def verb_of(action: str) -> str:
     """The beginning of an action that is a row of ACTS: `open door to`; empty if there is none."""
     return next((verb for verb in _VERBS if action.startswith(verb)), "")
+
+
+def renamed(action: str) -> str | None:
+    """An action whose thing grew or was emptied since the solution was found, in other words."""
+    other = _STAGE.sub("", _CONTENTS.sub("", action))
+    return None if other == action else other
 
 
 def objects_of(action: str, verb: str) -> list[str]:

@@ -62,6 +62,10 @@ ACTS: dict[str, tuple[str, ...]] = {
     "inventory": ("I check what I carry.",),
 }
 OTHER: tuple[str, ...] = ("Next: {action}.", "I go on with my plan: {action}.")
+RENAMED: tuple[str, ...] = (
+    "It is not called that any more. I say it in other words: {action}.",
+    "That name does not fit now; I try {action}.",
+)
 CHOICES: tuple[str, ...] = (
     "Several things fit; I take the first one.",
     "I am asked which one: the first will do.",
