@@ -12,6 +12,7 @@
     ├── CostLimitError
     ├── EpisodeError
     └── DependencyError
+        └── ProgramError
 
 Each message says what happened, where, what was expected and the next step. The command line prints
 it without a traceback and exits with status 2.
@@ -84,3 +85,14 @@ class DependencyError(AtlasError):
             f"the package '{package}' is not installed. "
             f"Install it with: pip install 'atlas-tuning[{extra}]'"
         )
+
+
+class ProgramError(DependencyError):
+    """A program that is not installed, such as Java."""
+
+    def __init__(self, program: str, advice: str) -> None:
+        super().__init__(program, advice)
+
+    def __str__(self) -> str:
+        program, advice = self.args
+        return f"the program '{program}' was not found. {advice}"

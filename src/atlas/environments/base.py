@@ -22,6 +22,10 @@ ENVIRONMENTS: dict[str, str] = {
     "textcraft": "atlas.environments.paper.textcraft.environment:TextCraftEnvironment",
     "maze": "atlas.environments.paper.maze.environment:MazeEnvironment",
     "wordle": "atlas.environments.paper.wordle.environment:WordleEnvironment",
+    "scienceworld": "atlas.environments.scienceworld.environment:ScienceWorldEnvironment",
+    "textworld-express": (
+        "atlas.environments.textworld_express.environment:TextWorldExpressEnvironment"
+    ),
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

@@ -1,0 +1,1 @@
+"""ScienceWorld: experiments at the level of a school book, in the wording of AgentGym."""

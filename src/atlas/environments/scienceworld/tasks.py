@@ -1,0 +1,157 @@
+"""The tasks: the variations of 30 kinds, in the package's own splits and in the paper's order.
+
+The paper's item ids count the variations of 23 of the kinds, in the order of the table. The order
+and the numbers are those of `scienceworld` 1.2.3; a test compares them with the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems, item_number
+from atlas.environments.scienceworld.config import Kind, ScienceWorldConfig
+from atlas.environments.splits import check_split, too_few
+from atlas.errors import EpisodeError
+from atlas.records import Task
+
+WORLD, PREFIX = "scienceworld", "sciworld_"
+KNOWN_LEAK = "61 of the 200 tasks of AgentEval (paper_test) are also in AgentTraj"
+# kind -> the number of its variations.
+VARIATIONS: dict[Kind, int] = {
+    "boil": 30,
+    "melt": 30,
+    "freeze": 30,
+    "change-the-state-of-matter-of": 30,
+    "use-thermometer": 540,
+    "measure-melting-point-known-substance": 436,
+    "measure-melting-point-unknown-substance": 300,
+    "power-component": 20,
+    "power-component-renewable-vs-nonrenewable-energy": 20,
+    "test-conductivity": 900,
+    "test-conductivity-of-unknown-substances": 600,
+    "find-living-thing": 300,
+    "find-non-living-thing": 300,
+    "find-plant": 300,
+    "find-animal": 300,
+    "grow-plant": 126,
+    "grow-fruit": 126,
+    "chemistry-mix": 32,
+    "chemistry-mix-paint-secondary-color": 36,
+    "chemistry-mix-paint-tertiary-color": 36,
+    "lifespan-longest-lived": 125,
+    "lifespan-shortest-lived": 125,
+    "lifespan-longest-lived-then-shortest-lived": 125,
+    "identify-life-stages-1": 14,
+    "identify-life-stages-2": 10,
+    "inclined-plane-determine-angle": 168,
+    "inclined-plane-friction-named-surfaces": 1386,
+    "inclined-plane-friction-unnamed-surfaces": 162,
+    "mendelian-genetics-known-plant": 120,
+    "mendelian-genetics-unknown-plant": 480,
+}
+# Kinds that the paper's environment leaves out.
+NOT_IN_PAPER = ("grow-", "inclined-plane-", "mendelian-genetics-")
+OWN_SPLITS = ("train", "held_in_test", "held_out_test")
+
+
+def paper_variation(number: int) -> tuple[Kind, int] | None:
+    """Kind and variation of an item of the paper: 30 -> (melt, 0); None if there is none."""
+    for kind, size in VARIATIONS.items():
+        if kind.startswith(NOT_IN_PAPER):
+            continue
+        if 0 <= number < size:
+            return kind, number
+        number -= size
+    return None
+
+
+def own_variations(kind: Kind, split: str) -> range:
+    """The variations of a kind in train or test: the package's halves and last quarters."""
+    size = VARIATIONS[kind]
+    quarter = size // 4
+    return range(2 * quarter) if split == "train" else range(3 * quarter, size)
+
+
+class ScienceTasks:
+    """The tasks of one environment with its settings."""
+
+    def __init__(self, config: ScienceWorldConfig) -> None:
+        self._config = config
+        self._items = PaperItems(
+            WORLD,
+            PREFIX,
+            agenttraj=config.agenttraj,
+            agenteval=config.agenteval,
+            drop_leaked=config.drop_leaked,
+            known_leak=KNOWN_LEAK,
+        )
+
+    def draw(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
+        """The first `num_tasks` tasks of a split; its own splits take the kinds in turn.
+
+        Args:
+            seed: determines where in the variations of a kind the tasks start.
+        """
+        kinds = self._config.held_out_kinds if split == "held_out_test" else self._config.kinds
+        known = [name for name in OWN_SPLITS if name != "held_out_test" or kinds]
+        check_split(WORLD, split, (*known, PAPER_TRAIN, PAPER_TEST))
+        if split in (PAPER_TRAIN, PAPER_TEST):
+            return [_paper_task(number, split) for number in self._items.take(split, num_tasks)]
+        tasks: list[Task] = []
+        sizes = [own_variations(kind, split) for kind in kinds]
+        for index in range(max(map(len, sizes))):
+            for kind, variations in zip(kinds, sizes, strict=True):
+                if index < len(variations):
+                    variation = variations[(seed * 7 + index) % len(variations)]
+                    tasks.append(self._own_task(kind, variation, split))
+                if len(tasks) == num_tasks:
+                    return tasks
+        if num_tasks > len(tasks):
+            raise too_few(WORLD, split, num_tasks, len(tasks))
+        return tasks[:num_tasks]
+
+    def notes(self, split: str) -> Sequence[str]:
+        """What to know of the leak between the paper's splits."""
+        return self._items.notes(split)
+
+    def _own_task(self, kind: Kind, variation: int, split: str) -> Task:
+        simplifications = ",".join(sorted(self._config.simplifications)) or "plain"
+        return Task(
+            id=f"{WORLD}/{kind}/{simplifications}/{variation}",
+            environment=WORLD,
+            group=kind,
+            split=split,
+            seed=variation,
+        )
+
+
+def parse_task(task: Task) -> tuple[str, int, str]:
+    """Kind, variation and simplifications of a task.
+
+    Raises:
+        EpisodeError: the task is not one of this world.
+    """
+    if (number := item_number(task.id, PREFIX)) is not None:
+        if (found := paper_variation(number)) is not None:
+            return *found, ""
+    else:
+        parts = task.id.split("/")
+        if (
+            len(parts) == 4
+            and parts[0] == WORLD
+            and parts[1] in VARIATIONS
+            and parts[3].isdecimal()
+        ):
+            return parts[1], int(parts[3]), parts[2].removeprefix("plain")
+    raise EpisodeError(
+        f"task '{task.id}' is not known, expected {PREFIX} and a number below "
+        f"{sum(n for kind, n in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER))}, or "
+        f"an id such as {WORLD}/boil/plain/3."
+    )
+
+
+def _paper_task(number: int, split: str) -> Task:
+    kind, variation = paper_variation(number) or (None, None)
+    if kind is None:
+        raise EpisodeError(f"'{PREFIX}{number}' is not an item of {WORLD}")
+    return Task(id=f"{PREFIX}{number}", environment=WORLD, group=kind, split=split, seed=variation)
