@@ -9,18 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from atlas.environments.base import ExpertTurn
 from atlas.environments.experts import ExpertConfig, react_turn, say, stream
 from atlas.environments.planning.grounding import GroundAction, ones
 from atlas.environments.planning.planner import Planner, after
+from atlas.environments.planning.played import PlayedPuzzle
 from atlas.environments.planning.words import CHECK_ACTIONS, LOOK_AROUND
 from atlas.errors import EpisodeError
 from atlas.records import CriticalKind
-
-if TYPE_CHECKING:
-    from atlas.environments.planning.environment import Puzzled
 
 PLANS = (
     "The goal takes {count} steps. I want to reach it in this order: {goals}. I begin with this: "
@@ -104,7 +101,7 @@ class PlanningExpert:
 
     Config = ExpertConfig
 
-    def __init__(self, config: ExpertConfig, episode: Puzzled, seed: int) -> None:
+    def __init__(self, config: ExpertConfig, episode: PlayedPuzzle, seed: int) -> None:
         self._config = config
         self._episode = episode
         self._words = episode.words
