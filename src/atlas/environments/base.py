@@ -18,6 +18,7 @@ from atlas.records import Annotation, Message, Task
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
     "planning": "atlas.environments.planning.environment:PlanningEnvironment",
+    "sql": "atlas.environments.sql.environment:SqlEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
