@@ -26,6 +26,8 @@ ENVIRONMENTS: dict[str, str] = {
     "textworld-express": (
         "atlas.environments.textworld_express.environment:TextWorldExpressEnvironment"
     ),
+    "planning": "atlas.environments.planning.environment:PlanningEnvironment",
+    "sql": "atlas.environments.sql.environment:SqlEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

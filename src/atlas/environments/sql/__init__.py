@@ -1,0 +1,1 @@
+"""Questions about databases: guarded SQLite, generated tables and questions, and an expert."""
