@@ -25,9 +25,9 @@ WORDING = (
     ("You move the {o.name} to the {r.name}.", "You put the {o.name} in/on the {r.name}."),
     ("You arrive at {lend.name}. ", ""),
     ("You arrive at {r.name}. ", ""),
-    ("move (object) to (receptacle):  ", "put (object) in/on (receptacle): "),
 )
-NOTHING_HAPPENS = "Nothing happens."
+# An action of alfworld 0.4 that AgentGym's games do not have.
+NEW_ACTION = "help"
 
 
 class Engine:
@@ -95,6 +95,8 @@ class Engine:
     def _find_commands(self) -> None:
         found: dict[str, Any] = {}
         for action in self._state.all_applicable_actions():
+            if action.name == NEW_ACTION:
+                continue
             # Where the agent comes from does not change the text of "go to".
             named = [v.name for place, v in action.mapping.items() if place.name != "lstart"]
             key = (action.name, *named)

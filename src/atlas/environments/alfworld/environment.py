@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atlas.environments.alfworld.config import AlfworldConfig
+from atlas.environments.alfworld.knowledge import NOTHING_HAPPENS
 from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import ANSWER_FORMAT, parse_action, user
@@ -93,8 +94,6 @@ class AlfworldEnvironment:
 
     def step(self, response: Message) -> StepResult:
         """Carry out the action in the text of `response`."""
-        from atlas.environments.alfworld.engine import NOTHING_HAPPENS
-
         if self._success or self.num_turns >= self.max_steps or self.task is None:
             raise EpisodeError("alfworld: the episode is over. Call reset before the next step.")
         self.num_turns += 1

@@ -40,8 +40,11 @@ from atlas.records import CriticalKind, Task
 # The score of a step is the highest value that applies.
 SCORES = {"place": 1.0, "light": 1.0, "self_correction": 0.95, "take": 0.85, "change": 0.85}
 PLAN_SCORE, OBSERVED_SCORE = 0.8, 0.7
-# With fewer turns left, the expert makes no slip.
+# With fewer turns left, or next to what it wants, the expert makes no slip.
 RESERVE_TURNS = 15
+SLIP_SITUATIONS = frozenset(
+    ("search", "open", "fetch", "to_station", "carry", "open_goal", "search_light", "to_light")
+)
 USUAL = {
     place.lower(): {thing.lower() for thing in things}
     for place, things in constants.VAL_RECEPTACLE_OBJECTS.items()
@@ -82,6 +85,7 @@ class AlfworldExpert:
         self._room = room
         self._rng = stream("alfworld expert", task.id, seed)
         self._num_read = 1
+        self._action = ""
         self._slip: Move | None = None
         self._known: set[str] = set()
         self._num_placed = 0
@@ -91,10 +95,11 @@ class AlfworldExpert:
     def respond(self) -> ExpertTurn:
         """The next thought and action, with the labels of the step."""
         for text in self._room.texts[self._num_read :]:
-            self._knowledge.learn(text)
+            self._knowledge.learn(self._action, text)
         self._num_read = len(self._room.texts)
         move = self._next_move()
         slip = self._draw_slip(move)
+        self._action = (slip or move).action
         if slip is not None:
             self._slip = slip
             return react_turn(self._say(SLIPS[slip.situation], slip), slip.action)
@@ -114,7 +119,7 @@ class AlfworldExpert:
         if goal.change is not None and known.holding not in known.changed:
             station = self._station(goal.change)
             if known.here != station:
-                return Move(f"go to {station}", "to_station", known.holding, station)
+                return self._go(station, "to_station", known.holding)
             action = f"{goal.change} {known.holding} with {station}"
             return Move(action, "change", known.holding, station)
         return self._deliver(known.holding)
@@ -124,7 +129,7 @@ class AlfworldExpert:
         here = [(thing, place) for thing, place in known.seen(kind) if place == known.here]
         for thing, place in here or known.seen(kind):
             if place != known.here:
-                return Move(f"go to {place}", "fetch", thing, place)
+                return self._go(place, "fetch", thing)
             if place in known.closed:
                 return Move(f"open {place}", "reopen", thing, place)
             return Move(f"take {thing} from {place}", "take", thing, place)
@@ -135,7 +140,7 @@ class AlfworldExpert:
         for light, place in known.seen(lamp):
             if place == known.here:
                 return Move(f"use {light}", "light", thing, place)
-            return Move(f"go to {place}", "to_light", thing, place)
+            return self._go(place, "to_light", thing)
         return self._search(lamp, "search_light", thing)
 
     def _search(self, kind: str, situation: str, thing: str) -> Move:
@@ -147,8 +152,7 @@ class AlfworldExpert:
         self._pool = "usual" if usual else "rest"
         if not unseen:
             raise EpisodeError(f"alfworld: the expert found no {kind} in the whole room")
-        place = (usual or unseen)[0]
-        return Move(f"go to {place}", situation, thing, place)
+        return self._go((usual or unseen)[0], situation, thing)
 
     def _station(self, change: str) -> str:
         kind = STATIONS[change]
@@ -170,10 +174,15 @@ class AlfworldExpert:
             )
         place = known.goal_place
         if known.here != place:
-            return Move(f"go to {place}", "carry", thing, place)
+            return self._go(place, "carry", thing)
         if place in known.closed:
             return Move(f"open {place}", "open_goal", thing, place)
         return self._put(thing, place, "place")
+
+    def _go(self, place: str, situation: str, thing: str) -> Move:
+        if place in self._knowledge.beside:
+            return Move(f"examine {place}", "examine", thing, place)
+        return Move(f"go to {place}", situation, thing, place)
 
     def _put(self, thing: str, place: str, situation: str) -> Move:
         return Move(f"put {thing} in/on {place}", situation, thing, place)
@@ -188,7 +197,7 @@ class AlfworldExpert:
         if slip is not None and slip.situation in CORRECTIONS and move.action != slip.action:
             sentences.append(self._say(CORRECTIONS[slip.situation], slip))
             kinds.append("self_correction")
-        if move.situation == "put_back":
+        if move.situation in ("put_back", "examine"):
             kinds.append("self_correction")
         self._slip = None
         if self._room.num_turns == 0:
@@ -245,7 +254,7 @@ class AlfworldExpert:
         mistake = self._rng.random() < self._config.mistake_rate
         turns_left = self._room.max_steps - self._room.num_turns
         is_free = self._slip is None and self._room.num_turns > 0 and turns_left >= RESERVE_TURNS
-        if not is_free or move.situation == "put_back" or not (detour or mistake):
+        if not is_free or move.situation not in SLIP_SITUATIONS or not (detour or mistake):
             return None
         options = self._mistakes(move) if mistake else self._detours()
         return self._rng.choice(options) if options else None

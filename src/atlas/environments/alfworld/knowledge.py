@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+NOTHING_HAPPENS = "Nothing happens."
 _THING = re.compile(r"\ban? ([a-z]+ \d+)")
 _LOOKED = re.compile(r"(?:On the|The) ([a-z]+ \d+)(?: is open\. In it)?, you see (.+?)\.$", re.S)
 _CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.$")
@@ -50,6 +51,8 @@ class Knowledge:
         closed: the places that were found closed and have not been opened.
         changed: the things that were cleaned, heated or cooled.
         goal_place: the place that was chosen for what the goal wants to be placed.
+        beside: the places in reach from here: in the games of ALFWorld several places may share a
+            spot, and going to one of them from another is refused.
     """
 
     goal: Goal
@@ -60,9 +63,15 @@ class Knowledge:
     holding: str | None = None
     changed: set[str] = field(default_factory=set)
     goal_place: str | None = None
+    beside: set[str] = field(default_factory=set)
 
-    def learn(self, text: str) -> None:
-        """Add what an observation says."""
+    def learn(self, action: str, text: str) -> None:
+        """Add what the observation after an action says."""
+        verb, _, place = action.partition(" to ")
+        if verb == "go" and text == NOTHING_HAPPENS:
+            self.beside.add(place)
+        elif verb == "go":
+            self.beside = set()
         if found := _TAKEN.match(text):
             self.holding = found[1]
             self.contents[found[2]].remove(found[1])

@@ -58,6 +58,10 @@ ACTS: dict[str, tuple[str, ...]] = {
         "I hold {thing} and need the {light}; I look at {place}.",
         "The {light} may be at {place}, so I go there.",
     ),
+    "examine": (
+        "Nothing happened: {place} is within reach from here, so I examine it.",
+        "I do not have to go anywhere, {place} is right here; I examine it.",
+    ),
     "put_back": (
         "I took the wrong thing: I need {wanted}, not {thing}, so I put it back.",
         "{Thing} is not what the task asks for; I put it back and look for {wanted}.",
