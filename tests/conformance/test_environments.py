@@ -58,6 +58,11 @@ def ids(choice: Choice) -> str:
     return f"{choice.name.rpartition(':')[2]}{choice.settings or ''}"
 
 
+def is_example(choice: Choice) -> bool:
+    """Whether it is one of the small examples of the tests or of docs/extending.md."""
+    return choice in OUTSIDE or choice.name == "corridor"
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Callable[[str], dict[str, Any]]]:
     """The settings that a row needs; what it needs is started once and ends with the module."""
@@ -243,7 +248,7 @@ def first_text_and_path(environment: Environment, task: Task) -> tuple[str, tupl
 
 
 def test_no_test_task_is_a_training_task(choice: Choice, environment: Environment) -> None:
-    if choice in OUTSIDE:
+    if is_example(choice):
         pytest.skip("the small examples have a handful of tasks")
     known = {first_text_and_path(environment, task) for task in environment.tasks("train", 40, 0)}
     splits = splits_of_tests(environment)
@@ -307,7 +312,7 @@ def test_it_draws_from_no_global_generator(environment: Environment) -> None:
 def test_its_expert_labels_some_steps_but_not_most(
     choice: Choice, environment: Environment
 ) -> None:
-    if not isinstance(environment, HasExpert) or choice in OUTSIDE:
+    if not isinstance(environment, HasExpert) or is_example(choice):
         pytest.skip(f"{environment.name} has no expert, or is an example")
     num_steps = num_labeled = 0
     kinds: set[str] = set()

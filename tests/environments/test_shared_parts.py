@@ -82,7 +82,7 @@ def test_an_instruction_is_a_text_a_file_or_that_of_a_run(tmp_path: Path) -> Non
 
     source = tmp_path / "maze.json"
     source.write_text(json.dumps([{"conversations": rows, "item_id": "lmrlgym_maze_3"}]))
-    import_trajectories(ImportConfig(paths=(source,)), tmp_path / "run")
+    import_trajectories(ImportConfig(paths=(str(source),)), tmp_path / "run")
     prompt = load_instruction(str(tmp_path / "run"), "short", "lmrlgym_maze_")
     assert [message.content for message in prompt] == ["Solve it.", "OK."]
     for value in (str(tmp_path), str(tmp_path / "none.txt"), "no/such/place"):
