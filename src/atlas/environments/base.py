@@ -18,6 +18,7 @@ from atlas.records import Annotation, Message, Task
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
     "alfworld": "atlas.environments.alfworld.environment:AlfworldEnvironment",
+    "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
