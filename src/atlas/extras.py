@@ -27,7 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "alfworld": ("alfworld", "textworld"),
     "textworld": ("textworld",),
     "jericho": ("jericho",),
-    "web": ("miniwob", "selenium"),
+    "web": ("miniwob",),
     "tau2": ("tau2",),
     "verifiers": ("verifiers",),
     "ray": ("ray",),

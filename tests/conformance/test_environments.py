@@ -27,12 +27,14 @@ from atlas.errors import ConfigError, DependencyError
 from atlas.kinds import Choice
 from atlas.models.players import PlayerAnswer
 from atlas.records import CRITICAL_KINDS, Message, Source, Task, ToolCall
+from tests.environments import needs
 from tests.environments.agentgym_servers import craft_process
 from tests.environments.players import RoundPlayer
 
 # Rows that need something to run, such as a server: a context that starts it, and the settings.
 NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
     "agentgym": craft_process,
+    "miniwob": needs.browser,
 }
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),

@@ -28,6 +28,8 @@ ENVIRONMENTS: dict[str, str] = {
     ),
     "planning": "atlas.environments.planning.environment:PlanningEnvironment",
     "sql": "atlas.environments.sql.environment:SqlEnvironment",
+    "alfworld": "atlas.environments.alfworld.environment:AlfworldEnvironment",
+    "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
