@@ -27,10 +27,14 @@ from atlas.errors import ConfigError, DependencyError
 from atlas.kinds import Choice
 from atlas.models.players import PlayerAnswer
 from atlas.records import CRITICAL_KINDS, Message, Source, Task, ToolCall
+from tests.environments import doors
 from tests.environments.players import RoundPlayer
 
 # Rows that need something to run, such as a server: a context that starts it, and the settings.
-NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {}
+NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
+    "gymnasium": doors.lamp,
+    "openenv": doors.served_lamp,
+}
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),
     Choice("tests.environments.push:PushEnvironment", {"max_steps": 4, "word": "shove"}),

@@ -17,6 +17,8 @@ from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
+    "gymnasium": "atlas.environments.gymnasium.environment:GymnasiumEnvironment",
+    "openenv": "atlas.environments.openenv.environment:OpenEnvEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
