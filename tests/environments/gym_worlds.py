@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+
 class LampWorld(gymnasium.Env[Any, Any]):
     """The number goes up or down; `info` holds what an agent must not see."""
 

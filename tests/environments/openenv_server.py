@@ -41,7 +41,7 @@ class Lamp:
         return self.see()
 
     def turn(self, way: str) -> dict[str, Any]:
-        self.number += {"up": 1, "down": -1}.get(way, 0)
+        self.number += {"up": 1, "down": -1}.get(str(way), 0)
         return self.see()
 
     def see(self) -> dict[str, Any]:
@@ -93,44 +93,52 @@ def misbehave(mode: str, socket: Any, data: dict[str, Any]) -> Any:
     return answers[mode]
 
 
+def observed(data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "observation", "data": data}
+
+
+def call_tool(lamp: Lamp, name: str, way: str) -> dict[str, Any]:
+    seen = lamp.turn(way)
+    text = {"type": "text", "text": seen["observation"]["text"]}
+    seen["observation"] = {"tool_name": name, "result": {"content": [text]}}
+    if way not in ("up", "down"):
+        seen["observation"] = {"error": {"error_type": "invalid_args", "message": "no"}}
+    return observed(seen)
+
+
+def answer_to(asked: dict[str, Any], mode: str, lamp: Lamp, socket: Any) -> Any:
+    """The answer to one request; None ends the session."""
+    data = asked.get("data", {})
+    match asked["type"]:
+        case "reset" if mode == "unready":
+            return fault("EXECUTION_ERROR", "no such seed")
+        case "reset":
+            return observed(lamp.reset(data["seed"]))
+        case "step" if data.get("type") == "list_tools":
+            return observed({"observation": {"tools": [TOOL]}})
+        case "step" if data.get("type") == "call_tool":
+            return call_tool(lamp, data["tool_name"], data["arguments"].get("way", ""))
+        case "step" if mode in ("", "restart"):
+            return observed(lamp.turn(data["text"]))
+        case "step":
+            return misbehave(mode, socket, data)
+    return None
+
+
 def serve(socket: Any) -> None:
     mode = socket.request.path.strip("/").removesuffix("ws").strip("/")
     lamp = Lamp()
     if mode == "full":
         # Whatever the client sends first.
-        socket.send(json.dumps(fault("CAPACITY_REACHED", "full", active_sessions=2, max_sessions=2)))
+        full = fault("CAPACITY_REACHED", "full", active_sessions=2, max_sessions=2)
+        socket.send(json.dumps(full))
         return
     for message in socket:
-        asked = json.loads(message)
-        data = asked.get("data", {})
-        answer: Any
-        match asked["type"]:
-            case "close":
-                return
-            case "reset" if mode == "unready":
-                answer = fault("EXECUTION_ERROR", "no such seed")
-            case "reset":
-                answer = {"type": "observation", "data": lamp.reset(data["seed"])}
-            case "step" if data.get("type") == "list_tools":
-                answer = {"type": "observation", "data": {"observation": {"tools": [TOOL]}}}
-            case "step" if data.get("type") == "call_tool":
-                seen = lamp.turn(data["arguments"].get("way", ""))
-                result = {"content": [{"type": "text", "text": seen["observation"]["text"]}]}
-                seen["observation"] = {"tool_name": data["tool_name"], "result": result}
-                if data["arguments"].get("way") not in ("up", "down"):
-                    seen["observation"] = {"error": {"error_type": "invalid_args", "message": "no"}}
-                answer = {"type": "observation", "data": seen}
-            case "step" if mode in ("", "restart"):
-                answer = {"type": "observation", "data": lamp.turn(data["text"])}
-            case _:
-                answer = misbehave(mode, socket, data)
+        answer = answer_to(json.loads(message), mode, lamp, socket)
         if answer is None:
             return
-        if isinstance(answer, str | bytes):
-            socket.send(answer)
-        else:
-            socket.send(json.dumps(answer))
-        if mode == "restart" and isinstance(answer, dict) and answer["data"].get("done"):
+        socket.send(answer if isinstance(answer, str | bytes) else json.dumps(answer))
+        if mode == "restart" and answer["data"].get("done"):
             return
 
 
@@ -143,10 +151,12 @@ def main() -> None:
 
 
 @contextmanager
-def running_server() -> Iterator[str]:
+def running_server(
+    module: str = "tests.environments.openenv_server", *arguments: str
+) -> Iterator[str]:
     """The address of a server in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.environments.openenv_server"],
+        [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,

@@ -121,9 +121,7 @@ def test_the_tools_of_the_server_are_offered_and_called_in_order(make: Make) -> 
         (Message(role="assistant", content="turn up"), "No tool call found"),
     ],
 )
-def test_a_call_that_cannot_be_made_is_answered(
-    make: Make, response: Message, words: str
-) -> None:
+def test_a_call_that_cannot_be_made_is_answered(make: Make, response: Message, words: str) -> None:
     world = make(actions="tools")
     first(world)
     result = world.step(response)
@@ -141,9 +139,7 @@ def test_a_call_that_cannot_be_made_is_answered(
         ("json", "up", False),
     ],
 )
-def test_an_action_may_be_a_number_or_json(
-    make: Make, kind: str, said: str, is_read: bool
-) -> None:
+def test_an_action_may_be_a_number_or_json(make: Make, kind: str, said: str, is_read: bool) -> None:
     world = make(actions=kind, action_fields={"note": "x"})
     first(world)
     result = world.step(act(said))
@@ -211,13 +207,15 @@ def test_a_session_that_was_closed_between_episodes_is_opened_again(make: Make) 
 
 
 def test_a_server_that_is_full_says_how_many_worlds_it_has_room_for(make: Make) -> None:
-    with pytest.raises(ConfigError, match="has room for 2 sessions, and all are used. Set worlds=2"):
+    with pytest.raises(
+        ConfigError, match=r"has room for 2 sessions, and all are used\. Set worlds=2"
+    ):
         first(make("full"))
 
 
 def test_a_server_that_is_not_there_is_reported_before_the_first_episode(make: Make) -> None:
     world = make(base_url="http://127.0.0.1:9", connect_seconds=0.3)
-    with pytest.raises(EpisodeError, match="no OpenEnv server answers at ws://127.0.0.1:9/ws"):
+    with pytest.raises(EpisodeError, match=r"no OpenEnv server answers at ws://127\.0\.0\.1:9/ws"):
         world.tasks("train", 1, 0)
 
 
@@ -227,7 +225,7 @@ def test_a_server_that_is_killed_and_started_again_loses_one_episode_at_most() -
             Choice("openenv", {"base_url": f"{address}/kill", "connect_seconds": 0.3})
         )
         first(world)
-        with pytest.raises(EpisodeError, match="closed the connection"):
+        with pytest.raises(EpisodeError, match="closed the connection|is lost"):
             world.step(act("up"))
         with pytest.raises(EpisodeError, match="no OpenEnv server answers"):
             world.reset(world.tasks("train", 1, 0)[0])

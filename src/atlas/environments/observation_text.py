@@ -25,7 +25,7 @@ def part_of(observation: Any, path: str | None, setting: str) -> Any:
         setting: the setting that holds the path, for the message.
 
     Raises:
-        ConfigError: there is no such part.
+        ConfigError: the observation lacks this part.
     """
     part = observation
     for key in path.split(".") if path is not None else ():

@@ -37,7 +37,7 @@ def refuse_shared_seeds(splits: Mapping[str, SeedRange]) -> Mapping[str, SeedRan
     """The splits, if no two with the same arguments have a seed in common.
 
     Raises:
-        ValueError: a task would be in two splits, or there is no split.
+        ValueError: a task would be in two splits, or no split is given.
     """
     if not splits:
         raise ValueError("is empty, expected at least one split")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from atlas.config import Config
 from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.outcome_rules import OutcomeRule
+from atlas.environments.success_rule import SuccessRule
 from atlas.environments.seed_ranges import DEFAULT_RANGES, SeedRange, refuse_shared_seeds
 
 
@@ -52,8 +52,8 @@ class GymnasiumConfig(Config):
     invalid_key: str | None = Field(
         default=None, description="key of info that is true if the world refused the action"
     )
-    outcome: OutcomeRule = Field(
-        default=OutcomeRule(), description="when an episode is a success; its details are info"
+    outcome: SuccessRule = Field(
+        default=SuccessRule(), description="when an episode is a success; its details are info"
     )
     splits: Annotated[dict[str, SeedRange], AfterValidator(refuse_shared_seeds)] = Field(
         default=DEFAULT_RANGES, description="the seeds of each split"

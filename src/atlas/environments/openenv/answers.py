@@ -28,7 +28,7 @@ class Seen(BaseModel):
         """What the agent sees: a part of the observation, its only text, or all of it as JSON.
 
         Raises:
-            ConfigError: there is no such part.
+            ConfigError: the observation lacks this part.
         """
         if key is not None:
             part = part_of(self.observation, key, "observation_key")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.outcome_rules import OutcomeRule
+from atlas.environments.success_rule import SuccessRule
 from atlas.environments.seed_ranges import DEFAULT_RANGES, SeedRange, refuse_shared_seeds
 
 
@@ -44,8 +44,8 @@ class OpenEnvConfig(Config):
     reset_fields: dict[str, Any] = Field(
         default_factory=dict, description="arguments of reset beside the seed"
     )
-    outcome: OutcomeRule = Field(
-        default=OutcomeRule(),
+    outcome: SuccessRule = Field(
+        default=SuccessRule(),
         description="when an episode is a success; its details are the fields of the observation "
         "and of its metadata",
     )

@@ -63,7 +63,7 @@ class Connection:
         """
         if self._socket is not None:
             return
-        from websockets.exceptions import InvalidHandshake, InvalidMessage
+        from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
         # A proxy of the system does not know this machine's own servers.
@@ -80,7 +80,7 @@ class Connection:
                 )
                 self._socket = self._open_sockets.enter_context(context)
                 return
-            except (OSError, InvalidHandshake, InvalidMessage, EOFError) as error:
+            except (OSError, WebSocketException, EOFError) as error:
                 if time.monotonic() + PAUSE >= end:
                     said = str(error) or type(error).__name__
                     raise EpisodeError(

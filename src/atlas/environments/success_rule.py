@@ -11,7 +11,7 @@ from atlas.config import Config
 from atlas.errors import EpisodeError
 
 
-class OutcomeRule(Config):
+class SuccessRule(Config):
     """When an episode is a success, and what its score is."""
 
     by: Literal["reward", "key", "terminated"] = Field(
@@ -32,7 +32,7 @@ class OutcomeRule(Config):
     )
 
     @model_validator(mode="after")
-    def _has_its_key(self) -> OutcomeRule:
+    def _has_its_key(self) -> SuccessRule:
         if self.by == "key" and self.success_key is None:
             raise ValueError("by=key needs success_key, the key that is true after a success")
         return self
