@@ -225,7 +225,7 @@ def test_a_server_that_is_killed_and_started_again_loses_one_episode_at_most() -
             Choice("openenv", {"base_url": f"{address}/kill", "connect_seconds": 0.3})
         )
         first(world)
-        with pytest.raises(EpisodeError, match="closed the connection|is lost"):
+        with pytest.raises(EpisodeError, match=r"closed the connection|is lost"):
             world.step(act("up"))
         with pytest.raises(EpisodeError, match="no OpenEnv server answers"):
             world.reset(world.tasks("train", 1, 0)[0])

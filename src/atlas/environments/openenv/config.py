@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.success_rule import SuccessRule
 from atlas.environments.seed_ranges import DEFAULT_RANGES, SeedRange, refuse_shared_seeds
+from atlas.environments.success_rule import SuccessRule
 
 
 class OpenEnvConfig(Config):
