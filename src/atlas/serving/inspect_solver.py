@@ -125,14 +125,14 @@ def _refuse_unfinished(episode: Episode, output: ModelOutput) -> None:
 
 
 def _response(output: ModelOutput) -> Message | None:
-    """The model's answer as the world takes it; None if there is none."""
+    """The model's answer as the world takes it; None without an answer."""
     if not output.choices or output.stop_reason in ("model_length", "content_filter"):
         return None
     calls = tuple(
         ToolCall(
             id=call.id,
             name=call.function,
-            # Text that Inspect could not read is no JSON for the world, either.
+            # What Inspect could not read as arguments, the world cannot read, either.
             arguments=call.parse_error or json.dumps(call.arguments),
         )
         for call in output.message.tool_calls or ()
