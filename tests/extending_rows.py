@@ -18,6 +18,7 @@ ROWS = {
     "turns": ("atlas.trajectories.formats.base", "FORMATS", "my_lab.turns:TurnsFormat"),
     "flags": ("atlas.exporting.dialects.base", "DIALECTS", "my_lab.flags:FlagDialect"),
     "constant": ("atlas.models.players", "PLAYERS", "my_lab.constant:ConstantPlayer"),
+    "drawers": ("atlas.environments.base", "ENVIRONMENTS", "my_lab.drawers:DrawersEnvironment"),
     "corridor": ("atlas.environments.base", "ENVIRONMENTS", "my_lab.corridor:CorridorEnvironment"),
 }
 # A good row of each format among the examples, for tests/conformance/test_formats.py.

@@ -20,6 +20,7 @@ STAGES = (
     "training",
     "evaluation",
     "reporting",
+    "serving",
     "viewing",
 )
 # Highest first; a package may import packages of a lower floor and its own.

@@ -130,6 +130,7 @@ def test_the_recipe_on_the_page_of_run_is_valid() -> None:
         ("test_selectors.py", "longest"),
         ("test_formats.py", "turns"),
         ("test_environments.py", "corridor"),
+        ("test_environments.py", "drawers"),
         ("test_dialects.py", "flags"),
         ("test_players.py", "constant"),
     ],
@@ -146,6 +147,25 @@ def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: 
         env={**os.environ, "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_world_with_tools_of_extending_is_collected_from_every_split(tmp_path: Path) -> None:
+    write_examples(tmp_path)
+    path = f"{ROOT / 'src'}{os.pathsep}{tmp_path}"
+    given = ["collect", "--env", "my_lab.drawers:DrawersEnvironment", "episodes=40"]
+    for split in ("train", "held_in_test", "held_out_test"):
+        out = tmp_path / split
+        done = subprocess.run(
+            [sys.executable, "-m", "atlas", *given, f"split={split}", "--out", str(out)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert done.returncode == 0, done.stderr
+        steps = [step for one in atlas.read_trajectories(out) for step in one.steps]
+        assert all(step.response.tool_calls for step in steps)
+        marked = sum(step.annotation is not None and step.annotation.is_marked for step in steps)
+        assert 0.1 < marked / len(steps) < 0.45
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

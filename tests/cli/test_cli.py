@@ -72,6 +72,7 @@ OPTIONS = {
     "evaluate": "--out --model --player --env",
     "report": "--out",
     "run": "--out",
+    "serve": "--env",
     "settings": "",
 }
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]

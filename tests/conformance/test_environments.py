@@ -27,7 +27,7 @@ from atlas.errors import ConfigError, DependencyError
 from atlas.kinds import Choice
 from atlas.models.players import PlayerAnswer
 from atlas.records import CRITICAL_KINDS, Message, Source, Task, ToolCall
-from tests.environments import needs
+from tests.environments import doors, needs
 from tests.environments.agentgym_servers import craft_process
 from tests.environments.players import RoundPlayer
 
@@ -35,6 +35,8 @@ from tests.environments.players import RoundPlayer
 NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
     "agentgym": craft_process,
     "miniwob": needs.browser,
+    "gymnasium": doors.lamp,
+    "openenv": doors.served_lamp,
 }
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),

@@ -10,13 +10,23 @@ import errno
 import sys
 
 # Each of these modules adds its commands to `app`.
-from atlas.cli import auditing, data, listing, running, selecting, tuning
+from atlas.cli import auditing, data, listing, running, selecting, serving, tuning
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, DependencyError, RankError
 from atlas.extras import missing_module
 from atlas.terminal.output import tolerate_encodings
 
-__all__ = ["app", "auditing", "data", "listing", "main", "running", "selecting", "tuning"]
+__all__ = [
+    "app",
+    "auditing",
+    "data",
+    "listing",
+    "main",
+    "running",
+    "selecting",
+    "serving",
+    "tuning",
+]
 
 # The exit status that typer gives to Ctrl-C.
 INTERRUPTED = 130

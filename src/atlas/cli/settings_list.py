@@ -10,6 +10,7 @@ import atlas
 from atlas.auditing.audit_files import AuditConfig
 from atlas.config import Config, Mark, sections_of
 from atlas.kinds import Choice, Kind, config_class
+from atlas.serving.serve_environment import ServeConfig
 from atlas.viewing.terminal.label import LabelConfig
 from atlas.viewing.terminal.show import ShowConfig
 
@@ -27,6 +28,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "evaluate": atlas.EvaluateConfig,
     "report": atlas.ReportConfig,
     "run": atlas.ExperimentConfig,
+    "serve": ServeConfig,
 }
 MARKS = {Mark.SPEED_ONLY: "speed", Mark.BY_CONTENT: "content"}
 

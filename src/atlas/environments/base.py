@@ -30,6 +30,8 @@ ENVIRONMENTS: dict[str, str] = {
     "sql": "atlas.environments.sql.environment:SqlEnvironment",
     "alfworld": "atlas.environments.alfworld.environment:AlfworldEnvironment",
     "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
+    "gymnasium": "atlas.environments.gymnasium.environment:GymnasiumEnvironment",
+    "openenv": "atlas.environments.openenv.environment:OpenEnvEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

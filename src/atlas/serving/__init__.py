@@ -1,0 +1,1 @@
+"""Worlds of atlas for other programs: an OpenEnv server, and tasks of Inspect."""
