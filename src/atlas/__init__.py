@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from atlas.errors import AtlasError as AtlasError
     from atlas.evaluation.evaluate_agent import EvaluateConfig as EvaluateConfig
     from atlas.evaluation.evaluate_agent import evaluate_agent as evaluate_agent
+    from atlas.evaluation.probe_steps import ProbeConfig as ProbeConfig
+    from atlas.evaluation.probe_steps import probe_steps as probe_steps
     from atlas.experiments.config import ExperimentConfig as ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment as plan_experiment
     from atlas.experiments.run_stages import run_stages as run_stages
@@ -70,6 +72,7 @@ _MODULE_OF = {
         "atlas.config": "load_config",
         "atlas.errors": "AtlasError",
         "atlas.evaluation.evaluate_agent": "EvaluateConfig evaluate_agent",
+        "atlas.evaluation.probe_steps": "ProbeConfig probe_steps",
         "atlas.experiments.config": "ExperimentConfig",
         "atlas.experiments.plan_experiment": "plan_experiment",
         "atlas.experiments.run_stages": "run_stages",

@@ -47,6 +47,12 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "limited": ("limited",),
         "dropped": ("num_dropped_steps", "num_cut_observations", "num_held_out"),
     },
+    "probe": {
+        "out": ("steps", "before", "after"),
+        "gain": ("gain", "control_gain", "selected_minus_control"),
+        "episodes": ("episodes", "ended", "broken"),
+        "limited": ("limited",),
+    },
     "evaluate": {
         "out": ("success_rate", "mean_steps", "mean_score"),
         "episodes": ("num_success", "num_truncated", "num_errors", "num_unknown"),

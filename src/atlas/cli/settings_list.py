@@ -25,6 +25,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "audit": AuditConfig,
     "train": atlas.TrainConfig,
     "evaluate": atlas.EvaluateConfig,
+    "probe": atlas.ProbeConfig,
     "report": atlas.ReportConfig,
     "run": atlas.ExperimentConfig,
 }

@@ -20,6 +20,8 @@ from atlas.cli.app import (
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
 
+PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
+
 
 @app.command()
 def train(
@@ -52,10 +54,7 @@ def evaluate(
     out: Out,
     settings: Settings = None,
     model: Model = None,
-    player: Annotated[
-        str | None,
-        option("--player", "Who asks the model: local, endpoint, or package.module:Class."),
-    ] = None,
+    player: Annotated[str | None, option("--player", PLAYER_HELP)] = None,
     env: Environment = None,
 ) -> None:
     """Let a model play in an environment, and measure its success."""
@@ -65,6 +64,33 @@ def evaluate(
     manifest = evaluate_agent(config, out)
     tell(manifest, out)
     exit_if_nothing_worked([(manifest, out)])
+
+
+@app.command()
+def probe(
+    trajectories: Trajectories,
+    selection: Selection,
+    out: Out,
+    settings: Settings = None,
+    model: Model = None,
+    player: Annotated[str | None, option("--player", PLAYER_HELP)] = None,
+    env: Environment = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Let an untuned model take over before and after each selected step, and compare."""
+    from atlas.evaluation.probe_steps import ProbeConfig, count_probe, probe_steps
+
+    config = read_config(
+        ProbeConfig, settings, is_run=not dry_run, model=model, player=player, environment=env
+    )
+    if dry_run:
+        num, num_steps, num_episodes = count_probe(config, trajectories, selection)
+        say(
+            f"would play: {num_episodes:,} episodes from before and after {num_steps:,} steps of "
+            f"{num:,} trajectories, with {config.model}. Nothing was played."
+        )
+        return
+    tell(probe_steps(config, trajectories, selection, out), out)
 
 
 @app.command()

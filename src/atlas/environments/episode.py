@@ -26,6 +26,8 @@ from atlas.records import (
     Trajectory,
 )
 
+STEP_LIMIT = "step limit"
+
 
 @dataclass(slots=True)
 class Episode:
@@ -91,7 +93,7 @@ class Episode:
             self.outcome = Outcome(
                 status="success" if result.success else unsolved,
                 score=result.score,
-                reason=None if result.terminated else "step limit",
+                reason=None if result.terminated else STEP_LIMIT,
             )
 
     def break_off(

@@ -39,6 +39,7 @@ class Opening:
         source: who plays, for the record.
         prompt: the first messages; None: the environment's own.
         responses: recorded responses that are replayed before the player answers.
+        check: called with the episode after the replay; a text says why it cannot be played on.
         on_start: called with the environment after `reset` and the replay.
     """
 
@@ -47,11 +48,15 @@ class Opening:
     source: Source
     prompt: tuple[Message, ...] | None = None
     responses: tuple[Message, ...] = ()
+    check: Callable[[Episode], str | None] | None = None
     on_start: Callable[[Environment], None] | None = None
 
     def start(self, environment: Environment) -> Episode:
         """Start the episode, so that the player can give its first answer."""
         episode = start_episode(environment, self.task, self.source, self.prompt, self.responses)
+        if self.check is not None and not episode.is_broken:
+            if (reason := self.check(episode)) is not None:
+                episode.fail(reason)
         if self.on_start is not None and not episode.over:
             self.on_start(environment)
         return episode
