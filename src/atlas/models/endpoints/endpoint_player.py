@@ -7,6 +7,7 @@ import re
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -65,6 +66,7 @@ class EndpointPlayer:
         self._client = connect(model, config.endpoint)
         self._places = asyncio.Semaphore(config.endpoint.max_in_flight)
         self._histories: dict[str, list[Message]] = {}
+        self._asking: dict[str, Future[None]] = {}
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -91,7 +93,7 @@ class EndpointPlayer:
             tools=tuple(map(dict, tools)),
         )
         asking = self._ask(name, tuple(history), sampling)
-        asyncio.run_coroutine_threadsafe(asking, self._loop)
+        self._asking[name] = asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -113,8 +115,10 @@ class EndpointPlayer:
         self._answers.put(None)
 
     def close(self, name: str) -> None:
-        """Forget a conversation."""
+        """Forget a conversation, and stop waiting for its answer."""
         self._histories.pop(name, None)
+        if (asking := self._asking.pop(name, None)) is not None:
+            asking.cancel()
 
     def end(self) -> None:
         """Stop asking and close the connections."""
