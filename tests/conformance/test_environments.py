@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
+import numpy as np
 import pytest
 
 from atlas.config import Config
@@ -25,6 +29,8 @@ from atlas.models.players import PlayerAnswer
 from atlas.records import CRITICAL_KINDS, Message, Source, Task, ToolCall
 from tests.environments.players import RoundPlayer
 
+# Rows that need something to run, such as a server: a context that starts it, and the settings.
+NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {}
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),
     Choice("tests.environments.push:PushEnvironment", {"max_steps": 4, "word": "shove"}),
@@ -52,10 +58,24 @@ def ids(choice: Choice) -> str:
     return f"{choice.name.rpartition(':')[2]}{choice.settings or ''}"
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Callable[[str], dict[str, Any]]]:
+    """The settings that a row needs; what it needs is started once and ends with the module."""
+    started: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+
+        def settings(name: str) -> dict[str, Any]:
+            if name not in started:
+                started[name] = stack.enter_context(NEEDS[name]()) if name in NEEDS else {}
+            return started[name]
+
+        yield settings
+
+
 @pytest.fixture(params=CHOICES, ids=ids)
-def choice(request: pytest.FixtureRequest) -> Choice:
+def choice(request: pytest.FixtureRequest, running: Callable[[str], dict[str, Any]]) -> Choice:
     chosen: Choice = request.param
-    return chosen
+    return Choice(chosen.name, {**running(chosen.name), **chosen.settings})
 
 
 @pytest.fixture
@@ -112,6 +132,18 @@ def test_tasks_are_deterministic_unique_and_a_prefix_of_more_tasks(
 def test_an_unknown_split_is_a_config_error(environment: Environment) -> None:
     with pytest.raises(ConfigError, match="no-such-split"):
         environment.tasks("no-such-split", 1, 0)
+
+
+def splits_of_tests(environment: Environment) -> tuple[str, ...]:
+    """The splits of an environment that hold unseen tasks."""
+    known = []
+    for split in ("held_in_test", "held_out_test"):
+        try:
+            environment.tasks(split, 1, 0)
+        except ConfigError:
+            continue
+        known.append(split)
+    return tuple(known)
 
 
 def test_nonsense_is_answered_flagged_and_never_raises(environment: Environment) -> None:
@@ -195,3 +227,99 @@ def test_it_closes_what_it_started(choice: Choice) -> None:
     environment.close()
     environment.close()
     assert started() == before
+
+
+def first_text_and_path(environment: Environment, task: Task) -> tuple[str, tuple[str | None, ...]]:
+    """What an agent sees first, and the expert's actions without detours, if it has an expert."""
+    text = "\n".join(message.content for message in environment.reset(task))
+    path: list[str | None] = []
+    if isinstance(environment, HasExpert):
+        expert, over = environment.expert(0), False
+        while not over:
+            result = environment.step(expert.respond().response)
+            path.append(result.action)
+            over = result.terminated or result.truncated
+    return text, tuple(path)
+
+
+def test_no_test_task_is_a_training_task(choice: Choice, environment: Environment) -> None:
+    if choice in OUTSIDE:
+        pytest.skip("the small examples have a handful of tasks")
+    known = {first_text_and_path(environment, task) for task in environment.tasks("train", 40, 0)}
+    splits = splits_of_tests(environment)
+    assert splits
+    for split in splits:
+        for task in environment.tasks(split, 10, 0):
+            assert task.split == split
+            assert first_text_and_path(environment, task) not in known
+
+
+class SeedsSeen:
+    """Records the seeds of all generators that are made, and whether a global one was used."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seeds: list[object] = []
+        plain, make = random.Random.seed, np.random.default_rng
+
+        def seed(rng: random.Random, a: object = None, version: int = 2) -> None:
+            self.seeds.append(a)
+            plain(rng, a, version)  # type: ignore[arg-type]
+
+        def default_rng(seed: object = None) -> np.random.Generator:
+            self.seeds.append(seed)
+            return make(seed)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(random.Random, "seed", seed)
+        monkeypatch.setattr(np.random, "default_rng", default_rng)
+
+    def take(self) -> set[str]:
+        taken, self.seeds = {repr(seed) for seed in self.seeds if seed is not None}, []
+        return taken
+
+
+def test_its_expert_shares_no_random_stream_with_the_task(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(environment, HasExpert):
+        pytest.skip(f"{environment.name} has no expert")
+    seen = SeedsSeen(monkeypatch)
+    for task in environment.tasks("train", 3, 0):
+        seen.take()
+        environment.reset(task)
+        of_task = seen.take()
+        # The worst case: a caller gives the seed of the task itself.
+        expert = environment.expert(task.seed or 0)
+        expert.respond()
+        assert not of_task & seen.take()
+
+
+def test_it_draws_from_no_global_generator(environment: Environment) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
+    for task in environment.tasks("train", 2, 0):
+        environment.reset(task)
+        environment.step(NONSENSE[-1])
+        if isinstance(environment, HasExpert):
+            environment.reset(task)
+            environment.expert(1).respond()
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+
+
+def test_its_expert_labels_some_steps_but_not_most(
+    choice: Choice, environment: Environment
+) -> None:
+    if not isinstance(environment, HasExpert) or choice in OUTSIDE:
+        pytest.skip(f"{environment.name} has no expert, or is an example")
+    num_steps = num_labeled = 0
+    kinds: set[str] = set()
+    for task in environment.tasks("train", 12, 1):
+        environment.reset(task)
+        expert, over = environment.expert(3), False
+        while not over:
+            turn = expert.respond()
+            num_steps += 1
+            num_labeled += bool(turn.annotation.kinds)
+            kinds |= set(turn.annotation.kinds)
+            result = environment.step(turn.response)
+            over = result.terminated or result.truncated
+    assert 0.1 <= num_labeled / num_steps <= 0.6, (num_labeled, num_steps)
+    assert len(kinds) >= 2, kinds

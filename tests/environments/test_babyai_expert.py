@@ -9,12 +9,13 @@ import pytest
 pytest.importorskip("minigrid", reason="the babyai extra is not installed")
 
 from atlas.environments.babyai.actions import parse_action
-from atlas.environments.babyai.config import BabyAIConfig, BabyAIExpertConfig
+from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.environment import BabyAIEnvironment
 from atlas.environments.babyai.expert import SCORES
 from atlas.environments.babyai.tasks import LEVELS
 from atlas.environments.base import Expert
 from atlas.environments.episode import start_episode
+from atlas.environments.experts import ExpertConfig
 from atlas.errors import EpisodeError
 from atlas.records import CRITICAL_KINDS, Source, Step, Task, Trajectory
 
@@ -36,7 +37,7 @@ def play(environment: BabyAIEnvironment, level: str, seed: int, expert_seed: int
 
 
 def make(detour_rate: float = 0.0, mistake_rate: float = 0.0) -> BabyAIEnvironment:
-    expert = BabyAIExpertConfig(detour_rate=detour_rate, mistake_rate=mistake_rate)
+    expert = ExpertConfig(detour_rate=detour_rate, mistake_rate=mistake_rate)
     return BabyAIEnvironment(BabyAIConfig(expert=expert))
 
 

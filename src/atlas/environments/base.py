@@ -91,6 +91,15 @@ class HasTools(Protocol):
     def tools(self) -> tuple[dict[str, Any], ...]: ...
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """An environment with remarks on its splits, such as test tasks that are training tasks."""
+
+    def notes(self, split: str) -> Sequence[str]:
+        """Sentences for the user who plays this split."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExpertTurn:
     """The next turn of an expert: the response, and the annotation of this step."""

@@ -13,19 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.environments.babyai.view import Cell, SeenObject, View, describe, is_passable
+from atlas.environments.react import action_lines
 
 # The numbers of minigrid's primitive actions (minigrid.core.actions.Actions).
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 DIRECTIONS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 TURNS = {"turn left": LEFT, "turn right": RIGHT}
 CHECK_ACTIONS = "check available actions"
-FORMAT_HINT = (
-    'No action found. Answer with "Thought:", your thought, '
-    'then "Action:" and one action on the next line.'
-)
 # The position of the agent (x, y), and the index of its direction in DIRECTIONS.
 State = tuple[int, int, int]
-_MARKER = re.compile(r"\baction\s*:", re.IGNORECASE)
 _ERRAND = re.compile(
     r"(?P<verb>go to|pickup|toggle and go through|go through) "
     r"(?:the |an? )?(?P<name>.+?)(?: (?P<number>\d{1,4}))?"
@@ -45,8 +41,7 @@ def parse_action(response: str) -> str | None:
 
     It is the first line with words after the last `Action:`.
     """
-    _, *rest = _MARKER.split(response)
-    for line in rest[-1].splitlines() if rest else ():
+    for line in action_lines(response):
         words = " ".join(re.sub(r"[^a-z0-9 ]", " ", line.lower()).split())
         if words:
             return re.sub(r"^pick up\b", "pickup", words)

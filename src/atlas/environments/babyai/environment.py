@@ -15,7 +15,6 @@ from typing import Any
 
 from atlas.environments.babyai.actions import (
     CHECK_ACTIONS,
-    FORMAT_HINT,
     Plan,
     available_actions,
     parse_action,
@@ -25,10 +24,11 @@ from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.tasks import babyai_tasks, make_level
 from atlas.environments.babyai.view import Cell, View, look, visible_cells
 from atlas.environments.base import Expert, StepResult
+from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, user
 from atlas.errors import DependencyError, EpisodeError
 from atlas.records import Message, Task
 
-INSTRUCTION = """\
+INSTRUCTION = f"""\
 You walk through rooms to reach a goal, one action per turn. You see what is ahead of you; \
 places are counted in steps from you, objects that look the same are numbered by distance.
 Actions:
@@ -43,12 +43,7 @@ Actions:
 - toggle and go through <door> <id>: a closed door, or a locked one \
 if you carry the key of its color
 - check available actions
-You can carry one object. Answer in this format:
-Thought:
-<your thought>
-
-Action:
-<your action>"""
+You can carry one object. {ANSWER_FORMAT}"""
 
 
 class BabyAIEnvironment:
@@ -83,7 +78,7 @@ class BabyAIEnvironment:
         self._success = False
         self._view = look(self.world)
         self.seen = set(self._view.cells)
-        return _user(f"Your goal: {self.world.mission}.\n{self._view.text}")
+        return user(f"Your goal: {self.world.mission}.\n{self._view.text}")
 
     @property
     def view(self) -> View:
@@ -107,7 +102,7 @@ class BabyAIEnvironment:
         action = parse_action(response.content)
         is_invalid = action is None
         if action is None:
-            text = FORMAT_HINT
+            text = NO_ACTION
         elif action == CHECK_ACTIONS:
             text = f"You can: {', '.join(available_actions(self.world, view, self.seen))}."
         else:
@@ -120,7 +115,7 @@ class BabyAIEnvironment:
         success = self._success
         score = 1 - 0.9 * self.num_turns / self.max_steps if success else 0.0
         return StepResult(
-            observation=_user(text),
+            observation=user(text),
             reward=score,
             terminated=success,
             truncated=not success and self.num_turns >= self.max_steps,
@@ -147,7 +142,3 @@ class BabyAIEnvironment:
         self._view = look(self.world)
         end = "The task is completed." if self._success else self._view.text
         return f"{plan.report} {end}" if plan.report else end
-
-
-def _user(text: str) -> tuple[Message, ...]:
-    return (Message(role="user", content=text),)

@@ -14,7 +14,6 @@ from typing import Any
 
 from atlas.environments.babyai.actions import TURNS
 from atlas.environments.babyai.bot import BOT_FAULTS
-from atlas.environments.babyai.config import BabyAIExpertConfig
 from atlas.environments.babyai.planner import Move, MovePlanner, PlayedLevel
 from atlas.environments.babyai.thoughts import (
     ACTS,
@@ -25,12 +24,12 @@ from atlas.environments.babyai.thoughts import (
     REPLANS,
     SLIPS,
     START_SEARCH,
-    say,
 )
 from atlas.environments.babyai.view import SeenObject
 from atlas.environments.base import ExpertTurn
+from atlas.environments.experts import ExpertConfig, react_turn, say
 from atlas.errors import EpisodeError
-from atlas.records import Annotation, CriticalKind, Message
+from atlas.records import CriticalKind
 
 # The score of a step is the highest value that applies here, or 0 if none applies.
 SCORES: dict[str, float] = {
@@ -56,9 +55,9 @@ RESERVE_TURNS = 12
 class BabyAIExpert:
     """Plays the episode that was just reset. The same seed gives the same thoughts and slips."""
 
-    Config = BabyAIExpertConfig
+    Config = ExpertConfig
 
-    def __init__(self, config: BabyAIExpertConfig, environment: PlayedLevel, seed: int) -> None:
+    def __init__(self, config: ExpertConfig, environment: PlayedLevel, seed: int) -> None:
         self._environment = environment
         self._planner = MovePlanner(environment)
         self._bot = self._planner.bot
@@ -88,7 +87,7 @@ class BabyAIExpert:
             self._has_acted = True
         else:
             self._slips_made.add((slip.situation, slip.action))
-            turn = _turn(self._say(SLIPS[slip.situation], slip), slip.action, (), 0.0)
+            turn = react_turn(self._say(SLIPS[slip.situation], slip), slip.action, (), 0.0)
         self._slip = slip
         self._known_things += [item.thing for item in self._environment.view.objects]
         return turn
@@ -119,7 +118,7 @@ class BabyAIExpert:
             kinds.append("critical_action")
             rows.append(act)
         score = max((SCORES[row] for row in rows), default=0.0)
-        return _turn(" ".join(sentences), move.action, tuple(kinds), score)
+        return react_turn(" ".join(sentences), move.action, tuple(kinds), score)
 
     def _new_plan(self, move: Move) -> tuple[str, str] | None:
         """A sentence for a plan made in this turn, and its row of SCORES; None without a plan."""
@@ -229,9 +228,3 @@ def _first_person(mission: str) -> str:
     """The goal in the first person: `the door on your left` -> `the door on my left`."""
     mission = re.sub(r"\bafter you\b", "after I", mission)
     return re.sub(r"\byou\b", "me", re.sub(r"\byour\b", "my", mission))
-
-
-def _turn(thought: str, action: str, kinds: tuple[CriticalKind, ...], score: float) -> ExpertTurn:
-    content = f"Thought:\n{thought}\n\nAction:\n{action}"
-    response = Message(role="assistant", content=content)
-    return ExpertTurn(response, Annotation(kinds=kinds, score=score))

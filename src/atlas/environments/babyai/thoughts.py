@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-
 # The phrases for each action. {label} is the numbered name of the object in the observation,
 # {where} its position, {noun} the object that is needed.
 ACTS: dict[str, tuple[str, ...]] = {
@@ -164,9 +161,3 @@ CORRECTIONS: dict[str, tuple[str, ...]] = {
         "{Noun} is not in view, so I have to look for it.",
     ),
 }
-
-
-def say(rng: random.Random, phrases: Sequence[str], **words: str) -> str:
-    """One of the phrases with its words filled in; `{Noun}` is the capitalized `{noun}`."""
-    capitals = {key.capitalize(): value[:1].upper() + value[1:] for key, value in words.items()}
-    return rng.choice(phrases).format(**words, **capitals)

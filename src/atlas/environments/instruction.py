@@ -1,0 +1,57 @@
+"""The first messages of an episode: a text, a text file, or those of imported trajectories.
+
+An agent that was tuned on a set of trajectories expects their instruction, word for word.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.errors import AtlasError, ConfigError
+from atlas.records import Message
+from atlas.store.readers import read_trajectories
+
+INSTRUCTION_HELP = (
+    "the instruction: a text, the path of a text file, or a run folder of imported trajectories "
+    "whose first messages are used; if none, a short text of atlas"
+)
+
+
+def load_instruction(value: str | None, default: str, task_prefix: str = "") -> tuple[Message, ...]:
+    """The prompt of a world.
+
+    Args:
+        value: the setting `instruction`.
+        default: the system message if the setting is not given.
+        task_prefix: in a run folder, the first trajectory whose task's id starts so is used.
+
+    Raises:
+        ConfigError: the file or folder cannot be used.
+    """
+    if value is None:
+        return (Message(role="system", content=default),)
+    path = Path(value) if len(value) < 1000 and "\n" not in value else None
+    if path is not None and path.is_dir():
+        return _of_run(path, task_prefix)
+    if path is not None and path.is_file():
+        try:
+            value = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"instruction={path}: cannot be read as text: {error}.") from None
+    elif path is not None and (path.suffix in (".txt", ".md") or " " not in value.strip()):
+        raise ConfigError(
+            f"instruction={value}: no such file or folder. Expected a text, the path of a "
+            "text file, or a run folder of imported trajectories."
+        )
+    return (Message(role="system", content=value.strip()),)
+
+
+def _of_run(path: Path, task_prefix: str) -> tuple[Message, ...]:
+    try:
+        for trajectory in read_trajectories(path):
+            if trajectory.task.id.startswith(task_prefix) and trajectory.prompt:
+                return trajectory.prompt
+    except AtlasError as error:
+        raise ConfigError(f"instruction={path}: {error}") from None
+    of_world = f" of a task '{task_prefix}…'" if task_prefix else ""
+    raise ConfigError(f"instruction={path}: it holds no trajectory{of_world} with a prompt.")
