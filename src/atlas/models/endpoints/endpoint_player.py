@@ -11,11 +11,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
@@ -45,6 +45,16 @@ class EndpointPlayerConfig(Config):
         default=1024,
         ge=1,
         description="maximum tokens of one answer; if none, the model's own limit",
+    )
+    send_reasoning: bool = Field(
+        default=False,
+        description="send the thoughts of earlier answers back, for servers whose chat template "
+        "decides which of them the model reads (vLLM, SGLang)",
+    )
+    prices: Annotated[str | None, SPEED_ONLY] = Field(
+        default=None,
+        description="a YAML or JSON file of prices in USD per million tokens: model: "
+        "{input: …, output: …}; if none, known prices of providers",
     )
 
     def needed_extras(self) -> tuple[str, ...]:
@@ -92,7 +102,8 @@ class EndpointPlayer:
             seed=seed,
             tools=tuple(map(dict, tools)),
         )
-        asking = self._ask(name, tuple(history), sampling)
+        sent = tuple(history if self._config.send_reasoning else map(_without_reasoning, history))
+        asking = self._ask(name, sent, sampling)
         self._asking[name] = asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
@@ -150,8 +161,19 @@ class EndpointPlayer:
         self._loop.stop()
 
 
+def _without_reasoning(message: Message) -> Message:
+    if message.reasoning is None:
+        return message
+    return message.model_copy(update={"reasoning": None})
+
+
 def _read(answer: Completion, paid: Payment) -> PlayerAnswer:
-    message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    message = Message(
+        role="assistant",
+        content=answer.text,
+        reasoning=answer.reasoning,
+        tool_calls=answer.tool_calls,
+    )
     finish: Finish = "length" if answer.finish_reason == "length" else "stop"
     reason = None
     if answer.refusal is not None:
