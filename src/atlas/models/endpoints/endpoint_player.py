@@ -7,14 +7,15 @@ import re
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
@@ -45,6 +46,16 @@ class EndpointPlayerConfig(Config):
         ge=1,
         description="maximum tokens of one answer; if none, the model's own limit",
     )
+    send_reasoning: bool = Field(
+        default=False,
+        description="send the thoughts of earlier answers back, for servers whose chat template "
+        "decides which of them the model reads (vLLM, SGLang)",
+    )
+    prices: Annotated[str | None, SPEED_ONLY] = Field(
+        default=None,
+        description="a YAML or JSON file of prices in USD per million tokens: model: "
+        "{input: …, output: …}; if none, known prices of providers",
+    )
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("endpoint",) if self.endpoint.base_url is not None else ("providers",)
@@ -65,6 +76,7 @@ class EndpointPlayer:
         self._client = connect(model, config.endpoint)
         self._places = asyncio.Semaphore(config.endpoint.max_in_flight)
         self._histories: dict[str, list[Message]] = {}
+        self._asking: dict[str, Future[None]] = {}
         self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -90,8 +102,9 @@ class EndpointPlayer:
             seed=seed,
             tools=tuple(map(dict, tools)),
         )
-        asking = self._ask(name, tuple(history), sampling)
-        asyncio.run_coroutine_threadsafe(asking, self._loop)
+        sent = tuple(history if self._config.send_reasoning else map(_without_reasoning, history))
+        asking = self._ask(name, sent, sampling)
+        self._asking[name] = asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -113,8 +126,10 @@ class EndpointPlayer:
         self._answers.put(None)
 
     def close(self, name: str) -> None:
-        """Forget a conversation."""
+        """Forget a conversation, and stop waiting for its answer."""
         self._histories.pop(name, None)
+        if (asking := self._asking.pop(name, None)) is not None:
+            asking.cancel()
 
     def end(self) -> None:
         """Stop asking and close the connections."""
@@ -146,8 +161,19 @@ class EndpointPlayer:
         self._loop.stop()
 
 
+def _without_reasoning(message: Message) -> Message:
+    if message.reasoning is None:
+        return message
+    return message.model_copy(update={"reasoning": None})
+
+
 def _read(answer: Completion, paid: Payment) -> PlayerAnswer:
-    message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    message = Message(
+        role="assistant",
+        content=answer.text,
+        reasoning=answer.reasoning,
+        tool_calls=answer.tool_calls,
+    )
     finish: Finish = "length" if answer.finish_reason == "length" else "stop"
     reason = None
     if answer.refusal is not None:
