@@ -76,6 +76,8 @@ def test_an_error_of_a_job_is_raised_as_it_is(address: str, tmp_path: Path) -> N
 
 def test_too_many_workers_and_an_absent_cluster_are_errors(address: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has room for 2 workers"):
-        list(spread(partial(open_squarer, tmp_path), [1], RayConfig(address=address, num_workers=9)))
-    with pytest.raises(RunError, match="no Ray cluster at 127.0.0.1:1"):
+        list(
+            spread(partial(open_squarer, tmp_path), [1], RayConfig(address=address, num_workers=9))
+        )
+    with pytest.raises(RunError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
         list(spread(partial(open_squarer, tmp_path), [1], RayConfig(address="127.0.0.1:1")))

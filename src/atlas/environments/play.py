@@ -55,9 +55,9 @@ class Opening:
     def start(self, environment: Environment) -> Episode:
         """Start the episode, so that the player can give its first answer."""
         episode = start_episode(environment, self.task, self.source, self.prompt, self.responses)
-        if self.check is not None and not episode.is_broken:
-            if (reason := self.check(episode)) is not None:
-                episode.fail(reason)
+        checked = None if self.check is None or episode.is_broken else self.check(episode)
+        if checked is not None:
+            episode.fail(checked)
         if self.on_start is not None and not episode.over:
             self.on_start(environment)
         return episode

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from atlas.records import CriticalKind, Record
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval
@@ -53,7 +55,7 @@ class ProbeMetrics(Record):
     selected: ProbedSteps
     control: ProbedSteps | None = None
     selected_minus_control: Gain | None = None
-    kinds: dict[str, ProbedSteps] = {}
+    kinds: dict[str, ProbedSteps] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +114,16 @@ def _measure(steps: Sequence[ProbedStep], seed: int) -> ProbedSteps:
     )
 
 
-def _compare(
-    selected: Sequence[ProbedStep], others: Sequence[ProbedStep], seed: int
-) -> Gain:
-    gains = [
+def _compare(selected: Sequence[ProbedStep], others: Sequence[ProbedStep], seed: int) -> Gain:
+    of_selected, of_others = (
         _means(
             (step.trajectory_id, step.after - step.before)
             for step in steps
             if step.is_measured and step.after is not None and step.before is not None
         )
         for steps in (selected, others)
-    ]
-    return _difference(*gains, seed)
+    )
+    return _difference(of_selected, of_others, seed)
 
 
 def _means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
@@ -141,9 +141,7 @@ def _difference(a: Mapping[str, float], b: Mapping[str, float], seed: int) -> Ga
         return Gain(difference=Estimate())
     found = paired_bootstrap([a[name] for name in both], [b[name] for name in both], seed)
     if len(both) < MIN_UNITS:
-        return Gain(
-            difference=Estimate(value=found.difference.value), num_trajectories=len(both)
-        )
+        return Gain(difference=Estimate(value=found.difference.value), num_trajectories=len(both))
     return Gain(
         difference=found.difference, p_value=found.p_value, num_trajectories=found.num_tasks
     )

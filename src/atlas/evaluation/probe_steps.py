@@ -51,8 +51,8 @@ class ProbeConfig(Config):
     """Which model takes over, where, and how often."""
 
     model: Annotated[str, BY_CONTENT] = Field(
-        description="the untuned model: a hub id, a model folder, or a run folder of train; for the "
-        "player `endpoint`, the model's name at the provider or server"
+        description="the untuned model: a hub id, a model folder, or a run folder of train; for "
+        "the player `endpoint`, the model's name at the provider or server"
     )
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         default=None,

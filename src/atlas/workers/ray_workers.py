@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -25,6 +26,7 @@ from atlas.errors import DependencyError, RunError
 IN_FLIGHT = 2
 # How often a worker is started again, and a job is repeated, after the loss of a node.
 RETRIES = 3
+CONNECT_SECONDS = 10.0
 
 
 class RayConfig(Config):
@@ -36,15 +38,15 @@ class RayConfig(Config):
         "variable RAY_ADDRESS, else a cluster is started on this machine",
     )
     num_workers: int | None = Field(
-        default=None, ge=1, description="number of workers; if none, as many as the cluster has room for"
+        default=None,
+        ge=1,
+        description="number of workers; if none, as many as the cluster has room for",
     )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of each worker")
     gpus_per_worker: float = Field(default=0.0, ge=0, description="GPUs of each worker")
 
 
-def spread_over_ray(
-    open_worker: Any, jobs: Iterable[Any], config: RayConfig
-) -> Iterator[Any]:
+def spread_over_ray(open_worker: Any, jobs: Iterable[Any], config: RayConfig) -> Iterator[Any]:
     """Yield the results of all jobs in the order of completion, as `atlas.workers.spread.spread`.
 
     Raises:
@@ -95,6 +97,7 @@ class _Worker:
 
 def _join(ray: Any, config: RayConfig) -> None:
     try:
+        _check_place(config.address or os.environ.get("RAY_ADDRESS", "local"))
         ray.init(
             address=config.address,
             log_to_driver=False,
@@ -109,6 +112,13 @@ def _join(ray: Any, config: RayConfig) -> None:
         ) from None
 
 
+def _check_place(address: str) -> None:
+    """Connect once: Ray itself would try for minutes where nobody answers."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
 def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
     total = ray.cluster_resources()
     room = int(total.get("CPU", 0) // config.cpus_per_worker)
@@ -118,8 +128,8 @@ def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
     if number > room or not room:
         raise RunError(
             f"the Ray cluster has room for {room} workers of {config.cpus_per_worker:g} CPU cores "
-            f"and {config.gpus_per_worker:g} GPUs, {number} were asked for. Change ray.num_workers, "
-            "ray.cpus_per_worker or ray.gpus_per_worker."
+            f"and {config.gpus_per_worker:g} GPUs, expected room for {number}. Change "
+            "ray.num_workers, ray.cpus_per_worker or ray.gpus_per_worker."
         )
     kind = ray.remote(
         num_cpus=config.cpus_per_worker,
@@ -127,7 +137,9 @@ def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
         max_restarts=RETRIES,
         max_task_retries=RETRIES,
     )(_Worker)
-    return [kind.remote(pickle.dumps(open_worker), str(Path.cwd()), sys.path) for _ in range(number)]
+    return [
+        kind.remote(pickle.dumps(open_worker), str(Path.cwd()), sys.path) for _ in range(number)
+    ]
 
 
 def _do_all(ray: Any, workers: Sequence[Any], jobs: Iterator[Any]) -> Iterator[Any]:

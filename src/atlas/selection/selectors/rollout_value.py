@@ -150,7 +150,9 @@ class RolloutValueSelector:
         """The outcomes of the rollouts from each state."""
         rollouts = range(self._config.num_rollouts)
         state_of = {f"{trajectory.id} {state} {one}": state for state in states for one in rollouts}
-        openings = [replay_opening(trajectory, state, name, SOURCE) for name, state in state_of.items()]
+        openings = [
+            replay_opening(trajectory, state, name, SOURCE) for name, state in state_of.items()
+        ]
         if self._player is None:
             player = Choice("local", self._config)
             self._player = PLAYER.make(player, self._config.model, self._seed)
