@@ -70,6 +70,7 @@ OPTIONS = {
     "audit": "--as --tokenizer --selection --out --execute",
     "train": "--trajectories --selection --out --model --dry-run",
     "evaluate": "--out --model --player --env",
+    "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",
     "run": "--out",
     "settings": "",

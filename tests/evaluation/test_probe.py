@@ -96,6 +96,10 @@ def test_each_state_is_played_once_and_the_gain_is_after_minus_before(
     assert manifest.summary["broken"] == 0
     # The last push of an episode ends it, so there is nothing to play after it.
     assert metrics["selected"]["num_ended"] + metrics["control"]["num_ended"] > 0
+    probe_steps(config(count_ended=True), *runs, tmp_path / "counted")
+    counted = json.loads((tmp_path / "counted" / "metrics.json").read_text())
+    assert counted["selected"]["num_ended"] == 0
+    assert counted["selected"]["after"]["value"] >= metrics["selected"]["after"]["value"]
 
 
 def test_an_interrupted_probe_plays_only_what_is_missing(

@@ -80,6 +80,11 @@ class ProbeConfig(Config):
         default=False,
         description="also probe trajectories whose replay shows other observations than recorded",
     )
+    count_ended: bool = Field(
+        default=False,
+        description="a step after which the episode was over counts with the outcome of the "
+        "episode; by default it is left out, because there is nothing to play after it",
+    )
     seed: int = Field(default=0, ge=0, description="seed for the control steps, and for sampling")
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=64, ge=1, description="how many environments run at a time"
@@ -169,7 +174,7 @@ def probe_steps(
                     spent.close()
             paid = spent.seal()
             episodes = {_key_of(one): one for one in read_records(log.path, Trajectory)}
-            steps = [step for plan in plans for step in _outcomes(plan, episodes, config.rollouts)]
+            steps = [step for plan in plans for step in _outcomes(plan, episodes, config)]
             metrics = measure_probe(steps, config.seed)
             write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
             run.write_problems(
@@ -287,13 +292,13 @@ def _key_of(episode: Trajectory) -> str:
 
 
 def _outcomes(
-    plan: ProbePlan, episodes: Mapping[str, Trajectory], rollouts: int
+    plan: ProbePlan, episodes: Mapping[str, Trajectory], config: ProbeConfig
 ) -> Iterator[ProbedStep]:
     """The steps of a plan with the success rates on both sides."""
     rates: dict[int, float | None] = {}
     ended = set()
     for state in plan.states:
-        played = [episodes[_name(plan.trajectory.id, state, one)] for one in range(rollouts)]
+        played = [episodes[_name(plan.trajectory.id, state, one)] for one in range(config.rollouts)]
         valid = [one.outcome.status == "success" for one in played if one.outcome.is_valid]
         rates[state] = sum(valid) / len(valid) if valid else None
         # The replay ended the episode: there was nothing left to play.
@@ -304,7 +309,7 @@ def _outcomes(
             step,
             before=rates[step.index],
             after=rates[step.index + 1],
-            is_ended=step.index + 1 in ended,
+            is_ended=step.index + 1 in ended and not config.count_ended,
         )
 
 
