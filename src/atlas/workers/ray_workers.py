@@ -12,10 +12,10 @@ import pickle
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -53,24 +53,32 @@ def spread_over_ray(open_worker: Any, jobs: Iterable[Any], config: RayConfig) ->
         RunError: the cluster cannot be reached, has no room, or lost a worker too often.
         DependencyError: ray is not installed.
     """
+    with cluster(config) as ray:
+        workers = _start_workers(ray, open_worker, config)
+        try:
+            yield from _do_all(ray, workers, iter(jobs))
+        finally:
+            for worker in workers:
+                with suppress(Exception):
+                    # Lets the worker close what it opened.
+                    ray.get(worker.close.remote(), timeout=10)
+                ray.kill(worker)
+
+
+@contextmanager
+def cluster(config: RayConfig) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster."""
     try:
         import ray
     except ImportError:
         raise DependencyError("ray", "ray") from None
-    is_ours = not ray.is_initialized()
-    if is_ours:
+    is_joined_here = not ray.is_initialized()
+    if is_joined_here:
         _join(ray, config)
-    workers: list[Any] = []
     try:
-        workers = _start_workers(ray, open_worker, config)
-        yield from _do_all(ray, workers, iter(jobs))
+        yield ray
     finally:
-        for worker in workers:
-            with suppress(Exception):
-                # Lets the worker close what it opened.
-                ray.get(worker.close.remote(), timeout=10)
-            ray.kill(worker)
-        if is_ours:
+        if is_joined_here:
             ray.shutdown()
 
 
@@ -119,7 +127,8 @@ def _check_place(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
-def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
+def num_ray_workers(ray: Any, config: RayConfig) -> int:
+    """How many workers the settings ask for, or the cluster has room for."""
     total = ray.cluster_resources()
     room = int(total.get("CPU", 0) // config.cpus_per_worker)
     if config.gpus_per_worker:
@@ -131,6 +140,11 @@ def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
             f"and {config.gpus_per_worker:g} GPUs, expected room for {number}. Change "
             "ray.num_workers, ray.cpus_per_worker or ray.gpus_per_worker."
         )
+    return number
+
+
+def _start_workers(ray: Any, open_worker: Any, config: RayConfig) -> list[Any]:
+    number = num_ray_workers(ray, config)
     kind = ray.remote(
         num_cpus=config.cpus_per_worker,
         num_gpus=config.gpus_per_worker,
@@ -156,15 +170,21 @@ def _do_all(ray: Any, workers: Sequence[Any], jobs: Iterator[Any]) -> Iterator[A
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayActorError as error:
-                raise _lost(error) from None
+                raise lost_worker(error) from None
             for job in islice(jobs, 1):
                 waiting[worker.do.remote(pickle.dumps(job))] = worker
             yield result
 
 
-def _lost(error: Exception) -> RunError:
+def lost_worker(error: Exception) -> RunError:
+    """The error for a worker that was lost too often."""
     cause = getattr(error, "cause", None) or str(error).partition("\n")[0]
     return RunError(
         f"a worker of the Ray cluster was lost: {cause}. Run the command again; finished work is "
         "kept."
     )
+
+
+def workers_of(workers: int | Literal["ray"] | None, ray: RayConfig) -> int | RayConfig:
+    """What `spread` and `open_askers` take, from the settings `workers` and `ray`."""
+    return ray if workers == "ray" else workers or os.cpu_count() or 1
