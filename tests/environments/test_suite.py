@@ -54,7 +54,10 @@ def test_settings_of_the_command_line_reach_into_a_suite(tmp_path: Path) -> None
         ({"entries": {"manifest.json": {"environment": PUSH}}}, "file of the run"),
         ({"entries": {"a": {"environment": "babyia"}}}, "babyai"),
         ({"entries": {"a": {"environment": PUSH, "episode": 3}}}, "'episodes'"),
-        ({"entries": {"a": {"environment": PUSH, "server": "x"}}, "servers": {"y": None}}, "Known: y"),
+        (
+            {"entries": {"a": {"environment": PUSH, "server": "x"}}, "servers": {"y": None}},
+            "Known: y",
+        ),
         ({"entries": {"a": 3}}, "entries.a"),
         ({"entry": {}}, "entries"),
     ],
