@@ -62,7 +62,18 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
             "repeated_step_share",
             "cut_step_share",
         ),
+        "tokens": ("mean_input_tokens", "mean_output_tokens"),
+        "errors": ("num_crashed", "num_refused"),
+        "cost": ("cost_usd",),
         "limited": ("limit", "limited"),
+    },
+    "evaluate --suite": {
+        "out": ("success_rate", "mean_score", "mean_steps", "num_entries", "num_worlds"),
+        "episodes": ("num_episodes", "num_success", "num_truncated", "num_unknown"),
+        "tokens": ("mean_input_tokens", "mean_output_tokens"),
+        "errors": ("num_crashed", "num_refused"),
+        "cost": ("cost_usd",),
+        "limited": ("limit",),
     },
 }
 
@@ -78,6 +89,8 @@ def tell(manifest: Any, out: Path) -> None:
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
     came_in += [f"{key} {_name_of(config[key])}" for key in keys if key in config]
+    if entries := (config.get("suite") or {}).get("entries"):
+        came_in.append(f"suite {', '.join(entries)}")
     say(f"in:        {', '.join(came_in)}")
     for label, text in _summary_lines(manifest).items():
         say(f"{label + ':':11}{f'{out}: {text}'.removesuffix(': ') if label == 'out' else text}")

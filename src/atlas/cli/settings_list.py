@@ -15,6 +15,7 @@ from atlas.viewing.terminal.show import ShowConfig
 
 CONFIG_OF: dict[str, type[Config]] = {
     "collect": atlas.CollectConfig,
+    "collect --suite": atlas.CollectSuiteConfig,
     "import": atlas.ImportConfig,
     "show": ShowConfig,
     "label": LabelConfig,
@@ -25,6 +26,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "audit": AuditConfig,
     "train": atlas.TrainConfig,
     "evaluate": atlas.EvaluateConfig,
+    "evaluate --suite": atlas.EvaluateSuiteConfig,
     "probe": atlas.ProbeConfig,
     "report": atlas.ReportConfig,
     "run": atlas.ExperimentConfig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from atlas.cli.app import (
     DryRun,
@@ -11,14 +11,17 @@ from atlas.cli.app import (
     Out,
     Selection,
     Settings,
+    Suite,
     Trajectories,
     app,
+    names_suite,
     option,
     plain_console,
     read_config,
 )
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
+from atlas.cli.served_model import at_server
 
 PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
@@ -55,13 +58,28 @@ def evaluate(
     settings: Settings = None,
     model: Model = None,
     player: Annotated[str | None, option("--player", PLAYER_HELP)] = None,
+    base_url: Annotated[
+        str | None,
+        option("--base-url", "An OpenAI-compatible server: http://127.0.0.1:8000/v1."),
+    ] = None,
     env: Environment = None,
+    suite: Suite = None,
 ) -> None:
-    """Let a model play in an environment, and measure its success."""
+    """Let a model play in an environment or in a suite, and measure its success."""
+    from atlas.cli.suite_lines import tell_suite
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+    from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite
 
-    config = read_config(EvaluateConfig, settings, model=model, player=player, environment=env)
-    manifest = evaluate_agent(config, out)
+    model, player, settings = at_server(model, player, base_url, settings)
+    options: dict[str, Any] = {"model": model, "player": player}
+    if names_suite(settings, suite, env):
+        given = None if suite is None else {"from": suite}
+        config = read_config(EvaluateSuiteConfig, settings, suite=given, **options)
+        manifest = evaluate_suite(config, out)
+        tell_suite(out)
+    else:
+        config = read_config(EvaluateConfig, settings, environment=env, **options)
+        manifest = evaluate_agent(config, out)
     tell(manifest, out)
     exit_if_nothing_worked([(manifest, out)])
 

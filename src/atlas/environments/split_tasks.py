@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atlas.config import require_extras_of
@@ -10,7 +10,7 @@ from atlas.environments.base import Environment
 from atlas.environments.checked import begin_task, list_tasks, read_notes
 from atlas.environments.suite import Suite, SuiteEntry
 from atlas.environments.worlds import Limits, ask_world
-from atlas.errors import DependencyError, WorldError
+from atlas.errors import ConfigError, DependencyError, WorldError
 from atlas.kinds import Choice
 from atlas.records import Task
 
@@ -66,6 +66,19 @@ def find_absent(
         except (DependencyError, WorldError) as error:
             absent[name] = str(error)
     return absent
+
+
+def refuse_absent(suite: Suite, absent: Mapping[str, str], may_skip: bool) -> None:
+    """Raise ConfigError if entries are absent and may not be left out, or if none is left."""
+    reasons = "\n".join(f"  {name}: {reason}" for name, reason in absent.items())
+    if absent and not may_skip:
+        raise ConfigError(
+            f"{len(absent)} entries of the suite cannot be played here, and nothing was started:\n"
+            f"{reasons}\nInstall what is missing, start the servers, or leave these entries out "
+            "with skip_missing=true."
+        )
+    if not suite.entries.keys() - absent.keys():
+        raise ConfigError(f"no entry of the suite can be played here:\n{reasons}")
 
 
 def _try_entry(entry: SuiteEntry, limits: Limits, seed: int) -> None:

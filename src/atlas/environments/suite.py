@@ -68,7 +68,7 @@ class Suite(Config):
         default_factory=dict, description="addresses of servers, for the entries that name them"
     )
     entries: dict[str, SuiteEntry] = Field(
-        min_length=1, description="the entries by name: environment, split, episodes, ring"
+        description="the entries by name: environment, split, episodes, ring"
     )
     without_server: tuple[str, ...] = Field(
         default=(), description="entries whose server has no address; found by atlas"
@@ -93,18 +93,15 @@ class Suite(Config):
                 without.append(str(name))
             else:
                 raise ValueError(
-                    f"entry '{name}' names the server '{server}'. {nearest(str(server), servers)}"
+                    f"entry '{name}' names the server '{server}', which 'servers' does not have. "
+                    f"{nearest(str(server), servers)}"
                 )
-        if without and not entries:
-            first = values["entries"][without[0]]["server"]
-            raise ValueError(
-                f"no server has an address. Give one, such as suite.servers.{first}="
-                "http://127.0.0.1:36001"
-            )
         return {**values, "entries": entries, "without_server": tuple(without)}
 
     @model_validator(mode="after")
     def _names_are_folders(self) -> Suite:
+        if not self.entries and not self.without_server:
+            raise ValueError("a suite without entries. Add one: name: {environment: …}")
         for name in self.entries:
             reason = "it is a file of the run" if name in RESERVED else name_fault(name)
             if reason:

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath, check_config
 from atlas.environments.episode_limits import EpisodeLimits
-from atlas.environments.split_tasks import find_absent
+from atlas.environments.split_tasks import find_absent, refuse_absent
 from atlas.environments.suite import GivenSuite, Suite, SuiteEntry
 from atlas.environments.worlds import Limits
-from atlas.errors import ConfigError, RunError
+from atlas.errors import RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_with
 from atlas.evaluation.metrics import EpisodeMetrics
 from atlas.evaluation.open_player import OpenPlayer
@@ -127,17 +127,8 @@ def leave_out(config: EvaluateSuiteConfig, finished: Sequence[str] = ()) -> dict
     Raises:
         ConfigError: there are such entries, and they may not be left out; or none is left.
     """
-    suite = config.suite
-    absent = find_absent(suite, config.limits, config.seed, finished)
-    reasons = "\n".join(f"  {name}: {reason}" for name, reason in absent.items())
-    if absent and not config.skip_missing:
-        raise ConfigError(
-            f"{len(absent)} entries of the suite cannot be played here, and nothing was started:\n"
-            f"{reasons}\nInstall what is missing, start the servers, or leave these entries out "
-            "with skip_missing=true."
-        )
-    if not suite.entries.keys() - absent.keys():
-        raise ConfigError(f"no entry of the suite can be played here:\n{reasons}")
+    absent = find_absent(config.suite, config.limits, config.seed, finished)
+    refuse_absent(config.suite, absent, config.skip_missing)
     return absent
 
 

@@ -25,11 +25,11 @@ from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.errors import ConfigError
 from atlas.kinds import Choice
-from atlas.records import Source, Task, Trajectory
+from atlas.records import Problem, Source, Task, Trajectory
 from atlas.statistics.trajectory_summary import summarize
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Manifest, start_run
+from atlas.store.run_folders import Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
 from atlas.workers.spread import spread
 
@@ -73,24 +73,32 @@ def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
         ConfigError: the environment is unknown, has no such split or settings, or has no expert.
         RunError: the folder belongs to another run.
     """
-    out = Path(out)
-    tasks = _tasks(config)
-    with start_run(out, COMMAND, config) as run:
-        if run.finished:
-            return run.manifest
-        order = [trajectory_id(task, _source(config)) for task in tasks]
-        with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
-            if not log.sealed:
-                keyed = zip(order, tasks, strict=True)
+    tasks = expert_tasks(config)
+    with start_run(Path(out), COMMAND, config) as run:
+        return run.manifest if run.finished else play_experts(run, [(config, tasks)])
+
+
+def play_experts(
+    run: Run,
+    parts: Sequence[tuple[CollectConfig, Sequence[Task]]],
+    left_out: Iterable[Problem] = (),
+) -> Manifest:
+    """Play the tasks of each part into the one file of trajectories of a run."""
+    order = [trajectory_id(task, _source(config)) for config, tasks in parts for task in tasks]
+    with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
+        if not log.sealed:
+            for config, tasks in parts:
+                ids = [trajectory_id(task, _source(config)) for task in tasks]
+                keyed = zip(ids, tasks, strict=True)
                 missing = [task for key, task in keyed if key not in log.done]
                 if missing:
                     # A world may go to another directory; the caller's paths stay valid.
                     with chdir(os.curdir):
                         _play_into(log, config, missing, num_done=len(tasks) - len(missing))
-                log.seal(order)
-        summary, problems = summarize(read_records(log.path, Trajectory))
-        run.write_problems(problems)
-        return run.finish(summary)
+            log.seal(order)
+    summary, problems = summarize(read_records(log.path, Trajectory))
+    run.write_problems([*left_out, *problems])
+    return run.finish(summary)
 
 
 def episode_seed(task: Task, seed: int) -> int:
@@ -98,7 +106,13 @@ def episode_seed(task: Task, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{task.id}/{seed}".encode()).digest()[:6], "big")
 
 
-def _tasks(config: CollectConfig) -> Sequence[Task]:
+def expert_tasks(config: CollectConfig) -> Sequence[Task]:
+    """The tasks to play.
+
+    Raises:
+        ConfigError: the environment has no such split or settings, or has no expert.
+    """
+
     def ask(environment: Environment) -> list[Task]:
         if not isinstance(environment, HasExpert):
             reason = "has no expert, so nothing can be collected from it"

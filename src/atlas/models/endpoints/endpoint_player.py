@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any
@@ -61,6 +62,15 @@ class EndpointPlayerConfig(Config):
         return ("endpoint",) if self.endpoint.base_url is not None else ("providers",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The answer in a conversation, which `history` identifies."""
+
+    name: str
+    history: list[Message]
+    answer: PlayerAnswer
+
+
 class EndpointPlayer:
     """A remote model: of a provider (openai/gpt-4o), or on a server at endpoint.base_url.
 
@@ -77,7 +87,7 @@ class EndpointPlayer:
         self._places = asyncio.Semaphore(config.endpoint.max_in_flight)
         self._histories: dict[str, list[Message]] = {}
         self._asking: dict[str, Future[None]] = {}
-        self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
+        self._answers: SimpleQueue[_Answered | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -103,7 +113,7 @@ class EndpointPlayer:
             tools=tuple(map(dict, tools)),
         )
         sent = tuple(history if self._config.send_reasoning else map(_without_reasoning, history))
-        asking = self._ask(name, sent, sampling)
+        asking = self._ask(name, history, sent, sampling)
         self._asking[name] = asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
@@ -114,10 +124,10 @@ class EndpointPlayer:
             while True:
                 if isinstance(found, Exception):
                     raise found
-                if found is not None:
-                    name, answers[name] = found
-                    if name in self._histories:
-                        self._histories[name].append(answers[name].message)
+                # The conversation may have been closed, and opened again, since it was asked.
+                if found is not None and self._histories.get(found.name) is found.history:
+                    answers[found.name] = found.answer
+                    found.history.append(found.answer.message)
                 found = self._answers.get_nowait()
         return answers
 
@@ -138,15 +148,22 @@ class EndpointPlayer:
         if not self._thread.is_alive():
             self._loop.close()
 
-    async def _ask(self, name: str, messages: tuple[Message, ...], sampling: Sampling) -> None:
+    async def _ask(
+        self,
+        name: str,
+        history: list[Message],
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+    ) -> None:
         try:
             async with self._places:
                 answer = await self._client.complete(messages, sampling)
-            self._answers.put((name, _read(answer, payment_of(messages, answer))))
+            said = _read(answer, payment_of(messages, answer))
+            self._answers.put(_Answered(name, history, said))
         except EndpointError as error:
             paid = Payment() + (error.paid or Usage())
             broken = PlayerAnswer(Message(role="assistant"), "broken", str(error), usage=paid)
-            self._answers.put((name, broken))
+            self._answers.put(_Answered(name, history, broken))
         except Exception as error:
             # An error that affects every request (unknown model, refused key) ends the run.
             self._answers.put(error)
