@@ -81,3 +81,14 @@ def test_too_many_workers_and_an_absent_cluster_are_errors(address: str, tmp_pat
         )
     with pytest.raises(RunError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
         list(spread(partial(open_squarer, tmp_path), [1], RayConfig(address="127.0.0.1:1")))
+
+
+def test_questions_over_a_cluster_are_answered_many_at_a_time(address: str, tmp_path: Path) -> None:
+    import asyncio
+
+    from test_askers import ask_all
+
+    numbers = list(range(20))
+    results = asyncio.run(ask_all(tmp_path, numbers, RayConfig(address=address)))
+    assert results == [number * number for number in numbers]
+    assert min(int(path.read_text()) for path in tmp_path.glob("*.closed")) > 1

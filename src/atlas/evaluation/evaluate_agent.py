@@ -7,9 +7,10 @@ one starts in its place.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import chdir
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,12 +31,14 @@ from atlas.models.endpoints.prices import Price, find_price
 from atlas.models.local.load import rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.payments import Payment
-from atlas.models.players import PLAYER, PlayerAnswer
-from atlas.records import Problem, Source, Task, Trajectory
+from atlas.models.players import PLAYER, Player, PlayerAnswer
+from atlas.records import Problem, Source, Task, Trajectory, Usage
 from atlas.store.record_files import read_records, write_text
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import say, show_progress
+from atlas.workers.ray_workers import RayConfig, Workers, workers_of
+from atlas.workers.spread import spread
 
 
 class EvaluateConfig(Config):
@@ -70,10 +73,21 @@ class EvaluateConfig(Config):
         description="how many environments run at a time; the player limits how many "
         "answers are generated at a time",
     )
+    workers: Annotated[Workers, SPEED_ONLY] = Field(
+        default=1,
+        description="number of processes, each with the model and its own environments, or `ray` "
+        "for a Ray cluster",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
+    )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
     episode_limits: EpisodeLimits = Field(
         default=EpisodeLimits(), description="limits of one episode, for any environment"
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
 
 
 def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
@@ -162,32 +176,98 @@ def _play(
 ) -> None:
     if not tasks:
         return
-    settings = config.player.settings
-    if isinstance(settings, LocalPlayerConfig):
-        # An evaluation that is continued on another day must have the same prompts.
-        settings = settings.on_day(day)
-    temperature = getattr(settings, "temperature", None)
-    source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
-    openings = (Opening(task.id, task, source) for task in tasks)
-    player = opened.with_settings(settings)
     num_success = num_answers = 0
+
+    def count_answer(usage: Usage) -> None:
+        nonlocal num_answers
+        num_answers += 1
+        if isinstance(usage, Payment):
+            spent.pay(usage)
+        bar.tell(note())
 
     def note() -> str:
         return f"{num_success:,} succeeded, {num_answers:,} answers"
 
-    def count_answer(answer: PlayerAnswer) -> None:
-        nonlocal num_answers
-        num_answers += 1
-        if isinstance(answer.usage, Payment):
-            spent.pay(answer.usage)
-        bar.tell(note())
-
-    with (
-        Worlds.of(config.environment, config.worlds, config.limits) as worlds,
-        show_progress("playing", num_all, num_all - len(tasks)) as bar,
-    ):
-        played = play_episodes(openings, worlds, player, count_answer, config.episode_limits)
-        for _, episode in played:
-            log.append(episode.trajectory)
-            num_success += episode.trajectory.outcome.status == "success"
+    with show_progress("playing", num_all, num_all - len(tasks)) as bar:
+        if config.workers == 1:
+            played = _play_here(opened, config, tasks, day, count_answer)
+        else:
+            played = _play_in_workers(config, tasks, day, count_answer)
+        for trajectory in played:
+            log.append(trajectory)
+            num_success += trajectory.outcome.status == "success"
             bar.advance(note())
+
+
+def _play_here(
+    opened: OpenPlayer,
+    config: EvaluateConfig,
+    tasks: Sequence[Task],
+    day: date | None,
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    player = _with_day(opened, config, day)
+    with Worlds.of(config.environment, config.worlds, config.limits) as worlds:
+        yield from _play_tasks(config, player, worlds, tasks, on_answer)
+
+
+def _play_in_workers(
+    config: EvaluateConfig,
+    tasks: Sequence[Task],
+    day: date | None,
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    """Play chunks of tasks in several processes. An interruption loses the chunks in flight."""
+    size = config.worlds
+    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    workers = workers_of(config.workers, config.ray)
+    if isinstance(workers, int):
+        workers = min(workers, len(chunks))
+    for trajectories, usages in spread(partial(_open_worker, config, day), chunks, workers):
+        for usage in usages:
+            on_answer(usage)
+        yield from trajectories
+
+
+@contextmanager
+def _open_worker(
+    config: EvaluateConfig, day: date | None
+) -> Iterator[Callable[[Sequence[Task]], tuple[list[Trajectory], list[Usage]]]]:
+    """Open one worker, which keeps its model and its worlds for all chunks."""
+    with (
+        OpenPlayer(config.player.name, config.model, config.seed) as opened,
+        Worlds.of(config.environment, config.worlds, config.limits) as worlds,
+    ):
+        player = _with_day(opened, config, day)
+
+        def play(tasks: Sequence[Task]) -> tuple[list[Trajectory], list[Usage]]:
+            usages: list[Usage] = []
+            return list(_play_tasks(config, player, worlds, tasks, usages.append)), usages
+
+        yield play
+
+
+def _with_day(opened: OpenPlayer, config: EvaluateConfig, day: date | None) -> Player:
+    """The player. An evaluation that is continued on another day must have the same prompts."""
+    settings = config.player.settings
+    if isinstance(settings, LocalPlayerConfig):
+        settings = settings.on_day(day)
+    return opened.with_settings(settings)
+
+
+def _play_tasks(
+    config: EvaluateConfig,
+    player: Player,
+    worlds: Worlds,
+    tasks: Sequence[Task],
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    temperature = getattr(config.player.settings, "temperature", None)
+    source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
+    openings = (Opening(task.id, task, source) for task in tasks)
+
+    def count(answer: PlayerAnswer) -> None:
+        on_answer(answer.usage)
+
+    for _, episode in play_episodes(openings, worlds, player, count, config.episode_limits):
+        yield episode.trajectory

@@ -31,6 +31,7 @@ from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
+from atlas.workers.ray_workers import RayConfig, Workers, workers_of
 from atlas.workers.spread import spread
 
 COMMAND = "collect"
@@ -54,8 +55,12 @@ class CollectConfig(Config):
         ge=0,
         description="seed for the choice of tasks, and for the expert's random choices",
     )
-    workers: Annotated[int | None, SPEED_ONLY] = Field(
-        default=None, ge=1, description="number of processes; if none, one per CPU"
+    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
+        default=None,
+        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=1,
@@ -64,6 +69,9 @@ class CollectConfig(Config):
         " if they wait for a server",
     )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
 
 
 def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
@@ -136,9 +144,11 @@ def _play_into(
 ) -> None:
     size = CHUNK * config.worlds
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    num_workers = min(config.workers or os.cpu_count() or 1, len(chunks))
+    workers = workers_of(config.workers, config.ray)
+    if isinstance(workers, int):
+        workers = min(workers, len(chunks))
     with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:
-        for trajectories in spread(partial(_open_worker, config), chunks, num_workers):
+        for trajectories in spread(partial(_open_worker, config), chunks, workers):
             for trajectory in trajectories:
                 log.append(trajectory)
                 bar.advance()

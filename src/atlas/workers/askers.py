@@ -29,15 +29,17 @@ CLOSING_SECONDS = 30.0
 
 
 @asynccontextmanager
-async def open_askers(open_worker: OpenAsker, workers: int | RayConfig) -> AsyncIterator[AskJob]:
-    """A function that answers a job in the process that has the fewest.
+async def open_askers(
+    open_worker: OpenAsker, workers: int | RayConfig
+) -> AsyncIterator[tuple[AskJob, int]]:
+    """A function that answers a job in the worker that has the fewest, and how many there are.
 
     Raises:
         RunError: a worker was killed, or the cluster cannot be used.
     """
     if isinstance(workers, RayConfig):
-        async with _ray_askers(open_worker, workers) as ask:
-            yield ask
+        async with _ray_askers(open_worker, workers) as opened:
+            yield opened
         return
     loop = asyncio.get_running_loop()
     processes = [_Process(open_worker, loop) for _ in range(workers)]
@@ -46,7 +48,7 @@ async def open_askers(open_worker: OpenAsker, workers: int | RayConfig) -> Async
         return await min(processes, key=lambda one: len(one.waiting)).ask(job)
 
     try:
-        yield ask
+        yield ask, workers
     finally:
         for process in processes:
             process.close()
@@ -171,10 +173,12 @@ class _OpenOnce:
 
     async def do(self, job: Any) -> Any:
         async with self._lock:
-            if self._ask is None:
-                opened = pickle.loads(self._open_worker)()
-                self._ask = await self._stack.enter_async_context(opened)
-        return await self._ask(job)
+            ask = self._ask
+            if ask is None:
+                open_worker: OpenAsker = pickle.loads(self._open_worker)
+                ask = await self._stack.enter_async_context(open_worker())
+                self._ask = ask
+        return await ask(job)
 
 
 def _picklable(error: Exception) -> Exception:
@@ -202,7 +206,9 @@ class _RayAsker:
 
 
 @asynccontextmanager
-async def _ray_askers(open_worker: OpenAsker, config: RayConfig) -> AsyncIterator[AskJob]:
+async def _ray_askers(
+    open_worker: OpenAsker, config: RayConfig
+) -> AsyncIterator[tuple[AskJob, int]]:
     with cluster(config) as ray:
         kind = ray.remote(
             num_cpus=config.cpus_per_worker,
@@ -228,7 +234,7 @@ async def _ray_askers(open_worker: OpenAsker, config: RayConfig) -> AsyncIterato
                 num_waiting[place] -= 1
 
         try:
-            yield ask
+            yield ask, len(askers)
         finally:
             for asker in askers:
                 with suppress(Exception):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ IN_FLIGHT = 2
 # How often a worker is started again, and a job is repeated, after the loss of a node.
 RETRIES = 3
 CONNECT_SECONDS = 10.0
+# The setting `workers`: a number of processes, or a Ray cluster.
+Workers = Annotated[int, Field(ge=1)] | Literal["ray"]
 
 
 class RayConfig(Config):
@@ -185,6 +187,6 @@ def lost_worker(error: Exception) -> RunError:
     )
 
 
-def workers_of(workers: int | Literal["ray"] | None, ray: RayConfig) -> int | RayConfig:
+def workers_of(workers: Workers | None, ray: RayConfig) -> int | RayConfig:
     """What `spread` and `open_askers` take, from the settings `workers` and `ray`."""
     return ray if workers == "ray" else workers or os.cpu_count() or 1
