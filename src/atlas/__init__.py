@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from atlas.errors import AtlasError as AtlasError
     from atlas.evaluation.evaluate_agent import EvaluateConfig as EvaluateConfig
     from atlas.evaluation.evaluate_agent import evaluate_agent as evaluate_agent
+    from atlas.evaluation.evaluate_skills import SkillsConfig as SkillsConfig
+    from atlas.evaluation.evaluate_skills import evaluate_skills as evaluate_skills
     from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig as EvaluateSuiteConfig
     from atlas.evaluation.evaluate_suite import evaluate_suite as evaluate_suite
     from atlas.evaluation.probe_steps import ProbeConfig as ProbeConfig
@@ -76,6 +78,7 @@ _MODULE_OF = {
         "atlas.config": "load_config",
         "atlas.errors": "AtlasError",
         "atlas.evaluation.evaluate_agent": "EvaluateConfig evaluate_agent",
+        "atlas.evaluation.evaluate_skills": "SkillsConfig evaluate_skills",
         "atlas.evaluation.evaluate_suite": "EvaluateSuiteConfig evaluate_suite",
         "atlas.evaluation.probe_steps": "ProbeConfig probe_steps",
         "atlas.experiments.config": "ExperimentConfig",

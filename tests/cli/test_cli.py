@@ -69,7 +69,7 @@ OPTIONS = {
     "export": "--to --trajectories --selection --out --tokenizer --check --explain",
     "audit": "--as --tokenizer --selection --out --execute",
     "train": "--trajectories --selection --out --model --dry-run",
-    "evaluate": "--out --model --player --env",
+    "evaluate": "--out --model --player --env --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",
     "run": "--out",

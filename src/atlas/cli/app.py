@@ -49,8 +49,8 @@ class _Group(TyperGroup):
         from atlas.cli.settings_list import CONFIG_OF
 
         name = option.removeprefix("--").replace("-", "_")
-        kinds = (CONFIG_OF.get(each) for each in (command, f"{command} --suite"))
-        if any(name in kind.model_fields for kind in kinds if kind is not None):
+        kinds = [kind for each, kind in CONFIG_OF.items() if each.partition(" ")[0] == command]
+        if any(name in kind.model_fields for kind in kinds):
             raise ConfigError(f"{option} is a setting, not an option: write {name}=VALUE.")
 
 

@@ -47,6 +47,11 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "limited": ("limited",),
         "dropped": ("num_dropped_steps", "num_cut_observations", "num_held_out"),
     },
+    "evaluate --skills": {
+        "out": ("tasks", "items", "mean_accuracy"),
+        "accuracy": ("accuracy",),
+        "difference": ("difference",),
+    },
     "probe": {
         "out": ("steps", "before", "after"),
         "gain": ("gain", "control_gain", "selected_minus_control"),

@@ -27,6 +27,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "train": atlas.TrainConfig,
     "evaluate": atlas.EvaluateConfig,
     "evaluate --suite": atlas.EvaluateSuiteConfig,
+    "evaluate --skills": atlas.SkillsConfig,
     "probe": atlas.ProbeConfig,
     "report": atlas.ReportConfig,
     "run": atlas.ExperimentConfig,

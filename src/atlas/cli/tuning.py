@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
+
+import typer
 
 from atlas.cli.app import (
     DryRun,
@@ -22,7 +25,12 @@ from atlas.cli.app import (
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
 from atlas.cli.served_model import at_server
+from atlas.errors import ConfigError
 
+SKILLS_HELP = (
+    "Ask standard questions instead (lm-evaluation-harness), to see what tuning did to the model's "
+    "other skills."
+)
 PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
 
@@ -64,8 +72,12 @@ def evaluate(
     ] = None,
     env: Environment = None,
     suite: Suite = None,
+    skills: Annotated[bool, typer.Option("--skills", help=SKILLS_HELP)] = False,
 ) -> None:
     """Let a model play in an environment or in a suite, and measure its success."""
+    if skills:
+        _evaluate_skills(out, settings, model, [player, base_url, env, suite])
+        return
     from atlas.cli.suite_lines import tell_suite
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
     from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite
@@ -82,6 +94,19 @@ def evaluate(
         manifest = evaluate_agent(config, out)
     tell(manifest, out)
     exit_if_nothing_worked([(manifest, out)])
+
+
+def _evaluate_skills(
+    out: Path, settings: list[str] | None, model: str | None, others: list[str | None]
+) -> None:
+    from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
+
+    if any(others):
+        raise ConfigError(
+            "--skills asks a local model questions and plays no episodes. Leave --player, "
+            "--base-url, --env and --suite out."
+        )
+    tell(evaluate_skills(read_config(SkillsConfig, settings, model=model), out), out)
 
 
 @app.command()
