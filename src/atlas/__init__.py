@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from atlas.errors import AtlasError as AtlasError
     from atlas.evaluation.evaluate_agent import EvaluateConfig as EvaluateConfig
     from atlas.evaluation.evaluate_agent import evaluate_agent as evaluate_agent
+    from atlas.evaluation.evaluate_skills import SkillsConfig as SkillsConfig
+    from atlas.evaluation.evaluate_skills import evaluate_skills as evaluate_skills
+    from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig as EvaluateSuiteConfig
+    from atlas.evaluation.evaluate_suite import evaluate_suite as evaluate_suite
+    from atlas.evaluation.probe_steps import ProbeConfig as ProbeConfig
+    from atlas.evaluation.probe_steps import probe_steps as probe_steps
     from atlas.experiments.config import ExperimentConfig as ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment as plan_experiment
     from atlas.experiments.run_stages import run_stages as run_stages
@@ -56,6 +62,8 @@ if TYPE_CHECKING:
     from atlas.training.train_agent import train_agent as train_agent
     from atlas.trajectories.collect_experts import CollectConfig as CollectConfig
     from atlas.trajectories.collect_experts import collect_experts as collect_experts
+    from atlas.trajectories.collect_suite import CollectSuiteConfig as CollectSuiteConfig
+    from atlas.trajectories.collect_suite import collect_suite as collect_suite
     from atlas.trajectories.import_trajectories import ImportConfig as ImportConfig
     from atlas.trajectories.import_trajectories import import_trajectories as import_trajectories
     from atlas.trajectories.write_trajectories import write_trajectories as write_trajectories
@@ -70,6 +78,9 @@ _MODULE_OF = {
         "atlas.config": "load_config",
         "atlas.errors": "AtlasError",
         "atlas.evaluation.evaluate_agent": "EvaluateConfig evaluate_agent",
+        "atlas.evaluation.evaluate_skills": "SkillsConfig evaluate_skills",
+        "atlas.evaluation.evaluate_suite": "EvaluateSuiteConfig evaluate_suite",
+        "atlas.evaluation.probe_steps": "ProbeConfig probe_steps",
         "atlas.experiments.config": "ExperimentConfig",
         "atlas.experiments.plan_experiment": "plan_experiment",
         "atlas.experiments.run_stages": "run_stages",
@@ -91,6 +102,7 @@ _MODULE_OF = {
         "atlas.store.run_folders": "Manifest read_manifest",
         "atlas.training.train_agent": "TrainConfig train_agent",
         "atlas.trajectories.collect_experts": "CollectConfig collect_experts",
+        "atlas.trajectories.collect_suite": "CollectSuiteConfig collect_suite",
         "atlas.trajectories.import_trajectories": "ImportConfig import_trajectories",
         "atlas.trajectories.write_trajectories": "write_trajectories",
     }.items()

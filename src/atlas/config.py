@@ -193,6 +193,11 @@ def result_settings(config: Config) -> dict[str, Any]:
         if any(isinstance(mark, Mark) for mark in field.metadata):
             continue
         value = getattr(config, name)
+        if isinstance(value, dict) and value and all(isinstance(v, Config) for v in value.values()):
+            # Such as the entries of a suite.
+            for key, each in value.items():
+                found |= {f"{name}.{key}.{k}": v for k, v in result_settings(each).items()}
+            continue
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if not isinstance(inner, Config):
             found[name] = written[name]

@@ -15,6 +15,9 @@ SCHEMA_VERSION: Literal[1] = 1
 
 # In `Source.details` of an episode: the indices of responses that reached the token limit.
 CUT_STEPS = "cut_steps"
+# In the same place: requests and tokens of the player's answers, and whether it declined to answer.
+USAGE = "usage"
+REFUSED = "refused"
 
 Role = Literal["system", "user", "assistant", "tool"]
 CriticalKind = Literal[

@@ -209,3 +209,72 @@ def test_mistakes_in_any_section_are_found_before_the_first_stage(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         plan_experiment(tiny(tiny_model_folder, **changes), tmp_path, "test")
+
+
+PUSH = "tests.environments.push:PushEnvironment"
+ABSENT = "tests.evaluation.test_evaluate_suite:AbsentEnvironment"
+SUITE = {
+    "push": {"environment": {"name": PUSH, "max_steps": 2}, "episodes": 3},
+    "babyai": {
+        "environment": {"name": "babyai", "max_steps": 2},
+        "split": "held_out_test",
+        "episodes": 5,
+        "ring": "held_out_tasks",
+    },
+}
+
+
+def with_suite(model: Path, entries: Any = SUITE, **changes: Any) -> ExperimentConfig:
+    player = {"name": "local", "max_new_tokens": 4, "precision": "fp32"}
+    settings: dict[str, Any] = {
+        "suite": {"entries": entries},
+        "evaluate": {"player": player, **changes},
+        "collect": {
+            "suite": {
+                "entries": {
+                    "push": {"environment": PUSH, "split": "train", "episodes": 6},
+                    "babyai": {"environment": "babyai", "split": "train", "episodes": 6},
+                }
+            },
+            "workers": 1,
+        },
+        "arms": {"all": {"selector": "all"}, "critical": {"selector": "critical"}},
+    }
+    return tiny(model, **settings)
+
+
+def test_an_experiment_on_a_suite_has_a_column_for_each_entry(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stages = plan_experiment(with_suite(tiny_model_folder), tmp_path / "demo", "test")
+    evaluations = [stage.title for stage in stages if stage.title.startswith("evaluate")]
+    assert evaluations == [f"evaluate: {arm} on the suite" for arm in ("base", "all", "critical")]
+    list(run_stages(stages))
+    written = (tmp_path / "demo" / "report" / "report.json").read_text()
+    report = json.loads(written)
+    assert report["splits"] == ["push", "babyai"]
+    counts = [result["num_tasks"] for result in report["arms"][0]["results"]]
+    assert counts == [3, 5]
+    trajectories = (tmp_path / "demo" / "trajectories" / "trajectories.jsonl").read_text()
+    assert trajectories.count('"environment":"push"') == 6
+
+
+def test_an_entry_that_cannot_be_played_is_an_error_of_the_plan_or_left_out_for_all_arms(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    entries = {**SUITE, "gone": {"environment": ABSENT}}
+    with pytest.raises(ConfigError, match="gone: the package 'nothing'"):
+        plan_experiment(with_suite(tiny_model_folder, entries), tmp_path / "demo", "test")
+    assert not (tmp_path / "demo").exists()
+    config = with_suite(tiny_model_folder, entries, skip_missing=True)
+    [*_, report] = plan_experiment(config, tmp_path / "demo", "test")
+    for arm in report.config.arms:  # type: ignore[attr-defined]
+        assert arm.runs[0].evaluations.keys() == SUITE.keys()
+
+
+def test_splits_and_a_suite_are_one_too_many(tiny_model_folder: Path) -> None:
+    suite = {"entries": SUITE}
+    with pytest.raises(ConfigError, match="both 'splits' and 'suite'"):
+        tiny(tiny_model_folder, suite=suite, splits=["held_in_test"])
+    with pytest.raises(ConfigError, match=r"'evaluate\.suite' is set by 'suite'"):
+        tiny(tiny_model_folder, suite=suite, evaluate={"suite": suite})

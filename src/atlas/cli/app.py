@@ -49,7 +49,8 @@ class _Group(TyperGroup):
         from atlas.cli.settings_list import CONFIG_OF
 
         name = option.removeprefix("--").replace("-", "_")
-        if command in CONFIG_OF and name in CONFIG_OF[command].model_fields:
+        kinds = [kind for each, kind in CONFIG_OF.items() if each.partition(" ")[0] == command]
+        if any(name in kind.model_fields for kind in kinds):
             raise ConfigError(f"{option} is a setting, not an option: write {name}=VALUE.")
 
 
@@ -95,6 +96,11 @@ Environment = Annotated[
     str | None, option("--env", "A row of the table of environments, or package.module:Class.")
 ]
 
+Suite = Annotated[
+    str | None,
+    option("--suite", "A suite of several environments: here, paper, or the path of a recipe."),
+]
+
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -136,6 +142,23 @@ def read_config(
     if is_run:
         require_extras_of(config)
     return config
+
+
+def names_suite(settings: list[str] | None, suite: str | None, env: str | None) -> bool:
+    """Whether a command is about a suite: by its option, or by its recipe.
+
+    Raises:
+        ConfigError: an environment is named, too.
+    """
+    from atlas.recipe_file import read_recipe
+
+    recipe, _ = split_settings(settings)
+    is_in_recipe = recipe is not None and "suite" in read_recipe(recipe)
+    if env is not None and (suite is not None or is_in_recipe):
+        raise ConfigError(
+            "both --env and a suite are given, expected one of them. Leave --env out."
+        )
+    return suite is not None or is_in_recipe
 
 
 def plain_console() -> Console:

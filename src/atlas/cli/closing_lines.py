@@ -47,6 +47,17 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "limited": ("limited",),
         "dropped": ("num_dropped_steps", "num_cut_observations", "num_held_out"),
     },
+    "evaluate --skills": {
+        "out": ("tasks", "items", "mean_accuracy"),
+        "accuracy": ("accuracy",),
+        "difference": ("difference",),
+    },
+    "probe": {
+        "out": ("steps", "before", "after"),
+        "gain": ("gain", "control_gain", "selected_minus_control"),
+        "episodes": ("episodes", "ended", "broken"),
+        "limited": ("limited",),
+    },
     "evaluate": {
         "out": ("success_rate", "mean_steps", "mean_score"),
         "episodes": ("num_success", "num_truncated", "num_errors", "num_unknown"),
@@ -56,7 +67,18 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
             "repeated_step_share",
             "cut_step_share",
         ),
+        "tokens": ("mean_input_tokens", "mean_output_tokens"),
+        "errors": ("num_crashed", "num_refused"),
+        "cost": ("cost_usd",),
         "limited": ("limit", "limited"),
+    },
+    "evaluate --suite": {
+        "out": ("success_rate", "mean_score", "mean_steps", "num_entries", "num_worlds"),
+        "episodes": ("num_episodes", "num_success", "num_truncated", "num_unknown"),
+        "tokens": ("mean_input_tokens", "mean_output_tokens"),
+        "errors": ("num_crashed", "num_refused"),
+        "cost": ("cost_usd",),
+        "limited": ("limit",),
     },
 }
 
@@ -72,6 +94,8 @@ def tell(manifest: Any, out: Path) -> None:
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
     came_in += [f"{key} {_name_of(config[key])}" for key in keys if key in config]
+    if entries := (config.get("suite") or {}).get("entries"):
+        came_in.append(f"suite {', '.join(entries)}")
     say(f"in:        {', '.join(came_in)}")
     for label, text in _summary_lines(manifest).items():
         say(f"{label + ':':11}{f'{out}: {text}'.removesuffix(': ') if label == 'out' else text}")

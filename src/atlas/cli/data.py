@@ -16,7 +16,9 @@ from atlas.cli.app import (
     OneTrajectory,
     Out,
     Settings,
+    Suite,
     app,
+    names_suite,
     option,
     plain_console,
     read_config,
@@ -38,12 +40,19 @@ FORMAT_HELP = (
 
 
 @app.command()
-def collect(out: Out, settings: Settings = None, env: Environment = None) -> None:
-    """Let the expert of an environment play, and keep its trajectories."""
+def collect(
+    out: Out, settings: Settings = None, env: Environment = None, suite: Suite = None
+) -> None:
+    """Let the expert of an environment, or of each one of a suite, play; keep the trajectories."""
     from atlas.trajectories.collect_experts import CollectConfig, collect_experts
+    from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
 
-    config = read_config(CollectConfig, settings, environment=env)
-    manifest = collect_experts(config, out)
+    if names_suite(settings, suite, env):
+        given = None if suite is None else {"from": suite}
+        manifest = collect_suite(read_config(CollectSuiteConfig, settings, suite=given), out)
+    else:
+        config = read_config(CollectConfig, settings, environment=env)
+        manifest = collect_experts(config, out)
     tell(manifest, out)
     exit_if_nothing_worked([(manifest, out)])
 

@@ -17,7 +17,7 @@ def exit_if_nothing_worked(runs: Sequence[tuple[Any, Path]]) -> None:
     """Exit if in one of the runs (manifest, folder) no episode can be scored."""
     for manifest, out in runs:
         summary = manifest.summary
-        if manifest.command == "evaluate":
+        if manifest.command in ("evaluate", "evaluate --suite"):
             num_episodes, num_valid = summary["num_episodes"], summary["num_valid"]
         elif manifest.command == "collect":
             num_episodes = summary["episodes"]

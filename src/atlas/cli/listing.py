@@ -37,7 +37,9 @@ def settings(
             f"'{command}' is not a command with settings. {nearest(command, CONFIG_OF)}"
         )
     width = max(NARROWEST, min(Console().width, WIDEST))
-    for part in list_settings(tuple(CONFIG_OF) if command is None else (command,)):
+    # With those of its options, such as --suite.
+    chosen = tuple(name for name in CONFIG_OF if command in (None, name, name.partition(" ")[0]))
+    for part in list_settings(chosen):
         say("\n".join(_lines_of(part, width)) + "\n")
 
 

@@ -16,6 +16,7 @@ from atlas.viewing.terminal.show import ShowConfig
 
 CONFIG_OF: dict[str, type[Config]] = {
     "collect": atlas.CollectConfig,
+    "collect --suite": atlas.CollectSuiteConfig,
     "import": atlas.ImportConfig,
     "show": ShowConfig,
     "label": LabelConfig,
@@ -26,6 +27,9 @@ CONFIG_OF: dict[str, type[Config]] = {
     "audit": AuditConfig,
     "train": atlas.TrainConfig,
     "evaluate": atlas.EvaluateConfig,
+    "evaluate --suite": atlas.EvaluateSuiteConfig,
+    "evaluate --skills": atlas.SkillsConfig,
+    "probe": atlas.ProbeConfig,
     "report": atlas.ReportConfig,
     "run": atlas.ExperimentConfig,
     "serve": ServeConfig,

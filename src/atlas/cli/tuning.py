@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from atlas.cli.app import (
     DryRun,
@@ -11,14 +14,24 @@ from atlas.cli.app import (
     Out,
     Selection,
     Settings,
+    Suite,
     Trajectories,
     app,
+    names_suite,
     option,
     plain_console,
     read_config,
 )
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
+from atlas.cli.served_model import at_server
+from atlas.errors import ConfigError
+
+SKILLS_HELP = (
+    "Ask standard questions instead (lm-evaluation-harness), to see what tuning did to the model's "
+    "other skills."
+)
+PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
 
 @app.command()
@@ -52,19 +65,75 @@ def evaluate(
     out: Out,
     settings: Settings = None,
     model: Model = None,
-    player: Annotated[
+    player: Annotated[str | None, option("--player", PLAYER_HELP)] = None,
+    base_url: Annotated[
         str | None,
-        option("--player", "Who asks the model: local, endpoint, or package.module:Class."),
+        option("--base-url", "An OpenAI-compatible server: http://127.0.0.1:8000/v1."),
     ] = None,
     env: Environment = None,
+    suite: Suite = None,
+    skills: Annotated[bool, typer.Option("--skills", help=SKILLS_HELP)] = False,
 ) -> None:
-    """Let a model play in an environment, and measure its success."""
+    """Let a model play in an environment or in a suite, and measure its success."""
+    if skills:
+        _evaluate_skills(out, settings, model, [player, base_url, env, suite])
+        return
+    from atlas.cli.suite_lines import tell_suite
     from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+    from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite
 
-    config = read_config(EvaluateConfig, settings, model=model, player=player, environment=env)
-    manifest = evaluate_agent(config, out)
+    model, player, settings = at_server(model, player, base_url, settings)
+    options: dict[str, Any] = {"model": model, "player": player}
+    if names_suite(settings, suite, env):
+        given = None if suite is None else {"from": suite}
+        config = read_config(EvaluateSuiteConfig, settings, suite=given, **options)
+        manifest = evaluate_suite(config, out)
+        tell_suite(out)
+    else:
+        config = read_config(EvaluateConfig, settings, environment=env, **options)
+        manifest = evaluate_agent(config, out)
     tell(manifest, out)
     exit_if_nothing_worked([(manifest, out)])
+
+
+def _evaluate_skills(
+    out: Path, settings: list[str] | None, model: str | None, others: list[str | None]
+) -> None:
+    from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
+
+    if any(others):
+        raise ConfigError(
+            "--skills asks a local model questions and plays no episodes. Leave --player, "
+            "--base-url, --env and --suite out."
+        )
+    tell(evaluate_skills(read_config(SkillsConfig, settings, model=model), out), out)
+
+
+@app.command()
+def probe(
+    trajectories: Trajectories,
+    selection: Selection,
+    out: Out,
+    settings: Settings = None,
+    model: Model = None,
+    player: Annotated[str | None, option("--player", PLAYER_HELP)] = None,
+    env: Environment = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Let an untuned model take over before and after each selected step, and compare."""
+    from atlas.evaluation.probe_steps import ProbeConfig, count_probe, probe_steps
+
+    config = read_config(
+        ProbeConfig, settings, is_run=not dry_run, model=model, player=player, environment=env
+    )
+    if dry_run:
+        num, num_steps, num_episodes = count_probe(config, trajectories, selection)
+        say(
+            f"would play: {num_episodes:,} episodes from before and after {num_steps:,} steps of "
+            f"{num:,} trajectories, with {config.model}. Nothing was played."
+        )
+        return
+    tell(probe_steps(config, trajectories, selection, out), out)
 
 
 @app.command()

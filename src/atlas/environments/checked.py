@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from atlas.environments.base import Environment, HasTools, StepResult
+from atlas.environments.base import Environment, HasNotes, HasTools, StepResult
 from atlas.errors import EpisodeError
 from atlas.records import Message, Record, Task
 
@@ -34,6 +34,7 @@ _RESULT = TypeAdapter(_Result)
 _MESSAGES = TypeAdapter(tuple[Message, ...])
 _TOOLS = TypeAdapter(tuple[dict[str, Any], ...])
 _TASKS = TypeAdapter(list[Task])
+_NOTES = TypeAdapter(list[str])
 
 
 def read_tools(environment: Environment) -> tuple[dict[str, Any], ...]:
@@ -68,6 +69,12 @@ def list_tasks(environment: Environment, split: str, num_tasks: int, seed: int) 
             f"expected {num_tasks}"
         )
     return tasks
+
+
+def read_notes(environment: Environment, split: str) -> list[str]:
+    """The remarks of the environment on a split."""
+    found = environment.notes(split) if isinstance(environment, HasNotes) else ()
+    return _checked("notes", _NOTES, list(found))
 
 
 def _refuse_assistant(method: str, observation: Sequence[Message]) -> None:

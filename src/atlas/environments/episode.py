@@ -13,9 +13,11 @@ from typing import Any
 from atlas.environments.base import Environment, StepResult
 from atlas.environments.checked import begin_task, read_tools, take_step
 from atlas.errors import AtlasError, EpisodeError
-from atlas.models.players import PlayerAnswer
+from atlas.models.players import NO_USAGE, PlayerAnswer
 from atlas.records import (
     CUT_STEPS,
+    REFUSED,
+    USAGE,
     Annotation,
     Message,
     Outcome,
@@ -24,7 +26,10 @@ from atlas.records import (
     Step,
     Task,
     Trajectory,
+    Usage,
 )
+
+STEP_LIMIT = "step limit"
 
 
 @dataclass(slots=True)
@@ -39,6 +44,8 @@ class Episode:
         outcome: how the episode ended; None while it is running.
         is_broken: whether its world raised an error.
         cut_steps: the steps whose response was cut off; None if that is not known.
+        usage: requests and tokens of the player's answers; without requests, they are not known.
+        is_refused: whether the player declined to answer.
     """
 
     task: Task
@@ -50,6 +57,9 @@ class Episode:
     outcome: Outcome | None = None
     is_broken: bool = False
     cut_steps: list[int] | None = None
+    usage: Usage = NO_USAGE
+    is_refused: bool = False
+    _last: StepResult | None = None
 
     @property
     def over(self) -> bool:
@@ -85,13 +95,14 @@ class Episode:
         )
         self.steps.append(step)
         self.observation = result.observation
+        self._last = result
         if result.terminated or result.truncated:
             # A task that ended by itself without success is a failure.
             unsolved: OutcomeStatus = "failure" if result.terminated else "truncated"
             self.outcome = Outcome(
                 status="success" if result.success else unsolved,
                 score=result.score,
-                reason=None if result.terminated else "step limit",
+                reason=None if result.terminated else STEP_LIMIT,
             )
 
     def break_off(
@@ -112,11 +123,15 @@ class Episode:
         self.fail(str(error) if is_explained else f"{type(error).__name__}: {error}")
 
     def truncate(self, reason: str) -> None:
-        """End the episode because the history is too long for the player to answer."""
-        self.outcome = Outcome(status="truncated", score=0.0, reason=reason)
+        """End the episode at a limit. What was reached before counts."""
+        is_solved = self._last is not None and self._last.success
+        score = 0.0 if self._last is None else self._last.score
+        status: OutcomeStatus = "success" if is_solved else "truncated"
+        self.outcome = Outcome(status=status, score=score, reason=reason)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, is_refused: bool = False) -> None:
         """End the episode because the player gave no answer."""
+        self.is_refused = is_refused
         self.outcome = Outcome(status="error", reason=reason)
 
     @property
@@ -135,10 +150,16 @@ class Episode:
 
     @property
     def _source(self) -> Source:
-        if self.cut_steps is None:
+        found: dict[str, Any] = {}
+        if self.cut_steps is not None:
+            found[CUT_STEPS] = self.cut_steps
+        if self.usage.requests:
+            found[USAGE] = {name: getattr(self.usage, name) for name in Usage.model_fields}
+        if self.is_refused:
+            found[REFUSED] = True
+        if not found:
             return self.source
-        details = {**self.source.details, CUT_STEPS: self.cut_steps}
-        return self.source.model_copy(update={"details": details})
+        return self.source.model_copy(update={"details": {**self.source.details, **found}})
 
 
 def start_episode(

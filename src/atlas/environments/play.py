@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
@@ -18,10 +18,11 @@ from pydantic_core import PydanticSerializationError
 from atlas.environments.base import Environment
 from atlas.environments.checked import take_step
 from atlas.environments.episode import Episode, concerns_run, start_episode
+from atlas.environments.episode_limits import EpisodeLimits
 from atlas.environments.worlds import Worlds
 from atlas.errors import ModelError
 from atlas.models.players import AnswersAsReady, Player, PlayerAnswer
-from atlas.records import Message, Source, Task
+from atlas.records import Message, Source, Task, Usage
 from atlas.store.record_files import to_json
 
 MAX_ATTEMPTS = 2
@@ -39,6 +40,7 @@ class Opening:
         source: who plays, for the record.
         prompt: the first messages; None: the environment's own.
         responses: recorded responses that are replayed before the player answers.
+        check: called with the episode after the replay; a text says why it cannot be played on.
         on_start: called with the environment after `reset` and the replay.
     """
 
@@ -47,11 +49,15 @@ class Opening:
     source: Source
     prompt: tuple[Message, ...] | None = None
     responses: tuple[Message, ...] = ()
+    check: Callable[[Episode], str | None] | None = None
     on_start: Callable[[Environment], None] | None = None
 
     def start(self, environment: Environment) -> Episode:
         """Start the episode, so that the player can give its first answer."""
         episode = start_episode(environment, self.task, self.source, self.prompt, self.responses)
+        checked = None if self.check is None or episode.is_broken else self.check(episode)
+        if checked is not None:
+            episode.fail(checked)
         if self.on_start is not None and not episode.over:
             self.on_start(environment)
         return episode
@@ -62,19 +68,21 @@ def play_episodes(
     worlds: Worlds,
     player: Player | None,
     on_answer: Callable[[PlayerAnswer], None] | None = None,
+    limits: EpisodeLimits | None = None,
 ) -> Iterator[tuple[str, Episode]]:
     """Play all openings, and yield each episode with its name as soon as it is over.
 
     Args:
         player: answers all conversations; None: the episodes end after the replay, still open.
         on_answer: called with each answer of the player.
+        limits: limits of each episode beside those of its environment.
 
     Raises:
         AtlasError: the error affects the whole run, for example a missing package.
     """
     worlds.on_result = player.wake if isinstance(player, AnswersAsReady) else None
     try:
-        yield from _PlayLoop(openings, worlds, player, on_answer).play()
+        yield from _PlayLoop(openings, worlds, player, on_answer, limits).play()
     finally:
         worlds.on_result = None
 
@@ -87,6 +95,12 @@ class _Seat:
     attempt: int
     episode: Episode
     answer: PlayerAnswer | None = None
+    is_asked: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
 
 
 class _PlayLoop:
@@ -96,7 +110,11 @@ class _PlayLoop:
         worlds: Worlds,
         player: Player | None,
         on_answer: Callable[[PlayerAnswer], None] | None,
+        limits: EpisodeLimits | None,
     ) -> None:
+        self._limits = limits or EpisodeLimits()
+        # Conversations whose time was over before their answer came.
+        self._late: set[str] = set()
         self._openings = iter(openings)
         self._on_answer = on_answer
         self._again: deque[Opening] = deque()
@@ -121,6 +139,7 @@ class _PlayLoop:
                 if self._num_asked:
                     for name, answer in self._next_answers(self._player):
                         yield from self._hear(name, answer)
+                    yield from self._end_late()
 
     def _open_more(self) -> None:
         while self._worlds.has_room:
@@ -154,6 +173,7 @@ class _PlayLoop:
             seat.episode.break_off(result, answer)
         else:
             seat.episode.add_step(answer.message, result, answer.annotation, _is_cut(answer))
+            self._apply_limits(seat, answer)
         if seat.episode.over or self._player is None:
             yield from self._end(name, seat)
             return
@@ -166,12 +186,16 @@ class _PlayLoop:
         for name, seat in self._seats.items() if self._news else ():
             if name in self._news:
                 player.submit(name, self._news[name], seat.episode.tools)
+                seat.is_asked = True
         self._num_asked += len(self._news)
         self._news.clear()
 
     def _next_answers(self, player: Player) -> list[tuple[str, PlayerAnswer]]:
         """The answers of the player, checked: the loop would wait for a missing one for ever."""
-        answers = dict(player.next_answers(self._worlds.seconds_left) or {})
+        answers = dict(player.next_answers(self._seconds_left()) or {})
+        for name in self._late.intersection(answers):
+            self._late.remove(name)
+            del answers[name]
         who = type(player).__name__
         if self._in_rounds and len(answers) != self._num_asked:
             told = f"{len(answers)} answers to {self._num_asked} conversations"
@@ -189,6 +213,9 @@ class _PlayLoop:
         if self._on_answer is not None:
             self._on_answer(answer)
         seat = self._seats[name]
+        seat.is_asked = False
+        if answer.usage.requests:
+            seat.episode.usage = seat.episode.usage + answer.usage
         if answer.finish in ("stop", "length"):
             if (fault := _fault(answer.message)) is not None:
                 seat.episode.fail(f"the player's answer cannot be recorded: {fault}")
@@ -200,8 +227,38 @@ class _PlayLoop:
         if answer.finish == "no_room":
             seat.episode.truncate(answer.reason or "no room left to answer")
         else:
-            seat.episode.fail(answer.reason or f"the player's answer was {answer.finish}")
+            reason = answer.reason or f"the player's answer was {answer.finish}"
+            seat.episode.fail(reason, is_refused=answer.finish == "refused")
         yield from self._end(name, seat)
+
+    def _apply_limits(self, seat: _Seat, answer: PlayerAnswer) -> None:
+        """Truncate an episode that has reached a limit."""
+        if seat.episode.over:
+            return
+        reason = self._limits.reached(seat.episode, answer.usage, seat.seconds)
+        if reason is not None:
+            seat.episode.truncate(reason)
+
+    def _seconds_left(self) -> float | None:
+        """The time until a world or an episode whose answer is awaited reaches its limit."""
+        found = [] if self._worlds.seconds_left is None else [self._worlds.seconds_left]
+        if (most := self._limits.max_seconds) is not None:
+            found += [
+                max(0.0, most - seat.seconds) for seat in self._seats.values() if seat.is_asked
+            ]
+        return min(found, default=None)
+
+    def _end_late(self) -> Iterator[tuple[str, Episode]]:
+        """End the episodes whose time is over while their answer is awaited."""
+        if (most := self._limits.max_seconds) is None:
+            return
+        for name, seat in list(self._seats.items()):
+            if seat.is_asked and seat.seconds >= most:
+                self._num_asked -= 1
+                self._late.add(name)
+                reason = self._limits.reached(seat.episode, Usage(), seat.seconds)
+                seat.episode.truncate(reason or "")
+                yield from self._end(name, seat)
 
     def _end(self, name: str, seat: _Seat) -> Iterator[tuple[str, Episode]]:
         """Finish an episode that is over, so that the next one can start.

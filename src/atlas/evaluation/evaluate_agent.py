@@ -7,9 +7,10 @@ one starts in its place.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import chdir
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,21 +18,27 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.environments.base import ENVIRONMENT
-from atlas.environments.checked import list_tasks
+from atlas.environments.episode_limits import EpisodeLimits
 from atlas.environments.play import Opening, play_episodes
-from atlas.environments.worlds import Limits, Worlds, ask_world
-from atlas.errors import ConfigError
+from atlas.environments.split_tasks import read_split
+from atlas.environments.worlds import Limits, Worlds
 from atlas.evaluation.metrics import summarize_episodes
+from atlas.evaluation.open_player import OpenPlayer
+from atlas.evaluation.spent import Spent
 from atlas.kinds import Choice
+from atlas.models.endpoints.endpoint_player import EndpointPlayerConfig
+from atlas.models.endpoints.prices import Price, find_price
 from atlas.models.local.load import rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.payments import Payment
 from atlas.models.players import PLAYER, Player, PlayerAnswer
-from atlas.records import Problem, Source, Task, Trajectory
+from atlas.records import Problem, Source, Task, Trajectory, Usage
 from atlas.store.record_files import read_records, write_text
-from atlas.store.record_log import RecordLog, read_log
-from atlas.store.run_folders import Input, Manifest, Run, start_run
-from atlas.terminal.progress import show_progress
+from atlas.store.record_log import RecordLog
+from atlas.store.run_folders import Manifest, start_run
+from atlas.terminal.progress import say, show_progress
+from atlas.workers.ray_workers import RayConfig, Workers, workers_of
+from atlas.workers.spread import spread
 
 
 class EvaluateConfig(Config):
@@ -66,7 +73,21 @@ class EvaluateConfig(Config):
         description="how many environments run at a time; the player limits how many "
         "answers are generated at a time",
     )
+    workers: Annotated[Workers, SPEED_ONLY] = Field(
+        default=1,
+        description="number of processes, each with the model and its own environments, or `ray` "
+        "for a Ray cluster",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
+    )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
+    episode_limits: EpisodeLimits = Field(
+        default=EpisodeLimits(), description="limits of one episode, for any environment"
+    )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
 
 
 def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
@@ -78,30 +99,33 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
         ConfigError: unknown environment, player or split, or more episodes than it has tasks.
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
+    with OpenPlayer(config.player.name, config.model, config.seed) as player:
+        return evaluate_with(player, config, out)
+
+
+def evaluate_with(player: OpenPlayer, config: EvaluateConfig, out: StrPath) -> Manifest:
+    """As `evaluate_agent`, with a model that other evaluations use, too."""
     out = Path(out)
-    model = PLAYER.find(config.player.name).describe_model(config.model, out)
-    if not isinstance(model, Input):
-        raise ConfigError(
-            f"player '{config.player.name}': describe_model returned {model!r:.80}, expected an "
-            "atlas.store.run_folders.Input."
-        )
+    model = player.describe(out)
+    price = _price_of(config)
     template = rendering_inputs(out, getattr(config.player.settings, "chat_template", None))
     with start_run(out, "evaluate", config, {"model": model, **template}) as run:
         if run.finished:
             return run.manifest
-        tasks = ask_world(
-            config.environment,
-            lambda world: list_tasks(world, config.split, config.episodes, config.seed),
-            config.limits,
-        )[: config.limit]
-        spent = _Spent(run)
+        split = read_split(
+            config.environment, config.split, config.episodes, config.seed, config.limits
+        )
+        for note in split.notes:
+            say(f"{config.environment.name}, split {config.split}: {note}")
+        tasks = split.tasks[: config.limit]
+        spent = Spent(run)
         log = run.log("episodes", Trajectory, key=lambda episode: episode.task.id)
         if not log.sealed:
             left = [task for task in tasks if task.id not in log.done]
             try:
                 # A world may go to another directory; the caller's paths stay valid.
                 with chdir(os.curdir):
-                    _play(config, left, len(tasks), log, spent, run.manifest.day)
+                    _play(player, config, left, len(tasks), log, spent, run.manifest.day)
                 log.seal([task.id for task in tasks])
             finally:
                 log.close()
@@ -123,80 +147,127 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
         summary = metrics.model_dump(mode="json", exclude={"groups"})
         if paid is not None:
             summary |= paid.summary()
+            if price is not None:
+                summary |= {"cost_usd": price.of_usage(paid), "price_source": price.source}
+        if split.notes:
+            summary["notes"] = list(split.notes)
         if config.limit is not None:
             summary["limit"] = f"the first {len(tasks):,} of {config.episodes:,} tasks"
         return run.finish(summary)
 
 
-class _Spent:
-    """What a remote model was paid in the run so far, also before a kill. Others have no file.
-
-    OUT/spent.jsonl.partial    the total so far, a line after each answer
-    OUT/spent.jsonl            the total, one line
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._log: RecordLog[Payment] | None = None
-        earlier = list(read_log(run.path / "spent.jsonl", Payment))
-        self._paid = earlier[-1] if earlier else None
-
-    def pay(self, payment: Payment) -> None:
-        self._paid = (self._paid or Payment()) + payment
-        if self._log is None:
-            self._log = self._run.log("spent", Payment, key=lambda _: "total")
-        self._log.append(self._paid)
-
-    def seal(self) -> Payment | None:
-        """Keep only the total, and return it; None if nothing was paid."""
-        if self._paid is not None:
-            log = self._run.log("spent", Payment, key=lambda _: "total")
-            log.seal(["total"])
-        return self._paid
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+def _price_of(config: EvaluateConfig) -> Price | None:
+    """The price of a remote model, if it is known."""
+    settings = config.player.settings
+    if not isinstance(settings, EndpointPlayerConfig):
+        return None
+    table = None if settings.prices is None else Path(settings.prices)
+    return find_price(config.model, settings.endpoint.base_url, table)
 
 
 def _play(
+    opened: OpenPlayer,
     config: EvaluateConfig,
     tasks: Sequence[Task],
     num_all: int,
     log: RecordLog[Trajectory],
-    spent: _Spent,
+    spent: Spent,
     day: date | None,
 ) -> None:
     if not tasks:
         return
-    settings = config.player.settings
-    if isinstance(settings, LocalPlayerConfig):
-        # An evaluation that is continued on another day must have the same prompts.
-        settings = settings.on_day(day)
-    temperature = getattr(settings, "temperature", None)
-    source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
-    openings = (Opening(task.id, task, source) for task in tasks)
-    player: Player = PLAYER.make(Choice(config.player.name, settings), config.model, config.seed)
     num_success = num_answers = 0
+
+    def count_answer(usage: Usage) -> None:
+        nonlocal num_answers
+        num_answers += 1
+        if isinstance(usage, Payment):
+            spent.pay(usage)
+        bar.tell(note())
 
     def note() -> str:
         return f"{num_success:,} succeeded, {num_answers:,} answers"
 
-    def count_answer(answer: PlayerAnswer) -> None:
-        nonlocal num_answers
-        num_answers += 1
-        if isinstance(answer.usage, Payment):
-            spent.pay(answer.usage)
-        bar.tell(note())
+    with show_progress("playing", num_all, num_all - len(tasks)) as bar:
+        if config.workers == 1:
+            played = _play_here(opened, config, tasks, day, count_answer)
+        else:
+            played = _play_in_workers(config, tasks, day, count_answer)
+        for trajectory in played:
+            log.append(trajectory)
+            num_success += trajectory.outcome.status == "success"
+            bar.advance(note())
 
-    try:
-        with (
-            Worlds.of(config.environment, config.worlds, config.limits) as worlds,
-            show_progress("playing", num_all, num_all - len(tasks)) as bar,
-        ):
-            for _, episode in play_episodes(openings, worlds, player, count_answer):
-                log.append(episode.trajectory)
-                num_success += episode.trajectory.outcome.status == "success"
-                bar.advance(note())
-    finally:
-        player.end()
+
+def _play_here(
+    opened: OpenPlayer,
+    config: EvaluateConfig,
+    tasks: Sequence[Task],
+    day: date | None,
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    player = _with_day(opened, config, day)
+    with Worlds.of(config.environment, config.worlds, config.limits) as worlds:
+        yield from _play_tasks(config, player, worlds, tasks, on_answer)
+
+
+def _play_in_workers(
+    config: EvaluateConfig,
+    tasks: Sequence[Task],
+    day: date | None,
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    """Play chunks of tasks in several processes. An interruption loses the chunks in flight."""
+    size = config.worlds
+    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    workers = workers_of(config.workers, config.ray)
+    if isinstance(workers, int):
+        workers = min(workers, len(chunks))
+    for trajectories, usages in spread(partial(_open_worker, config, day), chunks, workers):
+        for usage in usages:
+            on_answer(usage)
+        yield from trajectories
+
+
+@contextmanager
+def _open_worker(
+    config: EvaluateConfig, day: date | None
+) -> Iterator[Callable[[Sequence[Task]], tuple[list[Trajectory], list[Usage]]]]:
+    """Open one worker, which keeps its model and its worlds for all chunks."""
+    with (
+        OpenPlayer(config.player.name, config.model, config.seed) as opened,
+        Worlds.of(config.environment, config.worlds, config.limits) as worlds,
+    ):
+        player = _with_day(opened, config, day)
+
+        def play(tasks: Sequence[Task]) -> tuple[list[Trajectory], list[Usage]]:
+            usages: list[Usage] = []
+            return list(_play_tasks(config, player, worlds, tasks, usages.append)), usages
+
+        yield play
+
+
+def _with_day(opened: OpenPlayer, config: EvaluateConfig, day: date | None) -> Player:
+    """The player. An evaluation that is continued on another day must have the same prompts."""
+    settings = config.player.settings
+    if isinstance(settings, LocalPlayerConfig):
+        settings = settings.on_day(day)
+    return opened.with_settings(settings)
+
+
+def _play_tasks(
+    config: EvaluateConfig,
+    player: Player,
+    worlds: Worlds,
+    tasks: Sequence[Task],
+    on_answer: Callable[[Usage], None],
+) -> Iterator[Trajectory]:
+    temperature = getattr(config.player.settings, "temperature", None)
+    source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
+    openings = (Opening(task.id, task, source) for task in tasks)
+
+    def count(answer: PlayerAnswer) -> None:
+        on_answer(answer.usage)
+
+    for _, episode in play_episodes(openings, worlds, player, count, config.episode_limits):
+        yield episode.trajectory

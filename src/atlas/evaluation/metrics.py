@@ -24,6 +24,10 @@ class GroupMetrics(Record):
     environment reported whether they were valid. Of these, an actionless step has no action at all,
     and a repeated one has an action that was taken earlier in the episode after the same
     observation. A cut step is a response that reached the token limit.
+
+    `num_errors` counts the episodes without a score: in `num_refused` of them the player declined
+    to answer, the `num_crashed` others broke. Tokens are means over valid episodes for which they
+    are known: those read are summed over the turns, each of which reads the whole history.
     """
 
     num_episodes: int
@@ -44,6 +48,10 @@ class GroupMetrics(Record):
     repeated_step_share: float | None = None
     num_cut_steps: int | None = None
     cut_step_share: float | None = None
+    num_refused: int = 0
+    num_crashed: int = 0
+    mean_input_tokens: Estimate = Estimate()
+    mean_output_tokens: Estimate = Estimate()
 
 
 class EpisodeMetrics(GroupMetrics):
@@ -67,6 +75,8 @@ def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
     turns = TurnShares.of(valid)
     counts, valid_counts = count_trajectories(episodes), count_trajectories(valid)
     scores = [episode.score for episode in valid if episode.score is not None]
+    usages = [episode.usage for episode in valid if episode.usage is not None]
+    num_refused = sum(episode.is_refused for episode in episodes)
     return GroupMetrics(
         num_episodes=len(episodes),
         num_valid=len(valid),
@@ -86,4 +96,8 @@ def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
         repeated_step_share=turns.repeated,
         num_cut_steps=turns.num_cut,
         cut_step_share=turns.cut,
+        num_refused=num_refused,
+        num_crashed=counts.statuses["error"] - num_refused,
+        mean_input_tokens=bootstrap_interval([usage.input_tokens for usage in usages], seed),
+        mean_output_tokens=bootstrap_interval([usage.output_tokens for usage in usages], seed),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from atlas.config import Config
+from atlas.environments.suite import Suite, read_suite
 from atlas.lookup import nearest
 from atlas.store.paths import name_fault
 
@@ -58,6 +59,11 @@ class ExperimentConfig(Config):
         min_length=1,
         description="the splits on which every arm is evaluated",
     )
+    suite: Annotated[Suite | None, BeforeValidator(read_suite)] = Field(
+        default=None,
+        description="a suite on which every arm is evaluated, instead of splits: a name, a path, "
+        "or a mapping of entries; `evaluate` then holds settings of `atlas evaluate --suite`",
+    )
     seeds: tuple[int, ...] = Field(
         default=(0,), min_length=1, description="training seeds; each arm is trained once per seed"
     )
@@ -98,6 +104,10 @@ class ExperimentConfig(Config):
         for section, key, setter in SET_HERE:
             if key in getattr(self, section):
                 raise ValueError(f"'{section}.{key}' is set by '{setter}'. Leave it out")
+        if self.suite is not None and "splits" in self.model_fields_set:
+            raise ValueError("both 'splits' and 'suite' are given, expected one. Leave one out")
+        if "suite" in self.evaluate:
+            raise ValueError("'evaluate.suite' is set by 'suite'. Move it there")
         if "model" not in self.train:
             raise ValueError(
                 "train: 'model' is required. Add 'model: …', the base model of every arm"

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from atlas.config import StrPath, check_config, require_extras_of
+from atlas.environments.suite import Suite
 from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
 from atlas.experiments.run_stages import Stage
 from atlas.lookup import nearest
@@ -22,8 +24,10 @@ from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest
+from atlas.terminal.progress import say
 from atlas.training.train_agent import TrainConfig, train_agent
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
+from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
 
 # This selector means the oracle if the recipe has one, else the annotations in the trajectories.
 CRITICAL = "critical"
@@ -62,6 +66,8 @@ class _Plan:
     def __init__(self, config: ExperimentConfig, out: Path, where: str) -> None:
         self._config, self._out, self._where = config, out, where
         self.stages: list[Stage] = []
+        # The entries of the suite that cannot be played here; None: not looked for yet.
+        self._absent: dict[str, str] | None = None
 
     def add(
         self,
@@ -78,9 +84,13 @@ class _Plan:
     def add_trajectories(self) -> Path:
         if self._config.trajectories is not None:
             return self._config.trajectories
-        collect = check_config(CollectConfig, self._config.collect, f"{self._where}: collect")
-        folder = self._out / "trajectories"
-        return self.add("collect expert episodes", folder, collect_experts, collect)
+        folder, title = self._out / "trajectories", "collect expert episodes"
+        settings, where = self._config.collect, f"{self._where}: collect"
+        if "suite" in settings:
+            several = check_config(CollectSuiteConfig, settings, where)
+            return self.add(title, folder, collect_suite, several)
+        collect = check_config(CollectConfig, settings, where)
+        return self.add(title, folder, collect_experts, collect)
 
     def add_selections(self, trajectories: Path) -> dict[str, Path]:
         """Plan the selection of each arm. Arms that differ only in their training share one."""
@@ -151,6 +161,8 @@ class _Plan:
     def _add_evaluations(
         self, model: Path | str, name: str, changes: Mapping[str, Any] | None = None
     ) -> dict[str, Path]:
+        if self._config.suite is not None:
+            return self._add_suite(self._config.suite, model, name, changes)
         runs = {}
         for split in self._config.splits:
             settings = {**self._config.evaluate, **(changes or {})}
@@ -160,6 +172,24 @@ class _Plan:
             title = f"evaluate: {name} on {split}"
             runs[split] = self.add(title, folder, evaluate_agent, evaluate, needs=(Path(model),))
         return runs
+
+    def _add_suite(
+        self, suite: Suite, model: Path | str, name: str, changes: Mapping[str, Any] | None
+    ) -> dict[str, Path]:
+        """One stage that plays all entries, and the run folder of each of them."""
+        settings = {**self._config.evaluate, **(changes or {}), "model": str(model), "suite": suite}
+        evaluate = check_config(EvaluateSuiteConfig, settings, f"{self._where}: evaluate")
+        if self._absent is None:
+            self._absent = leave_out(evaluate)
+            for key, reason in self._absent.items():
+                say(f"the entry '{key}' of the suite is left out for all arms: {reason}")
+        kept = {key: entry for key, entry in suite.entries.items() if key not in self._absent}
+        reduced = suite.model_copy(update={"entries": kept, "without_server": ()})
+        evaluate = evaluate.model_copy(update={"suite": reduced})
+        folder = self._out / "evaluations" / name
+        title = f"evaluate: {name} on the suite"
+        self.add(title, folder, evaluate_suite, evaluate, needs=(Path(model),))
+        return {key: folder / key for key in kept}
 
 
 def _find_run(of: str, selections: Mapping[str, Path], where: str) -> str:

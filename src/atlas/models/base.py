@@ -32,6 +32,7 @@ class Completion:
         model: the model that answered, as the endpoint names it.
         is_counted: whether `usage` holds both token counts. If not, the endpoint did not report
             them, or reported counts that cannot be true, and those are 0.
+        reasoning: the model's thoughts, where the endpoint returns them apart from the text.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     model: str | None = None
     is_counted: bool = True
+    reasoning: str | None = None
 
     @classmethod
     def rejected(cls, words: str) -> Completion:

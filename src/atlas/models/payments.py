@@ -62,7 +62,8 @@ def payment_of(messages: Sequence[Message], completion: Completion) -> Payment:
     if not completion.is_counted:
         asked = sum(len(message.content) for message in messages)
         sent, received = (
-            -(-chars // FEWEST_CHARS_PER_TOKEN) for chars in (asked, len(completion.text))
+            -(-chars // FEWEST_CHARS_PER_TOKEN)
+            for chars in (asked, len(completion.text) + len(completion.reasoning or ""))
         )
         usage = Usage(
             requests=usage.requests,

@@ -81,6 +81,15 @@ class Player(Protocol):
 
 
 @runtime_checkable
+class Reopens(Protocol):
+    """A player whose model is expensive to load, so that other players use it, too."""
+
+    def reopened(self, settings: Any) -> Player:
+        """A player of the same model with other settings, after this one was ended."""
+        ...
+
+
+@runtime_checkable
 class AnswersAsReady(Protocol):
     """A player whose `next_answers` returns as soon as one answer is ready."""
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -33,6 +33,8 @@ from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Run
 from atlas.terminal.progress import say, show_progress
+from atlas.workers.askers import OpenAsker, open_askers
+from atlas.workers.ray_workers import RayConfig
 
 ResultT = TypeVar("ResultT")
 
@@ -46,6 +48,7 @@ class AnswerJob(Generic[AnswerT]):
         record: the class of its records.
         fail: makes the record of a trajectory without an answer from its id, number of steps and
             reason.
+        open_asker: opens the selector in another process, for several workers.
     """
 
     selector: Selector | Scorer
@@ -53,6 +56,8 @@ class AnswerJob(Generic[AnswerT]):
     record: type[AnswerT]
     ask: Ask[AnswerT]
     fail: Callable[[str, int, str], AnswerT]
+    open_asker: OpenAsker | None = None
+    workers: int | RayConfig = 1
 
 
 def answer_all(
@@ -149,7 +154,12 @@ async def _answer_missing(
                 meter.count(answer)
 
         try:
-            return await answer_each(job.ask, concurrency, missing, keep, meter)
+            if job.open_asker is None or job.workers == 1:
+                return await answer_each(job.ask, concurrency, missing, keep, meter)
+            async with open_askers(job.open_asker, job.workers) as (remote, num_workers):
+                ask: Ask[AnswerT] = remote
+                of_all = replace(concurrency, trajectories=concurrency.trajectories * num_workers)
+                return await answer_each(ask, of_all, missing, keep, meter)
         finally:
             if isinstance(selector, HasClose):
                 await selector.close()

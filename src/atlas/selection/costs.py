@@ -36,6 +36,4 @@ def full_price(config: JudgeConfig) -> Price | None:
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:
     """The cost in USD, or None without a price."""
-    if price is None:
-        return None
-    return (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000
+    return None if price is None else price.of_usage(usage)

@@ -11,16 +11,20 @@ only for the missing ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from datetime import date
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
+from typing import Any
 
 from atlas.config import StrPath
 from atlas.errors import ConfigError, DataError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.answer_all import AnswerJob, answer_all
+from atlas.selection.answer_each import AnswerT
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import price_of
@@ -28,6 +32,7 @@ from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
 from atlas.selection.selectors.base import (
     HasChecks,
+    HasClose,
     HasDay,
     HasEstimate,
     HasInputs,
@@ -39,6 +44,7 @@ from atlas.selection.trajectory_counts import count_trajectories
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, describe_limit
 from atlas.store.record_files import read_records, write_records
 from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
+from atlas.workers.ray_workers import workers_of
 
 __all__ = ["SelectConfig", "select_steps"]
 
@@ -114,12 +120,13 @@ def _write(
     selections = run.path / SELECTION_FILE
     how = (config.accept_unanswered, config.limit)
     if isinstance(selector, Selector) and config.scope == "trajectory":
-        selecting = selection_job(selector, config)
+        selecting = _with_workers(selection_job(selector, config), run, config, trajectories)
         outcomes = answer_all(run, selecting, trajectories, kept, meter, *how)
     else:
         assert isinstance(selector, Scorer)
         ask = partial(score_steps, selector)
         scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
+        scoring = _with_workers(scoring, run, config, trajectories)
         outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
@@ -140,6 +147,47 @@ def _write(
     run.write_problems(problems)
     summary |= _limits(config, trajectories)
     return run.finish(summary | {"chosen_by": describe_choice(selector, config.selector)})
+
+
+def _with_workers(
+    job: AnswerJob[AnswerT], run: Run, config: SelectConfig, trajectories: Path
+) -> AnswerJob[AnswerT]:
+    """The same job for several processes, each of which makes the selector itself."""
+    settings = job.selector.config if isinstance(job.selector, HasEstimate) else None
+    if config.workers != 1 and getattr(settings, "batch", None):
+        raise ConfigError("a batch is sent from one process. Leave workers out, or batch.")
+    return replace(
+        job,
+        open_asker=partial(open_asker, config, trajectories, run.manifest.day, job.record),
+        workers=workers_of(config.workers, config.ray),
+    )
+
+
+@asynccontextmanager
+async def open_asker(
+    config: SelectConfig, trajectories: Path, day: date | None, record: type[Any]
+) -> AsyncIterator[Callable[[Trajectory], Any]]:
+    """Make the selector in a worker: a coroutine that gives the answer to a trajectory."""
+    selector = make_selector(config, trajectories)
+    if isinstance(selector, HasDay):
+        selector.pin_day(day)
+    ask: Callable[[Trajectory], Any]
+    if record is Selection:
+        assert isinstance(selector, Selector)
+        ask = selection_job(selector, config).ask
+    else:
+        assert isinstance(selector, Scorer)
+        ask = partial(score_steps, selector)
+
+    async def answer(trajectory: Trajectory) -> Any:
+        result = ask(trajectory)
+        return await result if isawaitable(result) else result
+
+    try:
+        yield answer
+    finally:
+        if isinstance(selector, HasClose):
+            await selector.close()
 
 
 def _limits(config: SelectConfig, trajectories: Path) -> dict[str, str]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.records import CUT_STEPS, OutcomeStatus, Problem, Trajectory
+from pydantic import ValidationError
+
+from atlas.records import CUT_STEPS, REFUSED, USAGE, OutcomeStatus, Problem, Trajectory, Usage
 
 VALID_STATUSES: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
 
@@ -22,7 +24,8 @@ class TrajectoryFacts:
     `num_judged_steps` counts the steps for which the environment said whether they were valid. Of
     these, `num_actionless_steps` had no action, and `num_repeated_steps` repeat an action that was
     taken earlier in the episode after the same observation. `num_cut_steps` counts the responses
-    that reached the token limit; None if that is not known.
+    that reached the token limit, `usage` holds requests and tokens of the player's answers; both
+    are None if that is not known. `is_refused` says whether the player declined to answer.
     """
 
     task_id: str
@@ -35,6 +38,8 @@ class TrajectoryFacts:
     num_actionless_steps: int = 0
     num_repeated_steps: int = 0
     num_cut_steps: int | None = None
+    usage: Usage | None = None
+    is_refused: bool = False
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> TrajectoryFacts:
@@ -44,7 +49,8 @@ class TrajectoryFacts:
             for step in judged
             if step.action is not None and step.action.strip()
         ]
-        cut = trajectory.source.details.get(CUT_STEPS)
+        details = trajectory.source.details
+        cut, usage = details.get(CUT_STEPS), details.get(USAGE)
         task, outcome = trajectory.task, trajectory.outcome
         return cls(
             task.id,
@@ -57,6 +63,8 @@ class TrajectoryFacts:
             num_actionless_steps=len(judged) - len(acts),
             num_repeated_steps=len(acts) - len(set(acts)),
             num_cut_steps=len(cut) if isinstance(cut, list) else None,
+            usage=_usage(usage),
+            is_refused=details.get(REFUSED) is True,
         )
 
     @property
@@ -132,6 +140,14 @@ class TurnShares:
             _share(repeated, judged),
             _share(cut, sum(episode.num_steps for episode in known)),
         )
+
+
+def _usage(given: Any) -> Usage | None:
+    """The usage in the details of an episode; None where another program wrote something else."""
+    try:
+        return None if given is None else Usage.model_validate(given)
+    except ValidationError:
+        return None
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -65,7 +65,8 @@ __all__ = [
 
 FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Files that start_run writes; all other files are output.
-OWN_FILES = (MANIFEST_FILE, "config.yaml", ".lock")
+LOCK_FILE = ".lock"
+OWN_FILES = (MANIFEST_FILE, "config.yaml", LOCK_FILE)
 
 
 # Inputs, or a function that reads them if that is expensive and only a comparison needs them.
@@ -206,7 +207,8 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
 
 def _is_output(file: Path) -> bool:
     unfinished = any(part.endswith((".partial", ".tmp")) for part in file.parts)
-    return not unfinished and file.as_posix() not in OWN_FILES
+    # A run folder may hold others, whose manifests belong to it.
+    return not unfinished and file.as_posix() not in OWN_FILES and file.name != LOCK_FILE
 
 
 def _remove_own_files(path: Path) -> None:

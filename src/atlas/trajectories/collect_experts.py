@@ -25,12 +25,13 @@ from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.errors import ConfigError
 from atlas.kinds import Choice
-from atlas.records import Source, Task, Trajectory
+from atlas.records import Problem, Source, Task, Trajectory
 from atlas.statistics.trajectory_summary import summarize
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Manifest, start_run
+from atlas.store.run_folders import Manifest, Run, start_run
 from atlas.terminal.progress import show_progress
+from atlas.workers.ray_workers import RayConfig, Workers, workers_of
 from atlas.workers.spread import spread
 
 COMMAND = "collect"
@@ -54,8 +55,12 @@ class CollectConfig(Config):
         ge=0,
         description="seed for the choice of tasks, and for the expert's random choices",
     )
-    workers: Annotated[int | None, SPEED_ONLY] = Field(
-        default=None, ge=1, description="number of processes; if none, one per CPU"
+    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
+        default=None,
+        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=1,
@@ -65,6 +70,9 @@ class CollectConfig(Config):
     )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
+
 
 def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
     """Play the experts' episodes into the run folder `out`; an interrupted run continues.
@@ -73,24 +81,32 @@ def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
         ConfigError: the environment is unknown, has no such split or settings, or has no expert.
         RunError: the folder belongs to another run.
     """
-    out = Path(out)
-    tasks = _tasks(config)
-    with start_run(out, COMMAND, config) as run:
-        if run.finished:
-            return run.manifest
-        order = [trajectory_id(task, _source(config)) for task in tasks]
-        with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
-            if not log.sealed:
-                keyed = zip(order, tasks, strict=True)
+    tasks = expert_tasks(config)
+    with start_run(Path(out), COMMAND, config) as run:
+        return run.manifest if run.finished else play_experts(run, [(config, tasks)])
+
+
+def play_experts(
+    run: Run,
+    parts: Sequence[tuple[CollectConfig, Sequence[Task]]],
+    left_out: Iterable[Problem] = (),
+) -> Manifest:
+    """Play the tasks of each part into the one file of trajectories of a run."""
+    order = [trajectory_id(task, _source(config)) for config, tasks in parts for task in tasks]
+    with closing(run.log("trajectories", Trajectory, key=lambda played: played.id)) as log:
+        if not log.sealed:
+            for config, tasks in parts:
+                ids = [trajectory_id(task, _source(config)) for task in tasks]
+                keyed = zip(ids, tasks, strict=True)
                 missing = [task for key, task in keyed if key not in log.done]
                 if missing:
                     # A world may go to another directory; the caller's paths stay valid.
                     with chdir(os.curdir):
                         _play_into(log, config, missing, num_done=len(tasks) - len(missing))
-                log.seal(order)
-        summary, problems = summarize(read_records(log.path, Trajectory))
-        run.write_problems(problems)
-        return run.finish(summary)
+            log.seal(order)
+    summary, problems = summarize(read_records(log.path, Trajectory))
+    run.write_problems([*left_out, *problems])
+    return run.finish(summary)
 
 
 def episode_seed(task: Task, seed: int) -> int:
@@ -98,7 +114,13 @@ def episode_seed(task: Task, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{task.id}/{seed}".encode()).digest()[:6], "big")
 
 
-def _tasks(config: CollectConfig) -> Sequence[Task]:
+def expert_tasks(config: CollectConfig) -> Sequence[Task]:
+    """The tasks to play.
+
+    Raises:
+        ConfigError: the environment has no such split or settings, or has no expert.
+    """
+
     def ask(environment: Environment) -> list[Task]:
         if not isinstance(environment, HasExpert):
             reason = "has no expert, so nothing can be collected from it"
@@ -122,9 +144,11 @@ def _play_into(
 ) -> None:
     size = CHUNK * config.worlds
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    num_workers = min(config.workers or os.cpu_count() or 1, len(chunks))
+    workers = workers_of(config.workers, config.ray)
+    if isinstance(workers, int):
+        workers = min(workers, len(chunks))
     with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:
-        for trajectories in spread(partial(_open_worker, config), chunks, num_workers):
+        for trajectories in spread(partial(_open_worker, config), chunks, workers):
             for trajectory in trajectories:
                 log.append(trajectory)
                 bar.advance()

@@ -1,6 +1,6 @@
-"""Distributes independent jobs over processes: `spread(open_worker, jobs, num_workers)`.
+"""Distributes independent jobs over processes: `spread(open_worker, jobs, workers)`.
 
-The arguments can be pickled, so workers on other machines would need no others.
+The arguments can be pickled, so workers on other machines need no others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from atlas.errors import RunError
 from atlas.workers.processes import interrupts_held_back, leave_with_parent
+from atlas.workers.ray_workers import RayConfig, spread_over_ray
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -26,30 +27,33 @@ _work: Work[Any, Any] | None = None
 
 
 def spread(
-    open_worker: OpenWorker[JobT, ResultT], jobs: Iterable[JobT], num_workers: int
+    open_worker: OpenWorker[JobT, ResultT], jobs: Iterable[JobT], workers: int | RayConfig
 ) -> Iterator[ResultT]:
     """Yield the results of all jobs in the order of completion.
 
     Args:
         open_worker: a context manager that opens the resources of a worker and gives the function
             that does a job; a module-level function or a `partial` of one.
-        num_workers: number of processes; 1 runs the jobs in this process.
+        workers: number of processes; 1 runs the jobs in this process. Or a Ray cluster.
 
     Raises:
         RunError: a worker process was killed.
     """
-    if num_workers == 1:
+    if isinstance(workers, RayConfig):
+        yield from spread_over_ray(open_worker, jobs, workers)
+        return
+    if workers == 1:
         with open_worker() as work:
             yield from map(work, jobs)
         return
     # A forked child would copy locks of the parent's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, _open_in_process, (open_worker,))
+    pool = ProcessPoolExecutor(workers, context, _open_in_process, (open_worker,))
     try:
         waiting: set[Future[ResultT]] = set()
         remaining = iter(jobs)
         while True:
-            for job in islice(remaining, 2 * num_workers - len(waiting)):
+            for job in islice(remaining, 2 * workers - len(waiting)):
                 with interrupts_held_back():
                     waiting.add(pool.submit(_do_in_process, job))
             if not waiting:

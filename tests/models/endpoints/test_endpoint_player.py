@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -116,3 +117,65 @@ def test_ending_does_not_wait_for_answers_under_way() -> None:
         assert not answered.is_set()
         assert not player._thread.is_alive()
         ended.set()
+
+
+def thinking(field: str, thoughts: str = "hm") -> Reply:
+    body = json.loads(completion("push").body)
+    body["choices"][0]["message"][field] = thoughts
+    return Reply(json.dumps(body))
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_thoughts_are_kept_in_the_record_and_sent_back_only_if_the_server_shall_read_them(
+    field: str, is_sent: bool
+) -> None:
+    with serve(lambda body, number: thinking(field)) as server:
+        player = make(server.url, send_reasoning=is_sent)
+        first, second = ask(player, a="one")["a"], ask(player, a="two")["a"]
+        player.end()
+    assert first.message.reasoning == second.message.reasoning == "hm"
+    sent = server.requests[1]["messages"][1]
+    assert sent["content"] == "push"
+    thoughts = {name: sent[name] for name in ("reasoning_content", "reasoning") if name in sent}
+    assert thoughts == ({field: "hm"} if is_sent else {})
+
+
+def test_the_answer_of_a_closed_conversation_never_reaches_one_of_the_same_name() -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        said = body["messages"][-1]["content"]
+        return completion(said, delay=0.3 if said == "old" else 0.0)
+
+    with serve(answer) as server:
+        player = make(server.url)
+        player.submit("a", [Message(role="user", content="old")])
+        player.close("a")
+        assert ask(player, a="new")["a"].message.content == "new"
+        assert player.next_answers(0.5) == {}
+        player.end()
+
+
+def test_hundreds_of_conversations_are_in_flight_at_a_time() -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.5)
+        with lock:
+            now[0] -= 1
+        return completion("done")
+
+    with serve(answer) as server:
+        player = make(server.url, in_flight=200)
+        names = [f"c{number}" for number in range(200)]
+        for name in names:
+            player.submit(name, [Message(role="user", content=name)])
+        came: set[str] = set()
+        deadline = time.monotonic() + 30
+        while len(came) < len(names) and time.monotonic() < deadline:
+            came |= player.next_answers(5.0).keys()
+        player.end()
+    assert came == set(names)
+    assert most[0] > 100

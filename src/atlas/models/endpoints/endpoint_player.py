@@ -7,14 +7,16 @@ import re
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.errors import EndpointError
 from atlas.models.base import Completion, Sampling
 from atlas.models.connect import connect
@@ -45,9 +47,28 @@ class EndpointPlayerConfig(Config):
         ge=1,
         description="maximum tokens of one answer; if none, the model's own limit",
     )
+    send_reasoning: bool = Field(
+        default=False,
+        description="send the thoughts of earlier answers back, for servers whose chat template "
+        "decides which of them the model reads (vLLM, SGLang)",
+    )
+    prices: Annotated[str | None, SPEED_ONLY] = Field(
+        default=None,
+        description="a YAML or JSON file of prices in USD per million tokens: model: "
+        "{input: …, output: …}; if none, known prices of providers",
+    )
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("endpoint",) if self.endpoint.base_url is not None else ("providers",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The answer in a conversation, which `history` identifies."""
+
+    name: str
+    history: list[Message]
+    answer: PlayerAnswer
 
 
 class EndpointPlayer:
@@ -65,7 +86,8 @@ class EndpointPlayer:
         self._client = connect(model, config.endpoint)
         self._places = asyncio.Semaphore(config.endpoint.max_in_flight)
         self._histories: dict[str, list[Message]] = {}
-        self._answers: SimpleQueue[tuple[str, PlayerAnswer] | Exception | None] = SimpleQueue()
+        self._asking: dict[str, Future[None]] = {}
+        self._answers: SimpleQueue[_Answered | Exception | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -90,8 +112,9 @@ class EndpointPlayer:
             seed=seed,
             tools=tuple(map(dict, tools)),
         )
-        asking = self._ask(name, tuple(history), sampling)
-        asyncio.run_coroutine_threadsafe(asking, self._loop)
+        sent = tuple(history if self._config.send_reasoning else map(_without_reasoning, history))
+        asking = self._ask(name, history, sent, sampling)
+        self._asking[name] = asyncio.run_coroutine_threadsafe(asking, self._loop)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
         """The answers that are ready: at least one, unless `timeout` passes or `wake` is called."""
@@ -101,10 +124,10 @@ class EndpointPlayer:
             while True:
                 if isinstance(found, Exception):
                     raise found
-                if found is not None:
-                    name, answers[name] = found
-                    if name in self._histories:
-                        self._histories[name].append(answers[name].message)
+                # The conversation may have been closed, and opened again, since it was asked.
+                if found is not None and self._histories.get(found.name) is found.history:
+                    answers[found.name] = found.answer
+                    found.history.append(found.answer.message)
                 found = self._answers.get_nowait()
         return answers
 
@@ -113,8 +136,10 @@ class EndpointPlayer:
         self._answers.put(None)
 
     def close(self, name: str) -> None:
-        """Forget a conversation."""
+        """Forget a conversation, and stop waiting for its answer."""
         self._histories.pop(name, None)
+        if (asking := self._asking.pop(name, None)) is not None:
+            asking.cancel()
 
     def end(self) -> None:
         """Stop asking and close the connections."""
@@ -123,15 +148,22 @@ class EndpointPlayer:
         if not self._thread.is_alive():
             self._loop.close()
 
-    async def _ask(self, name: str, messages: tuple[Message, ...], sampling: Sampling) -> None:
+    async def _ask(
+        self,
+        name: str,
+        history: list[Message],
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+    ) -> None:
         try:
             async with self._places:
                 answer = await self._client.complete(messages, sampling)
-            self._answers.put((name, _read(answer, payment_of(messages, answer))))
+            said = _read(answer, payment_of(messages, answer))
+            self._answers.put(_Answered(name, history, said))
         except EndpointError as error:
             paid = Payment() + (error.paid or Usage())
             broken = PlayerAnswer(Message(role="assistant"), "broken", str(error), usage=paid)
-            self._answers.put((name, broken))
+            self._answers.put(_Answered(name, history, broken))
         except Exception as error:
             # An error that affects every request (unknown model, refused key) ends the run.
             self._answers.put(error)
@@ -146,8 +178,19 @@ class EndpointPlayer:
         self._loop.stop()
 
 
+def _without_reasoning(message: Message) -> Message:
+    if message.reasoning is None:
+        return message
+    return message.model_copy(update={"reasoning": None})
+
+
 def _read(answer: Completion, paid: Payment) -> PlayerAnswer:
-    message = Message(role="assistant", content=answer.text, tool_calls=answer.tool_calls)
+    message = Message(
+        role="assistant",
+        content=answer.text,
+        reasoning=answer.reasoning,
+        tool_calls=answer.tool_calls,
+    )
     finish: Finish = "length" if answer.finish_reason == "length" else "stop"
     reason = None
     if answer.refusal is not None:

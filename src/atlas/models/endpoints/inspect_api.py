@@ -198,7 +198,18 @@ class InspectClient:
         usage, is_counted = _usage(output, text)
         model = read_name(output.model)
         model = model and redact(model)
-        return Completion(redact(text), usage, finish_reason, refusal, calls, model, is_counted)
+        parts = (getattr(part, "reasoning", None) for part in choice.message.content)
+        thoughts = redact("\n".join(part for part in parts if isinstance(part, str)))
+        return Completion(
+            redact(text),
+            usage,
+            finish_reason,
+            refusal,
+            calls,
+            model,
+            is_counted,
+            reasoning=thoughts or None,
+        )
 
 
 def _refuse_addresses_in_the_environment(name: str) -> None:

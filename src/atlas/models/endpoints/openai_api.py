@@ -21,17 +21,22 @@ from atlas.models.endpoints.reported import read_name, read_usage
 from atlas.records import Message, ToolCall, Usage
 from atlas.rendering.openai_messages import write_openai_message
 
+# Fields of an assistant message that hold its thoughts: vLLM and SGLang, and newer vLLM.
+THOUGHTS = ("reasoning_content", "reasoning")
+
 
 class ChatClient:
     """Asks `model` (its name at the server) at `endpoint.base_url`."""
 
     def __init__(self, model: str, endpoint: Endpoint, transport: Transport | None = None) -> None:
         self._model = model
+        # The field in which the server returns thoughts, and reads those of earlier answers.
+        self._thoughts = THOUGHTS[0]
         self._endpoint = JsonEndpoint("/chat/completions", model, endpoint, transport)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer. A request that the server declines gives a Completion with a `refusal`."""
-        body = chat_request(self._model, messages, sampling)
+        body = chat_request(self._model, messages, sampling, self._thoughts)
         # What was paid for answers that cannot be read, so that the question was asked again.
         wasted = Usage()
 
@@ -60,6 +65,9 @@ class ChatClient:
 
     def _read(self, answer: Any, has_tools: bool) -> Completion:
         read = read_chat_answer(answer, has_tools)
+        if read.reasoning is not None:
+            message = answer["choices"][0]["message"]
+            self._thoughts = next(name for name in THOUGHTS if message.get(name) == read.reasoning)
         censor = self._endpoint.censor
         calls = tuple(
             call.model_copy(update={"arguments": censor.redact(call.arguments)})
@@ -67,14 +75,28 @@ class ChatClient:
         )
         refusal = None if read.refusal is None else censor.quote(read.refusal)
         text, model = censor.redact(read.text), read.model and censor.redact(read.model)
-        return replace(read, text=text, refusal=refusal, tool_calls=calls, model=model)
+        thoughts = read.reasoning and censor.redact(read.reasoning)
+        return replace(
+            read,
+            text=text,
+            refusal=refusal,
+            tool_calls=calls,
+            model=model,
+            reasoning=thoughts,
+        )
 
 
-def chat_request(model: str, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-    """The body of a request. Settings that are None in `sampling` are left out."""
+def chat_request(
+    model: str, messages: Sequence[Message], sampling: Sampling, thoughts: str = THOUGHTS[0]
+) -> dict[str, Any]:
+    """The body of a request. Settings that are None in `sampling` are left out.
+
+    Args:
+        thoughts: the field of a message that holds its thoughts.
+    """
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_wire_message(message) for message in messages],
+        "messages": [_wire_message(message, thoughts) for message in messages],
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
@@ -119,7 +141,18 @@ def read_chat_answer(answer: Any, has_tools: bool = True) -> Completion:
     calls = _tool_calls(message.get("tool_calls"), has_tools)
     usage, is_counted = _usage_in(answer, (content or "") + "".join(call.name for call in calls))
     model = read_name(answer.get("model"))
-    return Completion(content or "", usage, finish_reason, refusal, calls, model, is_counted)
+    found = (message.get(name) for name in THOUGHTS)
+    thoughts = next((said for said in found if isinstance(said, str) and said), None)
+    return Completion(
+        content or "",
+        usage,
+        finish_reason,
+        refusal,
+        calls,
+        model,
+        is_counted,
+        reasoning=thoughts,
+    )
 
 
 def _usage_in(answer: Any, text: str = "") -> tuple[Usage, bool]:
@@ -151,11 +184,12 @@ def _arguments(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
 
 
-def _wire_message(message: Message) -> dict[str, Any]:
+def _wire_message(message: Message, thoughts: str) -> dict[str, Any]:
     """A message in OpenAI's form. Servers refuse a call without an id or with empty arguments."""
     calls = tuple(
         ToolCall(id=call.id or f"call_{index}", name=call.name, arguments=call.arguments or "{}")
         for index, call in enumerate(message.tool_calls)
     )
     sent = message.model_copy(update={"tool_calls": calls, "reasoning": None, "name": None})
-    return write_openai_message(sent)
+    written = write_openai_message(sent)
+    return written if message.reasoning is None else {**written, thoughts: message.reasoning}

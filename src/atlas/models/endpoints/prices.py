@@ -20,6 +20,7 @@ from pydantic import Field
 from atlas.config import Config, check_config
 from atlas.errors import ConfigError
 from atlas.recipe_file import read_recipe
+from atlas.records import Usage
 
 # A "/" in the model's name means a service of another company, which has its own prices.
 OWN_MODELS = ("openai", "anthropic", "google", "mistral")
@@ -40,6 +41,10 @@ class Price:
     output: float
     batch: float | None = None
     source: str = field(default="", compare=False)
+
+    def of_usage(self, usage: Usage) -> float:
+        """The cost in USD of these tokens."""
+        return (usage.input_tokens * self.input + usage.output_tokens * self.output) / 1_000_000
 
     def of_requests(self, in_batches: bool) -> Price:
         """The price of single requests or of batches; the full price if theirs is unknown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -68,12 +68,26 @@ class LocalPlayer:
 
     Config = LocalPlayerConfig
 
-    def __init__(self, config: LocalPlayerConfig, model: str, seed: int) -> None:
+    def __init__(
+        self,
+        config: LocalPlayerConfig,
+        model: str,
+        seed: int,
+        earlier: LocalPlayer | None = None,
+    ) -> None:
         place = locate_model(model)
         renderer = load_renderer(place, config.chat_template, config.date)
-        loaded = load_model(place, dtype_name(config.precision))
-        for note in renderer.notes:
-            say(note)
+        self._notes = renderer.notes
+        for note in self._notes:
+            if earlier is None or note not in earlier._notes:
+                say(note)
+        self._model, self._seed = model, seed
+        self._dtype = dtype_name(config.precision)
+        loaded: Any = None
+        if earlier is not None and earlier._dtype == self._dtype:
+            loaded = earlier._loaded
+        loaded = loaded or load_model(place, self._dtype)
+        self._loaded: Any = loaded
         # This imports torch, which takes seconds.
         from atlas.models.local.chat_batch import ChatBatch
 
@@ -90,6 +104,10 @@ class LocalPlayer:
         # This class only adds settings to ChatBatch.
         self.submit, self.next_answers = batch.submit, batch.next_answers
         self.close, self.end = batch.close, batch.end
+
+    def reopened(self, settings: LocalPlayerConfig) -> LocalPlayer:
+        """A player with other settings. The weights are loaded once."""
+        return LocalPlayer(settings, self._model, self._seed, self)
 
     @staticmethod
     def describe_model(model: str, out: Path) -> Input:

@@ -19,14 +19,14 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
-from atlas.environments.episode import Episode
-from atlas.environments.play import Opening, play_episodes
+from atlas.environments.play import play_episodes
+from atlas.environments.replay import replay_difference, replay_opening
 from atlas.environments.worlds import Worlds
 from atlas.kinds import Choice
 from atlas.models.local.load import model_input, rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.players import PLAYER, Player
-from atlas.records import Message, Outcome, Problem, Source, Trajectory
+from atlas.records import Outcome, Problem, Source, Trajectory
 from atlas.selection.selectors.base import Scores, SelectorContext, problem_with
 from atlas.store.run_folders import Input
 
@@ -106,9 +106,9 @@ class RolloutValueSelector:
             return problem_with(trajectory.id, reason)
         if not trajectory.steps:
             return []
-        whole = _opening(trajectory, len(trajectory.steps), trajectory.id)
+        whole = replay_opening(trajectory, len(trajectory.steps), trajectory.id, SOURCE)
         [(_, final)] = play_episodes([whole], worlds, None)
-        if (difference := _difference(final, trajectory)) is not None:
+        if (difference := replay_difference(final, trajectory, len(trajectory.steps))) is not None:
             return problem_with(trajectory.id, difference)
         values = self._values(trajectory, worlds, final.outcome)
         if isinstance(values, Problem):
@@ -150,7 +150,9 @@ class RolloutValueSelector:
         """The outcomes of the rollouts from each state."""
         rollouts = range(self._config.num_rollouts)
         state_of = {f"{trajectory.id} {state} {one}": state for state in states for one in rollouts}
-        openings = [_opening(trajectory, state, name) for name, state in state_of.items()]
+        openings = [
+            replay_opening(trajectory, state, name, SOURCE) for name, state in state_of.items()
+        ]
         if self._player is None:
             player = Choice("local", self._config)
             self._player = PLAYER.make(player, self._config.model, self._seed)
@@ -169,31 +171,3 @@ class RolloutValueSelector:
         if name not in self._worlds:
             self._worlds[name] = Worlds.of(environment or Choice(name), self._config.batch_size)
         return self._worlds[name]
-
-
-def _opening(trajectory: Trajectory, num_steps: int, name: str) -> Opening:
-    """An episode that continues after the first `num_steps` recorded responses."""
-    responses = tuple(step.response for step in trajectory.steps[:num_steps])
-    return Opening(name, trajectory.task, SOURCE, trajectory.prompt, responses)
-
-
-def _difference(replayed: Episode, trajectory: Trajectory) -> str | None:
-    """How the replay of a whole trajectory differs from the record; None if it does not."""
-    if replayed.outcome is not None and replayed.outcome.status == "error":
-        return f"its replay broke: {replayed.outcome.reason}"
-    again = replayed.trajectory
-    for index, (step, recorded) in enumerate(zip(again.steps, trajectory.steps, strict=False)):
-        if step.observation != recorded.observation:
-            both = _both(step.observation, recorded.observation)
-            return f"its replay differs before step {index}: {both}"
-    if len(again.steps) < len(trajectory.steps):
-        return f"its replay was over after {len(again.steps)} of {len(trajectory.steps)} steps"
-    if trajectory.final_observation and again.final_observation != trajectory.final_observation:
-        both = _both(again.final_observation, trajectory.final_observation)
-        return f"its replay differs at the end: {both}"
-    return None
-
-
-def _both(seen: Sequence[Message], recorded: Sequence[Message]) -> str:
-    texts = [" ".join(message.content for message in messages) for messages in (seen, recorded)]
-    return f"{texts[0]!r:.100} was seen, {texts[1]!r:.100} is recorded"

@@ -1,0 +1,168 @@
+"""Suites: recipes that say which tasks of which environments are played, the same for each model.
+
+entries:
+  maze: {environment: maze, episodes: 20, ring: held_in}
+  maze-large: {environment: {name: maze, size: 7}, split: held_out_test, ring: held_out_sizes}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from atlas.config import SPEED_ONLY, Config, check_config
+from atlas.environments.base import ENVIRONMENT
+from atlas.errors import ConfigError
+from atlas.kinds import Choice
+from atlas.lookup import nearest
+from atlas.recipe_file import read_recipe
+from atlas.shipped import shipped
+from atlas.store.paths import name_fault
+
+SUITES = Path("recipes/suites")
+# The key of a suite that is another one with changes.
+FROM = "from"
+# The setting of an environment that is played over HTTP.
+ADDRESS = "base_url"
+# Files of the run folder that holds the folders of the entries.
+RESERVED = ("config.yaml", "manifest.json", "metrics.json", "problems.jsonl", "trajectories.jsonl")
+
+
+class SuiteEntry(Config):
+    """Some tasks of one environment."""
+
+    environment: Annotated[Choice, ENVIRONMENT] = Field(
+        description="an environment, with its settings"
+    )
+    split: str = Field(default="held_in_test", description="the split of its tasks")
+    episodes: int = Field(default=100, ge=1, description="number of tasks; each is played once")
+    ring: str = Field(
+        default="held_in",
+        description="how far the tasks are from those of the training: held_in, or held_out with "
+        "what differs (held_out_tasks, held_out_sizes, held_out_families)",
+    )
+    group: str | None = Field(default=None, description="the kind of skill, for averages by kind")
+    difficulty: str | None = Field(default=None, description="for averages by difficulty")
+    max_answer_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="maximum tokens of one answer, for any player; none: the player's own",
+    )
+    player: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the player that differ for this entry"
+    )
+    server: str | None = Field(
+        default=None,
+        description="the name in `servers` of the address at which the environment is played",
+    )
+
+
+class Suite(Config):
+    """Entries by name, each with an environment and a ring."""
+
+    title: str | None = Field(default=None, description="what the suite measures")
+    servers: Annotated[dict[str, str | None], SPEED_ONLY] = Field(
+        default_factory=dict, description="addresses of servers, for the entries that name them"
+    )
+    entries: dict[str, SuiteEntry] = Field(
+        description="the entries by name: environment, split, episodes, ring"
+    )
+    without_server: tuple[str, ...] = Field(
+        default=(), description="entries whose server has no address; found by atlas"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gives_addresses(cls, values: Any) -> Any:
+        """Write the address of its server into the environment of each entry that names one."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("entries"), Mapping):
+            return values
+        servers = values.get("servers") or {}
+        entries, without = dict[str, Any](), list(values.get("without_server", ()))
+        for name, entry in values["entries"].items():
+            server = entry.get("server") if isinstance(entry, Mapping) else None
+            if server is None:
+                entries[name] = entry
+            elif address := servers.get(server):
+                world = {**ENVIRONMENT.written(entry.get("environment")), ADDRESS: address}
+                entries[name] = {**entry, "environment": world}
+            elif server in servers:
+                without.append(str(name))
+            else:
+                raise ValueError(
+                    f"entry '{name}' names the server '{server}', which 'servers' does not have. "
+                    f"{nearest(str(server), servers)}"
+                )
+        return {**values, "entries": entries, "without_server": tuple(without)}
+
+    @model_validator(mode="after")
+    def _names_are_folders(self) -> Suite:
+        if not self.entries and not self.without_server:
+            raise ValueError("a suite without entries. Add one: name: {environment: …}")
+        for name in self.entries:
+            reason = "it is a file of the run" if name in RESERVED else name_fault(name)
+            if reason:
+                raise ValueError(f"the entry '{name}' cannot be the name of a folder: {reason}")
+        return self
+
+
+def read_suite(value: Any) -> Any:
+    """A suite that is given by name or path, or as `{from: NAME, …}` with changes.
+
+    Entries and servers are changed one by one; an entry keeps its other settings.
+
+    Raises:
+        ConfigError: the suite does not exist, or cannot be read.
+    """
+    if isinstance(value, str):
+        value = {FROM: value}
+    if not isinstance(value, Mapping) or FROM not in value:
+        return value
+    path = _find_suite(value[FROM])
+    suite = read_recipe(path)
+    for key, changed in value.items():
+        if key == "entries" and isinstance(changed, Mapping):
+            suite[key] = _changed_entries(suite.get(key) or {}, changed, path)
+        elif key == "servers" and isinstance(changed, Mapping):
+            suite[key] = {**(suite.get(key) or {}), **changed}
+        elif key != FROM:
+            suite[key] = changed
+    return check_config(Suite, suite, str(path))
+
+
+GivenSuite = Annotated[Suite, BeforeValidator(read_suite)]
+
+
+def _changed_entries(
+    entries: Mapping[str, Any], changed: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    found = dict(entries)
+    for name, change in changed.items():
+        known = found.get(name)
+        if isinstance(known, Mapping) and isinstance(change, Mapping):
+            found[name] = {**known, **change}
+        elif change is None and name in found:
+            del found[name]
+        elif isinstance(change, Mapping) and "environment" in change:
+            found[name] = change
+        else:
+            advice = nearest(str(name), entries)
+            raise ConfigError(f"suite {path} has no entry '{name}' to change. {advice}")
+    return found
+
+
+def _find_suite(given: Any) -> Path:
+    """The file of a suite that is given by the name of a shipped one, or by its path."""
+    if not isinstance(given, str) or not given:
+        raise ConfigError(f"suite {given!r:.80} is not a name, expected that of a suite, or a path")
+    path = Path(given)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.exists():
+        return path
+    named = SUITES / f"{given}.yaml"
+    if shipped(named).exists():
+        return named
+    known = sorted(file.stem for file in shipped(SUITES).glob("*.yaml"))
+    raise ConfigError(f"no suite is called '{given}'. {nearest(given, known)} Or give a path.")

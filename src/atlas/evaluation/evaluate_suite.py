@@ -1,0 +1,170 @@
+"""Evaluate on a suite: model + suite -> an evaluation of each entry, and the figures of the suite.
+
+OUT/ENTRY/          the run folder of each entry, as `evaluate_agent` writes it
+OUT/metrics.json    per entry, per ring, and macro averages over worlds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath, check_config
+from atlas.environments.episode_limits import EpisodeLimits
+from atlas.environments.split_tasks import find_absent, refuse_absent
+from atlas.environments.suite import GivenSuite, Suite, SuiteEntry
+from atlas.environments.worlds import Limits
+from atlas.errors import RunError
+from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_with
+from atlas.evaluation.metrics import EpisodeMetrics
+from atlas.evaluation.open_player import OpenPlayer
+from atlas.evaluation.suite_metrics import SuiteMetrics, summarize_suite
+from atlas.kinds import Choice, config_class
+from atlas.models.players import PLAYER
+from atlas.records import Problem, Usage
+from atlas.store.record_files import write_text
+from atlas.store.run_folders import Manifest, read_manifest, start_run
+
+COMMAND = "evaluate --suite"
+# What players call the maximum tokens of an answer.
+ANSWER_LENGTHS = ("max_new_tokens", "max_tokens")
+
+
+class EvaluateSuiteConfig(Config):
+    """Which model plays which suite, and how it answers."""
+
+    model: Annotated[str, BY_CONTENT] = Field(
+        description="a hub id, a model folder, or a run folder of train; for the player "
+        "`endpoint`, the model's name at the provider or server"
+    )
+    suite: GivenSuite = Field(
+        description="the name of a suite of the package, a path, or a mapping of entries; "
+        "{from: NAME, …} changes a suite"
+    )
+    player: Annotated[Choice, PLAYER] = Field(
+        default=Choice("local"),
+        description="a player listed below, or your own as package.module:Class",
+    )
+    skip_missing: bool = Field(
+        default=False,
+        description="leave out the entries whose package or server is missing, instead of stopping",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="play the first tasks of each entry only, at most this many"
+    )
+    seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
+    max_answer_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="maximum tokens of one answer in every entry, in place of those of the suite",
+    )
+    worlds: Annotated[int, SPEED_ONLY] = Field(
+        default=64, ge=1, description="how many environments run at a time"
+    )
+    limits: Limits = Field(default=Limits(), description="time limits for an environment")
+    episode_limits: EpisodeLimits = Field(
+        default=EpisodeLimits(), description="limits of one episode, for any environment"
+    )
+
+    def of_entry(self, name: str, entry: SuiteEntry) -> EvaluateConfig:
+        """The settings of the evaluation of one entry.
+
+        Raises:
+            ConfigError: the entry has settings that the player does not have.
+        """
+        player = PLAYER.written(self.player) | entry.player
+        if (longest := self.max_answer_tokens or entry.max_answer_tokens) is not None:
+            known = config_class(PLAYER.find(self.player.name)).model_fields
+            player |= dict.fromkeys((key for key in ANSWER_LENGTHS if key in known), longest)
+        values = {"model": self.model, "environment": entry.environment, "player": player}
+        values |= {"split": entry.split, "episodes": entry.episodes}
+        same = ("limit", "seed", "worlds", "limits", "episode_limits")
+        values |= {key: getattr(self, key) for key in same}
+        return check_config(EvaluateConfig, values, f"suite: entries.{name}")
+
+
+def evaluate_suite(config: EvaluateSuiteConfig, out: StrPath) -> Manifest:
+    """Play the tasks of every entry of a suite with one model, which is loaded once.
+
+    Entries that are finished are not played again.
+
+    Raises:
+        ConfigError: a package or server of an entry is missing (unless `skip_missing`), or an entry
+            names a split or settings that do not exist.
+        ModelError: the model cannot be loaded or asked, or has no usable chat template.
+    """
+    out = Path(out)
+    entries = {name: config.of_entry(name, entry) for name, entry in config.suite.entries.items()}
+    with OpenPlayer(config.player.name, config.model, config.seed) as player:
+        inputs = {"model": player.describe(out)}
+        with start_run(out, COMMAND, config, inputs) as run:
+            if run.finished:
+                return run.manifest
+            finished = [name for name in entries if _is_finished(run.path / name)]
+            absent = leave_out(config, finished)
+            manifests: dict[str, Manifest] = {}
+            for name, entry in entries.items():
+                if name not in absent:
+                    manifests[name] = evaluate_with(player, entry, run.path / name)
+            metrics = _measure(config.suite, run.path, manifests, absent)
+            write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
+            run.write_problems(
+                Problem(where=COMMAND, item=name, reason=f"entry '{name}' was left out: {reason}")
+                for name, reason in absent.items()
+            )
+            return run.finish(_summary(metrics, manifests, config))
+
+
+def leave_out(config: EvaluateSuiteConfig, finished: Sequence[str] = ()) -> dict[str, str]:
+    """The entries of the suite that are left out here, with the reason.
+
+    Args:
+        finished: entries that need no check.
+
+    Raises:
+        ConfigError: there are such entries, and they may not be left out; or none is left.
+    """
+    absent = find_absent(config.suite, config.limits, config.seed, finished)
+    refuse_absent(config.suite, absent, config.skip_missing)
+    return absent
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return bool(read_manifest(folder, ("evaluate",)))
+    except RunError:
+        return False
+
+
+def _measure(
+    suite: Suite, out: Path, manifests: Mapping[str, Manifest], absent: Mapping[str, str]
+) -> SuiteMetrics:
+    metrics = {
+        name: EpisodeMetrics.model_validate_json((out / name / "metrics.json").read_bytes())
+        for name in manifests
+    }
+    return summarize_suite(suite.title, suite.entries, metrics, absent)
+
+
+def _summary(
+    metrics: SuiteMetrics, manifests: Mapping[str, Manifest], config: EvaluateSuiteConfig
+) -> dict[str, Any]:
+    """What the manifest says: the counts and macro averages, what was paid, and remarks."""
+    summary: dict[str, Any] = metrics.total.model_dump(mode="json")
+    summary["rings"] = {
+        ring: figures.success_rate.model_dump() for ring, figures in metrics.rings.items()
+    }
+    summaries = [manifest.summary for manifest in manifests.values()]
+    usages = [Usage(**each["usage"]) for each in summaries if "usage" in each]
+    if usages:
+        summary["usage"] = sum(usages, Usage()).model_dump()
+    if costs := [each["cost_usd"] for each in summaries if "cost_usd" in each]:
+        summary["cost_usd"] = sum(costs)
+    if notes := {name: m.summary["notes"] for name, m in manifests.items() if "notes" in m.summary}:
+        summary["notes"] = notes
+    if config.limit is not None:
+        summary["limit"] = f"the first {config.limit:,} tasks of each entry"
+    return summary

@@ -1,0 +1,90 @@
+"""Collect in several worlds: suite + experts -> one run folder of trajectories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from atlas.config import SPEED_ONLY, Config, StrPath, check_config
+from atlas.environments.split_tasks import find_absent, refuse_absent
+from atlas.environments.suite import GivenSuite, SuiteEntry
+from atlas.environments.worlds import Limits
+from atlas.errors import ConfigError
+from atlas.records import Problem
+from atlas.store.run_folders import Manifest, start_run
+from atlas.trajectories.collect_experts import (
+    COMMAND,
+    CollectConfig,
+    expert_tasks,
+    play_experts,
+)
+
+
+class CollectSuiteConfig(Config):
+    """What to collect in the environments of a suite."""
+
+    suite: GivenSuite = Field(
+        description="the name of a suite of the package, a path, or a mapping of entries; "
+        "{from: NAME, …} changes a suite"
+    )
+    skip_missing: bool = Field(
+        default=False,
+        description="leave out the entries whose package or server is missing, instead of stopping",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="seed for the choice of tasks, and for the experts' random choices",
+    )
+    workers: Annotated[int | None, SPEED_ONLY] = Field(
+        default=None, ge=1, description="number of processes; if none, one per CPU"
+    )
+    worlds: Annotated[int, SPEED_ONLY] = Field(
+        default=1, ge=1, description="how many environments run at a time in each process"
+    )
+    limits: Limits = Field(default=Limits(), description="time limits for an environment")
+
+    def of_entry(self, name: str, entry: SuiteEntry) -> CollectConfig:
+        """The settings of one entry."""
+        values = {"environment": entry.environment, "split": entry.split}
+        values |= {"episodes": entry.episodes}
+        same = ("seed", "workers", "worlds", "limits")
+        values |= {key: getattr(self, key) for key in same}
+        return check_config(CollectConfig, values, f"suite: entries.{name}")
+
+
+def collect_suite(config: CollectSuiteConfig, out: StrPath) -> Manifest:
+    """Play the experts' episodes of all entries into the run folder `out`.
+
+    Raises:
+        ConfigError: an environment has no such split or no expert, a package or server is missing
+            (unless `skip_missing`), or two entries hold the same task.
+        RunError: the folder belongs to another run.
+    """
+    absent = find_absent(config.suite, config.limits, config.seed)
+    refuse_absent(config.suite, absent, config.skip_missing)
+    parts = {
+        name: config.of_entry(name, entry)
+        for name, entry in config.suite.entries.items()
+        if name not in absent
+    }
+    tasks = {name: expert_tasks(part) for name, part in parts.items()}
+    owner: dict[str, str] = {}
+    for name, own in tasks.items():
+        for task in own:
+            if (other := owner.setdefault(task.id, name)) != name:
+                raise ConfigError(
+                    f"the entries '{other}' and '{name}' of the suite both hold the task "
+                    f"'{task.id}', expected each task once. Give one of them another split, or "
+                    "collect it into a run folder of its own."
+                )
+    with start_run(Path(out), COMMAND, config) as run:
+        if run.finished:
+            return run.manifest
+        left_out = [
+            Problem(where=COMMAND, item=name, reason=f"entry '{name}' was left out: {reason}")
+            for name, reason in absent.items()
+        ]
+        return play_experts(run, [(parts[name], tasks[name]) for name in parts], left_out)
