@@ -2,7 +2,6 @@
 
     AtlasError
     ├── ConfigError
-    │   └── WorldError
     ├── DataError
     │   └── MismatchError
     ├── RunError
@@ -30,10 +29,6 @@ class AtlasError(Exception):
 
 class ConfigError(AtlasError):
     """An invalid recipe, option or override."""
-
-
-class WorldError(ConfigError):
-    """An environment that cannot be started: it broke, or its server is not there."""
 
 
 class DataError(AtlasError):

@@ -14,7 +14,7 @@ def at_server(
 ) -> tuple[str | None, str | None, list[str] | None]:
     """Model, player and settings of a command, for a model on a server.
 
-    A server that serves one model need not be told its name.
+    If a server serves only one model, its name may be left out.
 
     Raises:
         ConfigError: the player is another one, or the server does not say which model to take.

@@ -10,7 +10,7 @@ from atlas.environments.base import Environment
 from atlas.environments.checked import begin_task, list_tasks, read_notes
 from atlas.environments.suite import Suite, SuiteEntry
 from atlas.environments.worlds import Limits, ask_world
-from atlas.errors import ConfigError, DependencyError, WorldError
+from atlas.errors import AtlasError, ConfigError
 from atlas.kinds import Choice
 from atlas.records import Task
 
@@ -29,8 +29,7 @@ def read_split(
     """The first `num_tasks` tasks of a split.
 
     Raises:
-        ConfigError: no such split, or it has fewer tasks.
-        WorldError: the environment cannot be started.
+        ConfigError: no such split, or it has fewer tasks, or the environment cannot be started.
     """
 
     def ask(world: Environment) -> SplitTasks:
@@ -43,15 +42,12 @@ def read_split(
 def find_absent(
     suite: Suite, limits: Limits, seed: int, passed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """The entries that cannot be played here, with the reason: a package or a server is missing.
+    """The entries that cannot be played here, with the reason: a package, a server, a file.
 
     The first task of each entry is started in its environment.
 
     Args:
         passed: entries that need no check.
-
-    Raises:
-        ConfigError: an entry asks for a split or for tasks that its environment does not have.
     """
     absent = {
         name: "its server has no address (suite.servers)"
@@ -63,7 +59,7 @@ def find_absent(
             continue
         try:
             _try_entry(entry, limits, seed)
-        except (DependencyError, WorldError) as error:
+        except (AtlasError, ImportError) as error:
             absent[name] = str(error)
     return absent
 
@@ -74,8 +70,7 @@ def refuse_absent(suite: Suite, absent: Mapping[str, str], may_skip: bool) -> No
     if absent and not may_skip:
         raise ConfigError(
             f"{len(absent)} entries of the suite cannot be played here, and nothing was started:\n"
-            f"{reasons}\nInstall what is missing, start the servers, or leave these entries out "
-            "with skip_missing=true."
+            f"{reasons}\nMake it possible, or leave these entries out with skip_missing=true."
         )
     if not suite.entries.keys() - absent.keys():
         raise ConfigError(f"no entry of the suite can be played here:\n{reasons}")

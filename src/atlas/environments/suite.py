@@ -26,7 +26,7 @@ SUITES = Path("recipes/suites")
 # The key of a suite that is another one with changes.
 FROM = "from"
 # The setting of an environment that is played over HTTP.
-ADDRESS = "base_url"
+ADDRESS = "url"
 # Files of the run folder that holds the folders of the entries.
 RESERVED = ("config.yaml", "manifest.json", "metrics.json", "problems.jsonl", "trajectories.jsonl")
 
@@ -44,6 +44,10 @@ class SuiteEntry(Config):
         description="how far the tasks are from those of the training: held_in, or held_out with "
         "what differs (held_out_tasks, held_out_sizes, held_out_families)",
     )
+    world: str | None = Field(
+        default=None,
+        description="what counts as one world in averages; none: its server, or the environment",
+    )
     group: str | None = Field(default=None, description="the kind of skill, for averages by kind")
     difficulty: str | None = Field(default=None, description="for averages by difficulty")
     max_answer_tokens: int | None = Field(
@@ -58,6 +62,11 @@ class SuiteEntry(Config):
         default=None,
         description="the name in `servers` of the address at which the environment is played",
     )
+
+    @property
+    def world_name(self) -> str:
+        """The world that the entry is a part of."""
+        return self.world or self.server or self.environment.name
 
 
 class Suite(Config):

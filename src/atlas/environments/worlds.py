@@ -19,7 +19,7 @@ from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.base import ENVIRONMENT, Environment
-from atlas.errors import AtlasError, EpisodeError, WorldError
+from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.kinds import Choice
 
 CLOSING_SECONDS = 10.0
@@ -299,7 +299,7 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
     """What `job` returns in a world that is made for it and closed again.
 
     Raises:
-        WorldError: the world cannot be made, or broke or hung in the job.
+        ConfigError: the world cannot be made, or broke or hung in the job.
         AtlasError: what the world itself says about its settings.
     """
     # The world may change the directory; the paths of the caller stay valid.
@@ -314,7 +314,7 @@ def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> An
     is_explained = isinstance(result, EpisodeError)
     said = str(result) if is_explained else f"{type(result).__name__}: {result}"
     where = f"environment '{environment.name}' broke before its first episode"
-    raise WorldError(f"{where}: {said.rstrip('.')}.") from result
+    raise ConfigError(f"{where}: {said.rstrip('.')}.") from result
 
 
 def _seconds_until(moment: float) -> float | None:

@@ -50,7 +50,8 @@ class EvaluateSuiteConfig(Config):
     )
     skip_missing: bool = Field(
         default=False,
-        description="leave out the entries whose package or server is missing, instead of stopping",
+        description="leave out the entries that cannot be played here (a package, a server or a "
+        "file is missing), instead of stopping",
     )
     limit: int | None = Field(
         default=None, ge=1, description="play the first tasks of each entry only, at most this many"
@@ -92,8 +93,8 @@ def evaluate_suite(config: EvaluateSuiteConfig, out: StrPath) -> Manifest:
     Entries that are finished are not played again.
 
     Raises:
-        ConfigError: a package or server of an entry is missing (unless `skip_missing`), or an entry
-            names a split or settings that do not exist.
+        ConfigError: an entry cannot be played here (unless `skip_missing`), or has settings that
+            its environment or the player does not have.
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
     out = Path(out)

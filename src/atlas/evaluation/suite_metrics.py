@@ -15,6 +15,7 @@ class EntryMetrics(Record):
     """The figures of one entry, and what the suite says about it."""
 
     environment: str
+    world: str
     split: str
     ring: str
     group: str | None
@@ -23,9 +24,9 @@ class EntryMetrics(Record):
 
 
 class MacroMetrics(Record):
-    """Counts over entries, and averages in which each environment counts alike.
+    """Counts over entries, and averages in which each world counts alike.
 
-    The entries of one environment are averaged first. Episodes without a score are in no average:
+    The entries of one world are averaged first. Episodes without a score are in no average:
     the player declined to answer (`num_refused`), or the episode broke (`num_crashed`).
     """
 
@@ -67,6 +68,7 @@ def summarize_suite(
     found = {
         name: EntryMetrics(
             environment=entry.environment.name,
+            world=entry.world_name,
             split=entry.split,
             ring=entry.ring,
             group=entry.group,
@@ -96,7 +98,7 @@ def average_entries(entries: Sequence[EntryMetrics]) -> MacroMetrics:
     def number(field: str) -> int:
         return sum(getattr(entry.figures, field) for entry in entries)
 
-    worlds = {entry.environment for entry in entries}
+    worlds = {entry.world for entry in entries}
     counts = [name for name in MacroMetrics.model_fields if name in GroupMetrics.model_fields]
     figures = [name for name in counts if not name.startswith("num_")]
     return MacroMetrics(
@@ -110,7 +112,7 @@ def average_entries(entries: Sequence[EntryMetrics]) -> MacroMetrics:
 def _macro(entries: Sequence[EntryMetrics], figure: str) -> Estimate:
     worlds: dict[str, list[Estimate]] = {}
     for entry in entries:
-        worlds.setdefault(entry.environment, []).append(getattr(entry.figures, figure))
+        worlds.setdefault(entry.world, []).append(getattr(entry.figures, figure))
     return average_estimates(average_estimates(estimates) for estimates in worlds.values())
 
 

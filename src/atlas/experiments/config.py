@@ -24,6 +24,16 @@ SET_HERE = (
 )
 
 
+class ModelArm(Config):
+    """A model that is not trained here, such as an agent of another project."""
+
+    model: str = Field(description="a hub id, a model folder, or a run folder of train")
+    player: dict[str, Any] = Field(
+        default_factory=dict,
+        description="settings of the player that differ, such as its chat template",
+    )
+
+
 class ExperimentConfig(Config):
     """A comparison of arms: the same trajectories, base model and optimizer steps for each arm."""
 
@@ -43,6 +53,10 @@ class ExperimentConfig(Config):
         "optional section `train` holds settings of `atlas train` for this arm "
         "only. The selector `critical` means `oracle` if the section `oracle` "
         "is given, otherwise `annotated`",
+    )
+    models: dict[str, ModelArm] = Field(
+        default_factory=dict,
+        description="models that are evaluated as they are, as further arms: name: {model: …}",
     )
     labels: dict[str, str] = Field(
         default_factory=dict, description="the name of each arm in the report, as arm: name"
@@ -84,13 +98,16 @@ class ExperimentConfig(Config):
             raise ValueError(
                 f"an arm cannot be called '{BASE_ARM}', the name of the untuned model. Rename it"
             )
-        for what, names in (("arm", self.arms), ("split", self.splits)):
+        if twice := sorted(self.models.keys() & {*self.arms, BASE_ARM}):
+            raise ValueError(f"models: '{twice[0]}' is the name of another arm. Rename it")
+        named = (("arm", self.arms), ("arm", self.models), ("split", self.splits))
+        for what, names in named:
             for name in names:
                 if fault := name_fault(name):
                     raise ValueError(
                         f"the {what} '{name}' cannot be the name of a folder: {fault}, or rename it"
                     )
-        if unknown := sorted(self.labels.keys() - self.arms.keys() - {BASE_ARM}):
+        if unknown := sorted(self.labels.keys() - {*self.arms, *self.models, BASE_ARM}):
             advice = nearest(unknown[0], self.arms)
             raise ValueError(f"labels: '{unknown[0]}' is not an arm. {advice}")
         return self

@@ -47,7 +47,7 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)
-    arms = [plan.add_base(), *plan.add_trainings(trajectories, selections)]
+    arms = [plan.add_base(), *plan.add_trainings(trajectories, selections), *plan.add_models()]
     report = ReportConfig(
         title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM
     )
@@ -149,6 +149,16 @@ class _Plan:
         return [
             ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()
         ]
+
+    def add_models(self) -> list[ArmConfig]:
+        """The models that are evaluated as they are."""
+        arms = []
+        for name, arm in self._config.models.items():
+            player = PLAYER.written(self._config.evaluate.get("player", "local")) | arm.player
+            evaluations = self._add_evaluations(arm.model, name, {"player": player})
+            label, run = self._config.labels.get(name), ArmRun(evaluations=evaluations)
+            arms.append(ArmConfig(name=name, label=label, runs=(run,)))
+        return arms
 
     def _base_player(self) -> dict[str, Any]:
         """The player of the base model: a local one has the template that the arms train with."""

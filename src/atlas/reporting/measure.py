@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from atlas.records import CUT_STEPS
+from atlas.records import CUT_STEPS, USAGE
 from atlas.reporting.arms import Arm
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.report import EpisodeCounts, SourcedEstimate, SplitResult
@@ -28,6 +28,8 @@ FIELDS: dict[str, Callable[[TrajectoryFacts], float]] = {
     "success": lambda episode: float(episode.status == "success"),
     "score": lambda episode: math.nan if episode.score is None else episode.score,
     "num_steps": lambda episode: float(episode.num_steps),
+    "input_tokens": lambda episode: episode.usage.input_tokens if episode.usage else math.nan,
+    "output_tokens": lambda episode: episode.usage.output_tokens if episode.usage else math.nan,
 }
 
 
@@ -118,6 +120,8 @@ def _measure_episodes(
         actionless_step_share=share(turns.actionless, "steps.action"),
         repeated_step_share=share(turns.repeated, "steps.action"),
         cut_step_share=share(turns.cut, f"source.details.{CUT_STEPS}", CUT_SHARE),
+        mean_input_tokens=mean("input_tokens", f"source.details.{USAGE}.input_tokens"),
+        mean_output_tokens=mean("output_tokens", f"source.details.{USAGE}.output_tokens"),
     )
 
 

@@ -42,6 +42,8 @@ class EpisodeCounts(Record):
     actionless_step_share: SourcedEstimate
     repeated_step_share: SourcedEstimate
     cut_step_share: SourcedEstimate
+    mean_input_tokens: SourcedEstimate
+    mean_output_tokens: SourcedEstimate
 
 
 class SplitResult(Record):

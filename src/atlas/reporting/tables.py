@@ -56,6 +56,7 @@ def turn_table(report: Report) -> Table:
     totals = [result.total for arm in report.arms for result in arm.results]
     shares = [(total.actionless_step_share, total.cut_step_share) for total in totals]
     is_known = any(share.value is not None for pair in shares for share in pair)
+    has_tokens = any(total.mean_output_tokens.value is not None for total in totals)
 
     def row(index: int, arm: ArmReport) -> tuple[Cell, ...]:
         total = arm.results[index].total
@@ -64,13 +65,19 @@ def turn_table(report: Report) -> Table:
             Cell(percent(total.actionless_step_share)),
             Cell(percent(total.repeated_step_share)),
             Cell(percent(total.cut_step_share)),
+            *(tokens(total) if has_tokens else ()),
         )
+
+    def tokens(total: EpisodeCounts) -> tuple[Cell, ...]:
+        means = (total.mean_input_tokens, total.mean_output_tokens)
+        return tuple(Cell(decimal(mean, 0), decimal_interval(mean, 0)) for mean in means)
 
     groups = tuple(
         RowGroup(split_label(split), arm_rows(row(index, arm) for arm in report.arms))
         for index, split in enumerate(report.splits)
     )
-    columns = ("Arm", "No action", "Repeated action", "Answer cut off")
+    known = ("Tokens read", "Tokens written") if has_tokens else ()
+    columns = ("Arm", "No action", "Repeated action", "Answer cut off", *known)
     return Table("Turns of valid episodes", columns, groups if is_known else ())
 
 

@@ -12,8 +12,8 @@ def average_estimates(estimates: Iterable[Estimate]) -> Estimate:
     """The mean of independent estimates; unknown ones are left out.
 
     The distances of the limits from their values are added in squares (MOVER, Zou and Donner 2008),
-    so the mean of Wilson intervals keeps a width at 0 and at 1. There is no interval if one of the
-    estimates has none.
+    so the mean of Wilson intervals keeps a width at 0 and at 1. If one of the estimates has
+    no interval, the mean has none.
     """
     known = [(estimate, estimate.value) for estimate in estimates if estimate.value is not None]
     if not known:

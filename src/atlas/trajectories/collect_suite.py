@@ -31,7 +31,8 @@ class CollectSuiteConfig(Config):
     )
     skip_missing: bool = Field(
         default=False,
-        description="leave out the entries whose package or server is missing, instead of stopping",
+        description="leave out the entries that cannot be played here (a package, a server or a "
+        "file is missing), instead of stopping",
     )
     seed: int = Field(
         default=0,
@@ -59,8 +60,8 @@ def collect_suite(config: CollectSuiteConfig, out: StrPath) -> Manifest:
     """Play the experts' episodes of all entries into the run folder `out`.
 
     Raises:
-        ConfigError: an environment has no such split or no expert, a package or server is missing
-            (unless `skip_missing`), or two entries hold the same task.
+        ConfigError: an entry cannot be played here (unless `skip_missing`), its environment has no
+            expert, or two entries hold the same task.
         RunError: the folder belongs to another run.
     """
     absent = find_absent(config.suite, config.limits, config.seed)

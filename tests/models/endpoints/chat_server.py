@@ -86,7 +86,9 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve(
-    answer: Callable[[dict[str, Any], int], Reply], path: str = "/v1/chat/completions"
+    answer: Callable[[dict[str, Any], int], Reply],
+    path: str = "/v1/chat/completions",
+    models: tuple[str, ...] = (),
 ) -> Iterator[ChatServer]:
     lock = threading.Lock()
 
@@ -122,6 +124,15 @@ def serve(
             except OSError:
                 # The client was killed, or did not wait.
                 self.close_connection = True
+
+        def do_GET(self) -> None:
+            data = json.dumps(
+                {"object": "list", "data": [{"id": name} for name in models]}
+            ).encode()
+            self.send_response(200 if self.path == "/v1/models" and models else 404)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -148,7 +148,11 @@ def rendering_inputs(
     """The settings `chat_template` and `tools`, as far as given, as inputs of the run at `out`."""
     inputs = {}
     if chat_template is not None:
-        path = chat_template if chat_template in STOCK else relative_path(Path(chat_template), out)
+        path = (
+            chat_template
+            if chat_template in STOCK
+            else relative_path(shipped(Path(chat_template)), out)
+        )
         inputs["chat_template"] = Input(path=path, digest=template_digest(chat_template))
     if tools is not None:
         read_tools(tools)

@@ -14,6 +14,7 @@ from typing import Any
 
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
+from atlas.shipped import shipped
 
 FOLDER = Path(__file__).resolve().parent
 FORM = "calls.jinja"
@@ -130,7 +131,7 @@ def _with_thinking(tokenizer: Any, own: str) -> tuple[str, str]:
 
 def _read_file(name: str) -> str:
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return shipped(Path(name)).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             f"chat_template '{name}' is neither a file nor built in. {nearest(name, STOCK)}"
