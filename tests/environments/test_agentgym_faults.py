@@ -406,7 +406,8 @@ def test_a_round_of_64_worlds_waits_about_as_long_as_one(monkeypatch: pytest.Mon
     assert [len(asked) for asked in player.rounds] == [64, 64, 64]
     rounds = [after - before for before, after in zip(player.times, player.times[1:], strict=False)]
     # One after the other, a round would take 3.2 s.
-    assert all(0.05 <= seconds < 0.8 for seconds in rounds), rounds
+    assert all(0.05 <= seconds < 1.6 for seconds in rounds), rounds
+    assert min(rounds) < 0.8, rounds
 
 
 def test_a_world_that_hangs_costs_only_its_own_episode() -> None:
