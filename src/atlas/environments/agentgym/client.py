@@ -27,7 +27,7 @@ BUSY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class HttpReply:
+class GymReply:
     """The status and the JSON value of a reply; None where the body was not JSON."""
 
     status: int
@@ -53,7 +53,7 @@ class GymClient:
         self._prefix = urllib3.util.parse_url(url).path or ""
         self._used = 0.0
 
-    def post(self, route: str, body: Mapping[str, Any] | None, *, repeat: bool) -> HttpReply:
+    def post(self, route: str, body: Mapping[str, Any] | None, *, repeat: bool) -> GymReply:
         """The reply to a POST with a JSON body, or without a body.
 
         Args:
@@ -64,7 +64,7 @@ class GymClient:
         """
         return self._ask("POST", route, None if body is None else orjson.dumps(body), repeat)
 
-    def get(self, route: str, query: Mapping[str, Any] | None = None) -> HttpReply:
+    def get(self, route: str, query: Mapping[str, Any] | None = None) -> GymReply:
         """The reply to a GET.
 
         Raises:
@@ -81,7 +81,7 @@ class GymClient:
         """Close the connection."""
         self._pool.close()
 
-    def _ask(self, method: str, route: str, body: bytes | None, repeat: bool) -> HttpReply:
+    def _ask(self, method: str, route: str, body: bytes | None, repeat: bool) -> GymReply:
         where = f"{method} {self.url}{route.partition('?')[0]}"
         started = time.monotonic()
         pause = 0.1
@@ -104,7 +104,7 @@ class GymClient:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    def _once(self, method: str, route: str, body: bytes | None, where: str) -> HttpReply:
+    def _once(self, method: str, route: str, body: bytes | None, where: str) -> GymReply:
         deadline = time.monotonic() + self._timeout_seconds
         response = self._pool.urlopen(
             method,
@@ -126,13 +126,13 @@ class GymClient:
             raise
         response.release_conn()
         try:
-            return HttpReply(response.status, orjson.loads(content))
+            return GymReply(response.status, orjson.loads(content))
         except orjson.JSONDecodeError:
             if response.status == 200:
                 raise EpisodeError(
                     f"agentgym: {where}: the reply of {len(content)} bytes is not JSON"
                 ) from None
-            return HttpReply(response.status)
+            return GymReply(response.status)
 
     def _content(self, response: Any, deadline: float, where: str) -> bytes:
         content = bytearray()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from atlas.environments.agentgym.client import GymClient, HttpReply
+from atlas.environments.agentgym.client import GymClient, GymReply
 from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServer
 from atlas.errors import ConfigError, EpisodeError
 
@@ -180,7 +180,7 @@ class GymSession:
 
     def _guarded(
         self, method: Literal["GET", "POST"], route: str, body: Mapping[str, Any] | None = None
-    ) -> HttpReply:
+    ) -> GymReply:
         """The reply to a request with the id of the world; it is void if the id was given away."""
         with _HOLDERS_LOCK:
             self._is_asking = not self.is_lost and self._id is not None
@@ -247,7 +247,7 @@ class GymSession:
         return f"agentgym: {self._client.url}{self._server.path}: {what}"
 
 
-def _fault_of(reply: HttpReply) -> str | None:
+def _fault_of(reply: GymReply) -> str | None:
     """The error in a reply: of its status, or hidden in HTTP 200; None if there is none."""
     value = reply.value
     if reply.status != 200:
