@@ -1,15 +1,14 @@
 """HTTP to one server of AgentGym: bounded replies, bounded time, no request carried out twice.
 
-A request that the server did not take (it refuses connections, or answers 503) is sent again for a
-while, so that a server may restart. A request that may have been carried out is repeated only if
-that changes nothing.
+A request that the server did not take because it is busy (503) is sent again for a while. After a
+broken connection a request is sent again only if it is about no world in particular: the server may
+have restarted, or may have carried out the request.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -28,7 +27,7 @@ BUSY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class HttpReply:
+class GymReply:
     """The status and the JSON value of a reply; None where the body was not JSON."""
 
     status: int
@@ -54,18 +53,18 @@ class GymClient:
         self._prefix = urllib3.util.parse_url(url).path or ""
         self._used = 0.0
 
-    def post(self, route: str, body: Mapping[str, Any] | None, *, repeat: bool) -> HttpReply:
+    def post(self, route: str, body: Mapping[str, Any] | None, *, repeat: bool) -> GymReply:
         """The reply to a POST with a JSON body, or without a body.
 
         Args:
-            repeat: a second time would change nothing, so the request may be sent again.
+            repeat: the request may be sent again, also to a server that was restarted.
 
         Raises:
             EpisodeError: no usable reply came.
         """
         return self._ask("POST", route, None if body is None else orjson.dumps(body), repeat)
 
-    def get(self, route: str, query: Mapping[str, Any] | None = None) -> HttpReply:
+    def get(self, route: str, query: Mapping[str, Any] | None = None) -> GymReply:
         """The reply to a GET.
 
         Raises:
@@ -73,18 +72,16 @@ class GymClient:
         """
         return self._ask("GET", f"{route}?{urlencode(query)}" if query else route, None, True)
 
-    def post_last(self, route: str, body: Mapping[str, Any]) -> None:
-        """A POST whose reply does not matter, within a short time."""
+    def hurry(self) -> None:
+        """From now on, do not wait long."""
         self._restart_seconds = 0.0
         self._timeout_seconds = min(self._timeout_seconds, CLOSING_SECONDS)
-        with suppress(EpisodeError):
-            self.post(route, body, repeat=False)
 
     def close(self) -> None:
         """Close the connection."""
         self._pool.close()
 
-    def _ask(self, method: str, route: str, body: bytes | None, repeat: bool) -> HttpReply:
+    def _ask(self, method: str, route: str, body: bytes | None, repeat: bool) -> GymReply:
         where = f"{method} {self.url}{route.partition('?')[0]}"
         started = time.monotonic()
         pause = 0.1
@@ -98,7 +95,8 @@ class GymClient:
                     return reply
                 fault, is_safe = f"HTTP {reply.status}", True
             except self._urllib3.exceptions.HTTPError as error:
-                fault, is_safe = _explain(error), repeat or self._was_never_sent(error)
+                fault = _explain(error)
+                is_safe = repeat or isinstance(error, self._urllib3.exceptions.ConnectTimeoutError)
             finally:
                 self._used = time.monotonic()
             if not is_safe or self._used - started + pause > self._restart_seconds:
@@ -106,11 +104,7 @@ class GymClient:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    def _was_never_sent(self, error: Exception) -> bool:
-        errors = self._urllib3.exceptions
-        return isinstance(error, errors.NewConnectionError | errors.ConnectTimeoutError)
-
-    def _once(self, method: str, route: str, body: bytes | None, where: str) -> HttpReply:
+    def _once(self, method: str, route: str, body: bytes | None, where: str) -> GymReply:
         deadline = time.monotonic() + self._timeout_seconds
         response = self._pool.urlopen(
             method,
@@ -132,13 +126,13 @@ class GymClient:
             raise
         response.release_conn()
         try:
-            return HttpReply(response.status, orjson.loads(content))
+            return GymReply(response.status, orjson.loads(content))
         except orjson.JSONDecodeError:
             if response.status == 200:
                 raise EpisodeError(
                     f"agentgym: {where}: the reply of {len(content)} bytes is not JSON"
                 ) from None
-            return HttpReply(response.status)
+            return GymReply(response.status)
 
     def _content(self, response: Any, deadline: float, where: str) -> bytes:
         content = bytearray()

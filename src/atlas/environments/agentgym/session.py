@@ -1,5 +1,8 @@
 """One world at a server: created once, reset for each task, and created again if it was lost.
 
+A server that was restarted numbers its worlds from 0 again, so an old id may become the id of
+another session's world. No request of the old session may reach that world: see `_hold`.
+
 The reply to a request is checked field by field. A reply without the expected fields, or with an
 error that is not about the action, raises EpisodeError: the episode is played again in a new world.
 """
@@ -9,11 +12,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from atlas.environments.agentgym.client import GymClient, HttpReply
+from atlas.environments.agentgym.client import GymClient, GymReply
 from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServer
 from atlas.errors import ConfigError, EpisodeError
 
@@ -46,6 +50,7 @@ class GymSession:
         self._client = client
         self._id: int | None = None
         self._words: list[str] = []
+        self._is_asking = False
         self.is_lost = False
 
     def first_text(self, item: int, rules: str) -> str:
@@ -78,9 +83,7 @@ class GymSession:
         Raises:
             EpisodeError: the world does not exist any more, or its server is broken.
         """
-        if self._id is None or self.is_lost:
-            raise EpisodeError(self._lost("the server was restarted during the episode"))
-        reply = self._post("/step", {"action": action}, repeat=False)
+        reply = self._guarded("POST", "/step", {"action": action})
         if (fault := _fault_of(reply)) is not None:
             return self._refused(fault)
         value = reply.value
@@ -97,25 +100,33 @@ class GymSession:
 
     def close(self) -> None:
         """Give the world back, where the server can close one."""
-        if self._id is not None and not self.is_lost and self._server.can_close:
-            self._client.post_last(f"{self._server.path}/close", {self._server.key: self._id})
+        if self._id is not None and self._server.can_close:
+            self._client.hurry()
+            with suppress(EpisodeError):
+                self._guarded("POST", "/close")
         self._forget()
         self._client.close()
 
     def _reset(self, item: int) -> Any:
         is_reused = self._id is not None and not self.is_lost
-        while True:
-            if self._id is None or self.is_lost:
+        body = {self._server.item: item, **self._server.reset_body}
+        try:
+            if not is_reused:
                 self._create()
-            body = {self._server.item: item, **self._server.reset_body}
-            reply = self._post("/reset", body, repeat=True)
-            if (fault := _fault_of(reply)) is None:
-                break
-            if is_reused and (reply.status != 200 or UNKNOWN_ID.search(fault)):
-                # The server was restarted since the last task.
-                self._forget()
+            reply = self._guarded("POST", "/reset", body)
+            fault = _fault_of(reply)
+            if fault is not None and not (reply.status != 200 or UNKNOWN_ID.search(fault)):
                 is_reused = False
-                continue
+        except EpisodeError as error:
+            if not is_reused:
+                raise
+            fault = str(error)
+        if fault is not None and is_reused:
+            # The server was restarted since the last task.
+            self._create()
+            reply = self._guarded("POST", "/reset", body)
+            fault = _fault_of(reply)
+        if fault is not None:
             raise EpisodeError(self._lost(f"/reset of task {item}: {fault}"))
         value = reply.value
         if value == "TimeoutError" or (
@@ -130,27 +141,26 @@ class GymSession:
 
     def _create(self) -> None:
         self._forget()
-        reply = self._client.post(
-            f"{self._server.path}/create", self._server.create_body, repeat=True
-        )
-        if (fault := _fault_of(reply)) is not None:
-            raise EpisodeError(self._lost(f"/create: {fault}"))
-        value = reply.value
-        found = value.get(self._server.key) if isinstance(value, Mapping) else value
-        if not isinstance(found, int) or isinstance(found, bool):
-            raise self._malformed("/create", value, f"a whole number as '{self._server.key}'")
-        self._hold(found)
+        while True:
+            reply = self._client.post(
+                f"{self._server.path}/create", self._server.create_body, repeat=True
+            )
+            if (fault := _fault_of(reply)) is not None:
+                raise EpisodeError(self._lost(f"/create: {fault}"))
+            value = reply.value
+            found = value.get(self._server.key) if isinstance(value, Mapping) else value
+            if not isinstance(found, int) or isinstance(found, bool):
+                raise self._malformed("/create", value, f"a whole number as '{self._server.key}'")
+            if self._hold(found):
+                break
         if self._server.first_turn == "words":
             words = self._observed("/filtered_vocab")
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise self._malformed("/filtered_vocab", words, "a list of words")
             self._words = words
 
-    def _hold(self, found: int) -> None:
-        """Take the world with id `found`. Ids count from 0 after a restart of the server.
-
-        A session that still holds the same id would otherwise play in the world of another.
-        """
+    def _hold(self, found: int) -> bool:
+        """Take the world with id `found`; False if a request of an earlier holder may reach it."""
         with _HOLDERS_LOCK:
             earlier = _HOLDERS.get((self._client.url, found))
             if earlier is not None and self._server.max_worlds is not None:
@@ -161,9 +171,32 @@ class GymSession:
                 )
             if earlier is not None:
                 earlier.is_lost = True
+                if earlier._is_asking:
+                    return False
             self._id = found
             self.is_lost = False
             _HOLDERS[self._client.url, found] = self
+            return True
+
+    def _guarded(
+        self, method: Literal["GET", "POST"], route: str, body: Mapping[str, Any] | None = None
+    ) -> GymReply:
+        """The reply to a request with the id of the world; it is void if the id was given away."""
+        with _HOLDERS_LOCK:
+            self._is_asking = not self.is_lost and self._id is not None
+        try:
+            if self._is_asking:
+                where, given = f"{self._server.path}{route}", {str(self._server.key): self._id}
+                if method == "GET":
+                    reply = self._client.get(where, given)
+                else:
+                    reply = self._client.post(where, {**given, **(body or {})}, repeat=False)
+        finally:
+            with _HOLDERS_LOCK:
+                was_asked, self._is_asking = self._is_asking, False
+        if self.is_lost or not was_asked:
+            raise EpisodeError(self._lost("the server was restarted, and the world is lost"))
+        return reply
 
     def _forget(self) -> None:
         with _HOLDERS_LOCK:
@@ -171,26 +204,19 @@ class GymSession:
                 del _HOLDERS[self._client.url, self._id]
             self._id = None
 
-    def _post(self, route: str, body: Mapping[str, Any], *, repeat: bool) -> HttpReply:
-        return self._client.post(
-            f"{self._server.path}{route}", {self._server.key: self._id, **body}, repeat=repeat
-        )
-
     def _refused(self, fault: str) -> GymTurn:
         """The turn of an action that the server could not carry out, if the world still lives.
 
         An action that breaks the server's code is a bad action of the agent: an episode that could
         be left in this way would be in no success rate.
         """
-        reply = self._client.get(
-            f"{self._server.path}{self._server.probe}", {str(self._server.key): self._id}
-        )
+        reply = self._guarded("GET", self._server.probe)
         if (deeper := _fault_of(reply)) is not None:
             raise EpisodeError(self._lost(f"{fault}; afterwards {deeper}"))
         return GymTurn(f"{FAILED_ACTION}: {fault}", is_refused=True)
 
     def _observed(self, route: str = "/observation") -> Any:
-        reply = self._client.get(f"{self._server.path}{route}", {self._server.key: self._id})
+        reply = self._guarded("GET", route)
         if (fault := _fault_of(reply)) is not None:
             raise EpisodeError(self._lost(f"{route}: {fault}"))
         return reply.value
@@ -221,7 +247,7 @@ class GymSession:
         return f"agentgym: {self._client.url}{self._server.path}: {what}"
 
 
-def _fault_of(reply: HttpReply) -> str | None:
+def _fault_of(reply: GymReply) -> str | None:
     """The error in a reply: of its status, or hidden in HTTP 200; None if there is none."""
     value = reply.value
     if reply.status != 200:
