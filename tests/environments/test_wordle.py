@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from atlas.environments.paper.wordle.tasks import generated_game, read_vocabular
 from atlas.environments.paper.wordle.words import WORDS
 from atlas.errors import ConfigError
 from atlas.records import Task
-from tests.environments.paper_worlds import play, react, steps
+from tests.environments.paper_worlds import AGENTTRAJ, play, react, steps
 
 LISTED = ["stone", "onion", "spoon", "audio", "crane", "zebra", "night"]
 
@@ -57,6 +58,31 @@ def test_the_word_of_the_papers_games_is_drawn_at_each_guess_from_those_that_fit
             assert fitting, "an answer never contradicts the earlier ones"
             game.guess(fitting[0])
         assert game.is_won
+
+
+def test_the_answers_of_agentgyms_server() -> None:
+    path = AGENTTRAJ.parent / "agentgym_http" / "lmrlgym_maze_wordle.txt"
+    if not path.exists():
+        pytest.skip(f"the recorded answers {path} are not there")
+    text = path.read_text()
+    found = re.search(r'^\["panic".*\]$', text, re.MULTILINE)
+    assert found
+    vocabulary = json.loads(found.group())
+    calls = re.findall(
+        r"/wordle/(reset|step) .*-d '(.*)'\n(.*)\n",
+        text,
+    )
+    num_compared, game = 0, Wordle(vocabulary, None, 0)
+    for route, sent, answered in calls:
+        body, answer = json.loads(sent), json.loads(answered)
+        if route == "reset":
+            game = Wordle(vocabulary, None, body["seed"])
+        elif "error" not in answer:
+            marks = game.guess(body["action"].replace(" ", ""))
+            shown = "invalid word" if marks is None else spaced(marks)
+            assert (shown, game.is_over) == (answer["observation"].strip(), answer["done"])
+            num_compared += 1
+    assert num_compared >= 10
 
 
 def test_an_invalid_word_costs_a_guess_and_draws_nothing() -> None:
