@@ -201,6 +201,14 @@ def test_seeds_without_a_map_are_left_out_of_the_tasks() -> None:
     environment.close()
 
 
+def test_a_thing_that_was_seen_is_found_again_after_a_detour() -> None:
+    environment = make_world("textworld-express", games=["coin"], held_out_games=[], max_steps=80)
+    for task in environment.tasks("train", 20, 0):
+        for seed in range(3):
+            assert play_expert(environment, task, seed).success
+    environment.close()
+
+
 def test_a_game_that_was_won_or_lost_is_over() -> None:
     environment = make_world(
         "textworld-express", games=["peckingorder"], held_out_games=[], show_actions=True
