@@ -17,7 +17,7 @@ from atlas.environments.java import simulators
 from atlas.environments.java.simulators import Simulator
 from atlas.environments.textworld_express.game import PROGRAM, PlayedGame
 from atlas.errors import DependencyError, EpisodeError, ProgramError
-from tests.environments.java_worlds import require
+from tests.environments.java_worlds import act, make_world, require
 
 SCRIPT = """
 import os, sys, time
@@ -185,3 +185,38 @@ def test_without_java_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("JAVA_HOME", "/nowhere/java")
     with pytest.raises(DependencyError, match="JAVA_HOME=/nowhere/java holds no bin/java"):
         PROGRAM.check()
+
+
+def children() -> list[int]:
+    me = os.getpid()
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == me and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_64_worlds_are_one_java_process_and_survive_its_death() -> None:
+    before = set(children())
+    worlds = [
+        make_world("textworld-express", games=["sorting"], held_out_games=[]) for _ in range(64)
+    ]
+    tasks = worlds[0].tasks("train", 64, 0)
+    for world, task in zip(worlds, tasks, strict=True):
+        world.reset(task)
+    [java] = set(children()) - before
+    os.kill(java, signal.SIGKILL)
+    for world, task in zip(worlds, tasks, strict=True):
+        with pytest.raises(EpisodeError, match="the Java process ended"):
+            world.step(act("inventory"))
+        world.reset(task)
+        assert not world.step(act("inventory")).is_invalid
+    assert len(set(children()) - before) == 1
+    for world in worlds:
+        world.close()
+    assert not set(children()) - before
+    assert not simulators._running

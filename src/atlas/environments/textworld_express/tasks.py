@@ -64,7 +64,9 @@ class _Walk:
         if self._train_parameters is not None:
             fold, seeds = FOLDS["train"]
             for seed in seeds:
-                self._is_new((self._train_parameters, fold, seed), played)
+                place = (self._train_parameters, fold, seed)
+                if (first := self._first_text(place, played)) is not None:
+                    self._same_text.setdefault(first, []).append(place)
             self._train_parameters = None
         while self.lacks(number):
             seed = self._left.pop()
@@ -72,17 +74,23 @@ class _Walk:
                 self.found.append(seed)
 
     def _is_new(self, place: Place, played: PlayedGame) -> bool:
-        try:
-            text = played.start(self._game, *place).text
-        except NoSuchGameError:
+        if (first := self._first_text(place, played)) is None:
             return False
-        others = self._same_text.setdefault(_digest(f"{played.task}\n{text}"), [])
+        others = self._same_text.setdefault(first, [])
         if others:
             path = self._path(place, played)
             if any(self._path(other, played) == path for other in others):
                 return False
         others.append(place)
         return True
+
+    def _first_text(self, place: Place, played: PlayedGame) -> bytes | None:
+        """What an agent sees first; None if the seed gives no game."""
+        try:
+            state = played.start(self._game, *place)
+        except NoSuchGameError:
+            return None
+        return _digest(f"{played.task}\n{state.text}")
 
     def _path(self, place: Place, played: PlayedGame) -> bytes:
         if place not in self._paths:
@@ -103,11 +111,7 @@ def express_tasks(
     Args:
         seed: determines where in the split's range of seeds the tasks start.
     """
-    check_split(
-        WORLD,
-        split,
-        [name for name in FOLDS if name != "held_out_test"] if not config.held_out_games else FOLDS,
-    )
+    check_split(WORLD, split, list(FOLDS)[: 3 if config.held_out_games else 2])
     is_held_out = split == "held_out_test"
     games = config.held_out_games if is_held_out else config.games
     difficulty = config.held_out_difficulty if is_held_out else config.difficulty

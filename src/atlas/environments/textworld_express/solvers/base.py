@@ -62,6 +62,15 @@ class Solver:
         ways = self.known.way_to(room)
         return self.leave(ways[0], situation, room=room, **words) if ways else None
 
+    def fetch(self, wanted: set[str]) -> Move | None:
+        """Go to the nearest room where a wanted thing was seen; None if none was."""
+        known = self.known
+        for room in known.nearest():
+            there = sorted(name for name in wanted if known.seen.get(name, ("",))[0] == room)
+            if there and room != known.room:
+                return self.go_to(room, "fetch", noun=f"the {there[0]}")
+        return None
+
     def leave(self, way: str, situation: str, **words: str) -> Move:
         """Leave the room, or open the door that is in the way."""
         exit_ = self.known.here.exits.get(way)

@@ -54,7 +54,7 @@ class CookSolver(Solver):
         if not self.recipe()[0]:
             if self.known.can("read cookbook"):
                 return Move("read cookbook", "read", {"noun": "the cookbook"})
-            return self._fetch({"cookbook"}) or self.search("the cookbook")
+            return self.fetch({"cookbook"}) or self.search("the cookbook")
         return self._gather() or self._finish()
 
     def _gather(self) -> Move | None:
@@ -66,7 +66,7 @@ class CookSolver(Solver):
             if (move := self._prepare(verb, name)) is not None:
                 return move
         if wanted:
-            return self._fetch(wanted) or self.search(f"the {min(wanted)}")
+            return self.fetch(wanted) or self.search(f"the {min(wanted)}")
         return None
 
     def _finish(self) -> Move:
@@ -101,15 +101,6 @@ class CookSolver(Solver):
             if known.can(f"cook {name} in {device}"):
                 words = {"noun": f"the {name}", "verb": verb, "place": device}
                 return Move(f"cook {name} in {device}", "cook", words)
-        return None
-
-    def _fetch(self, wanted: set[str]) -> Move | None:
-        """Go to the nearest wanted thing whose place is known."""
-        known = self.known
-        for room in known.nearest():
-            there = sorted(name for name in wanted if known.seen.get(name, ("",))[0] == room)
-            if there and room != known.room:
-                return self.go_to(room, "fetch", noun=f"the {there[0]}")
         return None
 
     def _to_device(self, verb: str, name: str) -> Move:

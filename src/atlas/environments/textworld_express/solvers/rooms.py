@@ -19,12 +19,12 @@ class CoinSolver(Solver):
         return {"coin"}
 
     def plan(self) -> tuple[str, Mapping[str, str]] | None:
-        return None if self.known.can("take coin") else ("search", {"noun": "the coin"})
+        return None if "coin" in self.known.seen else ("search", {"noun": "the coin"})
 
     def move(self) -> Move:
         if self.known.can("take coin"):
             return Move("take coin", "take", {"noun": "the coin"}, 1.0)
-        return self.search("the coin")
+        return self.fetch({"coin"}) or self.search("the coin")
 
     def mistakes(self) -> list[Move]:
         things = [name for name in self.known.movable if name != "coin"]
