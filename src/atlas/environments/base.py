@@ -19,6 +19,7 @@ ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
     "alfworld": "atlas.environments.alfworld.environment:AlfworldEnvironment",
     "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
+    "textworld": "atlas.environments.textworld.environment:TextWorldEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
