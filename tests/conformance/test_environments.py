@@ -31,7 +31,10 @@ from tests.environments import needs
 from tests.environments.players import RoundPlayer
 
 # Rows that need something to run, such as a server: a context that starts it, and the settings.
-NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {"miniwob": needs.browser}
+NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
+    "jericho": needs.stories,
+    "miniwob": needs.browser,
+}
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),
     Choice("tests.environments.push:PushEnvironment", {"max_steps": 4, "word": "shove"}),

@@ -20,6 +20,7 @@ ENVIRONMENTS: dict[str, str] = {
     "alfworld": "atlas.environments.alfworld.environment:AlfworldEnvironment",
     "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
     "textworld": "atlas.environments.textworld.environment:TextWorldEnvironment",
+    "jericho": "atlas.environments.jericho.environment:JerichoEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

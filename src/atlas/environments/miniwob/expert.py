@@ -133,7 +133,9 @@ class MiniWobExpert:
 
     def _wrong_tick(self, move: Move) -> Move | None:
         elements = self._shown.view.elements
-        wanted = self._shown.view.goal.removeprefix("Select ").partition(" and click")[0].split(", ")
+        wanted = (
+            self._shown.view.goal.removeprefix("Select ").partition(" and click")[0].split(", ")
+        )
         others = [
             (box, after.text)
             for box, after in zip(elements, elements[1:], strict=False)

@@ -6,7 +6,6 @@ its maximum; success: the game is won. Every response counts as one turn.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,7 @@ from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.story_text import NO_COMMAND, story_command, story_words
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.errors import EpisodeError
 from atlas.extras import require_extras
@@ -31,9 +31,6 @@ You play a text game: read the objective and reach it, one command per turn, suc
 TRAINED = ("coin", "treasure", "cooking")
 HELD_OUT = ("coin-far", "treasure-doors", "cooking-heat")
 KINDS = {"train": TRAINED, "held_in_test": TRAINED, "held_out_test": HELD_OUT}
-# The prompt and the status line after it, and the closing words of the game.
-_END = re.compile(r"\n\s*(?:>|\*\*\* ).*", re.DOTALL)
-MAX_CHARACTERS = 200
 
 
 class TextWorldEnvironment:
@@ -88,7 +85,7 @@ class TextWorldEnvironment:
         self._game = textworld.start(str(path), asked)
         self.state = self._game.reset()
         self._task, self.num_turns = task, 0
-        self.text = f"{_clean(self.state.objective)}\n\n{_clean(self.state.description)}"
+        self.text = f"{story_words(self.state.objective)}\n\n{story_words(self.state.description)}"
         return user(self.text)
 
     def expert(self, seed: int) -> Expert:
@@ -105,15 +102,15 @@ class TextWorldEnvironment:
             raise EpisodeError("textworld: the episode is over. Call reset before the next step.")
         self.num_turns += 1
         action = parse_action(response.content)
-        command = None if action is None else _command(action)
+        command = None if action is None else story_command(action)
         is_invalid = True
         if command is None:
-            self.text = NO_ACTION if action is None else "That is not a command."
+            self.text = NO_ACTION if action is None else NO_COMMAND
         else:
             known = self.state.admissible_commands or ()
             self.state, _, _ = self._game.step(command)
             is_invalid = command not in known and self.state.last_action is None
-            self.text = _clean(self.state.feedback) or "Nothing happens."
+            self.text = story_words(self.state.feedback) or "Nothing happens."
         success = bool(self.state.won)
         score = 1.0 if success else (self.state.score or 0) / max(1, self.state.max_score or 1)
         return StepResult(
@@ -147,8 +144,10 @@ class TextWorldEnvironment:
     def _candidates(self, split: str, seed: int) -> Iterator[tuple[str, Task]]:
         for number in count(seed * 100_003):
             for kind in KINDS[split]:
+                if not (content := self._games.content(kind, number)):
+                    continue
                 yield (
-                    self._games.content(kind, number),
+                    content,
                     Task(
                         id=f"textworld/{kind}/{number}",
                         environment="textworld",
@@ -162,26 +161,3 @@ class TextWorldEnvironment:
         game, self._game = self._game, None
         if game is not None:
             game.close()
-
-
-def _command(action: str) -> str | None:
-    """The action as a game reads it: printable ASCII, lower case; None if nothing is left.
-
-    The games stop at commands such as "quit" and "restart", and some of them break at very long
-    lines.
-    """
-    text = " ".join(re.sub(r"[^ -~]", " ", action).lower().split())[:MAX_CHARACTERS]
-    is_of_program = text.split(" ")[0] in PROGRAM_COMMANDS if text else True
-    return None if is_of_program or not re.search(r"[a-z]", text) else text
-
-
-# They steer the program, not the game.
-PROGRAM_COMMANDS = frozenset(
-    ("quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "verify", "version")
-)
-
-
-def _clean(text: str) -> str:
-    """The words of the game without prompt, status line, and empty lines in a row."""
-    lines = (line.strip() for line in _END.sub("", f"{text}\n").strip().splitlines())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

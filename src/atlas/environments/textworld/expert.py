@@ -1,7 +1,8 @@
 """The expert for TextWorld: follows the solution that TextWorld finds anew after each step.
 
-The solution is the package's gold path. Coin and treasure games tell all of it in their objective;
-a cooking game does not, so there the expert knows where things are without having seen them.
+The solution is the package's gold path. Coin and treasure games tell all of it in their objective.
+A cooking game does not: its expert reads the recipe where it finds it, but knows where things are
+without having seen them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ CORRECTIONS = {
     "blind": ("There is no way {where}; I was wrong.", "I cannot go {where} from here."),
 }
 DIRECTIONS = ("north", "east", "south", "west")
+READ = "examine cookbook"
+READS = ("The recipe is in the cookbook, so I read it.", "First I read the cookbook.")
+DECISIVE = ("cook", "chop", "dice", "slice", "unlock")
 DOORS = ("open", "unlock", "close")
 FINAL_SCORE, CORRECTED_SCORE, TAKEN_SCORE, PLAN_SCORE, SEEN_SCORE = 1.0, 0.95, 0.85, 0.8, 0.7
 # A detour costs a turn and the way back.
@@ -61,12 +65,17 @@ class TextWorldExpert:
         self._rng = stream("textworld expert", task.id, seed)
         self._slip: tuple[str, str] | None = None
         self._seen: set[str] = set()
+        # Of a cooking game: without its recipe, the plan is not known.
+        self._recipe = "unread" if "cookbook" in game.text.partition("\n")[0] else ""
 
     def respond(self) -> ExpertTurn:
         """The next thought and action, with the labels of the step."""
         policy = list(self._game.state.policy_commands or ())
         if not policy:
             raise EpisodeError("textworld: the game cannot be won any more")
+        if self._recipe == "unread" and READ in (self._game.state.admissible_commands or ()):
+            self._recipe = "read"
+            return react_turn(say(self._rng, READS), READ)
         turns_left = self._game.max_steps - self._game.num_turns - len(policy)
         slip = self._draw_slip(policy[0]) if turns_left >= RESERVE_TURNS else None
         if slip is not None:
@@ -87,7 +96,10 @@ class TextWorldExpert:
             sentences.append(say(self._rng, CORRECTIONS[situation], where=where))
             kinds.append("self_correction")
             scores.append(CORRECTED_SCORE)
-        if self._game.num_turns == 0 and len(policy) > 2:
+        if (self._game.num_turns == 0 and not self._recipe and len(policy) > 2) or (
+            self._recipe == "read"
+        ):
+            self._recipe = "known" if self._recipe else ""
             steps = ", then ".join(policy[:MAX_STEPS_SAID])
             sentences.append(say(self._rng, PLANS, steps=steps))
             kinds.append("plan_creation")
@@ -98,7 +110,7 @@ class TextWorldExpert:
             sentences.append(say(self._rng, SEEN, thing=f"the {thing}"))
             kinds.append("critical_observation")
             scores.append(SEEN_SCORE)
-        if is_last or (verb not in ("go", *DOORS) and self._slip is None):
+        if is_last or verb in DECISIVE:
             kinds.append("critical_action")
             scores.append(FINAL_SCORE if is_last else TAKEN_SCORE)
         self._slip = None

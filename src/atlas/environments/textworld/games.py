@@ -6,18 +6,20 @@ folder under its name only when it is complete, so several processes may share t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import textworld
 import textworld.challenges
-from textworld.generator import compile_game
+from textworld.generator import QuestGenerationError, compile_game
 
 from atlas.environments.experts import stream
 
@@ -61,18 +63,32 @@ class GameFolder:
         self._folder = folder / f"textworld-{textworld.__version__}"
 
     def content(self, level: str, seed: int) -> str:
-        """What the player is told and the solution: equal for games that are the same task."""
-        path = self._folder / f"{level}-{seed}.txt"
+        """What the player is told and the solution: equal for games that are the same task.
+
+        It is empty if TextWorld cannot make a game of this level from this seed.
+        """
+        return "\n".join(self._told(level, seed))
+
+    def solution(self, level: str, seed: int) -> list[str]:
+        """The commands that win the game."""
+        return self._told(level, seed)[1:]
+
+    def _told(self, level: str, seed: int) -> list[str]:
+        """The objective and the solution."""
+        path = self._folder / f"{level}-{seed}.json"
         if not path.is_file():
-            game = _make(level, seed)
-            text = "\n".join((game.objective, *game.metadata["walkthrough"]))
+            told: list[str] = []
+            with suppress(QuestGenerationError):
+                game = _make(level, seed)
+                told = [game.objective, *game.metadata["walkthrough"]]
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
                 "w", encoding="utf-8", dir=self._folder, delete=False
             ) as file:
-                file.write(text)
+                json.dump(told, file)
             Path(file.name).replace(path)
-        return path.read_text(encoding="utf-8")
+        found: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def path(self, level: str, seed: int) -> Path:
         """The compiled game."""
