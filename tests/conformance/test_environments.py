@@ -34,8 +34,9 @@ from tests.environments.players import RoundPlayer
 # Rows that need something to run, such as a server: a context that starts it, and the settings.
 NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
     "agentgym": craft_process,
-    "miniwob": needs.browser,
     "gymnasium": doors.lamp,
+    "jericho": needs.stories,
+    "miniwob": needs.browser,
     "openenv": doors.served_lamp,
 }
 OUTSIDE = [

@@ -32,6 +32,8 @@ ENVIRONMENTS: dict[str, str] = {
     "miniwob": "atlas.environments.miniwob.environment:MiniWobEnvironment",
     "gymnasium": "atlas.environments.gymnasium.environment:GymnasiumEnvironment",
     "openenv": "atlas.environments.openenv.environment:OpenEnvEnvironment",
+    "textworld": "atlas.environments.textworld.environment:TextWorldEnvironment",
+    "jericho": "atlas.environments.jericho.environment:JerichoEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

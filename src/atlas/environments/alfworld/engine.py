@@ -17,6 +17,8 @@ from textworld.envs.pddl import logic
 from textworld.generator.game import EntityInfo
 
 _LOCK = threading.RLock()
+# Libraries of closed engines, for the next ones: the process crashes at its end if one is unloaded.
+_FREE: list[Any] = []
 
 # AgentGym serves games of the first release, which say "put X in/on Y", and leaves out where the
 # agent arrives. alfworld 0.4 says "move X to Y".
@@ -34,8 +36,8 @@ class Engine:
     """One game at a time; `start` begins the next one."""
 
     def __init__(self) -> None:
-        self._library = fast_downward.load_lib()
-        self._has_game = False
+        with _LOCK:
+            self._library = _FREE.pop() if _FREE else fast_downward.load_lib()
         self._logic: Any = None
         self._state: Any = None
         self._infos: dict[str, Any] = {}
@@ -54,7 +56,6 @@ class Engine:
                 self._state = logic.PddlState(self._library, game["pddl_problem"], self._logic)
             finally:
                 sys.argv = arguments
-            self._has_game = True
             self._texts = {}
             self._infos = _named(self._state)
             text = self._derive("#intro#", {})
@@ -87,10 +88,9 @@ class Engine:
     def close(self) -> None:
         """Free the engine."""
         with _LOCK:
-            library, self._library = self._library, None
-            self._state = None
-            if library is not None and self._has_game:
-                fast_downward.close_lib(library)
+            if self._library is not None:
+                _FREE.append(self._library)
+            self._library = self._state = None
 
     def _find_commands(self) -> None:
         found: dict[str, Any] = {}

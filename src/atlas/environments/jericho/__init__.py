@@ -1,0 +1,1 @@
+"""Jericho: classic text adventures that the user has."""

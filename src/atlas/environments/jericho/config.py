@@ -1,0 +1,25 @@
+"""Settings of Jericho; importing them imports no package of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from atlas.config import Config
+from atlas.environments.instruction import INSTRUCTION_HELP
+
+
+class JerichoConfig(Config):
+    """Settings of Jericho."""
+
+    games: Path | None = Field(
+        default=None, description="a story file (.z3 to .z8), or a folder of them; it is required"
+    )
+    max_steps: int = Field(
+        default=100, ge=1, description="number of turns after which an episode is truncated"
+    )
+    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("jericho",)

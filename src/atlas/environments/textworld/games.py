@@ -1,0 +1,122 @@
+"""Makes games of TextWorld by kind, level and seed, and keeps the compiled ones in a folder.
+
+The generator of TextWorld keeps global state, so one game is made at a time. A file appears in the
+folder under its name only when it is complete, so several processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import textworld
+import textworld.challenges
+from textworld.generator import QuestGenerationError, compile_game
+
+from atlas.environments.experts import stream
+
+_LOCK = threading.Lock()
+GAME = "game.z8"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One kind of game: a challenge of TextWorld and its settings for a seed."""
+
+    challenge: str
+    settings: Callable[[int], Mapping[str, Any]]
+
+
+def _cooking(split: str, **more: bool | int) -> Callable[[int], Mapping[str, Any]]:
+    plain: dict[str, Any] = {"recipe": 1, "take": 1, "go": 1}
+    plain |= dict.fromkeys(("open", "cook", "cut", "drop"), False)
+    return lambda seed: {**plain, "split": split, "recipe_seed": seed, **more}
+
+
+def _of_levels(low: int, high: int) -> Callable[[int], Mapping[str, Any]]:
+    return lambda seed: {"level": stream("textworld level", low, seed).randint(low, high)}
+
+
+LEVELS: dict[str, Level] = {
+    "coin": Level("tw-coin_collector", _of_levels(2, 8)),
+    "treasure": Level("tw-treasure_hunter", _of_levels(3, 10)),
+    "cooking": Level("tw-cooking", _cooking("train")),
+    # More rooms; doors and boxes; a recipe that has to be cooked, in six rooms.
+    "coin-far": Level("tw-coin_collector", _of_levels(10, 15)),
+    "treasure-doors": Level("tw-treasure_hunter", _of_levels(13, 18)),
+    "cooking-heat": Level("tw-cooking", _cooking("test", cook=True, open=True, go=6)),
+}
+
+
+class GameFolder:
+    """The games that were made before, one folder a game."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / f"textworld-{textworld.__version__}"
+
+    def content(self, level: str, seed: int) -> str:
+        """What the player is told and the solution: equal for games that are the same task.
+
+        It is empty if TextWorld cannot make a game of this level from this seed.
+        """
+        return "\n".join(self._told(level, seed))
+
+    def solution(self, level: str, seed: int) -> list[str]:
+        """The commands that win the game."""
+        return self._told(level, seed)[1:]
+
+    def _told(self, level: str, seed: int) -> list[str]:
+        """The objective and the solution."""
+        path = self._folder / f"{level}-{seed}.json"
+        if not path.is_file():
+            told: list[str] = []
+            with suppress(QuestGenerationError):
+                game = _make(level, seed)
+                told = [game.objective, *game.metadata["walkthrough"]]
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self._folder, delete=False
+            ) as file:
+                json.dump(told, file)
+            Path(file.name).replace(path)
+        found: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def path(self, level: str, seed: int) -> Path:
+        """The compiled game."""
+        folder = self._folder / f"{level}-{seed}"
+        if not folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                game = _make(level, seed)
+                options = textworld.GameOptions()
+                options.path = str(made / GAME)
+                options.force_recompile = True
+                compile_game(game, options)
+                try:
+                    os.rename(made, folder)
+                except OSError:
+                    # Another process was faster.
+                    if not (folder / GAME).is_file():
+                        raise
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+        return folder / GAME
+
+
+def _make(level: str, seed: int) -> Any:
+    kind = LEVELS[level]
+    options = textworld.GameOptions()
+    options.seeds = int(stream("textworld game", level, seed).getrandbits(31))
+    make = textworld.challenges.CHALLENGES[kind.challenge][1]
+    with _LOCK:
+        return make(dict(kind.settings(seed)), options)
