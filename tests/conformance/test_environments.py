@@ -34,6 +34,7 @@ from tests.environments.players import RoundPlayer
 NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
     "gymnasium": doors.lamp,
     "openenv": doors.served_lamp,
+    "verifiers": doors.verifiers_lamp,
 }
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),

@@ -19,6 +19,7 @@ ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
     "gymnasium": "atlas.environments.gymnasium.environment:GymnasiumEnvironment",
     "openenv": "atlas.environments.openenv.environment:OpenEnvEnvironment",
+    "verifiers": "atlas.environments.verifiers.environment:VerifiersEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
