@@ -120,9 +120,13 @@ def test_what_cannot_be_recorded_is_an_error_of_the_episode(
 ) -> None:
     world = make(target=f"tests.environments.verifiers_worlds:{target}")
     [task] = world.tasks("train", 1, 0)
-    with pytest.raises(EpisodeError, match=words):
+
+    def play() -> None:
         world.reset(task)
         world.step(say("up"))
+
+    with pytest.raises(EpisodeError, match=words):
+        play()
 
 
 def test_many_episodes_run_at_a_time_and_no_thread_is_left() -> None:

@@ -10,7 +10,7 @@ from atlas.config import Config
 from atlas.environments.success_rule import SuccessRule
 
 
-class VerifiersConfig(Config):
+class VerifiersWorldConfig(Config):
     """Which environment of verifiers is played."""
 
     id: str | None = Field(

@@ -17,7 +17,7 @@ from atlas.environments.base import StepResult
 from atlas.environments.experts import stream
 from atlas.environments.react import user
 from atlas.environments.splits import check_split, take_tasks
-from atlas.environments.verifiers.config import VerifiersConfig
+from atlas.environments.verifiers.config import VerifiersWorldConfig
 from atlas.environments.verifiers.rollout import Ended, LoopThread, Rollout
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -37,10 +37,10 @@ class VerifiersEnvironment:
         ConfigError: the environment cannot be made, or has no multi-turn rollout.
     """
 
-    Config = VerifiersConfig
+    Config = VerifiersWorldConfig
     prompt: tuple[Message, ...] = ()
 
-    def __init__(self, config: VerifiersConfig) -> None:
+    def __init__(self, config: VerifiersWorldConfig) -> None:
         require_extras(config.needed_extras())
         if (config.id is None) == (config.target is None):
             raise ConfigError(
@@ -194,7 +194,7 @@ class VerifiersEnvironment:
         return self._rows[split]
 
 
-def _make(config: VerifiersConfig) -> Any:
+def _make(config: VerifiersWorldConfig) -> Any:
     """The environment itself.
 
     Raises:
