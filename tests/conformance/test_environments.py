@@ -38,6 +38,7 @@ NEEDS: dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]] = {
     "jericho": needs.stories,
     "miniwob": needs.browser,
     "openenv": doors.served_lamp,
+    "verifiers": doors.verifiers_lamp,
 }
 OUTSIDE = [
     Choice("tests.environments.push:PushEnvironment"),

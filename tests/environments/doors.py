@@ -37,3 +37,15 @@ def served_lamp() -> Iterator[dict[str, Any]]:
             "world": "lamp",
             "max_steps": 8,
         }
+
+
+@contextmanager
+def verifiers_lamp() -> Iterator[dict[str, Any]]:
+    """A small world of verifiers."""
+    yield {
+        "target": "tests.environments.verifiers_worlds:make_lamp",
+        "world": "lamp",
+        "invalid_pattern": "^Say up or down",
+        "kwargs": {"max_turns": 20},
+        "max_steps": 8,
+    }

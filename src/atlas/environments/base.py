@@ -34,6 +34,7 @@ ENVIRONMENTS: dict[str, str] = {
     "openenv": "atlas.environments.openenv.environment:OpenEnvEnvironment",
     "textworld": "atlas.environments.textworld.environment:TextWorldEnvironment",
     "jericho": "atlas.environments.jericho.environment:JerichoEnvironment",
+    "verifiers": "atlas.environments.verifiers.environment:VerifiersEnvironment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(
