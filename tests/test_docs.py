@@ -20,6 +20,7 @@ from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
+from atlas.shipped import shipped
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
 
@@ -34,6 +35,8 @@ COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 # Which Config checks the settings of a command, and which option names the kind.
 CONFIGS = {
     "collect": (atlas.CollectConfig, {"--env": "environment"}),
+    "collect --suite": (atlas.CollectSuiteConfig, {"--suite": "suite"}),
+    "evaluate --suite": (atlas.EvaluateSuiteConfig, {"--model": "model", "--suite": "suite"}),
     "select": (atlas.SelectConfig, {"--selector": "selector"}),
     "select-train": (atlas.SelectTrainConfig, {}),
     "audit": (AuditConfig, {"--as": "trainer"}),
@@ -104,8 +107,16 @@ def test_every_setting_of_a_command_in_the_docs_is_accepted(
     for name, *rest in commands_in(page):
         if name not in CONFIGS or "…" in rest:
             continue
-        config, options = CONFIGS[name]
-        given = {options[option]: value for option, value in pairwise(rest) if option in options}
+        config, options = CONFIGS[f"{name} --suite" if "--suite" in rest else name]
+        given: dict[str, object] = {
+            options[option]: value for option, value in pairwise(rest) if option in options
+        }
+        if "--base-url" in rest:
+            given = {"model": "m", "player": "endpoint"} | given
+        if "suite" in given:
+            # The name of a suite is checked; its environments may need another version.
+            assert shipped(Path(f"recipes/suites/{given['suite']}.yaml")).exists()
+            given["suite"] = {"entries": {"maze": {"environment": "babyai"}}}
         settings = [word for word in rest if "=" in word and not word.startswith("-")]
         if not any(placeholder in word for word in settings for placeholder in PLACEHOLDERS):
             load_config(config, None, settings, given)

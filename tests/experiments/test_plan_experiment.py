@@ -278,3 +278,22 @@ def test_splits_and_a_suite_are_one_too_many(tiny_model_folder: Path) -> None:
         tiny(tiny_model_folder, suite=suite, splits=["held_in_test"])
     with pytest.raises(ConfigError, match=r"'evaluate\.suite' is set by 'suite'"):
         tiny(tiny_model_folder, suite=suite, evaluate={"suite": suite})
+
+
+def test_other_models_are_arms_that_are_only_evaluated(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "own.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}", encoding="utf-8")
+    other = {"model": str(tiny_model_folder), "player": {"chat_template": str(template)}}
+    config = tiny(tiny_model_folder, models={"agent": other}, labels={"agent": "another agent"})
+    stages = plan_experiment(config, tmp_path / "demo", "test")
+    titles = [stage.title for stage in stages if "agent on" in stage.title]
+    assert titles == ["evaluate: agent on held_in_test", "evaluate: agent on held_out_test"]
+    [stage] = [stage for stage in stages if stage.title == titles[0]]
+    assert stage.config.player.settings.chat_template == str(template)  # type: ignore[attr-defined]
+    assert stage.config.player.settings.max_new_tokens == 4  # type: ignore[attr-defined]
+    arm = stages[-1].config.arms[-1]  # type: ignore[attr-defined]
+    assert (arm.name, arm.label, arm.runs[0].training) == ("agent", "another agent", None)
+    with pytest.raises(ConfigError, match="'all' is the name of another arm"):
+        tiny(tiny_model_folder, models={"all": other})

@@ -133,7 +133,11 @@ def test_an_answer_in_parts_is_its_text_without_thoughts() -> None:
 def test_an_answer_without_content_is_empty() -> None:
     with serve(lambda body, number: answering(None, reasoning_content="hm")) as server:
         assert ask(server.url) == Completion(
-            text="", usage=Usage(requests=1), finish_reason="stop", is_counted=False
+            text="",
+            usage=Usage(requests=1),
+            finish_reason="stop",
+            is_counted=False,
+            reasoning="hm",
         )
 
 
