@@ -19,18 +19,18 @@ class ScriptedModel:
     device = torch.device("cpu")
 
     def __init__(self, num_tokens: int, keeps_cache: bool) -> None:
-        self.config = SimpleNamespace(sliding_window=None if keeps_cache else 8)
+        self.keeps_cache = keeps_cache
         self.fed: list[int] = []
         self.script: list[int] = []
         self._num_tokens = num_tokens
 
-    def __call__(self, input_ids: Any, position_ids: Any, **_: Any) -> Any:
-        if int(position_ids[0, 0]) == 0:
+    def __call__(self, input_ids: Any, past_key_values: Any, **_: Any) -> Any:
+        if past_key_values is None:
             self.fed = []
         self.fed += input_ids[0].tolist()
         logits = torch.zeros(1, 1, self._num_tokens)
         logits[0, 0, self.script.pop(0)] = 1.0
-        return SimpleNamespace(logits=logits)
+        return SimpleNamespace(logits=logits, past_key_values=self if self.keeps_cache else None)
 
 
 def play_recorded(

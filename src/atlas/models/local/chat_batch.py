@@ -1,29 +1,25 @@
-"""Answers many conversations in batches with one local model and a key-value cache.
+"""Answers many conversations together with one local model, token by token.
 
-In each round, only new messages of a conversation (an observation) are encoded; its history is
-already in the cache. Rows are repacked before each batch: closed conversations are removed, new
-ones are added, and gaps from answers of different lengths are removed. Then each row holds one
-history, aligned to the right. When half of the rows of a batch have finished their answers, the
-others continue without them. Positions are explicit, masked columns are never attended to, and each
-conversation has its own random stream. So an answer does not depend on the other rows, except for
-rounding.
+Before each token, conversations may join: the new messages of one (an observation) are encoded in
+the same forward pass in which others get their next token. Its history is already in the cache; a
+new conversation takes the start that it shares with another one from there. An answer is returned
+when it ends, while others go on. Each conversation has its own random stream. So an answer does not
+depend on the other conversations, except for rounding.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import starmap
 from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache
 
-from atlas.models.local.growing_layer import GrowingLayer
+from atlas.models.local.decoders import make_decoder
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message, Usage
 from atlas.rendering.count_unwritten import UnwrittenCount
@@ -32,29 +28,27 @@ from atlas.rendering.text_calls import read_text_calls, writes_text_calls
 from atlas.rendering.unwritten import Part
 from atlas.terminal.progress import say
 
-
-@dataclass(slots=True)
-class _Rows:
-    """Keys and values of some conversations; `mask` [B, T] marks the columns that a row uses."""
-
-    cache: Cache
-    mask: torch.Tensor
+# The most tokens of histories in one forward pass, and of one conversation's: this bounds memory.
+MAX_FED, MAX_PIECE = 2048, 512
+# A shorter common start of two conversations is not worth a copy.
+MIN_SHARED = 16
 
 
 @dataclass(slots=True)
 class _OpenConversation:
-    """An open conversation; the first `num_cached` of its tokens `ids` are in the cache.
+    """An open conversation. `ids` are its tokens; the decoder keeps the first of them in `sequence`.
 
-    `place` says where its keys and values are: the rows, and the index of its row.
+    `said` are the tokens of the answer in progress, which follow the first `num_prompt` ids.
     """
 
     messages: list[Message]
     tools: Sequence[Mapping[str, Any]]
     rng: np.random.Generator
+    sequence: Any
     ids: list[int] = field(default_factory=list)
-    num_cached: int = 0
+    num_prompt: int = 0
+    said: list[int] = field(default_factory=list)
     lost: set[Part] = field(default_factory=set)
-    place: tuple[_Rows, int] | None = None
 
 
 class ChatBatch:
@@ -80,17 +74,19 @@ class ChatBatch:
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
-        self._model = model
         self._renderer = renderer
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._max_context = max_context
         self._batch_size = batch_size
         self._seed = seed
-        self._new_ids: dict[str, list[int]] = {}
-        self._answers: dict[str, PlayerAnswer] = {}
+        self._decoder = make_decoder(model)
         self._conversations: dict[str, _OpenConversation] = {}
-        self._keeps_cache = _attends_to_everything(model)
+        self._waiting: deque[str] = deque()
+        self._running: dict[str, _OpenConversation] = {}
+        self._answers: dict[str, PlayerAnswer] = {}
+        # The start of the conversation that was closed last, for those that open next.
+        self._kept: _OpenConversation | None = None
         self._num_opened = 0
         self._lost: Counter[Part] = Counter()
 
@@ -100,33 +96,41 @@ class ChatBatch:
         """Request the next answer in conversation `name`; a new name opens a conversation."""
         if name not in self._conversations:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
-            self._conversations[name] = _OpenConversation([], tools, rng)
+            self._conversations[name] = _OpenConversation([], tools, rng, self._decoder.open())
             self._num_opened += 1
         conversation = self._conversations[name]
-        ids = self._take_in(conversation, new_messages)
-        num_prompt = conversation.num_cached + len(ids)
+        self._take_in(conversation, new_messages)
+        num_prompt = conversation.num_prompt = len(conversation.ids)
         if num_prompt + self._max_tokens <= self._max_context:
-            self._new_ids[name] = ids
+            self._waiting.append(name)
             return
-        del self._conversations[name]
+        self.close(name)
         nothing, usage = Message(role="assistant"), Usage(input_tokens=num_prompt)
         reason = f"the history needs more than {self._max_context} tokens"
         self._answers[name] = PlayerAnswer(nothing, "no_room", reason, usage=usage)
 
     def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
-        """The answers to all submitted requests, without a time limit."""
+        """The answers that end next; none only if nothing was requested. Without a time limit."""
+        while not self._answers and (self._waiting or self._running):
+            self._advance()
         answers, self._answers = self._answers, {}
-        new_ids, self._new_ids = self._new_ids, {}
-        names = list(new_ids)
-        for start in range(0, len(names), self._batch_size):
-            batch = names[start : start + self._batch_size]
-            answers |= self._answer({name: new_ids[name] for name in batch})
         return answers
 
     def close(self, name: str) -> None:
-        """Forget a conversation; its row is freed before the next batch."""
-        for held in (self._conversations, self._new_ids, self._answers):
+        """Forget a conversation."""
+        for held in (self._running, self._answers):
             held.pop(name, None)
+        if name in self._waiting:
+            self._waiting.remove(name)
+        conversation = self._conversations.pop(name, None)
+        if conversation is None:
+            return
+        if not self._decoder.shares:
+            self._decoder.close(conversation.sequence)
+            return
+        if self._kept is not None:
+            self._decoder.close(self._kept.sequence)
+        self._kept = conversation
 
     def end(self) -> None:
         """Forget all conversations."""
@@ -137,8 +141,8 @@ class ChatBatch:
             say(note)
         self._num_opened, self._lost = 0, Counter()
 
-    def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> list[int]:
-        """The tokens to feed for a conversation in this round. Updates its history."""
+    def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> None:
+        """Add messages to a conversation and its tokens."""
         tools, added = conversation.tools, None
         owned = [(message, 0) for message in (*conversation.messages[-1:], *messages)]
         lost = {*self._renderer.parts.of_context(owned, None, tools)} - conversation.lost
@@ -147,61 +151,84 @@ class ChatBatch:
         if conversation.ids:
             added = self._renderer.continuation_ids(conversation.messages, messages, tools)
         conversation.messages += messages
-        if added is None:
-            # A new conversation, or one whose history the template rewrites, is encoded completely.
-            conversation.ids = self._renderer.opening_ids(conversation.messages, tools)
-        else:
+        if added is not None:
             # What was generated stays as it is, because training has these tokens too.
             conversation.ids += added
-        if added is None or not self._keeps_cache:
-            conversation.place, conversation.num_cached = None, 0
-        return conversation.ids[conversation.num_cached :]
+            return
+        # A new conversation, or one whose history the template rewrites, is written completely.
+        ids = self._renderer.opening_ids(conversation.messages, tools)
+        kept = min(_num_shared(conversation.ids, ids), len(ids) - 1)
+        if kept < self._decoder.length(conversation.sequence):
+            self._decoder.cut(conversation.sequence, kept)
+        conversation.ids = ids
 
-    @torch.inference_mode()
-    def _answer(self, new_ids: Mapping[str, list[int]]) -> dict[str, PlayerAnswer]:
-        conversations = [self._conversations[name] for name in new_ids]
-        rows = self._repack(conversations)
-        starts = [conversation.num_cached for conversation in conversations]
-        shape = (len(starts), max(len(ids) for ids in new_ids.values()))
-        block = np.full(shape, self._pad_id, dtype=np.int64)
-        is_new = np.zeros(shape, dtype=bool)
-        positions = np.zeros(shape, dtype=np.int64)
-        for index, (ids, start) in enumerate(zip(new_ids.values(), starts, strict=True)):
-            block[index, -len(ids) :] = ids
-            is_new[index, -len(ids) :] = True
-            positions[index, -len(ids) :] = np.arange(start, start + len(ids))
-        lengths = np.array(starts) + is_new.sum(axis=1)
-        prompt_lengths = lengths.copy()
-        logits = self._forward(rows, block, is_new, positions)
+    def _advance(self) -> None:
+        """One forward pass: the next token of each answer in progress, and new histories."""
+        while self._waiting and len(self._running) < self._batch_size:
+            name = self._waiting.popleft()
+            self._running[name] = self._conversations[name]
+        fed: list[tuple[str, list[int]]] = []
+        # The histories that are encoded from their first token in this pass.
+        from_start: list[list[int]] = []
+        room = MAX_FED
+        for name, conversation in self._running.items():
+            kept = self._decoder.length(conversation.sequence)
+            if not kept and self._decoder.shares:
+                if any(_share_start(conversation.ids, other) for other in from_start):
+                    # The next pass takes what both share from the other one.
+                    continue
+                kept = self._copy_start(conversation)
+                if not kept:
+                    from_start.append(conversation.ids)
+            piece = conversation.ids[kept:]
+            if len(piece) > 1 and self._decoder.shares:
+                piece = piece[: min(room, MAX_PIECE)]
+                room -= len(piece)
+            if piece:
+                fed.append((name, piece))
+        logits = self._decoder.feed(
+            [(self._conversations[name].sequence, piece) for name, piece in fed]
+        )
+        ready = [
+            (index, self._conversations[name])
+            for index, (name, _) in enumerate(fed)
+            if self._decoder.length(self._conversations[name].sequence)
+            == len(self._conversations[name].ids)
+        ]
+        if not ready:
+            return
+        names = [fed[index][0] for index, _ in ready]
+        chosen = logits[[index for index, _ in ready]] if len(ready) < len(fed) else logits
+        tokens = self._choose(chosen, [conversation for _, conversation in ready])
+        for name, token in zip(names, tokens.tolist(), strict=True):
+            conversation = self._conversations[name]
+            conversation.said.append(token)
+            conversation.ids.append(token)
+            if token in self._renderer.stop_ids or len(conversation.said) >= self._max_tokens:
+                del self._running[name]
+                self._answers[name] = self._finish(conversation)
 
-        said: list[list[int]] = [[] for _ in starts]
-        # The conversations whose rows are in the cache, in the order of the arrays below, [B].
-        present = np.arange(len(starts))
-        active = np.ones(len(starts), dtype=bool)
-        stop_ids = self._renderer.stop_ids
-        while True:
-            tokens = self._choose(logits, [conversations[index] for index in present], active)
-            for row in np.flatnonzero(active).tolist():
-                answer = said[present[row]]
-                answer.append(int(tokens[row]))
-                if tokens[row] in stop_ids or len(answer) >= self._max_tokens:
-                    active[row] = False
-            if not active.any():
-                break
-            if 2 * active.sum() <= len(active):
-                present, tokens = present[active], tokens[active]
-                kept = [conversations[index] for index in present]
-                rows = self._narrowed(rows, np.flatnonzero(active), kept)
-                active = active[active]
-            fed = np.where(active, tokens, self._pad_id)[:, None]
-            logits = self._forward(rows, fed, active[:, None], lengths[present][:, None])
-            lengths[present] += active
-        ended = zip(conversations, said, lengths.tolist(), prompt_lengths.tolist(), strict=True)
-        return dict(zip(new_ids, starmap(self._finish, ended), strict=True))
+    def _copy_start(self, conversation: _OpenConversation) -> int:
+        """Take the start that a new conversation shares with a known one; returns its length."""
+        best, longest = None, 0
+        known = [*self._conversations.values(), *([self._kept] if self._kept else ())]
+        for other in known:
+            if other is conversation or not _share_start(other.ids, conversation.ids):
+                continue
+            shared = min(
+                _num_shared(other.ids, conversation.ids),
+                self._decoder.length(other.sequence),
+                len(conversation.ids) - 1,
+            )
+            if shared > longest:
+                best, longest = other, shared
+        if best is None or longest < MIN_SHARED:
+            return 0
+        conversation.sequence = self._decoder.copy(best.sequence, longest)
+        return longest
 
-    def _finish(
-        self, conversation: _OpenConversation, said: list[int], num_cached: int, num_prompt: int
-    ) -> PlayerAnswer:
+    def _finish(self, conversation: _OpenConversation) -> PlayerAnswer:
+        said, conversation.said = conversation.said, []
         stopped = said[-1] in self._renderer.stop_ids
         words = said[:-1] if stopped else said
         text = self._renderer.tokenizer.decode(words, skip_special_tokens=True)
@@ -210,101 +237,30 @@ class ChatBatch:
         conversation.messages.append(message)
         if conversation.tools and self._reads_calls:
             message = read_text_calls(text, 100 * len(conversation.messages))
-        conversation.num_cached = num_cached
         # An answer that was cut off still needs its end of turn.
-        conversation.ids += [*said, *(() if stopped else self._renderer.end_of_turn)]
-        usage = Usage(requests=1, input_tokens=num_prompt, output_tokens=len(said))
+        conversation.ids += () if stopped else self._renderer.end_of_turn
+        usage = Usage(requests=1, input_tokens=conversation.num_prompt, output_tokens=len(said))
         return PlayerAnswer(message, "stop" if stopped else "length", usage=usage)
 
-    def _forward(
-        self, rows: _Rows, tokens: np.ndarray, is_new: np.ndarray, positions: np.ndarray
-    ) -> torch.Tensor:
-        """Run tokens [B, L] and add them to `rows`; returns the last logits, [B, V] float32."""
-        fed, is_own, places = (
-            torch.from_numpy(np.ascontiguousarray(array)).to(self._model.device)
-            for array in (tokens, is_new, positions)
-        )
-        rows.mask = torch.cat([rows.mask, is_own], dim=1)
-        output = self._model(
-            input_ids=fed,
-            attention_mask=rows.mask.long(),
-            position_ids=places,
-            past_key_values=rows.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits
-
-    def _choose(
-        self, logits: torch.Tensor, rows: Sequence[_OpenConversation], active: np.ndarray
-    ) -> np.ndarray:
-        """The next token of each row, [B]; only active rows draw from their random stream."""
+    def _choose(self, logits: torch.Tensor, rows: Sequence[_OpenConversation]) -> np.ndarray:
+        """The next token of each row, [B]; each draws from its own random stream."""
         if self._temperature == 0:
             return logits.argmax(dim=-1).cpu().numpy()
         scaled = torch.softmax(logits.double() / self._temperature, dim=-1).cumsum(dim=-1)
-        draws = torch.tensor(
-            [row.rng.random() if on else 0.0 for row, on in zip(rows, active, strict=True)],
-            dtype=torch.float64,
-        )
+        draws = torch.tensor([row.rng.random() for row in rows], dtype=torch.float64)
         chosen = torch.searchsorted(scaled, draws.to(scaled.device)[:, None], right=True)[:, 0]
         return chosen.clamp(max=logits.shape[-1] - 1).cpu().numpy()
-
-    def _repack(self, conversations: Sequence[_OpenConversation]) -> _Rows:
-        """Make rows for exactly these conversations, in this order, without gaps.
-
-        The rows of other open conversations do not change.
-        """
-        width = max(conversation.num_cached for conversation in conversations)
-        shape = (len(conversations), width)
-        mask = torch.zeros(shape, dtype=torch.bool, device=self._model.device)
-        sources: list[tuple[Cache, int, torch.Tensor] | None] = []
-        for index, conversation in enumerate(conversations):
-            mask[index, width - conversation.num_cached :] = True
-            if conversation.place is None:
-                sources.append(None)
-            else:
-                rows, row = conversation.place
-                sources.append((rows.cache, row, torch.nonzero(rows.mask[row])[:, 0]))
-        known = next((source[0] for source in sources if source is not None), None)
-        cache = Cache(layer_class_to_replicate=GrowingLayer)
-        if known is not None:
-            cache = Cache(layers=[GrowingLayer() for _ in known.layers])
-        for index, packed in enumerate(cache.layers):
-            old = [source and (source[0].layers[index], *source[1:]) for source in sources]
-            packed.adopt(old, width)
-        packed_rows = _Rows(cache, mask)
-        for index, conversation in enumerate(conversations):
-            conversation.place = (packed_rows, index)
-        return packed_rows
-
-    def _narrowed(
-        self, rows: _Rows, kept: np.ndarray, conversations: Sequence[_OpenConversation]
-    ) -> _Rows:
-        """Reduce to the rows `kept`; other conversations keep their rows until the next round."""
-        index = torch.from_numpy(kept).to(self._model.device)
-        layers = []
-        for layer in rows.cache.layers:
-            narrow = GrowingLayer()
-            narrow.take_rows(layer, index)
-            layers.append(narrow)
-        narrowed = _Rows(Cache(layers=layers), rows.mask[index])
-        for row, conversation in enumerate(conversations):
-            conversation.place = (narrowed, row)
-        return narrowed
 
     @cached_property
     def _reads_calls(self) -> bool:
         return writes_text_calls(self._renderer)
 
-    @property
-    def _pad_id(self) -> int:
-        return min(self._renderer.stop_ids, default=0)
+
+def _share_start(one: Sequence[int], other: Sequence[int]) -> bool:
+    return one[:MIN_SHARED] == other[:MIN_SHARED]
 
 
-def _attends_to_everything(model: Any) -> bool:
-    """Whether no layer has a sliding window, which gaps in the cache would shift."""
-    kinds = getattr(model.config, "layer_types", None)
-    if kinds:
-        return all(kind == "full_attention" for kind in kinds)
-    return getattr(model.config, "sliding_window", None) is None
+def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many first tokens are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
