@@ -7,12 +7,13 @@ fact they stand in the table of a world, else they are read from a file that the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from atlas.environments.splits import take_tasks
-from atlas.errors import AtlasError, ConfigError, EpisodeError
+from atlas.errors import AtlasError, ConfigError
 from atlas.records import Task
 from atlas.store.readers import read_trajectories
 
@@ -27,20 +28,8 @@ DROP_LEAKED_HELP = "leave what is also in AgentTraj (paper_train) out of the tes
 
 def item_number(item_id: str, prefix: str) -> int | None:
     """The number in an item id of one world: `babyai_12` -> 12; None for other ids."""
-    number = item_id.removeprefix(prefix)
-    return int(number) if number != item_id and number.isdecimal() else None
-
-
-def number_of_task(task: Task, prefix: str) -> int:
-    """The number of a task of the paper.
-
-    Raises:
-        EpisodeError: the task is not one of this world.
-    """
-    number = item_number(task.id, prefix)
-    if number is None:
-        raise EpisodeError(f"task '{task.id}' is not known, expected '{prefix}' and a number")
-    return number
+    found = re.fullmatch(rf"{re.escape(prefix)}([0-9]{{1,9}})", item_id)
+    return int(found[1]) if found else None
 
 
 def read_items(path: str, prefix: str, setting: str) -> list[Any]:
@@ -59,7 +48,7 @@ def read_items(path: str, prefix: str, setting: str) -> list[Any]:
             items = json.loads(source.read_text(encoding="utf-8"))
     except AtlasError as error:
         raise ConfigError(f"{where}: {error}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = f"cannot be read as JSON ({error})"
         raise ConfigError(f"{where}: {reason}. Expected AgentGym's file of this world.") from None
     listed = items if isinstance(items, list) else []

@@ -12,7 +12,7 @@ from typing import Any
 from atlas.environments.babyai.view import Cell, SeenObject, View
 
 # The codes of minigrid's image (minigrid.core.constants).
-UNSEEN, AGENT = 0, 10
+UNSEEN = 0
 NAMED = {2: "wall", 4: "door", 5: "key", 6: "ball", 7: "box", 8: "goal", 9: "lava"}
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 STATES = ("open", "closed", "locked")

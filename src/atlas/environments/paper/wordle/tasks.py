@@ -108,7 +108,7 @@ def read_vocabulary(path: str) -> tuple[str, ...]:
         else:
             text = Path(path).read_text(encoding="utf-8").strip()
             words = json.loads(text) if text.startswith("[") else text.split()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"vocabulary={path}: cannot be read: {error}.") from None
     wrong = [word for word in words if not re.fullmatch(rf"[a-z]{{{NUM_LETTERS}}}", str(word))]
     if wrong or not words:
