@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import socket
 import threading
 import time
@@ -172,6 +173,21 @@ def test_no_words_of_the_agent_make_its_world_a_broken_one() -> None:
         environment.close()
 
 
+def test_words_that_are_not_utf_8_are_answered() -> None:
+    with serving(CraftServer()) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        assert environment.step(act("get \ud800")).is_invalid
+        environment.close()
+    recorded = [*RECORDINGS["weather"][:2]]
+    recorded.append(Exchange("POST", "/step", {"env_idx": 4, "action": "?"}, 200, said("x")))
+    with serving(RecordedServer(recorded)) as url:
+        environment = make("weather", url)
+        environment.reset(task_of("weather", 4))
+        assert environment.step(response_for("weather", "\ud800")).action == "?"
+        environment.close()
+
+
 def test_a_huge_reply_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "MAX_REPLY_BYTES", 100_000)
     server = HostileServer()
@@ -302,6 +318,25 @@ def test_a_server_with_few_worlds_says_how_many_may_be_open() -> None:
             second.reset(task_of("sqlgym", 9428))
         first.close()
         second.close()
+
+
+def test_a_server_with_few_worlds_gives_the_one_that_is_free() -> None:
+    ids = itertools.cycle([7, 8])
+
+    def answer(method: str, path: str, body: Any) -> Reply:
+        return Reply(next(ids)) if path == "/create" else Reply([f"Which? {body['item_id']}", None])
+
+    with serving(answer) as url:
+        first, second = make("sqlgym", url), make("sqlgym", url)
+        first.reset(task_of("sqlgym", 1))
+        second.reset(task_of("sqlgym", 2))
+        first.close()
+        third = make("sqlgym", url)
+        third.reset(task_of("sqlgym", 3))
+        with pytest.raises(ConfigError, match="all of them are in use"):
+            first.reset(task_of("sqlgym", 4))
+        for environment in (first, second, third):
+            environment.close()
 
 
 def test_a_server_that_is_busy_is_asked_again_and_a_step_is_never_sent_twice() -> None:
@@ -483,6 +518,10 @@ def test_a_task_with_a_goal_is_found_at_a_server_that_numbers_its_goals_otherwis
         unknown = task.model_copy(update={"goal": "moon"})
         with pytest.raises(EpisodeError, match="has no task 'moon'"):
             environments[0].reset(unknown)
+        num_resets = server.num_resets
+        with pytest.raises(EpisodeError, match="has no task 'moon'"):
+            environments[1].reset(unknown)
+        assert server.num_resets - num_resets < 5, "what is known of the server is used again"
         for environment in environments:
             environment.close()
 

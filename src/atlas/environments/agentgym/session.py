@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ class GymSession:
 
     def _create(self) -> None:
         self._forget()
+        tries, started = 0, time.monotonic()
         while True:
             reply = self._client.post(
                 f"{self._server.path}/create", self._server.create_body, repeat=True
@@ -153,6 +155,17 @@ class GymSession:
                 raise self._malformed("/create", value, f"a whole number as '{self._server.key}'")
             if self._hold(found):
                 break
+            most = self._server.max_worlds
+            tries += 1
+            if most is None or tries < most:
+                continue
+            if time.monotonic() - started > self._client.restart_seconds:
+                raise ConfigError(
+                    f"agentgym: the server at {self._client.url} has {most} worlds, and all of "
+                    f"them are in use. Set worlds={most} or less."
+                )
+            # A world that hung is given back when its request ends.
+            time.sleep(0.05)
         if self._server.first_turn == "words":
             words = self._observed("/filtered_vocab")
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -160,15 +173,14 @@ class GymSession:
             self._words = words
 
     def _hold(self, found: int) -> bool:
-        """Take the world with id `found`; False if a request of an earlier holder may reach it."""
+        """Take the world with id `found`; False if a request of an earlier holder may reach it.
+
+        A server with few worlds gives those in use again. Others do so only after a restart.
+        """
         with _HOLDERS_LOCK:
             earlier = _HOLDERS.get((self._client.url, found))
             if earlier is not None and self._server.max_worlds is not None:
-                most = self._server.max_worlds
-                raise ConfigError(
-                    f"agentgym: the server at {self._client.url} has {most} worlds and gave one of "
-                    f"them to two episodes. Set worlds={most} or less."
-                )
+                return False
             if earlier is not None:
                 earlier.is_lost = True
                 if earlier._is_asking:
