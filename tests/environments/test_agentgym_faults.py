@@ -310,6 +310,50 @@ def test_two_worlds_never_share_an_id_after_a_restart() -> None:
         late.close()
 
 
+def test_worlds_of_maze_and_wordle_with_the_same_id_are_not_mixed_up() -> None:
+    both = RecordedServer([*RECORDINGS["maze"], *RECORDINGS["wordle"]])
+    with serving(both) as url:
+        maze, wordle = make("maze", url), make("wordle", url)
+        maze.reset(task_of("maze", 18))
+        wordle.reset(task_of("wordle", 0))
+        assert maze.step(response_for("maze", "move down")).success
+        assert wordle.step(response_for("wordle", "t r o v e")).success
+        maze.close()
+        wordle.close()
+
+
+def test_a_server_that_gives_one_id_to_all_costs_the_episode() -> None:
+    server = HostileServer()
+    asked = threading.Event()
+
+    def fault(path: str, body: Any) -> Reply | None:
+        if path == "/create":
+            server.worlds[0] = {"text": "", "item": 0, "has": False}
+            return Reply({"id": 0})
+        if path == "/step":
+            asked.set()
+            time.sleep(1.0)
+        return None
+
+    server.fault = fault
+    with serving(server) as url:
+        first, second = make("textcraft", url), make("textcraft", url)
+        first.reset(task_of("textcraft", 3))
+
+        def ask() -> None:
+            with pytest.raises(EpisodeError):
+                first.step(act("inventory"))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        asked.wait(5)
+        with pytest.raises(EpisodeError, match="gave the id 0 to two episodes"):
+            second.reset(task_of("textcraft", 4))
+        thread.join()
+        first.close()
+        second.close()
+
+
 def test_a_server_with_few_worlds_says_how_many_may_be_open() -> None:
     with serving(RecordedServer(RECORDINGS["sqlgym"])) as url:
         first, second = make("sqlgym", url), make("sqlgym", url)

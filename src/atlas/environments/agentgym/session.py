@@ -23,6 +23,8 @@ from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServ
 from atlas.errors import ConfigError, EpisodeError
 
 MAX_QUOTED = 200
+# So often a world is created until it has a number of its own.
+MAX_TRIES = 20
 FAILED_ACTION = "The action could not be carried out"
 # Which session holds which world of a server, in this process.
 _HOLDERS: WeakValueDictionary[tuple[str, int], GymSession] = WeakValueDictionary()
@@ -50,6 +52,8 @@ class GymSession:
         self._server = server
         self._client = client
         self._id: int | None = None
+        # The worlds of Maze and Wordle are numbered apart, at one address.
+        self._url = f"{client.url}{server.path}"
         self._words: list[str] = []
         self._is_asking = False
         self.is_lost = False
@@ -157,7 +161,10 @@ class GymSession:
                 break
             most = self._server.max_worlds
             tries += 1
-            if most is None or tries < most:
+            if most is None:
+                self._give_up(found, tries)
+                continue
+            if tries < most:
                 continue
             if time.monotonic() - started > self._client.restart_seconds:
                 raise ConfigError(
@@ -172,13 +179,22 @@ class GymSession:
                 raise self._malformed("/filtered_vocab", words, "a list of words")
             self._words = words
 
+    def _give_up(self, found: int, tries: int) -> None:
+        """Leave a new world alone because requests to its number are under way."""
+        if tries > MAX_TRIES:
+            raise EpisodeError(self._lost(f"/create gave the id {found} to two episodes"))
+        if self._server.can_close:
+            self._client.post(
+                f"{self._server.path}/close", {str(self._server.key): found}, repeat=False
+            )
+
     def _hold(self, found: int) -> bool:
         """Take the world with id `found`; False if a request of an earlier holder may reach it.
 
         A server with few worlds gives those in use again. Others do so only after a restart.
         """
         with _HOLDERS_LOCK:
-            earlier = _HOLDERS.get((self._client.url, found))
+            earlier = _HOLDERS.get((self._url, found))
             if earlier is not None and self._server.max_worlds is not None:
                 return False
             if earlier is not None:
@@ -187,7 +203,7 @@ class GymSession:
                     return False
             self._id = found
             self.is_lost = False
-            _HOLDERS[self._client.url, found] = self
+            _HOLDERS[self._url, found] = self
             return True
 
     def _guarded(
@@ -212,8 +228,8 @@ class GymSession:
 
     def _forget(self) -> None:
         with _HOLDERS_LOCK:
-            if self._id is not None and _HOLDERS.get((self._client.url, self._id)) is self:
-                del _HOLDERS[self._client.url, self._id]
+            if self._id is not None and _HOLDERS.get((self._url, self._id)) is self:
+                del _HOLDERS[self._url, self._id]
             self._id = None
 
     def _refused(self, fault: str) -> GymTurn:
@@ -256,7 +272,7 @@ class GymSession:
         return EpisodeError(self._lost(f"{route} returned {shape}, expected {expected}"))
 
     def _lost(self, what: str) -> str:
-        return f"agentgym: {self._client.url}{self._server.path}: {what}"
+        return f"agentgym: {self._url}: {what}"
 
 
 def _fault_of(reply: GymReply) -> str | None:
