@@ -106,7 +106,7 @@ class CraftServer:
         self.shift = shift
         self.worlds: dict[int, dict[str, Any]] = {}
         self.num_created = 0
-        self.num_steps = 0
+        self.num_steps = self.num_resets = 0
         self._lock = threading.Lock()
 
     def restart(self) -> None:
@@ -137,6 +137,7 @@ class CraftServer:
         return Reply(world["text"])
 
     def reset(self, world: dict[str, Any], number: int) -> str:
+        self.num_resets += 1
         item = (number + self.shift) % self.num_tasks
         text = f"Crafting commands:\ncraft 1 item {item} using 1 stick\n\nGoal: craft item {item}."
         world |= {"text": text, "item": item, "has": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import socket
 import threading
 import time
@@ -172,6 +173,21 @@ def test_no_words_of_the_agent_make_its_world_a_broken_one() -> None:
         environment.close()
 
 
+def test_words_that_are_not_utf_8_are_answered() -> None:
+    with serving(CraftServer()) as url:
+        environment = make("textcraft", url)
+        environment.reset(task_of("textcraft", 3))
+        assert environment.step(act("get \ud800")).is_invalid
+        environment.close()
+    recorded = [*RECORDINGS["weather"][:2]]
+    recorded.append(Exchange("POST", "/step", {"env_idx": 4, "action": "?"}, 200, said("x")))
+    with serving(RecordedServer(recorded)) as url:
+        environment = make("weather", url)
+        environment.reset(task_of("weather", 4))
+        assert environment.step(response_for("weather", "\ud800")).action == "?"
+        environment.close()
+
+
 def test_a_huge_reply_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "MAX_REPLY_BYTES", 100_000)
     server = HostileServer()
@@ -294,6 +310,50 @@ def test_two_worlds_never_share_an_id_after_a_restart() -> None:
         late.close()
 
 
+def test_worlds_of_maze_and_wordle_with_the_same_id_are_not_mixed_up() -> None:
+    both = RecordedServer([*RECORDINGS["maze"], *RECORDINGS["wordle"]])
+    with serving(both) as url:
+        maze, wordle = make("maze", url), make("wordle", url)
+        maze.reset(task_of("maze", 18))
+        wordle.reset(task_of("wordle", 0))
+        assert maze.step(response_for("maze", "move down")).success
+        assert wordle.step(response_for("wordle", "t r o v e")).success
+        maze.close()
+        wordle.close()
+
+
+def test_a_server_that_gives_one_id_to_all_costs_the_episode() -> None:
+    server = HostileServer()
+    asked = threading.Event()
+
+    def fault(path: str, body: Any) -> Reply | None:
+        if path == "/create":
+            server.worlds[0] = {"text": "", "item": 0, "has": False}
+            return Reply({"id": 0})
+        if path == "/step":
+            asked.set()
+            time.sleep(1.0)
+        return None
+
+    server.fault = fault
+    with serving(server) as url:
+        first, second = make("textcraft", url), make("textcraft", url)
+        first.reset(task_of("textcraft", 3))
+
+        def ask() -> None:
+            with pytest.raises(EpisodeError):
+                first.step(act("inventory"))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        asked.wait(5)
+        with pytest.raises(EpisodeError, match="gave the id 0 to two episodes"):
+            second.reset(task_of("textcraft", 4))
+        thread.join()
+        first.close()
+        second.close()
+
+
 def test_a_server_with_few_worlds_says_how_many_may_be_open() -> None:
     with serving(RecordedServer(RECORDINGS["sqlgym"])) as url:
         first, second = make("sqlgym", url), make("sqlgym", url)
@@ -302,6 +362,25 @@ def test_a_server_with_few_worlds_says_how_many_may_be_open() -> None:
             second.reset(task_of("sqlgym", 9428))
         first.close()
         second.close()
+
+
+def test_a_server_with_few_worlds_gives_the_one_that_is_free() -> None:
+    ids = itertools.cycle([7, 8])
+
+    def answer(method: str, path: str, body: Any) -> Reply:
+        return Reply(next(ids)) if path == "/create" else Reply([f"Which? {body['item_id']}", None])
+
+    with serving(answer) as url:
+        first, second = make("sqlgym", url), make("sqlgym", url)
+        first.reset(task_of("sqlgym", 1))
+        second.reset(task_of("sqlgym", 2))
+        first.close()
+        third = make("sqlgym", url)
+        third.reset(task_of("sqlgym", 3))
+        with pytest.raises(ConfigError, match="all of them are in use"):
+            first.reset(task_of("sqlgym", 4))
+        for environment in (first, second, third):
+            environment.close()
 
 
 def test_a_server_that_is_busy_is_asked_again_and_a_step_is_never_sent_twice() -> None:
@@ -483,6 +562,10 @@ def test_a_task_with_a_goal_is_found_at_a_server_that_numbers_its_goals_otherwis
         unknown = task.model_copy(update={"goal": "moon"})
         with pytest.raises(EpisodeError, match="has no task 'moon'"):
             environments[0].reset(unknown)
+        num_resets = server.num_resets
+        with pytest.raises(EpisodeError, match="has no task 'moon'"):
+            environments[1].reset(unknown)
+        assert server.num_resets - num_resets < 5, "what is known of the server is used again"
         for environment in environments:
             environment.close()
 

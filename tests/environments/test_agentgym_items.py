@@ -107,6 +107,8 @@ def test_the_kind_of_a_task_is_its_group(url: str) -> None:
     environment = make(url, "sciworld", agenteval="0,30,4638")
     groups = [task.group for task in environment.tasks("paper_test", 3, 0)]
     assert groups == ["boil", "melt", "identify-life-stages-2"]
+    [task] = make(url, "babyai", agenteval=41).tasks("paper_test", 1, 0)
+    assert task.id == "babyai_41"
     environment = make(url, "babyai", agenteval="0,41,79")
     groups = [task.group for task in environment.tasks("paper_test", 3, 0)]
     assert groups == ["level 1", "level 2", "level 40"]

@@ -48,7 +48,7 @@ class GymClient:
         self.url = url
         self._urllib3 = urllib3
         self._timeout_seconds = timeout_seconds
-        self._restart_seconds = restart_seconds
+        self.restart_seconds = restart_seconds
         self._pool = urllib3.connection_from_url(url, maxsize=1, block=False)
         self._prefix = urllib3.util.parse_url(url).path or ""
         self._used = 0.0
@@ -74,7 +74,7 @@ class GymClient:
 
     def hurry(self) -> None:
         """From now on, do not wait long."""
-        self._restart_seconds = 0.0
+        self.restart_seconds = 0.0
         self._timeout_seconds = min(self._timeout_seconds, CLOSING_SECONDS)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class GymClient:
                 is_safe = repeat or isinstance(error, self._urllib3.exceptions.ConnectTimeoutError)
             finally:
                 self._used = time.monotonic()
-            if not is_safe or self._used - started + pause > self._restart_seconds:
+            if not is_safe or self._used - started + pause > self.restart_seconds:
                 raise EpisodeError(f"agentgym: {where}: {fault}")
             time.sleep(pause)
             pause = min(2 * pause, 2.0)

@@ -74,6 +74,11 @@ class AgentGymConfig(Config):
             raise ValueError(f"is not known. {nearest(value, SERVERS)}")
         return value
 
+    @field_validator("agenttraj", "agenteval", mode="before")
+    @classmethod
+    def _is_one_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: Any) -> str:

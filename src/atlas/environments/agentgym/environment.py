@@ -125,7 +125,9 @@ class AgentGymEnvironment:
                 f"{self.name}: the episode is over. Call reset before the next step."
             )
         self._num_turns += 1
-        parsed = parse_response(response.content, self._rule)
+        # Half of a surrogate pair can be neither sent nor recorded.
+        said = response.content.encode("utf-8", "replace").decode()
+        parsed = parse_response(said, self._rule)
         if parsed.refusal is None:
             turn = self._session.step(parsed.sent)
         else:
@@ -211,11 +213,14 @@ class AgentGymEnvironment:
     def _find_goal(self, session: GymSession, goal: str) -> str:
         """Start the task with this goal, wherever the server's order of files puts it."""
         for is_fresh in (False, True):
-            number = _goals_at(self._url, session, self._items, is_fresh).get(goal)
-            if number is not None:
-                text = session.first_text(number, self._rules_text)
-                if goal_in(text) == goal:
-                    return text
+            goals = _goals_at(self._url, session, self._items, is_fresh)
+            known = goal if goal in goals else next(iter(goals), "")
+            text = session.first_text(goals.get(known, 0), self._rules_text)
+            if goal_in(text) == goal:
+                return text
+            if goal_in(text) == known:
+                # The server still numbers its goals so, and this one is not among them.
+                break
         raise EpisodeError(f"{self.name}: the server at {self._url} has no task '{goal}'.")
 
     def _worded(self, text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServ
 from atlas.errors import ConfigError, EpisodeError
 
 MAX_QUOTED = 200
+# So often a world is created until it has a number of its own.
+MAX_TRIES = 20
 FAILED_ACTION = "The action could not be carried out"
 # Which session holds which world of a server, in this process.
 _HOLDERS: WeakValueDictionary[tuple[str, int], GymSession] = WeakValueDictionary()
@@ -49,6 +52,8 @@ class GymSession:
         self._server = server
         self._client = client
         self._id: int | None = None
+        # The worlds of Maze and Wordle are numbered apart, at one address.
+        self._url = f"{client.url}{server.path}"
         self._words: list[str] = []
         self._is_asking = False
         self.is_lost = False
@@ -141,6 +146,7 @@ class GymSession:
 
     def _create(self) -> None:
         self._forget()
+        tries, started = 0, time.monotonic()
         while True:
             reply = self._client.post(
                 f"{self._server.path}/create", self._server.create_body, repeat=True
@@ -153,29 +159,51 @@ class GymSession:
                 raise self._malformed("/create", value, f"a whole number as '{self._server.key}'")
             if self._hold(found):
                 break
+            most = self._server.max_worlds
+            tries += 1
+            if most is None:
+                self._give_up(found, tries)
+                continue
+            if tries < most:
+                continue
+            if time.monotonic() - started > self._client.restart_seconds:
+                raise ConfigError(
+                    f"agentgym: the server at {self._client.url} has {most} worlds, and all of "
+                    f"them are in use. Set worlds={most} or less."
+                )
+            # A world that hung is given back when its request ends.
+            time.sleep(0.05)
         if self._server.first_turn == "words":
             words = self._observed("/filtered_vocab")
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise self._malformed("/filtered_vocab", words, "a list of words")
             self._words = words
 
+    def _give_up(self, found: int, tries: int) -> None:
+        """Leave a new world alone because requests to its number are under way."""
+        if tries > MAX_TRIES:
+            raise EpisodeError(self._lost(f"/create gave the id {found} to two episodes"))
+        if self._server.can_close:
+            self._client.post(
+                f"{self._server.path}/close", {str(self._server.key): found}, repeat=False
+            )
+
     def _hold(self, found: int) -> bool:
-        """Take the world with id `found`; False if a request of an earlier holder may reach it."""
+        """Take the world with id `found`; False if a request of an earlier holder may reach it.
+
+        A server with few worlds gives those in use again. Others do so only after a restart.
+        """
         with _HOLDERS_LOCK:
-            earlier = _HOLDERS.get((self._client.url, found))
+            earlier = _HOLDERS.get((self._url, found))
             if earlier is not None and self._server.max_worlds is not None:
-                most = self._server.max_worlds
-                raise ConfigError(
-                    f"agentgym: the server at {self._client.url} has {most} worlds and gave one of "
-                    f"them to two episodes. Set worlds={most} or less."
-                )
+                return False
             if earlier is not None:
                 earlier.is_lost = True
                 if earlier._is_asking:
                     return False
             self._id = found
             self.is_lost = False
-            _HOLDERS[self._client.url, found] = self
+            _HOLDERS[self._url, found] = self
             return True
 
     def _guarded(
@@ -200,8 +228,8 @@ class GymSession:
 
     def _forget(self) -> None:
         with _HOLDERS_LOCK:
-            if self._id is not None and _HOLDERS.get((self._client.url, self._id)) is self:
-                del _HOLDERS[self._client.url, self._id]
+            if self._id is not None and _HOLDERS.get((self._url, self._id)) is self:
+                del _HOLDERS[self._url, self._id]
             self._id = None
 
     def _refused(self, fault: str) -> GymTurn:
@@ -244,7 +272,7 @@ class GymSession:
         return EpisodeError(self._lost(f"{route} returned {shape}, expected {expected}"))
 
     def _lost(self, what: str) -> str:
-        return f"agentgym: {self._client.url}{self._server.path}: {what}"
+        return f"agentgym: {self._url}: {what}"
 
 
 def _fault_of(reply: GymReply) -> str | None:
