@@ -294,14 +294,14 @@ def test_a_process_that_hangs_is_ended_and_costs_no_more_than_its_episodes(
     entered, leave = threading.Event(), threading.Event()
 
     def hang() -> None:
-        with first.alone():
+        with first.exclusively():
             entered.set()
             leave.wait(30)
 
     thread = threading.Thread(target=hang)
     thread.start()
     entered.wait(10)
-    with pytest.raises(EpisodeError, match="the Java process hung"), second.alone():
+    with pytest.raises(EpisodeError, match="the Java process hung"), second.exclusively():
         pass
     leave.set()
     thread.join()

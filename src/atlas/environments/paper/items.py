@@ -22,7 +22,7 @@ AGENTTRAJ_HELP = (
     " paper_train"
 )
 AGENTEVAL_HELP = "AgentEval's file of this world: its item ids are the split paper_test"
-DROP_LEAKED_HELP = "leave the tasks of paper_train out of paper_test"
+DROP_LEAKED_HELP = "leave what is also in AgentTraj (paper_train) out of the test splits"
 
 
 def item_number(item_id: str, prefix: str) -> int | None:
@@ -35,7 +35,7 @@ def number_of_task(task: Task, prefix: str) -> int:
     """The number of a task of the paper.
 
     Raises:
-        EpisodeError: it is no task of this world.
+        EpisodeError: the task is not one of this world.
     """
     number = item_number(task.id, prefix)
     if number is None:
