@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
 from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP
+from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP, DROP_LEAKED_HELP
 
 Kind = Literal[
     "boil",
@@ -87,9 +87,7 @@ class ScienceWorldConfig(Config):
     )
     agenttraj: str | None = Field(default=None, description=AGENTTRAJ_HELP)
     agenteval: str | None = Field(default=None, description=AGENTEVAL_HELP)
-    drop_leaked: bool = Field(
-        default=False, description="leave the tasks of paper_train out of paper_test"
-    )
+    drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
     instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
