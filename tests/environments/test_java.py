@@ -15,7 +15,7 @@ import pytest
 
 from atlas.environments.java import simulators
 from atlas.environments.java.simulators import Simulator
-from atlas.environments.textworld_express.game import PROGRAM, PlayedGame
+from atlas.environments.textworld_express.game import PROGRAM, ExpressGame
 from atlas.errors import DependencyError, EpisodeError, ProgramError
 from tests.environments.java_worlds import act, make_world, require
 
@@ -69,13 +69,13 @@ def test_simulators_share_a_process_that_ends_with_the_last_of_them() -> None:
 def test_a_process_that_died_costs_an_episode_and_a_new_one_starts(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = PlayedGame(), PlayedGame()
+    first, second = ExpressGame(), ExpressGame()
     first.start("coin", "numLocations=4", "train", 0)
     os.kill(running_pid(), signal.SIGKILL)
     for game in (first, second):
         with pytest.raises(EpisodeError, match="the Java process ended with status -9"):
             game.start("coin", "numLocations=4", "train", 0)
-    third = PlayedGame()
+    third = ExpressGame()
     assert third.start("coin", "numLocations=4", "train", 0).text
     for game in (first, second):
         game.close()
@@ -153,7 +153,7 @@ def test_a_forked_child_starts_its_own_process() -> None:
 
 def test_threads_play_at_the_same_time_what_one_plays_alone() -> None:
     def play(seed: int) -> list[str]:
-        game = PlayedGame()
+        game = ExpressGame()
         texts = [game.start("coin", "numLocations=6", "train", seed).text]
         for _ in range(4):
             assert game.state is not None

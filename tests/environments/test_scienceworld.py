@@ -120,6 +120,25 @@ def test_the_papers_splits_are_those_of_its_files_and_their_leak_is_reported(
     assert "61 of the 200" in ScienceTasks(ScienceWorldConfig()).notes("paper_test")[0]
 
 
+def test_what_is_in_agenttraj_is_reported_and_can_be_left_out_of_its_own_test_splits(
+    tmp_path: Path,
+) -> None:
+    # Variations 22 (test) and 3 (train) of boil, and 21 of melt (test).
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps([{"item_id": f"sciworld_{n}"} for n in (22, 3, 51)]))
+    settings = {"kinds": ["boil"], "held_out_kinds": ["melt"], "agenttraj": str(file)}
+    tasks = ScienceTasks(ScienceWorldConfig.model_validate(settings))
+    assert (
+        "1 of the 9 tasks of held_in_test are also in paper_train" in tasks.notes("held_in_test")[0]
+    )
+    assert len(tasks.draw("held_in_test", 9, 0)) == 9
+    clean = ScienceTasks(ScienceWorldConfig.model_validate(settings | {"drop_leaked": True}))
+    assert clean.notes("held_in_test") == []
+    assert 22 not in {task.seed for task in clean.draw("held_in_test", 8, 0)}
+    assert 21 not in {task.seed for task in clean.draw("held_out_test", 8, 0)}
+    assert len(clean.draw("train", 14, 0)) == 14
+
+
 def test_all_ids_of_agenteval_are_tasks() -> None:
     if not AGENTEVAL.exists():
         pytest.skip(f"{AGENTEVAL} is not there")
@@ -294,14 +313,14 @@ def test_a_process_that_hangs_is_ended_and_costs_no_more_than_its_episodes(
     entered, leave = threading.Event(), threading.Event()
 
     def hang() -> None:
-        with first.alone():
+        with first.exclusively():
             entered.set()
             leave.wait(30)
 
     thread = threading.Thread(target=hang)
     thread.start()
     entered.wait(10)
-    with pytest.raises(EpisodeError, match="the Java process hung"), second.alone():
+    with pytest.raises(EpisodeError, match="the Java process hung"), second.exclusively():
         pass
     leave.set()
     thread.join()

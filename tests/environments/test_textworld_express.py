@@ -13,11 +13,11 @@ from atlas.environments.textworld_express.config import GAMES, PRESETS, Game, wr
 from atlas.environments.textworld_express.environment import TextWorldExpressEnvironment
 from atlas.environments.textworld_express.game import (
     PROGRAM,
+    ExpressGame,
     GameState,
     NoSuchGameError,
-    PlayedGame,
 )
-from atlas.environments.textworld_express.knowledge import Knowledge
+from atlas.environments.textworld_express.knowledge import ExpressKnowledge
 from atlas.environments.textworld_express.room_text import read_list, read_room
 from atlas.environments.textworld_express.solvers.puzzles import ArithmeticSolver, SortingSolver
 from atlas.environments.textworld_express.solvers.solve import solve
@@ -83,9 +83,9 @@ def test_a_room_is_read_from_its_description() -> None:
     ]
 
 
-def known(text: str, *actions: str) -> Knowledge:
+def known(text: str, *actions: str) -> ExpressKnowledge:
     state = GameState(text, tuple(sorted(actions)), 0.0, is_won=False, is_lost=False)
-    knowledge = Knowledge("")
+    knowledge = ExpressKnowledge("")
     knowledge.see("read math problem", state)
     return knowledge
 
@@ -155,7 +155,7 @@ def test_the_expert_wins_every_game_at_small_and_large_sizes(game: Game) -> None
 def test_tasks_of_a_split_are_different_and_no_test_task_is_a_training_task() -> None:
     require(PROGRAM)
     environment = make_world("textworld-express", games=["coin"], held_out_games=[])
-    played = PlayedGame()
+    played = ExpressGame()
     parameters = written(PRESETS["easy"]["coin"])
 
     def contents(split: str, fold: str, number: int) -> list[tuple[str, str]]:
@@ -186,7 +186,7 @@ def test_seeds_without_a_map_are_left_out_of_the_tasks() -> None:
     )
     taken = {task.seed for task in environment.tasks("train", 60, 0)}
     sizes = environment._config.sizes("mapreader", "easy")  # type: ignore[attr-defined]
-    played = PlayedGame()
+    played = ExpressGame()
     missing = set()
     for seed in range(60):
         try:

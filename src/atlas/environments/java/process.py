@@ -53,7 +53,7 @@ class JavaProgram:
 
         Raises:
             DependencyError: a Python package is not installed.
-            ProgramError: there is no Java.
+            ProgramError: Java is missing.
         """
         for module in (self.package, "py4j"):
             if find_spec(module) is None:
@@ -73,7 +73,7 @@ def find_java() -> str:
     """The path of the program `java`.
 
     Raises:
-        ProgramError: there is none.
+        ProgramError: it is missing.
     """
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=str(Path(home) / "bin") if home else None)

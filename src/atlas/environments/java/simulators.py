@@ -30,7 +30,7 @@ class Simulator:
         self._process: JavaProcess | None = _join(program)
         try:
             # Making one may draw from the static state of the program.
-            with self.alone():
+            with self.exclusively():
                 self._java: Any = self._process.make()
         except BaseException:
             self.close()
@@ -56,7 +56,7 @@ class Simulator:
         return self._process.call(name, method, *arguments)
 
     @contextmanager
-    def alone(self) -> Iterator[dict[str, Any]]:
+    def exclusively(self) -> Iterator[dict[str, Any]]:
         """While it lasts, no other simulator of the process is in such a block.
 
         It gives what is known of the static state of the process. A process that does not come

@@ -32,6 +32,18 @@ def item_number(item_id: str, prefix: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def number_of_task(task: Task, prefix: str) -> int:
+    """The number of a task of the paper.
+
+    Raises:
+        EpisodeError: the task is not one of this world.
+    """
+    number = item_number(task.id, prefix)
+    if number is None:
+        raise EpisodeError(f"task '{task.id}' is not known, expected '{prefix}' and a number")
+    return number
+
+
 def read_items(path: str, prefix: str, setting: str) -> list[Any]:
     """The items of one world: JSON objects of a file, or trajectories of a run folder, in order.
 

@@ -161,7 +161,7 @@ class ScienceWorldExpert:
         return next((one for one in self._needed() if one.lower() not in self._shown), None)
 
     def _needed(self) -> list[str]:
-        """The things of the rest of the solution, in their order; rooms and doors are no things."""
+        """The things of the rest of the solution, in their order; rooms and doors do not count."""
         found: list[str] = []
         for action in self._path:
             verb = verb_of(action)

@@ -102,7 +102,7 @@ class ScienceGame:
         self._name = f"{kind} {variation}"
         self._simplifications = _resolved(kind, simplifications)
         self._num_calls = 0
-        with self._simulator.alone() as statics:
+        with self._simulator.exclusively() as statics:
             called = ("load", kind, variation, self._simplifications, with_path)
             if error := self._simulator.call(*called):
                 raise EpisodeError(f"scienceworld: {self._name}: {error}")
@@ -113,7 +113,7 @@ class ScienceGame:
     def _own_state(self) -> Iterator[None]:
         """Only this world is in Java, with its own static state."""
         call = self._simulator.call_static
-        with self._simulator.alone() as statics:
+        with self._simulator.exclusively() as statics:
             if statics.get("simplifications") != self._simplifications:
                 statics["simplifications"] = None
                 call(PROCESSOR, "parseSimplificationStr", self._simplifications)

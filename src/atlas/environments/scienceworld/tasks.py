@@ -98,7 +98,7 @@ class ScienceTasks:
         if split in (PAPER_TRAIN, PAPER_TEST):
             return [_paper_task(number, split) for number in self._items.take(split, num_tasks)]
         tasks: list[Task] = []
-        sizes = [own_variations(kind, split) for kind in kinds]
+        sizes = [self._variations(kind, split) for kind in kinds]
         for index in range(max(map(len, sizes))):
             for kind, variations in zip(kinds, sizes, strict=True):
                 if index < len(variations):
@@ -111,8 +111,32 @@ class ScienceTasks:
         return tasks[:num_tasks]
 
     def notes(self, split: str) -> Sequence[str]:
-        """What to know of the leak between the paper's splits."""
-        return self._items.notes(split)
+        """What to know of leaks: between the paper's splits, and with its own ones."""
+        notes = self._items.notes(split)
+        if split == PAPER_TEST and self._config.agenteval is not None:
+            found = [paper_variation(number) for number in self._items.numbers(split)]
+            own = {(kind, v) for kind in self._config.kinds for v in own_variations(kind, "train")}
+            if shared := sum(one in own for one in found):
+                notes.append(f"{WORLD}: {shared} of the {len(found)} tasks of {split} are in train")
+        if split in OWN_SPLITS[1:] and self._config.agenttraj and not self._config.drop_leaked:
+            names = self._config.kinds if split == OWN_SPLITS[1] else self._config.held_out_kinds
+            own = {(kind, v) for kind in names for v in own_variations(kind, split)}
+            if shared := len(own & self._of_paper()):
+                count = f"{shared} of the {len(own)} tasks of {split} are also in {PAPER_TRAIN}"
+                notes.append(f"{WORLD}: {count}; drop_leaked=true leaves them out")
+        return notes
+
+    def _variations(self, kind: Kind, split: str) -> Sequence[int]:
+        """The variations of a kind in an own split, without leaked ones if that is asked for."""
+        found = own_variations(kind, split)
+        if split == "train" or not self._config.drop_leaked:
+            return found
+        leaked = self._of_paper()
+        return [variation for variation in found if (kind, variation) not in leaked]
+
+    def _of_paper(self) -> set[tuple[Kind, int] | None]:
+        """Kind and variation of the tasks of paper_train."""
+        return {paper_variation(number) for number in self._items.numbers(PAPER_TRAIN)}
 
     def _own_task(self, kind: Kind, variation: int, split: str) -> Task:
         simplifications = ",".join(sorted(self._config.simplifications)) or "plain"

@@ -61,7 +61,7 @@ ACTS: dict[str, tuple[str, ...]] = {
     "look in": ("I look into {first}.",),
     "inventory": ("I check what I carry.",),
 }
-OTHER: tuple[str, ...] = ("Next: {action}.", "I go on with my plan: {action}.")
+OTHER: tuple[str, ...] = ("Next: {action}.", "I follow my plan: {action}.")
 RENAMED: tuple[str, ...] = (
     "It is not called that any more. I say it in other words: {action}.",
     "That name does not fit now; I try {action}.",
@@ -92,7 +92,7 @@ CORRECTIONS: dict[str, tuple[str, ...]] = {
         "I cannot go through a closed door.",
     ),
     "wrong_name": (
-        "That was no action that works here; I have to use the right words.",
+        "That did not work here; I have to use the right words.",
         "I put that wrongly and do it another way.",
     ),
     "search_look": (

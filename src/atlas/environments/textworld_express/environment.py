@@ -12,7 +12,7 @@ from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.textworld_express.config import TextWorldExpressConfig
-from atlas.environments.textworld_express.game import PROGRAM, GameState, PlayedGame
+from atlas.environments.textworld_express.game import PROGRAM, ExpressGame, GameState
 from atlas.environments.textworld_express.tasks import WORLD, express_tasks, parse_task
 from atlas.errors import EpisodeError
 from atlas.records import Message, Task
@@ -41,7 +41,7 @@ class TextWorldExpressEnvironment:
         )
         self.history: list[tuple[str, GameState]] = []
         self._config = config
-        self._played: PlayedGame | None = None
+        self._played: ExpressGame | None = None
         self._task: Task | None = None
 
     @property
@@ -59,7 +59,7 @@ class TextWorldExpressEnvironment:
         if self._played is not None and not self._played.simulator.is_alive:
             self.close()
         if self._played is None:
-            self._played = PlayedGame()
+            self._played = ExpressGame()
         state = self._played.start(game, parameters, fold, seed)
         self._task, self.history = task, [("", state)]
         return user(self._shown(f"{self._played.task}\n{state.text}", state))

@@ -11,8 +11,8 @@ from typing import Protocol
 from atlas.environments.base import ExpertTurn
 from atlas.environments.experts import ExpertConfig, react_turn, say, stream
 from atlas.environments.textworld_express.game import GameState
-from atlas.environments.textworld_express.knowledge import Knowledge
-from atlas.environments.textworld_express.solvers.base import Move
+from atlas.environments.textworld_express.knowledge import ExpressKnowledge
+from atlas.environments.textworld_express.solvers.base import GameMove
 from atlas.environments.textworld_express.solvers.solve import SOLVERS
 from atlas.environments.textworld_express.thoughts import (
     ACTS,
@@ -54,10 +54,10 @@ class TextWorldExpressExpert:
         self._config = config
         self._environment = environment
         self._rng = stream("textworld-express expert", *names)
-        self._known = Knowledge(environment.game_task)
+        self._known = ExpressKnowledge(environment.game_task)
         self._solver = SOLVERS[game](self._known, stream("textworld-express search", *names))
         self._num_read = 0
-        self._slip: Move | None = None
+        self._slip: GameMove | None = None
         self._slips_made: set[str] = set()
         self._plan: tuple[object, ...] | None = None
         self._shown: set[str] = set()
@@ -81,7 +81,7 @@ class TextWorldExpressExpert:
             self._known.see(action, state)
         self._num_read = len(self._environment.history)
 
-    def _act(self, move: Move, is_first: bool) -> ExpertTurn:
+    def _act(self, move: GameMove, is_first: bool) -> ExpertTurn:
         parts: list[str] = []
         kinds: list[CriticalKind] = []
         scores = [move.value]
@@ -116,7 +116,7 @@ class TextWorldExpressExpert:
 
     # ---- slips ----
 
-    def _make_slip(self, move: Move) -> Move | None:
+    def _make_slip(self, move: GameMove) -> GameMove | None:
         """A detour or a mistake, with the configured probabilities, never twice in a row."""
         solver = self._solver
         detour = self._rng.random() < self._config.detour_rate and solver.allows_detours
@@ -131,9 +131,9 @@ class TextWorldExpressExpert:
         ]
         return self._rng.choice(options) if options else None
 
-    def _detours(self) -> list[Move]:
+    def _detours(self) -> list[GameMove]:
         known = self._known
-        fixed = (Move("look around", "look"), Move("inventory", "inventory"))
+        fixed = (GameMove("look around", "look"), GameMove("inventory", "inventory"))
         looks = [action for action in known.actions if action.startswith("examine ")]
         visited = [
             (way, exit_.room)
@@ -143,16 +143,16 @@ class TextWorldExpressExpert:
         return [
             *(move for move in fixed if known.can(move.action)),
             *(
-                Move(action, "examine", {"label": f"the {action.removeprefix('examine ')}"})
+                GameMove(action, "examine", {"label": f"the {action.removeprefix('examine ')}"})
                 for action in looks[:3]
             ),
             *(
-                Move(f"move {way}", "wander", {"way": way, "room": room or ""})
+                GameMove(f"move {way}", "wander", {"way": way, "room": room or ""})
                 for way, room in visited
             ),
         ]
 
-    def _mistakes(self) -> list[Move]:
+    def _mistakes(self) -> list[GameMove]:
         closed = [way for way, exit_ in sorted(self._known.here.exits.items()) if exit_.is_closed]
-        doors = [Move(f"move {way}", "closed_door", {"way": way}) for way in closed]
+        doors = [GameMove(f"move {way}", "closed_door", {"way": way}) for way in closed]
         return [*doors, *self._solver.mistakes()]

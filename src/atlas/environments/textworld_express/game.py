@@ -50,7 +50,7 @@ class GameState:
 
 
 @dataclass(slots=True)
-class PlayedGame:
+class ExpressGame:
     """A game that is played in a simulator of the shared Java process."""
 
     simulator: Simulator = field(default_factory=lambda: Simulator(PROGRAM))

@@ -23,7 +23,7 @@ _PUT = re.compile(r"You put the (?P<thing>.+) in the (?P<place>.+)\.$")
 
 
 @dataclass(slots=True)
-class Knowledge:
+class ExpressKnowledge:
     """Grows with each text that is shown; nothing else of the game is read.
 
     Attributes:

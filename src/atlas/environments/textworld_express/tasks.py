@@ -1,6 +1,6 @@
 """The tasks: seeds of each game in the folds of the simulator, each task once.
 
-Two seeds may give the same task. Tasks are told apart by their first text and by the path of a
+Two seeds may give the same task. Tasks are distinguished by their first text and by the path of a
 solver, which depends on nothing but the game. A test task that is also a training task is left out.
 """
 
@@ -18,7 +18,7 @@ from atlas.environments.textworld_express.config import (
     TextWorldExpressConfig,
     written,
 )
-from atlas.environments.textworld_express.game import NoSuchGameError, PlayedGame
+from atlas.environments.textworld_express.game import ExpressGame, NoSuchGameError
 from atlas.environments.textworld_express.solvers.solve import solve
 from atlas.errors import EpisodeError
 from atlas.records import Task
@@ -59,7 +59,7 @@ class _Walk:
         """Whether it has to walk on to have `number` seeds."""
         return len(self.found) < number and bool(self._left)
 
-    def extend(self, number: int, played: PlayedGame) -> None:
+    def extend(self, number: int, played: ExpressGame) -> None:
         """Walk on until there are `number` seeds, or no more."""
         if self._train_parameters is not None:
             fold, seeds = FOLDS["train"]
@@ -73,7 +73,7 @@ class _Walk:
             if self._is_new((self._parameters, self._fold, seed), played):
                 self.found.append(seed)
 
-    def _is_new(self, place: Place, played: PlayedGame) -> bool:
+    def _is_new(self, place: Place, played: ExpressGame) -> bool:
         if (first := self._first_text(place, played)) is None:
             return False
         others = self._same_text.setdefault(first, [])
@@ -84,7 +84,7 @@ class _Walk:
         others.append(place)
         return True
 
-    def _first_text(self, place: Place, played: PlayedGame) -> bytes | None:
+    def _first_text(self, place: Place, played: ExpressGame) -> bytes | None:
         """What an agent sees first; None if the seed gives no game."""
         try:
             state = played.start(self._game, *place)
@@ -92,7 +92,7 @@ class _Walk:
             return None
         return _digest(f"{played.task}\n{state.text}")
 
-    def _path(self, place: Place, played: PlayedGame) -> bytes:
+    def _path(self, place: Place, played: ExpressGame) -> bytes:
         if place not in self._paths:
             played.start(self._game, *place)
             self._paths[place] = _digest(solve(self._game, played))
@@ -160,7 +160,7 @@ def _take(
     """Game, parameters and seed of each task, the games in turn; None if there are too few."""
     taken: list[tuple[Game, str, int]] = []
     with ExitStack() as stack:
-        played: PlayedGame | None = None
+        played: ExpressGame | None = None
         for number in range(1, 1001):
             for key in walks:
                 walk = _walks.get(key)
@@ -168,7 +168,7 @@ def _take(
                     walk = _walks[key] = _Walk(*key)
                 if walk.lacks(number):
                     if played is None:
-                        played = PlayedGame()
+                        played = ExpressGame()
                         stack.callback(played.close)
                     walk.extend(number, played)
                 if len(walk.found) >= number:

@@ -6,12 +6,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atlas.environments.textworld_express.knowledge import Knowledge
+from atlas.environments.textworld_express.knowledge import ExpressKnowledge
 from atlas.errors import EpisodeError
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class GameMove:
     """An action, and the reason for it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Solver:
     allows_mistakes = True
     allows_detours = True
 
-    def __init__(self, knowledge: Knowledge, rng: random.Random) -> None:
+    def __init__(self, knowledge: ExpressKnowledge, rng: random.Random) -> None:
         self.known = knowledge
         self.rng = rng
 
@@ -45,7 +45,7 @@ class Solver:
         """The plan as far as it can be made: a row of the phrases for plans, and its words."""
         return None
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         """The next move.
 
         Raises:
@@ -53,16 +53,16 @@ class Solver:
         """
         raise NotImplementedError
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         """Wrong moves that are possible now and can be corrected."""
         return []
 
-    def go_to(self, room: str, situation: str, **words: str) -> Move | None:
+    def go_to(self, room: str, situation: str, **words: str) -> GameMove | None:
         """The first move of the way to a room; None if no way is known."""
         ways = self.known.way_to(room)
         return self.leave(ways[0], situation, room=room, **words) if ways else None
 
-    def fetch(self, wanted: set[str]) -> Move | None:
+    def fetch(self, wanted: set[str]) -> GameMove | None:
         """Go to the nearest room where a wanted thing was seen; None if none was."""
         known = self.known
         for room in known.nearest():
@@ -71,19 +71,19 @@ class Solver:
                 return self.go_to(room, "fetch", noun=f"the {there[0]}")
         return None
 
-    def leave(self, way: str, situation: str, **words: str) -> Move:
+    def leave(self, way: str, situation: str, **words: str) -> GameMove:
         """Leave the room, or open the door that is in the way."""
         exit_ = self.known.here.exits.get(way)
         if exit_ is not None and exit_.is_closed:
-            return Move(f"open door to {way}", "open_door", {"way": way, **words})
-        return Move(f"move {way}", situation, {"way": way, **words})
+            return GameMove(f"open door to {way}", "open_door", {"way": way, **words})
+        return GameMove(f"move {way}", situation, {"way": way, **words})
 
-    def search(self, what: str) -> Move:
+    def search(self, what: str) -> GameMove:
         """The next move of a search: containers here, exits here, then the nearest other room."""
         known = self.known
         if closed := known.closed_places():
             place = self.rng.choice(sorted(closed))
-            return Move(f"open {place}", "open_place", {"place": place, "noun": what})
+            return GameMove(f"open {place}", "open_place", {"place": place, "noun": what})
         for room in known.nearest():
             if room == known.room and (ways := known.unexplored(room)):
                 opened = [way for way in ways if not known.here.exits[way].is_closed]

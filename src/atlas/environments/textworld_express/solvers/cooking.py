@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from atlas.environments.textworld_express.solvers.base import Move, Solver, listed
+from atlas.environments.textworld_express.solvers.base import GameMove, Solver, listed
 
 CUTS = ("chop", "slice", "dice")
 DEVICES = {"fry": ("stove",), "roast": ("oven",), "grill": ("barbeque", "toaster")}
@@ -48,20 +48,20 @@ class CookSolver(Solver):
         work = ", ".join(f"{verb} the {name}" for verb, name in steps) or "prepare the meal"
         return "recipe", {"things": listed(ingredients), "work": work}
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         if self.known.can("eat meal"):
-            return Move("eat meal", "eat", {}, 1.0)
+            return GameMove("eat meal", "eat", {}, 1.0)
         if not self.recipe()[0]:
             if self.known.can("read cookbook"):
-                return Move("read cookbook", "read", {"noun": "the cookbook"})
+                return GameMove("read cookbook", "read", {"noun": "the cookbook"})
             return self.fetch({"cookbook"}) or self.search("the cookbook")
         return self._gather() or self._finish()
 
-    def _gather(self) -> Move | None:
+    def _gather(self) -> GameMove | None:
         """Take or prepare what is here, or go to what is missing."""
         wanted = self.wanted()
         if here := sorted(wanted & set(self.known.movable)):
-            return Move(f"take {here[0]}", "take", {"noun": f"the {here[0]}"})
+            return GameMove(f"take {here[0]}", "take", {"noun": f"the {here[0]}"})
         for verb, name in self.pending():
             if (move := self._prepare(verb, name)) is not None:
                 return move
@@ -69,41 +69,41 @@ class CookSolver(Solver):
             return self.fetch(wanted) or self.search(f"the {min(wanted)}")
         return None
 
-    def _finish(self) -> Move:
+    def _finish(self) -> GameMove:
         """Do the remaining steps elsewhere, and make the meal."""
         if pending := self.pending():
             return self._to_device(*pending[0])
         if self.known.can("prepare meal"):
-            return Move("prepare meal", "prepare")
+            return GameMove("prepare meal", "prepare")
         return self.go_to("kitchen", "to_kitchen") or self.search("the kitchen")
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         moves = []
         ingredients, _ = self.recipe()
         if ingredients:
             others = [x for x in self.known.movable if x not in (*ingredients, "knife", "cookbook")]
-            moves += [Move(f"take {x}", "wrong_thing", {"label": f"the {x}"}) for x in others]
+            moves += [GameMove(f"take {x}", "wrong_thing", {"label": f"the {x}"}) for x in others]
             if not self.known.can("prepare meal"):
-                moves.append(Move("prepare meal", "too_early", {}))
+                moves.append(GameMove("prepare meal", "too_early", {}))
         return moves
 
     def _is_cooked(self, name: str) -> bool:
         return any(done.startswith(f"cook {name} in ") for done in self.known.done)
 
-    def _prepare(self, verb: str, name: str) -> Move | None:
+    def _prepare(self, verb: str, name: str) -> GameMove | None:
         known = self.known
         if name not in known.held:
             return None
         if verb in CUTS:
             possible = known.can(f"{verb} {name}")
-            return Move(f"{verb} {name}", "cut", {"noun": f"the {name}"}) if possible else None
+            return GameMove(f"{verb} {name}", "cut", {"noun": f"the {name}"}) if possible else None
         for device in DEVICES.get(verb, ()):
             if known.can(f"cook {name} in {device}"):
                 words = {"noun": f"the {name}", "verb": verb, "place": device}
-                return Move(f"cook {name} in {device}", "cook", words)
+                return GameMove(f"cook {name} in {device}", "cook", words)
         return None
 
-    def _to_device(self, verb: str, name: str) -> Move:
+    def _to_device(self, verb: str, name: str) -> GameMove:
         devices = DEVICES.get(verb, ())
         for room in self.known.nearest():
             found = self.known.rooms[room]

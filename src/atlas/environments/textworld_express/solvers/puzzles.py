@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from atlas.environments.textworld_express.solvers.base import Move, Solver
+from atlas.environments.textworld_express.solvers.base import GameMove, Solver
 from atlas.errors import EpisodeError
 
 # Factors to the smallest unit of each kind.
@@ -45,29 +45,31 @@ class ArithmeticSolver(Solver):
         found = re.search(r"problem: (.+?) ?\.", self.known.texts["read math problem"])
         return "solved", {"work": found[1] if found else "", "answer": str(answer)}
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         known, answer = self.known, self.answer()
         if answer is None:
             if known.can("read math problem"):
-                return Move("read math problem", "read", {"noun": "the math problem"})
+                return GameMove("read math problem", "read", {"noun": "the math problem"})
             if known.can("take math problem"):
-                return Move("take math problem", "take", {"noun": "the math problem"})
+                return GameMove("take math problem", "take", {"noun": "the math problem"})
             return self.search("the math problem")
         for name in known.held:
             if _number(name) == answer and known.can(f"put {name} in box"):
                 words = {"noun": f"the {name}", "place": "box"}
-                return Move(f"put {name} in box", "put", words, 1.0)
+                return GameMove(f"put {name} in box", "put", words, 1.0)
         for name in sorted(self.wanted()):
             if known.can(f"take {name}"):
-                return Move(f"take {name}", "take", {"noun": f"the {name}"})
+                return GameMove(f"take {name}", "take", {"noun": f"the {name}"})
         return self.search(f"{answer} of something")
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         answer = self.answer()
         if answer is None:
             return []
         wrong = [name for name in self._counted() if _number(name) != answer]
-        return [Move(f"take {name}", "wrong_number", {"label": f"the {name}"}) for name in wrong]
+        return [
+            GameMove(f"take {name}", "wrong_number", {"label": f"the {name}"}) for name in wrong
+        ]
 
     def _counted(self) -> list[str]:
         return [name for name in self.known.movable if _number(name) is not None]
@@ -89,21 +91,23 @@ class SortingSolver(Solver):
             return None
         return "order", {"things": ", then ".join(f"the {name}" for name in self.order())}
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         order = self.order()
         if not order:
             return self.search("things to sort")
         name = order[0]
         words = {"noun": f"the {name}", "place": "box"}
         if self.known.can(f"put {name} in box"):
-            return Move(f"put {name} in box", "put_next", words, 1.0 if len(order) == 1 else 0.0)
+            return GameMove(
+                f"put {name} in box", "put_next", words, 1.0 if len(order) == 1 else 0.0
+            )
         if self.known.can(f"take {name}"):
-            return Move(f"take {name}", "take_smallest", words)
+            return GameMove(f"take {name}", "take_smallest", words)
         raise EpisodeError(f"textworld-express: the expert cannot reach the {name}.")
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         wrong = [name for name in self.order()[1:] if self.known.can(f"take {name}")]
-        return [Move(f"take {name}", "wrong_size", {"label": f"the {name}"}) for name in wrong]
+        return [GameMove(f"take {name}", "wrong_size", {"label": f"the {name}"}) for name in wrong]
 
     def _boxed(self) -> set[str]:
         box = self.known.here.places.get("box")
@@ -128,12 +132,12 @@ class PeckingSolver(Solver):
     def plan(self) -> tuple[str, Mapping[str, str]] | None:
         return ("book", {}) if not self.known.held else None
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         asked = self.asked()
         if asked is None:
-            return Move(_BOOK, "read_next" if self.known.held else "read", {"noun": "the book"})
+            return GameMove(_BOOK, "read_next" if self.known.held else "read", {"noun": "the book"})
         is_last = len(self.known.movable) == 1
-        return Move(f"take {asked}", "obey", {"noun": f"the {asked}"}, 1.0 if is_last else 0.0)
+        return GameMove(f"take {asked}", "obey", {"noun": f"the {asked}"}, 1.0 if is_last else 0.0)
 
 
 class SimonSolver(Solver):
@@ -145,11 +149,11 @@ class SimonSolver(Solver):
     def plan(self) -> tuple[str, Mapping[str, str]] | None:
         return "simon", {}
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         found = re.search(r"Simon says, '(.+)'\.", self.known.text)
         if found is None:
             raise EpisodeError("textworld-express: Simon says nothing that can be done.")
-        return Move(found[1], "simon", {"work": found[1]})
+        return GameMove(found[1], "simon", {"work": found[1]})
 
 
 _BOOK = "read instructions book"

@@ -7,8 +7,8 @@ import re
 from collections import deque
 from collections.abc import Mapping
 
-from atlas.environments.textworld_express.knowledge import Knowledge
-from atlas.environments.textworld_express.solvers.base import Move, Solver, listed
+from atlas.environments.textworld_express.knowledge import ExpressKnowledge
+from atlas.environments.textworld_express.solvers.base import GameMove, Solver, listed
 from atlas.environments.textworld_express.usual_places import usual_places
 
 
@@ -21,20 +21,22 @@ class CoinSolver(Solver):
     def plan(self) -> tuple[str, Mapping[str, str]] | None:
         return None if "coin" in self.known.seen else ("search", {"noun": "the coin"})
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         if self.known.can("take coin"):
-            return Move("take coin", "take", {"noun": "the coin"}, 1.0)
+            return GameMove("take coin", "take", {"noun": "the coin"}, 1.0)
         return self.fetch({"coin"}) or self.search("the coin")
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         things = [name for name in self.known.movable if name != "coin"]
-        return [Move(f"take {name}", "wrong_thing", {"label": f"the {name}"}) for name in things]
+        return [
+            GameMove(f"take {name}", "wrong_thing", {"label": f"the {name}"}) for name in things
+        ]
 
 
 class TidySolver(Solver):
     """Takes what is out of place, and puts it where such things usually are."""
 
-    def __init__(self, knowledge: Knowledge, rng: random.Random) -> None:
+    def __init__(self, knowledge: ExpressKnowledge, rng: random.Random) -> None:
         super().__init__(knowledge, rng)
         self.usual = usual_places()
         # All things that were ever found out of place.
@@ -52,13 +54,13 @@ class TidySolver(Solver):
         self.ever |= {*self.known.held, *self.wanted()} & self.usual.keys()
         return ("tidy", {"things": listed(sorted(self.ever))}) if self.ever else ("search_tidy", {})
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         if (move := self._put() or self._take() or self._carry()) is not None:
             return move
         held = self.known.held
         return self.search(f"a place for the {held[0]}" if held else "things out of place")
 
-    def _put(self) -> Move | None:
+    def _put(self) -> GameMove | None:
         """Put away what is held, if its place is here."""
         known = self.known
         for name in known.held:
@@ -67,22 +69,22 @@ class TidySolver(Solver):
                     continue
                 words = {"noun": f"the {name}", "place": place.name}
                 if place.is_closed and known.can(f"open {place.name}"):
-                    return Move(f"open {place.name}", "open_for", words)
+                    return GameMove(f"open {place.name}", "open_for", words)
                 if known.can(f"put {name} in {place.name}"):
                     is_last = len([*known.held, *self.wanted()]) == 1
-                    return Move(
+                    return GameMove(
                         f"put {name} in {place.name}", "put", words, 1.0 if is_last else 0.85
                     )
         return None
 
-    def _take(self) -> Move | None:
+    def _take(self) -> GameMove | None:
         """Take something that is out of place here."""
         for name, place in self.known.here.things:
             if name in self.known.movable and self.misplaced(name, place):
-                return Move(f"take {name}", "take", {"noun": f"the {name}"})
+                return GameMove(f"take {name}", "take", {"noun": f"the {name}"})
         return None
 
-    def _carry(self) -> Move | None:
+    def _carry(self) -> GameMove | None:
         """Go to the nearest room with a place for what is held, or with something to take."""
         known = self.known
         for room in known.nearest():
@@ -96,10 +98,12 @@ class TidySolver(Solver):
                 return self.go_to(room, "fetch", noun="what is out of place")
         return None
 
-    def mistakes(self) -> list[Move]:
+    def mistakes(self) -> list[GameMove]:
         known = self.known
         return [
-            Move(f"put {name} in {place}", "wrong_place", {"noun": f"the {name}", "place": place})
+            GameMove(
+                f"put {name} in {place}", "wrong_place", {"noun": f"the {name}", "place": place}
+            )
             for name in known.held
             for place in known.here.places
             if place not in self.usual.get(name, ()) and known.can(f"put {name} in {place}")
@@ -109,7 +113,7 @@ class TidySolver(Solver):
 class MapSolver(Solver):
     """Reads the map, walks to the coin over it, and carries the coin to the box."""
 
-    def __init__(self, knowledge: Knowledge, rng: random.Random) -> None:
+    def __init__(self, knowledge: ExpressKnowledge, rng: random.Random) -> None:
         super().__init__(knowledge, rng)
         found = re.search(
             r"located in the (.+?), and put it into the box found in the (.+?)\.", knowledge.task
@@ -149,14 +153,14 @@ class MapSolver(Solver):
             self.first_route = self.route()[1:] or [self.target]
         return "route", {"rooms": ", then ".join(f"the {room}" for room in self.first_route)}
 
-    def move(self) -> Move:
+    def move(self) -> GameMove:
         known = self.known
         if known.can("take coin") and known.room != self.box_room:
-            return Move("take coin", "take", {"noun": "the coin"})
+            return GameMove("take coin", "take", {"noun": "the coin"})
         if "coin" in known.held and known.can("put coin in box"):
-            return Move("put coin in box", "put", {"noun": "the coin", "place": "box"}, 1.0)
+            return GameMove("put coin in box", "put", {"noun": "the coin", "place": "box"}, 1.0)
         if "read map" not in known.done:
-            return Move("read map", "read", {"noun": "the map"})
+            return GameMove("read map", "read", {"noun": "the map"})
         route = self.route()
         following = route[1] if len(route) > 1 else self.target
         for way, exit_ in known.here.exits.items():

@@ -1,10 +1,10 @@
-"""Solves a game with what can be known, without detours: the path that tells tasks apart."""
+"""Solves a game with what can be known, without detours: a path that identifies the task."""
 
 from __future__ import annotations
 
 from atlas.environments.experts import stream
-from atlas.environments.textworld_express.game import PlayedGame
-from atlas.environments.textworld_express.knowledge import Knowledge
+from atlas.environments.textworld_express.game import ExpressGame
+from atlas.environments.textworld_express.knowledge import ExpressKnowledge
 from atlas.environments.textworld_express.solvers.base import Solver
 from atlas.environments.textworld_express.solvers.cooking import CookSolver
 from atlas.environments.textworld_express.solvers.puzzles import (
@@ -33,13 +33,13 @@ SOLVERS: dict[str, type[Solver]] = {
 MAX_MOVES = 200
 
 
-def solve(game: str, played: PlayedGame) -> str:
+def solve(game: str, played: ExpressGame) -> str:
     """The actions and texts from the start of a game to its end, one a line.
 
     The same game gives the same path, whatever its seed is.
     """
     assert played.state is not None
-    known = Knowledge(played.task)
+    known = ExpressKnowledge(played.task)
     known.see("", played.state)
     solver = SOLVERS[game](known, stream("textworld-express path"))
     lines: list[str] = []
