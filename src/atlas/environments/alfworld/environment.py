@@ -38,7 +38,7 @@ ID_PREFIX = "alfworld"
 
 
 class AlfworldEnvironment:
-    """ALFWorld: find things in a house, clean, heat or cool them, and put them where they belong."""
+    """ALFWorld: find things in a house, clean, heat or cool them, put them where they belong."""
 
     Config = AlfworldConfig
     # The translator of the engine keeps global state and redirects the standard output, so games

@@ -8,7 +8,6 @@ corrects a slip (a deliberate detour or mistake).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

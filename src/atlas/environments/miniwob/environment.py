@@ -25,8 +25,8 @@ from atlas.extras import missing, require_extras
 from atlas.records import Message, Task
 
 INSTRUCTION = f"""\
-You use a small web page to reach a goal, one action per turn. Each turn lists what the page shows; \
-elements with a number in brackets can be used.
+You use a small web page to reach a goal, one action per turn. Each turn lists what the page \
+shows; elements with a number in brackets can be used.
 Actions:
 - click <number>
 - type <text>: replaces what is in the field that was clicked last

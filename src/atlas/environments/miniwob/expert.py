@@ -6,6 +6,7 @@ or typing before a field was clicked. A wrong click that would end the task is n
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
@@ -58,9 +59,9 @@ class MiniWobExpert:
     def respond(self) -> ExpertTurn:
         """The next thought and action, with the labels of the step."""
         if self._slip is not None and self._slip.situation == "wrong_tick":
-            slip, self._slip = self._slip, None
-            thought = say(self._rng, CORRECTIONS["wrong_tick"], what=slip.what)
-            return react_turn(thought, slip.action, ("self_correction",), CORRECTED_SCORE)
+            undone, self._slip = self._slip, None
+            thought = say(self._rng, CORRECTIONS["wrong_tick"], what=undone.what)
+            return react_turn(thought, undone.action, ("self_correction",), CORRECTED_SCORE)
         if self._move is None:
             try:
                 self._move = self._next()
@@ -68,7 +69,8 @@ class MiniWobExpert:
                 fault = f"{type(error).__name__}: {error}"
                 raise EpisodeError(f"the expert cannot solve task '{self._id}' ({fault})") from None
         move = self._move
-        if self._slip is None and (slip := self._draw_slip(move)) is not None:
+        slip = self._draw_slip(move) if self._slip is None else None
+        if slip is not None:
             self._slip = slip
             return react_turn(
                 say(self._rng, SLIPS[slip.situation], what=slip.what, text=slip.text), slip.action
@@ -138,7 +140,7 @@ class MiniWobExpert:
         )
         others = [
             (box, after.text)
-            for box, after in zip(elements, elements[1:], strict=False)
+            for box, after in pairwise(elements)
             if box.kind == "checkbox" and after.text not in wanted
         ]
         if not others:

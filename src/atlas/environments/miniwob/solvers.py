@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from atlas.environments.miniwob.page import FIELDS, Element, View
 from atlas.records import CriticalKind
@@ -59,7 +60,7 @@ def _button(view: View) -> Move:
 def _labeled(view: View, kind: str) -> list[tuple[Element, str]]:
     """Each box of a kind with the text that follows it."""
     pairs = []
-    for element, after in zip(view.elements, view.elements[1:], strict=False):
+    for element, after in pairwise(view.elements):
         if element.kind == kind:
             pairs.append((element, after.text))
     return pairs

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.environments.splits import take_tasks
-from atlas.errors import AtlasError, ConfigError
+from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.records import Task
 from atlas.store.readers import read_trajectories
 

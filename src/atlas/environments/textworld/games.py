@@ -7,7 +7,6 @@ folder under its name only when it is complete, so several processes may share t
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -103,7 +102,7 @@ class GameFolder:
                 options.force_recompile = True
                 compile_game(game, options)
                 try:
-                    os.rename(made, folder)
+                    made.rename(folder)
                 except OSError:
                     # Another process was faster.
                     if not (folder / GAME).is_file():

@@ -1,0 +1,78 @@
+"""Jericho plays story files of the user; here these are games that textworld compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atlas.environments.jericho.config import JerichoConfig
+from atlas.environments.jericho.environment import JerichoEnvironment
+from atlas.environments.react import react_message
+from atlas.errors import ConfigError, EpisodeError
+from tests.environments import needs
+
+
+@pytest.fixture(scope="module")
+def games() -> Iterator[Path]:
+    with needs.stories() as settings:
+        yield Path(settings["games"])
+
+
+def test_a_story_is_won_by_its_walkthrough(games: Path) -> None:
+    world = JerichoEnvironment(JerichoConfig(games=games))
+    for split in ("train", "held_out_test"):
+        task = world.tasks(split, 1, 0)[0]
+        world.reset(task)
+        expert = world.expert(0)
+        result = world.step(expert.respond().response)
+        while not result.terminated:
+            assert result.score == 0
+            result = world.step(expert.respond().response)
+        assert (result.success, result.score) == (True, 1.0)
+    world.close()
+
+
+def test_one_file_is_enough_and_its_other_tasks_have_other_seeds(games: Path) -> None:
+    story = sorted(games.glob("*.z8"))[0]
+    world = JerichoEnvironment(JerichoConfig(games=story))
+    split = "train" if _holds(world, "train") else "held_out_test"
+    tasks = world.tasks(split, 3, 1)
+    assert [task.group for task in tasks] == [story.stem] * 3
+    assert len({task.seed for task in tasks}) == 3
+    assert tasks[0].seed == 0
+
+
+def test_commands_to_the_program_are_refused(games: Path) -> None:
+    world = JerichoEnvironment(JerichoConfig(games=games))
+    world.reset(world.tasks("train", 1, 0)[0])
+    for action in ("quit", "restart", "save"):
+        result = world.step(react_message("", action))
+        assert result.is_invalid
+        assert not result.terminated
+    assert not world.step(react_message("", "look")).is_invalid
+
+
+def test_a_story_without_walkthrough_has_no_expert(games: Path, tmp_path: Path) -> None:
+    story = sorted(games.glob("*.z8"))[0]
+    (tmp_path / "plain.z8").write_bytes(story.read_bytes())
+    world = JerichoEnvironment(JerichoConfig(games=tmp_path))
+    split = "train" if _holds(world, "train") else "held_out_test"
+    world.reset(world.tasks(split, 1, 0)[0])
+    with pytest.raises(EpisodeError, match=r"plain\.walkthrough\.txt"):
+        world.expert(0)
+
+
+def test_missing_story_files_say_what_is_expected(games: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="games="):
+        JerichoEnvironment(JerichoConfig())
+    with pytest.raises(ConfigError, match=r"\.z3 to \.z8"):
+        JerichoEnvironment(JerichoConfig(games=tmp_path))
+
+
+def _holds(world: JerichoEnvironment, split: str) -> bool:
+    try:
+        return bool(world.tasks(split, 1, 0))
+    except ConfigError:
+        return False
