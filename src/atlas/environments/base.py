@@ -17,6 +17,7 @@ from atlas.records import Annotation, Message, Task
 
 ENVIRONMENTS: dict[str, str] = {
     "babyai": "atlas.environments.babyai.environment:BabyAIEnvironment",
+    "office": "atlas.environments.office.environment:OfficeEnvironment",
     "planning": "atlas.environments.planning.environment:PlanningEnvironment",
     "sql": "atlas.environments.sql.environment:SqlEnvironment",
 }
