@@ -20,6 +20,7 @@ ENVIRONMENTS: dict[str, str] = {
     "office": "atlas.environments.office.environment:OfficeEnvironment",
     "planning": "atlas.environments.planning.environment:PlanningEnvironment",
     "sql": "atlas.environments.sql.environment:SqlEnvironment",
+    "tau2": "atlas.environments.tau2.environment:Tau2Environment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

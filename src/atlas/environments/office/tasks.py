@@ -44,7 +44,7 @@ LAST_NAMES = (
 TEAMS = ("sales", "design", "finance", "support")
 TITLES = (
     "Budget review", "Planning", "Interview", "Demo", "Retrospective", "Roadmap", "Training",
-    "Contract talk", "Weekly sync", "Quarterly report", "Workshop", "Release check",
+    "Contract talk", "Weekly sync", "Quarterly report", "Onboarding", "Release check",
 )  # fmt: skip
 # Title of a note -> how its text begins; a number ends it.
 SECRETS = {
