@@ -35,6 +35,8 @@ ENVIRONMENTS: dict[str, str] = {
     "textworld": "atlas.environments.textworld.environment:TextWorldEnvironment",
     "jericho": "atlas.environments.jericho.environment:JerichoEnvironment",
     "verifiers": "atlas.environments.verifiers.environment:VerifiersEnvironment",
+    "office": "atlas.environments.office.environment:OfficeEnvironment",
+    "tau2": "atlas.environments.tau2.environment:Tau2Environment",
 }
 # An error of an environment is recorded with its episode.
 ENVIRONMENT = Kind(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.environments.splits import take_tasks
-from atlas.errors import AtlasError, ConfigError, EpisodeError
+from atlas.errors import AtlasError, ConfigError
 from atlas.records import Task
 from atlas.store.readers import read_trajectories
 
@@ -30,18 +30,6 @@ def item_number(item_id: str, prefix: str) -> int | None:
     """The number in an item id of one world: `babyai_12` -> 12; None for other ids."""
     found = re.fullmatch(rf"{re.escape(prefix)}([0-9]{{1,9}})", item_id)
     return int(found[1]) if found else None
-
-
-def number_of_task(task: Task, prefix: str) -> int:
-    """The number of a task of the paper.
-
-    Raises:
-        EpisodeError: the task is not one of this world.
-    """
-    number = item_number(task.id, prefix)
-    if number is None:
-        raise EpisodeError(f"task '{task.id}' is not known, expected '{prefix}' and a number")
-    return number
 
 
 def read_items(path: str, prefix: str, setting: str) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from atlas.environments.planning.pddl import Domain, Fact, PuzzleProblem, Schema, Typed
+from atlas.environments.planning.pddl import ActionSchema, Domain, Fact, PuzzleProblem, Typed
 from atlas.errors import DataError
 
 MAX_ACTIONS = 100_000
@@ -88,7 +88,7 @@ class Puzzle:
                     limit = f"more than {MAX_ACTIONS:,} possible actions"
                     raise DataError(f"domain '{domain.name}': the problem has {limit}.")
 
-    def _bind(self, schema: Schema, binding: dict[str, str]) -> GroundAction:
+    def _bind(self, schema: ActionSchema, binding: dict[str, str]) -> GroundAction:
         def bits(facts: Iterable[Fact]) -> int:
             return self.bits(_filled(fact, binding) for fact in facts)
 
@@ -116,7 +116,7 @@ def _filled(fact: Fact, binding: dict[str, str]) -> Fact:
 
 def _bindings(
     domain: Domain,
-    schema: Schema,
+    schema: ActionSchema,
     objects: tuple[Typed, ...],
     problem: PuzzleProblem,
     changing: set[str],

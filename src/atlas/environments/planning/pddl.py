@@ -24,7 +24,7 @@ MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class ActionSchema:
     """An action with variables. `added` and `removed` are its effects."""
 
     name: str
@@ -41,7 +41,7 @@ class Domain:
     name: str
     parents: Mapping[str, str]
     constants: tuple[Typed, ...]
-    schemas: tuple[Schema, ...]
+    schemas: tuple[ActionSchema, ...]
 
     def is_a(self, kind: str, wanted: str) -> bool:
         """Whether objects of the type `kind` can stand where the type `wanted` is asked for."""
@@ -157,7 +157,7 @@ def _typed(items: Sequence[Any], source: str) -> tuple[Typed, ...]:
     return (*pairs, *((name, "object") for name in names))
 
 
-def _schema(body: Sequence[Any], source: str) -> Schema:
+def _schema(body: Sequence[Any], source: str) -> ActionSchema:
     name, *rest = body
     parts = dict(zip(rest[::2], rest[1::2], strict=False)) if len(rest) % 2 == 0 else {}
     where = f"{source}: action '{name}'"
@@ -171,7 +171,7 @@ def _schema(body: Sequence[Any], source: str) -> Schema:
                 removed.append(_fact(inner, where))
             case _:
                 added.append(_fact(effect, where))
-    return Schema(
+    return ActionSchema(
         name=name,
         parameters=_typed(parts.get(":parameters", ()), where),
         condition=_facts(parts.get(":precondition", []), where),

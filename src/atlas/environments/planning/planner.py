@@ -17,6 +17,8 @@ from atlas.environments.planning.grounding import GroundAction, Puzzle, ones
 MAX_STATES = 300
 MAX_PART_STATES = 1_000
 MAX_ORDERS = 24
+# Longer plans are searched for a second time.
+LONG = 20
 # How much more the heuristic counts than the steps made so far. A part of the goal is searched with
 # more patience: with 5, 2 of the 20 barman problems of AgentBoard were not solved.
 WEIGHT = 5
@@ -38,9 +40,15 @@ class Planner:
 
     def plan(self, state: int) -> list[GroundAction] | None:
         """Actions that lead from `state` to the goal; None if none were found."""
-        plan = self._search(state, self._puzzle.goal, MAX_STATES, WEIGHT)
+        goal = self._puzzle.goal
+        plan = self._search(state, goal, MAX_STATES, WEIGHT)
         if plan is None:
             plan = self._plan_in_parts(state)
+        elif len(plan) > LONG:
+            # A more patient search, or a divided one, often finds a shorter plan.
+            patient = self._search(state, goal, MAX_STATES, PART_WEIGHT)
+            divided = self._plan_in_parts(state)
+            plan = min(plan, patient or plan, divided or plan, key=len)
         return None if plan is None else self._without_detours(state, plan)
 
     def _plan_in_parts(self, state: int) -> list[GroundAction] | None:

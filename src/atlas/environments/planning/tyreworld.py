@@ -72,7 +72,7 @@ STAGES = 5
 
 
 def generate(rng: random.Random, is_large: bool) -> PuzzleProblem:
-    """One flat tire in any stage of its replacement, or two that were not touched yet."""
+    """One flat tire in any stage of its replacement, or two of which nuts may be loose."""
     facts: set[Fact] = {("unlocked", "boot"), (rng.choice(("isopen", "closed")), "boot")}
     objects: list[Typed] = [("boot", "container")]
     wanted: list[Fact] = []
@@ -80,11 +80,11 @@ def generate(rng: random.Random, is_large: bool) -> PuzzleProblem:
     for side in rng.sample(SIDES, 2 if is_large else 1):
         hub, nut, flat, spare = f"{side}-hub", f"{side}-nut", f"{side}-wheel", f"{side}-spare"
         objects += [(hub, "hub"), (nut, "nut"), (flat, "wheel"), (spare, "wheel")]
-        stage = 0 if is_large else rng.randrange(STAGES)
+        stage = rng.randrange(2 if is_large else STAGES)
         is_jack_used = is_jack_used or stage >= 2
         facts |= _stage(stage, hub, nut, flat)
         facts |= {("intact", spare), (rng.choice(("inflated", "not-inflated")), spare)}
-        facts.add(("in", spare, "boot") if is_large or rng.random() < 0.7 else ("have", spare))
+        facts.add(("in", spare, "boot") if rng.random() < 0.7 else ("have", spare))
         wanted += [("on", spare, hub), ("inflated", spare), ("tight", nut, hub)]
         if not is_large:
             wanted.append(("in", flat, "boot"))

@@ -74,7 +74,7 @@ SLIPS = (
     "I write down the query.",
 )
 NO_COLUMN = (
-    "There is no column {wrong}; the table calls it {right}.",
+    "The table lacks a column {wrong}; it calls it {right}.",
     "I used a word of the question. The column is {right}, not {wrong}.",
 )
 FORGOT = (

@@ -66,8 +66,8 @@ class PlayedQuestion:
 
     def _describe(self, table: str) -> str:
         if table not in self.tables:
-            known = ", ".join(self.tables)
-            raise QueryError(f"there is no table '{table[:MAX_QUOTED]}'. The tables are: {known}")
+            missing = f"the database has no table '{table[:MAX_QUOTED]}'"
+            raise QueryError(f"{missing}. The tables are: {', '.join(self.tables)}")
         columns = self.database.columns_of(table)
         return f"{table}: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}"
 
