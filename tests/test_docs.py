@@ -20,6 +20,7 @@ from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
+from atlas.serving.serve_environment import ServeConfig
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
 
@@ -39,6 +40,7 @@ CONFIGS = {
     "audit": (AuditConfig, {"--as": "trainer"}),
     "train": (atlas.TrainConfig, {"--model": "model"}),
     "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
+    "serve": (ServeConfig, {"--env": "environment"}),
 }
 # Placeholders in the examples of settings: "key=value".
 PLACEHOLDERS = ("key=value", "KEY=VALUE", "=FILE", "=RUN", "=NAME")
